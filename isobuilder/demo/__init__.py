@@ -1,0 +1,1 @@
+"""An embedded upstream with small stand-in content, for the demo and for tests."""

@@ -1,0 +1,57 @@
+"""Every error raised on purpose, with the exit code the command line gives it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class IsobuilderError(Exception):
+    """One sentence with place, fact and both values, and a hint when the way out is known."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageProblem(IsobuilderError):
+    """The command was called in a way that makes no sense."""
+
+    exit_code = 2
+
+
+class InputError(IsobuilderError):
+    """A recipe, lock or configuration is wrong; its author can mend it."""
+
+    exit_code = 3
+
+
+class UpstreamError(IsobuilderError):
+    """A server or the network failed; trying again later may help."""
+
+    exit_code = 4
+
+
+class IntegrityError(IsobuilderError):
+    """Bytes are not what was promised; nobody may waive it."""
+
+    exit_code = 5
+
+
+class EnvironmentProblem(IsobuilderError):
+    """This machine lacks something: a program, disk space, a permission."""
+
+    exit_code = 6
+
+
+class PartlyDone(IsobuilderError):
+    """Some of several independent things succeeded and some did not."""
+
+    exit_code = 7
+
+
+class DifferencesFound(IsobuilderError):
+    """A comparison was asked for and found differences."""
+
+    exit_code = 9

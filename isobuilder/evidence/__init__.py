@@ -1,0 +1,1 @@
+"""What an auditor asks for: a bill of materials of the ISO."""

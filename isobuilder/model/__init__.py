@@ -1,0 +1,1 @@
+"""Pure data: recipes, locks and manifests. Nothing here touches disk or network."""

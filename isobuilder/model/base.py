@@ -1,0 +1,61 @@
+"""The base of all our data, and one canonical text form for it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
+"""The name of an entry: lower-case letters, digits, dot, dash, underscore."""
+
+Architecture = Annotated[str, StringConstraints(pattern=r"^(amd64|arm64)$")]
+"""A processor architecture in Go's and Debian's spelling."""
+
+MOLD_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
+"""What Mold calls them (its API's ``arch``)."""
+
+_PART = re.compile(r"[A-Za-z0-9_+@=:,~-][A-Za-z0-9._+@=:,~ -]*")
+
+
+class Model(BaseModel):
+    """Frozen, strict, and without unknown keys: what is in it was checked once and stays so."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return ``value`` in the one form we write: sorted keys, two spaces, one final newline."""
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def check_iso_path(path: str) -> str:
+    """Return ``path`` if it may name a file on the ISO.
+
+    Relative, with plain parts that neither begin with a dot (a node that fetches the tree over HTTP
+    drops dot files) nor climb, at most seven folders deep (ISO 9660 allows eight levels).
+
+    Raises:
+        ValueError: it may not; the text says why.
+    """
+    if path.startswith("/"):
+        raise ValueError(f"expected a path relative to the root of the ISO, got {path!r}")
+    parts = path.split("/")
+    if ".." in parts:
+        raise ValueError(f"the path {path!r} leaves the ISO")
+    for part in parts:
+        if not _PART.fullmatch(part):
+            raise ValueError(
+                f"the part {part!r} of {path!r} is empty, begins with a dot or has characters "
+                "other than letters, digits, space and . _ + @ = : , ~ -"
+            )
+        if len(part.encode()) > 200:
+            raise ValueError(f"the part {part[:20]!r}... is longer than 200 bytes")
+    if len(parts) > 8:
+        raise ValueError(f"{path!r} is more than seven folders deep")
+    return path
+
+
+IsoPath = Annotated[str, AfterValidator(check_iso_path)]

@@ -1,0 +1,177 @@
+"""The recipe: what the author wants, after templates were expanded for one architecture."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, PositiveInt, StringConstraints, model_validator
+
+from isobuilder.digest import Digest
+from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
+from isobuilder.model.image import ImageReference
+from isobuilder.model.kube import KubeVersion
+
+FORMAT = 1
+
+ProfileName = Literal["mold-cks", "mold-cks-csi", "cloudstack-cks"]
+
+_FLOATING = {"main", "master", "latest", "latest_release", "head"}
+
+
+def check_https_url(url: str) -> str:
+    """Return ``url`` if it is a canonical upstream address.
+
+    https with a host, without credentials, query or fragment, and without a path segment that
+    names a moving target (a branch, ``latest``).
+
+    Raises:
+        ValueError: it is not; the text says why, without repeating credentials.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError as error:
+        raise ValueError("not an address") from error
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(f"credentials in the address of {host}; use ~/.netrc or the configuration")
+    if parts.scheme != "https" or not host:
+        raise ValueError(f"expected an https address, got {url[:120]!r}")
+    if parts.query or parts.fragment:
+        raise ValueError(f"query or fragment in {url[:120]!r}")
+    if not url.isascii() or any(c in url for c in " \t\r\n\\") or not url.isprintable():
+        raise ValueError(f"characters that must be percent-encoded in {url[:120]!r}")
+    floating = _FLOATING.intersection(segment.lower() for segment in parts.path.split("/"))
+    if floating:
+        raise ValueError(
+            f"{min(floating)!r} in {url[:120]!r} is a moving target; name a release or a commit"
+        )
+    return url
+
+
+HttpsUrl = Annotated[str, AfterValidator(check_https_url)]
+Mode = Annotated[str, StringConstraints(pattern=r"^0[0-7]{3}$")]
+
+
+def check_checksum(text: str) -> str:
+    """Return ``text`` if it is ``sha256:<hex>`` or the address of a checksum file."""
+    if re.fullmatch(r"sha256:[0-9a-f]{64}", text):
+        return text
+    return check_https_url(text)
+
+
+def check_image(text: str) -> str:
+    """Return ``text`` if it is a full image reference with a fixed tag or a digest."""
+    reference = ImageReference.parse(text)
+    if reference.digest is None and (
+        reference.tag is None or not text.endswith(f":{reference.tag}")
+    ):
+        raise ValueError(f"no tag or digest in {text!r}")
+    if reference.digest is None and str(reference.tag).lower() in _FLOATING:
+        raise ValueError(f"the tag {reference.tag!r} in {text!r} is a moving target")
+    if not text.startswith(reference.registry + "/"):
+        raise ValueError(f"no registry in {text!r}; write {reference}")
+    return text
+
+
+ImageText = Annotated[str, AfterValidator(check_image)]
+
+
+class FileEntry(Model):
+    """One upstream file and where it goes."""
+
+    name: Name
+    path: IsoPath
+    url: HttpsUrl
+    checksum: Annotated[str, AfterValidator(check_checksum)] | None = None
+    mode: Mode = "0644"
+    signature: Name | None = None  # the name of a signature policy, kept as evidence
+
+
+class ManifestEntry(Model):
+    """One Kubernetes manifest; ``pin`` rewrites its images to locked digests."""
+
+    name: Name
+    path: IsoPath
+    url: HttpsUrl
+    checksum: Annotated[str, AfterValidator(check_checksum)] | None = None
+    images: Literal["pin", "keep"] = "keep"
+
+
+class Images(Model):
+    """Which images go on the ISO."""
+
+    sources: Annotated[tuple[Literal["kubeadm", "manifests"], ...], Field(alias="from")] = ()
+    extra: tuple[ImageText, ...] = ()
+    replace: dict[str, ImageText] = {}  # a name that a manifest uses -> what to lock for it
+
+
+class Render(Model):
+    """A file we make ourselves from a template of ours."""
+
+    path: IsoPath
+    template: Name
+
+
+class Component(Model):
+    """What must hold in the configuration of a component's image."""
+
+    image: ImageText
+    source_repository: str | None = None
+    source_sha: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")] | None = None
+    kubernetes_minor: str | None = None  # must be the recipe's own
+    labels: dict[str, str] = {}  # what the image configuration must carry, exactly
+    facts: dict[str, str] = {}  # further provenance, copied into manifest.json
+
+
+class Registration(Model):
+    """What Mold is told about the ISO's needs."""
+
+    min_cpu: Annotated[int, Field(ge=2)] = 2
+    min_memory_mb: Annotated[int, Field(ge=2048)] = 2048
+
+
+class Recipe(Model):
+    """A recipe for one architecture, every template expanded, every rule of the format checked.
+
+    Rules that need the profile's contract (required paths) are in ``profile.py``.
+    """
+
+    format: Annotated[Literal[1], Field(alias="schema")]
+    kubernetes: KubeVersion
+    revision: PositiveInt = 1
+    profile: ProfileName
+    architectures: tuple[Architecture, ...]
+    released: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
+    vars: dict[str, str] = {}
+    files: tuple[FileEntry, ...]
+    manifests: tuple[ManifestEntry, ...] = ()
+    images: Images
+    render: tuple[Render, ...] = ()
+    components: dict[Name, Component] = {}
+    registration: Registration = Registration()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        entries: tuple[FileEntry | ManifestEntry, ...] = (*self.files, *self.manifests)
+        names = [entry.name for entry in entries]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"two entries with the name {doubled[0]}")
+        # Nodes and ISO 9660 alike may fold case, so names that differ only in case are one path.
+        paths = [entry.path.lower() for entry in entries]
+        paths += [item.path.lower() for item in self.render]
+        doubled = sorted({path for path in paths if paths.count(path) > 1})
+        if doubled:
+            raise ValueError(f"two entries for the path {doubled[0]}")
+        return self
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the recipe as plain JSON values."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of what this recipe asks for; comments and order of keys do not change it."""
+        return Digest.of(canonical_json(self.to_data()))

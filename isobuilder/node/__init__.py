@@ -1,0 +1,1 @@
+"""The machine that mounts the ISO: its contract and the files made for it."""

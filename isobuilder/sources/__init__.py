@@ -1,0 +1,1 @@
+"""Upstream projects and registries: what they publish, and how we fetch it."""

@@ -1,0 +1,121 @@
+"""The local disk: blobs named by their content."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from isobuilder.digest import Digest, Hasher
+from isobuilder.errors import EnvironmentProblem, IntegrityError
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes that the store hashed; holding one is the proof that they are there and right."""
+
+    digest: Digest
+    size: int  # bytes
+    path: Path
+
+    def open(self) -> BinaryIO:
+        """Open the bytes for reading, unbuffered: callers read in large pieces."""
+        return self.path.open("rb", buffering=0)
+
+    def read(self) -> bytes:
+        """Return all bytes; for small blobs only."""
+        return self.path.read_bytes()
+
+
+class Store:
+    """A folder of blobs, shared by any number of processes.
+
+    A blob gets its name by a rename after size and hash agree, so a reader never meets half a blob,
+    and neither kill -9 nor a full disk leaves one.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path_of(self, digest: Digest) -> Path:
+        """Return where the blob is, if it is there."""
+        return self.root / "blobs" / "sha256" / digest.hex[:2] / digest.hex
+
+    def find(self, digest: Digest) -> Blob | None:
+        """Return the blob, or None when the store does not have it."""
+        path = self.path_of(digest)
+        try:
+            return Blob(digest, path.stat().st_size, path)
+        except FileNotFoundError:
+            return None
+
+    def add(
+        self, chunks: Iterable[bytes], *, digest: Digest, name: str, size: int | None = None
+    ) -> Blob:
+        """Keep ``chunks`` if, and only if, they are the promised bytes.
+
+        Raises:
+            IntegrityError: size or hash is not the promised one; nothing is kept.
+            EnvironmentProblem: the disk is full or may not be written; nothing is kept.
+        """
+        if (known := self.find(digest)) is not None:
+            return known
+        with self._scratch() as (file, path):
+            hasher = Hasher()
+            for chunk in chunks:
+                hasher.update(chunk)
+                if size is not None and hasher.size > size:
+                    raise IntegrityError(f"{name}: longer than the promised {size} bytes")
+                file.write(chunk)
+            if size is not None and hasher.size != size:
+                raise IntegrityError(f"{name}: expected {size} bytes, got {hasher.size}")
+            if hasher.digest() != digest:
+                raise IntegrityError(f"{name}: expected {digest}, got {hasher.digest()}")
+            file.flush()
+            os.fsync(file.fileno())
+            return self._keep(path, digest, hasher.size)
+
+    def add_bytes(self, data: bytes) -> Blob:
+        """Keep bytes we made or checked ourselves."""
+        return self.add([data], digest=Digest.of(data), name="bytes")
+
+    def _keep(self, path: Path, digest: Digest, size: int) -> Blob:
+        target = self.path_of(digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o444)
+        path.replace(target)
+        return Blob(digest, size, target)
+
+    @contextmanager
+    def _scratch(self) -> Iterator[tuple[BinaryIO, Path]]:
+        folder = self.root / "partial"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix="add-", dir=folder)
+        except OSError as error:
+            raise disk_problem(error, folder) from error
+        path = Path(name)
+        try:
+            with os.fdopen(handle, "wb", buffering=0) as file:
+                yield file, path
+        except OSError as error:
+            raise disk_problem(error, folder) from error
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+
+
+def disk_problem(error: OSError, place: Path) -> EnvironmentProblem:
+    """Return the error a person can act on: which place, and what to do about it."""
+    hint = None
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        hint = f"free space on the file system of {place} and run the command again"
+    elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        hint = f"make {place} writable for this user, or choose another place"
+    return EnvironmentProblem(f"{place}: {error.strerror or error}", hint=hint)
