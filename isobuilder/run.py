@@ -45,8 +45,8 @@ def run(
 ) -> str:
     """Run a program to its end and return what it printed on stdout.
 
-    The child gets ``stdin`` or none, a C.UTF-8 locale, our PATH and HOME and the variables of ``env``,
-    and nothing else of our environment, so a result does not depend on who runs it.
+    The child gets ``stdin`` or none, a C.UTF-8 locale, our PATH and HOME and the variables of
+    ``env``, and nothing else of our environment, so a result does not depend on who runs it.
     ``timeout`` is in seconds. Arguments appear in errors, so secrets belong into ``stdin``.
 
     Raises:

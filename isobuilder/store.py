@@ -85,6 +85,24 @@ class Store:
         """Keep bytes we made or checked ourselves."""
         return self.add([data], digest=Digest.of(data), name="bytes")
 
+    def remember(self, kind: str, key: Digest, value: bytes) -> None:
+        """Keep a small fact that was costly to find out and can be found out again.
+
+        ``kind`` is a folder name, ``key`` the digest of everything the fact depends on.
+        """
+        with self._scratch() as (file, path):
+            file.write(value)
+            target = self.root / "notes" / kind / key.hex
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+
+    def recall(self, kind: str, key: Digest) -> bytes | None:
+        """Return what was remembered, or None."""
+        try:
+            return (self.root / "notes" / kind / key.hex).read_bytes()
+        except FileNotFoundError:
+            return None
+
     def _keep(self, path: Path, digest: Digest, size: int) -> Blob:
         target = self.path_of(digest)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -114,8 +114,8 @@ class CoreTags:
     pause: str
 
 
-# Rows: minor, first patch, last patch, tags. Source: kubeadm's constants.go of those patches. Patches
-# that nobody listed are left out: a wrong tag is worse than asking kubeadm itself.
+# Rows: minor, first patch, last patch, tags. Source: kubeadm's constants.go of those patches.
+# Patches that nobody listed are left out: a wrong tag is worse than asking kubeadm itself.
 _CORE_TAGS: tuple[tuple[int, int, int, CoreTags], ...] = (
     (20, 0, 2, CoreTags("3.4.13-0", "1.7.0", "3.2")),
     (28, 11, 13, CoreTags("3.5.12-0", "v1.10.1", "3.9")),
