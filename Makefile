@@ -1,0 +1,40 @@
+# Every target makes the virtual environment it needs. PYTHON chooses the interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench lab clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.ready: pyproject.toml tools/make_venv.py
+	$(PYTHON) tools/make_venv.py $(VENV)
+	@touch $@
+
+demo: $(VENV)/.ready ## Build and verify a small ISO from an embedded upstream; needs no network
+	$(BIN)/isobuilder demo --out demo-out
+
+test: $(VENV)/.ready ## Run all tests; those on real parts run once `make lab` has prepared them
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.ready ## Lint, format check, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+format: $(VENV)/.ready ## Put the code into the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lab: $(VENV)/.ready ## Prepare real parts: Kubernetes from source, containerd, runc, etcd, images
+	$(BIN)/python -m tests.lab.prepare
+
+bench: $(VENV)/.ready ## Measure against xorriso, openssl, curl and skopeo; writes bench/RESULTS.md
+	$(BIN)/python -m bench.run
+
+clean: ## Remove the environment and what demos built; the lab's cache stays
+	rm -rf $(VENV) demo-out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

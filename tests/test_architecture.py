@@ -1,0 +1,94 @@
+"""The layer picture of docs/architecture.md, held as a list of sets."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "isobuilder"
+
+# From the bottom up. A module imports its own room and rows below it: never upward, never sideways.
+LAYERS: list[set[str]] = [
+    {"errors"},
+    {"http", "run", "progress", "digest"},
+    {"model"},
+    {"store"},
+    {"sources", "iso", "node", "evidence"},
+    {"mold"},
+    {"pipeline"},
+    {"demo"},
+    {"cli"},
+]
+
+# Libraries with one home each, so that one knows where the outside is touched.
+HOMES = {
+    "click": {"cli"},
+    "tqdm": {"cli"},
+    "pycdlib": {"iso"},
+    "jinja2": {"node", "model"},
+    "requests": {"http", "mold"},
+    "urllib3": {"http"},
+    "subprocess": {"run"},
+    "cs": {"mold"},
+    "yaml": {"model"},
+}
+
+
+def room_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def modules() -> list[Path]:
+    return [
+        path
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if room_of(path) not in {"__init__", "__main__"}
+    ]
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            yield node.lineno, node.module or ""
+            for alias in node.names:
+                if node.module == "isobuilder":
+                    yield node.lineno, f"isobuilder.{alias.name}"
+
+
+def level_of(room: str) -> int:
+    for level, rooms in enumerate(LAYERS):
+        if room in rooms:
+            return level
+    raise AssertionError(f"the room {room!r} has no layer; add it to the picture")
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_only_downwards(path: Path) -> None:
+    own = room_of(path)
+    wrong = []
+    for line, name in imports_of(path):
+        parts = name.split(".")
+        if parts[0] != "isobuilder" or len(parts) == 1 or parts[1] in {own, "__version__"}:
+            continue
+        if level_of(parts[1]) >= level_of(own):
+            wrong.append(f"line {line}: {own} imports {name}")
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_each_library_has_one_home(path: Path) -> None:
+    own = room_of(path)
+    wrong = [
+        f"line {line}: {name} belongs to {sorted(HOMES[name.split('.')[0]])}"
+        for line, name in imports_of(path)
+        if own not in HOMES.get(name.split(".")[0], {own})
+    ]
+    assert not wrong
