@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -22,8 +21,11 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 INDEX = "https://pypi.org/simple/"  # PIP_INDEX_URL overrides it, as it does for pip
-JSON_FORM = "application/vnd.pypi.simple.v1+json"  # the Simple API of PEP 691
-WHEEL = re.compile(r"pip-(\d+)\.(\d+)(?:\.(\d+))?-py3-none-any\.whl")
+# The Simple API of PEP 503: links whose fragment is the hash.
+WHEEL = re.compile(
+    r'href="(?P<url>[^"#]*/(?P<name>pip-(\d+)\.(\d+)(?:\.(\d+))?-py3-none-any\.whl))'
+    r'#sha256=(?P<sha256>[0-9a-f]{64})"'
+)
 
 
 def main() -> None:
@@ -50,17 +52,16 @@ def main() -> None:
 def fetch_pip(scratch: Path) -> Path:
     """Download the newest pip wheel of the index into ``scratch`` and check its hash."""
     index = os.environ.get("PIP_INDEX_URL", INDEX).rstrip("/") + "/pip/"
-    request = urllib.request.Request(index, headers={"Accept": JSON_FORM})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        files = json.load(answer)["files"]
-    wheels = [(match, file) for file in files if (match := WHEEL.fullmatch(file["filename"]))]
-    match, newest = max(wheels, key=lambda pair: [int(part or 0) for part in pair[0].groups()])
+    with urllib.request.urlopen(index, timeout=60) as answer:
+        wheels = list(WHEEL.finditer(answer.read().decode()))
+    if not wheels:
+        sys.exit(f"error: {index}: lists no pip wheel")
+    newest = max(wheels, key=lambda wheel: [int(part or 0) for part in wheel.groups()[2:5]])
     with urllib.request.urlopen(urljoin(index, newest["url"]), timeout=60) as answer:
         data = answer.read()
-    expected = newest["hashes"]["sha256"]
-    if (got := hashlib.sha256(data).hexdigest()) != expected:
-        sys.exit(f"error: {match[0]}: expected sha256 {expected}, got {got}")
-    path = scratch / match[0]
+    if (got := hashlib.sha256(data).hexdigest()) != newest["sha256"]:
+        sys.exit(f"error: {newest['name']}: expected sha256 {newest['sha256']}, got {got}")
+    path = scratch / newest["name"]
     path.write_bytes(data)
     return path
 
