@@ -1,0 +1,71 @@
+"""Upstream on loopback: files and container images over their real protocols.
+
+``GET /dl.k8s.io/release/...`` is a file of that host, ``/v2/registry.k8s.io/pause/...`` a
+repository of that registry; ``Upstream.mirrors`` is the configuration that leads there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from isobuilder.demo.images import Image
+from isobuilder.demo.logins import TOKEN_PATH, Login
+from isobuilder.demo.registry import Registry
+from isobuilder.demo.server import Exchange, Reply, Request, Server, content_reply, etag_of
+
+_TYPES = {".yaml": "text/plain", ".txt": "text/plain", ".html": "text/html"}
+
+
+class Upstream(Server):
+    """A file server and a registry on one port, with what was put in."""
+
+    def __init__(self, *, login: Login | None = None, port: int = 0) -> None:
+        super().__init__(port=port)
+        self.registry = Registry()
+        self.registry.login = login
+        self._files: dict[str, tuple[bytes | Path, str]] = {}
+
+    def put_file(self, path: str, content: bytes | Path) -> str:
+        """Serve ``content`` at ``/host/path`` and return the canonical address it stands for."""
+        self._files["/" + path.lstrip("/")] = (content, etag_of(content))
+        return "https://" + path.lstrip("/")
+
+    def put_tree(self, prefix: str, folder: Path) -> None:
+        """Serve every file below ``folder`` at ``prefix`` and its relative path."""
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self.put_file(f"{prefix.rstrip('/')}/{path.relative_to(folder).as_posix()}", path)
+
+    def put_image(self, name: str, tag: str, image: Image) -> None:
+        """Serve ``image`` as ``name:tag``, where ``name`` begins with the registry's host."""
+        self.registry.put_image(name, tag, image)
+
+    @property
+    def mirrors(self) -> dict[str, tuple[str, ...]]:
+        """The ``mirrors`` setting under which everything in here is found."""
+        hosts = {path.split("/")[1] for path in self._files}
+        registries = {name.partition("/")[0] for name in self.registry.repositories}
+        places = {f"https://{host}": host for host in sorted(hosts)}
+        places |= {name: name for name in sorted(registries)}
+        return {origin: (f"{self.url}/{place}",) for origin, place in places.items()}
+
+    def exchanges(self, method: str, *, under: str = "/") -> list[Exchange]:
+        """Return the log's lines with that method and a path that begins with ``under``."""
+        return [line for line in self.log if line.method == method and line.path.startswith(under)]
+
+    def answer(self, request: Request) -> Reply:
+        """See ``Server``."""
+        if request.path == TOKEN_PATH and self.registry.login:
+            reply = self.registry.login.token(request)
+            if reply is not None:
+                return reply
+        if request.path == "/v2" or request.path.startswith("/v2/"):
+            return self.registry.answer(request, self.url)
+        found = self._files.get(request.path)
+        if found is None:
+            return super().answer(request)
+        if request.method not in {"GET", "HEAD"}:
+            return Reply(405, {"Allow": "GET, HEAD"})
+        content, etag = found
+        content_type = _TYPES.get(Path(request.path).suffix, "application/octet-stream")
+        return content_reply(request, content, etag=etag, content_type=content_type)
