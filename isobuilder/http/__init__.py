@@ -1,0 +1,20 @@
+"""The only opener of outgoing connections: redirects, retries, rates, redaction."""
+
+from isobuilder.http.addresses import redact
+from isobuilder.http.answer import Answer, Response
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
+from isobuilder.http.pacing import Patience, RateLimit
+from isobuilder.http.settings import HttpSettings, settings_of
+
+__all__ = [
+    "Answer",
+    "Http",
+    "HttpFailure",
+    "HttpSettings",
+    "Patience",
+    "RateLimit",
+    "Response",
+    "redact",
+    "settings_of",
+]

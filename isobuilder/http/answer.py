@@ -1,0 +1,143 @@
+"""Answers: those still on their way, and whole ones."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+from urllib.parse import urljoin, urlsplit
+
+import urllib3
+
+from isobuilder.digest import BUFFER_SIZE
+from isobuilder.http.addresses import local_path, origin, redact
+from isobuilder.http.failure import HttpFailure, of_status
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer in memory."""
+
+    status: int
+    headers: Mapping[str, str]  # names in any case
+    body: bytes
+    url: str  # where it came from after redirects; redact before showing
+
+
+class Response:
+    """An answer whose body is still on its way; close it, best as a context manager."""
+
+    def __init__(
+        self,
+        *,
+        status: int,
+        headers: Mapping[str, str],
+        url: str,
+        read: Callable[[], bytes],
+        close: Callable[[], None],
+    ) -> None:
+        self.status = status
+        self.headers = headers  # names in any case
+        self.url = url  # after redirects; redact before showing
+        self._read = read
+        self._close = close
+
+    @property
+    def length(self) -> int | None:
+        """Bytes the server says the body has, or None when it does not say."""
+        text = self.headers.get("Content-Length", "").strip()
+        return int(text) if text.isascii() and text.isdigit() else None
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the body as it was sent, in pieces of at most 256 KiB, never decoded.
+
+        Raises:
+            HttpFailure: the connection broke or stalled, or ended before the promised length.
+        """
+        while chunk := self._read():
+            yield chunk
+
+    def close(self) -> None:
+        """Give the connection back, or up when a body is left on it."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def accepted(response: Response, accept: Collection[int]) -> Response:
+    """Return ``response`` if its status is wanted; else close it and raise."""
+    if response.status in accept:
+        return response
+    response.close()
+    reason = http.client.responses.get(response.status, "")
+    raise of_status(redact(response.url), response.status, reason, response.headers)
+
+
+def whole(response: Response, limit: int) -> Answer:
+    """Read all of a body that must be at most ``limit`` bytes and not encoded."""
+    place = redact(response.url)
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.lower() not in {"identity", ""}:
+        raise HttpFailure(
+            f"{place}: expected the file itself, got it encoded as {encoding}", temporary=False
+        )
+    body = bytearray()
+    for chunk in response.chunks():
+        body += chunk
+        if len(body) > limit:
+            raise HttpFailure(f"{place}: longer than the {limit} bytes allowed", temporary=False)
+    return Answer(response.status, response.headers, bytes(body), response.url)
+
+
+def redirect_target(response: Response) -> str:
+    """Return where a redirect leads, if one may go there."""
+    place = redact(response.url)
+    location = response.headers.get("Location")
+    if not location:
+        raise HttpFailure(f"{place}: a redirect without an address", temporary=False)
+    try:
+        target = urljoin(response.url, location)
+        scheme, host, _ = origin(target)
+    except ValueError as error:
+        raise HttpFailure(f"{place}: a redirect to a malformed address", temporary=False) from error
+    if scheme not in {"http", "https"} or not host:
+        raise HttpFailure(
+            f"{place}: redirects to {redact(target)}, expected an http or https address",
+            temporary=False,
+        )
+    if urlsplit(response.url).scheme == "https" and scheme == "http":
+        raise HttpFailure(
+            f"{place}: redirects from https to {redact(target)}, expected https",
+            temporary=False,
+        )
+    return target
+
+
+def open_file(url: str) -> Response:
+    """Answer a ``file:`` address from this machine."""
+    path = local_path(url)
+    if path is None or not path.is_file():
+        raise of_status(redact(url), 404, "no such file", urllib3.HTTPHeaderDict())
+    try:
+        file = path.open("rb", buffering=0)
+    except OSError as error:
+        raise HttpFailure(f"{redact(url)}: {error.strerror}", temporary=False) from error
+    headers = urllib3.HTTPHeaderDict({"Content-Length": str(path.stat().st_size)})
+    return Response(
+        status=200,
+        headers=headers,
+        url=url,
+        read=lambda: file.read(BUFFER_SIZE),
+        close=file.close,
+    )

@@ -1,0 +1,336 @@
+"""Requests over http and https, and files of local mirrors."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+from urllib.parse import urldefrag, urlencode, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError
+from urllib3.util import parse_url
+
+from isobuilder.digest import BUFFER_SIZE
+from isobuilder.http.addresses import (
+    Netrc,
+    check_address,
+    may_share_credentials,
+    origin,
+    proxy_of,
+    redact,
+    tls_context,
+)
+from isobuilder.http.answer import Answer, Response, accepted, open_file, redirect_target, whole
+from isobuilder.http.failure import HttpFailure, of_error
+from isobuilder.http.pacing import Patience, RateLimit
+from isobuilder.http.settings import HttpSettings
+
+_log = logging.getLogger(__name__)
+
+_MOST_REDIRECTS = 10
+_REDIRECTS = {301, 302, 303, 307, 308}
+_SMALL_REMAINDER = 64 * 1024  # bytes worth reading to keep a connection
+
+
+class Http:
+    """Opens connections; safe to use from several threads.
+
+    Honours HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR and, unless ``netrc`` is
+    False, ``~/.netrc``. Nothing is decoded: the bytes are those that were sent.
+    """
+
+    def __init__(self, settings: HttpSettings | None = None, *, netrc: bool = True) -> None:
+        self.settings = settings or HttpSettings()
+        self._netrc = Netrc() if netrc else None
+        self._lock = threading.Lock()
+        self._managers: dict[tuple[str, str | None], urllib3.PoolManager] = {}
+        self._slots: dict[tuple[str, str, int], threading.Semaphore] = {}
+        self._open: set[urllib3.BaseHTTPResponse] = set()
+        self._closed = threading.Event()
+        rate = self.settings.limit_rate
+        self._rate = RateLimit(rate, pause=self.pause) if rate else None
+        # urllib3 logs whole addresses when debugging, and those of storage services hold secrets.
+        logging.getLogger("urllib3").setLevel(logging.WARNING)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all connections; transfers under way in other threads fail soon."""
+        self._closed.set()
+        with self._lock:
+            under_way = list(self._open)
+            managers = list(self._managers.values())
+        for raw in under_way:
+            # Wakes a thread that waits for bytes. It may have finished just now: nothing to wake.
+            with contextlib.suppress(ValueError, RuntimeError, OSError):
+                raw.shutdown()
+        for manager in managers:
+            manager.clear()
+
+    def pause(self, seconds: float) -> None:
+        """Sleep.
+
+        Raises:
+            HttpFailure: connections were closed meanwhile.
+        """
+        if self._closed.wait(seconds):
+            raise HttpFailure("stopped", temporary=False)
+
+    def patience(self) -> Patience:
+        """Return a fresh count of tries for one thing."""
+        return Patience(
+            retries=self.settings.retries,
+            budget=self.settings.retry_budget,
+            first_delay=self.settings.first_delay,
+            pause=self.pause,
+        )
+
+    def get(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        auth: str | None = None,
+        accept: Collection[int] = (200,),
+    ) -> Response:
+        """Ask once for ``url`` and return the answer before its body.
+
+        ``auth`` is a whole Authorization header value. It follows redirects within the origin and
+        is dropped elsewhere. An ``https`` address never leads to an ``http`` one.
+
+        Raises:
+            HttpFailure: no answer, or one whose status is not in ``accept``.
+        """
+        seen: list[str] = []
+        while True:
+            url = urldefrag(url).url if seen else check_address(url)
+            if url.startswith("file:"):
+                return open_file(url)  # only ever the first: redirects to one are refused
+            _refuse_loop(seen, url)
+            seen.append(url)
+            login = self._login(url, auth, redirected=len(seen) > 1)
+            response = self._send("GET", url, headers, login)
+            if response.status not in _REDIRECTS or response.status in accept:
+                return accepted(response, accept)
+            response.close()
+            target = redirect_target(response)
+            if not may_share_credentials(url, target):
+                auth = None
+                headers = _without_secrets(headers)
+            _log.debug("%s: redirected to %s", redact(url), redact(target))
+            url = target
+
+    def get_small(
+        self,
+        url: str,
+        *,
+        limit: int,
+        headers: Mapping[str, str] | None = None,
+        auth: str | None = None,
+        accept: Collection[int] = (200,),
+    ) -> Answer:
+        """Return a whole answer of at most ``limit`` bytes, trying again when that may help.
+
+        Raises:
+            HttpFailure: no usable answer in spite of retries, too long, or encoded.
+        """
+
+        def attempt() -> Answer:
+            with self.get(url, headers=headers, auth=auth, accept=accept) as response:
+                return whole(response, limit)
+
+        return self._persist(attempt)
+
+    def post_form(
+        self,
+        url: str,
+        fields: Mapping[str, str],
+        *,
+        limit: int,
+        headers: Mapping[str, str] | None = None,
+        auth: str | None = None,
+        accept: Collection[int] = (200,),
+    ) -> Answer:
+        """Send ``fields`` as a form and return the whole answer. Redirects are not followed.
+
+        Only for requests that may be repeated, such as asking for a token.
+
+        Raises:
+            HttpFailure: no usable answer in spite of retries, too long, or encoded.
+        """
+        body = urlencode(fields).encode("ascii")
+        url = check_address(url)
+        both = {**(headers or {}), "Content-Type": "application/x-www-form-urlencoded"}
+
+        def attempt() -> Answer:
+            response = self._send("POST", url, both, self._login(url, auth, redirected=False), body)
+            with accepted(response, accept):
+                return whole(response, limit)
+
+        return self._persist(attempt)
+
+    def _persist(self, attempt: Callable[[], Answer]) -> Answer:
+        patience = self.patience()
+        while True:
+            try:
+                return attempt()
+            except HttpFailure as failure:
+                patience.wait_after(failure)
+                _log.info("%s; trying again", failure)
+
+    def _login(self, url: str, auth: str | None, *, redirected: bool) -> str | None:
+        if auth is not None or self._netrc is None:
+            return auth
+        return self._netrc.authorization(url, redirected=redirected)
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        auth: str | None,
+        body: bytes | None = None,
+    ) -> Response:
+        settings = self.settings
+        place = redact(url)
+        if settings.offline:
+            raise HttpFailure(
+                f"{place}: not asked because of --offline",
+                temporary=False,
+                hint="run without --offline, or bring the store up to date first",
+            )
+        sent = {"User-Agent": settings.user_agent, "Accept": "*/*", **(headers or {})}
+        sent["Accept-Encoding"] = "identity"
+        if auth is not None:
+            sent["Authorization"] = auth
+        slot = self._slot(url)
+        slot.acquire()
+        try:
+            with self._explained(place):
+                raw = self._manager(url).request(
+                    method,
+                    parse_url(url)._replace(auth=None).url,
+                    headers=sent,
+                    body=body,
+                    preload_content=False,
+                    decode_content=False,
+                    redirect=False,
+                    retries=False,
+                    timeout=urllib3.Timeout(
+                        connect=settings.connect_timeout, read=settings.stall_timeout
+                    ),
+                )
+        except BaseException:
+            slot.release()
+            raise
+        return self._response(raw, url, slot)
+
+    def _response(
+        self, raw: urllib3.BaseHTTPResponse, url: str, slot: threading.Semaphore
+    ) -> Response:
+        place = redact(url)
+        piece = BUFFER_SIZE if self._rate is None else min(BUFFER_SIZE, self._rate.piece)
+        with self._lock:
+            self._open.add(raw)
+
+        def read() -> bytes:
+            if self._closed.is_set():
+                raise HttpFailure(f"{place}: stopped", temporary=False)
+            with self._explained(place):
+                # One receive a call: on a slow line a full buffer would take long to come back.
+                chunk = raw.read1(piece, decode_content=False)
+            if self._rate is not None and chunk:
+                self._rate.take(len(chunk))
+            return chunk
+
+        def close() -> None:
+            with self._lock:
+                if raw not in self._open:
+                    return
+                self._open.discard(raw)
+            left = raw.length_remaining
+            if left is not None and 0 < left <= _SMALL_REMAINDER and not self._closed.is_set():
+                with contextlib.suppress(HTTPError, OSError):
+                    raw.read(left, decode_content=False)
+            # Closes the connection unless the whole body was read and it went back to the pool.
+            raw.close()
+            slot.release()
+
+        return Response(status=raw.status, headers=raw.headers, url=url, read=read, close=close)
+
+    def _slot(self, url: str) -> threading.Semaphore:
+        with self._lock:
+            return self._slots.setdefault(
+                origin(url), threading.BoundedSemaphore(self.settings.per_host)
+            )
+
+    def _manager(self, url: str) -> urllib3.PoolManager:
+        key = urlsplit(url).scheme, proxy_of(url)
+        with self._lock:
+            if key not in self._managers:
+                self._managers[key] = _new_manager(*key, self.settings.per_host)
+            return self._managers[key]
+
+    @contextmanager
+    def _explained(self, place: str) -> Iterator[None]:
+        try:
+            yield
+        except (HTTPError, OSError, ValueError) as error:
+            if self._closed.is_set():
+                raise HttpFailure(f"{place}: stopped", temporary=False) from error
+            raise of_error(
+                place,
+                error,
+                connect=self.settings.connect_timeout,
+                stall=self.settings.stall_timeout,
+            ) from error
+
+
+def _refuse_loop(seen: list[str], url: str) -> None:
+    if url in seen:
+        raise HttpFailure(
+            f"{redact(seen[0])}: redirects in a loop by way of {redact(url)}", temporary=False
+        )
+    if len(seen) > _MOST_REDIRECTS:
+        raise HttpFailure(
+            f"{redact(seen[0])}: more than {_MOST_REDIRECTS} redirects", temporary=False
+        )
+
+
+def _new_manager(scheme: str, proxy: str | None, per_host: int) -> urllib3.PoolManager:
+    # Reading all certificate authorities takes longer than most requests: only where needed.
+    secure = scheme == "https" or (proxy or "").startswith("https:")
+    context = tls_context() if secure else None
+    if proxy is None:
+        return urllib3.PoolManager(num_pools=32, maxsize=per_host, ssl_context=context)
+    login = parse_url(proxy).auth
+    return urllib3.ProxyManager(
+        proxy,
+        num_pools=32,
+        maxsize=per_host,
+        ssl_context=context,
+        proxy_ssl_context=context,
+        proxy_headers=urllib3.make_headers(proxy_basic_auth=login) if login else None,
+    )
+
+
+def _without_secrets(headers: Mapping[str, str] | None) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in (headers or {}).items()
+        if name.lower() not in {"authorization", "cookie"}
+    }

@@ -1,0 +1,81 @@
+"""When to wait: between tries, and for a rate that all transfers share."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from isobuilder.http.failure import HttpFailure
+
+LONGEST_DELAY = 30.0  # seconds between two tries, unless the server asks for more
+
+Pause = Callable[[float], None]
+"""Sleep for some seconds; raises when the work was called off meanwhile."""
+
+
+class Patience:
+    """How often and how long one thing is tried again.
+
+    Delays double from ``first_delay``, half of each by chance, so that many clients do not come
+    back at once. A server's Retry-After counts when it is longer. ``retries`` is for each
+    address, ``budget`` (seconds of waiting) for all of them together.
+    """
+
+    def __init__(self, *, retries: int, budget: float, first_delay: float, pause: Pause) -> None:
+        self._retries = retries
+        self._left = budget
+        self._first_delay = first_delay
+        self._pause = pause
+        self._tries = 0
+
+    def start_over(self) -> None:
+        """Count tries from zero: another address, or the last try made progress."""
+        self._tries = 0
+
+    def wait_after(self, failure: HttpFailure) -> None:
+        """Sleep until the next try is due.
+
+        Raises:
+            HttpFailure: ``failure`` itself, when another try is pointless or too late.
+        """
+        if not failure.temporary or self._tries >= self._retries:
+            raise failure
+        # Chance here spreads load; it decides nothing that must not be guessed.
+        delay = min(LONGEST_DELAY, self._first_delay * 2.0**self._tries)
+        delay *= random.uniform(0.5, 1.0)  # noqa: S311
+        delay = max(delay, failure.retry_after or 0.0)
+        if delay > self._left:
+            raise failure
+        self._tries += 1
+        self._left -= delay
+        self._pause(delay)
+
+
+class RateLimit:
+    """Bytes per second that any number of threads share."""
+
+    def __init__(self, rate: int, *, pause: Pause) -> None:
+        self._rate = rate
+        self._pause = pause
+        self._lock = threading.Lock()
+        self._paid_until = time.monotonic()
+
+    @property
+    def piece(self) -> int:
+        """How many bytes to take at a time so that the rate is even: a tenth of a second."""
+        return max(1024, self._rate // 10)
+
+    def take(self, amount: int) -> None:
+        """Wait until ``amount`` more bytes may have passed.
+
+        Each caller books the time its bytes take and sleeps to the end of it, so the sum over all
+        threads keeps the rate whoever comes first.
+        """
+        with self._lock:
+            now = time.monotonic()
+            self._paid_until = max(self._paid_until, now) + amount / self._rate
+            delay = self._paid_until - now
+        if delay > 0:
+            self._pause(delay)
