@@ -11,9 +11,9 @@ from urllib.parse import urljoin, urlsplit
 
 import urllib3
 
-from isobuilder.digest import BUFFER_SIZE
 from isobuilder.http.addresses import local_path, origin, redact
 from isobuilder.http.failure import HttpFailure, of_status
+from isobuilder.http.settings import PIECE
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +138,6 @@ def open_file(url: str) -> Response:
         status=200,
         headers=headers,
         url=url,
-        read=lambda: file.read(BUFFER_SIZE),
+        read=lambda: file.read(PIECE),
         close=file.close,
     )

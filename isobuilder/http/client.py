@@ -15,7 +15,6 @@ import urllib3
 from urllib3.exceptions import HTTPError
 from urllib3.util import parse_url
 
-from isobuilder.digest import BUFFER_SIZE
 from isobuilder.http.addresses import (
     Netrc,
     check_address,
@@ -28,7 +27,7 @@ from isobuilder.http.addresses import (
 from isobuilder.http.answer import Answer, Response, accepted, open_file, redirect_target, whole
 from isobuilder.http.failure import HttpFailure, of_error
 from isobuilder.http.pacing import Patience, RateLimit
-from isobuilder.http.settings import HttpSettings
+from isobuilder.http.settings import PIECE, HttpSettings
 
 _log = logging.getLogger(__name__)
 
@@ -243,7 +242,7 @@ class Http:
         self, raw: urllib3.BaseHTTPResponse, url: str, slot: threading.Semaphore
     ) -> Response:
         place = redact(url)
-        piece = BUFFER_SIZE if self._rate is None else min(BUFFER_SIZE, self._rate.piece)
+        piece = PIECE if self._rate is None else min(PIECE, self._rate.piece)
         with self._lock:
             self._open.add(raw)
 

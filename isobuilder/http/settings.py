@@ -7,6 +7,9 @@ from typing import Protocol
 
 from isobuilder import __version__
 
+PIECE = 256 * 1024
+"""Most bytes received at a time: larger falls out of the processor's cache."""
+
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
