@@ -1,0 +1,34 @@
+"""What goes on an ISO: one entry for each file, its bytes still where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from isobuilder.digest import Digest
+from isobuilder.store import Blob
+
+Piece = bytes | Blob
+"""A run of bytes: made by us and in memory, or in the store."""
+
+FileFact = tuple[Digest, int]
+"""Digest and size in bytes of one file on the ISO."""
+
+
+def size_of(pieces: Iterable[Piece]) -> int:
+    """Return how many bytes ``pieces`` are together."""
+    return sum(piece.size if isinstance(piece, Blob) else len(piece) for piece in pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class IsoEntry:
+    """One regular file of an ISO: the concatenation of ``pieces`` at ``path``."""
+
+    path: str  # relative to the root, "/" between parts
+    mode: int  # permission bits; any execute bit makes the file executable for all
+    pieces: tuple[Piece, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return size_of(self.pieces)
