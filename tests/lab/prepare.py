@@ -6,6 +6,7 @@ What is done stays; a second run takes seconds and asks no mirror.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -83,6 +84,9 @@ def prove_runtimes(lab: Path, images: Path) -> None:
             say(f"containerd {version} imports {pause.reference}")
         archive.unlink()
 
+    if os.geteuid() != 0:
+        say("not root: whether the containerds import an image stays untried")
+        return
     marks = [(lab / name / ".mark").read_text() for name in ("containerd1", "containerd2")]
     once(lab / "proof", fingerprint(*marks, (images / ".mark").read_text()), make)
 

@@ -1,0 +1,122 @@
+"""The prepared lab: its upstream answers like the real one, its runtimes import its images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tarfile
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import containerd2
+from tests.lab.images import OCI, Tagged, oci_archive, read_catalogue
+from tests.lab.kubernetes import PROGRAMS, VERSION, prove
+from tests.lab.place import lab_dir, run
+from tests.lab.upstream import Upstream, lab_upstream
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(not (lab_dir() / "ready").is_file(), reason="run make lab first"),
+]
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with lab_upstream() as running:
+        yield running
+
+
+def image_of(name: str) -> Tagged:
+    catalogue = read_catalogue(_images() / "catalogue.json")
+    return next(image for image in catalogue if f"/{name}:" in image.reference)
+
+
+def _images() -> Path:
+    return lab_dir() / "images"
+
+
+def ask(url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(url, headers=headers)
+    with opener.open(request, timeout=30) as answer:
+        return answer.status, dict(answer.headers), answer.read()
+
+
+def test_every_program_is_served_with_the_checksum_beside_it(upstream: Upstream) -> None:
+    for program in PROGRAMS:
+        url = f"{upstream.files}/dl.k8s.io/release/v{VERSION}/bin/linux/amd64/{program}"
+        promised = ask(f"{url}.sha256")[2].decode()
+        assert hashlib.sha256(ask(url)[2]).hexdigest() == promised
+
+
+def test_the_file_server_speaks_of_ranges_and_etags(upstream: Upstream) -> None:
+    url = f"{upstream.files}/dl.k8s.io/release/v{VERSION}/bin/linux/amd64/kubeadm"
+    etag = ask(url, Range="bytes=0-3")[1]["ETag"]
+    status, headers, body = ask(url, **{"Range": "bytes=1-3", "If-Range": etag})
+    assert (status, body) == (206, b"ELF")
+    assert headers["Content-Range"].startswith("bytes 1-3/")
+    assert ask(url, **{"Range": "bytes=1-3", "If-Range": '"another"'})[0] == 200
+
+
+def test_the_pause_tag_leads_to_an_index_with_three_entries(upstream: Upstream) -> None:
+    url = f"{upstream.registry}/v2/k8s.gcr.io/pause/manifests/3.2"
+    _, headers, body = ask(url, Accept=OCI.index)
+    assert headers["Docker-Content-Digest"] == f"sha256:{hashlib.sha256(body).hexdigest()}"
+    platforms = [entry["platform"]["architecture"] for entry in json.loads(body)["manifests"]]
+    assert platforms == ["arm64", "amd64", "unknown"]
+
+
+def test_every_image_kubeadm_asks_for_is_in_the_registry(upstream: Upstream) -> None:
+    kubeadm = lab_dir() / "kubernetes/kubeadm"
+    wanted = run([kubeadm, "config", "images", "list", f"--kubernetes-version=v{VERSION}"])
+    accept = ", ".join(
+        image.top.media_type for image in read_catalogue(_images() / "catalogue.json")
+    )
+    for reference in wanted.split():
+        repository, tag = reference.rsplit(":", 1)
+        status, _, _ = ask(f"{upstream.registry}/v2/{repository}/manifests/{tag}", Accept=accept)
+        assert status == 200
+
+
+def test_the_programs_can_write_maps() -> None:
+    prove(lab_dir() / "kubernetes")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
+@pytest.mark.parametrize(
+    ("image", "command", "expected"),
+    [
+        ("kube-apiserver", "/usr/local/bin/kube-apiserver --version", f"Kubernetes v{VERSION}"),
+        ("kube-proxy", "/usr/local/bin/kube-proxy --version", f"Kubernetes v{VERSION}"),
+        # A link to libxt_NAT.so; without it services fail and all else looks well.
+        ("kube-proxy", "/usr/sbin/iptables -j MASQUERADE --help", "--random-fully"),
+        ("kube-proxy", "/usr/sbin/ip6tables -m state --help", "--state"),
+        ("kube-proxy", "/usr/sbin/ipset --version", "ipset v7"),
+        ("kube-proxy", "/usr/sbin/conntrack --version", "conntrack v1"),
+        ("etcd", "/usr/local/bin/etcd --version", "etcd Version: 3.4."),
+        ("coredns", "/coredns --version", "stand-in"),
+    ],
+)
+def test_an_image_has_all_its_program_needs(
+    image: str, command: str, expected: str, tmp_path: Path
+) -> None:
+    tagged = image_of(image)
+    manifest = json.loads((_images() / "blobs" / tagged.platform.digest[7:]).read_bytes())
+    for layer in manifest["layers"]:
+        with tarfile.open(_images() / "blobs" / layer["digest"][7:]) as archive:
+            archive.extractall(tmp_path, filter="tar")
+    assert expected in run(["chroot", tmp_path, *command.split()])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
+@pytest.mark.parametrize("major", ["1", "2"])
+def test_each_containerd_imports_an_image(major: str, tmp_path: Path) -> None:
+    pause = image_of("pause")
+    archive = oci_archive(pause, _images() / "blobs", tmp_path / "pause.tar")
+    programs = containerd2.paths()[major]
+    version = containerd2.prove(programs, major, archive, pause.reference)
+    assert version.startswith(f"{major}.")
