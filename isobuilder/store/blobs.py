@@ -1,9 +1,9 @@
-"""The local disk: blobs named by their content."""
+"""Blobs: how bytes get in and are found again."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -12,8 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from platformdirs import user_cache_path
+
 from isobuilder.digest import Digest, Hasher
-from isobuilder.errors import EnvironmentProblem, IntegrityError
+from isobuilder.errors import IntegrityError
+from isobuilder.store.disk import disk_problem, explained
+
+SCRATCH = "add-"
+"""How names begin of files that only the process that made them will use."""
+
+
+def default_root() -> Path:
+    """Return the user's own store, below the XDG cache directory."""
+    return user_cache_path("isobuilder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,8 @@ class Store:
             return Blob(digest, path.stat().st_size, path)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise disk_problem(error, path) from error
 
     def add(
         self, chunks: Iterable[bytes], *, digest: Digest, name: str, size: int | None = None
@@ -79,7 +92,7 @@ class Store:
                 raise IntegrityError(f"{name}: expected {digest}, got {hasher.digest()}")
             file.flush()
             os.fsync(file.fileno())
-            return self._keep(path, digest, hasher.size)
+            return self.keep(path, digest, hasher.size)
 
     def add_bytes(self, data: bytes) -> Blob:
         """Keep bytes we made or checked ourselves."""
@@ -103,11 +116,16 @@ class Store:
         except FileNotFoundError:
             return None
 
-    def _keep(self, path: Path, digest: Digest, size: int) -> Blob:
+    def keep(self, path: Path, digest: Digest, size: int) -> Blob:
+        """Give a whole, checked file below ``partial`` its name; ``path`` is gone afterwards.
+
+        For the modules of the store: nobody else can promise that the bytes are the right ones.
+        """
         target = self.path_of(digest)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.chmod(0o444)
-        path.replace(target)
+        with explained(target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o444)
+            path.replace(target)
         return Blob(digest, size, target)
 
     @contextmanager
@@ -115,25 +133,17 @@ class Store:
         folder = self.root / "partial"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix="add-", dir=folder)
+            handle, name = tempfile.mkstemp(prefix=SCRATCH, dir=folder)
         except OSError as error:
             raise disk_problem(error, folder) from error
         path = Path(name)
         try:
             with os.fdopen(handle, "wb", buffering=0) as file:
+                # Housekeeping takes an unlocked scratch file for one whose process was killed.
+                fcntl.flock(file, fcntl.LOCK_EX)
                 yield file, path
         except OSError as error:
             raise disk_problem(error, folder) from error
         finally:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
-
-
-def disk_problem(error: OSError, place: Path) -> EnvironmentProblem:
-    """Return the error a person can act on: which place, and what to do about it."""
-    hint = None
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        hint = f"free space on the file system of {place} and run the command again"
-    elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        hint = f"make {place} writable for this user, or choose another place"
-    return EnvironmentProblem(f"{place}: {error.strerror or error}", hint=hint)

@@ -1,0 +1,33 @@
+"""The local disk: blobs named by their content, shared by all builds of a user."""
+
+from isobuilder.store.blobs import Blob, Store, default_root
+from isobuilder.store.disk import disk_problem
+from isobuilder.store.partial import Origin, Partial, partial_of
+from isobuilder.store.upkeep import (
+    CheckReport,
+    Collected,
+    Damage,
+    Stored,
+    check,
+    collect,
+    lease,
+    stored,
+)
+
+__all__ = [
+    "Blob",
+    "CheckReport",
+    "Collected",
+    "Damage",
+    "Origin",
+    "Partial",
+    "Store",
+    "Stored",
+    "check",
+    "collect",
+    "default_root",
+    "disk_problem",
+    "lease",
+    "partial_of",
+    "stored",
+]

@@ -1,0 +1,145 @@
+"""Downloads on their way: bytes that another run, after whatever happened, goes on from."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import BinaryIO
+
+from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
+from isobuilder.errors import EnvironmentProblem
+from isobuilder.store.blobs import Blob, Store
+from isobuilder.store.disk import explained, locked
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the bytes of a download came from, and how the server named that version of them."""
+
+    url: str
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+class Partial:
+    """The bytes of one download so far, held by one thread of one process.
+
+    They are hashed while they arrive; bytes of an earlier run are read and hashed once.
+    """
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store = store
+        self.path = store.root / "partial" / f"{key}.part"
+        self._about = self.path.with_suffix(".json")
+        self._file: BinaryIO | None = None
+        self._hasher: Hasher | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes received so far, by this run and earlier ones."""
+        if self._hasher is not None:
+            return self._hasher.size
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where the first bytes came from, if that was noted."""
+        try:
+            return Origin(**json.loads(self._about.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None  # lost or torn: then only the digest can tell if the bytes are right
+
+    def digest(self) -> Digest:
+        """Return the digest of the bytes so far."""
+        return self._continued().digest()
+
+    def start(self, origin: Origin) -> None:
+        """Throw away what is there and expect the first byte of what ``origin`` serves."""
+        self.discard()
+        with explained(self.path.parent):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            torn = self._about.with_suffix(".tmp")
+            torn.write_text(json.dumps(asdict(origin)), encoding="utf-8")
+            torn.replace(self._about)
+            self._file = self.path.open("wb", buffering=BUFFER_SIZE)
+        self._hasher = Hasher()
+
+    def append(self, chunk: bytes) -> None:
+        """Keep the next bytes.
+
+        Raises:
+            EnvironmentProblem: the disk is full or may not be written.
+        """
+        hasher = self._continued()
+        with explained(self.path.parent):
+            if self._file is None:
+                self._file = self.path.open("ab", buffering=BUFFER_SIZE)
+            self._file.write(chunk)
+        hasher.update(chunk)
+
+    def finish(self) -> Blob:
+        """Make the bytes a blob of the digest they have.
+
+        Whoever calls has compared ``size`` and ``digest`` with what was promised.
+        """
+        hasher = self._continued()
+        with explained(self.path.parent):
+            if self._file is None:
+                self._file = self.path.open("ab", buffering=BUFFER_SIZE)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self.close()
+        blob = self._store.keep(self.path, hasher.digest(), hasher.size)
+        self._about.unlink(missing_ok=True)
+        return blob
+
+    def discard(self) -> None:
+        """Throw away what is there."""
+        with contextlib.suppress(EnvironmentProblem):  # a full disk takes no last bytes either
+            self.close()
+        with explained(self.path.parent):
+            self.path.unlink(missing_ok=True)
+            self._about.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Leave the bytes for a later run."""
+        file, self._file = self._file, None
+        self._hasher = None
+        if file is not None:
+            with explained(self.path.parent):
+                file.close()
+
+    def _continued(self) -> Hasher:
+        if self._hasher is None:
+            hasher = Hasher()
+            if self.path.exists():
+                with explained(self.path), self.path.open("rb", buffering=0) as file:
+                    while chunk := file.read(BUFFER_SIZE):
+                        hasher.update(chunk)
+            self._hasher = hasher
+        return self._hasher
+
+
+@contextmanager
+def partial_of(store: Store, key: str) -> Iterator[Partial | None]:
+    """Hold the download that ``key`` names; None while another thread or process has it.
+
+    ``key`` is a file name: the digits of the expected digest, or of the address's.
+    """
+    place = store.root / "locks" / f"{key}.lock"
+    with contextlib.ExitStack() as stack:
+        with explained(place.parent):
+            mine = stack.enter_context(locked(place, wait=False))
+        if not mine:
+            yield None
+            return
+        partial = Partial(store, key)
+        stack.callback(partial.close)
+        yield partial

@@ -1,0 +1,234 @@
+"""Housekeeping: what is there, what is damaged, what nobody needs any more."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
+from isobuilder.progress import SILENT, Progress, Task, task
+from isobuilder.store.blobs import SCRATCH, Store
+from isobuilder.store.disk import disk_problem, explained, is_locked, locked, may_not_write
+
+_log = logging.getLogger(__name__)
+
+PARTIAL_AGE = 7 * 24 * 3600.0  # seconds after which nobody is expected to resume a download
+SCRATCH_AGE = 60.0  # seconds between making a scratch file and locking it, generously
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One blob of a listing."""
+
+    digest: Digest
+    size: int  # bytes
+    used: float  # when a build last needed it, seconds since 1970-01-01 UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One file that is not what its name says."""
+
+    name: str  # of the file: the 64 digits it should have
+    size: int  # bytes
+    fact: str
+    quarantined: Path | None  # where it is now; None when it could not be moved
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a check of the whole store found."""
+
+    blobs: int
+    size: int  # bytes that were read
+    damaged: tuple[Damage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a collection removed, or would."""
+
+    removed: tuple[Stored, ...]
+    freed: int  # bytes, abandoned downloads included
+    kept: int  # bytes of blobs that stay
+    in_use: int  # blobs that only running builds protect
+
+
+def stored(store: Store) -> list[Stored]:
+    """Return all blobs, the longest unused first."""
+    found = []
+    for path in _files(store):
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            facts = path.stat()
+            found.append(Stored(Digest.from_hex(path.name), facts.st_size, facts.st_mtime))
+    return sorted(found, key=lambda blob: (blob.used, blob.digest))
+
+
+@contextmanager
+def lease(store: Store, digests: Iterable[Digest]) -> Iterator[None]:
+    """Keep blobs from being collected while the block runs, those not yet there included.
+
+    The lease ends with its process, also by kill -9. In a store that this user may not write,
+    nothing is leased: whoever may collect there has to know who reads it.
+    """
+    wanted = sorted(set(digests))
+    folder = store.root / "leases"
+    gate = store.root / "locks" / "collect.lock"
+    with contextlib.ExitStack() as stack:
+        try:
+            with locked(gate, shared=True):  # a collection under way ends first
+                folder.mkdir(parents=True, exist_ok=True)
+                handle, name = tempfile.mkstemp(prefix="lease-", dir=folder)
+                os.close(handle)
+                path = Path(name)
+                stack.callback(path.unlink, missing_ok=True)
+                stack.enter_context(locked(path))
+                path.write_text(json.dumps(wanted), encoding="ascii")
+        except OSError as error:
+            if not may_not_write(error):
+                raise disk_problem(error, folder) from error
+            _log.info("%s: not writable, its blobs are used without a lease", store.root)
+        _touch(store, wanted)
+        yield
+
+
+def check(store: Store, *, progress: Progress = SILENT) -> CheckReport:
+    """Hash every blob again and move damaged ones to ``quarantine``, where no build finds them."""
+    paths = list(_files(store))
+    total = sum(path.stat().st_size for path in paths if path.exists())
+    with (
+        task(progress, "check", total=total) as work,
+        ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool,
+    ):
+        results = list(pool.map(lambda path: _fact_of(path, work), paths))
+    damaged = [
+        Damage(path.name, size, fact, _quarantine(store, path))
+        for path, (size, fact) in zip(paths, results, strict=True)
+        if fact is not None
+    ]
+    return CheckReport(len(paths), sum(size for size, _ in results), tuple(damaged))
+
+
+def collect(
+    store: Store,
+    reachable: Collection[Digest],
+    *,
+    max_size: int | None = None,
+    dry_run: bool = False,
+    partial_age: float = PARTIAL_AGE,
+) -> Collected:
+    """Remove blobs that are neither ``reachable`` nor leased, the longest unused first.
+
+    With ``max_size`` (bytes) it stops as soon as all blobs together need no more than that.
+    Downloads nobody touched for ``partial_age`` seconds go too, except while one is under way.
+
+    Raises:
+        EnvironmentProblem: the store may not be written.
+    """
+    needed = set(reachable)
+    with explained(store.root), locked(store.root / "locks" / "collect.lock"):
+        leased = _leased(store)
+        blobs = stored(store)
+        left = sum(blob.size for blob in blobs)
+        removed = []
+        for blob in blobs:
+            if max_size is not None and left <= max_size:
+                break
+            if blob.digest in needed or blob.digest in leased:
+                continue
+            if not dry_run:
+                store.path_of(blob.digest).unlink(missing_ok=True)
+            removed.append(blob)
+            left -= blob.size
+        freed = sum(blob.size for blob in removed)
+        freed += _sweep(store, partial_age, dry_run=dry_run)
+    in_use = sum(1 for blob in blobs if blob.digest in leased and blob.digest not in needed)
+    return Collected(tuple(removed), freed, left, in_use)
+
+
+def _files(store: Store) -> Iterator[Path]:
+    return (path for path in sorted((store.root / "blobs").glob("sha256/*/*")) if path.is_file())
+
+
+def _touch(store: Store, digests: Iterable[Digest]) -> None:
+    for digest in digests:
+        # Absent, or another user's: its age then stays what it was.
+        with contextlib.suppress(OSError):
+            os.utime(store.path_of(digest))
+
+
+def _fact_of(path: Path, work: Task) -> tuple[int, str | None]:
+    """Return how long a blob is and what is wrong with it."""
+    hasher = Hasher()
+    try:
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(BUFFER_SIZE):
+                hasher.update(chunk)
+                work.advance(len(chunk))
+    except FileNotFoundError:
+        return 0, None  # collected meanwhile
+    except OSError as error:
+        return hasher.size, f"unreadable: {error.strerror}"
+    found = hasher.digest()
+    wrong = found.hex != path.name or path.parent.name != path.name[:2]
+    return hasher.size, f"expected sha256:{path.name}, got {found}" if wrong else None
+
+
+def _quarantine(store: Store, path: Path) -> Path | None:
+    folder = store.root / "quarantine"
+    target = folder / f"{path.name}.{time.time_ns()}"
+    try:
+        folder.mkdir(exist_ok=True)
+        path.replace(target)
+    except OSError as error:
+        _log.warning("%s: damaged, and cannot be moved away: %s", path, error.strerror)
+        return None
+    return target
+
+
+def _leased(store: Store) -> set[Digest]:
+    """Return what running builds use; the collect lock is held, so no lease is half made."""
+    found: set[Digest] = set()
+    for path in sorted((store.root / "leases").glob("lease-*")):
+        if is_locked(path):
+            found.update(Digest(text) for text in json.loads(path.read_bytes()))
+        else:
+            path.unlink(missing_ok=True)  # its process was killed
+    return found
+
+
+def _sweep(store: Store, partial_age: float, *, dry_run: bool) -> int:
+    """Remove what abandoned downloads left, and locks nobody holds; return the bytes freed."""
+    idle_before = time.time() - partial_age
+    freed = 0
+    for path in sorted((store.root / "partial").glob("*")):
+        with contextlib.suppress(FileNotFoundError):
+            if path.name.startswith(SCRATCH):
+                if path.stat().st_mtime < time.time() - SCRATCH_AGE and not is_locked(path):
+                    freed += _remove(path, dry_run=dry_run)
+            elif path.stat().st_mtime < idle_before:
+                # Held while removing, so that nobody begins to resume it meanwhile.
+                with locked(store.root / "locks" / f"{path.stem}.lock", wait=False) as idle:
+                    freed += _remove(path, dry_run=dry_run) if idle else 0
+    if not dry_run:
+        for path in (store.root / "locks").glob("*.lock"):
+            with locked(path, wait=False) as idle:
+                if idle:
+                    path.unlink(missing_ok=True)
+    return freed
+
+
+def _remove(path: Path, *, dry_run: bool) -> int:
+    size = path.stat().st_size
+    if not dry_run:
+        path.unlink()
+    return size
