@@ -47,6 +47,18 @@ class Authored:
     size: int  # bytes of the whole image
 
 
+class _HeadSink(io.BytesIO):
+    """Keeps the head alone: pycdlib ends with a zero at the last byte of the image."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(bytes(size))
+        self._size = size
+
+    def write(self, data: Any) -> int:
+        room = max(0, self._size - self.tell())
+        return super().write(data[:room])
+
+
 def author(entries: Sequence[IsoEntry], *, label: str, epoch: int) -> Authored:
     """Lay ``entries`` out and return the head of the ISO.
 
@@ -65,12 +77,12 @@ def author(entries: Sequence[IsoEntry], *, label: str, epoch: int) -> Authored:
             size = iso.pvd.space_size * BLOCK
             head_size = placed[0][0] if placed else size
             kept, iso.inodes = iso.inodes, []
-            sink = io.BytesIO()
+            sink = _HeadSink(head_size)
             iso.write_fp(sink)
             iso.inodes = kept
         finally:
             iso.close()
-    return Authored(sink.getvalue()[:head_size].ljust(head_size, b"\0"), placed, size)
+    return Authored(bytes(sink.getbuffer()), placed, size)
 
 
 def build(entries: Sequence[IsoEntry], files: Mapping[str, BinaryIO], *, label: str) -> Any:
