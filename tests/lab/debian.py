@@ -190,7 +190,8 @@ class Apt:
 
     def unpack(self, packages: Sequence[str], tree: Path) -> dict[str, str]:
         """Unpack packages into ``tree`` without installing them; return their versions."""
-        debs = tree.with_name(f".{tree.name}.debs")
+        debs = tree.with_name(f"{tree.name}.debs")
+        remove(debs)  # of an interrupted run
         versions = {}
         for package, deb in zip(packages, self.download(packages, debs), strict=True):
             run(["dpkg-deb", "-x", deb, tree])

@@ -41,6 +41,7 @@ def prepare(lab: Path) -> None:
     """
     check_machine()
     with alone(lab):
+        (lab / "ready").unlink(missing_ok=True)
         apt = Apt(lab / "apt", SUITE)
         programs = kubernetes.kubernetes(lab, apt)
         debian = parts.unpacked(lab, apt)
