@@ -51,6 +51,12 @@ class PartlyDone(IsobuilderError):
     exit_code = 7
 
 
+class MoldError(IsobuilderError):
+    """A Mold management server refused, or what it answers makes no sense."""
+
+    exit_code = 8
+
+
 class DifferencesFound(IsobuilderError):
     """A comparison was asked for and found differences."""
 

@@ -1,0 +1,1 @@
+"""The Mold (CloudStack) management server: told about finished ISOs, asked what became of them."""
