@@ -37,12 +37,14 @@ class Response:
         url: str,
         read: Callable[[], bytes],
         close: Callable[[], None],
+        interrupt: Callable[[], None],
     ) -> None:
         self.status = status
         self.headers = headers  # names in any case
         self.url = url  # after redirects; redact before showing
         self._read = read
         self._close = close
+        self._interrupt = interrupt
 
     @property
     def length(self) -> int | None:
@@ -62,6 +64,10 @@ class Response:
     def close(self) -> None:
         """Give the connection back, or up when a body is left on it."""
         self._close()
+
+    def interrupt(self) -> None:
+        """Make the body end now for the thread that waits for it; it raises ``HttpFailure``."""
+        self._interrupt()
 
     def __enter__(self) -> Self:
         return self
@@ -140,4 +146,5 @@ def open_file(url: str) -> Response:
         url=url,
         read=lambda: file.read(PIECE),
         close=file.close,
+        interrupt=lambda: None,  # a disk does not keep anyone waiting
     )

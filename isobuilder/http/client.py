@@ -26,7 +26,7 @@ from isobuilder.http.addresses import (
 )
 from isobuilder.http.answer import Answer, Response, accepted, open_file, redirect_target, whole
 from isobuilder.http.failure import HttpFailure, of_error
-from isobuilder.http.pacing import Patience, RateLimit
+from isobuilder.http.pacing import Patience, Pause, RateLimit
 from isobuilder.http.settings import PIECE, HttpSettings
 
 _log = logging.getLogger(__name__)
@@ -74,9 +74,7 @@ class Http:
             under_way = list(self._open)
             managers = list(self._managers.values())
         for raw in under_way:
-            # Wakes a thread that waits for bytes. It may have finished just now: nothing to wake.
-            with contextlib.suppress(ValueError, RuntimeError, OSError):
-                raw.shutdown()
+            _wake(raw)
         for manager in managers:
             manager.clear()
 
@@ -89,13 +87,13 @@ class Http:
         if self._closed.wait(seconds):
             raise HttpFailure("stopped", temporary=False)
 
-    def patience(self) -> Patience:
-        """Return a fresh count of tries for one thing."""
+    def patience(self, pause: Pause | None = None) -> Patience:
+        """Return a fresh count of tries for one thing; ``pause`` is how to sleep between them."""
         return Patience(
             retries=self.settings.retries,
             budget=self.settings.retry_budget,
             first_delay=self.settings.first_delay,
-            pause=self.pause,
+            pause=pause or self.pause,
         )
 
     def get(
@@ -269,7 +267,14 @@ class Http:
             raw.close()
             slot.release()
 
-        return Response(status=raw.status, headers=raw.headers, url=url, read=read, close=close)
+        return Response(
+            status=raw.status,
+            headers=raw.headers,
+            url=url,
+            read=read,
+            close=close,
+            interrupt=lambda: _wake(raw),
+        )
 
     def _slot(self, url: str) -> threading.Semaphore:
         with self._lock:
@@ -325,6 +330,13 @@ def _new_manager(scheme: str, proxy: str | None, per_host: int) -> urllib3.PoolM
         proxy_ssl_context=context,
         proxy_headers=urllib3.make_headers(proxy_basic_auth=login) if login else None,
     )
+
+
+def _wake(raw: urllib3.BaseHTTPResponse) -> None:
+    """Let the thread that waits for bytes see the end of the connection."""
+    # It may have finished just now: then there is nothing to wake.
+    with contextlib.suppress(ValueError, RuntimeError, OSError):
+        raw.shutdown()
 
 
 def _without_secrets(headers: Mapping[str, str] | None) -> dict[str, str]:

@@ -1,0 +1,199 @@
+"""Wanted things -> blobs in the store: one queue, many connections."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError, UpstreamError
+from isobuilder.http import Http
+from isobuilder.progress import SILENT, Progress, task
+from isobuilder.sources.transfer import Authorize, CalledOff, Halt, Transfer, Wanted
+from isobuilder.store import Blob, Store, partial_of
+
+__all__ = ["Authorize", "Fetcher", "Wanted"]
+
+GRACE = 3.0  # seconds in which other downloads may still end by themselves after one failed
+_STOPPING = 2.0  # seconds to wait for threads that were told to stop
+_OTHER_HOLDER = 0.1  # seconds between looks at a download another process is busy with
+
+
+class Fetcher:
+    """Brings things into a store; safe to use from several threads.
+
+    The largest come first, so that nothing large is left alone at the end; what has no known size
+    counts as large. What several ask for, in this process or another, travels once.
+    """
+
+    def __init__(
+        self, store: Store, http: Http, *, jobs: int = 8, progress: Progress = SILENT
+    ) -> None:
+        self._store = store
+        self._http = http
+        self._jobs = jobs
+        self._progress = progress
+
+    def fetch(self, wanted: Sequence[Wanted]) -> list[Blob]:
+        """Return the blobs of ``wanted``, in the same order.
+
+        The first failure stops the queue. Whatever is complete by then is kept, and so are the
+        first bytes of the rest, from which the next run goes on.
+
+        Raises:
+            UpstreamError: something could not be had from any address.
+            IntegrityError: some server has other bytes than were promised.
+            EnvironmentProblem: the disk is full, or ``offline`` is set and something is missing.
+        """
+        groups: dict[str, list[Wanted]] = {}
+        for item in wanted:
+            groups.setdefault(item.key, []).append(item)
+        blobs: dict[str, Blob] = {}
+        for key, group in groups.items():
+            if group[0].digest and (blob := self._store.find(group[0].digest)):
+                blobs[key] = blob
+        missing = [group for key, group in groups.items() if key not in blobs]
+        if self._http.settings.offline:
+            _refuse_remote(missing, self._store)
+        if missing:
+            blobs |= _Round(self._store, self._http, self._progress, missing).run(self._jobs)
+        for item in wanted:
+            if item.size not in {None, blobs[item.key].size}:
+                raise IntegrityError(
+                    f"{item.name}: expected {item.size} bytes, {item.digest} has "
+                    f"{blobs[item.key].size}"
+                )
+        return [blobs[item.key] for item in wanted]
+
+
+class _Round:
+    """One call of ``fetch``: its queue, its threads, what became of each thing."""
+
+    def __init__(
+        self, store: Store, http: Http, progress: Progress, groups: Sequence[Sequence[Wanted]]
+    ) -> None:
+        self._store = store
+        self._http = http
+        self._progress = progress
+        self._queue = sorted(groups, key=_largest_first)
+        self._changed = threading.Condition()
+        self._busy: Counter[str] = Counter()  # downloads under way by host
+        self._running = 0  # threads
+        self._halt = Halt()
+        self._blobs: dict[str, Blob] = {}
+        self._errors: list[IsobuilderError] = []
+
+    def run(self, jobs: int) -> dict[str, Blob]:
+        """Return the blobs by key."""
+        expected = len(self._queue)
+        self._running = min(jobs, expected)
+        try:
+            for number in range(self._running):
+                # Daemons: one that waits for a silent server must not keep a program from ending.
+                threading.Thread(target=self._worker, name=f"fetch-{number}", daemon=True).start()
+            with self._changed:
+                self._changed.wait_for(lambda: self._errors or not self._running)
+                self._changed.wait_for(lambda: not self._running, timeout=GRACE)
+        finally:
+            self._halt.call_off()
+            with self._changed:
+                self._queue.clear()
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: not self._running, timeout=_STOPPING)
+        if self._errors:
+            raise _all_of(self._errors, expected)
+        if len(self._blobs) < expected:
+            raise RuntimeError("a download ended without blob and without error")
+        return self._blobs
+
+    def _worker(self) -> None:
+        try:
+            while (group := self._next()) is not None:
+                self._settle(group)
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def _settle(self, group: Sequence[Wanted]) -> None:
+        """Bring one thing and note what became of it."""
+        try:
+            blob = self._bring(group)
+            with self._changed:
+                self._blobs[group[0].key] = blob
+        except CalledOff:
+            pass
+        except IsobuilderError as error:
+            with self._changed:
+                self._errors.append(error)
+                self._queue.clear()
+        finally:
+            with self._changed:
+                self._busy[_host(group)] -= 1
+                self._changed.notify_all()
+
+    def _next(self) -> Sequence[Wanted] | None:
+        """Return the largest thing whose host has a connection free; None when all is done."""
+        with self._changed:
+            while self._queue:
+                for position, group in enumerate(self._queue):
+                    if self._busy[_host(group)] < self._http.settings.per_host:
+                        self._busy[_host(group)] += 1
+                        return self._queue.pop(position)
+                self._changed.wait()
+            return None
+
+    def _bring(self, group: Sequence[Wanted]) -> Blob:
+        first = group[0]
+        while True:
+            with partial_of(self._store, first.key) as partial:
+                # Looked for while holding the download, or another process could just finish it.
+                if first.digest and (blob := self._store.find(first.digest)):
+                    if partial is not None:
+                        partial.discard()
+                    return blob
+                if partial is not None:
+                    with task(self._progress, first.name, total=first.size) as work:
+                        transfer = Transfer(
+                            group, http=self._http, partial=partial, halt=self._halt, work=work
+                        )
+                        return transfer.run()
+            self._halt.pause(_OTHER_HOLDER)
+
+
+def _largest_first(group: Sequence[Wanted]) -> float:
+    sizes = [item.size for item in group if item.size is not None]
+    return -max(sizes) if sizes else float("-inf")
+
+
+def _host(group: Sequence[Wanted]) -> str:
+    return urlsplit(group[0].urls[0]).netloc
+
+
+def _refuse_remote(missing: Sequence[Sequence[Wanted]], store: Store) -> None:
+    names = [
+        group[0].name
+        for group in missing
+        if not any(url.startswith("file:") for item in group for url in item.urls)
+    ]
+    if names:
+        shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if names[10:] else "")
+        raise EnvironmentProblem(
+            f"offline, and the store {store.root} lacks {len(names)} things: {shown}",
+            hint="fetch them without --offline, or name the store that has them with --store",
+        )
+
+
+def _all_of(errors: Sequence[IsobuilderError], expected: int) -> IsobuilderError:
+    """Return one error for all; the gravest decides the exit code."""
+    if len(errors) == 1:
+        return errors[0]
+    gravest: type[IsobuilderError] = UpstreamError
+    for kind in (IntegrityError, EnvironmentProblem):
+        if any(isinstance(error, kind) for error in errors):
+            gravest = kind
+            break
+    reasons = "".join(f"\n  {error}" for error in errors)
+    hint = next((error.hint for error in errors if error.hint), None)
+    return gravest(f"{len(errors)} of {expected} downloads failed:{reasons}", hint=hint)

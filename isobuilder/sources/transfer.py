@@ -1,0 +1,362 @@
+"""One wanted thing on its way into the store: mirrors, retries, resume, checks."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from isobuilder.digest import Digest
+from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError, UpstreamError
+from isobuilder.http import Http, HttpFailure, Response, redact
+from isobuilder.progress import Task
+from isobuilder.store import Blob, Origin, Partial
+
+_log = logging.getLogger(__name__)
+
+Authorize = Callable[[str, str | None], str | None]
+"""Return the Authorization header for an address, or None when there is none.
+
+Asked first with None, and once more with the server's challenge (WWW-Authenticate) after a 401.
+"""
+
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")  # RFC 9110, 14.4
+_HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
+_FIRST_BYTES = 256  # enough to recognise a page
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One thing to have in the store."""
+
+    name: str  # for people
+    urls: tuple[str, ...]  # where to ask, in order
+    digest: Digest | None  # None only while a lock is being made
+    size: int | None  # bytes, when known
+    ceiling: int  # bytes, the most to accept when the size is not known
+    authorize: Authorize | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of the download: two wanted things of one key are the same bytes."""
+        return self.digest.hex if self.digest else Digest.of(self.urls[0].encode()).hex
+
+    @property
+    def limit(self) -> int:
+        """The most bytes to accept."""
+        return self.ceiling if self.size is None else self.size
+
+
+class CalledOff(Exception):
+    """Another download failed, or a person interrupted; what has come so far stays."""
+
+
+class Halt:
+    """Calls off transfers that are under way in other threads."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._under_way: set[Response] = set()
+
+    def call_off(self) -> None:
+        """End all transfers soon, also those that wait for a silent server."""
+        self._event.set()
+        with self._lock:
+            under_way = list(self._under_way)
+        for response in under_way:
+            response.interrupt()
+
+    def check(self) -> None:
+        """Raise ``CalledOff`` when it is time to stop."""
+        if self._event.is_set():
+            raise CalledOff
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, or raise ``CalledOff`` when it is time to stop."""
+        if self._event.wait(seconds):
+            raise CalledOff
+
+    @contextmanager
+    def covering(self, response: Response) -> Iterator[None]:
+        """Let ``call_off`` reach ``response`` during the block."""
+        with self._lock:
+            self._under_way.add(response)
+        try:
+            self.check()
+            yield
+        except HttpFailure:
+            self.check()  # we broke the connection ourselves
+            raise
+        finally:
+            with self._lock:
+                self._under_way.discard(response)
+
+
+class _Mixed(Exception):
+    """Bytes of several answers, put together, are not what was promised."""
+
+
+class Transfer:
+    """Brings one thing, wanted once or several times, from the first address that can deliver."""
+
+    def __init__(
+        self, wanted: Sequence[Wanted], *, http: Http, partial: Partial, halt: Halt, work: Task
+    ) -> None:
+        self._all = wanted
+        self._wanted = wanted[0]
+        self._http = http
+        self._partial = partial
+        self._halt = halt
+        self._work = work
+        self._patience = http.patience(halt.pause)
+        self._shown = 0  # bytes reported as progress
+        self._furthest = 0  # bytes that the best try reached
+        self._resumed = False  # the bytes come from several answers
+        self._first = b""
+        self._content_type = ""
+        self._encoding = ""
+
+    def run(self) -> Blob:
+        """Return the blob.
+
+        Raises:
+            UpstreamError: no address delivered; names each with its reason.
+            IntegrityError: the same, and at least one served other bytes than promised.
+            EnvironmentProblem: the disk is full or may not be written.
+            CalledOff: it was called off; the bytes so far stay for the next run.
+        """
+        failures: list[IsobuilderError] = []
+        for wanted in self._all:
+            for url in wanted.urls:
+                self._patience.start_over()
+                try:
+                    return self._from(url, wanted.authorize)
+                except (UpstreamError, IntegrityError) as failure:
+                    _log.info("%s: %s", self._wanted.name, failure)
+                    failures.append(failure)
+        raise _summary(self._wanted.name, failures)
+
+    def _from(self, url: str, authorize: Authorize | None) -> Blob:
+        """Try one address as often as that makes sense."""
+        started_over = False
+        while True:
+            self._halt.check()
+            try:
+                self._receive(url, authorize)
+                return self._checked(url)
+            except HttpFailure as failure:
+                if self._partial.size > self._furthest:
+                    self._furthest = self._partial.size
+                    self._patience.start_over()
+                self._patience.wait_after(failure)
+                _log.info("%s: %s; trying again", self._wanted.name, failure)
+            except _Mixed as mixed:
+                self._discard()
+                if started_over:
+                    raise IntegrityError(str(mixed)) from mixed
+                started_over = True
+                _log.info("%s; fetching it from the start", mixed)
+
+    def _receive(self, url: str, authorize: Authorize | None) -> None:
+        """Bring the bytes that are missing, by one request or, if a part cannot be had, two."""
+        held = self._held()
+        if held and (held == self._wanted.size or self._partial.digest() == self._wanted.digest):
+            self._resumed = True  # an earlier run was ended between the last byte and the name
+            return
+        headers = self._range_headers(url, held) if held else {}
+        response = self._open(url, headers, authorize)
+        with response, self._halt.covering(response):
+            usable = self._usable(url, response, held)
+            if usable:
+                self._take(url, response)
+        if not usable:
+            self._discard()
+            self._receive(url, authorize)
+
+    def _usable(self, url: str, response: Response, held: int) -> bool:
+        """Prepare for the body of an answer; False when it fits nothing that is held."""
+        place = redact(url)
+        if response.status == 200:
+            if held:
+                _log.info("%s: %s: begins anew after %d bytes", self._wanted.name, place, held)
+            self._begin(url, response)
+            return True
+        if held and self._continues(response, held):
+            self._resumed = True
+            self._show()
+            return True
+        if not held:
+            raise HttpFailure(
+                f"{place}: answered {response.status} to a request for the whole file",
+                temporary=False,
+            )
+        said = response.headers.get("Content-Range", "no Content-Range")
+        _log.info(
+            "%s: %s: asked for the bytes from %d, got %d with %s; fetching it from the start",
+            *(self._wanted.name, place, held, response.status, said),
+        )
+        return False
+
+    def _held(self) -> int:
+        """Return how many bytes can be built upon; only a digest shows if they fit the rest."""
+        if self._wanted.digest is None:
+            return 0
+        held = self._partial.size
+        return held if held <= self._wanted.limit else 0
+
+    def _range_headers(self, url: str, held: int) -> dict[str, str]:
+        headers = {"Range": f"bytes={held}-"}
+        origin = self._partial.origin
+        if origin is not None and origin.url == url:
+            # RFC 9110, 13.1.5: a weak entity tag would never match.
+            etag = origin.etag if origin.etag and not origin.etag.startswith("W/") else None
+            if validator := etag or origin.last_modified:
+                headers["If-Range"] = validator
+        return headers
+
+    def _open(self, url: str, headers: dict[str, str], authorize: Authorize | None) -> Response:
+        login = authorize(url, None) if authorize else None
+        accept = (200, 206, 416)
+        try:
+            return self._http.get(url, headers=headers, auth=login, accept=accept)
+        except HttpFailure as failure:
+            if failure.status != 401 or authorize is None:
+                raise
+            better = authorize(url, failure.headers.get("WWW-Authenticate", ""))
+            if better is None or better == login:
+                raise
+            return self._http.get(url, headers=headers, auth=better, accept=accept)
+
+    def _begin(self, url: str, response: Response) -> None:
+        """Check what the head of a whole answer tells, and expect its first byte."""
+        self._content_type = response.headers.get("Content-Type", "").partition(";")[0].lower()
+        self._encoding = response.headers.get("Content-Encoding", "identity").lower()
+        wanted, place = self._wanted, redact(url)
+        if wanted.digest is None and self._content_type == "text/html":
+            raise _html_page(place)
+        if self._encoding != "identity" and wanted.digest is None:
+            raise HttpFailure(
+                f"{place}: expected the file itself, got it encoded as {self._encoding}",
+                temporary=False,
+            )
+        if wanted.size is not None and response.length not in {None, wanted.size}:
+            raise IntegrityError(
+                f"{place}: expected {wanted.size} bytes, the server offers {response.length}"
+                f"{self._looks()}"
+            )
+        if response.length is not None and response.length > wanted.limit:
+            raise self._too_long(place)
+        if wanted.size is None and response.length is not None:
+            self._work.set_total(response.length)
+        self._resumed = False
+        self._first = b""
+        self._partial.start(
+            Origin(url, response.headers.get("ETag"), response.headers.get("Last-Modified"))
+        )
+        self._show()
+
+    def _continues(self, response: Response, held: int) -> bool:
+        """Say if a partial answer is the part that was asked for."""
+        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+        if response.status != 206 or match is None:
+            return False
+        start, end, total = match.groups()
+        size = self._wanted.size
+        whole = size if total == "*" else int(total)
+        return (
+            int(start) == held
+            and size in {None, whole}
+            and (whole is None or int(end) == whole - 1)
+            and response.length in {None, int(end) - held + 1}
+        )
+
+    def _take(self, url: str, response: Response) -> None:
+        """Keep the body."""
+        wanted, partial = self._wanted, self._partial
+        for chunk in response.chunks():
+            self._halt.check()
+            if partial.size + len(chunk) > wanted.limit:
+                self._discard()
+                raise self._too_long(redact(url))
+            if len(self._first) < _FIRST_BYTES:
+                self._first += chunk[:_FIRST_BYTES]
+            try:
+                partial.append(chunk)
+            except EnvironmentProblem:
+                self._discard()  # a full disk needs the room more than we need the bytes
+                raise
+            self._show()
+        if wanted.size is not None and partial.size < wanted.size:
+            fact = f"{redact(url)}: ended after {partial.size} of {wanted.size} bytes"
+            if looks := self._looks():
+                self._discard()
+                raise IntegrityError(fact + looks)
+            raise HttpFailure(fact, temporary=True)
+
+    def _checked(self, url: str) -> Blob:
+        """Name the bytes, if they are the promised ones."""
+        expected, found = self._wanted.digest, self._partial.digest()
+        place = redact(url)
+        if expected is None and self._is_html():
+            self._discard()
+            raise _html_page(place)
+        if expected in {None, found}:
+            return self._partial.finish()
+        fact = f"{place}: expected {expected}, got {found} ({self._partial.size} bytes)"
+        if self._resumed:
+            raise _Mixed(fact + self._looks())
+        self._discard()
+        raise IntegrityError(fact + self._looks())
+
+    def _discard(self) -> None:
+        self._partial.discard()
+        self._show()
+
+    def _show(self) -> None:
+        self._work.advance(self._partial.size - self._shown)
+        self._shown = self._partial.size
+
+    def _too_long(self, place: str) -> IntegrityError:
+        if self._wanted.size is not None:
+            return IntegrityError(f"{place}: longer than the promised {self._wanted.size} bytes")
+        return IntegrityError(
+            f"{place}: longer than the {self._wanted.ceiling} bytes allowed",
+            hint="raise max_file_size in the configuration if the file is meant to be that long",
+        )
+
+    def _is_html(self) -> bool:
+        return self._content_type == "text/html" or _HTML.match(self._first) is not None
+
+    def _looks(self) -> str:
+        """Return a remark on what wrong bytes could be."""
+        if self._is_html():
+            return "; it looks like an HTML page"
+        if self._encoding not in {"", "identity"}:
+            return f"; the server encoded it as {self._encoding} without being asked"
+        return ""
+
+
+def _html_page(place: str) -> HttpFailure:
+    return HttpFailure(
+        f"{place}: answered with an HTML page in place of the file",
+        temporary=False,
+        hint="open the address in a browser: it may be a login, a proxy or a moved file",
+    )
+
+
+def _summary(name: str, failures: Sequence[IsobuilderError]) -> IsobuilderError:
+    """Return the one error that names every address and its reason."""
+    kind: type[IsobuilderError] = UpstreamError
+    if any(isinstance(failure, IntegrityError) for failure in failures):
+        kind = IntegrityError
+    hint = next((failure.hint for failure in failures if failure.hint), None)
+    if kind is IntegrityError and hint is None:
+        hint = "upstream or a mirror serves other bytes than were promised; do not use them"
+    reasons = "; ".join(dict.fromkeys(str(failure) for failure in failures))
+    if len(failures) == 1:
+        return kind(f"{name}: {reasons}", hint=hint)
+    return kind(f"{name}: none of {len(failures)} addresses delivers: {reasons}", hint=hint)
