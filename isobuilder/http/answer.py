@@ -148,3 +148,9 @@ def open_file(url: str) -> Response:
         close=file.close,
         interrupt=lambda: None,  # a disk does not keep anyone waiting
     )
+
+
+def without(headers: Mapping[str, str], *names: str) -> Mapping[str, str]:
+    """Return ``headers`` less those with one of ``names``, given in lower case."""
+    kept = {name: value for name, value in headers.items() if name.lower() not in names}
+    return urllib3.HTTPHeaderDict(kept)

@@ -24,7 +24,15 @@ from isobuilder.http.addresses import (
     redact,
     tls_context,
 )
-from isobuilder.http.answer import Answer, Response, accepted, open_file, redirect_target, whole
+from isobuilder.http.answer import (
+    Answer,
+    Response,
+    accepted,
+    open_file,
+    redirect_target,
+    whole,
+    without,
+)
 from isobuilder.http.failure import HttpFailure, of_error
 from isobuilder.http.pacing import Patience, Pause, RateLimit
 from isobuilder.http.settings import PIECE, HttpSettings
@@ -122,12 +130,15 @@ class Http:
             login = self._login(url, auth, redirected=len(seen) > 1)
             response = self._send("GET", url, headers, login)
             if response.status not in _REDIRECTS or response.status in accept:
+                if not may_share_credentials(seen[0], url):
+                    # Whoever we were sent to must not ask for a login in the name of the first.
+                    response.headers = without(response.headers, "www-authenticate")
                 return accepted(response, accept)
             response.close()
             target = redirect_target(response)
             if not may_share_credentials(url, target):
                 auth = None
-                headers = _without_secrets(headers)
+                headers = without(headers or {}, "authorization", "cookie")
             _log.debug("%s: redirected to %s", redact(url), redact(target))
             url = target
 
@@ -337,11 +348,3 @@ def _wake(raw: urllib3.BaseHTTPResponse) -> None:
     # It may have finished just now: then there is nothing to wake.
     with contextlib.suppress(ValueError, RuntimeError, OSError):
         raw.shutdown()
-
-
-def _without_secrets(headers: Mapping[str, str] | None) -> dict[str, str]:
-    return {
-        name: value
-        for name, value in (headers or {}).items()
-        if name.lower() not in {"authorization", "cookie"}
-    }

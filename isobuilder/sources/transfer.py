@@ -17,11 +17,13 @@ from isobuilder.store import Blob, Origin, Partial
 
 _log = logging.getLogger(__name__)
 
-Authorize = Callable[[str, str | None], str | None]
+Authorize = Callable[[str, HttpFailure | None, str | None], str | None]
 """Return the Authorization header for an address, or None when there is none.
 
-Asked first with None, and once more with the server's challenge (WWW-Authenticate) after a 401.
+Asked with None twice first; after a 401 with that failure and the header it was the answer to.
 """
+
+_MOST_LOGINS = 2  # after a 401: the token may have expired, or need more scope
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")  # RFC 9110, 14.4
 _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
@@ -219,17 +221,19 @@ class Transfer:
         return headers
 
     def _open(self, url: str, headers: dict[str, str], authorize: Authorize | None) -> Response:
-        login = authorize(url, None) if authorize else None
         accept = (200, 206, 416)
-        try:
-            return self._http.get(url, headers=headers, auth=login, accept=accept)
-        except HttpFailure as failure:
-            if failure.status != 401 or authorize is None:
-                raise
-            better = authorize(url, failure.headers.get("WWW-Authenticate", ""))
-            if better is None or better == login:
-                raise
-            return self._http.get(url, headers=headers, auth=better, accept=accept)
+        login = authorize(url, None, None) if authorize else None
+        for _ in range(_MOST_LOGINS):
+            try:
+                return self._http.get(url, headers=headers, auth=login, accept=accept)
+            except HttpFailure as failure:
+                if failure.status != 401 or authorize is None:
+                    raise
+                better = authorize(url, failure, login)
+                if better is None or better == login:
+                    raise
+                login = better
+        return self._http.get(url, headers=headers, auth=login, accept=accept)
 
     def _begin(self, url: str, response: Response) -> None:
         """Check what the head of a whole answer tells, and expect its first byte."""
