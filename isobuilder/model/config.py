@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -40,10 +40,21 @@ Mirror = Annotated[str, AfterValidator(check_mirror)]
 MIB = 1024 * 1024
 
 
+class MoldProfile(Model):
+    """One management server by name. Keys come from elsewhere: this file may be shown to anyone."""
+
+    endpoint: str
+    signature: Literal["hmac-sha256", "hmac-sha1"] = "hmac-sha256"  # Mold; Apache CloudStack
+    key_file: str | None = None
+    ca_file: str | None = None  # certificates of a private authority
+    timeout: PositiveFloat = 30.0  # seconds for one answer
+
+
 class Config(Model):
     """Every setting with its default; flags and ``ISOBUILDER_*`` variables override the file."""
 
     mirrors: dict[Origin, tuple[Mirror, ...]] = {}
+    mold: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,60}$")], MoldProfile] = {}
     store: str | None = None  # a folder; None is the user's cache directory
     jobs: Annotated[int, Field(ge=1, le=64)] = 8  # transfers at once
     per_host: Annotated[int, Field(ge=1, le=64)] = 8  # of them to one host
