@@ -13,6 +13,8 @@ from isobuilder.iso.image import Extent, Image
 from isobuilder.iso.tree import IsoFile, Naming, Tree, system_use_skip, walk
 from isobuilder.iso.volume import Volumes, read_volumes
 
+_Area = tuple[Extent, tuple[Extent, ...], str]  # a run of bytes, all runs of its owner, the owner
+
 
 class IsoReader:
     """An ISO as a Linux node sees it: Rock Ridge names, else Joliet's, else the plain ones.
@@ -108,36 +110,39 @@ class IsoReader:
             return self.joliet
         return walk(self.image, self.volumes.primary, Naming.MAPPED)
 
-    def _areas(self) -> Iterator[tuple[Extent, str]]:
-        yield Extent(0, 0), "the image"
-        yield self.volumes.area, "the volume descriptors"
+    def _areas(self) -> Iterator[_Area]:
+        whole: tuple[Extent, ...] = (self.volumes.area,)
+        yield whole[0], whole, "the volume descriptors"
         for volume in (self.volumes.primary, self.volumes.joliet):
             if volume is not None:
                 for table in volume.path_tables:
-                    yield table, "a path table"
+                    yield table, (table,), "a path table"
         trees = [self.tree]
         if self.joliet is not None and self.joliet is not self.tree:
             trees.append(self.joliet)
         for tree in trees:
             for path, extent in tree.folders.items():
-                yield extent, f"the {tree.naming.value} folder {path!r}"
+                yield extent, (extent,), f"the {tree.naming.value} folder {path!r}"
             for path, entry in tree.files.items():
                 for extent in entry.extents:
-                    yield extent, repr(path)
+                    yield extent, entry.extents, repr(path)
 
 
-def _check_overlaps(image: Image, areas: Iterator[tuple[Extent, str]]) -> None:
-    """Refuse things that share bytes, so that no byte is read more often than there are names.
+def _check_overlaps(image: Image, areas: Iterator[_Area]) -> None:
+    """Refuse things that share bytes, so that hashing every file reads every byte at most once.
 
-    Two names for exactly the same bytes are one file with two names, which is fine.
+    Two names for exactly the same extents are one file with two names, which is fine.
     """
-    by_extent: dict[Extent, str] = {}
-    for extent, name in areas:
-        if extent.size:
-            image.check_inside(extent, name, at=extent.offset)
-            by_extent.setdefault(extent, name)
+    owners: dict[Extent, tuple[tuple[Extent, ...], str]] = {}
+    for extent, whole, name in areas:
+        if not extent.size:
+            continue
+        image.check_inside(extent, name, at=extent.offset)
+        known, other = owners.setdefault(extent, (whole, name))
+        if known != whole:
+            raise image.wrong(extent.offset, f"{name} and {other} share some of their bytes")
     before, owner = Extent(0, 0), ""
-    for extent in sorted(by_extent):
+    for extent in sorted(owners):
         if extent.offset < before.end:
-            raise image.wrong(extent.offset, f"{by_extent[extent]} begins inside {owner}")
-        before, owner = extent, by_extent[extent]
+            raise image.wrong(extent.offset, f"{owners[extent][1]} begins inside {owner}")
+        before, owner = extent, owners[extent][1]
