@@ -21,6 +21,7 @@ NEEDED = {  # program -> package of the machine itself
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
     "dpkg-source": "dpkg-dev",
+    "setpriv": "util-linux",
     "xz": "xz-utils",
 }
 _SUITE = re.compile(
@@ -139,6 +140,8 @@ def check_machine() -> None:
     if platform.machine() != "x86_64":
         raise LabError(f"the lab's parts are amd64, this machine is {platform.machine()}")
     missing = sorted({package for program, package in NEEDED.items() if not _found(program)})
+    if not KEYRING.is_file():
+        missing.append("debian-archive-keyring")
     if not missing:
         return
     command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]

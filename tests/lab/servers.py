@@ -73,8 +73,10 @@ def _started(
     for _ in range(_TRIES):
         port = _free_port()
         with log.open("ab") as output:
+            # Should this process be killed, the server ends with it.
+            words = ["setpriv", "--pdeathsig", "TERM", "--", *command(port)]
             process = subprocess.Popen(
-                command(port), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                words, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
         try:
             if _answers(process, f"http://127.0.0.1:{port}{path}"):
