@@ -139,6 +139,10 @@ class Transport(CloudStack):
             cookies=self.session.cookies,
             **{kind: data},
         )
+        if not command.startswith(READS):
+            # A kept connection may just have been closed by the other side; then nobody could
+            # tell whether the change arrived. A new one has no such doubt.
+            self.session.close()
         began = self.clock.monotonic()
         with _network_errors():
             response = self.session.send(

@@ -1,0 +1,194 @@
+"""A simulated Mold, a web server with an ISO, and clients for both."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isobuilder.model.registration import RegistrationFile
+from isobuilder.mold.client import MoldClient
+from isobuilder.mold.credentials import ApiKey, Server
+from isobuilder.mold.simulator import Cloud, Pace, Simulator, User
+from tests.mold.clocks import VirtualClock
+
+ADMIN = User("admin", "Ak-admin-0123456789", "Sk-admin-secret-9876543210", "password")
+VIEWER = User("viewer", "Ak-viewer-0123456789", "Sk-viewer-secret-987654", "password", role="user")
+
+
+def iso_bytes(mark: str = "r1") -> bytes:
+    """Return what a storage VM takes for an ISO: the magic word at its place."""
+    return (b"\0" * 32769 + b"CD001" + mark.encode()).ljust(40960, b"\0")
+
+
+class Web:
+    """A web server of the test with a few files and a few bad manners."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.redirects: dict[str, str] = {}
+        self.pages: dict[str, tuple[int, bytes]] = {}
+        self.no_length: set[str] = set()
+        self.hits: list[str] = []
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                self.answer(body=False)
+
+            def do_GET(self) -> None:
+                self.answer(body=True)
+
+            def answer(self, *, body: bool) -> None:
+                web.hits.append(f"{self.command} {self.path}")
+                if self.path in web.redirects:
+                    self.send_response(302)
+                    self.send_header("Location", web.redirects[self.path])
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
+                status, data = web.pages.get(self.path, (200, web.files.get(self.path, b"")))
+                if self.path not in web.files and self.path not in web.pages:
+                    status = 404
+                self.send_response(status)
+                if self.path not in web.no_length:
+                    self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                if body:
+                    self.wfile.write(data)
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self._httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._httpd.daemon_threads = True
+        self._httpd.handle_error = lambda *_args: None  # type: ignore[method-assign]
+        self.base = f"http://127.0.0.1:{self._httpd.server_address[1]}"
+        self._thread = threading.Thread(
+            target=lambda: self._httpd.serve_forever(poll_interval=0.02), daemon=True
+        )
+        self._thread.start()
+
+    def put(self, path: str, data: bytes) -> str:
+        self.files[path] = data
+        return self.base + path
+
+    def close(self) -> None:
+        self._httpd.shutdown()
+        self._httpd.server_close()
+        self._thread.join(5)
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    server = Web()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def cloud(clock: VirtualClock) -> Cloud:
+    cloud = Cloud(clock=clock, pace=Pace(allocated=2, downloading=6, installing=2, join=True))
+    cloud.users += [
+        User(user.name, user.key, user.secret, user.password, user.role) for user in (ADMIN, VIEWER)
+    ]
+    return cloud
+
+
+@pytest.fixture
+def simulator(cloud: Cloud) -> Iterator[Simulator]:
+    with Simulator(cloud) as simulator:
+        yield simulator
+
+
+def server_of(simulator: Simulator, user: User = ADMIN, name: str = "lab") -> Server:
+    return Server(
+        name, simulator.endpoint, ApiKey(user.key, user.secret), timeout=10.0, origin="the test"
+    )
+
+
+ClientOf = Callable[..., MoldClient]
+
+
+@pytest.fixture
+def client_of(clock: VirtualClock) -> Iterator[ClientOf]:
+    with ExitStack() as stack:
+
+        def make(simulator: Simulator, user: User = ADMIN, **options: Any) -> MoldClient:
+            server = options.pop("server", None) or server_of(simulator, user)
+            client = MoldClient(server, **({"clock": clock} | options))
+            stack.callback(client.close)
+            return client
+
+        yield make
+
+
+@pytest.fixture
+def client(simulator: Simulator, client_of: ClientOf) -> MoldClient:
+    return client_of(simulator)
+
+
+@dataclass
+class Published:
+    """An ISO that was built, and where it can be fetched."""
+
+    registration: RegistrationFile
+    url: str
+    path: Path
+
+
+PublishedOf = Callable[..., Published]
+
+
+def registration_of(
+    version: str = "1.34.12", data: bytes = b"", arch: str = "x86_64", revision: int = 1
+) -> RegistrationFile:
+    go_arch = {"x86_64": "amd64", "aarch64": "arm64"}[arch]
+    return RegistrationFile.model_validate(
+        {
+            "schema": 1,
+            "name": f"v{version}-mold-cks-{go_arch}-r{revision}",
+            "kubernetesversion": version,
+            "arch": arch,
+            "checksum": "{SHA-256}" + hashlib.sha256(data).hexdigest(),
+            "filename": f"kubernetes-v{version}-mold-cks-{go_arch}-r{revision}.iso",
+            "size": len(data),
+            "mincpunumber": 2,
+            "minmemory": 2048,
+            "download_url": None,
+            "product_version": f"{version}+mold-cks.r{revision}",
+            "profile": "mold-cks",
+            "revision": revision,
+        }
+    )
+
+
+@pytest.fixture
+def publish(web: Web, tmp_path: Path) -> PublishedOf:
+    def make(version: str = "1.34.12", arch: str = "x86_64", revision: int = 1) -> Published:
+        data = iso_bytes(f"{version} {arch} r{revision}")
+        registration = registration_of(version, data, arch, revision)
+        path = tmp_path / "isos" / registration.filename
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        path.with_suffix(".registration.json").write_bytes(registration.to_bytes())
+        return Published(registration, web.put(f"/k8s/{registration.filename}", data), path)
+
+    return make
+
+
+@pytest.fixture
+def published(publish: PublishedOf) -> Published:
+    return publish()
