@@ -1,0 +1,133 @@
+"""Stand-ins for programs: valid Linux programs of a few hundred bytes that print one text.
+
+They carry what a real one tells about itself: the processor in the ELF header and Go's build
+information. Formats: System V ABI (ELF-64), Go's ``debug/buildinfo`` with inline strings.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+_BASE = 0x400000
+_PAGE = 0x10000  # arm64 kernels may use pages of 64 KiB
+_DATA = _BASE + 0x100000  # where the writable segment lies in memory
+_MACHINES = {"amd64": 62, "arm64": 183}
+# Go's linker puts these around the module text; readers check for them and cut them off.
+_BEFORE = bytes.fromhex("3077af0c9274080241e1c107e6d618e6")
+_AFTER = bytes.fromhex("f932433186182072008242104116d8f2")
+_ALLOC, _EXECUTE, _WRITE = 2, 4, 1
+_PROGBITS, _STRTAB = 1, 3
+_NAMES = b"\0.text\0.go.buildinfo\0.shstrtab\0"
+
+
+def program(
+    architecture: str,
+    *,
+    prints: str,
+    package: str,
+    settings: Sequence[tuple[str, str]] = (),
+    module_version: str = "(devel)",
+    go: str = "go1.24.6",
+) -> bytes:
+    """Return a static program that prints ``prints`` and ends with 0.
+
+    ``package`` is that of func main, such as ``k8s.io/kubernetes/cmd/kubeadm``; ``settings`` are
+    further build settings.
+    """
+    module = "/".join(package.split("/")[: 3 if package.startswith("github.com/") else 2])
+    lines = [f"path\t{package}", f"mod\t{module}\t{module_version}"]
+    lines += ["dep\tgolang.org/x/sys\tv0.31.0\th1:ioabZlmFYtWhL+TRYpcnNlLwhyxaM9kWTDEmfnprqik="]
+    lines += ["build\t-buildmode=exe", "build\t-compiler=gc"]
+    lines += [f"build\t{key}={_quoted(value)}" for key, value in settings]
+    lines += ["build\tCGO_ENABLED=0", f"build\tGOARCH={architecture}", "build\tGOOS=linux"]
+    text = "".join(f"{line}\n" for line in lines).encode()
+    return _elf(architecture, prints.encode(), _build_info(go.encode(), text))
+
+
+def elf_stand_in(version: str, architecture: str, *, name: str, prints: str | None = None) -> bytes:
+    """Return a stand-in for ``kubeadm``, ``kubelet`` or ``kubectl`` of a Kubernetes version."""
+    flags = f"-X k8s.io/component-base/version.gitVersion=v{version}"
+    return program(
+        architecture,
+        prints=f"Kubernetes v{version}\n" if prints is None else prints,
+        package=f"k8s.io/kubernetes/cmd/{name}",
+        settings=[("-ldflags", flags)],
+    )
+
+
+def _quoted(value: str) -> str:
+    return f'"{value}"' if " " in value else value
+
+
+def _build_info(go: bytes, module: bytes) -> bytes:
+    text = _BEFORE + module + _AFTER
+    head = b"\xff Go buildinf:" + bytes([8, 2]) + bytes(16)
+    return head + _uvarint(len(go)) + go + _uvarint(len(text)) + text
+
+
+def _uvarint(number: int) -> bytes:
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def _elf(architecture: str, prints: bytes, build_info: bytes) -> bytes:
+    code_at = 64 + 2 * 56
+    code = _code(architecture, prints)
+    info_at = -(-(code_at + len(code)) // 16) * 16
+    names_at = info_at + len(build_info)
+    table_at = -(-(names_at + len(_NAMES)) // 8) * 8
+    header = struct.pack(
+        "<16sHHIQQQIHHHHHH",
+        b"\x7fELF\x02\x01\x01".ljust(16, b"\0"),
+        *(2, _MACHINES[architecture], 1, _BASE + code_at),
+        *(64, table_at, 0, 64, 56, 2, 64, 4, 3),
+    )
+    segments = _segment(5, 0, _BASE, code_at + len(code))
+    segments += _segment(6, info_at, _DATA + info_at, len(build_info))
+    sections = [
+        bytes(64),
+        _section(b".text", _PROGBITS, _ALLOC | _EXECUTE, _BASE + code_at, code_at, len(code)),
+        _section(
+            *(b".go.buildinfo", _PROGBITS, _ALLOC | _WRITE),
+            *(_DATA + info_at, info_at, len(build_info)),
+        ),
+        _section(b".shstrtab", _STRTAB, 0, 0, names_at, len(_NAMES)),
+    ]
+    body = (header + segments + code).ljust(info_at, b"\0") + build_info + _NAMES
+    return body.ljust(table_at, b"\0") + b"".join(sections)
+
+
+def _segment(flags: int, offset: int, address: int, size: int) -> bytes:
+    return struct.pack("<IIQQQQQQ", 1, flags, offset, address, address, size, size, _PAGE)
+
+
+def _section(name: bytes, kind: int, flags: int, address: int, offset: int, size: int) -> bytes:
+    return struct.pack(
+        "<IIQQQQIIQQ", _NAMES.index(name), kind, flags, address, offset, size, 0, 0, 16, 0
+    )
+
+
+def _code(architecture: str, text: bytes) -> bytes:
+    """Return machine code for write(1, text) and exit(0), with the text behind it."""
+    if architecture == "amd64":
+        size = 33
+        write = b"\xb8\x01\0\0\0\xbf\x01\0\0\0"  # mov eax, 1; mov edi, 1
+        write += b"\x48\x8d\x35" + struct.pack("<i", size - 17)  # lea rsi, [rip + distance]
+        write += b"\xba" + struct.pack("<I", len(text)) + b"\x0f\x05"  # mov edx, size; syscall
+        return write + b"\xb8\x3c\0\0\0\x31\xff\x0f\x05" + text  # mov eax, 60; xor edi, edi
+    distance = 7 * 4  # from the second instruction to the text
+    words = (
+        0xD2800020,  # mov x0, 1
+        0x10000001 | (distance >> 2) << 5,  # adr x1, text
+        0xD2800002 | (len(text) & 0xFFFF) << 5,  # mov x2, size
+        0xD2800808,  # mov x8, 64
+        0xD4000001,  # svc 0
+        0xD2800000,  # mov x0, 0
+        0xD2800BA8,  # mov x8, 93
+        0xD4000001,  # svc 0
+    )
+    return struct.pack("<8I", *words) + text
