@@ -63,7 +63,8 @@ def _quoted(value: str) -> str:
 def _build_info(go: bytes, module: bytes) -> bytes:
     text = _BEFORE + module + _AFTER
     head = b"\xff Go buildinf:" + bytes([8, 2]) + bytes(16)
-    return head + _uvarint(len(go)) + go + _uvarint(len(text)) + text
+    # Go's own reader wants at least one byte behind the last string.
+    return head + _uvarint(len(go)) + go + _uvarint(len(text)) + text + bytes(16)
 
 
 def _uvarint(number: int) -> bytes:

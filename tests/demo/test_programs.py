@@ -33,6 +33,8 @@ def test_a_program_tells_its_module() -> None:
     assert facts.module == "github.com/containernetworking/plugins"
 
 
+GO = shutil.which("go") or shutil.which("go", path="/usr/lib/go-1.19/bin") or ""
+
 RUNNERS = [
     pytest.param("amd64", [], marks=pytest.mark.skipif(platform.machine() != "x86_64", reason="")),
     pytest.param(
@@ -65,3 +67,16 @@ def test_readelf_finds_nothing_wrong(tmp_path: Path, architecture: str) -> None:
     )
     assert done.stderr == b""
     assert b".go.buildinfo" in done.stdout
+
+
+@pytest.mark.lab
+@pytest.mark.skipif(not GO, reason="apt-get install golang-go")
+def test_go_reads_the_build_information(tmp_path: Path) -> None:
+    path = tmp_path / "kubeadm"
+    path.write_bytes(elf_stand_in("1.34.12", "amd64", name="kubeadm"))
+    path.chmod(0o755)
+    done = subprocess.run([GO, "version", "-m", path], check=True, capture_output=True, timeout=60)
+    said = done.stdout.decode()
+    assert ": go1.24.6\n" in said
+    assert "\tpath\tk8s.io/kubernetes/cmd/kubeadm\n" in said
+    assert "gitVersion=v1.34.12" in said
