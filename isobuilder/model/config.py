@@ -89,8 +89,8 @@ def mirror_urls(config: Config, url: str) -> tuple[str, ...]:
 def registry_bases(config: Config, registry: str) -> tuple[str, ...]:
     """Return the addresses that serve ``registry``, in order, without the ``/v2/`` part.
 
-    A mirror such as ``http://127.0.0.1:5000/registry.k8s.io`` serves the repositories of the registry
-    below a repository prefix: ``/v2/registry.k8s.io/pause/manifests/3.10``.
+    A mirror such as ``http://127.0.0.1:5000/registry.k8s.io`` serves the repositories of the
+    registry below a repository prefix: ``/v2/registry.k8s.io/pause/manifests/3.10``.
     """
     mirrors = config.mirrors.get(registry)
     if mirrors:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from isobuilder.digest import Digest
 from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
+from isobuilder.model.image import ImageReference
 from isobuilder.model.kube import KubeVersion
-from isobuilder.model.recipe import Component, HttpsUrl, Mode, ProfileName, Registration, Render
+from isobuilder.model.recipe import (
+    Component,
+    FileEntry,
+    HttpsUrl,
+    ImageText,
+    ManifestEntry,
+    Mode,
+    ProfileName,
+    Recipe,
+    Registration,
+    Render,
+)
 
 FORMAT = 1
 
@@ -50,13 +64,22 @@ class LockedManifest(Model):
 class LockedImage(Model):
     """One container image of one platform, pinned."""
 
-    reference: str  # full reference with tag, e.g. registry.k8s.io/pause:3.10.1
+    reference: ImageText  # full reference with tag, e.g. registry.k8s.io/pause:3.10.1
     index: Digest | None  # of the multi-platform index; None when upstream serves a single manifest
     digest: Digest  # of the platform's own manifest, which names the archive
     size: NonNegativeInt | None  # bytes of manifest, config and layers; None until first seen
     archive: IsoPath  # docker/<64 hex digits>.tar
     original: tuple[str, ...] = ()  # names that manifests use for it, where they differ
     core: bool = False  # kubeadm asks for it
+
+    @model_validator(mode="after")
+    def _named_by_digest(self) -> LockedImage:
+        if self.archive != f"docker/{self.digest.hex}.tar":
+            raise ValueError(
+                f"the archive of {self.reference} must be docker/{self.digest.hex}.tar, "
+                f"found {self.archive}"
+            )
+        return self
 
 
 class Lock(Model):
@@ -79,6 +102,14 @@ class Lock(Model):
 
     @model_validator(mode="after")
     def _no_two_for_one(self) -> Lock:
+        names = [file.name for file in self.files]
+        names += [manifest.name for manifest in self.manifests]
+        names += [image.reference for image in self.images]
+        known: set[str] = set()
+        for name in names:
+            if name in known:
+                raise ValueError(f"two entries for {name}")
+            known.add(name)
         paths = [file.path for file in self.files]
         paths += [manifest.path for manifest in self.manifests]
         paths += [item.path for item in self.render]
@@ -88,11 +119,6 @@ class Lock(Model):
             if path.lower() in seen:
                 raise ValueError(f"two entries for the path {path}")
             seen.add(path.lower())
-        for image in self.images:
-            if image.archive != f"docker/{image.digest.hex}.tar":
-                raise ValueError(
-                    f"the archive of {image.reference} must be docker/{image.digest.hex}.tar"
-                )
         return self
 
     @property
@@ -122,3 +148,88 @@ class Lock(Model):
 def lock_name(kubernetes: KubeVersion, architecture: str) -> str:
     """Return the file name of a lock, beside its recipe."""
     return f"kubernetes-{kubernetes}.{architecture}.lock.json"
+
+
+def answers(lock: Lock, recipe: Recipe) -> list[str]:
+    """Return how ``lock`` differs from what ``recipe`` asks for; nothing means that it answers it.
+
+    Images that kubeadm or a manifest name are only known upstream, so of these the recipe cannot
+    tell which must be there; those it names itself can be compared.
+    """
+    found: list[str] = []
+    for name in ("kubernetes", "revision", "profile", "registration"):
+        _compare(found, name, getattr(recipe, name), getattr(lock, name))
+    if lock.architecture not in recipe.architectures:
+        wanted = " or ".join(recipe.architectures)
+        found.append(f"architecture: the recipe has {wanted}, the lock {lock.architecture}")
+    if recipe.released is not None:
+        _compare(found, "epoch", released_epoch(recipe.released), lock.epoch)
+    _compare_entries(found, "files", recipe.files, lock.files)
+    _compare_entries(found, "manifests", recipe.manifests, lock.manifests)
+    _compare(found, "render", _rendered(recipe.render), _rendered(lock.render))
+    _compare_components(found, recipe, lock)
+    _compare_images(found, recipe, lock)
+    if not found and recipe.digest != lock.recipe:
+        found.append(f"recipe: its digest is {recipe.digest}, the lock answers {lock.recipe}")
+    return found
+
+
+def released_epoch(released: str) -> int:
+    """Return the first second (UTC) of a day written as ``YYYY-MM-DD``."""
+    return int(datetime.strptime(released, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
+
+
+def _compare(found: list[str], what: str, wanted: object, locked: object) -> None:
+    if wanted != locked:
+        found.append(f"{what}: the recipe has {wanted}, the lock {locked}")
+
+
+def _compare_entries(
+    found: list[str],
+    section: str,
+    wanted: Sequence[FileEntry | ManifestEntry],
+    locked: Sequence[LockedFile | LockedManifest],
+) -> None:
+    by_name = {entry.name: entry for entry in locked}
+    for entry in wanted:
+        other = by_name.pop(entry.name, None)
+        if other is None:
+            found.append(f"{section}[{entry.name}]: not in the lock")
+            continue
+        for name in ("path", "url", "mode", "images"):
+            if hasattr(entry, name):
+                what = f"{section}[{entry.name}].{name}"
+                _compare(found, what, getattr(entry, name), getattr(other, name))
+        if entry.checksum is not None and entry.checksum.startswith("sha256:"):
+            _compare(found, f"{section}[{entry.name}].checksum", entry.checksum, other.sha256)
+    found.extend(f"{section}[{name}]: not in the recipe" for name in by_name)
+
+
+def _rendered(render: Sequence[Render]) -> str:
+    return ", ".join(sorted(f"{item.path} from {item.template}" for item in render)) or "nothing"
+
+
+def _compare_components(found: list[str], recipe: Recipe, lock: Lock) -> None:
+    for name in sorted({*recipe.components, *lock.components}):
+        wanted, locked = recipe.components.get(name), lock.components.get(name)
+        if wanted is None or locked is None:
+            where = "recipe" if wanted is None else "lock"
+            found.append(f"components.{name}: not in the {where}")
+            continue
+        for field in Component.model_fields:
+            what = f"components.{name}.{field}"
+            _compare(found, what, getattr(wanted, field), getattr(locked, field))
+
+
+def _compare_images(found: list[str], recipe: Recipe, lock: Lock) -> None:
+    references = {image.reference for image in lock.images}
+    asked = [*recipe.images.extra, *(item.image for item in recipe.components.values())]
+    wanted = {str(ImageReference.parse(text)) for text in asked}
+    found.extend(f"images: {text} is not in the lock" for text in sorted(wanted - references))
+    if not recipe.images.sources:
+        extra = sorted(references - wanted)
+        found.extend(f"images: {text} is not in the recipe" for text in extra)
+    has_core = any(image.core for image in lock.images)
+    if has_core != ("kubeadm" in recipe.images.sources):
+        what = "no images that kubeadm asks for" if not has_core else "images of kubeadm"
+        found.append(f"images: the lock has {what}, images.from says otherwise")

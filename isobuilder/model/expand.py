@@ -1,0 +1,241 @@
+"""Recipe files -> one ``Recipe``: what a file extends, what its templates mean, what must hold.
+
+In order: read the file and all it extends; merge them; expand the templates, value by value, so
+that a value never changes the structure; check the format; check the profile's contract. Places in
+messages are those of the file a value came from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from isobuilder.errors import InputError
+from isobuilder.model.door import check, read_yaml
+from isobuilder.model.kube import KubeVersion
+from isobuilder.model.merge import merged
+from isobuilder.model.mistake import InputErrors, Mistake, nearest
+from isobuilder.model.profile import check_profile
+from isobuilder.model.recipe import Recipe
+from isobuilder.model.template import TemplateProblem, expand, is_template
+from isobuilder.model.tree import Entry, Items, Map, Node, Scalar, path_text
+
+_MAX_CHAIN = 8
+_FIXED = frozenset({"schema", "kubernetes", "architectures", "profile", "extends", "released"})
+_NAMES = frozenset({"kubernetes", "kubernetes_minor", "arch", "name", "path", "url"})
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRecipe:
+    """A recipe for one architecture, and what is odd about it without being wrong."""
+
+    recipe: Recipe
+    architecture: str
+    warnings: tuple[Mistake, ...]
+
+
+def builtin_recipes() -> Path:
+    """Return the folder of the recipes we ship: in the package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
+
+
+def read_recipe(path: Path, architecture: str | None = None) -> ReadRecipe:
+    """Return the recipe in ``path``, with warnings.
+
+    Raises:
+        InputErrors: all mistakes of the file and of what it extends.
+        InputError: the file cannot be read, or is not for this architecture.
+    """
+    tree, mistakes = _merged_file(path, ())
+    chosen = _architecture(tree, path, architecture)
+    expander = _Expander(tree, chosen)
+    tree = expander.tree()
+    doubled = _doubled(tree)
+    mistakes += expander.mistakes + doubled
+    broken = {one.mark for one in expander.mistakes}
+    recipe, wrong = check(tree, Recipe)
+    # What a broken template left behind is not a second mistake, nor is what was said better here.
+    mistakes += [one for one in wrong if one.mark not in broken and (one.path or not doubled)]
+    warnings: list[Mistake] = []
+    if recipe is not None and not mistakes:
+        mistakes, warnings = check_profile(recipe, chosen, tree)
+    if recipe is None or mistakes:
+        raise InputErrors(_in_order(mistakes, path))
+    return ReadRecipe(recipe, chosen, tuple(warnings))
+
+
+def _in_order(mistakes: list[Mistake], path: Path) -> list[Mistake]:
+    """Return the mistakes without repetition, those of the file itself first, top to bottom."""
+    own = str(path)
+    return sorted(
+        dict.fromkeys(mistakes),
+        key=lambda one: (one.mark.file != own, one.mark.file, one.mark.line or 0, str(one)),
+    )
+
+
+def _merged_file(path: Path, chain: tuple[Path, ...]) -> tuple[Map, list[Mistake]]:
+    tree = read_yaml(path)
+    entry = tree.entries.get("extends")
+    if entry is None:
+        return merged(None, tree)
+    mark = entry.value.mark
+    wanted = tree.text("extends")
+    if wanted is None:
+        raise InputErrors([Mistake(mark, "extends", "expected the path of a recipe file")])
+    chain = (*chain, path.resolve())
+    base = _find(wanted, path)
+    if base is None:
+        known = sorted(str(p.relative_to(builtin_recipes())) for p in _base_files())
+        fact = f"no file {wanted!r} beside {path} nor among the recipes we ship"
+        raise InputErrors([Mistake(mark, "extends", fact, nearest(wanted, known))])
+    if base.resolve() in chain:
+        names = " -> ".join(step.name for step in (*chain, base))
+        raise InputErrors([Mistake(mark, "extends", f"the files extend each other: {names}")])
+    if len(chain) >= _MAX_CHAIN:
+        fact = f"more than {_MAX_CHAIN} files extend each other"
+        raise InputErrors([Mistake(mark, "extends", fact)])
+    below, earlier = _merged_file(base, chain)
+    entries = {key: value for key, value in tree.entries.items() if key != "extends"}
+    both, mistakes = merged(below, Map(entries, tree.mark))
+    return both, earlier + mistakes
+
+
+def _base_files() -> Iterator[Path]:
+    return (builtin_recipes() / "base").glob("*.yaml")
+
+
+def _find(wanted: str, path: Path) -> Path | None:
+    for folder in (path.parent, builtin_recipes()):
+        found = Path(os.path.normpath(folder / wanted))
+        if found.is_file():
+            return found
+    return None
+
+
+def _architecture(tree: Map, path: Path, wanted: str | None) -> str:
+    listed = tree.get("architectures")
+    found: list[str] = []
+    if isinstance(listed, Items):
+        found = [str(item.value) for item in listed.items if isinstance(item, Scalar)]
+    if wanted is None:
+        return found[0] if found and found[0] in {"amd64", "arm64"} else "amd64"
+    if found and wanted not in found:
+        raise InputError(
+            f"{path}: this recipe is for {', '.join(found)}, asked for {wanted}",
+            hint=f"add {wanted} to its architectures, or choose another --arch",
+        )
+    return wanted
+
+
+def _doubled(tree: Map) -> list[Mistake]:
+    """Return what two entries may not share: a name within files and manifests, a path anywhere.
+
+    Paths that differ only in case are the same: nodes and ISO 9660 may fold case.
+    """
+    mistakes: list[Mistake] = []
+    seen: dict[tuple[str, str], Map] = {}
+    for section in ("files", "manifests", "render"):
+        items = tree.get(section)
+        for item in items.items if isinstance(items, Items) else ():
+            for key in ("name", "path"):
+                text = item.text(key) if isinstance(item, Map) else None
+                if not isinstance(item, Map) or text is None:
+                    continue
+                first = seen.setdefault((key, text.lower()), item)
+                if first is not item:
+                    fact = f"two entries with the {key} {text}, the other at {first.mark}"
+                    mistakes.append(Mistake(item.entries[key].mark, section, fact))
+    return mistakes
+
+
+class _Expander:
+    """Expands the templates of a merged recipe; collects what is wrong with them."""
+
+    def __init__(self, tree: Map, architecture: str) -> None:
+        self.mistakes: list[Mistake] = []
+        self._tree = tree
+        self._values = {"arch": architecture}
+        if (version := tree.text("kubernetes")) is not None:
+            self._values["kubernetes"] = version
+            minor = _minor(version)
+            if minor is not None:
+                self._values["kubernetes_minor"] = minor
+
+    def tree(self) -> Map:
+        """Return the recipe with every template expanded; broken ones stay as they are."""
+        entries = dict(self._tree.entries)
+        variables = entries.get("vars")
+        if variables is not None:
+            expanded = self._variables(variables.value)
+            entries["vars"] = Entry(variables.mark, expanded)
+        for key, entry in entries.items():
+            if key not in _FIXED and key != "vars":
+                entries[key] = Entry(entry.mark, self._node(entry.value, self._values, (key,)))
+        return Map(entries, self._tree.mark)
+
+    def _variables(self, node: Node) -> Node:
+        """Expand ``vars``, which see the version and architecture but not each other."""
+        if not isinstance(node, Map):
+            return node
+        for name, entry in node.entries.items():
+            if name in _NAMES:
+                fact = f"the name {name!r} has a meaning of its own in templates"
+                self.mistakes.append(Mistake(entry.mark, "vars", fact, "choose another name"))
+            elif not name.isidentifier():
+                fact = f"the name {name!r} cannot be used in a template"
+                hint = "use letters, digits and _"
+                self.mistakes.append(Mistake(entry.mark, "vars", fact, hint))
+        expanded = self._node(node, self._values, ("vars",))
+        if isinstance(expanded, Map):
+            for name, entry in expanded.entries.items():
+                if isinstance(entry.value, Scalar) and isinstance(entry.value.value, str):
+                    self._values.setdefault(name, entry.value.value)
+                else:  # its type is a mistake of its own; its uses are not further ones
+                    self._values.setdefault(name, "")
+        return expanded
+
+    def _node(self, node: Node, values: Mapping[str, str], path: tuple[str | int, ...]) -> Node:
+        if isinstance(node, Items):
+            items = (self._node(item, values, (*path, i)) for i, item in enumerate(node.items))
+            return Items(tuple(items), node.mark)
+        if isinstance(node, Map):
+            return self._map(node, values, path)
+        return self._scalar(node, values, path)
+
+    def _map(self, node: Map, values: Mapping[str, str], path: tuple[str | int, ...]) -> Map:
+        """Expand an entry; those of a list of entries also see their own name, path and url."""
+        entries = dict(node.entries)
+        own = dict(values)
+        in_list = bool(path) and isinstance(path[-1], int)
+        first = [key for key in ("name", "path", "url") if in_list and key in entries]
+        for key in [*first, *(key for key in entries if key not in first)]:
+            value = self._node(entries[key].value, own, (*path, key))
+            entries[key] = Entry(entries[key].mark, value)
+            if key in first and isinstance(value, Scalar) and isinstance(value.value, str):
+                own[key] = value.value
+        return Map(entries, node.mark)
+
+    def _scalar(
+        self, node: Scalar, values: Mapping[str, str], path: tuple[str | int, ...]
+    ) -> Scalar:
+        if not isinstance(node.value, str) or not is_template(node.value):
+            return node
+        try:
+            text = expand(node.value, values)
+        except TemplateProblem as problem:
+            self.mistakes.append(
+                Mistake(node.mark, path_text(self._tree, path), str(problem), problem.hint)
+            )
+            return node
+        return Scalar(text, text, node.mark, quoted=True)
+
+
+def _minor(version: str) -> str | None:
+    try:
+        return KubeVersion(version).minor_text
+    except ValueError:
+        return None

@@ -1,0 +1,73 @@
+"""What is wrong in a file that a person wrote, said so that the place is found at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from isobuilder.errors import InputError
+
+SHOWN = 50
+"""Mistakes that a message lists; a file with more of them is not the file somebody meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a file; line and column count from 1, and are None where only a file is known."""
+
+    file: str
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        if self.line is None:
+            return self.file
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing that is wrong: where, at which key, what is the case, and the way out."""
+
+    mark: Mark
+    path: str  # of keys, e.g. images.extra[3]; empty for the whole file
+    fact: str
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        key = f" {self.path}:" if self.path else ""
+        return f"{self.mark}:{key} {self.fact}"
+
+
+class InputErrors(InputError):
+    """All mistakes of a file at once; the message holds one line for each."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        lines = [str(mistake) for mistake in self.mistakes[:SHOWN]]
+        if len(self.mistakes) > SHOWN:
+            lines.append(f"and {len(self.mistakes) - SHOWN} more")
+        hint = self.mistakes[0].hint if len(self.mistakes) == 1 else None
+        super().__init__("\n".join(lines), hint=hint)
+
+
+def key_path(steps: Iterable[str | int]) -> str:
+    """Return how the steps to a value are written: ``images.extra[3]``, ``labels['a.b']``."""
+    text = ""
+    for step in steps:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif step.replace("-", "_").isidentifier():
+            text += f".{step}" if text else step
+        else:
+            text += f"[{step!r}]"
+    return text
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Return the hint for a word that is not among the known ones."""
+    close = difflib.get_close_matches(word[:80], known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known here: {', '.join(sorted(known))}" if known else "nothing is known here"
