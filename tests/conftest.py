@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import resource
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,3 +45,45 @@ def files() -> Iterator[FileServer]:
     """A server of files that misbehaves to order."""
     with FileServer() as server:
         yield server
+
+
+SMALL_DISK = 1024 * 1024  # bytes
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder that takes about 1 MiB: a file system of its own, or else no larger file."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if _mount("-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", folder):
+        yield folder
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL_DISK, hard))
+    yield folder
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def read_only() -> Iterator[Callable[[Path], None]]:
+    """Make a folder and all below it read-only for whoever runs the tests, root included."""
+    mounted: list[Path] = []
+
+    def seal(folder: Path) -> None:
+        if os.geteuid() != 0:
+            for path in (folder, *folder.rglob("*")):
+                path.chmod(path.stat().st_mode & ~0o222)
+            return
+        assert _mount("--bind", folder, folder)
+        mounted.append(folder)
+        assert _mount("-o", "remount,bind,ro", folder)
+
+    yield seal
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def _mount(*arguments: str | Path) -> bool:
+    done = subprocess.run(["mount", *arguments], check=False, capture_output=True)
+    return done.returncode == 0

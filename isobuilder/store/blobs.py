@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from platformdirs import user_cache_path
 
-from isobuilder.digest import Digest, Hasher
+from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.errors import IntegrityError
 from isobuilder.store.disk import disk_problem, explained
 
@@ -105,6 +105,7 @@ class Store:
         """
         with self._scratch() as (file, path):
             file.write(value)
+            file.flush()
             target = self.root / "notes" / kind / key.hex
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
@@ -138,7 +139,8 @@ class Store:
             raise disk_problem(error, folder) from error
         path = Path(name)
         try:
-            with os.fdopen(handle, "wb", buffering=0) as file:
+            # Buffered: a plain write may take only a part, and says so to nobody.
+            with os.fdopen(handle, "wb", buffering=BUFFER_SIZE) as file:
                 # Housekeeping takes an unlocked scratch file for one whose process was killed.
                 fcntl.flock(file, fcntl.LOCK_EX)
                 yield file, path

@@ -1,0 +1,401 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from isobuilder.digest import Digest
+from isobuilder.errors import EnvironmentProblem, IntegrityError
+from isobuilder.store import (
+    Origin,
+    Store,
+    check,
+    collect,
+    default_root,
+    lease,
+    partial_of,
+    stored,
+)
+
+KUBELET = b"kubelet v1.33.1"
+DAY = 24 * 3600.0
+
+
+def tree(store: Store) -> list[str]:
+    """Everything that holds content, as paths."""
+    return sorted(
+        str(path.relative_to(store.root))
+        for path in store.root.rglob("*")
+        if path.is_file() and path.parent.name != "locks"
+    )
+
+
+def python(code: str, *arguments: object) -> subprocess.Popen[str]:
+    """Run code in another process, which says "ready" when it is where it should be."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+# --- getting in and being found
+
+
+def test_bytes_are_found_by_their_digest(store: Store) -> None:
+    blob = store.add_bytes(KUBELET)
+    assert store.find(Digest.of(KUBELET)) == blob
+    assert blob.read() == KUBELET
+    assert blob.size == len(KUBELET)
+    assert tree(store) == [f"blobs/sha256/{blob.digest.hex[:2]}/{blob.digest.hex}"]
+
+
+def test_a_blob_cannot_be_written_by_accident(store: Store) -> None:
+    assert store.add_bytes(KUBELET).path.stat().st_mode & 0o777 == 0o444
+
+
+def test_what_is_absent_is_not_found(store: Store) -> None:
+    assert store.find(Digest.of(KUBELET)) is None
+
+
+@pytest.mark.parametrize(
+    ("chunks", "fact"),
+    [
+        ([b"kubelet v6.66.6"], r"kubelet: expected sha256:\w+, got sha256:\w+"),
+        ([KUBELET, b"!"], "longer than the promised 15 bytes"),
+        ([KUBELET[:-1]], "expected 15 bytes, got 14"),
+        ([], "expected 15 bytes, got 0"),
+    ],
+)
+def test_add_refuses_bytes_that_were_not_promised(
+    store: Store, chunks: list[bytes], fact: str
+) -> None:
+    with pytest.raises(IntegrityError, match=fact):
+        store.add(chunks, digest=Digest.of(KUBELET), name="kubelet", size=len(KUBELET))
+    assert tree(store) == []
+
+
+def test_a_source_that_fails_leaves_nothing_behind(store: Store) -> None:
+    def broken() -> Iterator[bytes]:
+        yield KUBELET
+        raise EnvironmentProblem("source failed")
+
+    with pytest.raises(EnvironmentProblem, match="source failed"):
+        store.add(broken(), digest=Digest.of(KUBELET), name="kubelet")
+    assert tree(store) == []
+
+
+def test_a_full_disk_is_named_and_leaves_nothing_behind(small_disk: Path) -> None:
+    store = Store(small_disk)
+    big = bytes(2 * 1024 * 1024)
+    with pytest.raises(EnvironmentProblem, match=f"{small_disk}.*(No space|too large)") as caught:
+        store.add([big], digest=Digest.of(big), name="big")
+    assert "free space" in str(caught.value.hint)
+    assert tree(store) == []
+    assert store.add_bytes(KUBELET).read() == KUBELET
+
+
+def test_a_store_that_may_not_be_written_still_hands_out_blobs(
+    store: Store, read_only: Callable[[Path], None]
+) -> None:
+    blob = store.add_bytes(KUBELET)
+    read_only(store.root)
+    assert store.add_bytes(KUBELET) == blob
+    with lease(store, [blob.digest]):
+        assert store.find(blob.digest) == blob
+    with pytest.raises(EnvironmentProblem, match=str(store.root)) as caught:
+        store.add_bytes(b"other")
+    assert "writable" in str(caught.value.hint)
+    with pytest.raises(EnvironmentProblem, match=str(store.root)):
+        collect(store, [])
+    assert check(store).damaged == ()
+
+
+def test_a_file_in_place_of_the_store_is_an_error_a_person_can_act_on(tmp_path: Path) -> None:
+    (tmp_path / "store").write_bytes(b"")
+    with pytest.raises(EnvironmentProblem, match="store"):
+        Store(tmp_path / "store").add_bytes(KUBELET)
+
+
+def test_facts_are_remembered_by_what_they_depend_on(store: Store) -> None:
+    key = Digest.of(b"inputs")
+    assert store.recall("layers", key) is None
+    store.remember("layers", key, b"fact")
+    assert store.recall("layers", key) == b"fact"
+    assert store.recall("other", key) is None
+
+
+def test_the_default_place_follows_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert default_root() == tmp_path / "cache" / "isobuilder"
+
+
+ADD = """
+import sys
+from pathlib import Path
+from isobuilder.digest import Digest
+from isobuilder.store import Store
+store = Store(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(50):
+    store.add_bytes(str(number % 10).encode() * 100_000)
+"""
+
+
+def test_several_processes_may_add_the_same_at_once(store: Store) -> None:
+    processes = [python(ADD, store.root) for _ in range(3)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    report = check(store)
+    assert (report.blobs, report.damaged) == (10, ())
+    assert len(tree(store)) == 10
+
+
+# --- downloads on their way
+
+
+def test_a_download_goes_on_where_it_ended(store: Store) -> None:
+    origin = Origin("https://dl.k8s.io/kubelet", '"v1"', None)
+    with partial_of(store, "key") as partial:
+        assert partial is not None
+        partial.start(origin)
+        partial.append(KUBELET[:5])
+    with partial_of(store, "key") as partial:
+        assert partial is not None
+        assert (partial.size, partial.origin) == (5, origin)
+        partial.append(KUBELET[5:])
+        assert partial.digest() == Digest.of(KUBELET)
+        blob = partial.finish()
+    assert store.find(Digest.of(KUBELET)) == blob
+    assert tree(store) == [str(blob.path.relative_to(store.root))]
+
+
+def test_a_download_is_held_by_one_at_a_time(store: Store) -> None:
+    with partial_of(store, "key") as first:
+        assert first is not None
+        with partial_of(store, "key") as second, partial_of(store, "other") as other:
+            assert second is None
+            assert other is not None
+    with partial_of(store, "key") as third:
+        assert third is not None
+
+
+def test_starting_throws_away_what_was_there(store: Store) -> None:
+    with partial_of(store, "key") as partial:
+        assert partial is not None
+        partial.start(Origin("https://a/"))
+        partial.append(b"old")
+        partial.start(Origin("https://b/"))
+        partial.append(KUBELET)
+        assert partial.finish().digest == Digest.of(KUBELET)
+
+
+@pytest.mark.parametrize("note", [b"", b'{"url": ', b"[]", b'{"x": 1}', b"\xff"])
+def test_a_torn_note_is_no_note(store: Store, note: bytes) -> None:
+    with partial_of(store, "key") as partial:
+        assert partial is not None
+        partial.start(Origin("https://a/"))
+        partial.append(b"old")
+    (store.root / "partial" / "key.json").write_bytes(note)
+    with partial_of(store, "key") as partial:
+        assert partial is not None
+        assert (partial.size, partial.origin) == (3, None)
+
+
+def test_a_full_disk_during_a_download_is_named(small_disk: Path) -> None:
+    store = Store(small_disk)
+    with partial_of(store, "key") as partial:
+        assert partial is not None
+        partial.start(Origin("https://a/"))
+
+        def fill() -> None:
+            for _ in range(20):
+                partial.append(bytes(100_000))
+
+        with pytest.raises(EnvironmentProblem, match=r"partial: (No space|File too)"):
+            fill()
+        partial.discard()
+    assert tree(store) == []
+
+
+# --- checking
+
+
+def damage(path: Path, change: Callable[[bytes], bytes]) -> None:
+    data = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(change(data))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda data: data[:-1], lambda data: data[:-1] + b"\0", lambda _: b"", lambda d: d + b"x"],
+)
+def test_damage_is_found_and_moved_out_of_the_way(
+    store: Store, change: Callable[[bytes], bytes]
+) -> None:
+    good, bad = store.add_bytes(b"good"), store.add_bytes(KUBELET)
+    damage(bad.path, change)
+    report = check(store)
+    assert report.blobs == 2
+    (found,) = report.damaged
+    assert found.name == bad.digest.hex
+    assert f"expected {bad.digest}, got sha256:" in found.fact
+    assert found.quarantined is not None
+    assert found.quarantined.read_bytes() == change(KUBELET)
+    assert store.find(bad.digest) is None
+    assert store.find(good.digest) == good
+    assert check(store).damaged == ()
+
+
+def test_a_blob_in_the_wrong_folder_is_damage(store: Store) -> None:
+    blob = store.add_bytes(KUBELET)
+    wrong = store.root / "blobs" / "sha256" / "zz" / blob.path.name
+    wrong.parent.mkdir()
+    blob.path.rename(wrong)
+    assert [found.name for found in check(store).damaged] == [blob.digest.hex]
+
+
+def test_damage_that_cannot_be_moved_is_still_reported(
+    store: Store, read_only: Callable[[Path], None]
+) -> None:
+    blob = store.add_bytes(KUBELET)
+    damage(blob.path, lambda data: data[:-1])
+    read_only(store.root)
+    (found,) = check(store).damaged
+    assert found.quarantined is None
+
+
+# --- collecting
+
+
+def aged(store: Store, content: bytes, days: float) -> Digest:
+    blob = store.add_bytes(content)
+    when = time.time() - days * DAY
+    os.utime(blob.path, (when, when))
+    return blob.digest
+
+
+def test_collect_removes_what_no_lock_reaches(store: Store) -> None:
+    kept, gone = aged(store, b"kept", 1), aged(store, b"gone", 1)
+    result = collect(store, [kept])
+    assert [blob.digest for blob in result.removed] == [gone]
+    assert (result.freed, result.kept, result.in_use) == (4, 4, 0)
+    assert store.find(kept)
+    assert not store.find(gone)
+
+
+def test_the_longest_unused_go_first_until_the_rest_fits(store: Store) -> None:
+    old, middle, new = (aged(store, bytes([days]) * 100, days) for days in (30, 20, 10))
+    result = collect(store, [], max_size=150)
+    assert [blob.digest for blob in result.removed] == [old, middle]
+    assert [blob.digest for blob in stored(store)] == [new]
+    assert collect(store, [], max_size=150).removed == ()
+
+
+def test_a_dry_run_removes_nothing(store: Store) -> None:
+    gone = aged(store, b"gone", 1)
+    assert [blob.digest for blob in collect(store, [], dry_run=True).removed] == [gone]
+    assert store.find(gone)
+
+
+def test_a_lease_protects_blobs_and_makes_them_young(store: Store) -> None:
+    used, gone = aged(store, b"used", 30), aged(store, b"gone", 10)
+    later = Digest.of(b"not there yet")
+    with lease(store, [used, later]):
+        store.add_bytes(b"not there yet")
+        result = collect(store, [])
+        assert [blob.digest for blob in result.removed] == [gone]
+        assert result.in_use == 2
+        assert [blob.digest for blob in stored(store)][-1] in {used, later}
+    assert {blob.digest for blob in collect(store, []).removed} == {used, later}
+    assert tree(store) == []
+
+
+LEASE = """
+import sys
+from pathlib import Path
+from isobuilder.digest import Digest
+from isobuilder.store import Store, lease
+with lease(Store(Path(sys.argv[1])), [Digest(sys.argv[2])]):
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_lease_of_another_process_holds_until_that_is_killed(store: Store) -> None:
+    used = aged(store, b"used", 30)
+    process = python(LEASE, store.root, used)
+    assert collect(store, []).removed == ()
+    kill(process)
+    assert [blob.digest for blob in collect(store, []).removed] == [used]
+    assert tree(store) == []
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from isobuilder.digest import Digest
+from isobuilder.store import Store
+def chunks():
+    yield b"half of it"
+    print("ready", flush=True)
+    sys.stdin.readline()
+Store(Path(sys.argv[1])).add(chunks(), digest=Digest("sha256:" + "0" * 64), name="x")
+"""
+
+
+def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not(
+    store: Store,
+) -> None:
+    dead, living = python(KILLED, store.root), python(KILLED, store.root)
+    kill(dead)
+    left = sorted((store.root / "partial").iterdir())
+    assert len(left) == 2
+    for path in left:
+        os.utime(path, (0, 0))
+    assert collect(store, []).freed == len("half of it")
+    assert len(list((store.root / "partial").iterdir())) == 1
+    kill(living)
+
+
+def test_abandoned_downloads_go_when_they_are_old_and_idle(store: Store) -> None:
+    for key in ("old", "young", "held"):
+        with partial_of(store, key) as partial:
+            assert partial is not None
+            partial.start(Origin("https://a/"))
+            partial.append(b"12345678")
+    for path in (store.root / "partial").iterdir():
+        if path.stem in {"old", "held"}:
+            os.utime(path, (0, 0))
+    with partial_of(store, "held"):
+        collect(store, [])
+    assert {path.stem for path in (store.root / "partial").iterdir()} == {"young", "held"}
+    assert not (store.root / "locks" / "old.lock").exists()
+
+
+def test_an_empty_store_is_no_problem(store: Store) -> None:
+    assert stored(store) == []
+    assert check(store).blobs == 0
+    assert collect(store, []).removed == ()
