@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveFloat
 
+from isobuilder.errors import InputError
 from isobuilder.model.base import Model
+from isobuilder.model.door import check, read_yaml, resolve_plain
+from isobuilder.model.mistake import InputErrors, Mark, Mistake
+from isobuilder.model.tree import Entry, Map, Node, Scalar, node_of
 
 
 def check_origin(text: str) -> str:
@@ -34,8 +42,46 @@ def check_mirror(text: str) -> str:
     return text.rstrip("/")
 
 
+def check_endpoint(text: str) -> str:
+    """Return ``text`` if it can be a management server's address."""
+    parts = urlsplit(text)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("credentials in the address; keys come from a key file or the environment")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"expected https://host/client/api, got {text[:80]!r}")
+    return text
+
+
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)\s*([KMGT]?)(?:iB|B)?", re.IGNORECASE)
+_FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that ``20M``, ``1.5 GiB`` or ``4096`` mean; K is 1024, as for curl.
+
+    Raises:
+        InputError: it is not a size.
+    """
+    try:
+        return _size(text)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _size(text: str) -> int:
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"expected a size such as 20M or 4096, got {text[:40]!r}")
+    return int(float(match[1]) * _FACTORS[match[2].upper()])
+
+
+def _size_or_bytes(value: object) -> object:
+    return _size(value) if isinstance(value, str) else value
+
+
 Origin = Annotated[str, AfterValidator(check_origin)]
 Mirror = Annotated[str, AfterValidator(check_mirror)]
+Size = Annotated[int, BeforeValidator(_size_or_bytes), Field(gt=0)]
 
 MIB = 1024 * 1024
 
@@ -43,7 +89,7 @@ MIB = 1024 * 1024
 class MoldProfile(Model):
     """One management server by name. Keys come from elsewhere: this file may be shown to anyone."""
 
-    endpoint: str
+    endpoint: Annotated[str, AfterValidator(check_endpoint)]
     signature: Literal["hmac-sha256", "hmac-sha1"] = "hmac-sha256"  # Mold; Apache CloudStack
     key_file: str | None = None
     ca_file: str | None = None  # certificates of a private authority
@@ -58,13 +104,13 @@ class Config(Model):
     store: str | None = None  # a folder; None is the user's cache directory
     jobs: Annotated[int, Field(ge=1, le=64)] = 8  # transfers at once
     per_host: Annotated[int, Field(ge=1, le=64)] = 8  # of them to one host
-    limit_rate: PositiveInt | None = None  # bytes per second over all transfers
+    limit_rate: Size | None = None  # bytes per second over all transfers
     offline: bool = False
     retries: NonNegativeInt = 6  # tries after the first, for each address
     retry_budget: PositiveFloat = 300.0  # seconds of waiting, for each file
     connect_timeout: PositiveFloat = 10.0  # seconds
     stall_timeout: PositiveFloat = 60.0  # seconds without a byte
-    max_file_size: PositiveInt = 4096 * MIB  # bytes, where nothing else says how long a file is
+    max_file_size: Size = 4096 * MIB  # bytes, where nothing else says how long a file is
 
 
 def mirror_urls(config: Config, url: str) -> tuple[str, ...]:
@@ -97,3 +143,91 @@ def registry_bases(config: Config, registry: str) -> tuple[str, ...]:
         return mirrors
     host = "registry-1.docker.io" if registry == "docker.io" else registry
     return (f"https://{host}",)
+
+
+PREFIX = "ISOBUILDER_"
+DEFAULT = "default"
+_SECRETS = re.compile(r"api_?key|secret_?key|secret|password|token", re.IGNORECASE)
+_BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+def load_config(
+    path: Path | None, env: Mapping[str, str], flags: Mapping[str, Any]
+) -> tuple[Config, dict[str, str]]:
+    """Return the settings, and for each of them where its value came from.
+
+    A flag wins over ``ISOBUILDER_*``, that over the file, that over the default; a setting is taken
+    whole, so mirrors given by flag replace all of the file. The file is ``path``, else that of
+    ``ISOBUILDER_CONFIG``, else ``isobuilder/config.yaml`` in the user's configuration folder if it
+    is there. In a variable, mirrors are pairs ``origin=mirror`` with spaces between.
+
+    Raises:
+        InputErrors: all that is wrong, each with file and line, flag or variable.
+        InputError: the file cannot be read.
+    """
+    entries: dict[str, Entry] = {}
+    origins = dict.fromkeys(Config.model_fields, DEFAULT)
+    for name, entry in (*_from_file(path, env), *_from_env(env), *_from_flags(flags)):
+        entries[name] = entry
+        origins[name] = str(entry.mark)
+    config, mistakes = check(Map(entries, Mark("settings")), Config)
+    if config is None:
+        raise InputErrors(_without_secrets(mistake) for mistake in mistakes)
+    return config, origins
+
+
+def _from_file(path: Path | None, env: Mapping[str, str]) -> Iterator[tuple[str, Entry]]:
+    named = env.get(PREFIX + "CONFIG")
+    chosen = path or (Path(named) if named else _default_file(env))
+    if chosen is not None:
+        yield from read_yaml(chosen, may_be_empty=True).entries.items()
+
+
+def _default_file(env: Mapping[str, str]) -> Path | None:
+    folder = env.get("XDG_CONFIG_HOME")
+    home = Path(folder) if folder else Path(env.get("HOME") or "~").expanduser() / ".config"
+    file = home / "isobuilder" / "config.yaml"
+    return file if file.is_file() else None
+
+
+def _from_env(env: Mapping[str, str]) -> Iterator[tuple[str, Entry]]:
+    for name in Config.model_fields:
+        variable = PREFIX + name.upper()
+        text = env.get(variable, "")
+        if text and name != "mold":  # servers have variables of their own
+            mark = Mark(variable)
+            yield name, Entry(mark, _node_of_variable(name, text, mark))
+
+
+def _node_of_variable(name: str, text: str, mark: Mark) -> Node:
+    if name == "mirrors":
+        mirrors: dict[str, list[str]] = {}
+        for pair in text.split():
+            origin, _, mirror = pair.partition("=")
+            mirrors.setdefault(origin, []).append(mirror)
+        return node_of(mirrors, mark)
+    if name == "offline":
+        return Scalar(_BOOLEANS.get(text.lower(), text), text, mark, quoted=False)
+    if name == "store":
+        return Scalar(text, text, mark, quoted=True)
+    try:
+        value = resolve_plain(text)
+    except ValueError:
+        value = text
+    return Scalar(value, text, mark, quoted=False)
+
+
+def _from_flags(flags: Mapping[str, Any]) -> Iterator[tuple[str, Entry]]:
+    for name, value in flags.items():
+        if value is not None:
+            mark = Mark("--" + name.replace("_", "-"))
+            yield name, Entry(mark, node_of(value, mark))
+
+
+def _without_secrets(mistake: Mistake) -> Mistake:
+    found = re.fullmatch(r"unknown key '(.*)'", mistake.fact)
+    if found and mistake.path.startswith("mold") and _SECRETS.fullmatch(found[1]):
+        fact = f"the key {found[1]!r}: secrets are never in this file"
+        hint = "put them into a key_file, the keyring, or ISOBUILDER_MOLD_* variables"
+        return replace(mistake, fact=fact, hint=hint)
+    return mistake

@@ -67,16 +67,16 @@ def read_bytes(path: Path, limit: int) -> bytes:
     return data
 
 
-def read_yaml(path: Path) -> Map:
+def read_yaml(path: Path, *, may_be_empty: bool = False) -> Map:
     """Return the keys and values of a YAML file.
 
     Raises:
         InputErrors: all that is wrong with its form.
     """
-    return yaml_map(read_bytes(path, MAX_YAML), str(path))
+    return yaml_map(read_bytes(path, MAX_YAML), str(path), may_be_empty=may_be_empty)
 
 
-def yaml_map(data: bytes, place: str) -> Map:
+def yaml_map(data: bytes, place: str, *, may_be_empty: bool = False) -> Map:
     """Return the keys and values of a YAML text that ``place`` names in messages.
 
     Raises:
@@ -84,6 +84,8 @@ def yaml_map(data: bytes, place: str) -> Map:
     """
     text = decode(data, place)
     documents = parse_yaml(text, place, max_depth=_MAX_DEPTH, max_nodes=_MAX_NODES)
+    if not documents and may_be_empty:
+        return Map({}, Mark(place))
     if not documents:
         raise InputErrors([Mistake(Mark(place), "", "the file is empty")])
     reader = _YamlReader(place)
