@@ -1,0 +1,98 @@
+"""OS payloads in the store: kept, listed, found again."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from isobuilder.digest import Digest
+from isobuilder.errors import EnvironmentProblem, InputError
+from isobuilder.model.ospayload import ArtifactName, OsPayload
+from isobuilder.store import Blob, Store
+
+_KIND = "os-payload"
+
+
+def keep_payload(store: Store, payload: OsPayload) -> None:
+    """Remember ``payload``, whose artifacts are in ``store``."""
+    store.remember(_KIND, payload.digest, payload.to_bytes())
+
+
+def payloads(store: Store) -> list[OsPayload]:
+    """Return the payloads that ``store`` knows and has every artifact of, sorted by name."""
+    folder = store.root / "notes" / _KIND
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        payload = read_payload(path.read_bytes(), place=str(path))
+        if all(store.find(artifact.digest) for artifact in payload.artifacts.values()):
+            found.append(payload)
+    return sorted(found, key=lambda payload: (payload.name, payload.kernel_version, payload.digest))
+
+
+def read_payload(text: bytes, *, place: str) -> OsPayload:
+    """Return the payload that ``text`` describes.
+
+    Raises:
+        InputError: it is not a payload's description; ``place`` says where it came from.
+    """
+    try:
+        return OsPayload.model_validate_json(text, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{place}: {where}: {first['msg']}") from error
+
+
+def choose_payload(store: Store, wanted: str, *, architecture: str) -> OsPayload:
+    """Return the one payload that ``wanted`` names.
+
+    ``wanted`` is the beginning of a name (``debian-13``, ``debian-13-generic``) or of a digest
+    (at least six characters after ``sha256:``).
+
+    Raises:
+        EnvironmentProblem: there is none, or several; the hint says the ways out.
+    """
+    matching = [
+        payload
+        for payload in payloads(store)
+        if payload.architecture == architecture
+        and (payload.name.startswith(wanted) or payload.digest.startswith(_digest_form(wanted)))
+    ]
+    if len(matching) == 1:
+        return matching[0]
+    if not matching:
+        raise EnvironmentProblem(
+            f"the store {store.root} has no OS payload {wanted} for {architecture}",
+            hint="make one with isobuilder os build, or build a plain ISO with --no-boot",
+        )
+    names = ", ".join(f"{payload.name} {payload.digest[:19]}" for payload in matching)
+    raise EnvironmentProblem(
+        f"several OS payloads are {wanted} for {architecture}: {names}",
+        hint="name one by its digest",
+    )
+
+
+def artifact(store: Store, payload: OsPayload, name: ArtifactName) -> Blob:
+    """Return one artifact of ``payload``.
+
+    Raises:
+        EnvironmentProblem: the store does not have it any more.
+    """
+    digest = payload.artifacts[name].digest
+    blob = store.find(digest)
+    if blob is None:
+        raise EnvironmentProblem(
+            f"the store {store.root} lacks {name} of {payload.name}, {digest}",
+            hint="make the payload again with isobuilder os build",
+        )
+    return blob
+
+
+def payload_digests(store: Store) -> set[Digest]:
+    """Return the blobs that payloads need, so that housekeeping keeps them."""
+    return {
+        artifact.digest for payload in payloads(store) for artifact in payload.artifacts.values()
+    }
+
+
+def _digest_form(wanted: str) -> str:
+    return wanted if wanted.startswith("sha256:") and len(wanted) >= 13 else "\0"
