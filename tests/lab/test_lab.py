@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from isobuilder.model.document import load_recipe
 from tests.lab import containerd2
 from tests.lab.images import OCI, Tagged, oci_archive, read_catalogue
 from tests.lab.kubernetes import PROGRAMS, VERSION, prove
-from tests.lab.place import lab_dir, run
+from tests.lab.place import HERE, lab_dir, run
 from tests.lab.upstream import Upstream, lab_upstream
 
 pytestmark = [
@@ -120,3 +121,16 @@ def test_each_containerd_imports_an_image(major: str, tmp_path: Path) -> None:
     programs = containerd2.paths()[major]
     version = containerd2.prove(programs, major, archive, pause.reference)
     assert version.startswith(f"{major}.")
+
+
+def test_the_recipes_ask_only_for_what_the_upstream_has() -> None:
+    for name in ("kubernetes-1.20.2", "kubernetes-1.20.2-csi"):
+        recipe = load_recipe(HERE / f"recipes/{name}.yaml", "amd64")
+        urls = [file.url for file in recipe.files]
+        urls += [manifest.url for manifest in recipe.manifests]
+        urls += [file.checksum for file in recipe.files if file.checksum]
+        for url in urls:
+            assert (lab_dir() / "files" / url.removeprefix("https://")).is_file(), url
+        tags = {image.reference for image in read_catalogue(_images() / "catalogue.json")}
+        assert {component.image for component in recipe.components.values()} <= tags
+        assert {*recipe.images.extra, *recipe.images.replace.values()} <= tags
