@@ -1,0 +1,135 @@
+"""``isobuilder fetch`` and ``isobuilder build``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from isobuilder.cli.app import FILE, FOLDER, App, AppCommand, human_size
+
+if TYPE_CHECKING:
+    from isobuilder.model.lock import Lock
+    from isobuilder.pipeline.workshop import Workshop
+
+
+@click.command(cls=AppCommand)
+@click.argument("locks", metavar="LOCK...", nargs=-1, required=True, type=FILE)
+@click.pass_obj
+def fetch(app: App, locks: tuple[Path, ...]) -> None:
+    """Bring into the store everything that the LOCKs name."""
+    from isobuilder.model.document import load_lock
+    from isobuilder.pipeline.fetch import fetch as fetch_all
+    from isobuilder.pipeline.workshop import open_workshop
+
+    loaded = [load_lock(path) for path in locks]
+    with open_workshop(app.config, app.store, progress=app.progress) as workshop:
+        fetch_all(loaded, workshop)
+    app.say(f"complete in {app.store.root}")
+
+
+@click.command(cls=AppCommand)
+@click.argument("sources", metavar="RECIPE|LOCK...", nargs=-1, required=True, type=FILE)
+@click.option("--arch", type=click.Choice(["amd64", "arm64"]), help="Only this architecture.")
+@click.option("--out", type=FOLDER, default="dist", show_default=True, help="Where ISOs go.")
+@click.option("--revision", metavar="rN", help="Build number, in place of the recipe's own.")
+@click.option("--locked", is_flag=True, help="Refuse a recipe that has no lock yet.")
+@click.option("--force", is_flag=True, help="Build also when the ISO is there already.")
+@click.option("--check", "check_iso", type=FILE, metavar="ISO", help="Build again and compare.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result for machines.")
+@click.pass_obj
+def build(
+    app: App,
+    sources: tuple[Path, ...],
+    arch: str | None,
+    out: Path,
+    revision: str | None,
+    locked: bool,
+    force: bool,
+    check_iso: Path | None,
+    as_json: bool,
+) -> None:
+    """Build the ISO of each RECIPE or LOCK and its side files.
+
+    A recipe without a lock is locked first. Prints the path of each ISO.
+    """
+    from isobuilder.errors import UsageProblem
+    from isobuilder.pipeline.build import build as build_iso
+    from isobuilder.pipeline.build import check
+    from isobuilder.pipeline.workshop import open_workshop
+
+    with open_workshop(app.config, app.store, progress=app.progress) as workshop:
+        wanted = [
+            item for source in sources for item in _locks(source, arch, revision, locked, workshop)
+        ]
+        if check_iso is not None:
+            if len(wanted) != 1:
+                raise UsageProblem(
+                    f"--check compares one ISO, these are {len(wanted)}", hint="choose with --arch"
+                )
+            app.say(f"reproduced: {check_iso} is {check(wanted[0], check_iso, workshop)}")
+            return
+        results = []
+        for lock in wanted:
+            built = build_iso(lock, out, workshop, force=force)
+            state = "unchanged" if built.reused else "built"
+            app.say(f"{state}: {built.digest}, {human_size(built.size)}")
+            results.append(built)
+            if not as_json:
+                click.echo(built.iso)
+    if as_json:
+        app.show_json(
+            [
+                {
+                    "iso": str(built.iso),
+                    "digest": built.digest,
+                    "size": built.size,
+                    "product_version": built.lock.product_version,
+                    "architecture": built.lock.architecture,
+                    "reused": built.reused,
+                    "side_files": [str(path) for path in built.side_files],
+                }
+                for built in results
+            ]
+        )
+
+
+def _locks(
+    source: Path, arch: str | None, revision: str | None, locked: bool, workshop: Workshop
+) -> list[Lock]:
+    """Return the locks that SOURCE means: itself, or those of a recipe."""
+    from isobuilder.errors import InputError
+    from isobuilder.model.document import architectures_of, load_lock
+    from isobuilder.pipeline.lock import find_lock, lock_recipe
+
+    if source.suffix == ".json":
+        lock = load_lock(source)
+        if arch is not None and lock.architecture != arch:
+            raise InputError(f"{source}: is for {lock.architecture}, --arch asks for {arch}")
+        return [_revised(lock, revision)]
+    architectures = [arch] if arch else list(architectures_of(source))
+    found = {name: find_lock(source, name) for name in architectures}
+    if arch is None and any(found.values()):
+        # A recipe may name architectures that nobody has locked yet; its locks say what is meant.
+        found = {name: lock for name, lock in found.items() if lock}
+    result = []
+    for name, lock_file in found.items():
+        if lock_file is None and locked:
+            raise InputError(
+                f"{source}: no lock for {name}", hint=f"run isobuilder lock {source} --arch {name}"
+            )
+        answer = lock_file or lock_recipe(source, name, workshop)
+        result.append(_revised(answer.lock, revision))
+    return result
+
+
+def _revised(lock: Lock, revision: str | None) -> Lock:
+    from isobuilder.errors import UsageProblem
+
+    if revision is None:
+        return lock
+    digits = revision.removeprefix("r")
+    if not (digits.isascii() and digits.isdigit() and int(digits) > 0):
+        raise UsageProblem(f"--revision: expected r and a number from 1, got {revision!r}")
+    return lock.model_copy(update={"revision": int(digits)})

@@ -1,0 +1,36 @@
+"""``isobuilder config``."""
+
+from __future__ import annotations
+
+import click
+
+from isobuilder.cli.app import App, AppGroup, table
+
+
+@click.group(cls=AppGroup)
+def config() -> None:
+    """Show the settings and where they come from."""
+
+
+@config.command()
+@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@click.pass_obj
+def show(app: App, as_json: bool) -> None:
+    """Print each setting, its value, and whether a flag, a variable, a file or nobody set it."""
+    settings, origins = app.settings
+    values = settings.model_dump(mode="json")
+    if as_json:
+        app.show_json(
+            {name: {"value": value, "origin": origins[name]} for name, value in values.items()}
+        )
+        return
+    rows = [(name, _text(value), origins[name]) for name, value in sorted(values.items())]
+    click.echo(table(rows, ("SETTING", "VALUE", "ORIGIN")))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={_text(item)}" for key, item in value.items()) or "-"
+    if isinstance(value, list):
+        return ",".join(str(item) for item in value)
+    return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

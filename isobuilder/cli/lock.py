@@ -1,0 +1,77 @@
+"""``isobuilder lock`` and ``isobuilder plan``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, human_size, table
+
+
+@click.command(cls=AppCommand)
+@click.argument("recipe", type=FILE)
+@click.option("--arch", type=click.Choice(["amd64", "arm64"]), help="Only this architecture.")
+@click.option(
+    "--update",
+    multiple=True,
+    metavar="NAME",
+    help="Ask again only for this file, manifest or image; may be repeated.",
+)
+@click.option("-o", "--output", type=NEW_FILE, help="Write the lock here, not beside the recipe.")
+@click.pass_obj
+def lock(
+    app: App, recipe: Path, arch: str | None, update: tuple[str, ...], output: Path | None
+) -> None:
+    """Ask upstream for the exact bytes that RECIPE means, and write them down.
+
+    Prints the path of each lock. Without --arch every architecture of the recipe is locked.
+    """
+    from isobuilder.errors import UsageProblem
+    from isobuilder.model.document import architectures_of
+    from isobuilder.pipeline.lock import lock_recipe
+    from isobuilder.pipeline.workshop import open_workshop
+
+    architectures = [arch] if arch else list(architectures_of(recipe))
+    if output and len(architectures) > 1:
+        raise UsageProblem(
+            f"--output names one file, {recipe} has {len(architectures)} architectures",
+            hint="choose one with --arch",
+        )
+    with open_workshop(app.config, app.store, progress=app.progress) as workshop:
+        for architecture in architectures:
+            result = lock_recipe(recipe, architecture, workshop, update=update, output=output)
+            app.say(f"{architecture}: {'written' if result.changed else 'unchanged'}")
+            click.echo(result.path)
+
+
+@click.command(cls=AppCommand)
+@click.argument("lock_file", metavar="LOCK", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@click.pass_obj
+def plan(app: App, lock_file: Path, as_json: bool) -> None:
+    """Tell what LOCK would download, what is cached, and the disk it needs."""
+    from isobuilder.model.document import load_lock
+    from isobuilder.pipeline.fetch import plan as plan_of
+
+    result = plan_of(load_lock(lock_file), app.store)
+    if as_json:
+        app.show_json(asdict(result) | {"disk": result.disk})
+        return
+    rows = [
+        (item.kind, item.name, human_size(item.size), _state(item.missing)) for item in result.items
+    ]
+    click.echo(table(rows, ("KIND", "NAME", "SIZE", "DOWNLOAD")))
+    more = f", and {result.unknown} of unknown size" if result.unknown else ""
+    click.echo(
+        f"\n{human_size(result.download)} to download{more}; "
+        f"the ISO will be about {human_size(result.iso)}; "
+        f"free disk needed: {human_size(result.disk)}"
+    )
+
+
+def _state(missing: int | None) -> str:
+    if missing is None:
+        return "yes"
+    return human_size(missing) if missing else "cached"

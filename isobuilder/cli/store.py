@@ -1,0 +1,127 @@
+"""``isobuilder store``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from isobuilder.cli.app import FILE, App, AppGroup, human_size, table
+
+
+@click.group(cls=AppGroup)
+def store() -> None:
+    """List, check and clean the store of downloaded bytes."""
+
+
+@store.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@click.pass_obj
+def list_blobs(app: App, as_json: bool) -> None:
+    """Print every blob: its digest, size, and when a build last needed it."""
+    from isobuilder.store import stored
+
+    blobs = stored(app.store)
+    if as_json:
+        app.show_json(
+            [{"digest": blob.digest, "size": blob.size, "used": int(blob.used)} for blob in blobs]
+        )
+        return
+    rows = [
+        (blob.digest, human_size(blob.size), f"{datetime.fromtimestamp(blob.used, UTC):%Y-%m-%d}")
+        for blob in blobs
+    ]
+    if rows:
+        click.echo(table(rows, ("DIGEST", "SIZE", "LAST USED")))
+    app.say(
+        f"{len(blobs)} blobs, {human_size(sum(blob.size for blob in blobs))} in {app.store.root}"
+    )
+
+
+@store.command()
+@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@click.pass_obj
+def check(app: App, as_json: bool) -> None:
+    """Hash every blob again and put damaged ones into quarantine."""
+    from isobuilder.errors import IntegrityError
+    from isobuilder.store import check as check_store
+
+    report = check_store(app.store, progress=app.progress)
+    if as_json:
+        app.show_json(
+            {
+                "blobs": report.blobs,
+                "size": report.size,
+                "damaged": [
+                    {
+                        "name": damage.name,
+                        "size": damage.size,
+                        "fact": damage.fact,
+                        "quarantined": str(damage.quarantined) if damage.quarantined else None,
+                    }
+                    for damage in report.damaged
+                ],
+            }
+        )
+    else:
+        click.echo(
+            f"{report.blobs} blobs, {human_size(report.size)}: "
+            f"{len(report.damaged) or 'none'} damaged"
+        )
+    if report.damaged:
+        raise IntegrityError(
+            "\n".join(f"{damage.name}: {damage.fact}" for damage in report.damaged),
+            hint="isobuilder fetch LOCK brings back what its lock names; "
+            f"the damaged bytes are in {app.store.root / 'quarantine'}",
+        )
+
+
+@store.command()
+@click.argument("locks", metavar="LOCK...", nargs=-1, type=FILE)
+@click.option(
+    "--all", "everything", is_flag=True, help="Keep nothing; needed when no LOCK is named."
+)
+@click.option("--max-size", metavar="BYTES", help="Stop when the store is no larger, such as 20G.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
+@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@click.pass_obj
+def gc(
+    app: App,
+    locks: tuple[Path, ...],
+    everything: bool,
+    max_size: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Remove what no LOCK reaches, the longest unused first; never what a running build uses."""
+    from isobuilder.errors import UsageProblem
+    from isobuilder.model.config import parse_size
+    from isobuilder.model.document import load_lock
+    from isobuilder.pipeline.fetch import reachable
+    from isobuilder.store import collect
+
+    if not locks and not everything:
+        raise UsageProblem(
+            "no LOCK to keep", hint="name the locks whose bytes stay, or say --all to keep nothing"
+        )
+    needed = reachable([load_lock(path) for path in locks], app.store)
+    result = collect(
+        app.store, needed, max_size=parse_size(max_size) if max_size else None, dry_run=dry_run
+    )
+    if as_json:
+        app.show_json(
+            {
+                "removed": [{"digest": blob.digest, "size": blob.size} for blob in result.removed],
+                "freed": result.freed,
+                "kept": result.kept,
+                "in_use": result.in_use,
+                "dry_run": dry_run,
+            }
+        )
+        return
+    verb = "would remove" if dry_run else "removed"
+    click.echo(
+        f"{verb} {len(result.removed)} blobs, {human_size(result.freed)}; "
+        f"{human_size(result.kept)} stay"
+    )

@@ -1,0 +1,106 @@
+"""``isobuilder verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from isobuilder.cli.app import FILE, App, AppCommand, human_size
+
+if TYPE_CHECKING:
+    from isobuilder.digest import Digest
+    from isobuilder.model.recipe import ProfileName
+
+
+@click.command(cls=AppCommand)
+@click.argument("iso", type=FILE)
+@click.option("--lock", type=FILE, help="The lock that the ISO should be made from.")
+@click.option("--digest", metavar="SHA256", help="The digest that the ISO should have.")
+@click.option("--profile", help="The node contract to check, in place of the ISO's own.")
+@click.option("--deep", is_flag=True, help="Also import every image into an isolated containerd.")
+@click.option("--containerd", type=FILE, help="With --deep: this containerd, with ctr beside it.")
+@click.option("--no-layers", is_flag=True, help="Do not unpack layers; much quicker.")
+@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@click.pass_obj
+def verify(
+    app: App,
+    iso: Path,
+    lock: Path | None,
+    digest: str | None,
+    profile: str | None,
+    deep: bool,
+    containerd: Path | None,
+    no_layers: bool,
+    as_json: bool,
+) -> None:
+    """Check ISO down to its layers, and play the node that mounts it.
+
+    Trusts nothing but the ISO itself, and --lock or --digest where they are given. Each problem is
+    one line with the rule, the place, the fact and the remedy; ends with 5 if there is an error.
+    """
+    from isobuilder.errors import IntegrityError
+    from isobuilder.model.document import load_lock
+    from isobuilder.pipeline.verify import verify as verify_iso
+
+    result = verify_iso(
+        iso,
+        lock=load_lock(lock) if lock else None,
+        expected=_digest(digest) if digest else None,
+        profile=_profile(profile) if profile else None,
+        layers=not no_layers,
+        deep=deep,
+        containerd=containerd,
+        progress=app.progress,
+    )
+    errors = sum(1 for finding in result.findings if finding.severity == "error")
+    if as_json:
+        app.show_json(
+            {
+                "iso": str(result.iso),
+                "size": result.size,
+                "digest": result.digest,
+                "profile": result.profile,
+                "checked": list(result.checked),
+                "passed": result.passed,
+                "findings": [finding.model_dump(mode="json") for finding in result.findings],
+            }
+        )
+    else:
+        for finding in result.findings:
+            click.echo(finding)
+        warnings = len(result.findings) - errors
+        click.echo(
+            f"{'good' if result.passed else 'BAD'}: {iso}: {result.digest or 'no ISO'}, "
+            f"{human_size(result.size)}, {errors} errors, {warnings} warnings; "
+            f"checked {', '.join(result.checked)}"
+        )
+    if not result.passed:
+        raise IntegrityError(
+            f"{iso}: {errors} errors", hint="do not register or boot this ISO; build it again"
+        )
+
+
+def _digest(text: str) -> Digest:
+    from isobuilder.digest import Digest
+    from isobuilder.errors import UsageProblem
+
+    try:
+        return Digest(text) if text.startswith("sha256:") else Digest.from_hex(text)
+    except ValueError as error:
+        raise UsageProblem(f"--digest: {error}") from error
+
+
+def _profile(text: str) -> ProfileName:
+    from typing import get_args
+
+    from isobuilder.errors import UsageProblem
+    from isobuilder.model.recipe import ProfileName
+
+    for known in get_args(ProfileName):
+        if text == known:
+            return known  # type: ignore[no-any-return]
+    raise UsageProblem(
+        f"--profile: no profile {text!r}", hint=f"profiles: {', '.join(get_args(ProfileName))}"
+    )

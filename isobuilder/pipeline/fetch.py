@@ -1,0 +1,171 @@
+"""Lock -> blobs in the store, and the plan that says beforehand what that means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from isobuilder.digest import Digest
+from isobuilder.errors import EnvironmentProblem
+from isobuilder.model.config import mirror_urls
+from isobuilder.model.image import ImageReference
+from isobuilder.model.lock import Lock, LockedFile, LockedManifest
+from isobuilder.model.oci import parse_manifest
+from isobuilder.pipeline.workshop import Workshop
+from isobuilder.sources.oci import ImagePin, check_images, image_blobs
+from isobuilder.sources.transfer import Wanted
+from isobuilder.store import Store
+
+Kind = Literal["file", "manifest", "image"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanItem:
+    """One thing a lock needs, and how much of it is missing."""
+
+    kind: Kind
+    name: str
+    source: str  # address or image reference
+    size: int | None  # bytes; None when nobody has seen it yet
+    missing: int | None  # bytes to download; 0 when the store has all of it
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What fetching and building one or more locks will take."""
+
+    items: tuple[PlanItem, ...]
+    download: int  # bytes, of what is known; shared layers count once
+    unknown: int  # items whose size nobody has seen yet
+    iso: int  # bytes the ISO will have, about
+
+    @property
+    def disk(self) -> int:
+        """Bytes of free disk that fetching and building need together."""
+        return self.download + self.iso
+
+
+def plan(lock: Lock, store: Store) -> Plan:
+    """Say what would be downloaded, what is cached and which disk is needed; touches no network."""
+    counted: set[Digest] = set()
+    items: list[PlanItem] = []
+    entries: tuple[LockedFile | LockedManifest, ...] = (*lock.files, *lock.manifests)
+    for entry in entries:
+        blob = store.find(entry.sha256)
+        size = blob.size if blob else entry.size
+        missing = 0 if blob or entry.sha256 in counted else size
+        counted.add(entry.sha256)
+        kind: Kind = "file" if isinstance(entry, LockedFile) else "manifest"
+        items.append(PlanItem(kind, entry.name, entry.url, size, missing))
+    for image in lock.images:
+        missing_here = _missing_of_image(image.digest, image.size, store, counted)
+        items.append(
+            PlanItem(
+                "image",
+                image.reference,
+                f"{image.reference}@{image.digest}",
+                image.size,
+                missing_here,
+            )
+        )
+    return Plan(
+        items=tuple(items),
+        download=sum(item.missing or 0 for item in items),
+        unknown=sum(1 for item in items if item.missing is None),
+        iso=sum(item.size or 0 for item in items),
+    )
+
+
+def _missing_of_image(
+    digest: Digest, size: int | None, store: Store, counted: set[Digest]
+) -> int | None:
+    manifest = store.find(digest)
+    if manifest is None:
+        return size
+    missing = 0
+    for part in parse_manifest(manifest.read(), place=str(digest)).blobs:
+        if part.digest not in counted and store.find(part.digest) is None:
+            missing += part.size
+        counted.add(part.digest)
+    return missing
+
+
+def fetch(locks: Sequence[Lock], workshop: Workshop) -> None:
+    """Bring everything the locks name into the store; what is there already is not asked for.
+
+    Raises:
+        UpstreamError: something could not be had from any mirror; the rest stays fetched.
+        IntegrityError: upstream serves other bytes than were locked.
+        EnvironmentProblem: the disk is full, or ``offline`` is set and something is missing.
+    """
+    wanted: dict[Digest, Wanted] = {}
+    pins: dict[str, list[ImagePin]] = {}
+    for lock in locks:
+        for entry in _entries(lock):
+            wanted[entry.sha256] = Wanted(
+                name=entry.name,
+                urls=mirror_urls(workshop.config, entry.url),
+                digest=entry.sha256,
+                size=entry.size,
+                ceiling=workshop.config.max_file_size,
+            )
+        for image in lock.images:
+            reference = ImageReference.parse(image.reference)
+            pins.setdefault(lock.architecture, []).append(ImagePin(reference, image.digest))
+    if workshop.config.offline:
+        _refuse_missing(locks, workshop.store)
+    if any(missing_blobs(lock, workshop.store) for lock in locks):
+        workshop.progress.step(f"fetching into {workshop.store.root}")
+    for images in pins.values():
+        for blob in image_blobs(workshop.registry, workshop.store, images):
+            if blob.digest is not None:
+                wanted.setdefault(blob.digest, blob)
+    workshop.fetcher.fetch(list(wanted.values()))
+    for architecture, images in pins.items():
+        check_images(workshop.store, images, architecture)
+
+
+def _entries(lock: Lock) -> Iterator[LockedFile | LockedManifest]:
+    yield from lock.files
+    yield from lock.manifests
+
+
+def _refuse_missing(locks: Sequence[Lock], store: Store) -> None:
+    missing = [name for lock in locks for name in missing_blobs(lock, store)]
+    if missing:
+        shown = ", ".join(missing[:10]) + (
+            f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+        )
+        raise EnvironmentProblem(
+            f"offline, and the store {store.root} lacks {len(missing)} things: {shown}",
+            hint="fetch them without --offline, or name the store that has them with --store",
+        )
+
+
+def missing_blobs(lock: Lock, store: Store) -> list[str]:
+    """Return the names of files, manifests and images that are not completely in the store."""
+    missing = [entry.name for entry in _entries(lock) if store.find(entry.sha256) is None]
+    for image in lock.images:
+        manifest = store.find(image.digest)
+        if manifest is None:
+            missing.append(image.reference)
+            continue
+        parts = parse_manifest(manifest.read(), place=image.reference).blobs
+        if any(store.find(part.digest) is None for part in parts):
+            missing.append(image.reference)
+    return missing
+
+
+def reachable(locks: Sequence[Lock], store: Store) -> set[Digest]:
+    """Return the digests of everything the locks need, layers of stored images included."""
+    digests: set[Digest] = set()
+    for lock in locks:
+        digests |= {entry.sha256 for entry in _entries(lock)}
+        for image in lock.images:
+            digests.add(image.digest)
+            manifest = store.find(image.digest)
+            if manifest is not None:
+                parts = parse_manifest(manifest.read(), place=image.reference).blobs
+                digests |= {part.digest for part in parts}
+    return digests

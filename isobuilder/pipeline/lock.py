@@ -1,0 +1,103 @@
+"""Recipe -> lock file beside it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from isobuilder.errors import InputError
+from isobuilder.model.document import load_lock, load_recipe
+from isobuilder.model.lock import Lock, answers, lock_name
+from isobuilder.model.recipe import Recipe
+from isobuilder.pipeline.workshop import Workshop
+from isobuilder.sources.resolve import resolve
+from isobuilder.store import disk_problem
+
+
+@dataclass(frozen=True, slots=True)
+class LockFile:
+    """A lock and the file it is in."""
+
+    lock: Lock
+    path: Path
+    changed: bool  # False when the file had these very bytes before
+
+
+def lock_path(recipe_path: Path, recipe: Recipe, architecture: str) -> Path:
+    """Return where the lock of a recipe is: beside it, named for version and architecture."""
+    default = lock_name(recipe.kubernetes, architecture)
+    if recipe_path.stem == f"kubernetes-{recipe.kubernetes}":
+        return recipe_path.parent / default
+    return recipe_path.parent / f"{recipe_path.stem}.{architecture}.lock.json"
+
+
+def lock_recipe(
+    recipe_path: Path,
+    architecture: str,
+    workshop: Workshop,
+    *,
+    update: Iterable[str] = (),
+    output: Path | None = None,
+) -> LockFile:
+    """Ask upstream what the recipe means and write the lock.
+
+    Raises:
+        InputError, UpstreamError, IntegrityError: as ``resolve``; the lock on disk stays as it was.
+    """
+    recipe = load_recipe(recipe_path, architecture)
+    path = output or lock_path(recipe_path, recipe, architecture)
+    previous = load_lock(path) if path.exists() and update else None
+    lock = resolve(recipe, architecture, workshop.upstream, previous=previous, update=update)
+    data = lock.to_bytes()
+    changed = not path.exists() or path.read_bytes() != data
+    if changed:
+        write_whole(path, data)
+    return LockFile(lock, path, changed)
+
+
+def find_lock(recipe_path: Path, architecture: str) -> LockFile | None:
+    """Return the lock of a recipe, or None when it has none yet.
+
+    Raises:
+        InputError: the lock does not answer the recipe; the differences are named.
+    """
+    recipe = load_recipe(recipe_path, architecture)
+    path = lock_path(recipe_path, recipe, architecture)
+    if not path.exists():
+        return None
+    lock = load_lock(path)
+    differences = answers(lock, recipe)
+    if differences:
+        raise InputError(
+            "\n".join(f"{path}: does not answer {recipe_path}: {line}" for line in differences),
+            hint=f"run isobuilder lock {recipe_path} --arch {architecture}",
+        )
+    return LockFile(lock, path, changed=False)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is either the old one or the whole new one.
+
+    Raises:
+        EnvironmentProblem: the folder cannot be written or the disk is full; the old file stays.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise disk_problem(error, path.parent) from error
+    scratch = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.chmod(0o644)
+        scratch.replace(path)
+    except OSError as error:
+        raise disk_problem(error, path.parent) from error
+    finally:
+        scratch.unlink(missing_ok=True)

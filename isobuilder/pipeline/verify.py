@@ -1,0 +1,206 @@
+"""ISO -> everything that is wrong with it, trusting nothing but the ISO itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from isobuilder.digest import Digest
+from isobuilder.errors import IntegrityError, IsobuilderError
+from isobuilder.iso.archive_check import Expected, check_archives
+from isobuilder.iso.check import check_iso
+from isobuilder.iso.reader import IsoReader
+from isobuilder.model.document import parse_manifest_json
+from isobuilder.model.finding import Finding
+from isobuilder.model.image import ImageReference
+from isobuilder.model.lock import Lock
+from isobuilder.model.manifest import Manifest
+from isobuilder.model.recipe import ProfileName
+from isobuilder.node.contract import play
+from isobuilder.node.deep import import_all
+from isobuilder.progress import SILENT, Progress
+
+_MANIFEST_LIMIT = 32 * 1024 * 1024  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was found, and what was looked at."""
+
+    iso: Path
+    size: int  # bytes
+    digest: Digest | None  # None when the file is no ISO
+    profile: ProfileName
+    checked: tuple[str, ...]  # what was looked at, for people
+    findings: tuple[Finding, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong; warnings are allowed."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
+
+def verify(
+    iso: Path,
+    *,
+    lock: Lock | None = None,
+    expected: Digest | None = None,
+    profile: ProfileName | None = None,
+    layers: bool = True,
+    deep: bool = False,
+    containerd: Path | None = None,
+    progress: Progress = SILENT,
+) -> Verification:
+    """Check an ISO as a file, as a set of files, as image archives, and as the node sees it.
+
+    ``expected`` is the digest the ISO should have, ``lock`` what it should be made from. ``layers``
+    also unpacks every layer to compare its hash; ``deep`` imports every archive into an isolated
+    containerd, that of ``containerd`` or the installed one.
+
+    Raises:
+        EnvironmentProblem: the file cannot be read, or ``deep`` has no containerd to use.
+    """
+    size = iso.stat().st_size
+    try:
+        reader = IsoReader(iso)
+    except IntegrityError as error:
+        finding = _damaged(error)
+        return Verification(iso, size, None, profile or "mold-cks", ("structure",), (finding,))
+    with reader:
+        return _Verifier(reader, profile, progress).run(lock, expected, layers, deep, containerd)
+
+
+@dataclass(slots=True)
+class _Verifier:
+    reader: IsoReader
+    profile: ProfileName | None
+    progress: Progress
+    manifest: Manifest | None = None
+
+    def run(
+        self,
+        lock: Lock | None,
+        expected: Digest | None,
+        layers: bool,
+        deep: bool,
+        containerd: Path | None,
+    ) -> Verification:
+        reader, findings, checked = self.reader, list[Finding](), ["structure", "checksums"]
+        self._read_manifest()
+        profile = self.profile or (self.manifest.profile if self.manifest else "mold-cks")
+        self.progress.step(f"hashing {reader.path.name}")
+        digest: Digest | None = None
+        try:
+            structure = check_iso(reader, label="CDROM", progress=self.progress)
+        except IntegrityError as error:
+            findings.append(_damaged(error))
+        else:
+            digest = structure.digest
+            findings += structure.findings
+            if lock is not None:
+                checked.append("lock")
+                findings += self._against_lock(lock, structure.files)
+        if expected is not None and digest != expected:
+            findings.append(_other_digest(expected, digest))
+        self.progress.step("image archives")
+        checked.append("archives with layers" if layers else "archives")
+        for report in check_archives(
+            reader, self._archives(), layers=layers, progress=self.progress
+        ):
+            findings += report.findings
+        self.progress.step(f"playing a {profile} node")
+        checked.append(f"node of {profile}")
+        findings += play(
+            reader,
+            profile=profile,
+            kubernetes=self.manifest.kubernetes_version if self.manifest else None,
+            architecture=self.manifest.architecture if self.manifest else None,
+        )
+        if deep:
+            self.progress.step("importing into an isolated containerd")
+            checked.append("containerd import")
+            findings += import_all(reader, containerd=containerd, progress=self.progress)
+        return Verification(
+            reader.path, reader.size, digest, profile, tuple(checked), tuple(_once(findings))
+        )
+
+    def _read_manifest(self) -> None:
+        """Read manifest.json if it is ours; ``check_iso`` says what is wrong with it."""
+        if "manifest.json" not in self.reader.files:
+            return
+        try:
+            with self.reader.open("manifest.json") as file:
+                data = file.read(_MANIFEST_LIMIT)
+            self.manifest = parse_manifest_json(data, "manifest.json")
+        except IsobuilderError:
+            self.manifest = None
+
+    def _archives(self) -> Mapping[str, Expected]:
+        """Return what each archive should hold; of other builders' ISOs nothing is known."""
+        found = {
+            path: Expected()
+            for path in self.reader.files
+            if path.startswith("docker/") and path.endswith(".tar")
+        }
+        if self.manifest is not None:
+            for image in self.manifest.images:
+                found[image.path] = Expected(
+                    reference=image.import_alias,
+                    digest=ImageReference.parse(image.reference).digest,
+                    architecture=self.manifest.architecture,
+                )
+        return found
+
+    def _against_lock(self, lock: Lock, files: Mapping[str, Digest]) -> Iterator[Finding]:
+        pinned = {file.path: file.sha256 for file in lock.files}
+        pinned |= {item.path: item.sha256 for item in lock.manifests if item.images == "keep"}
+        for path, digest in sorted(pinned.items()):
+            if files.get(path) != digest:
+                yield _not_locked(path, f"the lock pins {digest}, the ISO has {files.get(path)}")
+        on_iso = {image.resolved_from for image in self.manifest.images} if self.manifest else set()
+        for image in lock.images:
+            if image.reference not in on_iso or image.archive not in files:
+                yield _not_locked(
+                    image.archive, f"the lock pins {image.reference}, it is not there"
+                )
+        if self.manifest is not None and self.manifest.lock_sha256 != lock.digest.hex:
+            yield _not_locked(
+                "manifest.json",
+                f"made from the lock {self.manifest.lock_sha256}, this lock is {lock.digest.hex}",
+            )
+
+
+def _once(findings: Sequence[Finding]) -> Iterator[Finding]:
+    seen: set[Finding] = set()
+    for finding in findings:
+        if finding not in seen:
+            seen.add(finding)
+            yield finding
+
+
+def _damaged(error: IntegrityError) -> Finding:
+    return Finding(
+        rule="iso.structure",
+        place="the image",
+        fact=str(error),
+        remedy="get the ISO again and compare its sha256; do not use this one",
+    )
+
+
+def _other_digest(expected: Digest, digest: Digest | None) -> Finding:
+    return Finding(
+        rule="iso.digest",
+        place="the image",
+        fact=f"expected {expected}, got {digest}",
+        remedy="get the ISO again; this is another or a damaged one",
+    )
+
+
+def _not_locked(place: str, fact: str) -> Finding:
+    return Finding(
+        rule="lock.pin",
+        place=place,
+        fact=fact,
+        remedy="build the ISO from this lock, or name its own",
+    )

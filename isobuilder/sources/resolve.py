@@ -1,0 +1,417 @@
+"""Recipe -> Lock: ask upstream which bytes a recipe means, and keep the evidence."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from posixpath import basename
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from isobuilder import __version__
+from isobuilder.digest import BUFFER_SIZE, Digest
+from isobuilder.errors import InputError, IntegrityError, UpstreamError
+from isobuilder.http import Http, HttpFailure
+from isobuilder.model.config import Config, mirror_urls
+from isobuilder.model.image import ImageReference
+from isobuilder.model.kubeyaml import images_of
+from isobuilder.model.lock import Evidence, Lock, LockedFile, LockedImage, LockedManifest
+from isobuilder.model.recipe import Component, FileEntry, ManifestEntry, Recipe
+from isobuilder.progress import Progress
+from isobuilder.sources.checksums import Checksum, parse
+from isobuilder.sources.fetch import Fetcher
+from isobuilder.sources.kubeadm import wanted_images
+from isobuilder.sources.oci import RegistryClient, ResolvedImage
+from isobuilder.sources.transfer import Wanted
+from isobuilder.store import Blob, Store
+
+log = logging.getLogger(__name__)
+
+_CHECKSUM_FILE_LIMIT = 4 * 1024 * 1024  # bytes; etcd's and Kubernetes' lists have some 10 KiB
+
+Entry = FileEntry | ManifestEntry
+Locked = LockedFile | LockedManifest
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The outside world as resolving sees it."""
+
+    store: Store
+    http: Http
+    fetcher: Fetcher
+    registry: RegistryClient
+    config: Config
+    progress: Progress
+
+
+@dataclass(slots=True)
+class _Promise:
+    """What is known of a file before it was seen."""
+
+    entry: Entry
+    checksum: Checksum | None
+    evidence: Evidence
+
+
+def resolve(
+    recipe: Recipe,
+    architecture: str,
+    upstream: Upstream,
+    *,
+    previous: Lock | None = None,
+    update: Iterable[str] = (),
+) -> Lock:
+    """Return the lock that answers ``recipe`` for one architecture.
+
+    With ``previous`` and ``update`` only the entries named in ``update`` (names of files and
+    manifests, references or repositories of images) are asked for again; all else stays as locked.
+
+    Raises:
+        InputError: the recipe names something that upstream does not have in that form.
+        UpstreamError: upstream could not be reached.
+        IntegrityError: bytes are not what their checksum promises.
+    """
+    return _Resolution(recipe, architecture, upstream, previous, frozenset(update)).run()
+
+
+@dataclass(slots=True)
+class _Resolution:
+    recipe: Recipe
+    architecture: str
+    upstream: Upstream
+    previous: Lock | None
+    update: frozenset[str]
+    checksum_files: dict[str, bytes] = field(default_factory=dict)
+
+    def run(self) -> Lock:
+        recipe, progress = self.recipe, self.upstream.progress
+        self._refuse_unknown_updates()
+        progress.step(f"checksums of Kubernetes {recipe.kubernetes} for {self.architecture}")
+        entries: list[Entry] = [*recipe.files, *recipe.manifests]
+        kept = self._kept(entries)
+        promises = [self._promise(entry) for entry in entries if entry.name not in kept]
+        progress.step("files and manifests")
+        seen = self._see(promises)
+        locked = {**kept, **seen}
+        progress.step("images")
+        images = self._images(locked)
+        return Lock.model_validate(
+            {
+                "schema": 1,
+                "kubernetes": recipe.kubernetes,
+                "revision": recipe.revision,
+                "profile": recipe.profile,
+                "architecture": self.architecture,
+                "recipe": recipe.digest,
+                "epoch": self._epoch(),
+                "tool": __version__,
+                "files": tuple(locked[entry.name] for entry in recipe.files),
+                "manifests": tuple(locked[entry.name] for entry in recipe.manifests),
+                "images": images,
+                "render": recipe.render,
+                "components": recipe.components,
+                "registration": recipe.registration,
+            }
+        )
+
+    def _refuse_unknown_updates(self) -> None:
+        if not self.update:
+            return
+        if self.previous is None:
+            raise InputError(
+                "there is no lock to update", hint="run isobuilder lock without --update first"
+            )
+        names = {file.name for file in self.recipe.files}
+        names |= {manifest.name for manifest in self.recipe.manifests}
+        for image in self.previous.images:
+            names |= {image.reference, ImageReference.parse(image.reference).name}
+        unknown = sorted(self.update - names)
+        if unknown:
+            raise InputError(
+                f"nothing in the lock is called {unknown[0]!r}",
+                hint=f"names are {', '.join(sorted(names))}",
+            )
+
+    def _kept(self, entries: Sequence[Entry]) -> dict[str, Locked]:
+        """Return the locked entries that stay: asked for in the same way and not to be updated."""
+        if self.previous is None or not self.update:
+            return {}
+        asked = {entry.name: entry for entry in entries}
+        kept: dict[str, Locked] = {}
+        previous: tuple[Locked, ...] = (*self.previous.files, *self.previous.manifests)
+        for locked in previous:
+            entry = asked.get(locked.name)
+            if entry is None or locked.name in self.update:
+                continue
+            if (locked.path, locked.url) == (entry.path, entry.url):
+                kept[locked.name] = locked
+        return kept
+
+    # --- files ---
+
+    def _promise(self, entry: Entry) -> _Promise:
+        signature = entry.signature if isinstance(entry, FileEntry) else None
+        if entry.checksum is None:
+            return _Promise(entry, None, Evidence(source="first-seen", signature=signature))
+        if entry.checksum.startswith("sha256:"):
+            known = Checksum("sha256", entry.checksum.removeprefix("sha256:"))
+            return _Promise(entry, known, Evidence(source="recipe", signature=signature))
+        listed = parse(self._checksum_file(entry.checksum), place=entry.checksum)
+        checksum = listed.checksum_for(basename(urlsplit(entry.url).path))
+        evidence = Evidence(
+            source="checksum-file", url=entry.checksum, dialect=listed.dialect, signature=signature
+        )
+        return _Promise(entry, checksum, evidence)
+
+    def _checksum_file(self, url: str) -> bytes:
+        if url not in self.checksum_files:
+            self.checksum_files[url] = self._small(url)
+        return self.checksum_files[url]
+
+    def _small(self, url: str) -> bytes:
+        http = self.upstream.http
+        return self._from_any(url, lambda at: http.get_small(at, limit=_CHECKSUM_FILE_LIMIT).body)
+
+    def _from_any(self, url: str, ask: Callable[[str], T]) -> T:
+        """Ask each mirror in turn; the first answer counts."""
+        failures: list[HttpFailure] = []
+        for at in mirror_urls(self.upstream.config, url):
+            try:
+                return ask(at)
+            except HttpFailure as failure:
+                failures.append(failure)
+        if len(failures) == 1:
+            raise failures[0]
+        raise UpstreamError(f"{url}: no mirror has it: " + "; ".join(map(str, failures)))
+
+    def _see(self, promises: Sequence[_Promise]) -> dict[str, Locked]:
+        """Fetch what was promised and return it locked, with its size."""
+        config = self.upstream.config
+        wanted = [
+            Wanted(
+                name=promise.entry.name,
+                urls=mirror_urls(config, promise.entry.url),
+                digest=_sha256_of(promise),
+                size=None,
+                ceiling=config.max_file_size,
+            )
+            for promise in promises
+        ]
+        blobs = self.upstream.fetcher.fetch(wanted)
+        locked: dict[str, Locked] = {}
+        for promise, blob in zip(promises, blobs, strict=True):
+            _check_other_algorithm(promise, blob)
+            locked[promise.entry.name] = _locked(promise, blob)
+        return locked
+
+    # --- images ---
+
+    def _images(self, locked: Mapping[str, Locked]) -> tuple[LockedImage, ...]:
+        originals: dict[str, set[str]] = {}
+        core: set[str] = set()
+        wanted: dict[str, None] = {}  # an ordered set
+        if "kubeadm" in self.recipe.images.sources:
+            for text in wanted_images(
+                self.recipe.kubernetes,
+                self.architecture,
+                self._kubeadm(locked),
+                self.upstream.progress,
+            ):
+                core.add(text)
+                wanted[text] = None
+        if "manifests" in self.recipe.images.sources:
+            for text in self._named_by_manifests(locked):
+                target = self.recipe.images.replace.get(text, text)
+                wanted[target] = None
+                if target != text:
+                    originals.setdefault(target, set()).add(text)
+        for text in self.recipe.images.extra:
+            wanted[text] = None
+        for component in self.recipe.components.values():
+            wanted[component.image] = None
+        with ThreadPoolExecutor(self.upstream.registry.jobs, "resolve") as pool:
+            images = list(
+                pool.map(
+                    lambda text: self._image(
+                        text, core=text in core, originals=originals.get(text, set())
+                    ),
+                    wanted,
+                )
+            )
+        return tuple(sorted(merged(images), key=lambda image: image.reference))
+
+    def _kubeadm(self, locked: Mapping[str, Locked]) -> Blob | None:
+        for entry in locked.values():
+            if entry.path == "k8s/kubeadm":
+                return self.upstream.store.find(entry.sha256)
+        return None
+
+    def _named_by_manifests(self, locked: Mapping[str, Locked]) -> list[str]:
+        names: dict[str, None] = {}
+        for entry in self.recipe.manifests:
+            manifest = locked[entry.name]
+            blob = self.upstream.store.find(manifest.sha256)
+            if blob is None:  # kept from the previous lock, and never fetched here
+                blob = self.upstream.fetcher.fetch([self._wanted_again(manifest)])[0]
+            for use in images_of(blob.read(), entry.url):
+                names[use.image] = None
+        return list(names)
+
+    def _wanted_again(self, locked: Locked) -> Wanted:
+        return Wanted(
+            name=locked.name,
+            urls=mirror_urls(self.upstream.config, locked.url),
+            digest=locked.sha256,
+            size=locked.size,
+            ceiling=self.upstream.config.max_file_size,
+        )
+
+    def _image(self, text: str, *, core: bool, originals: set[str]) -> LockedImage:
+        reference = ImageReference.parse(text)
+        if (old := self._kept_image(reference)) is not None:
+            return old.model_copy(update={"core": core, "original": tuple(sorted(originals))})
+        resolved = self.upstream.registry.resolve(reference, self.architecture)
+        self._check_component(text, resolved)
+        self.upstream.store.add_bytes(resolved.manifest_bytes)  # so that a plan knows the layers
+        return LockedImage(
+            reference=str(reference),
+            index=resolved.index,
+            digest=resolved.digest,
+            size=resolved.size,
+            archive=f"docker/{resolved.digest.hex}.tar",
+            original=tuple(sorted(originals)),
+            core=core,
+        )
+
+    def _kept_image(self, reference: ImageReference) -> LockedImage | None:
+        if self.previous is None or not self.update:
+            return None
+        if self.update & {str(reference), reference.name}:
+            return None
+        for image in self.previous.images:
+            if image.reference == str(reference):
+                return image
+        return None
+
+    def _check_component(self, text: str, resolved: ResolvedImage) -> None:
+        for name, component in self.recipe.components.items():
+            if component.image == text:
+                check_labels(name, component, self.upstream.registry.labels(resolved))
+
+    # --- time ---
+
+    def _epoch(self) -> int:
+        """Return the time of the upstream release, in seconds since 1970-01-01 UTC."""
+        if self.recipe.released is not None:
+            day = datetime.strptime(self.recipe.released, "%Y-%m-%d").replace(tzinfo=UTC)
+            return int(day.timestamp())
+        if self.previous is not None:
+            return self.previous.epoch
+        for entry in self.recipe.files:
+            if entry.path == "k8s/kubeadm":
+                stamp = self._from_any(entry.url, self._last_modified)
+                if stamp is not None:
+                    return int(stamp.timestamp())
+        raise InputError(
+            "when was this version released? upstream sends no Last-Modified for kubeadm",
+            hint='write the day of the release into the recipe, such as released: "2025-11-12"',
+        )
+
+    def _last_modified(self, url: str) -> datetime | None:
+        with self.upstream.http.get(url) as response:  # closed at once: the body is not wanted
+            text = response.headers.get("Last-Modified")
+        try:
+            return parsedate_to_datetime(text) if text else None
+        except ValueError:
+            return None
+
+
+def merged(images: Iterable[LockedImage]) -> Iterator[LockedImage]:
+    """Give each image of a repository once, though it may be wanted by tag and by digest.
+
+    An archive is named by the digest, so two names for one image are one archive: the name with a
+    tag leads, the others are names that manifests use for it.
+    """
+    groups: dict[tuple[str, Digest], list[LockedImage]] = {}
+    for image in images:
+        key = ImageReference.parse(image.reference).name, image.digest
+        groups.setdefault(key, []).append(image)
+    for group in groups.values():
+        # Names with a tag first; among them, and among digests, in the order of the text.
+        group.sort(key=lambda image: ("@" in image.reference, image.reference))
+        others = {image.reference for image in group[1:]} - {group[0].reference}
+        originals = others.union(*(image.original for image in group))
+        yield group[0].model_copy(
+            update={
+                "original": tuple(sorted(originals)),
+                "core": any(image.core for image in group),
+            }
+        )
+
+
+def check_labels(name: str, component: Component, labels: Mapping[str, str]) -> None:
+    """Accept a component's image only with the provenance that the recipe demands of it.
+
+    Raises:
+        IntegrityError: a label is missing or has another value.
+    """
+    expected = dict(component.labels)
+    if component.source_sha is not None:
+        expected.setdefault("org.opencontainers.image.revision", component.source_sha)
+    for label, value in sorted(expected.items()):
+        if labels.get(label) != value:
+            raise IntegrityError(
+                f"components.{name}: {component.image}: label {label}: "
+                f"expected {value!r}, got {labels.get(label)!r}",
+                hint="the image is not from the sources the recipe names; correct one of them",
+            )
+
+
+def _sha256_of(promise: _Promise) -> Digest | None:
+    if promise.checksum is None or promise.checksum.algorithm != "sha256":
+        return None
+    return Digest.from_hex(promise.checksum.hex)
+
+
+def _check_other_algorithm(promise: _Promise, blob: Blob) -> None:
+    if promise.checksum is None or promise.checksum.algorithm == "sha256":
+        return
+    hasher = hashlib.new(promise.checksum.algorithm)
+    with blob.open() as file:
+        while chunk := file.read(BUFFER_SIZE):
+            hasher.update(chunk)
+    if hasher.hexdigest() != promise.checksum.hex:
+        raise IntegrityError(
+            f"{promise.entry.name}: expected {promise.checksum.algorithm} {promise.checksum.hex}, "
+            f"got {hasher.hexdigest()}"
+        )
+
+
+def _locked(promise: _Promise, blob: Blob) -> Locked:
+    entry = promise.entry
+    if isinstance(entry, FileEntry):
+        return LockedFile(
+            name=entry.name,
+            path=entry.path,
+            url=entry.url,
+            sha256=blob.digest,
+            size=blob.size,
+            mode=entry.mode,
+            evidence=promise.evidence,
+        )
+    return LockedManifest(
+        name=entry.name,
+        path=entry.path,
+        url=entry.url,
+        sha256=blob.digest,
+        size=blob.size,
+        images=entry.images,
+        evidence=promise.evidence,
+    )
