@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 
 from isobuilder.demo import images
 from isobuilder.demo.images import Image, Layer, Style
@@ -57,7 +58,20 @@ def fill(upstream: Upstream, kubernetes: str = KUBERNETES) -> None:
 
 def recipe() -> bytes:
     """Return the text of the recipe that asks for what ``fill`` puts in."""
-    return files("isobuilder.demo").joinpath("recipe.yaml").read_bytes()
+    return _text("recipe.yaml")
+
+
+def write_recipes(folder: Path) -> tuple[Path, Path]:
+    """Write the recipe, and one with a CSI driver that extends it, and return their paths."""
+    plain = folder / f"kubernetes-{KUBERNETES}.yaml"
+    plain.write_bytes(recipe())
+    with_csi = folder / f"kubernetes-{KUBERNETES}-csi.yaml"
+    with_csi.write_bytes(_text("recipe-csi.yaml"))
+    return plain, with_csi
+
+
+def _text(*path: str) -> bytes:
+    return files("isobuilder.demo").joinpath(*path).read_bytes()
 
 
 # --- files ---
@@ -180,19 +194,15 @@ def _put_manifests(upstream: Upstream, csi: Image) -> None:
         "snapshot-crds": f"{_CSI_PLACE}/snapshot-crds.yaml",
     }
     for name, place in places.items():
-        upstream.put_file(f"/{_RAW}/{place}", _manifest(name))
+        upstream.put_file(f"/{_RAW}/{place}", _text("manifests", f"{name}.yaml"))
     driver = ImageReference.parse(CSI_IMAGE)
     for architecture, manifest in zip(ARCHITECTURES, csi.manifests, strict=True):
         pinned = str(driver.with_digest(manifest.digest)).encode()
-        text = _manifest("csi").replace(b"DRIVER_IMAGE", pinned)
+        text = _text("manifests", "csi.yaml").replace(b"DRIVER_IMAGE", pinned)
         upstream.put_file(f"/{_RAW}/{_CSI_PLACE}/{architecture}/manifest.yaml", text)
 
 
 _CSI_PLACE = f"ablecloud-team/ablestack-kubernetes-csi/{CSI_SHA}/deploy"
-
-
-def _manifest(name: str) -> bytes:
-    return files("isobuilder.demo").joinpath("manifests", f"{name}.yaml").read_bytes()
 
 
 # --- images ---

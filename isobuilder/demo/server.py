@@ -76,11 +76,40 @@ class Server:
     """Answers on a port of 127.0.0.1 between ``start`` and ``close``; a context manager too."""
 
     def __init__(self, *, port: int = 0) -> None:
-        self.log: list[Exchange] = []
+        self._log: list[Exchange] = []
+        self._busy = 0  # requests that are being answered
+        self._settled = threading.Condition()
         self.hooks: list[Hook] = []
         self.closing = threading.Event()  # a hook that stalls waits for it, not for a clock
         self._listener = _Listener(("127.0.0.1", port), self)
         self._thread: threading.Thread | None = None
+
+    @property
+    def log(self) -> list[Exchange]:
+        """Every exchange so far.
+
+        A client has its answer a moment before the server has logged it, so this waits until
+        nothing is being answered, a second at most.
+        """
+        with self._settled:
+            self._settled.wait_for(lambda: self._busy == 0, timeout=1.0)
+            return self._log
+
+    def record(self, exchange: Exchange) -> None:
+        """Add a line to the log."""
+        self._log.append(exchange)
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Count a request as being answered during the block."""
+        with self._settled:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._settled:
+                self._busy -= 1
+                self._settled.notify_all()
 
     @property
     def port(self) -> int:
@@ -237,18 +266,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         owner = self.server.owner
-        request = self._request()
-        reply = owner.answer_with_hooks(request)
-        sent = 0
-        try:
-            self._head(reply)
-            if request.method != "HEAD":
-                for count in self._send(reply):
-                    sent += count
-        finally:
-            owner.log.append(
-                Exchange(request.method, request.path, reply.status, sent, request.headers)
-            )
+        with owner.answering():
+            request = self._request()
+            reply = owner.answer_with_hooks(request)
+            sent = 0
+            try:
+                self._head(reply)
+                if request.method != "HEAD":
+                    for count in self._send(reply):
+                        sent += count
+            finally:
+                owner.record(
+                    Exchange(request.method, request.path, reply.status, sent, request.headers)
+                )
         if reply.cut is not None or not isinstance(reply.body, bytes | FilePart):
             self.close_connection = True
 

@@ -174,7 +174,7 @@ class RegistryClient:
             except (UpstreamError, IntegrityError) as error:
                 _log.info("%s: %s", reference, error)
                 problems.append(error)
-        raise _gravest(problems)
+        raise _summary(reference, problems)
 
     def _ask(self, base: str, repository: str, path: str, headers: Mapping[str, str]) -> Answer:
         url = _address(base, repository, path)
@@ -230,7 +230,8 @@ def image_blobs(
     try:
         manifests = list(pool.map(lambda pin: _manifest(client, store, pin), unique))
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Without waiting: who interrupts us closes the connections, and that ends the threads.
+        pool.shutdown(wait=False, cancel_futures=True)
     wanted: dict[Digest, Wanted] = {}
     for pin, manifest in zip(unique, manifests, strict=True):
         for blob in manifest.blobs:
@@ -290,12 +291,14 @@ def _checked_digest(answer: Answer, pinned: Digest | None, place: str) -> Digest
     return digest
 
 
-def _gravest(problems: list[IsobuilderError]) -> IsobuilderError:
+def _summary(reference: ImageReference, problems: Sequence[IsobuilderError]) -> IsobuilderError:
     """Return the error to report when every mirror failed: wrong bytes before no bytes."""
     for problem in problems:
         if isinstance(problem, IntegrityError):
             return problem
-    return problems[-1]
+    reasons = "; ".join(dict.fromkeys(str(problem) for problem in problems))
+    hint = next((problem.hint for problem in problems if problem.hint), None)
+    return UpstreamError(f"{reference}: {reasons}", hint=hint)
 
 
 def _manifest(client: RegistryClient, store: Store, pin: ImagePin) -> ImageManifest:

@@ -16,8 +16,10 @@ from isobuilder.demo.upstream import Upstream
 from isobuilder.errors import InputError
 from isobuilder.http import Http, HttpSettings
 from isobuilder.model.config import Config, mirror_urls
+from isobuilder.model.document import load_recipe
 from isobuilder.model.image import ImageReference
-from isobuilder.model.kube import KubeVersion, core_images
+from isobuilder.model.kube import core_images
+from isobuilder.model.recipe import FileEntry, ManifestEntry
 from isobuilder.node.binary import inspect_binary
 from isobuilder.sources.checksums import parse
 from isobuilder.sources.fetch import Fetcher, Wanted
@@ -26,7 +28,6 @@ from isobuilder.sources.registry_auth import Credentials
 from isobuilder.store import Store
 
 BOTH = pytest.mark.parametrize("architecture", content.ARCHITECTURES)
-TEMPLATE = re.compile(r"{{ (\w+) }}")
 
 
 @pytest.fixture(scope="module")
@@ -42,58 +43,46 @@ def http() -> Iterator[Http]:
         yield opener
 
 
-def asked_for(architecture: str) -> list[dict[str, str]]:
-    """Return what the recipe names under files and manifests, read by the simplest means."""
-    text = content.recipe().decode()
-    values = dict(re.findall(r'^  (\w+): "?([\w.]+)"?$', text, re.MULTILINE))
-    values |= {"kubernetes": content.KUBERNETES, "arch": architecture}
-    entries = []
-    for block in re.split(r"^  - name: ", text, flags=re.MULTILINE)[1:]:
-        entry = dict(re.findall(r'^    (\w+): "?([^"#\n]+?)"?(?:\s+#.*)?$', block, re.MULTILINE))
-        entry["checksum"] = entry.get("checksum", "").replace("{{ url }}", entry["url"])
-        entries.append(
-            {key: TEMPLATE.sub(lambda m: values[m[1]], value) for key, value in entry.items()}
-        )
-    return entries
+@pytest.fixture(params=[0, 1], ids=["plain", "csi"])
+def recipe_path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return content.write_recipes(tmp_path)[request.param]
 
 
 @BOTH
 def test_every_file_of_the_recipe_is_there_with_its_checksum(
-    upstream: Upstream, http: Http, tmp_path: Path, architecture: str
+    upstream: Upstream, http: Http, tmp_path: Path, recipe_path: Path, architecture: str
 ) -> None:
     config = Config(mirrors=upstream.mirrors)
-    entries = asked_for(architecture)
-    assert len(entries) == 12
-    fetcher = Fetcher(Store(tmp_path), http)
+    recipe = load_recipe(recipe_path, architecture)
+    fetcher = Fetcher(Store(tmp_path / "store"), http)
     dialects = set()
+    entries: list[FileEntry | ManifestEntry] = [*recipe.files, *recipe.manifests]
     for entry in entries:
-        digest = None
-        if entry["checksum"]:
-            said = http.get_small(mirror_urls(config, entry["checksum"])[0], limit=9999).body
-            listed = parse(said, place=entry["checksum"])
+        urls = mirror_urls(config, entry.url)
+        blob = fetcher.fetch([Wanted(entry.path, urls, None, None, 1 << 20)])[0]
+        if entry.checksum:
+            said = http.get_small(mirror_urls(config, entry.checksum)[0], limit=9999).body
+            listed = parse(said, place=entry.checksum)
             dialects.add(listed.dialect)
-            promised = listed.checksum_for(entry["url"].rpartition("/")[2])
-            digest = promised.hex
-        urls = mirror_urls(config, entry["url"])
-        blob = fetcher.fetch([Wanted(entry["path"], urls, None, None, 1 << 20)])[0]
-        assert digest in {None, blob.digest.hex}
+            assert listed.checksum_for(entry.url.rpartition("/")[2]).hex == blob.digest.hex
     assert len(dialects) >= 3
 
 
 @BOTH
 def test_programs_in_archives_are_of_the_architecture(
-    upstream: Upstream, http: Http, architecture: str
+    upstream: Upstream, http: Http, tmp_path: Path, architecture: str
 ) -> None:
     config = Config(mirrors=upstream.mirrors)
     expected = {
-        "cni/": "loopback",
-        "cri-tools/": "crictl",
-        "etcd/": f"etcd-v{content.ETCD}-linux-{architecture}/etcdctl",
-        "runtime/containerd-": "bin/ctr",
+        "cni-plugins": "loopback",
+        "crictl": "crictl",
+        "etcd": f"etcd-v{content.ETCD}-linux-{architecture}/etcdctl",
+        "containerd": "bin/ctr",
     }
-    for prefix, member in expected.items():
-        entry = next(e for e in asked_for(architecture) if e["path"].startswith(prefix))
-        data = http.get_small(mirror_urls(config, entry["url"])[0], limit=1 << 20).body
+    recipe = load_recipe(content.write_recipes(tmp_path)[0], architecture)
+    for entry in (entry for entry in recipe.files if entry.name in expected):
+        member = expected[entry.name]
+        data = http.get_small(mirror_urls(config, entry.url)[0], limit=1 << 20).body
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
             found = archive.extractfile(member)
             assert found is not None
@@ -104,24 +93,25 @@ def test_programs_in_archives_are_of_the_architecture(
 
 @BOTH
 def test_every_image_is_there_and_marked(
-    upstream: Upstream, http: Http, tmp_path: Path, architecture: str
+    upstream: Upstream, http: Http, tmp_path: Path, recipe_path: Path, architecture: str
 ) -> None:
-    core = core_images(KubeVersion(content.KUBERNETES)) or ()
-    texts = [*core, content.PROVIDER_IMAGE, content.AUTOSCALER_IMAGE, content.CSI_IMAGE]
-    for name in ("network", "headlamp", "provider", "autoscaler"):
-        url = next(e["url"] for e in asked_for(architecture) if e["path"] == f"{name}.yaml")
-        where = mirror_urls(Config(mirrors=upstream.mirrors), url)[0]
+    config = Config(mirrors=upstream.mirrors)
+    recipe = load_recipe(recipe_path, architecture)
+    texts = list(core_images(recipe.kubernetes) or ())
+    texts += [component.image for component in recipe.components.values()]
+    for entry in recipe.manifests:
+        where = mirror_urls(config, entry.url)[0]
         text = http.get_small(where, limit=1 << 20).body.decode()
-        texts += re.findall(r"image: (\S+)", text)
-    client = RegistryClient(http, Config(mirrors=upstream.mirrors), Credentials(()))
-    store = Store(tmp_path)
+        named = re.findall(r"image: (\S+)", text)
+        texts += [recipe.images.replace.get(name, name) for name in named]
+    client = RegistryClient(http, config, Credentials(()))
     pins = []
     for text in texts:
-        fixed = text.replace("headlamp:latest", "headlamp:v0.40.1")
-        found = client.resolve(ImageReference.parse(fixed), architecture)
+        found = client.resolve(ImageReference.parse(text), architecture)
         assert client.labels(found)[STAND_IN] == "true"
         pins.append(ImagePin(found.reference, found.digest))
     upstream.log.clear()
+    store = Store(tmp_path / "store")
     pull_images(client, Fetcher(store, http), store, pins, architecture)
     assert len(upstream.log) == len({line.path.rpartition("/")[2] for line in upstream.log})
 

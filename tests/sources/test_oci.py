@@ -255,6 +255,15 @@ def test_mirrors_are_asked_in_order_until_one_has_the_right_bytes(
         assert len(upstream.log) == 2
 
 
+def test_when_every_mirror_fails_each_is_named(client_of: ClientOf) -> None:
+    with Upstream() as one, Upstream() as two:
+        with pytest.raises(UpstreamError) as caught:
+            client_of(one, two).resolve(PAUSE, "amd64")
+        text = str(caught.value)
+        assert text.startswith("registry.k8s.io/pause:3.10.1: http://127.0.0.1:")
+        assert all(f":{server.port}/v2/registry.k8s.io/pause" in text for server in (one, two))
+
+
 def test_wrong_bytes_are_reported_before_missing_ones(
     upstream: Upstream, client_of: ClientOf
 ) -> None:

@@ -1,0 +1,69 @@
+"""The whole way from a recipe to a checked ISO, on the embedded upstream and without a network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from isobuilder.demo.content import fill, write_recipes
+from isobuilder.demo.upstream import Upstream
+from isobuilder.errors import IntegrityError
+from isobuilder.model.config import Config
+from isobuilder.pipeline.build import Built, build
+from isobuilder.pipeline.fetch import Plan, fetch, plan
+from isobuilder.pipeline.lock import LockFile, lock_recipe
+from isobuilder.pipeline.verify import Verification, verify
+from isobuilder.pipeline.workshop import open_workshop
+from isobuilder.progress import SILENT, Progress
+from isobuilder.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Tour:
+    """What the demonstration made, and where it is."""
+
+    recipe: Path
+    lock: LockFile
+    plan: Plan
+    built: Built
+    verification: Verification
+
+
+@contextmanager
+def embedded_upstream(out: Path) -> Iterator[Config]:
+    """Serve the stand-in release on loopback and give the settings that lead there.
+
+    The settings are also written to ``out/config.yaml``; they hold as long as the block lasts.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with Upstream() as upstream:
+        fill(upstream)
+        config = Config(mirrors=upstream.mirrors, store=str(out / "store"))
+        # JSON is YAML, and quotes every address as it should be.
+        mirrors = {origin: list(places) for origin, places in upstream.mirrors.items()}
+        text = json.dumps({"mirrors": mirrors, "store": config.store}, indent=2)
+        (out / "config.yaml").write_text(text + "\n", encoding="utf-8")
+        yield config
+
+
+def tour(out: Path, *, progress: Progress = SILENT) -> Tour:
+    """Lock, plan, fetch, build and verify the demonstration's recipe in the folder ``out``.
+
+    Raises:
+        IntegrityError: the ISO that was just built does not pass.
+    """
+    with embedded_upstream(out) as config:
+        recipe, _ = write_recipes(out)
+        store = Store(out / "store")
+        with open_workshop(config, store, progress=progress) as workshop:
+            lock = lock_recipe(recipe, "amd64", workshop)
+            planned = plan(lock.lock, store)
+            fetch([lock.lock], workshop)
+            built = build(lock.lock, out, workshop)
+    verification = verify(built.iso, lock=lock.lock, expected=built.digest, progress=progress)
+    if not verification.passed:
+        raise IntegrityError("\n".join(str(finding) for finding in verification.findings))
+    return Tour(recipe, lock, planned, built, verification)
