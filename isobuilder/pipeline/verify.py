@@ -18,7 +18,7 @@ from isobuilder.model.lock import Lock
 from isobuilder.model.manifest import Manifest
 from isobuilder.model.recipe import ProfileName
 from isobuilder.node.contract import play
-from isobuilder.node.deep import import_all
+from isobuilder.node.deep import Programs, import_all
 from isobuilder.progress import SILENT, Progress
 
 _MANIFEST_LIMIT = 32 * 1024 * 1024  # bytes
@@ -120,7 +120,10 @@ class _Verifier:
         if deep:
             self.progress.step("importing into an isolated containerd")
             checked.append("containerd import")
-            findings += import_all(reader, containerd=containerd, progress=self.progress)
+            programs = Programs(containerd, containerd.with_name("ctr")) if containerd else None
+            findings += import_all(
+                reader, profile=profile, programs=programs, progress=self.progress
+            )
         return Verification(
             reader.path, reader.size, digest, profile, tuple(checked), tuple(_once(findings))
         )

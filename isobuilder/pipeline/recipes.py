@@ -1,0 +1,149 @@
+"""Recipes before anything is locked: check them, start a new one, take over those of others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from isobuilder.errors import InputError
+from isobuilder.model.document import builtin_recipes, load_lock, load_recipe, read_recipe
+from isobuilder.model.door import build, read_yaml, yaml_map
+from isobuilder.model.imported import load_imported, lock_from, recipe_data
+from isobuilder.model.kube import KubeVersion
+from isobuilder.model.lock import answers
+from isobuilder.model.mistake import InputErrors, Mark, Mistake
+from isobuilder.model.recipe import ProfileName, Recipe
+from isobuilder.model.tree import plain
+from isobuilder.pipeline.lock import lock_path, write_whole
+
+_SCHEMA_LINE = "# yaml-language-server: $schema={}\n"
+
+
+@dataclass(slots=True)
+class Checked:
+    """What a check of one recipe file found, over all its architectures."""
+
+    path: Path
+    architectures: tuple[str, ...] = ()
+    locked: tuple[str, ...] = ()  # the architectures that have a lock which answers the recipe
+    mistakes: list[Mistake] = field(default_factory=list)
+    warnings: list[Mistake] = field(default_factory=list)
+
+
+def check_recipe(path: Path) -> Checked:
+    """Return all that is wrong or odd with a recipe, for every architecture it is for.
+
+    A lock beside it that does not answer it is odd, not wrong: that is so while one edits.
+    """
+    checked = Checked(path)
+    try:
+        first = read_recipe(path)
+        checked.architectures = first.recipe.architectures
+        checked.warnings += first.warnings
+        for architecture in checked.architectures:
+            recipe = read_recipe(path, architecture).recipe
+            _check_lock(checked, recipe, architecture)
+    except InputErrors as error:
+        checked.mistakes += error.mistakes
+    except InputError as error:
+        checked.mistakes.append(Mistake(Mark(str(path)), "", str(error), error.hint))
+    return checked
+
+
+def _check_lock(checked: Checked, recipe: Recipe, architecture: str) -> None:
+    path = lock_path(checked.path, recipe, architecture)
+    if not path.exists():
+        return
+    try:
+        differences = answers(load_lock(path), recipe)
+    except InputErrors as error:
+        checked.warnings += error.mistakes
+        return
+    hint = f"run isobuilder lock {checked.path} --arch {architecture}"
+    checked.warnings += [
+        Mistake(Mark(str(path)), "", f"does not answer the recipe: {line}", hint)
+        for line in differences
+    ]
+    if not differences:
+        checked.locked += (architecture,)
+
+
+def import_recipe(source: Path, *, recipe: Path | None, out: Path) -> tuple[Path, ...]:
+    """Write what a recipe of the present builder says, and return the files written.
+
+    With ``recipe`` only its lock, which must ask for the same; without, a recipe and its lock into
+    the folder ``out``.
+
+    Raises:
+        InputErrors: the file is not of that form, or differs from ``recipe``.
+        InputError: a recipe is there already.
+    """
+    imported = load_imported(source)
+    written: tuple[Path, ...] = ()
+    if recipe is None:
+        data = recipe_data(imported, str(source))
+        text = _SCHEMA_LINE.format("recipe.schema.json") + _dump(data)
+        recipe = out / f"kubernetes-{imported.kubernetes_version}.yaml"
+        build(yaml_map(text.encode(), str(recipe)), Recipe)
+        if recipe.exists() and recipe.read_text("utf-8") != text:
+            raise InputError(
+                f"{recipe}: is there already, with other content",
+                hint=f"give --recipe {recipe} to write only its lock, or choose another --out",
+            )
+        write_whole(recipe, text.encode())
+        written = (recipe,)
+    loaded = load_recipe(recipe, imported.architecture)
+    lock = lock_from(imported, loaded, str(source))
+    path = lock_path(recipe, loaded, imported.architecture)
+    write_whole(path, lock.to_bytes())
+    return (*written, path)
+
+
+def new_recipe(version: str, profile: ProfileName) -> str:
+    """Return the text of a recipe to begin with: that of the nearest version we ship.
+
+    Raises:
+        InputError: not a Kubernetes version.
+    """
+    try:
+        wanted = KubeVersion(version)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    nearest = _nearest_shipped(wanted)
+    tree = plain(read_yaml(nearest))
+    if profile == "cloudstack-cks":
+        own = {name: v for name, v in tree["vars"].items() if not name.startswith("autoscaler")}
+    else:
+        own = dict(tree["vars"])
+    data = {
+        "schema": 1,
+        "kubernetes": str(wanted),
+        "revision": 1,
+        "profile": profile,
+        "architectures": ["amd64", "arm64"],
+        "extends": f"base/{profile}.yaml",
+        "vars": own,
+    }
+    note = f"# Begun from {nearest.name}: check that these versions fit Kubernetes {wanted}.\n"
+    return note + _dump(data)
+
+
+def _nearest_shipped(wanted: KubeVersion) -> Path:
+    """Return the shipped recipe of the same minor or the nearest one, the newest patch of it."""
+
+    def distance(path: Path) -> tuple[int, int]:
+        version = KubeVersion(path.stem.removeprefix("kubernetes-"))
+        return abs(version.minor - wanted.minor), -version.patch
+
+    return min(builtin_recipes().glob("kubernetes-*.yaml"), key=distance)
+
+
+def expanded_text(recipe: Recipe) -> str:
+    """Return a recipe as YAML with everything it extends and every template expanded."""
+    return _dump(recipe.to_data())
+
+
+def _dump(data: object) -> str:
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=4096)
