@@ -35,21 +35,38 @@ class Mistake:
     fact: str
     hint: str | None = None
 
+    def to_data(self) -> dict[str, str | int | None]:
+        """Return it as plain JSON values."""
+        return {
+            "file": self.mark.file,
+            "line": self.mark.line,
+            "column": self.mark.column,
+            "path": self.path,
+            "fact": self.fact,
+            "hint": self.hint,
+        }
+
     def __str__(self) -> str:
         key = f" {self.path}:" if self.path else ""
         return f"{self.mark}:{key} {self.fact}"
 
 
 class InputErrors(InputError):
-    """All mistakes of a file at once; the message holds one line for each."""
+    """All mistakes of a file at once: one line for each, and under it a line ``hint: ...``."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = tuple(mistakes)
-        lines = [str(mistake) for mistake in self.mistakes[:SHOWN]]
+        if len(self.mistakes) == 1:
+            super().__init__(str(self.mistakes[0]), hint=self.mistakes[0].hint)
+            return
+        lines: list[str] = []
+        for mistake in self.mistakes[:SHOWN]:
+            lines.append(str(mistake))
+            if mistake.hint:
+                lines.append(f"hint: {mistake.hint}")
         if len(self.mistakes) > SHOWN:
             lines.append(f"and {len(self.mistakes) - SHOWN} more")
-        hint = self.mistakes[0].hint if len(self.mistakes) == 1 else None
-        super().__init__("\n".join(lines), hint=hint)
+        super().__init__("\n".join(lines))
 
 
 def key_path(steps: Iterable[str | int]) -> str:

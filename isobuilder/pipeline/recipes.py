@@ -9,7 +9,7 @@ import yaml
 
 from isobuilder.errors import InputError
 from isobuilder.model.document import builtin_recipes, load_lock, load_recipe, read_recipe
-from isobuilder.model.door import build, read_yaml, yaml_map
+from isobuilder.model.door import build, read_yaml, resolve_plain, yaml_map
 from isobuilder.model.imported import load_imported, lock_from, recipe_data
 from isobuilder.model.kube import KubeVersion
 from isobuilder.model.lock import answers
@@ -145,5 +145,20 @@ def expanded_text(recipe: Recipe) -> str:
     return _dump(recipe.to_data())
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.2 would not read back as text; PyYAML by itself thinks of 1.1."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        style = None if isinstance(resolve_plain(text), str) else "'"
+    except ValueError:
+        style = "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
 def _dump(data: object) -> str:
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=4096)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=4096)

@@ -1,0 +1,120 @@
+"""``isobuilder recipe``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup
+
+PROFILES = click.Choice(["mold-cks", "mold-cks-csi", "cloudstack-cks"])
+
+
+@click.group(cls=AppGroup)
+def recipe() -> None:
+    """Write, check and look at recipes."""
+
+
+@recipe.command()
+@click.argument("version")
+@click.option("--profile", type=PROFILES, default="mold-cks", show_default=True)
+@click.option("-o", "--output", type=NEW_FILE, help="Write it here, not to stdout.")
+@click.pass_obj
+def new(app: App, version: str, profile: str, output: Path | None) -> None:
+    """Begin a recipe for Kubernetes VERSION from the nearest one that is shipped."""
+    from typing import cast
+
+    from isobuilder.errors import UsageProblem
+    from isobuilder.model.recipe import ProfileName
+    from isobuilder.pipeline.lock import write_whole
+    from isobuilder.pipeline.recipes import new_recipe
+
+    text = new_recipe(version, cast("ProfileName", profile))
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    if output.exists():
+        raise UsageProblem(f"{output} is there already", hint="choose another --output")
+    write_whole(output, text.encode())
+    app.say("check the versions in it, then run isobuilder recipe check and isobuilder lock")
+    click.echo(output)
+
+
+@recipe.command()
+@click.argument("files", metavar="RECIPE...", nargs=-1, required=True, type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print the result for machines.")
+@click.pass_obj
+def check(app: App, files: tuple[Path, ...], as_json: bool) -> None:
+    """Tell all that is wrong with each RECIPE, for every architecture it is for.
+
+    Also compares the locks beside them. Nothing is asked of the network.
+    """
+    from isobuilder.model.mistake import InputErrors
+    from isobuilder.pipeline.recipes import check_recipe
+
+    found = [check_recipe(path) for path in files]
+    for one in found:
+        for warning in one.warnings:
+            app.say(f"warning: {warning}")
+        if not one.mistakes and not as_json:
+            locked = f", locked for {', '.join(one.locked)}" if one.locked else ""
+            click.echo(f"good: {one.path} ({', '.join(one.architectures)}{locked})")
+    if as_json:
+        app.show_json(
+            [
+                {
+                    "path": str(one.path),
+                    "architectures": one.architectures,
+                    "locked": one.locked,
+                    "mistakes": [mistake.to_data() for mistake in one.mistakes],
+                    "warnings": [warning.to_data() for warning in one.warnings],
+                }
+                for one in found
+            ]
+        )
+    mistakes = [mistake for one in found for mistake in one.mistakes]
+    if mistakes:
+        raise InputErrors(mistakes)
+
+
+@recipe.command()
+@click.argument("file", metavar="RECIPE", type=FILE)
+@click.option("--arch", type=click.Choice(["amd64", "arm64"]), help="Default: its first one.")
+@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@click.pass_obj
+def show(app: App, file: Path, arch: str | None, as_json: bool) -> None:
+    """Print RECIPE with all that it extends, and every template expanded."""
+    from isobuilder.model.document import load_recipe
+    from isobuilder.pipeline.recipes import expanded_text
+
+    loaded = load_recipe(file, arch)
+    if as_json:
+        app.show_json(loaded.to_data())
+    else:
+        click.echo(expanded_text(loaded), nl=False)
+
+
+@recipe.command("import")
+@click.argument("file", metavar="FILE", type=FILE)
+@click.option("--recipe", "recipe_file", type=FILE, help="Write only the lock of this recipe.")
+@click.option("--out", type=FOLDER, default=".", show_default=True, help="Where both go.")
+@click.pass_obj
+def import_(app: App, file: Path, recipe_file: Path | None, out: Path) -> None:
+    """Take over FILE, a JSON recipe of the present ABLESTACK builder, as a recipe and a lock.
+
+    Prints the files written. Sizes are not known to that builder; they come with the first fetch.
+    """
+    from isobuilder.pipeline.recipes import import_recipe
+
+    for path in import_recipe(file, recipe=recipe_file, out=out):
+        click.echo(path)
+    app.say("no byte was looked at: isobuilder fetch checks every digest")
+
+
+@recipe.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    from isobuilder.model.schema import schema_bytes
+
+    click.echo(schema_bytes(), nl=False)

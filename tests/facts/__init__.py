@@ -1,0 +1,1 @@
+"""Facts of upstream releases that tests compare with."""
