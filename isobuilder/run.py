@@ -6,18 +6,29 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from isobuilder.errors import EnvironmentProblem
 
 PACKAGES = {
     "containerd": "containerd",
     "ctr": "containerd",
+    "apt-get": "apt",
+    "dpkg-deb": "dpkg",
+    "newuidmap": "uidmap",
+    "qemu-system-aarch64": "qemu-system-arm",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "sqfstar": "squashfs-tools",
 }
 """Which Debian package has a program; used only in hints."""
 
 _LAST_LINES = 8
+_ASK_AGAIN = 0.05  # seconds between two questions whether a server is ready
+_GRACE = 10  # seconds a server gets to end
 
 
 def find_program(name: str) -> Path:
@@ -40,14 +51,14 @@ def run(
     *,
     timeout: float,
     cwd: Path | None = None,
-    stdin: bytes | None = None,
+    stdin: bytes | Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> str:
     """Run a program to its end and return what it printed on stdout.
 
-    The child gets ``stdin`` or none, a C.UTF-8 locale, our PATH and HOME and the variables of
-    ``env``, and nothing else of our environment, so a result does not depend on who runs it.
-    ``timeout`` is in seconds. Arguments appear in errors, so secrets belong into ``stdin``.
+    The child gets ``stdin`` (bytes, or a file to read) or none, a C.UTF-8 locale, our PATH and HOME
+    and the variables of ``env``, and nothing else of our environment, so a result does not depend
+    on who runs it. ``timeout`` is in seconds. Arguments appear in errors, so secrets belong into ``stdin``.
 
     Raises:
         EnvironmentProblem: not installed, too slow, or a non-zero exit; carries its last lines.
@@ -55,14 +66,15 @@ def run(
     command = shlex.join(str(part) for part in argv)
     try:
         # stdin is a pipe or /dev/null, never the terminal: a child that asks must fail, not hang.
-        process = subprocess.run(  # noqa: PLW1510
-            [str(part) for part in argv],
-            input=stdin if stdin is not None else b"",
-            capture_output=True,
-            timeout=timeout,
-            cwd=cwd,
-            env=child_environment(env),
-        )
+        with _input(stdin) as given:
+            process: subprocess.CompletedProcess[bytes] = subprocess.run(  # noqa: PLW1510
+                [str(part) for part in argv],
+                **given,
+                capture_output=True,
+                timeout=timeout,
+                cwd=cwd,
+                env=child_environment(env),
+            )
     except FileNotFoundError as error:
         raise EnvironmentProblem(f"{argv[0]}: not installed") from error
     except PermissionError as error:
@@ -76,6 +88,75 @@ def run(
         said = " | ".join(line.strip() for line in tail) or "nothing on stderr"
         raise EnvironmentProblem(f"{command}: exit {process.returncode}: {said}")
     return process.stdout.decode("utf-8", "replace")
+
+
+@contextmanager
+def _input(stdin: bytes | Path | None) -> Iterator[dict[str, Any]]:
+    if isinstance(stdin, Path):
+        with stdin.open("rb") as file:
+            yield {"stdin": file}
+    else:
+        yield {"input": stdin if stdin is not None else b""}
+
+
+@contextmanager
+def running(
+    argv: Sequence[str | Path],
+    *,
+    ready: Callable[[], bool],
+    timeout: float,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Callable[[], bool]]:
+    """Keep a server running while the block runs, from when ``ready`` first says so.
+
+    What the block is given says whether the program still runs.
+
+    ``ready`` is asked again and again for at most ``timeout`` seconds. What the program prints goes
+    to the file ``log``. It is a process group of its own, so that an interrupt at the terminal
+    reaches it through us; at the end of the block it is asked to end, and made to after a while.
+
+    Raises:
+        EnvironmentProblem: not installed, ended early, or not ready in time; carries the last
+            lines of ``log``.
+    """
+    command = shlex.join(str(part) for part in argv)
+    with log.open("wb") as output:
+        try:
+            process = subprocess.Popen(
+                [str(part) for part in argv],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=child_environment(env),
+                process_group=0,
+            )
+        except OSError as error:
+            raise EnvironmentProblem(f"{argv[0]}: cannot run here: {error.strerror}") from error
+    try:
+        deadline = time.monotonic() + timeout
+        while not ready():
+            if (code := process.poll()) is not None:
+                raise EnvironmentProblem(f"{command}: exit {code}: {_last_lines(log)}")
+            if time.monotonic() > deadline:
+                said = _last_lines(log)
+                raise EnvironmentProblem(f"{command}: not ready after {timeout:g} s: {said}")
+            time.sleep(_ASK_AGAIN)
+        yield lambda: process.poll() is None
+    finally:
+        process.terminate()
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _last_lines(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - 8192, 0))
+        tail = file.read().decode("utf-8", "replace").strip().splitlines()[-_LAST_LINES:]
+    return " | ".join(line.strip() for line in tail) or "it said nothing"
 
 
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

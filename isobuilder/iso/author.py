@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import stat
+import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,16 @@ from typing import Any, BinaryIO
 import pycdlib
 
 from isobuilder.iso.entries import IsoEntry
+from isobuilder.iso.hybrid import (
+    BIOS_LOAD,
+    CATALOG,
+    SYSTEM_AREA,
+    Boot,
+    Places,
+    disk_size,
+    system_area,
+    tail,
+)
 from isobuilder.iso.names import names_of
 
 BLOCK = 2048
@@ -45,6 +56,9 @@ class Authored:
     head: bytes
     bodies: tuple[tuple[int, IsoEntry], ...]  # byte offset and entry, ascending, without empty ones
     size: int  # bytes of the whole image
+    tail: bytes = b""  # its last bytes
+    places: Places | None = None  # of the boot images
+    catalog: bytes = b""  # the boot catalogue, which lies in the head and is a file too
 
 
 class _HeadSink(io.BytesIO):
@@ -59,11 +73,14 @@ class _HeadSink(io.BytesIO):
         return super().write(data[:room])
 
 
-def author(entries: Sequence[IsoEntry], *, label: str, epoch: int) -> Authored:
+def author(
+    entries: Sequence[IsoEntry], *, label: str, epoch: int, boot: Boot | None = None
+) -> Authored:
     """Lay ``entries`` out and return the head of the ISO.
 
     ISO 9660 interchange level 3 (files over 4 GiB have several extents), Rock Ridge 1.09 with fixed
-    owner and modes, Joliet level 3. The order of ``entries`` does not matter.
+    owner and modes, Joliet level 3. The order of ``entries`` does not matter. With ``boot`` the
+    image also starts machines, as a CD and as a disk.
 
     Raises:
         ValueError: two entries for one path, or a file where a folder is.
@@ -73,6 +90,8 @@ def author(entries: Sequence[IsoEntry], *, label: str, epoch: int) -> Authored:
         # pycdlib asks for nothing but the length of a body, so one empty file stands for all.
         iso = build(entries, dict.fromkeys((entry.path for entry in entries), nothing), label=label)
         try:
+            if boot is not None:
+                _add_boot_catalog(iso, entries, boot)
             placed = _placed(iso, entries)
             size = iso.pvd.space_size * BLOCK
             head_size = placed[0][0] if placed else size
@@ -80,9 +99,11 @@ def author(entries: Sequence[IsoEntry], *, label: str, epoch: int) -> Authored:
             sink = _HeadSink(head_size)
             iso.write_fp(sink)
             iso.inodes = kept
+            catalog_at = 0 if boot is None else iso.eltorito_boot_catalog.extent_location() * BLOCK
         finally:
             iso.close()
-    return Authored(bytes(sink.getbuffer()), placed, size)
+    authored = Authored(bytes(sink.getbuffer()), placed, size)
+    return authored if boot is None else _hybrid(authored, boot, catalog_at)
 
 
 def build(entries: Sequence[IsoEntry], files: Mapping[str, BinaryIO], *, label: str) -> Any:
@@ -115,6 +136,50 @@ def build(entries: Sequence[IsoEntry], files: Mapping[str, BinaryIO], *, label: 
         )
     iso.force_consistency()
     return iso
+
+
+def _add_boot_catalog(iso: Any, entries: Sequence[IsoEntry], boot: Boot) -> None:
+    """Add El Torito's catalogue with an entry for BIOS, if there is one, and one for UEFI."""
+    names = names_of([*(entry.path for entry in entries), CATALOG])
+    common = {
+        "bootcatfile": names.plain[CATALOG],
+        "rr_bootcatname": CATALOG.rpartition("/")[2],
+        "joliet_bootcatfile": names.joliet[CATALOG],
+    }
+    if boot.bios is not None:
+        # The boot info table is in the image already: see hybrid.patched_bios.
+        iso.add_eltorito(names.plain[boot.bios], boot_load_size=BIOS_LOAD, platform_id=0, **common)
+    iso.add_eltorito(names.plain[boot.efi], efi=True, platform_id=0xEF, **common)
+    iso.force_consistency()
+
+
+def _hybrid(authored: Authored, boot: Boot, catalog_at: int) -> Authored:
+    """Make a disk of a CD: a first and a last part with partition tables."""
+    found = {entry.path: (offset // BLOCK, entry.size) for offset, entry in authored.bodies}
+    efi, efi_size = found[boot.efi]
+    places = Places(None if boot.bios is None else found[boot.bios][0], efi)
+    size = disk_size(authored.size)
+    first = system_area(boot, places, efi_size=efi_size, size=size)
+    return Authored(
+        head=first + _resized(authored.head, size)[SYSTEM_AREA:],
+        bodies=authored.bodies,
+        size=size,
+        tail=tail(boot, places, efi_size=efi_size, size=size),
+        places=places,
+        catalog=authored.head[catalog_at : catalog_at + BLOCK],
+    )
+
+
+def _resized(head: bytes, size: int) -> bytes:
+    """Let the volume be as long as the disk, so that nothing lies behind it (ECMA-119, 8.4.8)."""
+    data = bytearray(head)
+    at = SYSTEM_AREA
+    while data[at] != 255:  # the end of the volume descriptors
+        if data[at] in {1, 2}:  # primary, Joliet
+            struct.pack_into("<I", data, at + 80, size // BLOCK)
+            struct.pack_into(">I", data, at + 84, size // BLOCK)
+        at += BLOCK
+    return bytes(data)
 
 
 def _placed(iso: Any, entries: Sequence[IsoEntry]) -> tuple[tuple[int, IsoEntry], ...]:

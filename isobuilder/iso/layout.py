@@ -8,7 +8,9 @@ from fnmatch import fnmatchcase
 
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
+from isobuilder.iso.bootable import BootParts, boot_tree
 from isobuilder.iso.entries import FileFact, IsoEntry, Piece
+from isobuilder.iso.hybrid import Boot
 from isobuilder.model.base import check_iso_path
 from isobuilder.model.image import ImageReference
 from isobuilder.model.lock import Lock, LockedImage
@@ -56,6 +58,7 @@ class IsoTree:
     entries: tuple[IsoEntry, ...]
     manifest: bytes
     sbom: bytes
+    boot: Boot | None = None  # which of them start a machine
 
 
 def build_tree(
@@ -66,6 +69,7 @@ def build_tree(
     images: Sequence[ImageParts],
     tool: str,
     sbom: SbomMaker,
+    boot: BootParts | None = None,
 ) -> IsoTree:
     """Return the tree of the ISO that ``lock`` describes.
 
@@ -73,7 +77,7 @@ def build_tree(
     both by path; ``tool`` is the version of isobuilder. ``docker/images.list`` is left out for
     ``cloudstack-cks``: Apache's nodes try to import every file in ``docker/`` and would fail three
     times on it. The digests in ``SHA256SUMS`` are those of the lock and of bytes in hand, so no
-    file is read.
+    file is read. With ``boot`` the tree also has what starts a machine.
 
     Raises:
         InputError: two entries for a path, a name that nodes lose or take for another, or more
@@ -91,12 +95,19 @@ def build_tree(
         tree.add(parts.image.archive, parts.pieces, parts.digest, parts.size)
     if lock.profile != "cloudstack-cks" and images:
         tree.add_bytes(IMAGES_LIST, images_list(images))
+    if boot is not None:
+        started = boot_tree(
+            boot, tuple(tree.entries.values()), planned=(SBOM, MANIFEST, SUMS), epoch=lock.epoch
+        )
+        for entry in started.entries:
+            tree.add(entry.path, entry.pieces, *started.facts[entry.path])
+        tree.facts |= started.facts  # also the catalogue, which the writer makes
     tree.add_bytes(SBOM, sbom_bytes := sbom(lock, tree.facts, tool))
     tree.add_bytes(MANIFEST, manifest := _manifest(lock, tree.facts, images, tool).to_bytes())
     tree.add_bytes(SUMS, sums(tree.facts))
     _check_names(tree.entries)
     entries = tuple(tree.entries[path] for path in sorted(tree.entries))
-    return IsoTree(entries, manifest, sbom_bytes)
+    return IsoTree(entries, manifest, sbom_bytes, None if boot is None else started.boot)
 
 
 def images_list(images: Sequence[ImageParts]) -> bytes:

@@ -11,6 +11,7 @@ from isobuilder.digest import Digest, Hasher
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.iso.author import Authored, author
 from isobuilder.iso.entries import IsoEntry
+from isobuilder.iso.hybrid import Boot
 from isobuilder.iso.part import check_space, part_file
 from isobuilder.iso.ring import Ring
 from isobuilder.model.base import check_iso_path
@@ -37,13 +38,15 @@ def write_iso(
     *,
     label: str,
     epoch: int,
+    boot: Boot | None = None,
     progress: Progress = SILENT,
 ) -> WrittenIso:
     """Write ``entries`` to ``target`` and return the digest and size of the file.
 
     The same arguments give the same bytes on any machine at any time: entries are sorted, every
     time stamp is ``epoch`` (seconds since 1970-01-01 UTC), owner and modes are fixed, names are
-    derived. ``label`` is 1 to 32 characters of A-Z, 0-9 and _ (ECMA-119, volume identifier).
+    derived. ``label`` is 1 to 32 characters of A-Z, 0-9 and _ (ECMA-119, volume identifier). With
+    ``boot`` the ISO also starts machines, as a CD and as a disk.
     The file gets its name when it is complete and on the disk; until then it is
     ``.isobuilder-*.part`` in the same folder, and that is removed when anything goes wrong.
 
@@ -52,7 +55,7 @@ def write_iso(
         IntegrityError: a blob is not as long as the store says.
         EnvironmentProblem: no space, or the folder may not be written.
     """
-    plan = _plan(entries, label=label, epoch=epoch)
+    plan = _plan(entries, label=label, epoch=epoch, boot=boot)
     check_space(target.parent, plan.size)
     hasher = Hasher()
     with (
@@ -69,20 +72,22 @@ def write_iso(
     return WrittenIso(target, hasher.digest(), hasher.size)
 
 
-def iso_digest(entries: Sequence[IsoEntry], *, label: str, epoch: int) -> tuple[Digest, int]:
+def iso_digest(
+    entries: Sequence[IsoEntry], *, label: str, epoch: int, boot: Boot | None = None
+) -> tuple[Digest, int]:
     """Return the digest and size ``write_iso`` would give, without writing anything.
 
     Raises:
         InputError, IntegrityError: as for ``write_iso``.
     """
     hasher = Hasher()
-    plan = _plan(entries, label=label, epoch=epoch)
+    plan = _plan(entries, label=label, epoch=epoch, boot=boot)
     with Ring([hasher.update]) as ring:
         _Stream(ring).put_image(plan)
     return hasher.digest(), hasher.size
 
 
-def _plan(entries: Sequence[IsoEntry], *, label: str, epoch: int) -> Authored:
+def _plan(entries: Sequence[IsoEntry], *, label: str, epoch: int, boot: Boot | None) -> Authored:
     if not _LABEL.fullmatch(label):
         raise InputError(f"volume label: expected 1 to 32 of A-Z, 0-9 and _, got {label!r}")
     if not 0 <= epoch <= _LAST_EPOCH:
@@ -90,7 +95,7 @@ def _plan(entries: Sequence[IsoEntry], *, label: str, epoch: int) -> Authored:
     try:
         for entry in entries:
             check_iso_path(entry.path)
-        return author(entries, label=label, epoch=epoch)
+        return author(entries, label=label, epoch=epoch, boot=boot)
     except ValueError as error:
         raise InputError(f"ISO: {error}") from error
 
@@ -113,7 +118,8 @@ class _Stream:
                     self._put_blob(piece)
                 else:
                     self._put(memoryview(piece))
-        self._pad(plan.size)
+        self._pad(plan.size - len(plan.tail))
+        self._put(memoryview(plan.tail))
         self._ring.give(self._buffer[: self._filled])
 
     def _pad(self, offset: int) -> None:

@@ -1,0 +1,98 @@
+"""The OS payload: what makes an ISO bootable, pinned by digest and shared by all versions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt, StringConstraints, model_validator
+
+from isobuilder.digest import Digest
+from isobuilder.model.base import Architecture, Model, Name, canonical_json
+
+Kernel = Literal["cloud", "generic"]
+
+ArtifactName = Literal[
+    "kernel",
+    "initrd",
+    "root",  # the root file system, a squashfs
+    "bios",  # GRUB for BIOS, started from a CD's boot catalogue
+    "bios-mbr",  # GRUB's first sector for a disk that is an ISO
+    "shim",  # signed by Microsoft; starts what the distribution signed
+    "grub",  # signed by the distribution; starts what the distribution signed
+    "mok-manager",  # lets a machine's owner enrol keys
+]
+
+PackageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]+$")]
+
+UEFI_NAMES = {
+    "amd64": {"shim": "BOOTX64.EFI", "grub": "grubx64.efi", "mok-manager": "mmx64.efi"},
+    "arm64": {"shim": "BOOTAA64.EFI", "grub": "grubaa64.efi", "mok-manager": "mmaa64.efi"},
+}
+"""File names below EFI/BOOT: the first is the firmware's, shim looks for the others."""
+
+ALWAYS: frozenset[str] = frozenset({"kernel", "initrd", "root", "shim", "grub", "mok-manager"})
+BIOS: frozenset[str] = frozenset({"bios", "bios-mbr"})
+
+
+class PayloadArtifact(Model):
+    """One file of the payload."""
+
+    digest: Digest
+    size: NonNegativeInt  # bytes
+
+
+class PayloadPackage(Model):
+    """One package that is inside, or that a boot loader was taken from."""
+
+    name: PackageName
+    version: str
+    architecture: Annotated[str, StringConstraints(pattern=r"^(all|amd64|arm64)$")]
+    sha256: Digest  # of the .deb
+
+
+class OsPayload(Model):
+    """A kernel, its root file system and its boot loaders, all of one suite."""
+
+    format: Annotated[Literal[1], Field(alias="schema")]
+    os: Name  # e.g. debian-13
+    suite: Name
+    kernel: Kernel  # cloud: virtual machines only; generic: hardware and USB sticks too
+    kernel_version: str
+    architecture: Architecture
+    epoch: NonNegativeInt  # seconds since 1970-01-01 UTC; no time stamp inside is later
+    tool: str  # the isobuilder version that made it
+    artifacts: dict[ArtifactName, PayloadArtifact]
+    packages: tuple[PayloadPackage, ...]
+
+    @model_validator(mode="after")
+    def _complete(self) -> OsPayload:
+        wanted = ALWAYS | BIOS if self.architecture == "amd64" else ALWAYS
+        missing = sorted(wanted - self.artifacts.keys())
+        if missing:
+            raise ValueError(f"no artifact {missing[0]}")
+        if extra := sorted(self.artifacts.keys() - wanted):
+            raise ValueError(f"{self.architecture} has no artifact {extra[0]}")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What people call it, e.g. ``debian-13-cloud-amd64``."""
+        return f"{self.os}-{self.kernel}-{self.architecture}"
+
+    @property
+    def size(self) -> int:
+        """Bytes of all artifacts together."""
+        return sum(artifact.size for artifact in self.artifacts.values())
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the payload as plain JSON values."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical text: the same payload, the same bytes."""
+        return canonical_json(self.to_data())
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the canonical text, which is the payload's identity."""
+        return Digest.of(self.to_bytes())
