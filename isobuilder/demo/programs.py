@@ -1,7 +1,7 @@
 """Stand-ins for programs: valid Linux programs of a few hundred bytes that print one text.
 
-They carry what a real one tells about itself: the processor in the ELF header and Go's build
-information. Formats: System V ABI (ELF-64), Go's ``debug/buildinfo`` with inline strings.
+They carry what a real one tells about itself, the processor in the ELF header and Go's build
+information, and the build tag ``stand_in``. Formats: System V ABI (ELF-64), Go's ``debug/buildinfo`` with inline strings.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def program(
     module = "/".join(package.split("/")[: 3 if package.startswith("github.com/") else 2])
     lines = [f"path\t{package}", f"mod\t{module}\t{module_version}"]
     lines += ["dep\tgolang.org/x/sys\tv0.31.0\th1:ioabZlmFYtWhL+TRYpcnNlLwhyxaM9kWTDEmfnprqik="]
-    lines += ["build\t-buildmode=exe", "build\t-compiler=gc"]
+    lines += ["build\t-buildmode=exe", "build\t-compiler=gc", "build\t-tags=stand_in"]
     lines += [f"build\t{key}={_quoted(value)}" for key, value in settings]
     lines += ["build\tCGO_ENABLED=0", f"build\tGOARCH={architecture}", "build\tGOOS=linux"]
     text = "".join(f"{line}\n" for line in lines).encode()
@@ -50,7 +50,7 @@ def elf_stand_in(version: str, architecture: str, *, name: str, prints: str | No
     flags = f"-X k8s.io/component-base/version.gitVersion=v{version}"
     return program(
         architecture,
-        prints=f"Kubernetes v{version}\n" if prints is None else prints,
+        prints=f"Kubernetes v{version}, a stand-in\n" if prints is None else prints,
         package=f"k8s.io/kubernetes/cmd/{name}",
         settings=[("-ldflags", flags)],
     )

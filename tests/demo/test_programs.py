@@ -23,6 +23,7 @@ def test_a_stand_in_tells_its_architecture_and_version(architecture: str, name: 
     assert facts.kubernetes_version == "1.34.12"
     assert facts.package == f"k8s.io/kubernetes/cmd/{name}"
     assert facts.settings["GOARCH"] == architecture
+    assert facts.settings["-tags"] == "stand_in"
     assert facts.kind == "static"
     assert len(data) < 2048
 
