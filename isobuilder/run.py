@@ -58,7 +58,8 @@ def run(
 
     The child gets ``stdin`` (bytes, or a file to read) or none, a C.UTF-8 locale, our PATH and HOME
     and the variables of ``env``, and nothing else of our environment, so a result does not depend
-    on who runs it. ``timeout`` is in seconds. Arguments appear in errors, so secrets belong into ``stdin``.
+    on who runs it. ``timeout`` is in seconds. Arguments appear in errors, so secrets belong into
+    ``stdin``.
 
     Raises:
         EnvironmentProblem: not installed, too slow, or a non-zero exit; carries its last lines.
