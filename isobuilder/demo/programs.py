@@ -1,7 +1,8 @@
 """Stand-ins for programs: valid Linux programs of a few hundred bytes that print one text.
 
 They carry what a real one tells about itself, the processor in the ELF header and Go's build
-information, and the build tag ``stand_in``. Formats: System V ABI (ELF-64), Go's ``debug/buildinfo`` with inline strings.
+information, and the build tag ``stand_in``. Formats: System V ABI (ELF-64), Go's
+``debug/buildinfo`` with inline strings.
 """
 
 from __future__ import annotations
