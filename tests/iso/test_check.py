@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from isobuilder.digest import Digest
+from isobuilder.errors import IntegrityError
+from isobuilder.evidence.sbom import sbom
+from isobuilder.iso.check import IsoCheck, check_iso
+from isobuilder.iso.entries import IsoEntry
+from isobuilder.iso.layout import build_tree
+from isobuilder.iso.reader import IsoReader
+from isobuilder.store import Store
+from tests.iso.makers import entry, iso_of, joined, payload
+
+BLOCK = 2048
+
+
+@pytest.fixture
+def good(store: Store) -> dict[str, IsoEntry]:
+    given = payload(store)
+    tree = build_tree(
+        given.lock, files=given.files, made=given.made, images=given.images, tool="1", sbom=sbom
+    )
+    return {one.path: one for one in tree.entries}
+
+
+def checked(entries: Mapping[str, IsoEntry], path: Path, *, label: str = "CDROM") -> IsoCheck:
+    iso_of(list(entries.values()), path, label=label)
+    with IsoReader(path) as reader:
+        return check_iso(reader, label="CDROM")
+
+
+def facts(check: IsoCheck) -> list[tuple[str, str]]:
+    return [(finding.rule, finding.place) for finding in check.findings]
+
+
+def test_a_good_iso_has_no_findings(good: dict[str, IsoEntry], tmp_path: Path) -> None:
+    check = checked(good, tmp_path / "a.iso")
+    assert check.findings == ()
+    assert check.digest == Digest.of_file(tmp_path / "a.iso")
+    assert check.files == {path: Digest.of(joined(one.pieces)) for path, one in good.items()}
+
+
+def test_the_image_need_not_be_hashed(good: dict[str, IsoEntry], tmp_path: Path) -> None:
+    iso_of(list(good.values()), tmp_path / "a.iso")
+    with IsoReader(tmp_path / "a.iso") as reader:
+        check = check_iso(reader, whole=False)
+    assert check.digest is None
+    assert check.findings == ()
+
+
+def test_another_label_is_told(good: dict[str, IsoEntry], tmp_path: Path) -> None:
+    check = checked(good, tmp_path / "a.iso", label="ISOIMAGE")
+    assert facts(check) == [("iso.label", "volume label")]
+    assert "expected 'CDROM', got 'ISOIMAGE'" in check.findings[0].fact
+
+
+def test_an_unlisted_file_is_told(good: dict[str, IsoEntry], tmp_path: Path) -> None:
+    check = checked({**good, "extra": entry("extra", b"x")}, tmp_path / "a.iso")
+    assert facts(check) == [("iso.sums", "extra"), ("iso.manifest", "extra")]
+    assert "on the ISO, not listed in SHA256SUMS" in check.findings[0].fact
+
+
+def test_a_missing_file_is_told(good: dict[str, IsoEntry], tmp_path: Path) -> None:
+    del good["network.yaml"]
+    check = checked(good, tmp_path / "a.iso")
+    assert facts(check) == [("iso.sums", "network.yaml"), ("iso.manifest", "network.yaml")]
+
+
+def test_a_changed_file_is_told_with_both_hashes(good: dict[str, IsoEntry], tmp_path: Path) -> None:
+    expected = Digest.of(joined(good["k8s/kubeadm"].pieces)).hex
+    check = checked({**good, "k8s/kubeadm": entry("k8s/kubeadm", b"evil")}, tmp_path / "a.iso")
+    assert facts(check) == [("iso.sums", "k8s/kubeadm"), ("iso.manifest", "k8s/kubeadm")]
+    assert f"expected sha256 {expected}" in check.findings[0].fact
+    assert f"got {Digest.of(b'evil').hex}" in check.findings[0].fact
+
+
+def test_a_changed_archive_is_told_by_the_manifests_images_too(
+    good: dict[str, IsoEntry], tmp_path: Path
+) -> None:
+    path = next(path for path in good if path.endswith(".tar"))
+    check = checked({**good, path: entry(path, b"evil")}, tmp_path / "a.iso")
+    assert [rule for rule, _ in facts(check)] == ["iso.sums", "iso.manifest", "iso.manifest"]
+    assert "images[" in check.findings[-1].place
+
+
+@pytest.mark.parametrize(
+    ("line", "fact"),
+    [
+        (b"nonsense\n", "not a checksum: 'nonsense'"),
+        (b"\n", "not a checksum: ''"),
+        (b"0" * 64 + b"  network.yaml\n", "a second hash for network.yaml"),
+        (b"<html>\n", "not a checksum: '<html>'"),
+        (b"0" * 64 + b"  ../../etc/passwd\n", "listed in SHA256SUMS, not on the ISO"),
+        (b"\xff\xfe\n", "not a checksum"),
+    ],
+)
+def test_a_wrong_line_in_the_sums_is_told(
+    line: bytes, fact: str, good: dict[str, IsoEntry], tmp_path: Path
+) -> None:
+    sums = entry("SHA256SUMS", joined(good["SHA256SUMS"].pieces) + line)
+    check = checked({**good, "SHA256SUMS": sums}, tmp_path / "a.iso")
+    assert any(fact in finding.fact for finding in check.findings)
+
+
+@pytest.mark.parametrize(
+    ("data", "fact"),
+    [
+        (b"", "not a manifest"),
+        (b"[]", "no object with files"),
+        (b"{}", "no object with files"),
+        (b'{"files": {}, "lock_sha256": "x"}', "not a manifest: "),
+        (b"[" * 100_000, "not a manifest"),
+    ],
+)
+def test_what_is_no_manifest_is_told(
+    data: bytes, fact: str, good: dict[str, IsoEntry], tmp_path: Path
+) -> None:
+    check = checked({**good, "manifest.json": entry("manifest.json", data)}, tmp_path / "a.iso")
+    found = [finding for finding in check.findings if finding.rule == "iso.manifest"]
+    assert len(found) == 1
+    assert fact in found[0].fact
+
+
+def test_an_iso_without_sums_and_manifest_is_told(tmp_path: Path) -> None:
+    check = checked({"a": entry("a", b"1")}, tmp_path / "a.iso")
+    assert facts(check) == [("iso.sums", "SHA256SUMS"), ("iso.manifest", "manifest.json")]
+
+
+def test_manifests_of_other_builders_are_checked_for_their_files(tmp_path: Path) -> None:
+    files = {"a": entry("a", b"1")}
+    digest = Digest.of(b"1").hex
+    manifest = b'{"schema": 1, "source_sha": "abc", "files": {"a": "%s"}}' % digest.encode()
+    files["manifest.json"] = entry("manifest.json", manifest)
+    sums = f"{digest}  ./a\n{Digest.of(manifest).hex} *manifest.json\n"
+    files["SHA256SUMS"] = entry("SHA256SUMS", sums.encode())
+    assert checked(files, tmp_path / "a.iso").findings == ()
+
+
+# --- structure ---
+
+
+def test_bytes_behind_the_volume_are_told(good: dict[str, IsoEntry], tmp_path: Path) -> None:
+    path = tmp_path / "a.iso"
+    iso_of(list(good.values()), path)
+    with path.open("ab") as file:
+        file.write(bytes(4096))
+    with IsoReader(path) as reader:
+        (finding,) = check_iso(reader).findings
+    assert (finding.rule, finding.severity) == ("iso.size", "warning")
+    assert "4096 bytes behind the volume" in finding.fact
+
+
+def change(path: Path, at: int, data: bytes) -> IsoCheck:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+    with IsoReader(path) as reader:
+        return check_iso(reader)
+
+
+def both(value: int) -> bytes:
+    return struct.pack("<I", value) + struct.pack(">I", value)
+
+
+def test_a_volume_larger_than_its_file_is_told(good: dict[str, IsoEntry], tmp_path: Path) -> None:
+    path = tmp_path / "a.iso"
+    size = iso_of(list(good.values()), path).size
+    check = change(path, 16 * BLOCK + 80, both(size // BLOCK + 9))
+    found = {(finding.rule, finding.severity) for finding in check.findings}
+    assert found == {("iso.size", "error"), ("iso.joliet", "error")}
+
+
+def test_a_path_table_that_lists_other_folders_is_told(
+    good: dict[str, IsoEntry], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.iso"
+    iso_of(list(good.values()), path)
+    with IsoReader(path) as reader:
+        little, _ = reader.volumes.primary.path_tables
+    check = change(path, little.offset + 2, b"\xff\xff")
+    assert [rule for rule, _ in facts(check)] == ["iso.path-table"]
+
+
+def test_a_joliet_tree_that_differs_is_told(good: dict[str, IsoEntry], tmp_path: Path) -> None:
+    path = tmp_path / "a.iso"
+    iso_of(list(good.values()), path)
+    with IsoReader(path) as reader:
+        assert reader.joliet is not None
+        offset = reader.joliet.files["network.yaml"].offset
+        size = reader.files["network.yaml"].size
+    check = change(path, offset + 34, b"N")  # network.yaml becomes Network.yaml
+    assert sorted(facts(check)) == [("iso.joliet", "Network.yaml"), ("iso.joliet", "network.yaml")]
+    # A file that is shorter in one of the trees
+    with pytest.raises(IntegrityError, match=r"share some of their bytes|begins inside"):
+        change(path, offset + 10, both(size - 1))
+
+
+def test_a_file_with_extents_in_any_order_is_hashed_right(
+    good: dict[str, IsoEntry], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.iso"
+    iso_of([entry("a", b"1" * BLOCK), entry("b", b"2" * BLOCK)], path)
+    with IsoReader(path) as reader:
+        a, b = reader.files["a"], reader.files["b"]
+        mixed = replace(a, extents=(*b.extents, *a.extents), size=2 * BLOCK)
+        reader.tree.files["mixed"] = mixed
+        del reader.tree.files["a"], reader.tree.files["b"]
+        check = check_iso(reader)
+    assert check.files["mixed"] == Digest.of(b"2" * BLOCK + b"1" * BLOCK)
