@@ -40,6 +40,8 @@ class Web:
         web = self
 
         class Handler(BaseHTTPRequestHandler):
+            disable_nagle_algorithm = True
+
             def do_HEAD(self) -> None:
                 self.answer(body=False)
 

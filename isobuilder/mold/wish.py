@@ -1,0 +1,114 @@
+"""What a person wants registered, and what became of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from isobuilder.errors import InputError, IsobuilderError
+from isobuilder.model.registration import RegistrationFile
+
+
+class Outcome(StrEnum):
+    """How a zone ended."""
+
+    READY = "ready"
+    PENDING = "pending"
+    FAILED = "failed"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneResult:
+    """What a zone has in the end."""
+
+    zone: str
+    outcome: Outcome
+    text: str
+    version_id: str | None
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be registered and how."""
+
+    registration: RegistrationFile
+    url: str | None = None
+    upload: Path | None = None  # the ISO, sent through Mold in place of a URL
+    zones: tuple[str, ...] = ()  # names or ids; none is all zones
+    name: str | None = None
+    enabled: bool | None = None  # None: as it is; a new version is Enabled
+    direct_download: bool = False
+    min_cpu: int | None = None
+    min_memory: int | None = None  # MB
+    wait: bool = True
+    timeout: float = 3600.0  # seconds until every zone is Ready
+    poll: float = 3.0  # seconds between two looks
+    keep_failed: bool = False
+    follow_redirects: bool = False  # have the server's setting on during the download
+    dry_run: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """The name the version gets."""
+        return self.name or self.registration.name
+
+
+@dataclass(slots=True)
+class ServerResult:
+    """What became of a wish on one server."""
+
+    server: str
+    zones: list[ZoneResult] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)  # changes made, in order; or planned by a dry run
+    warnings: list[str] = field(default_factory=list)
+    error: IsobuilderError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing went wrong."""
+        return self.error is None and all(zone.outcome is not Outcome.FAILED for zone in self.zones)
+
+
+def check_wish(wish: Wish) -> None:
+    """Refuse what no server would take, before any is asked.
+
+    Raises:
+        InputError: which field, and what is wrong with it.
+    """
+    if (wish.url is None) == (wish.upload is None):
+        raise InputError("give either the URL of the ISO or the ISO itself with --upload")
+    if wish.follow_redirects and not wish.wait:
+        raise InputError(
+            "the setting for redirects is put back after the download, so it must be waited for",
+            hint="leave out --no-wait or --follow-redirects-during-download",
+        )
+    if wish.upload is not None and wish.registration.arch != "x86_64":
+        raise InputError(
+            f"an ISO for {wish.registration.arch} cannot be uploaded: Mold's upload has no field "
+            "for the architecture",
+            hint="put it on a web server and give --url",
+        )
+    if wish.upload is not None and wish.direct_download:
+        raise InputError("an upload cannot be downloaded directly by the hosts")
+    if wish.url is not None:
+        if not re.match(r"https?://[^/@\s]+/", wish.url):
+            raise InputError(
+                f"URL of the ISO: expected http:// or https:// and no credentials, "
+                f"got {re.sub(r'//[^/]*@', '//...@', wish.url)[:100]!r}"
+            )
+        if not wish.url.split("?")[0].lower().endswith(".iso"):
+            raise InputError(
+                f"URL of the ISO: its path must end in .iso, got {wish.url[:200]!r}",
+                hint="Mold decides by the extension",
+            )
+    cpu = wish.registration.mincpunumber if wish.min_cpu is None else wish.min_cpu
+    memory = wish.registration.minmemory if wish.min_memory is None else wish.min_memory
+    if cpu < 2 or memory < 2048:
+        raise InputError(
+            f"Mold takes at least 2 CPUs and 2048 MB, got {cpu} and {memory}",
+            hint="give --min-cpu and --min-memory",
+        )

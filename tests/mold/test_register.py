@@ -1,0 +1,831 @@
+"""Registering: once, Ready everywhere, and sensible on bad days."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isobuilder.errors import InputError, MoldError
+from isobuilder.mold.api import Mold
+from isobuilder.mold.client import MoldClient
+from isobuilder.mold.journal import FOLLOW_REDIRECTS, Journal
+from isobuilder.mold.refusal import AccessRefused, MoldUnreachable
+from isobuilder.mold.register import register
+from isobuilder.mold.simulator import Cloud, Pace, Simulator, Zone
+from isobuilder.mold.wish import Outcome, ServerResult, Wish
+from tests.mold.clocks import VirtualClock
+from tests.mold.conftest import VIEWER, ClientOf, Published, PublishedOf, Web, server_of
+from tests.mold.messes import add_directly
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "state")
+
+
+def run(client: MoldClient, journal: Journal, published: Published, **wish: Any) -> ServerResult:
+    options = {"url": published.url} | wish
+    [result] = register([client], Wish(published.registration, **options), journal=journal)
+    return result
+
+
+def outcomes(result: ServerResult) -> dict[str, str]:
+    if result.error is not None:
+        raise result.error
+    return {zone.zone: str(zone.outcome) for zone in result.zones}
+
+
+READY = {"Zone1": "ready", "Zone2": "ready"}
+
+
+def test_an_iso_becomes_ready_in_every_zone(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    result = run(client, journal, published)
+    assert outcomes(result) == READY
+    assert result.ok
+    [version] = simulator.cloud.versions.values()
+    assert version.name == "v1.34.12-mold-cks-amd64-r1"
+    assert version.checksum == published.registration.checksum
+    assert (version.semver, version.arch, version.zone) == ("1.34.12", "x86_64", None)
+    assert (version.min_cpu, version.min_memory, version.state) == (2, 2048, "Enabled")
+
+
+def test_registering_again_makes_no_writing_call(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    run(client, journal, published)
+    before = len(simulator.writes())
+    assert before == 1
+    for follow in (False, True):
+        again = run(client, journal, published, follow_redirects=follow)
+        assert outcomes(again) == READY
+        assert again.done == []
+    assert len(simulator.writes()) == before
+
+
+def test_only_the_missing_zone_is_added(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    run(client, journal, published, zones=("Zone1",))
+    result = run(client, journal, published)
+    assert outcomes(result) == READY
+    zones = [version.zone.name for version in simulator.cloud.versions.values() if version.zone]
+    assert zones == ["Zone1", "Zone2"]
+    assert outcomes(run(client, journal, published)) == READY
+    assert len(simulator.writes()) == 2
+
+
+def test_zones_may_be_named_by_id_and_twice(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    zone = simulator.cloud.zones[1]
+    result = run(client, journal, published, zones=(zone.id, "Zone2"))
+    assert outcomes(result) == {"Zone2": "ready"}
+    assert len(simulator.cloud.versions) == 1
+
+
+def test_another_revision_stands_beside_the_first(
+    simulator: Simulator, client: MoldClient, journal: Journal, publish: PublishedOf
+) -> None:
+    run(client, journal, publish())
+    assert outcomes(run(client, journal, publish(revision=2))) == READY
+    assert len(simulator.cloud.versions) == 2
+
+
+def test_two_architectures_of_a_version_are_two_entries(
+    simulator: Simulator, client: MoldClient, journal: Journal, publish: PublishedOf
+) -> None:
+    run(client, journal, publish())
+    assert outcomes(run(client, journal, publish(arch="aarch64"))) == READY
+    assert {v.arch for v in simulator.cloud.versions.values()} == {"x86_64", "aarch64"}
+
+
+def test_a_name_is_not_given_to_two_isos(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    add_directly(simulator.cloud, name=published.registration.name, checksum="{SHA-256}" + "0" * 64)
+    result = run(client, journal, published)
+    assert isinstance(result.error, MoldError)
+    assert "already the name of another ISO" in str(result.error)
+    assert simulator.writes() == []
+    assert outcomes(run(client, journal, published, name="v1.34.12 again")) == READY
+
+
+@pytest.mark.parametrize("reports_url", [True, False])
+def test_without_reported_checksums_the_url_or_else_the_name_decides(
+    simulator: Simulator,
+    client: MoldClient,
+    journal: Journal,
+    published: Published,
+    reports_url: bool,
+) -> None:
+    simulator.cloud.reports_checksum = False
+    simulator.cloud.reports_url = reports_url
+    run(client, journal, published)
+    assert outcomes(run(client, journal, published)) == READY
+    assert len(simulator.writes()) == 1
+
+
+def test_a_checksum_may_be_reported_with_its_algorithm() -> None:
+    from isobuilder.mold.records import IsoInZone
+
+    digits = "AB" * 32
+    assert IsoInZone(id="x", checksum="{SHA-256}" + digits).sha256 == digits.lower()
+    assert IsoInZone(id="x", checksum=digits).sha256 == digits.lower()
+    assert IsoInZone(id="x", checksum="0" * 128).sha256 is None
+
+
+def test_a_double_made_by_hand_is_left_to_audit(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    for _ in range(2):
+        add_directly(simulator.cloud, checksum=published.registration.checksum)
+    result = run(client, journal, published)
+    assert outcomes(result) == READY
+    assert any("registered 2 times" in warning for warning in result.warnings)
+    assert simulator.writes() == []
+
+
+def test_disabling_and_enabling_is_part_of_the_wish(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    run(client, journal, published, enabled=False)
+    [version] = simulator.cloud.versions.values()
+    assert version.state == "Disabled"
+    run(client, journal, published)
+    assert version.state == "Disabled"
+    run(client, journal, published, enabled=True)
+    assert version.state == "Enabled"
+
+
+def test_name_and_resources_may_be_chosen(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    run(client, journal, published, name="쿠버네티스 1.34 ~*", min_cpu=4, min_memory=8192)
+    [version] = simulator.cloud.versions.values()
+    assert (version.name, version.min_cpu, version.min_memory) == ("쿠버네티스 1.34 ~*", 4, 8192)
+
+
+def test_direct_download_is_ready_at_once_also_in_edge_zones(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    simulator.cloud.zones.append(Zone("Edge1", type="Edge", has_store=False))
+    assert outcomes(run(client, journal, published)) == READY
+    result = run(client, journal, published, direct_download=True)
+    assert outcomes(result) == READY | {"Edge1": "ready"}
+    assert [z.text for z in result.zones if z.zone == "Edge1"] == ["Bypassed Secondary Storage"]
+    assert len(simulator.writes()) == 2
+
+
+def test_not_waiting_leaves_the_download_to_the_server(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    result = run(client, journal, published, wait=False)
+    assert outcomes(result) == {"Zone1": "pending", "Zone2": "pending"}
+    assert outcomes(run(client, journal, published)) == READY
+    assert len(simulator.writes()) == 1
+
+
+def test_a_dry_run_says_and_does_nothing(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    result = run(client, journal, published, dry_run=True, follow_redirects=True)
+    assert result.done == ["would register v1.34.12-mold-cks-amd64-r1 in all zones"]
+    assert outcomes(result) == {"Zone1": "missing", "Zone2": "missing"}
+    assert simulator.writes() == []
+
+
+# ---- refusals: each text of the server reaches the person with a remedy --------------------
+
+
+def refusal_of(result: ServerResult) -> tuple[str, str]:
+    assert result.error is not None
+    assert result.error.exit_code == 8
+    return str(result.error), result.error.hint or ""
+
+
+@pytest.mark.parametrize("code", [431, 530])
+@pytest.mark.parametrize(
+    ("change", "text", "hint"),
+    [
+        ({"kubernetesversion": "v1.34"}, "Invalid version format. Semantic", "without v"),
+        ({"kubernetesversion": "1.34"}, "MAJOR.MINOR.PATCH format", "1.34.12"),
+        ({"kubernetesversion": "1.10.9"}, "1.11.0 is minimum version", "1.11.0 and newer"),
+        ({"checksum": "{SHA256}" + "0" * 64}, "Unable to register binaries ISO", "log"),
+    ],
+)
+def test_what_the_server_refuses_comes_with_its_text_and_a_remedy(
+    simulator: Simulator,
+    client: MoldClient,
+    journal: Journal,
+    published: Published,
+    change: dict[str, Any],
+    text: str,
+    hint: str,
+    code: int,
+) -> None:
+    simulator.cloud.parameter_error = code
+    published.registration = published.registration.model_copy(update=change)
+    said, remedy = refusal_of(run(client, journal, published))
+    assert f"addKubernetesSupportedVersion: Mold answered {code}" in said
+    assert text in said
+    assert hint in remedy
+    assert not simulator.cloud.versions
+
+
+def test_an_architecture_the_server_does_not_know_is_told(
+    simulator: Simulator, client: MoldClient, journal: Journal, publish: PublishedOf
+) -> None:
+    simulator.cloud.arches = ("x86_64", "i686")
+    said, hint = refusal_of(run(client, journal, publish(arch="aarch64")))
+    assert "Unsupported arch type: aarch64" in said
+    assert "4.20" in hint
+
+
+@pytest.mark.parametrize("url", ["http://no-such-host.invalid/x.iso", "http://127.0.0.1:1/x.iso"])
+def test_an_unreachable_url_is_told(
+    client: MoldClient, journal: Journal, published: Published, url: str
+) -> None:
+    said, hint = refusal_of(run(client, journal, published, url=url))
+    assert url in said
+    assert "isobuilder mold check" in hint
+
+
+def test_a_loopback_url_is_told(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    simulator.cloud.refuses_loopback = True
+    _said, hint = refusal_of(run(client, journal, published))
+    assert "loopback" in hint
+
+
+def test_a_zone_without_image_store_is_told(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    simulator.cloud.zones[1].has_store = False
+    said, hint = refusal_of(run(client, journal, published))
+    assert "The following zones have no image store: Zone2" in said
+    assert "--zone" in hint
+    result = run(client, journal, published, zones=("Zone1", "Zone2"))
+    assert outcomes(result) == {"Zone1": "ready", "Zone2": "failed"}
+    assert "No image store available in zone: Zone2" in result.zones[1].text
+    assert len(simulator.cloud.versions) == 1
+
+
+def test_an_unknown_zone_is_told_with_the_known_ones(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    said, hint = refusal_of(run(client, journal, published, zones=("Zone9",)))
+    assert "Zone9" in said
+    assert "Zone1, Zone2" in hint
+    assert simulator.writes() == []
+
+
+def test_an_edge_zone_wants_direct_download(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    simulator.cloud.zones.append(Zone("Edge1", type="Edge"))
+    said, hint = refusal_of(run(client, journal, published, zones=("Edge1",)))
+    assert "edge zone" in said
+    assert "--direct-download" in hint
+
+
+def test_a_server_without_zones_is_told(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    simulator.cloud.zones.clear()
+    assert "no zone" in refusal_of(run(client, journal, published))[0]
+
+
+def test_a_server_whose_zones_are_all_disabled_is_told(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    for place in simulator.cloud.zones:
+        place.enabled = False
+    assert "no enabled zone" in refusal_of(run(client, journal, published))[0]
+
+
+def test_a_plugin_that_is_off_is_told(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    simulator.cloud.plugin_on = False
+    result = run(client, journal, published)
+    assert isinstance(result.error, AccessRefused)
+    assert result.error.cause == "plugin"
+
+
+def test_a_role_that_may_not_register_is_told(
+    simulator: Simulator, client_of: ClientOf, journal: Journal, published: Published
+) -> None:
+    result = run(client_of(simulator, VIEWER), journal, published)
+    assert isinstance(result.error, AccessRefused)
+    assert result.error.cause == "role"
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"url": None},
+        {"url": "ftp://x/y.iso"},
+        {"url": "http://user:hunter2@x/y.iso"},
+        {"url": "http://x/y.img"},
+        {"min_cpu": 1},
+        {"min_memory": 1024},
+        {"follow_redirects": True, "wait": False},
+        {"upload": Path("x.iso")},
+        {"url": None, "upload": Path("x.iso"), "direct_download": True},
+    ],
+)
+def test_what_no_server_takes_is_refused_before_any_is_asked(
+    simulator: Simulator,
+    client: MoldClient,
+    journal: Journal,
+    published: Published,
+    wish: dict[str, Any],
+) -> None:
+    with pytest.raises(InputError) as caught:
+        run(client, journal, published, **wish)
+    assert "hunter2" not in str(caught.value)
+    assert simulator.log == []
+
+
+# ---- downloads that fail ---------------------------------------------------------------------
+
+
+def failed(result: ServerResult) -> tuple[str, str]:
+    assert result.error is None
+    assert not result.ok
+    texts = {(z.text, z.hint or "") for z in result.zones if z.outcome is Outcome.FAILED}
+    assert len(texts) == 1
+    return texts.pop()
+
+
+def test_a_redirect_is_told_and_leaves_nothing(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published, web: Web
+) -> None:
+    web.redirects["/go.iso"] = published.url
+    text, hint = failed(run(client, journal, published, url=f"{web.base}/go.iso"))
+    assert "due to redirection, response code: 302" in text
+    assert "--follow-redirects-during-download" in hint
+    assert not simulator.cloud.versions
+
+
+def test_a_redirect_is_followed_while_the_setting_is_on_and_then_put_back(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published, web: Web
+) -> None:
+    web.redirects["/go.iso"] = published.url
+    result = run(client, journal, published, url=f"{web.base}/go.iso", follow_redirects=True)
+    assert outcomes(result) == READY
+    assert simulator.cloud.setting(FOLLOW_REDIRECTS) == "false"
+    values = [e.params["value"] for e in simulator.log if e.command == "updateConfiguration"]
+    assert values == ["true", "false"]
+    assert list(journal.folder.glob("setting-*")) == []
+
+
+def test_the_setting_is_put_back_after_a_failure(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published, web: Web
+) -> None:
+    result = run(client, journal, published, url=f"{web.base}/404.iso", follow_redirects=True)
+    assert "expected 200 OK" in failed(result)[0]
+    assert simulator.cloud.setting(FOLLOW_REDIRECTS) == "false"
+
+
+def test_a_setting_that_was_on_stays_on(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    simulator.cloud.settings[FOLLOW_REDIRECTS].value = "true"
+    run(client, journal, published, follow_redirects=True)
+    assert simulator.cloud.setting(FOLLOW_REDIRECTS) == "true"
+    assert [e.command for e in simulator.writes()] == ["addKubernetesSupportedVersion"]
+
+
+def test_html_in_place_of_the_iso_is_told(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published, web: Web
+) -> None:
+    url = web.put("/login.iso", b"<!doctype html><title>Log in</title>")
+    text, hint = failed(run(client, journal, published, url=url))
+    assert "Template content is unsupported" in text
+    assert "login" in hint
+    assert not simulator.cloud.versions
+
+
+def test_a_checksum_mismatch_is_told(
+    simulator: Simulator, client: MoldClient, journal: Journal, publish: PublishedOf
+) -> None:
+    first, second = publish(), publish(revision=2)
+    text, hint = failed(run(client, journal, first, url=second.url))
+    assert "didn't match the given value" in text
+    assert "--download-check" in hint
+    assert not simulator.cloud.versions
+
+
+def test_a_server_that_tells_no_length_is_told(
+    client: MoldClient, journal: Journal, published: Published, web: Web
+) -> None:
+    web.no_length.add(published.url.removeprefix(web.base))
+    text, _hint = failed(run(client, journal, published))
+    assert text == "Failed to receive length of download"
+
+
+def test_an_iso_that_is_too_large_is_told(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    simulator.cloud.settings["max.template.iso.size"].value = "0"
+    text, hint = failed(run(client, journal, published))
+    assert text == "Download file size is too large"
+    assert "max.template.iso.size" in hint
+
+
+def test_a_private_address_that_is_not_allowed_is_told(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published, web: Web
+) -> None:
+    from isobuilder.mold.simulator import Upstream
+
+    simulator.cloud.resolve["iso.internal"] = Upstream("10.20.30.40", web.base)
+    url = published.url.replace(web.base, "http://iso.internal")
+    text, hint = failed(run(client, journal, published, url=url))
+    assert text == "Connection refused"
+    assert "secstorage.allowed.internal.sites" in hint
+    simulator.cloud.settings["secstorage.allowed.internal.sites"].value = "10.20.30.0/24"
+    assert outcomes(run(client, journal, published, url=url)) == READY
+
+
+def test_one_zone_that_fails_takes_the_all_zone_version_with_it(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    simulator.cloud.zones[1].fails_with = "Read timed out"
+    result = run(client, journal, published)
+    assert outcomes(result) == {"Zone1": "ready", "Zone2": "failed"}
+    assert not simulator.cloud.versions
+    kept = run(client, journal, published, keep_failed=True)
+    assert not kept.ok
+    assert len(simulator.cloud.versions) == 1
+
+
+def test_with_zones_named_the_good_zone_keeps_its_own(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    simulator.cloud.zones[1].fails_with = "Read timed out"
+    result = run(client, journal, published, zones=("Zone1", "Zone2"))
+    assert outcomes(result) == {"Zone1": "ready", "Zone2": "failed"}
+    [version] = simulator.cloud.versions.values()
+    assert version.zone is simulator.cloud.zones[0]
+    simulator.cloud.zones[1].fails_with = None
+    assert outcomes(run(client, journal, published, zones=("Zone1", "Zone2"))) == READY
+
+
+def test_a_download_stuck_in_allocated_ends_with_the_timeout(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    for zone in simulator.cloud.zones:
+        zone.stuck = True
+    text, hint = failed(run(client, journal, published, timeout=120.0))
+    assert "not Ready after 120 s: Allocated" in text
+    assert "secondary storage VM" in hint
+    assert not simulator.cloud.versions
+
+
+def test_what_had_failed_before_is_replaced(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    for zone in simulator.cloud.zones:
+        zone.fails_with = "Connection refused"
+    run(client, journal, published, keep_failed=True)
+    [old] = simulator.cloud.versions
+    for zone in simulator.cloud.zones:
+        zone.fails_with = None
+    result = run(client, journal, published)
+    assert outcomes(result) == READY
+    [new] = simulator.cloud.versions
+    assert new != old
+
+
+def test_what_another_run_began_and_failed_is_replaced_in_the_same_run(
+    simulator: Simulator,
+    client: MoldClient,
+    journal: Journal,
+    published: Published,
+    clock: VirtualClock,
+) -> None:
+    for zone in simulator.cloud.zones:
+        zone.fails_with = "Connection refused"
+    run(client, journal, published, wait=False)
+    [old] = simulator.cloud.versions.values()
+
+    def heal(_now: float) -> None:
+        if any(row.outcome for row in old.rows):
+            for zone in simulator.cloud.zones:
+                zone.fails_with = None
+
+    clock.on_sleep.append(heal)
+    assert outcomes(run(client, journal, published)) == READY
+    assert old.id not in simulator.cloud.versions
+
+
+def test_a_status_text_nobody_knows_is_not_a_failure_at_once(
+    simulator: Simulator,
+    client: MoldClient,
+    journal: Journal,
+    published: Published,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = Cloud.state_of
+
+    def odd(cloud: Cloud, row: Any) -> tuple[str, str, bool]:
+        state, status, ready = known(cloud, row)
+        return state, ("Reticulating splines" if "%" in status else status), ready
+
+    monkeypatch.setattr(Cloud, "state_of", odd)
+    assert outcomes(run(client, journal, published)) == READY
+    simulator.cloud.pace = dataclasses.replace(simulator.cloud.pace, downloading=600.0)
+    simulator.cloud.versions.clear()
+    text, _hint = failed(run(client, journal, published))
+    assert text == "Reticulating splines"
+
+
+def test_a_ready_iso_with_another_checksum_is_a_failure(
+    simulator: Simulator,
+    client: MoldClient,
+    journal: Journal,
+    published: Published,
+) -> None:
+    def swap(_number: int, _command: str, _moment: str) -> None:
+        simulator.cloud.tick()
+        for version in simulator.cloud.versions.values():
+            version.checksum = ""
+            for row in version.rows:
+                if row.outcome is not None:
+                    row.outcome = dataclasses.replace(row.outcome, hexdigest="0" * 64)
+
+    simulator.faults.watchers.append(swap)
+    text, _hint = failed(run(client, journal, published))
+    assert "Mold reports SHA-256 0000" in text
+
+
+# ---- bad days in the middle ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["cut", "lost", "refused", "html", "502", "503", "429"])
+def test_a_broken_answer_to_the_registration_registers_once(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published, kind: str
+) -> None:
+    simulator.faults.add(kind, command="addKubernetesSupportedVersion")
+    result = run(client, journal, published)
+    assert outcomes(result) == READY
+    assert len(simulator.cloud.versions) == 1
+
+
+def test_answers_with_unknown_and_without_optional_fields_are_understood(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    simulator.faults.add("empty-fields", times=1000)
+    assert outcomes(run(client, journal, published)) == READY
+    assert outcomes(run(client, journal, published)) == READY
+    assert len(simulator.cloud.versions) == 1
+
+
+def test_a_minute_of_503_during_the_wait_is_carried_through(
+    simulator: Simulator,
+    client: MoldClient,
+    journal: Journal,
+    published: Published,
+) -> None:
+    def fall(_number: int, command: str, moment: str) -> None:
+        if command == "addKubernetesSupportedVersion" and moment == "after":
+            simulator.go_down(60)
+
+    simulator.faults.watchers.append(fall)
+    assert outcomes(run(client, journal, published)) == READY
+    assert len(simulator.cloud.versions) == 1
+
+
+def test_a_server_that_goes_away_for_good_is_told_and_the_next_run_carries_on(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    def fall(_number: int, command: str, moment: str) -> None:
+        if command == "addKubernetesSupportedVersion" and moment == "after":
+            simulator.go_down(4000)
+
+    simulator.faults.watchers.append(fall)
+    result = run(client, journal, published)
+    assert isinstance(result.error, MoldUnreachable)
+    simulator.down_until = 0.0
+    assert outcomes(run(client, journal, published)) == READY
+    assert len(simulator.cloud.versions) == 1
+
+
+def test_a_server_that_is_replaced_during_the_wait_is_told(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    count = 0
+
+    def swap(_number: int, command: str, moment: str) -> None:
+        nonlocal count
+        if command == "listIsos" and moment == "before":
+            count += 1
+            if count == 3:
+                simulator.cloud.replace()
+
+    simulator.faults.watchers.append(swap)
+    text, hint = failed(run(client, journal, published))
+    assert "went away during the wait" in text
+    assert "again" in hint
+    assert outcomes(run(client, journal, published)) == READY
+
+
+def second_run_adds(simulator: Simulator, published: Published, after: float) -> None:
+    """Let another machine register the same ISO right when this one does."""
+
+    def rival(_number: int, command: str, moment: str) -> None:
+        if command == "addKubernetesSupportedVersion" and moment == "after":
+            simulator.faults.watchers.remove(rival)
+            version = add_directly(
+                simulator.cloud,
+                name=published.registration.name,
+                url=published.url,
+                checksum=published.registration.checksum,
+            )
+            version.created = simulator.cloud.now_text()
+            if after:
+                from datetime import timedelta
+
+                moment_there = simulator.cloud.clock.now() + timedelta(seconds=after)
+                version.created = moment_there.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+    simulator.faults.watchers.append(rival)
+
+
+@pytest.mark.parametrize("after", [-5.0, 0.0, 5.0])
+def test_two_registrations_at_once_leave_one(
+    simulator: Simulator,
+    client: MoldClient,
+    journal: Journal,
+    published: Published,
+    after: float,
+) -> None:
+    second_run_adds(simulator, published, after)
+    assert outcomes(run(client, journal, published)) == READY
+    assert len(simulator.cloud.versions) == 1
+
+
+def test_two_real_runs_at_once_register_once(
+    simulator: Simulator,
+    client_of: ClientOf,
+    journal: Journal,
+    published: Published,
+    tmp_path: Path,
+) -> None:
+    import threading
+
+    results: list[ServerResult] = []
+    clients = [client_of(simulator) for _ in range(4)]
+    threads = [
+        threading.Thread(
+            target=lambda c=client, n=n: results.append(
+                # Different folders: as if on different machines.
+                run(c, Journal(tmp_path / f"machine{n}"), published)
+            )
+        )
+        for n, client in enumerate(clients)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [outcomes(result) for result in results] == [READY] * 4
+    assert len(simulator.cloud.versions) == 1
+
+
+def test_ctrl_c_puts_the_setting_back_and_the_next_run_carries_on(
+    simulator: Simulator,
+    client: MoldClient,
+    journal: Journal,
+    published: Published,
+    clock: VirtualClock,
+) -> None:
+    def interrupt(_now: float) -> None:
+        if simulator.cloud.versions:
+            clock.on_sleep.clear()
+            raise KeyboardInterrupt
+
+    clock.on_sleep.append(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(client, journal, published, follow_redirects=True)
+    assert simulator.cloud.setting(FOLLOW_REDIRECTS) == "false"
+    assert len(simulator.cloud.versions) == 1
+    assert outcomes(run(client, journal, published)) == READY
+    assert len(simulator.cloud.versions) == 1
+
+
+# ---- several servers -------------------------------------------------------------------------
+
+
+def test_each_server_has_its_own_result(
+    simulator: Simulator,
+    client_of: ClientOf,
+    journal: Journal,
+    published: Published,
+    clock: VirtualClock,
+) -> None:
+    other = Cloud(zones=("Busan",), clock=clock, pace=Pace(join=True))
+    other.users = simulator.cloud.users
+    broken = Cloud(zones=("Jeju",), clock=clock, pace=Pace(join=True))
+    broken.users = simulator.cloud.users
+    broken.plugin_on = False
+    with Simulator(other) as second, Simulator(broken) as third:
+        clients = [
+            client_of(simulator, server=server_of(simulator, name="seoul")),
+            client_of(second, server=server_of(second, name="busan")),
+            client_of(third, server=server_of(third, name="jeju")),
+            client_of(second, server=server_of(second, name="busan-again")),
+        ]
+        wish = Wish(published.registration, url=published.url)
+        results = register(clients, wish, journal=journal)
+    assert [result.server for result in results] == ["seoul", "busan", "jeju"]
+    assert [result.ok for result in results] == [True, True, False]
+    assert outcomes(results[1]) == {"Busan": "ready"}
+
+
+# ---- upload ----------------------------------------------------------------------------------
+
+
+def test_an_iso_is_uploaded_to_every_zone(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    result = run(client, journal, published, url=None, upload=published.path)
+    assert outcomes(result) == READY
+    assert len(simulator.cloud.versions) == 2
+    writes = len(simulator.writes())
+    again = run(client, journal, published, url=None, upload=published.path)
+    assert outcomes(again) == READY
+    assert len(simulator.writes()) == writes
+
+
+def test_an_upload_of_the_wrong_file_is_told_and_leaves_nothing(
+    simulator: Simulator, client: MoldClient, journal: Journal, publish: PublishedOf
+) -> None:
+    first, second = publish(), publish(revision=2)
+    text, _hint = failed(run(client, journal, first, url=None, upload=second.path))
+    assert "didn't match" in text
+    assert not simulator.cloud.versions
+
+
+def test_an_upload_that_is_refused_leaves_nothing(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    def expire(_number: int, command: str, moment: str) -> None:
+        if command.startswith("getUpload") and moment == "after":
+            for version in simulator.cloud.versions.values():
+                for row in version.rows:
+                    row.upload_until = None
+
+    simulator.faults.watchers.append(expire)
+    result = run(client, journal, published, url=None, upload=published.path)
+    assert isinstance(result.error, MoldError)
+    assert "HTTP 401" in str(result.error)
+    assert not simulator.cloud.versions
+
+
+def test_an_upload_whose_ticket_was_lost_leaves_nothing(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    simulator.faults.add("lost", command="getUploadParamsForKubernetesSupportedVersion")
+    result = run(client, journal, published, url=None, upload=published.path)
+    assert isinstance(result.error, MoldUnreachable)
+    assert not simulator.cloud.versions
+    assert outcomes(run(client, journal, published, url=None, upload=published.path)) == READY
+
+
+def test_an_upload_that_was_killed_is_replaced_once_mold_gave_it_up(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    registration = published.registration
+    client.call(
+        "getUploadParamsForKubernetesSupportedVersion",
+        name=registration.name,
+        semanticversion=registration.kubernetesversion,
+        mincpunumber=2,
+        minmemory=2048,
+        format="ISO",
+        zoneid=simulator.cloud.zones[0].id,
+        checksum=registration.checksum,
+    )
+    result = run(client, journal, published, url=None, upload=published.path, zones=("Zone1",))
+    assert outcomes(result) == {"Zone1": "ready"}
+    assert len(simulator.cloud.versions) == 1
+
+
+def test_an_arm_iso_cannot_be_uploaded(
+    client: MoldClient, journal: Journal, publish: PublishedOf
+) -> None:
+    arm = publish(arch="aarch64")
+    with pytest.raises(InputError, match="no field for the architecture"):
+        run(client, journal, arm, url=None, upload=arm.path)
+
+
+def test_the_version_of_another_server_is_not_ours(client: MoldClient) -> None:
+    Mold(client).delete_version("not-there")
