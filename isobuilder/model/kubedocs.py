@@ -15,6 +15,8 @@ MAX_MANIFEST = 16 * 1024 * 1024
 _MAX_DEPTH = 200
 """Levels of nesting; schemas in custom resource definitions reach some thirty."""
 
+_CONTAINERS = frozenset({"containers", "initContainers", "ephemeralContainers"})
+
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -82,10 +84,11 @@ def _check_depth(data: bytes, place: str) -> None:
             depth -= 1
 
 
-def image_fields(value: object) -> Iterator[Mapping[str, Any]]:
-    """Return every mapping below ``value`` with a text under ``image``, each once.
+def containers_of(value: object) -> Iterator[Mapping[str, Any]]:
+    """Return every container below ``value`` that names its image, each once.
 
-    Shared parts (YAML aliases) are looked at once, so that a small file cannot make a long walk.
+    These are the containers that ``kubeyaml`` reads and pins. Shared parts (YAML aliases) are
+    looked at once, so that a small file cannot make a long walk.
     """
     seen: set[int] = set()
     waiting: list[object] = [value]
@@ -95,8 +98,10 @@ def image_fields(value: object) -> Iterator[Mapping[str, Any]]:
             continue
         seen.add(id(node))
         if isinstance(node, dict):
-            if isinstance(node.get("image"), str):
-                yield node
+            for key in _CONTAINERS & node.keys():
+                for container in items(node, key):
+                    if isinstance(at(container, "image"), str):
+                        yield container
             waiting.extend(node.values())
         else:
             waiting.extend(node)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from isobuilder.errors import IntegrityError
 from isobuilder.model.kube import core_images as kubeadm_images
-from isobuilder.model.kubedocs import image_fields
+from isobuilder.model.kubedocs import containers_of
 from isobuilder.node.archives import normal_name
 from isobuilder.node.disc import IMAGES_LIST, Disc, ImportLine, repository_of
 from isobuilder.node.rule import Problem, Rule, rule
@@ -227,7 +227,7 @@ def manifest_images(disc: Disc) -> Iterator[Problem]:
     a name only on Mold, where archives are imported with `--digests`.
     """
     for path, documents in disc.applied() if disc.archive_names else ():
-        for image in sorted({fields["image"] for fields in image_fields(documents)}):
+        for image in sorted({container["image"] for container in containers_of(documents)}):
             try:
                 name = normal_name(image)
             except ValueError as error:

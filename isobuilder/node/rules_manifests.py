@@ -7,7 +7,7 @@ from typing import Any
 
 from isobuilder.errors import IntegrityError
 from isobuilder.model.image import ImageReference
-from isobuilder.model.kubedocs import at, image_fields, items, of_kind
+from isobuilder.model.kubedocs import at, containers_of, items, of_kind
 from isobuilder.node.disc import APPLIED, Disc
 from isobuilder.node.rule import Problem, Rule, rule
 
@@ -155,10 +155,10 @@ def pull_policy_kept(disc: Disc) -> Iterator[Problem]:
 def _pulled(disc: Disc) -> Iterator[Problem]:
     for path, documents in disc.applied():
         always = set()
-        for fields in image_fields(documents):
-            policy = fields.get("imagePullPolicy")
-            if policy == "Always" or (policy is None and _is_latest(fields["image"])):
-                always.add(fields["image"])
+        for container in containers_of(documents):
+            policy = container.get("imagePullPolicy")
+            if policy == "Always" or (policy is None and _is_latest(container["image"])):
+                always.add(container["image"])
         for image in sorted(always):
             yield Problem(path, f"{image} is pulled whenever a pod starts", PIN)
 

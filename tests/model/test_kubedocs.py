@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from isobuilder.errors import InputError
-from isobuilder.model.kubedocs import MAX_MANIFEST, at, image_fields, items, kube_documents, of_kind
+from isobuilder.model.kubedocs import (
+    MAX_MANIFEST,
+    at,
+    containers_of,
+    items,
+    kube_documents,
+    of_kind,
+)
+from isobuilder.model.kubeyaml import images_of
 
 POD = b"apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - {name: a, image: nginx:1}\n"
 
@@ -45,20 +53,21 @@ def test_what_is_no_manifest_is_refused_with_its_place(data: bytes, message: str
     assert message in str(refused.value)
 
 
-def test_image_fields_finds_texts_at_any_depth_and_no_schemas() -> None:
-    documents = kube_documents(
-        POD + b"---\napiVersion: x/v1\nkind: Crd\nspec: {image: {type: string}}\n"
-        b"---\napiVersion: x/v1\nkind: Own\nspec: {deep: [[{image: quay.io/a/b:1}]]}\n",
-        "x.yaml",
+def test_containers_are_found_wherever_kubeyaml_finds_them() -> None:
+    data = (
+        POD + b"---\napiVersion: x/v1\nkind: Crd\nspec: {image: {type: string}, containers: x}\n"
+        b"---\napiVersion: x/v1\nkind: Own\nspec: {deep: [{initContainers: [{image: q.io/b:1}]}]}\n"
     )
-    assert {fields["image"] for fields in image_fields(documents)} == {"nginx:1", "quay.io/a/b:1"}
+    found = {container["image"] for container in containers_of(kube_documents(data, "x.yaml"))}
+    assert found == {"nginx:1", "q.io/b:1"}
+    assert found == {use.image for use in images_of(data, "x.yaml")}
 
 
 def test_shared_parts_are_walked_once() -> None:
-    shared: list[object] = [{"image": "x"}]
+    shared: list[object] = [{"containers": [{"image": "x"}]}]
     for _ in range(60):
         shared = [shared, shared]
-    assert len(list(image_fields(shared))) == 1
+    assert len(list(containers_of(shared))) == 1
 
 
 def test_at_and_items_end_where_the_way_ends() -> None:

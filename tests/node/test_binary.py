@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from isobuilder.errors import IntegrityError
 from isobuilder.node.binary import BinaryFacts, describe, inspect_binary
+from tests.lab.place import lab_dir
 from tests.node.elf import program
-
-LAB = Path(__file__).parents[2] / ".lab"
 
 
 def inspect(data: bytes) -> BinaryFacts:
@@ -169,7 +168,7 @@ def test_a_program_of_this_machine_is_understood() -> None:
 @pytest.mark.lab
 @pytest.mark.parametrize("name", ["kubeadm", "kubelet", "kubectl"])
 def test_real_kubernetes_programs_tell_the_version_they_print(name: str) -> None:
-    path = LAB / "kubernetes" / name
+    path = lab_dir() / "kubernetes" / name
     if not path.exists():
         pytest.skip("make lab has not built Kubernetes")
     with path.open("rb") as file:

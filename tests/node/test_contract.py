@@ -146,7 +146,9 @@ def test_a_medium_whose_files_cannot_be_read_gives_findings() -> None:
 
 def test_a_bomb_of_aliases_is_walked_once() -> None:
     levels = "".join(
-        f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" if n else "l0: &l0 [{image: x}]\n"
+        f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n"
+        if n
+        else "l0: &l0 {containers: [{image: x}]}\n"
         for n in range(30)
     )
     tree = good()
