@@ -19,14 +19,14 @@ from isobuilder.iso.writer import iso_digest, write_iso
 from isobuilder.model.base import canonical_json
 from isobuilder.model.image import ImageReference
 from isobuilder.model.kubeyaml import pin_images
-from isobuilder.model.lock import Lock
+from isobuilder.model.lock import Lock, LockedImage
 from isobuilder.model.oci import parse_manifest
 from isobuilder.model.registration import registration_for
 from isobuilder.node.render import render_file
 from isobuilder.pipeline.fetch import fetch, missing_blobs, reachable
 from isobuilder.pipeline.lock import write_whole
 from isobuilder.pipeline.workshop import Workshop
-from isobuilder.progress import SILENT, Progress
+from isobuilder.progress import SILENT, Progress, task
 from isobuilder.store import Blob, Store, disk_problem, lease
 
 LABEL = "CDROM"
@@ -115,9 +115,10 @@ def tree_of(lock: Lock, store: Store, *, progress: Progress = SILENT) -> IsoTree
             f"the store {store.root} lacks {', '.join(missing[:10])}", hint="run isobuilder fetch"
         )
     images = []
-    for index, image in enumerate(lock.images):
-        progress.step(f"image {index + 1} of {len(lock.images)}: {image.reference}")
-        images.append(_parts(lock, index, store))
+    with task(progress, "image archives", total=len(lock.images), unit="images") as work:
+        for image in lock.images:
+            images.append(_parts(image, store))
+            work.advance(1)
     files = {file.path: _blob(store, file.sha256) for file in lock.files}
     made: dict[str, bytes] = {}
     pinned = _pinned_names(lock)
@@ -148,8 +149,7 @@ def _pinned_names(lock: Lock) -> Mapping[str, str]:
     return names
 
 
-def _parts(lock: Lock, index: int, store: Store) -> ImageParts:
-    image = lock.images[index]
+def _parts(image: LockedImage, store: Store) -> ImageParts:
     manifest = _blob(store, image.digest)
     parsed = parse_manifest(manifest.read(), place=image.reference)
     pieces = image_archive(

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from isobuilder.errors import InputError
 from isobuilder.model.document import builtin_recipes, load_lock, load_recipe, read_recipe
-from isobuilder.model.door import build, read_yaml, resolve_plain, yaml_map
+from isobuilder.model.door import build, read_yaml, yaml_map
 from isobuilder.model.imported import load_imported, lock_from, recipe_data
 from isobuilder.model.kube import KubeVersion
 from isobuilder.model.lock import answers
 from isobuilder.model.mistake import InputErrors, Mark, Mistake
 from isobuilder.model.recipe import ProfileName, Recipe
 from isobuilder.model.tree import plain
+from isobuilder.model.yamltext import yaml_text
 from isobuilder.pipeline.lock import lock_path, write_whole
 
 _SCHEMA_LINE = "# yaml-language-server: $schema={}\n"
@@ -84,7 +83,7 @@ def import_recipe(source: Path, *, recipe: Path | None, out: Path) -> tuple[Path
     written: tuple[Path, ...] = ()
     if recipe is None:
         data = recipe_data(imported, str(source))
-        text = _SCHEMA_LINE.format("recipe.schema.json") + _dump(data)
+        text = _SCHEMA_LINE.format("recipe.schema.json") + yaml_text(data)
         recipe = out / f"kubernetes-{imported.kubernetes_version}.yaml"
         build(yaml_map(text.encode(), str(recipe)), Recipe)
         if recipe.exists() and recipe.read_text("utf-8") != text:
@@ -127,7 +126,7 @@ def new_recipe(version: str, profile: ProfileName) -> str:
         "vars": own,
     }
     note = f"# Begun from {nearest.name}: check that these versions fit Kubernetes {wanted}.\n"
-    return note + _dump(data)
+    return note + yaml_text(data)
 
 
 def _nearest_shipped(wanted: KubeVersion) -> Path:
@@ -142,23 +141,4 @@ def _nearest_shipped(wanted: KubeVersion) -> Path:
 
 def expanded_text(recipe: Recipe) -> str:
     """Return a recipe as YAML with everything it extends and every template expanded."""
-    return _dump(recipe.to_data())
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes what YAML 1.2 would not read back as text; PyYAML by itself thinks of 1.1."""
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    try:
-        style = None if isinstance(resolve_plain(text), str) else "'"
-    except ValueError:
-        style = "'"
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _represent_text)
-
-
-def _dump(data: object) -> str:
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=4096)
+    return yaml_text(recipe.to_data())

@@ -1,0 +1,410 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from isobuilder.digest import Digest
+from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
+from isobuilder.pipeline.build import Built, build, check
+from isobuilder.pipeline.fetch import fetch
+from isobuilder.pipeline.lock import find_lock, lock_recipe
+from isobuilder.pipeline.workshop import Workshop, open_workshop
+from isobuilder.store import Store
+from tests.pipeline.world import Locked, World, command, run_cli
+
+
+def test_the_side_files_describe_the_iso(built: Built) -> None:
+    folder = built.iso.parent
+    name = "kubernetes-v1.34.12-mold-cks-amd64-r1"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"{name}.iso",
+        f"{name}.iso.sha256",
+        f"{name}.lock.json",
+        f"{name}.manifest.json",
+        f"{name}.registration.json",
+        f"{name}.sbom.cdx.json",
+    ]
+    subprocess.run(["sha256sum", "-c", "--strict", f"{name}.iso.sha256"], cwd=folder, check=True)
+    registration = json.loads((folder / f"{name}.registration.json").read_bytes())
+    assert registration["checksum"] == "{SHA-256}" + Digest.of_file(built.iso).hex
+    assert registration["arch"] == "x86_64"
+    assert registration["kubernetesversion"] == "1.34.12"
+    assert registration["size"] == built.iso.stat().st_size
+    manifest = json.loads((folder / f"{name}.manifest.json").read_bytes())
+    assert manifest["product_version"] == "1.34.12+mold-cks.r1"
+
+
+def test_a_second_build_of_the_same_reads_and_writes_nothing(
+    workshop: Workshop, locked: Locked, tmp_path: Path
+) -> None:
+    first = build(locked.lock, tmp_path, workshop)
+    before = first.iso.stat()
+    again = build(locked.lock, tmp_path, workshop)
+    assert again.reused
+    assert again.digest == first.digest
+    after = first.iso.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert after.st_atime_ns == before.st_atime_ns
+
+
+def test_an_iso_that_somebody_changed_is_built_again(
+    workshop: Workshop, locked: Locked, tmp_path: Path
+) -> None:
+    first = build(locked.lock, tmp_path, workshop)
+    with first.iso.open("r+b") as file:
+        file.seek(40000)
+        file.write(b"changed")
+    again = build(locked.lock, tmp_path, workshop)
+    assert not again.reused
+    assert Digest.of_file(again.iso) == first.digest
+
+
+def test_a_side_file_that_is_missing_comes_back(
+    workshop: Workshop, locked: Locked, tmp_path: Path
+) -> None:
+    first = build(locked.lock, tmp_path, workshop)
+    first.side_files[0].unlink()
+    build(locked.lock, tmp_path, workshop)
+    assert first.side_files[0].read_text().startswith(first.digest.hex)
+
+
+def test_offline_builds_from_a_full_store(
+    world: World, locked: Locked, full_store: Store, built: Built, tmp_path: Path
+) -> None:
+    config = world.config.model_copy(update={"offline": True, "mirrors": {}})
+    with open_workshop(config, full_store) as offline:
+        assert build(locked.lock, tmp_path, offline).digest == built.digest
+
+
+def test_offline_names_everything_that_is_missing(
+    world: World, locked: Locked, tmp_path: Path
+) -> None:
+    config = world.config.model_copy(update={"offline": True})
+    with (
+        open_workshop(config, Store(tmp_path / "store")) as offline,
+        pytest.raises(
+            EnvironmentProblem, match=r"lacks 25 things: kubeadm, kubelet, .* and 15 more"
+        ),
+    ):
+        build(locked.lock, tmp_path / "out", offline)
+
+
+def test_build_check_agrees_with_what_was_built(
+    workshop: Workshop, locked: Locked, built: Built
+) -> None:
+    assert check(locked.lock, built.iso, workshop) == built.digest
+
+
+def test_build_check_refuses_an_iso_with_one_other_bit(
+    workshop: Workshop, locked: Locked, built: Built, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.iso"
+    data = bytearray(built.iso.read_bytes())
+    data[-3000] ^= 1
+    copy.write_bytes(data)
+    with pytest.raises(IntegrityError, match="not reproduced"):
+        check(locked.lock, copy, workshop)
+
+
+def test_a_lock_that_does_not_answer_its_recipe_is_refused_with_the_difference(
+    world: World, workshop: Workshop, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "kubernetes-1.34.12.yaml"
+    recipe.write_bytes(world.recipe.read_bytes())
+    lock_recipe(recipe, "amd64", workshop)
+    text = recipe.read_text()
+    recipe.write_text(text.replace('crictl: "1.34.0"', 'crictl: "1.34.1"'))
+    with pytest.raises(InputError, match=r"crictl.*1\.34\.1") as caught:
+        find_lock(recipe, "amd64")
+    assert "isobuilder lock" in (caught.value.hint or "")
+
+
+def test_locking_twice_gives_the_same_bytes(
+    world: World, workshop: Workshop, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "kubernetes-1.34.12.yaml"
+    recipe.write_bytes(world.recipe.read_bytes())
+    first = lock_recipe(recipe, "amd64", workshop)
+    assert first.changed
+    assert not lock_recipe(recipe, "amd64", workshop).changed
+
+
+def test_update_changes_only_what_it_names(
+    world: World, workshop: Workshop, locked: Locked, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "kubernetes-1.34.12.yaml"
+    recipe.write_bytes(world.recipe.read_bytes())
+    path = tmp_path / "kubernetes-1.34.12.amd64.lock.json"
+    stale = Digest.of(b"what upstream served last year")
+    files = tuple(
+        file.model_copy(update={"sha256": stale}) if file.name in {"kubelet", "kubectl"} else file
+        for file in locked.lock.files
+    )
+    path.write_bytes(locked.lock.model_copy(update={"files": files}).to_bytes())
+    updated = lock_recipe(recipe, "amd64", workshop, update=["kubelet"]).lock
+    digests = {file.name: file.sha256 for file in updated.files}
+    assert digests["kubelet"] == next(f.sha256 for f in locked.lock.files if f.name == "kubelet")
+    assert digests["kubectl"] == stale
+
+
+def test_update_of_an_unknown_name_lists_the_known_ones(
+    world: World, workshop: Workshop, locked: Locked
+) -> None:
+    with pytest.raises(InputError, match="nothing in the lock is called 'kubelett'") as caught:
+        lock_recipe(world.recipe, "amd64", workshop, update=["kubelett"])
+    assert "kubelet," in (caught.value.hint or "")
+
+
+# --- full disks and read-only folders ---
+
+
+def test_an_output_folder_that_is_read_only_is_named_before_anything_is_fetched(
+    empty_workshop: Workshop,
+    locked: Locked,
+    tmp_path: Path,
+    read_only: Callable[[Path], None],
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    read_only(out)
+    with pytest.raises(EnvironmentProblem, match=str(out)):
+        build(locked.lock, out, empty_workshop)
+    assert not list(out.iterdir())
+    assert not (empty_workshop.store.root / "blobs").exists()
+
+
+def test_a_full_disk_leaves_the_iso_that_was_there(
+    workshop: Workshop, locked: Locked, small_disk: Path
+) -> None:
+    first = build(locked.lock, small_disk, workshop)
+    names = sorted(path.name for path in small_disk.iterdir())
+    with (small_disk / "ballast").open("wb") as ballast:
+        ballast.write(bytes(600 * 1024))
+    with pytest.raises(EnvironmentProblem, match=r"\d+ bytes|No space|File too large"):
+        build(locked.lock, small_disk, workshop, force=True)
+    (small_disk / "ballast").unlink()
+    assert sorted(path.name for path in small_disk.iterdir()) == names
+    assert Digest.of_file(first.iso) == first.digest
+
+
+def test_a_full_store_leaves_nothing_half_written(
+    world: World, locked: Locked, small_disk: Path, tmp_path: Path
+) -> None:
+    (small_disk / "ballast").write_bytes(bytes(1000 * 1024))
+    store = Store(small_disk / "store")
+    with open_workshop(world.config, store) as workshop, pytest.raises(EnvironmentProblem):
+        fetch([locked.lock], workshop)
+    for path in (small_disk / "store").rglob("blobs/sha256/*/*"):
+        assert Digest.of_file(path).hex == path.name
+
+
+# --- processes that end early, and several at once ---
+
+
+def test_killed_at_any_moment_the_same_command_then_gives_the_same_iso(
+    world: World, built: Built, tmp_path: Path
+) -> None:
+    out, store = tmp_path / "out", tmp_path / "store"
+    recipe = tmp_path / "kubernetes-1.34.12.yaml"
+    recipe.write_bytes(world.recipe.read_bytes())
+    arguments: list[str | Path] = ["build", recipe, "--arch", "amd64", "--out", out, "--store", store]
+    arguments += ["--config", world.config_file, "--progress", "none"]
+    moments = random.Random(1)
+    for _ in range(8):
+        child = subprocess.Popen(
+            command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(moments.uniform(0.15, 1.0))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        for iso in out.glob("*.iso"):
+            assert Digest.of_file(iso) == built.digest
+        for blob in store.rglob("blobs/sha256/*/*"):
+            assert Digest.of_file(blob).hex == blob.name
+    run_cli(*arguments)
+    iso = next(out.glob("*.iso"))
+    assert Digest.of_file(iso) == built.digest
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        path.name for path in built.iso.parent.iterdir()
+    )
+
+
+def test_interrupted_builds_say_so_and_leave_no_file(
+    world: World, locked: Locked, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments: list[str | Path] = ["build", locked.path, "--out", out, "--store", tmp_path / "store"]
+    arguments += ["--config", world.config_file, "--limit-rate", "4K", "--progress", "plain"]
+    child = subprocess.Popen(
+        command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stderr is not None
+    for line in child.stderr:  # at this rate the fetch would take long
+        if line.startswith("fetching"):
+            break
+    child.send_signal(signal.SIGINT)
+    said = child.stderr.read()
+    child.stderr.close()
+    assert child.wait(timeout=20) == 130
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    assert not list(out.iterdir())
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["of the same", "of different recipes"])
+def test_two_builds_at_once_both_give_whole_isos(
+    world: World, built: Built, tmp_path: Path, same: bool
+) -> None:
+    store, out = tmp_path / "store", tmp_path / "out"
+    recipes: list[Path] = []
+    for source in (world.recipe, world.recipe if same else world.csi_recipe):
+        folder = tmp_path / f"recipes-{len(recipes)}"
+        folder.mkdir()
+        for path in (world.recipe, world.csi_recipe):
+            shutil.copy(path, folder)
+        recipes.append(folder / source.name)
+    children = [
+        subprocess.Popen(
+            command(
+                *("build", recipe, "--arch", "amd64", "--out", out, "--store", store),
+                *("--config", world.config_file, "--progress", "none"),
+            ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for recipe in recipes
+    ]
+    for child in children:
+        _, said = child.communicate(timeout=120)
+        assert child.returncode == 0, said
+    isos = sorted(out.glob("*.iso"))
+    assert len(isos) == (1 if same else 2)
+    for iso in isos:
+        assert iso.with_suffix(".iso.sha256").read_text().startswith(Digest.of_file(iso).hex)
+    assert Digest.of_file(out / built.iso.name) == built.digest
+
+
+# --- the same bytes everywhere ---
+
+VARIED = {
+    "another time zone": {"TZ": "Asia/Seoul"},
+    "another locale": {"LC_ALL": "ko_KR.UTF-8", "LANG": "ko_KR.UTF-8"},
+    "another home": {"HOME": "/nonexistent"},
+    "another hash seed": {"PYTHONHASHSEED": "12345"},
+    "another epoch in the environment": {"SOURCE_DATE_EPOCH": "1"},
+}
+
+
+@pytest.mark.parametrize("env", VARIED.values(), ids=VARIED)
+def test_the_environment_does_not_change_a_byte(
+    built: Built, locked: Locked, full_store: Store, tmp_path: Path, env: dict[str, str]
+) -> None:
+    run_cli(
+        "build", locked.path, "--offline", "--store", full_store.root, "--out", tmp_path, env=env
+    )
+    assert Digest.of_file(tmp_path / built.iso.name) == built.digest
+
+
+def test_another_umask_does_not_change_a_byte(
+    built: Built, locked: Locked, full_store: Store, tmp_path: Path
+) -> None:
+    before = os.umask(0o077)
+    try:
+        run_cli("build", locked.path, "--offline", "--store", full_store.root, "--out", tmp_path)
+    finally:
+        os.umask(before)
+    assert Digest.of_file(tmp_path / built.iso.name) == built.digest
+
+
+def test_another_order_on_disk_and_other_modes_do_not_change_a_byte(
+    built: Built, locked: Locked, full_store: Store, tmp_path: Path
+) -> None:
+    copy = tmp_path / "store"
+    blobs = sorted((full_store.root / "blobs").rglob("*/*/*"), reverse=True)
+    for number, blob in enumerate(blobs):
+        target = copy / blob.relative_to(full_store.root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(blob, target)
+        target.chmod(0o600 if number % 2 else 0o777)
+        os.utime(target, (number, number))
+    run_cli("build", locked.path, "--offline", "--store", copy, "--out", tmp_path / "out")
+    assert Digest.of_file(tmp_path / "out" / built.iso.name) == built.digest
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user: run as root")
+def test_another_user_does_not_change_a_byte(
+    built: Built, locked: Locked, full_store: Store, tmp_path: Path
+) -> None:
+    folder = Path("/tmp") / f"isobuilder-nobody-{os.getpid()}"
+    try:
+        shutil.copytree(full_store.root, folder / "store")
+        shutil.copytree(Path(sys.modules["isobuilder"].__path__[0]), folder / "isobuilder")
+        shutil.copyfile(locked.path, folder / "demo.amd64.lock.json")
+        subprocess.run(["chown", "-R", "65534:65534", folder], check=True)
+        done = subprocess.run(
+            [
+                *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+                *command("build", "demo.amd64.lock.json", "--offline", "--store", "store"),
+            ],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(folder)},
+        )
+        if "Permission denied" in done.stderr and "isobuilder" not in done.stderr:
+            pytest.skip("this interpreter lies in a folder that other users may not enter")
+        assert done.returncode == 0, done.stderr
+        assert Digest.of_file(folder / "dist" / built.iso.name) == built.digest
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def newer_pythons() -> list[Path]:
+    """Return newer interpreters: on the PATH, or beside ours where several are kept."""
+    places = [Path(part) for part in os.environ.get("PATH", "").split(os.pathsep)]
+    places += sorted(Path(sys.base_prefix).parent.glob("*/bin"))
+    found: dict[str, Path] = {}
+    for place in places:
+        for path in sorted(place.glob("python3.1[2-9]")):
+            done = subprocess.run(
+                [path, "-c", "import venv, ensurepip"], capture_output=True, check=False
+            )
+            if done.returncode == 0:
+                found.setdefault(path.name, path)
+    return [found[name] for name in sorted(found)]
+
+
+@pytest.mark.slow
+def test_a_newer_python_does_not_change_a_byte(
+    built: Built, locked: Locked, full_store: Store, tmp_path: Path
+) -> None:
+    pythons = newer_pythons()
+    if not pythons:
+        pytest.skip("no Python newer than 3.11 with venv on this machine")
+    project = Path(__file__).parents[2]
+    subprocess.run([pythons[-1], "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", project], check=True)
+    subprocess.run(
+        command(
+            *("build", locked.path, "--offline", "--store", full_store.root),
+            *("--out", tmp_path / "out"),
+            python=python,
+        ),
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    assert Digest.of_file(tmp_path / "out" / built.iso.name) == built.digest
