@@ -44,11 +44,13 @@ def play(
     kubernetes: KubeVersion | None = None,
     architecture: str | None = None,
     actions: Sequence[Action] = ("create", "upgrade"),
+    unpack: bool = True,
 ) -> list[Finding]:
     """Return what a node of ``profile``'s cloud would stumble over, with errors first.
 
     ``kubernetes`` is the version the ISO is registered with and ``architecture`` what it is for, in
     Go's spelling; without them manifest.json is believed, and for an ISO that has none, kubeadm.
+    Without ``unpack`` only the beginning of each .tar.gz is looked at, which is most of the time.
     Nothing on the medium makes this raise: what cannot be read is a finding.
     """
     cloud = CLOUDS[profile]
@@ -59,6 +61,7 @@ def play(
         upgrade="upgrade" in actions,
         registered=kubernetes,
         architecture=architecture,
+        unpack=unpack,
     )
     found = [
         finding

@@ -35,6 +35,7 @@ APPLIED = (
 """The manifests that a node or a script run on it gives to ``kubectl apply``."""
 
 _MAX_UNPACKED = 4 * 1024**3  # bytes of a .tar.gz; CNI plugins have 0.2 GiB
+_BEGINNING = 1024 * 1024  # bytes of files; with them, a file of any kind but ours was noticed
 _HEAD = 32  # bytes that tell what a file is
 _Value = TypeVar("_Value")
 
@@ -78,6 +79,14 @@ class ImportLine:
         return self.fields[1] if len(self.fields) > 1 else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The files in a .tar.gz."""
+
+    files: tuple[Packed, ...]
+    whole: bool  # False when only the beginning was looked at
+
+
 class Disc:
     """A medium together with what is known about it; everything is read when first asked for."""
 
@@ -90,12 +99,14 @@ class Disc:
         upgrade: bool,
         registered: KubeVersion | None,
         architecture: str | None,
+        unpack: bool = True,
     ) -> None:
         self.label = medium.label
         self.files = medium.files
         self.cloud, self.profile, self.upgrade = cloud, profile, upgrade
         self.registered = registered  # the version Mold is told, when it is known
         self._wanted_architecture = architecture
+        self._unpack = unpack
         self._medium = medium
         self._kept: dict[tuple[str, str], object] = {}
 
@@ -172,18 +183,24 @@ class Disc:
 
         return self._once("binary", path, inspect)
 
-    def packed(self, path: str) -> list[Packed] | IntegrityError:
+    def packed(self, path: str) -> Contents | IntegrityError:
         """Return the files in a .tar.gz, or what is wrong with it."""
 
-        def unpack() -> list[Packed]:
+        def unpack() -> Contents:
             with self.open(path) as file:
                 if (head := file.read(_HEAD * 8))[:2] != b"\x1f\x8b":
                     raise IntegrityError(f"expected gzip data, found {describe(head)}")
                 file.seek(0)
                 source = GzipSource(file, limit=_MAX_UNPACKED)
-                found = [Packed(*entry) for entry in walk(source, head=_HEAD)]
+                found, passed = [], 0
+                for member, start in walk(source, head=_HEAD):
+                    if member.regular:
+                        found.append(Packed(member, start))
+                        passed += member.size
+                    if passed > _BEGINNING and not self._unpack:
+                        return Contents(tuple(found), whole=False)
                 source.finish()
-            return [entry for entry in found if entry.member.regular]
+            return Contents(tuple(found), whole=True)
 
         return self._once("packed", path, unpack)
 

@@ -31,16 +31,16 @@ def _only(disc: Disc, folder: str, glob: str) -> str | None:
 def _programs_at_the_top(disc: Disc, path: str | None, wanted: str) -> Iterator[Problem]:
     if path is None:
         return
-    files = disc.packed(path)
-    if isinstance(files, IntegrityError):
-        yield Problem(path, f"cannot be unpacked: {files}", _BUILD_AGAIN)
+    contents = disc.packed(path)
+    if isinstance(contents, IntegrityError):
+        yield Problem(path, f"cannot be unpacked: {contents}", _BUILD_AGAIN)
         return
-    found = next((file for file in files if file.member.name == wanted), None)
-    if found is None:
-        deeper = [f.member.name for f in files if f.member.name.endswith(f"/{wanted}")]
+    found = next((file for file in contents.files if file.member.name == wanted), None)
+    if found is None and contents.whole:
+        deeper = [f.member.name for f in contents.files if f.member.name.endswith(f"/{wanted}")]
         where = f"it is at {deeper[0]}" if deeper else "it is not there at all"
         yield Problem(path, f"expected {wanted} at the top of the archive, {where}", _BUILD_AGAIN)
-    elif found.architecture is None or not found.member.mode & 0o111:
+    elif found is not None and (found.architecture is None or not found.member.mode & 0o111):
         what = "is not a Linux program" if found.architecture is None else "may not be executed"
         yield Problem(path, f"{wanted} in it {what}", _BUILD_AGAIN)
 
@@ -314,13 +314,13 @@ def etcd_archive(disc: Disc) -> Iterator[Problem]:
     """
     if _ETCD not in disc.files:
         return
-    files = disc.packed(_ETCD)
-    if isinstance(files, IntegrityError):
-        yield Problem(_ETCD, f"cannot be unpacked: {files}", _BUILD_AGAIN)
+    contents = disc.packed(_ETCD)
+    if isinstance(contents, IntegrityError):
+        yield Problem(_ETCD, f"cannot be unpacked: {contents}", _BUILD_AGAIN)
         return
     for name in ("etcd", "etcdctl"):
-        fits = [f for f in files if re.fullmatch(rf"etcd[^/]*/{name}", f.member.name)]
-        if not fits or fits[0].architecture is None:
+        fits = [f for f in contents.files if re.fullmatch(rf"etcd[^/]*/{name}", f.member.name)]
+        if (not fits and contents.whole) or (fits and fits[0].architecture is None):
             fact = f"expected the program {name} in a top folder etcd-*"
             yield Problem(_ETCD, fact, "use the archive as the etcd project releases it")
             return
@@ -346,10 +346,12 @@ def architecture(disc: Disc) -> Iterator[Problem]:
             yield Problem(path, fact, _BUILD_AGAIN)
     packed = (_only(disc, _CNI, _CNI_GLOB), _only(disc, _CRICTL, _CRICTL_GLOB), _ETCD)
     for archive in packed:
-        files = disc.packed(archive) if archive is not None and archive in disc.files else []
-        if archive is None or isinstance(files, IntegrityError):
+        if archive is None or archive not in disc.files:
             continue
-        other = next((f for f in files if _other(f, wanted)), None)
+        contents = disc.packed(archive)
+        if isinstance(contents, IntegrityError):
+            continue
+        other = next((f for f in contents.files if _other(f, wanted)), None)
         if other is not None:
             fact = f"{other.member.name} in it is for {other.architecture}, expected {wanted}"
             yield Problem(archive, fact, _BUILD_AGAIN)

@@ -15,6 +15,7 @@ from isobuilder.node.contract import RULES, play
 from isobuilder.node.rule import Action, Rule
 from tests.node import trees
 from tests.node.bad_trees import BAD_TREES, BadTree
+from tests.node.elf import program
 from tests.node.trees import DictMedium, good
 
 PROFILES: tuple[ProfileName, ...] = ("mold-cks", "mold-cks-csi", "cloudstack-cks")
@@ -155,6 +156,19 @@ def test_a_bomb_of_aliases_is_walked_once() -> None:
     tree["network.yaml"] = f"apiVersion: v1\nkind: X\n{levels}".encode()
     found = play(DictMedium(trees.seal(tree)), profile="mold-cks")
     assert {finding.rule for finding in found} == {"A.4.manifest-images", "A.7.pull-policy"}
+
+
+def test_without_unpacking_only_the_beginning_of_archives_is_read() -> None:
+    plugin = program("arm64", version=None)
+    large = {"bandwidth": program() + random.Random(1).randbytes(3_000_000)}
+    tree = good()
+    tree["cni/cni-plugins-amd64.tgz"] = trees.tar_gz({**large, "loopback": plugin})[:-40]
+    medium = DictMedium(trees.seal(tree))
+    assert play(medium, profile="mold-cks", unpack=False) == []
+    assert [f.rule for f in play(medium, profile="mold-cks")] == ["A.3.cni-archive"]
+    tree["cni/cni-plugins-amd64.tgz"] = b"<html>" * 1000
+    medium = DictMedium(trees.seal(tree))
+    assert [f.rule for f in play(medium, profile="mold-cks", unpack=False)] == ["A.3.cni-archive"]
 
 
 def test_a_bomb_of_zeros_in_an_archive_of_programs_takes_little_memory(
