@@ -85,7 +85,7 @@ def crictl_archive(disc: Disc) -> Iterator[Problem]:
 
 @rule("A.3.sums-missing", clouds=("mold",))
 def sums_missing(disc: Disc) -> Iterator[Problem]:
-    """Manifest.json comes with SHA256SUMS.
+    """manifest.json comes with SHA256SUMS.
 
     If manifest.json is there, nodes run `sha256sum -c SHA256SUMS` and stop when it fails.
     """
@@ -168,7 +168,7 @@ def program(disc: Disc) -> Iterator[Problem]:
 
 @rule("A.3.kubelet-service", actions=("create",))
 def kubelet_service(disc: Disc) -> Iterator[Problem]:
-    """Kubelet.service runs the kubelet.
+    """kubelet.service runs the kubelet.
 
     It becomes /etc/systemd/system/kubelet.service, with /usr/bin replaced by /opt/bin.
     """
@@ -232,7 +232,7 @@ def _values(unit: str, key: str, *, empty: bool = False) -> list[str]:
 
 @rule("A.6.kubeadm-version")
 def kubeadm_version(disc: Disc) -> Iterator[Problem]:
-    """The kubeadm is of the registered version.
+    """The program kubeadm is of the registered version.
 
     `kubeadm init` and `kubeadm upgrade apply` get the version the ISO was registered with; a
     kubeadm of another version looks for images that are not on the disc.
@@ -292,7 +292,7 @@ def _version(disc: Disc, name: str) -> str | None:
     roles=("etcd",),
 )
 def etcd_missing(disc: Disc) -> Iterator[Problem]:
-    """Etcd for separate etcd nodes is there.
+    """The archive for separate etcd nodes is there.
 
     Clusters with etcd nodes of their own need it, under this name on arm64 too; others do
     not.
@@ -308,7 +308,7 @@ def etcd_missing(disc: Disc) -> Iterator[Problem]:
     roles=("etcd",),
 )
 def etcd_archive(disc: Disc) -> Iterator[Problem]:
-    """Etcd lies in one folder of its archive.
+    """The programs of etcd lie in one folder of their archive.
 
     It is unpacked in /opt/bin and `etcd*/etcd*` is moved up from there.
     """
