@@ -6,10 +6,12 @@ of ``archive_check``.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,7 +26,8 @@ from isobuilder.progress import SILENT, Progress
 
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
 
-_MAX_TEXT = 32 * 1024 * 1024  # bytes of SHA256SUMS or manifest.json
+_MAX_TEXT = 16 * 1024 * 1024  # bytes of SHA256SUMS or manifest.json
+_MAX_FINDINGS = 200  # of one kind: more of them say nothing more
 _SUMS_LINE = re.compile(r"([0-9a-f]{64}) [ *](?:\./)?(.+)")
 _AGAIN = "build the ISO again; do not use this one"
 
@@ -56,9 +59,9 @@ def check_iso(
     """
     digests = hash_iso(reader, whole=whole, progress=progress)
     findings = [
-        *check_structure(reader, label=label),
-        *check_sums(reader, digests.files),
-        *check_manifest(reader, digests.files),
+        *_bounded(check_structure(reader, label=label)),
+        *_bounded(check_sums(reader, digests.files)),
+        *_bounded(check_manifest(reader, digests.files)),
     ]
     return IsoCheck(tuple(findings), digests.image, digests.files)
 
@@ -68,12 +71,13 @@ def check_sums(reader: IsoReader, files: Mapping[str, Digest]) -> Iterator[Findi
 
     ``files`` is the digest of every file on the ISO.
     """
-    text = _text(reader, SUMS)
+    text, why = _text(reader, SUMS)
     if text is None:
-        yield _wrong("iso.sums", SUMS, "there is none, so no node can check the files")
+        yield _wrong("iso.sums", SUMS, f"{why}, so no node can check the files")
         return
     listed: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, raw in enumerate(io.StringIO(text), 1):
+        line = raw.removesuffix("\n")
         match = _SUMS_LINE.fullmatch(line)
         if match is None:
             yield _wrong("iso.sums", f"{SUMS} line {number}", f"not a checksum: {line[:80]!r}")
@@ -87,9 +91,9 @@ def check_manifest(reader: IsoReader, files: Mapping[str, Digest]) -> Iterator[F
 
     Manifests of other builders are checked for their files and images only.
     """
-    text = _text(reader, MANIFEST)
+    text, why = _text(reader, MANIFEST)
     if text is None:
-        yield _wrong("iso.manifest", MANIFEST, "there is none, so nodes do not check any file")
+        yield _wrong("iso.manifest", MANIFEST, f"{why}, so nodes do not check any file")
         return
     try:
         data = _manifest_data(text)
@@ -134,13 +138,23 @@ def _compare(
             )
 
 
-def _text(reader: IsoReader, path: str) -> str | None:
+def _text(reader: IsoReader, path: str) -> tuple[str | None, str]:
+    """Return a text file, or why not."""
     entry = reader.files.get(path)
     if entry is None:
-        return None
-    with reader.open(path) as file:
-        # What is longer or no UTF-8 becomes a text that no line and no JSON fits.
-        return file.read(min(entry.size, _MAX_TEXT)).decode("utf-8", "replace")
+        return None, "there is none"
+    if entry.size > _MAX_TEXT:
+        return None, f"it has {entry.size} bytes, at most {_MAX_TEXT} are read"
+    with reader.open(path) as file:  # what is no UTF-8 becomes a text that fits nothing
+        return file.read().decode("utf-8", "replace"), ""
+
+
+def _bounded(findings: Iterator[Finding]) -> Iterator[Finding]:
+    yield from islice(findings, _MAX_FINDINGS)
+    if (following := next(findings, None)) is not None:
+        yield following.model_copy(
+            update={"fact": f"{following.fact} (and more like it, which are not listed)"}
+        )
 
 
 def _wrong(rule: str, place: str, fact: str) -> Finding:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -99,3 +101,18 @@ def test_a_damaged_note_is_found_out_again(store: Store) -> None:
     (note,) = (path for path in Path(store.root, "notes").rglob("*") if path.is_file())
     note.write_bytes(b"nonsense")
     assert archive_fact(image.archive, store) == expected
+
+
+def test_skopeo_reads_an_archive_and_finds_the_same_digest(store: Store, tmp_path: Path) -> None:
+    skopeo = shutil.which("skopeo")
+    if skopeo is None:
+        pytest.skip("skopeo is missing: apt-get install skopeo")
+    image = small_image(store, "registry.k8s.io/pause:3.10.1")
+    path = tmp_path / "pause.tar"
+    path.write_bytes(joined(image.archive))
+    done = subprocess.run(
+        [skopeo, "inspect", "--raw", f"oci-archive:{path}:{image.reference}"],
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == image.manifest.read()
