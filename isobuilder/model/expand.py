@@ -8,6 +8,7 @@ messages are those of the file a value came from.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,14 @@ from isobuilder.errors import InputError
 from isobuilder.model.door import check, read_yaml
 from isobuilder.model.kube import KubeVersion
 from isobuilder.model.merge import merged
-from isobuilder.model.mistake import InputErrors, Mistake, nearest
+from isobuilder.model.mistake import InputErrors, Mark, Mistake, nearest
 from isobuilder.model.profile import check_profile
 from isobuilder.model.recipe import Recipe
 from isobuilder.model.template import TemplateProblem, expand, is_template
 from isobuilder.model.tree import Entry, Items, Map, Node, Scalar, path_text
 
 _MAX_CHAIN = 8
+_WORD = re.compile(r"[A-Za-z_]\w*")
 _FIXED = frozenset({"schema", "kubernetes", "architectures", "profile", "extends", "released"})
 _NAMES = frozenset({"kubernetes", "kubernetes_minor", "arch", "name", "path", "url"})
 
@@ -56,10 +58,11 @@ def read_recipe(path: Path, architecture: str | None = None) -> ReadRecipe:
     tree = expander.tree()
     doubled = _doubled(tree)
     mistakes += expander.mistakes + doubled
-    broken = {one.mark for one in expander.mistakes}
     recipe, wrong = check(tree, Recipe)
     # What a broken template left behind is not a second mistake, nor is what was said better here.
-    mistakes += [one for one in wrong if one.mark not in broken and (one.path or not doubled)]
+    mistakes += [
+        one for one in wrong if one.mark not in expander.unsure and (one.path or not doubled)
+    ]
     warnings: list[Mistake] = []
     if recipe is not None and not mistakes:
         mistakes, warnings = check_profile(recipe, chosen, tree)
@@ -73,7 +76,12 @@ def _in_order(mistakes: list[Mistake], path: Path) -> list[Mistake]:
     own = str(path)
     return sorted(
         dict.fromkeys(mistakes),
-        key=lambda one: (one.mark.file != own, one.mark.file, one.mark.line or 0, str(one)),
+        key=lambda one: (
+            one.mark.file != own,
+            one.mark.file,
+            one.mark.line or 0,
+            one.mark.column or 0,
+        ),
     )
 
 
@@ -152,18 +160,26 @@ def _doubled(tree: Map) -> list[Mistake]:
     return mistakes
 
 
+class _Unsure(str):
+    """A value that a mistake left open; what is made with it is not judged."""
+
+    __slots__ = ()
+
+
 class _Expander:
     """Expands the templates of a merged recipe; collects what is wrong with them."""
 
     def __init__(self, tree: Map, architecture: str) -> None:
         self.mistakes: list[Mistake] = []
+        self.unsure: set[Mark] = set()  # the places of values that an earlier mistake spoiled
         self._tree = tree
-        self._values = {"arch": architecture}
-        if (version := tree.text("kubernetes")) is not None:
-            self._values["kubernetes"] = version
-            minor = _minor(version)
-            if minor is not None:
-                self._values["kubernetes_minor"] = minor
+        version = tree.text("kubernetes")
+        minor = _minor(version) if version is not None else None
+        self._values: dict[str, str] = {
+            "arch": architecture,
+            "kubernetes": version if version and minor else _Unsure("0.0.0"),
+            "kubernetes_minor": minor or _Unsure("0.0"),
+        }
 
     def tree(self) -> Map:
         """Return the recipe with every template expanded; broken ones stay as they are."""
@@ -192,11 +208,14 @@ class _Expander:
         expanded = self._node(node, self._values, ("vars",))
         if isinstance(expanded, Map):
             for name, entry in expanded.entries.items():
-                if isinstance(entry.value, Scalar) and isinstance(entry.value.value, str):
-                    self._values.setdefault(name, entry.value.value)
-                else:  # its type is a mistake of its own; its uses are not further ones
-                    self._values.setdefault(name, "")
+                self._values.setdefault(name, self._as_value(entry.value))
         return expanded
+
+    def _as_value(self, node: Node) -> str:
+        """Return what a name stands for in templates."""
+        if isinstance(node, Scalar) and isinstance(node.value, str):
+            return _Unsure(node.value) if node.mark in self.unsure else node.value
+        return _Unsure("0")  # its type is a mistake of its own
 
     def _node(self, node: Node, values: Mapping[str, str], path: tuple[str | int, ...]) -> Node:
         if isinstance(node, Items):
@@ -215,8 +234,8 @@ class _Expander:
         for key in [*first, *(key for key in entries if key not in first)]:
             value = self._node(entries[key].value, own, (*path, key))
             entries[key] = Entry(entries[key].mark, value)
-            if key in first and isinstance(value, Scalar) and isinstance(value.value, str):
-                own[key] = value.value
+            if key in first:
+                own[key] = self._as_value(value)
         return Map(entries, node.mark)
 
     def _scalar(
@@ -227,10 +246,12 @@ class _Expander:
         try:
             text = expand(node.value, values)
         except TemplateProblem as problem:
-            self.mistakes.append(
-                Mistake(node.mark, path_text(self._tree, path), str(problem), problem.hint)
-            )
+            where = path_text(self._tree, path)
+            self.mistakes.append(Mistake(node.mark, where, str(problem), problem.hint))
+            self.unsure.add(node.mark)
             return node
+        if any(isinstance(values.get(word), _Unsure) for word in _WORD.findall(node.value)):
+            self.unsure.add(node.mark)
         return Scalar(text, text, node.mark, quoted=True)
 
 

@@ -6,7 +6,14 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PositiveInt, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PositiveInt,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from isobuilder.digest import Digest
 from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
@@ -151,6 +158,13 @@ class Recipe(Model):
     render: tuple[Render, ...] = ()
     components: dict[Name, Component] = {}
     registration: Registration = Registration()
+
+    @field_validator("architectures")
+    @classmethod
+    def _some_and_each_once(cls, found: tuple[str, ...]) -> tuple[str, ...]:
+        if not found or len(set(found)) != len(found):
+            raise ValueError(f"expected amd64, arm64 or both, found {', '.join(found) or 'none'}")
+        return found
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:

@@ -74,8 +74,6 @@ def expand(text: str, values: Mapping[str, str]) -> str:
         result = _environment().from_string(tree).render(values)
     except jinja2.TemplateSyntaxError as error:
         raise TemplateProblem(f"not a template: {error.message}") from None
-    except jinja2.UndefinedError:
-        raise TemplateProblem("an if without else that gave nothing", "write an else") from None
     except RecursionError:
         raise TemplateProblem("a template that is nested too deeply") from None
     if len(result) > MAX_RESULT:
@@ -91,6 +89,8 @@ def _check(tree: nodes.Template, values: Mapping[str, str]) -> None:
                 f"{what!r} is not allowed in a template",
                 "use names, quoted text, ~, if-else, comparisons, and the filters lower and upper",
             )
+        if isinstance(node, nodes.CondExpr) and node.expr2 is None:
+            raise TemplateProblem("an if without else", "write an else")
         if isinstance(node, nodes.Filter) and node.name not in _FILTERS:
             raise TemplateProblem(f"unknown filter {node.name!r}", nearest(node.name, [*_FILTERS]))
         if isinstance(node, nodes.Name) and node.name not in values:

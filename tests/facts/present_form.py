@@ -1,4 +1,4 @@
-"""Public facts of six releases, read by hand from upstream, and the form the present builder has."""
+"""Public facts of six releases, and the form in which the present builder would have them."""
 
 from __future__ import annotations
 
