@@ -17,6 +17,8 @@ COMMANDS = {
     "inspect": ("isobuilder.cli.inspect", "Tell what is on an ISO."),
     "diff": ("isobuilder.cli.inspect", "Compare two locks or ISOs."),
     "store": ("isobuilder.cli.store", "List, check and clean the store."),
+    "os": ("isobuilder.cli.os", "Build and list what makes ISOs bootable."),
+    "boot": ("isobuilder.cli.boot", "Try an ISO in virtual machines."),
     "config": ("isobuilder.cli.config", "Show the settings and where they come from."),
     "demo": ("isobuilder.cli.demo", "Try everything on an embedded upstream."),
     "completion": ("isobuilder.cli.completion", "Print the completion script of a shell."),

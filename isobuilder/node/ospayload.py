@@ -13,8 +13,9 @@ _KIND = "os-payload"
 
 
 def keep_payload(store: Store, payload: OsPayload) -> None:
-    """Remember ``payload``, whose artifacts are in ``store``."""
-    store.remember(_KIND, payload.digest, payload.to_bytes())
+    """Remember ``payload``, whose artifacts are in ``store``; its description becomes a blob."""
+    blob = store.add_bytes(payload.to_bytes())
+    store.remember(_KIND, payload.digest, blob.digest.encode())
 
 
 def payloads(store: Store) -> list[OsPayload]:
@@ -22,7 +23,10 @@ def payloads(store: Store) -> list[OsPayload]:
     folder = store.root / "notes" / _KIND
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        payload = read_payload(path.read_bytes(), place=str(path))
+        description = store.find(Digest.from_hex(path.name))
+        if description is None:
+            continue
+        payload = read_payload(description.read(), place=str(description.path))
         if all(store.find(artifact.digest) for artifact in payload.artifacts.values()):
             found.append(payload)
     return sorted(found, key=lambda payload: (payload.name, payload.kernel_version, payload.digest))
@@ -89,9 +93,12 @@ def artifact(store: Store, payload: OsPayload, name: ArtifactName) -> Blob:
 
 def payload_digests(store: Store) -> set[Digest]:
     """Return the blobs that payloads need, so that housekeeping keeps them."""
-    return {
-        artifact.digest for payload in payloads(store) for artifact in payload.artifacts.values()
-    }
+    return {digest for payload in payloads(store) for digest in needed_by(payload)}
+
+
+def needed_by(payload: OsPayload) -> set[Digest]:
+    """Return the blobs that ``payload`` consists of, its description among them."""
+    return {payload.digest, *(artifact.digest for artifact in payload.artifacts.values())}
 
 
 def _digest_form(wanted: str) -> str:

@@ -1,13 +1,25 @@
-"""What makes the ISO of a lock bootable."""
+"""What makes the ISO of a lock bootable, and a try whether it does."""
 
 from __future__ import annotations
 
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
 from isobuilder import __version__
-from isobuilder.iso.bootable import BootParts
+from isobuilder.digest import BUFFER_SIZE
+from isobuilder.errors import InputError
+from isobuilder.iso.bootable import KERNEL, PAYLOAD, BootParts
+from isobuilder.iso.reader import IsoReader
 from isobuilder.model.lock import Lock
 from isobuilder.model.ospayload import UEFI_NAMES, OsPayload
 from isobuilder.node.bootmenu import boot_menu, finder, identity_of
+from isobuilder.node.lab import Listener, Machine, Outcome, kvm_works, start
 from isobuilder.node.ospayload import artifact
+from isobuilder.progress import SILENT, Progress
 from isobuilder.store import Store
 
 
@@ -37,4 +49,47 @@ def boot_parts(lock: Lock, payload: OsPayload, store: Store) -> BootParts:
             architecture=payload.architecture,
         ),
         finder=finder(identity=identity),
+    )
+
+
+def try_boot(
+    iso: Path,
+    machines: Sequence[Machine],
+    *,
+    logs: Path,
+    until: str | None,
+    timeout: float,
+    kvm: bool | None = None,
+    listener: Listener = lambda _name, _line: None,
+    progress: Progress = SILENT,
+) -> list[Outcome]:
+    """Start ``machines`` from ``iso`` and return how far each came; see ``node.lab.start``.
+
+    ``kvm`` says whether to use it; None finds out whether it really works with the ISO's kernel.
+
+    Raises:
+        InputError: the ISO is no boot medium.
+        EnvironmentProblem: QEMU or firmware is missing.
+    """
+    with IsoReader(iso) as reader, tempfile.TemporaryDirectory(prefix="isobuilder-") as folder:
+        if KERNEL not in reader.files or PAYLOAD not in reader.files:
+            raise InputError(
+                f"{iso}: not a boot medium: it has no {KERNEL}",
+                hint="build it with an OS payload: see isobuilder os build",
+            )
+        with reader.open(PAYLOAD) as file:
+            architecture = str(json.loads(file.read()).get("architecture", "amd64"))
+        if kvm is None:
+            kernel = Path(folder) / "vmlinuz"
+            with reader.open(KERNEL) as source, kernel.open("wb") as target:
+                shutil.copyfileobj(source, target, BUFFER_SIZE)
+            kvm = kvm_works(kernel, architecture=architecture)
+    progress.step("starting in KVM" if kvm else "starting in emulation, which is slow: no KVM here")
+    return start(
+        [replace(machine, iso=iso, architecture=architecture) for machine in machines],
+        logs=logs,
+        until=until,
+        timeout=timeout,
+        kvm=kvm,
+        listener=listener,
     )

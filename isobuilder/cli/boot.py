@@ -1,0 +1,138 @@
+"""An ISO in virtual machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppCommand, table
+
+
+@click.command(cls=AppCommand)
+@click.argument("iso", type=FILE)
+@click.option(
+    "--seed", type=FILE, multiple=True, help="cloud-init's configuration; one for each node."
+)
+@click.option("--nodes", type=click.IntRange(1, 16), help="Machines.  [default: one for each seed]")
+@click.option(
+    "--firmware",
+    type=click.Choice(["bios", "uefi", "secureboot"]),
+    default="bios",
+    show_default=True,
+    help="What starts the ISO.",
+)
+@click.option(
+    "--as",
+    "attachment",
+    type=click.Choice(["cd", "disk", "usb"]),
+    default="cd",
+    show_default=True,
+    help="What the ISO is to the machine.",
+)
+@click.option(
+    "--until",
+    default="cloud-init done",
+    show_default=True,
+    help="Milestone to stop at; 'off': the machine goes off by itself.",
+)
+@click.option("--timeout", type=float, default=900, show_default=True, help="Seconds.")
+@click.option("--memory", type=int, default=3072, show_default=True, help="MiB for each node.")
+@click.option("--cpus", type=int, default=2, show_default=True, help="Processors of each node.")
+@click.option("--data", type=NEW_FILE, help="Disk image that keeps state; made when missing.")
+@click.option("--data-size", type=int, default=16384, show_default=True, help="MiB, when made.")
+@click.option("--online", is_flag=True, help="Let the nodes reach what this machine reaches.")
+@click.option(
+    "--accel",
+    type=click.Choice(["auto", "kvm", "tcg"]),
+    default="auto",
+    show_default=True,
+    help="auto uses KVM where the ISO's kernel really runs in it.",
+)
+@click.option("--logs", type=FOLDER, default="boot-logs", show_default=True, help="Console logs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the milestones for machines.")
+@click.pass_obj
+def boot(
+    app: App,
+    iso: Path,
+    seed: tuple[Path, ...],
+    nodes: int | None,
+    firmware: str,
+    attachment: str,
+    until: str,
+    timeout: float,
+    memory: int,
+    cpus: int,
+    data: Path | None,
+    data_size: int,
+    online: bool,
+    accel: str,
+    logs: Path,
+    as_json: bool,
+) -> None:
+    """Start ISO in QEMU and tell what it reaches when.
+
+    Several nodes share a private network. Without --online nothing outside can be reached.
+    """
+    from typing import cast
+
+    from isobuilder.errors import EnvironmentProblem, UsageProblem
+    from isobuilder.node.lab import Attachment, Firmware, Machine, make_data_disk
+    from isobuilder.pipeline.boot import try_boot
+
+    count = nodes or max(1, len(seed))
+    if len(seed) > count:
+        raise UsageProblem(f"{len(seed)} seeds for {count} nodes")
+    if data is not None and count > 1:
+        raise UsageProblem("--data is for one node")
+    if data is not None and not data.exists():
+        make_data_disk(data, mebibytes=data_size)
+    logs.mkdir(parents=True, exist_ok=True)
+    machines = [
+        Machine(
+            name=f"node{number}",
+            iso=iso,
+            firmware=cast("Firmware", firmware),
+            attachment=cast("Attachment", attachment),
+            memory=memory,
+            processors=cpus,
+            seed=seed[number - 1] if number <= len(seed) else None,
+            data=data,
+            number=number,
+            online=online,
+        )
+        for number in range(1, count + 1)
+    ]
+
+    def listen(name: str, line: str) -> None:
+        app.say(line if count == 1 else f"{name}: {line}")
+
+    outcomes = try_boot(
+        iso,
+        machines,
+        logs=logs,
+        until=None if until == "off" else until,
+        timeout=timeout,
+        kvm={"auto": None, "kvm": True, "tcg": False}[accel],
+        listener=listen,
+        progress=app.progress,
+    )
+    if as_json:
+        app.show_json(
+            [
+                {"name": outcome.name, "reached": outcome.reached, "errors": outcome.errors}
+                for outcome in outcomes
+            ]
+        )
+    else:
+        rows = [
+            (outcome.name, milestone, f"{seconds:.1f} s")
+            for outcome in outcomes
+            for milestone, seconds in outcome.reached.items()
+        ]
+        click.echo(table(rows, ("NODE", "MILESTONE", "AFTER")))
+    for outcome in outcomes:
+        if outcome.failed:
+            fact = "; ".join(outcome.errors) or f"did not reach {outcome.wanted!r}"
+            hint = "; ".join(outcome.hints) or f"read {outcome.log}"
+            raise EnvironmentProblem(f"{outcome.name}: {fact}", hint=hint)

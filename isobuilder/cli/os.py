@@ -1,0 +1,121 @@
+"""OS payloads: what makes an ISO bootable."""
+
+from __future__ import annotations
+
+import click
+
+from isobuilder.cli.app import App, AppGroup, human_size, table
+
+_KERNELS = click.Choice(["cloud", "generic"])
+
+
+@click.group(cls=AppGroup)
+def os() -> None:
+    """Build and list what makes ISOs bootable."""
+
+
+@os.command("build")
+@click.option("--suite", default="trixie", show_default=True, help="Release of Debian.")
+@click.option(
+    "--kernel",
+    type=_KERNELS,
+    default="cloud",
+    show_default=True,
+    help="cloud is for virtual machines; generic also for hardware and USB sticks.",
+)
+@click.option("--arch", type=click.Choice(["amd64", "arm64"]), default="amd64", show_default=True)
+@click.option("--mirror", metavar="URL", help="Debian archive.  [default: the one apt here uses]")
+@click.option("--security-mirror", metavar="URL", help="Debian security archive, beside --mirror.")
+@click.option("--snapshot", is_flag=True, help="The mirror is frozen: its lists may have expired.")
+@click.option("--json", "as_json", is_flag=True, help="Print the description for machines.")
+@click.pass_obj
+def build(
+    app: App,
+    suite: str,
+    kernel: str,
+    arch: str,
+    mirror: str | None,
+    security_mirror: str | None,
+    snapshot: bool,
+    as_json: bool,
+) -> None:
+    """Build an OS payload from Debian packages and keep it in the store.
+
+    It serves every Kubernetes version. Prints its name and digest.
+    """
+    from isobuilder.errors import UsageProblem
+    from isobuilder.node.osbuild import SUITES, Mirror, build_payload, host_mirror
+
+    if suite not in SUITES:
+        raise UsageProblem(f"no suite {suite!r}", hint=f"known suites: {', '.join(SUITES)}")
+    if mirror is None and (security_mirror is not None or snapshot):
+        raise UsageProblem("--security-mirror and --snapshot go with --mirror")
+    source = host_mirror() if mirror is None else Mirror(mirror, security_mirror, snapshot)
+    payload = build_payload(
+        app.store,
+        suite=suite,
+        kernel="generic" if kernel == "generic" else "cloud",
+        architecture=arch,
+        mirror=source,
+        progress=app.progress,
+    )
+    if as_json:
+        app.show_json(payload.to_data())
+    else:
+        click.echo(f"{payload.name} {payload.digest}")
+
+
+@os.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print the list for machines.")
+@click.pass_obj
+def list_payloads(app: App, as_json: bool) -> None:
+    """List the OS payloads of the store."""
+    from isobuilder.node.ospayload import payloads
+
+    found = payloads(app.store)
+    if as_json:
+        app.show_json(
+            [
+                {
+                    "name": payload.name,
+                    "digest": payload.digest,
+                    "kernel_version": payload.kernel_version,
+                    "packages": len(payload.packages),
+                    "size": payload.size,
+                }
+                for payload in found
+            ]
+        )
+        return
+    rows = [
+        (payload.name, payload.digest[:19], payload.kernel_version, human_size(payload.size))
+        for payload in found
+    ]
+    if rows:
+        click.echo(table(rows, ("NAME", "DIGEST", "KERNEL", "SIZE")))
+    else:
+        app.say("no OS payloads; make one with isobuilder os build")
+
+
+@os.command("show")
+@click.argument("payload")
+@click.option("--arch", type=click.Choice(["amd64", "arm64"]), default="amd64", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the description for machines.")
+@click.pass_obj
+def show(app: App, payload: str, arch: str, as_json: bool) -> None:
+    """Tell what PAYLOAD, a name or the beginning of a digest, consists of."""
+    from isobuilder.node.ospayload import choose_payload
+
+    chosen = choose_payload(app.store, payload, architecture=arch)
+    if as_json:
+        app.show_json(chosen.to_data())
+        return
+    click.echo(f"{chosen.name} {chosen.digest}")
+    click.echo(f"suite {chosen.suite}, Linux {chosen.kernel_version}, by isobuilder {chosen.tool}")
+    artifacts = [
+        (name, human_size(artifact.size), artifact.digest)
+        for name, artifact in sorted(chosen.artifacts.items())
+    ]
+    click.echo(table(artifacts, ("ARTIFACT", "SIZE", "DIGEST")))
+    packages = [(package.name, package.version) for package in chosen.packages]
+    click.echo(table(packages, ("PACKAGE", "VERSION")))

@@ -1,0 +1,74 @@
+"""What a starting node says on its serial console, and what that means."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_CONTROL = re.compile(
+    rb"\x1b\[[0-9;?]*[ -/]*[@-~]"  # colours and cursor
+    rb"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles
+    rb"|\x1b[()][A-Za-z0-9]|\x1b[A-Za-z=><78]|[\x00-\x08\x0b-\x0c\x0e-\x1a\x1c-\x1f]"
+)
+
+MILESTONES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("loader", re.compile(r"GNU GRUB|kiso: loading the kernel")),
+    ("kernel", re.compile(r"Linux version|kiso: initramfs started")),
+    ("medium found", re.compile(r"kiso: medium found on ")),
+    ("root ready", re.compile(r"kiso: root file system ready")),
+    ("programs installed", re.compile(r"kiso: setup: (?:Kubernetes programs|was finished)")),
+    ("images imported", re.compile(r"kiso: images: ")),
+    ("cloud-init done", re.compile(r"kiso: cloud-init done|kiso: cloud-init: ")),
+    ("system up", re.compile(r"kiso: system up")),
+    ("node Ready", re.compile(r"kiso: node \S+ is Ready")),
+)
+"""What a boot passes, in order, and the text by which one knows."""
+
+NAMES = tuple(name for name, _pattern in MILESTONES)
+
+_TROUBLE = re.compile(r"kiso: error: (.*)|(Kernel panic - not syncing.*)|(.* -- System halted)")
+_HINT = re.compile(r"kiso: hint: (.*)")
+_LONGEST = 4096  # characters of a line that has not ended yet
+
+
+@dataclass(slots=True)
+class Console:
+    """The console of one machine, read while it is written."""
+
+    log: Path
+    reached: dict[str, float] = field(default_factory=dict)  # milestone -> seconds after the start
+    errors: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
+    _read: int = 0
+    _rest: str = ""
+
+    def update(self, seconds: float) -> list[str]:
+        """Read on and return the new lines; ``seconds`` is how long the machine runs by now."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(self._read)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        self._read += len(data)
+        text = self._rest + _CONTROL.sub(b"", data).decode("utf-8", "replace").replace("\r", "\n")
+        *lines, self._rest = text.split("\n")
+        # A menu draws without ever ending a line, so an unfinished line counts too.
+        self._notice(self._rest, seconds, whole=False)
+        self._rest = self._rest[-_LONGEST:]
+        lines = [line.rstrip() for line in lines if line.strip()]
+        for line in lines:
+            self._notice(line, seconds, whole=True)
+        return lines
+
+    def _notice(self, line: str, seconds: float, *, whole: bool) -> None:
+        for name, pattern in MILESTONES:
+            if name not in self.reached and pattern.search(line):
+                self.reached[name] = seconds
+        if not whole:
+            return
+        if match := _TROUBLE.search(line):
+            self.errors.append(next(text for text in match.groups() if text))
+        if match := _HINT.search(line):
+            self.hints.append(match[1])

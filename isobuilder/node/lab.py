@@ -1,0 +1,311 @@
+"""An ISO in QEMU: virtual machines that start from it, and what they say."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from isobuilder.errors import EnvironmentProblem, UsageProblem
+from isobuilder.node.console import NAMES, Console
+from isobuilder.run import find_program, run, running
+
+Firmware = Literal["bios", "uefi", "secureboot"]
+Attachment = Literal["cd", "disk", "usb"]
+Listener = Callable[[str, str], None]
+"""Called with the name of a machine and a line of its console."""
+
+DATA_LABEL = "kiso-data"
+"""The file system label by which the boot menu knows a disk that keeps state."""
+
+_ASK_AGAIN = 0.2  # seconds
+_PROBE_SECONDS = 20.0
+
+_PROGRAMS = {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
+_FIRMWARE: dict[tuple[str, Firmware], tuple[tuple[str, str], ...]] = {
+    ("amd64", "uefi"): (
+        ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+        ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+        ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+    ),
+    # With Microsoft's keys enrolled, as machines are sold.
+    ("amd64", "secureboot"): (
+        ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"),
+        ("/usr/share/OVMF/OVMF_CODE.secboot.fd", "/usr/share/OVMF/OVMF_VARS.ms.fd"),
+        ("/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd"),
+    ),
+    ("arm64", "uefi"): (
+        ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
+        (
+            "/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw",
+            "/usr/share/edk2/aarch64/vars-template-pflash.raw",
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One virtual machine."""
+
+    name: str
+    iso: Path
+    firmware: Firmware = "bios"
+    attachment: Attachment = "cd"
+    architecture: str = "amd64"
+    memory: int = 3072  # MiB
+    processors: int = 2
+    seed: Path | None = None  # cloud-init's configuration, an ISO
+    data: Path | None = None  # a disk image that keeps state
+    number: int = 1  # decides the network addresses
+    online: bool = False  # may reach what this machine reaches
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far one machine came."""
+
+    name: str
+    log: Path
+    reached: dict[str, float]  # milestone -> seconds after the start
+    errors: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+    wanted: str | None = None  # the milestone that was not reached
+    ended: bool = field(default=False)  # the machine went off by itself
+
+    @property
+    def failed(self) -> bool:
+        """Whether it did not come as far as it should."""
+        return self.wanted is not None or bool(self.errors)
+
+
+def start(
+    machines: Sequence[Machine],
+    *,
+    logs: Path,
+    until: str | None,
+    timeout: float,
+    kvm: bool,
+    listener: Listener = lambda _name, _line: None,
+) -> list[Outcome]:
+    """Start ``machines`` on one private network and return how far each came.
+
+    They run until each has reached the milestone ``until`` (None: until they go off by
+    themselves), one of them reports an error, or ``timeout`` seconds are over; then they are
+    stopped. Consoles go to ``logs``/NAME.log and, line by line, to ``listener``.
+
+    Raises:
+        EnvironmentProblem: QEMU or the firmware is not installed, or QEMU does not start.
+    """
+    if until is not None and until not in NAMES:
+        raise UsageProblem(f"no milestone {until!r}", hint=f"known ones: {', '.join(NAMES)}")
+    consoles = {machine.name: Console(logs / f"{machine.name}.log") for machine in machines}
+    with tempfile.TemporaryDirectory(prefix="isobuilder-boot-") as folder, ExitStack() as stack:
+        scratch = Path(folder)
+        began = time.monotonic()
+        alive = {}
+        for machine in machines:
+            console = consoles[machine.name]
+            console.log.unlink(missing_ok=True)
+            argv = qemu_command(
+                machine, serial=console.log, scratch=scratch, kvm=kvm, nodes=len(machines)
+            )
+            alive[machine.name] = stack.enter_context(
+                running(
+                    argv,
+                    ready=console.log.exists,
+                    timeout=_PROBE_SECONDS,
+                    log=scratch / f"{machine.name}.qemu",
+                )
+            )
+        while True:
+            # Asked before reading on, so that the last lines of an ended machine are read.
+            on = [name for name, is_on in alive.items() if is_on()]
+            seconds = time.monotonic() - began
+            for name, console in consoles.items():
+                for line in console.update(seconds):
+                    listener(name, line)
+            if any(console.errors for console in consoles.values()):
+                _read_on(consoles, began, listener)
+                break
+            waiting = [name for name in on if until not in consoles[name].reached]
+            if not waiting or seconds > timeout:
+                break
+            time.sleep(_ASK_AGAIN)
+        ended = {name for name, is_on in alive.items() if not is_on()}
+    return [
+        Outcome(
+            name=name,
+            log=console.log,
+            reached=dict(console.reached),
+            errors=tuple(console.errors),
+            hints=tuple(console.hints),
+            wanted=until if until is not None and until not in console.reached else None,
+            ended=name in ended,
+        )
+        for name, console in consoles.items()
+    ]
+
+
+def _read_on(consoles: dict[str, Console], began: float, listener: Listener) -> None:
+    """Let the line behind an error, which has the hint, arrive."""
+    for _ in range(5):
+        time.sleep(_ASK_AGAIN)
+        for name, console in consoles.items():
+            for line in console.update(time.monotonic() - began):
+                listener(name, line)
+
+
+def qemu_command(
+    machine: Machine, *, serial: Path, scratch: Path, kvm: bool, nodes: int
+) -> list[str | Path]:
+    """Return the command that runs ``machine``, one of ``nodes``; ``serial`` gets its console."""
+    argv: list[str | Path] = [
+        find_program(_PROGRAMS[machine.architecture]),
+        "-name", machine.name,
+        "-accel", "kvm" if kvm else "tcg,thread=multi",
+        "-cpu", "host" if kvm else "max",
+        "-smp", str(machine.processors),
+        "-m", str(machine.memory),
+        "-display", "none",
+        "-monitor", "none",
+        "-no-reboot",
+        "-serial", f"file:{serial}",
+    ]  # fmt: skip
+    argv += _firmware(machine, scratch)
+    argv += _medium(machine)
+    if machine.seed is not None:
+        argv += ["-drive", _drive("seed", machine.seed, cd=True)]
+        argv += ["-device", "scsi-cd,drive=seed"]
+    if machine.data is not None:
+        argv += ["-drive", _drive("data", machine.data, writable=True)]
+        argv += ["-device", "virtio-blk-pci,drive=data"]
+    argv += _network(machine, nodes)
+    return argv
+
+
+def _firmware(machine: Machine, scratch: Path) -> list[str | Path]:
+    kind = {"amd64": "q35", "arm64": "virt"}[machine.architecture]
+    if machine.firmware == "bios":
+        if machine.architecture != "amd64":
+            raise UsageProblem(f"{machine.architecture} has no BIOS", hint="use --firmware uefi")
+        return ["-machine", kind]
+    pairs = _FIRMWARE.get((machine.architecture, machine.firmware), ())
+    for code, variables in pairs:
+        if Path(code).exists() and Path(variables).exists():
+            break
+    else:
+        package = {"amd64": "ovmf", "arm64": "qemu-efi-aarch64"}[machine.architecture]
+        raise EnvironmentProblem(
+            f"no firmware for {machine.firmware} on {machine.architecture}",
+            hint=f"on Debian or Ubuntu: apt-get install {package}",
+        )
+    own = scratch / f"{machine.name}.vars"
+    shutil.copyfile(variables, own)
+    argv: list[str | Path] = ["-machine", kind]
+    if machine.firmware == "secureboot":
+        # Without these the firmware cannot protect its keys, and refuses to enforce them.
+        argv = ["-machine", f"{kind},smm=on"]
+        argv += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
+        argv += ["-global", "ICH9-LPC.disable_s3=1"]
+    argv += ["-drive", f"if=pflash,format=raw,readonly=on,file={_escaped(Path(code))}"]
+    return [*argv, "-drive", f"if=pflash,format=raw,file={_escaped(own)}"]
+
+
+def _medium(machine: Machine) -> list[str | Path]:
+    controller: list[str | Path] = ["-device", "virtio-scsi-pci"]
+    if machine.attachment == "cd":
+        device = ["-device", "scsi-cd,drive=medium,bootindex=1"]
+    elif machine.attachment == "disk":
+        device = ["-device", "virtio-blk-pci,drive=medium,bootindex=1"]
+    else:
+        device = ["-device", "qemu-xhci", "-device", "usb-storage,drive=medium,bootindex=1"]
+    drive = _drive("medium", machine.iso, cd=machine.attachment == "cd")
+    return [*controller, "-drive", drive, *device]
+
+
+def _drive(name: str, path: Path, *, cd: bool = False, writable: bool = False) -> str:
+    """Return a drive; a disk that is an ISO is written to, if at all, in a scratch file."""
+    kind = "media=cdrom,readonly=on" if cd else "" if writable else "snapshot=on"
+    return ",".join(filter(None, [f"if=none,id={name},format=raw", kind, f"file={_escaped(path)}"]))
+
+
+def _escaped(path: Path) -> str:
+    return str(path.absolute()).replace(",", ",,")
+
+
+def _network(machine: Machine, nodes: int) -> list[str | Path]:
+    """Return the interfaces: the private network of all nodes first, then the way outside."""
+    argv: list[str | Path] = []
+    if nodes > 1:
+        # One process listens for one other; for more there is multicast on the loopback device.
+        port = 20000 + os.getpid() % 20000
+        if nodes > 2:
+            link = f"socket,id=private,mcast=230.77.105.1:{port},localaddr=127.0.0.1"
+        else:
+            way = "listen" if machine.number == 1 else "connect"
+            link = f"socket,id=private,{way}=127.0.0.1:{port}"
+        address = f"52:54:00:6b:01:{machine.number:02x}"
+        argv += ["-netdev", link, "-device", f"virtio-net-pci,netdev=private,mac={address}"]
+    restrict = "off" if machine.online else "on"
+    address = f"52:54:00:6b:00:{machine.number:02x}"
+    argv += ["-netdev", f"user,id=outside,restrict={restrict}"]
+    return [*argv, "-device", f"virtio-net-pci,netdev=outside,mac={address}"]
+
+
+def kvm_works(kernel: Path, *, architecture: str) -> bool:
+    """Return whether a guest really runs in KVM here: a device file alone proves little.
+
+    ``kernel`` is started without anything else; it works if it comes as far as its first line.
+    """
+    device = Path("/dev/kvm")
+    if not os.access(device, os.R_OK | os.W_OK):
+        return False
+    with tempfile.TemporaryDirectory(prefix="isobuilder-kvm-") as name:
+        scratch = Path(name)
+        console = Console(scratch / "serial")
+        argv: list[str | Path] = [
+            find_program(_PROGRAMS[architecture]),
+            "-machine", "q35" if architecture == "amd64" else "virt",
+            "-accel", "kvm", "-cpu", "host", "-m", "512",
+            "-display", "none", "-monitor", "none", "-no-reboot", "-nic", "none",
+            "-serial", f"file:{console.log}",
+            "-kernel", kernel,
+            "-append", "console=ttyS0 console=ttyAMA0 panic=-1",
+        ]  # fmt: skip
+        try:
+            with running(
+                argv, ready=console.log.exists, timeout=_PROBE_SECONDS, log=scratch / "qemu"
+            ) as alive:
+                began = time.monotonic()
+                while alive() and time.monotonic() - began < _PROBE_SECONDS:
+                    console.update(time.monotonic() - began)
+                    if "kernel" in console.reached:
+                        return True
+                    time.sleep(_ASK_AGAIN)
+        except EnvironmentProblem:
+            return False
+        console.update(_PROBE_SECONDS)
+    return "kernel" in console.reached
+
+
+def make_data_disk(path: Path, *, mebibytes: int) -> None:
+    """Make a disk image that keeps a node's state, empty; ``path`` must not exist yet.
+
+    Raises:
+        EnvironmentProblem: mkfs.ext4 is not installed or fails.
+    """
+    program = find_program("mkfs.ext4")
+    with path.open("xb") as file:
+        file.truncate(mebibytes * 1024 * 1024)
+    try:
+        run([program, "-q", "-F", "-L", DATA_LABEL, path], timeout=60)
+    except EnvironmentProblem:
+        path.unlink()
+        raise
