@@ -55,7 +55,7 @@ def verify(
     """Check an ISO as a file, as a set of files, as image archives, and as the node sees it.
 
     ``expected`` is the digest the ISO should have, ``lock`` what it should be made from. ``layers``
-    also unpacks every layer to compare its hash; ``deep`` imports every archive into an isolated
+    also unpacks layers and programs to look inside; ``deep`` imports every archive into an isolated
     containerd, that of ``containerd`` or the installed one.
 
     Raises:
@@ -116,6 +116,7 @@ class _Verifier:
             profile=profile,
             kubernetes=self.manifest.kubernetes_version if self.manifest else None,
             architecture=self.manifest.architecture if self.manifest else None,
+            unpack=layers,
         )
         if deep:
             self.progress.step("importing into an isolated containerd")

@@ -217,7 +217,16 @@ def test_killed_at_any_moment_the_same_command_then_gives_the_same_iso(
     out, store = tmp_path / "out", tmp_path / "store"
     recipe = tmp_path / "kubernetes-1.34.12.yaml"
     recipe.write_bytes(world.recipe.read_bytes())
-    arguments: list[str | Path] = ["build", recipe, "--arch", "amd64", "--out", out, "--store", store]
+    arguments: list[str | Path] = [
+        "build",
+        recipe,
+        "--arch",
+        "amd64",
+        "--out",
+        out,
+        "--store",
+        store,
+    ]
     arguments += ["--config", world.config_file, "--progress", "none"]
     moments = random.Random(1)
     for _ in range(8):
@@ -243,7 +252,14 @@ def test_interrupted_builds_say_so_and_leave_no_file(
     world: World, locked: Locked, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    arguments: list[str | Path] = ["build", locked.path, "--out", out, "--store", tmp_path / "store"]
+    arguments: list[str | Path] = [
+        "build",
+        locked.path,
+        "--out",
+        out,
+        "--store",
+        tmp_path / "store",
+    ]
     arguments += ["--config", world.config_file, "--limit-rate", "4K", "--progress", "plain"]
     child = subprocess.Popen(
         command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
