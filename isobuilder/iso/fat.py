@@ -133,8 +133,8 @@ class _Reader:
                 return
             if entry[0] in {0xE5, ord(".")} or entry[11] & 0x08:  # removed, itself, a label
                 continue
-            stem, extension = entry[:8].decode("ascii").rstrip(), entry[8:11].decode("ascii")
-            path = prefix + f"{stem}.{extension.rstrip()}".rstrip(".")
+            name = entry[:11].decode("ascii", "replace")
+            path = prefix + f"{name[:8].rstrip()}.{name[8:].rstrip()}".rstrip(".")
             cluster, size = struct.unpack_from("<HI", entry, 26)
             if entry[11] & _FOLDER:
                 size = self._run(cluster, path) * self.cluster_size
