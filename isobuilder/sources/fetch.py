@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from urllib.parse import urlsplit
 
 from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError, UpstreamError
 from isobuilder.http import Http
 from isobuilder.progress import SILENT, Progress, task
-from isobuilder.sources.transfer import Authorize, CalledOff, Halt, Transfer, Wanted
-from isobuilder.store import Blob, Store, partial_of
+from isobuilder.sources.halt import CalledOff, Halt
+from isobuilder.sources.parts import SMALLEST, WAYS
+from isobuilder.sources.transfer import Transfer
+from isobuilder.sources.wanted import Authorize, Wanted
+from isobuilder.store import Blob, Partial, Store, partial_of
 
 __all__ = ["Authorize", "Fetcher", "Wanted"]
 
 GRACE = 3.0  # seconds in which other downloads may still end by themselves after one failed
 _STOPPING = 2.0  # seconds to wait for threads that were told to stop
+_LOOK = 0.1  # seconds between looks for a large file that could be helped with
 _OTHER_HOLDER = 0.1  # seconds between looks at a download another process is busy with
 
 
@@ -79,6 +84,8 @@ class _Round:
         self._queue = sorted(groups, key=_largest_first)
         self._changed = threading.Condition()
         self._busy: Counter[str] = Counter()  # downloads under way by host
+        self._transfers: dict[Transfer, str] = {}  # under way, with the host
+        self._unsettled = 0  # of what was taken from the queue
         self._running = 0  # threads
         self._halt = Halt()
         self._blobs: dict[str, Blob] = {}
@@ -87,7 +94,8 @@ class _Round:
     def run(self, jobs: int) -> dict[str, Blob]:
         """Return the blobs by key."""
         expected = len(self._queue)
-        self._running = min(jobs, expected)
+        useful = sum(max(1, min(WAYS, (group[0].size or 0) // SMALLEST)) for group in self._queue)
+        self._running = min(jobs, useful)
         try:
             for number in range(self._running):
                 # Daemons: one that waits for a silent server must not keep a program from ending.
@@ -109,12 +117,43 @@ class _Round:
 
     def _worker(self) -> None:
         try:
-            while (group := self._next()) is not None:
-                self._settle(group)
+            while (work := self._next()) is not None:
+                host, act = work
+                try:
+                    act()
+                except CalledOff:
+                    pass
+                finally:
+                    with self._changed:
+                        self._busy[host] -= 1
+                        self._changed.notify_all()
         finally:
             with self._changed:
                 self._running -= 1
                 self._changed.notify_all()
+
+    def _next(self) -> tuple[str, Callable[[], None]] | None:
+        """Return work for one connection and the host it is with; None when all is done."""
+        with self._changed:
+            while not self._errors and (self._queue or self._unsettled):
+                for position, group in enumerate(self._queue):
+                    if self._reserve(_host(group)):
+                        self._queue.pop(position)
+                        self._unsettled += 1
+                        return _host(group), partial(self._settle, group)
+                for transfer, host in self._transfers.items():
+                    if self._reserve(host):
+                        if help_ := transfer.offer():
+                            return host, help_
+                        self._busy[host] -= 1
+                self._changed.wait(_LOOK)
+            return None
+
+    def _reserve(self, host: str) -> bool:
+        if self._busy[host] >= self._http.settings.per_host:
+            return False
+        self._busy[host] += 1
+        return True
 
     def _settle(self, group: Sequence[Wanted]) -> None:
         """Bring one thing and note what became of it."""
@@ -122,44 +161,37 @@ class _Round:
             blob = self._bring(group)
             with self._changed:
                 self._blobs[group[0].key] = blob
-        except CalledOff:
-            pass
         except IsobuilderError as error:
             with self._changed:
                 self._errors.append(error)
                 self._queue.clear()
         finally:
             with self._changed:
-                self._busy[_host(group)] -= 1
-                self._changed.notify_all()
-
-    def _next(self) -> Sequence[Wanted] | None:
-        """Return the largest thing whose host has a connection free; None when all is done."""
-        with self._changed:
-            while self._queue:
-                for position, group in enumerate(self._queue):
-                    if self._busy[_host(group)] < self._http.settings.per_host:
-                        self._busy[_host(group)] += 1
-                        return self._queue.pop(position)
-                self._changed.wait()
-            return None
+                self._unsettled -= 1
 
     def _bring(self, group: Sequence[Wanted]) -> Blob:
         first = group[0]
         while True:
-            with partial_of(self._store, first.key) as partial:
+            with partial_of(self._store, first.key) as held:
                 # Looked for while holding the download, or another process could just finish it.
                 if first.digest and (blob := self._store.find(first.digest)):
-                    if partial is not None:
-                        partial.discard()
+                    if held is not None:
+                        held.discard()
                     return blob
-                if partial is not None:
-                    with task(self._progress, first.name, total=first.size) as work:
-                        transfer = Transfer(
-                            group, http=self._http, partial=partial, halt=self._halt, work=work
-                        )
-                        return transfer.run()
+                if held is not None:
+                    return self._transfer(group, held)
             self._halt.pause(_OTHER_HOLDER)
+
+    def _transfer(self, group: Sequence[Wanted], held: Partial) -> Blob:
+        with task(self._progress, group[0].name, total=group[0].size) as work:
+            transfer = Transfer(group, http=self._http, partial=held, halt=self._halt, work=work)
+            with self._changed:
+                self._transfers[transfer] = _host(group)
+            try:
+                return transfer.run()
+            finally:
+                with self._changed:
+                    del self._transfers[transfer]
 
 
 def _largest_first(group: Sequence[Wanted]) -> float:

@@ -5,97 +5,24 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError, UpstreamError
 from isobuilder.http import Http, HttpFailure, Response, redact
 from isobuilder.progress import Task
+from isobuilder.sources.halt import Halt
+from isobuilder.sources.parts import Parts, Stretch
+from isobuilder.sources.wanted import Authorize, Wanted
 from isobuilder.store import Blob, Origin, Partial
 
 _log = logging.getLogger(__name__)
-
-Authorize = Callable[[str, HttpFailure | None, str | None], str | None]
-"""Return the Authorization header for an address, or None when there is none.
-
-Asked with None twice first; after a 401 with that failure and the header it was the answer to.
-"""
 
 _MOST_LOGINS = 2  # after a 401: the token may have expired, or need more scope
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")  # RFC 9110, 14.4
 _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
+_LOOK = 0.02  # seconds between looks at what others bring
 _FIRST_BYTES = 256  # enough to recognise a page
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One thing to have in the store."""
-
-    name: str  # for people
-    urls: tuple[str, ...]  # where to ask, in order
-    digest: Digest | None  # None only while a lock is being made
-    size: int | None  # bytes, when known
-    ceiling: int  # bytes, the most to accept when the size is not known
-    authorize: Authorize | None = None
-
-    @property
-    def key(self) -> str:
-        """Name of the download: two wanted things of one key are the same bytes."""
-        return self.digest.hex if self.digest else Digest.of(self.urls[0].encode()).hex
-
-    @property
-    def limit(self) -> int:
-        """The most bytes to accept."""
-        return self.ceiling if self.size is None else self.size
-
-
-class CalledOff(Exception):
-    """Another download failed, or a person interrupted; what has come so far stays."""
-
-
-class Halt:
-    """Calls off transfers that are under way in other threads."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self._lock = threading.Lock()
-        self._under_way: set[Response] = set()
-
-    def call_off(self) -> None:
-        """End all transfers soon, also those that wait for a silent server."""
-        self._event.set()
-        with self._lock:
-            under_way = list(self._under_way)
-        for response in under_way:
-            response.interrupt()
-
-    def check(self) -> None:
-        """Raise ``CalledOff`` when it is time to stop."""
-        if self._event.is_set():
-            raise CalledOff
-
-    def pause(self, seconds: float) -> None:
-        """Sleep, or raise ``CalledOff`` when it is time to stop."""
-        if self._event.wait(seconds):
-            raise CalledOff
-
-    @contextmanager
-    def covering(self, response: Response) -> Iterator[None]:
-        """Let ``call_off`` reach ``response`` during the block."""
-        with self._lock:
-            self._under_way.add(response)
-        try:
-            self.check()
-            yield
-        except HttpFailure:
-            self.check()  # we broke the connection ourselves
-            raise
-        finally:
-            with self._lock:
-                self._under_way.discard(response)
 
 
 class _Mixed(Exception):
@@ -115,7 +42,11 @@ class Transfer:
         self._halt = halt
         self._work = work
         self._patience = http.patience(halt.pause)
+        self._parts = self._new_parts()
+        self._helped: tuple[str, str, Authorize | None] = ("", "", None)  # address, tag, login
+        self._showing = threading.Lock()
         self._shown = 0  # bytes reported as progress
+        self._may_split = True
         self._furthest = 0  # bytes that the best try reached
         self._resumed = False  # the bytes come from several answers
         self._first = b""
@@ -132,15 +63,24 @@ class Transfer:
             CalledOff: it was called off; the bytes so far stay for the next run.
         """
         failures: list[IsobuilderError] = []
-        for wanted in self._all:
-            for url in wanted.urls:
-                self._patience.start_over()
-                try:
-                    return self._from(url, wanted.authorize)
-                except (UpstreamError, IntegrityError) as failure:
-                    _log.info("%s: %s", self._wanted.name, failure)
-                    failures.append(failure)
+        try:
+            for wanted in self._all:
+                for url in wanted.urls:
+                    self._patience.start_over()
+                    try:
+                        return self._from(url, wanted.authorize)
+                    except (UpstreamError, IntegrityError) as failure:
+                        _log.info("%s: %s", self._wanted.name, failure)
+                        failures.append(failure)
+        finally:
+            self._parts.close()
         raise _summary(self._wanted.name, failures)
+
+    def offer(self) -> Callable[[], None] | None:
+        """Return work for a thread that has nothing else to do, or None."""
+        parts, helped = self._parts, self._helped
+        stretch = parts.take()
+        return None if stretch is None else lambda: self._help(parts, stretch, *helped)
 
     def _from(self, url: str, authorize: Authorize | None) -> Blob:
         """Try one address as often as that makes sense."""
@@ -148,8 +88,11 @@ class Transfer:
         while True:
             self._halt.check()
             try:
+                self._absorb()
                 self._receive(url, authorize)
-                return self._checked(url)
+                self._absorb()
+                if self._wanted.size in {None, self._partial.size}:
+                    return self._checked(url)
             except HttpFailure as failure:
                 if self._partial.size > self._furthest:
                     self._furthest = self._partial.size
@@ -161,6 +104,7 @@ class Transfer:
                 if started_over:
                     raise IntegrityError(str(mixed)) from mixed
                 started_over = True
+                self._may_split = False
                 _log.info("%s; fetching it from the start", mixed)
 
     def _receive(self, url: str, authorize: Authorize | None) -> None:
@@ -172,23 +116,25 @@ class Transfer:
         headers = self._range_headers(url, held) if held else {}
         response = self._open(url, headers, authorize)
         with response, self._halt.covering(response):
-            usable = self._usable(url, response, held)
+            usable = self._usable(url, response, held, authorize)
             if usable:
                 self._take(url, response)
         if not usable:
             self._discard()
             self._receive(url, authorize)
 
-    def _usable(self, url: str, response: Response, held: int) -> bool:
+    def _usable(self, url: str, response: Response, held: int, authorize: Authorize | None) -> bool:
         """Prepare for the body of an answer; False when it fits nothing that is held."""
         place = redact(url)
         if response.status == 200:
             if held:
                 _log.info("%s: %s: begins anew after %d bytes", self._wanted.name, place, held)
             self._begin(url, response)
+            self._invite(url, response, authorize)
             return True
         if held and self._continues(response, held):
             self._resumed = True
+            self._invite(url, response, authorize)
             self._show()
             return True
         if not held:
@@ -258,6 +204,7 @@ class Transfer:
             self._work.set_total(response.length)
         self._resumed = False
         self._first = b""
+        self._discard()
         self._partial.start(
             Origin(url, response.headers.get("ETag"), response.headers.get("Last-Modified"))
         )
@@ -279,7 +226,7 @@ class Transfer:
         )
 
     def _take(self, url: str, response: Response) -> None:
-        """Keep the body."""
+        """Keep the body, as far as nobody else brings what follows."""
         wanted, partial = self._wanted, self._partial
         for chunk in response.chunks():
             self._halt.check()
@@ -288,18 +235,81 @@ class Transfer:
                 raise self._too_long(redact(url))
             if len(self._first) < _FIRST_BYTES:
                 self._first += chunk[:_FIRST_BYTES]
-            try:
-                partial.append(chunk)
-            except EnvironmentProblem:
-                self._discard()  # a full disk needs the room more than we need the bytes
-                raise
+            fitting = self._parts.accept_head(len(chunk))
+            self._append(chunk[:fitting])
             self._show()
-        if wanted.size is not None and partial.size < wanted.size:
+            if fitting < len(chunk):
+                return
+        if wanted.size is not None and not self._parts.head_is_done():
             fact = f"{redact(url)}: ended after {partial.size} of {wanted.size} bytes"
             if looks := self._looks():
                 self._discard()
                 raise IntegrityError(fact + looks)
             raise HttpFailure(fact, temporary=True)
+
+    def _append(self, chunk: bytes) -> None:
+        try:
+            self._partial.append(chunk)
+        except EnvironmentProblem:
+            self._discard()  # a full disk needs the room more than we need the bytes
+            raise
+
+    def _invite(self, url: str, response: Response, authorize: Authorize | None) -> None:
+        """Let idle threads help, if the server can serve parts of the very same content."""
+        etag = response.headers.get("ETag", "")
+        ranges = response.headers.get(
+            "Accept-Ranges", "none" if response.status == 200 else "bytes"
+        )
+        if (
+            self._may_split
+            and etag.startswith('"')
+            and ranges == "bytes"
+            and None not in {self._wanted.digest, self._wanted.size}
+        ):
+            self._helped = url, etag, authorize
+            self._parts.invite()
+
+    def _help(
+        self, parts: Parts, stretch: Stretch, url: str, etag: str, authorize: Authorize | None
+    ) -> None:
+        """Bring a stretch, trying once: the head fetches what does not come."""
+        last = stretch.end - 1  # now; others may take the second half of it later
+        headers = {"Range": f"bytes={stretch.start}-{last}", "If-Range": etag}
+        try:
+            response = self._open(url, headers, authorize)
+            with response, self._halt.covering(response):
+                said = response.headers.get("Content-Range")
+                if said != f"bytes {stretch.start}-{last}/{self._wanted.size}":
+                    return
+                with self._partial.open_stretch(stretch.start) as file:
+                    for chunk in response.chunks():
+                        fitting = parts.accept(stretch, len(chunk))
+                        file.write(chunk[:fitting])
+                        self._show()
+                        if fitting < len(chunk):
+                            return
+        except (UpstreamError, EnvironmentProblem, OSError) as failure:
+            _log.info("%s: bytes from %d: %s", self._wanted.name, stretch.start, failure)
+        finally:
+            parts.settle(stretch)
+
+    def _absorb(self) -> None:
+        """Append what others brought of the bytes that come next."""
+        while (stretch := self._parts.following(self._partial.size)) is not None:
+            while stretch.busy:
+                self._halt.pause(_LOOK)
+            self._resumed = True
+            try:
+                amount = self._partial.absorb(stretch.start)
+            except EnvironmentProblem:
+                self._discard()
+                raise
+            self._parts.collect(stretch, amount)
+            self._show()
+
+    def _new_parts(self) -> Parts:
+        size = self._wanted.limit
+        return Parts(size, min(self._partial.size, size), self._partial.stretches())
 
     def _checked(self, url: str) -> Blob:
         """Name the bytes, if they are the promised ones."""
@@ -317,12 +327,16 @@ class Transfer:
         raise IntegrityError(fact + self._looks())
 
     def _discard(self) -> None:
+        self._parts.close()
         self._partial.discard()
+        self._parts = self._new_parts()
         self._show()
 
     def _show(self) -> None:
-        self._work.advance(self._partial.size - self._shown)
-        self._shown = self._partial.size
+        with self._showing:
+            received = self._partial.size + self._parts.received
+            self._work.advance(received - self._shown)
+            self._shown = received
 
     def _too_long(self, place: str) -> IntegrityError:
         if self._wanted.size is not None:

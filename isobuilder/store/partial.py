@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
@@ -84,6 +85,32 @@ class Partial:
             self._file.write(chunk)
         hasher.update(chunk)
 
+    def stretches(self) -> dict[int, int]:
+        """Return start and length of what other connections brought for later positions."""
+        found = {}
+        for path in self.path.parent.glob(f"{self.path.stem}.*.stretch"):
+            start = path.name.split(".")[1]
+            if start.isdigit():
+                found[int(start)] = path.stat().st_size
+        return found
+
+    def open_stretch(self, start: int) -> BinaryIO:
+        """Open a file for bytes that will follow those before ``start``."""
+        with explained(self.path.parent):
+            return self._stretch(start).open("wb", buffering=BUFFER_SIZE)
+
+    def absorb(self, start: int) -> int:
+        """Append the bytes of a stretch that begins here and return how many there were."""
+        path = self._stretch(start)
+        before = self.size
+        with explained(self.path.parent):
+            if path.exists():
+                with path.open("rb", buffering=0) as file:
+                    while chunk := file.read(BUFFER_SIZE):
+                        self.append(chunk)
+            path.unlink(missing_ok=True)
+        return self.size - before
+
     def finish(self) -> Blob:
         """Make the bytes a blob of the digest they have.
 
@@ -107,6 +134,8 @@ class Partial:
         with explained(self.path.parent):
             self.path.unlink(missing_ok=True)
             self._about.unlink(missing_ok=True)
+            for start in self.stretches():
+                self._stretch(start).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Leave the bytes for a later run."""
@@ -115,6 +144,9 @@ class Partial:
         if file is not None:
             with explained(self.path.parent):
                 file.close()
+
+    def _stretch(self, start: int) -> Path:
+        return self.path.with_suffix(f".{start}.stretch")
 
     def _continued(self) -> Hasher:
         if self._hasher is None:

@@ -217,7 +217,8 @@ def _sweep(store: Store, partial_age: float, *, dry_run: bool) -> int:
                     freed += _remove(path, dry_run=dry_run)
             elif path.stat().st_mtime < idle_before:
                 # Held while removing, so that nobody begins to resume it meanwhile.
-                with locked(store.root / "locks" / f"{path.stem}.lock", wait=False) as idle:
+                key = path.name.partition(".")[0]
+                with locked(store.root / "locks" / f"{key}.lock", wait=False) as idle:
                     freed += _remove(path, dry_run=dry_run) if idle else 0
     if not dry_run:
         for path in (store.root / "locks").glob("*.lock"):

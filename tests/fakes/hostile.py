@@ -58,45 +58,56 @@ class Exchange:
                 self.handler.send_header(name, value)
         self.handler.end_headers()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self.handler.wfile.write(data)
 
     def hang_up(self) -> None:
         self.handler.close_connection = True
 
     @property
-    def asked_range(self) -> int | None:
-        """The first byte asked for, if that is to be honoured."""
+    def asked_range(self) -> tuple[int, int] | None:
+        """The first byte asked for and the one after the last, if that is to be honoured."""
         text = self.handler.headers.get("Range")
         condition = self.handler.headers.get("If-Range")
         if text is None or not self.thing.ranges:
             return None
         if condition is not None and condition not in {self.thing.etag, self.thing.last_modified}:
             return None
-        return int(text.removeprefix("bytes=").rstrip("-"))
+        first, _, last = text.removeprefix("bytes=").partition("-")
+        return int(first), int(last) + 1 if last else len(self.thing.content)
 
 
 Fault = Callable[[Exchange], None]
 
 
-def honest(exchange: Exchange, *, most: int | None = None) -> None:
-    """Answer as a good server does; with ``most`` only so many bytes of the body."""
+def honest(exchange: Exchange, *, most: int | None = None, piece: int = 0) -> None:
+    """Answer as a good server does; with ``most`` only so many bytes of the body.
+
+    With ``piece`` there are so many bytes each hundredth of a second.
+    """
     thing = exchange.thing
-    size, start = len(thing.content), exchange.asked_range
+    size = len(thing.content)
+    start, end = exchange.asked_range or (0, size)
+    whole = exchange.asked_range is None
     headers: dict[str, str | None] = {
         "Content-Type": "application/octet-stream",
+        "Accept-Ranges": "bytes" if thing.ranges else None,
         "ETag": thing.etag,
         "Last-Modified": thing.last_modified,
     }
-    if start is not None and start >= size:
+    if whole:
+        exchange.head(200, headers | {"Content-Length": str(size)})
+    elif start >= size:
         exchange.head(416, {"Content-Range": f"bytes */{size}", "Content-Length": "0"})
         return
-    if start is None:
-        exchange.head(200, headers | {"Content-Length": str(size)})
     else:
-        part = {"Content-Range": f"bytes {start}-{size - 1}/{size}"}
-        exchange.head(206, headers | part | {"Content-Length": str(size - start)})
-    exchange.write(thing.content[start or 0 :][:most])
+        part = {"Content-Range": f"bytes {start}-{end - 1}/{size}"}
+        exchange.head(206, headers | part | {"Content-Length": str(end - start)})
+    body = memoryview(thing.content)[start:end][:most]
+    for position in range(0, len(body), piece or size or 1):
+        exchange.write(body[position : position + piece] if piece else body)
+        if piece:
+            time.sleep(0.01)
     if most is not None:
         exchange.hang_up()
 
@@ -192,20 +203,7 @@ def silent(exchange: Exchange) -> None:
 
 def slow(rate: int) -> Fault:
     """Honest, at ``rate`` bytes per second."""
-
-    def fault(exchange: Exchange) -> None:
-        start, size = exchange.asked_range or 0, len(exchange.thing.content)
-        if start:
-            said = {"Content-Range": f"bytes {start}-{size - 1}/{size}"}
-            exchange.head(206, {**said, "Content-Length": str(size - start)})
-        else:
-            exchange.head(200, {"Content-Length": str(size), "ETag": exchange.thing.etag})
-        piece = max(1, rate // 100)
-        for position in range(start, size, piece):
-            exchange.write(exchange.thing.content[position : position + piece])
-            time.sleep(0.01)
-
-    return fault
+    return lambda exchange: honest(exchange, piece=max(1, rate // 100))
 
 
 class FileServer:
