@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import click
@@ -11,16 +12,23 @@ from isobuilder.cli.app import FOLDER, App, AppCommand, human_size
 
 @click.command(cls=AppCommand)
 @click.option("--out", type=FOLDER, default="demo-out", show_default=True, help="Where files go.")
+@click.option("--serve", is_flag=True, help="Only serve the upstream, until Ctrl-C, to try things.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="With --serve: the port.")
 @click.pass_obj
-def demo(app: App, out: Path) -> None:
+def demo(app: App, out: Path, serve: bool, port: int) -> None:
     """Try everything on an embedded upstream; needs no network and no rights.
 
     Starts a file server and a registry on loopback with small stand-ins for a Kubernetes release,
     then locks, plans, fetches, builds and verifies, and tells what it did and where the files are.
     """
-    from isobuilder.demo.tour import tour
+    from isobuilder.demo.tour import embedded_upstream, tour
     from isobuilder.pipeline.compare import contents_of, summary
 
+    if serve:
+        with embedded_upstream(out, port=port):
+            click.echo(out / "config.yaml")
+            app.say("serving; try: isobuilder build RECIPE --config CONFIG, and Ctrl-C to end")
+            signal.pause()
     done = tour(out, progress=app.progress)
     found = summary(contents_of(done.built.iso))
     cached = sum(1 for item in done.plan.items if item.missing == 0)

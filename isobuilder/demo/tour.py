@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.demo.content import fill, write_recipes
+from isobuilder.demo.content import KUBERNETES, fill, write_recipes
 from isobuilder.demo.upstream import Upstream
 from isobuilder.errors import IntegrityError
 from isobuilder.model.config import Config
@@ -33,14 +33,16 @@ class Tour:
 
 
 @contextmanager
-def embedded_upstream(out: Path) -> Iterator[Config]:
+def embedded_upstream(out: Path, *, port: int = 0) -> Iterator[Config]:
     """Serve the stand-in release on loopback and give the settings that lead there.
 
-    The settings are also written to ``out/config.yaml``; they hold as long as the block lasts.
+    The settings are also written to ``out/config.yaml``, the recipes beside it; the addresses hold
+    as long as the block lasts. Port 0 is any free one.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with Upstream() as upstream:
+    with Upstream(port=port) as upstream:
         fill(upstream)
+        write_recipes(out)
         config = Config(mirrors=upstream.mirrors, store=str(out / "store"))
         # JSON is YAML, and quotes every address as it should be.
         mirrors = {origin: list(places) for origin, places in upstream.mirrors.items()}
@@ -56,7 +58,7 @@ def tour(out: Path, *, progress: Progress = SILENT) -> Tour:
         IntegrityError: the ISO that was just built does not pass.
     """
     with embedded_upstream(out) as config:
-        recipe, _ = write_recipes(out)
+        recipe = out / f"kubernetes-{KUBERNETES}.yaml"
         store = Store(out / "store")
         with open_workshop(config, store, progress=progress) as workshop:
             lock = lock_recipe(recipe, "amd64", workshop)

@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from isobuilder.pipeline.lock import write_whole
 from isobuilder.pipeline.workshop import Workshop
 from isobuilder.progress import SILENT, Progress, task
 from isobuilder.store import Blob, Store, disk_problem, lease
+
+_WORKERS = 4  # archives hashed at once; hashing lets other threads run
 
 LABEL = "CDROM"
 """The volume label nodes search for (docs/node-contract.md, A.2)."""
@@ -116,9 +119,10 @@ def tree_of(lock: Lock, store: Store, *, progress: Progress = SILENT) -> IsoTree
         )
     images = []
     with task(progress, "image archives", total=len(lock.images), unit="images") as work:
-        for image in lock.images:
-            images.append(_parts(image, store))
-            work.advance(1)
+        with ThreadPoolExecutor(_WORKERS, "archives") as pool:
+            for parts in pool.map(lambda image: _parts(image, store), lock.images):
+                images.append(parts)
+                work.advance(1)
     files = {file.path: _blob(store, file.sha256) for file in lock.files}
     made: dict[str, bytes] = {}
     pinned = _pinned_names(lock)
