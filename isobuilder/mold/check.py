@@ -1,0 +1,276 @@
+"""Is this server ready for that ISO? One line for each thing that could stand in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from isobuilder.errors import IsobuilderError, MoldError
+from isobuilder.http import Http
+from isobuilder.model.registration import RegistrationFile
+from isobuilder.mold.api import Mold
+from isobuilder.mold.check_url import check_url
+from isobuilder.mold.checklist import Fix, Line, Question, Report
+from isobuilder.mold.credentials import Login
+from isobuilder.mold.journal import Journal
+from isobuilder.mold.records import SettingRecord, ZoneRecord
+from isobuilder.mold.refusal import AccessRefused
+from isobuilder.progress import SILENT, Progress
+
+ENABLED = "cloud.kubernetes.service.enabled"
+_OFFERING = "cloud.kubernetes.cluster.network.offering"
+_OFFERING_AS_DOCUMENTED = "cloud.kubernetes.clusternetwork.offering"
+_SKEW_THAT_WORRIES = 120.0  # seconds; a request expires after 600
+_WRITES = (
+    "addKubernetesSupportedVersion",
+    "updateKubernetesSupportedVersion",
+    "deleteKubernetesSupportedVersion",
+)
+
+
+def check(
+    mold: Mold,
+    question: Question,
+    *,
+    http: Http,
+    journal: Journal,
+    progress: Progress = SILENT,
+) -> list[Line]:
+    """Look at everything a registration needs and return one line for each."""
+    report = Report()
+    try:
+        capabilities = mold.capabilities()
+    except IsobuilderError as error:
+        subject = f"access ({error.cause})" if isinstance(error, AccessRefused) else "server"
+        report.problem(subject, str(error), error.hint)
+        return report.lines
+    simulator = capabilities.get("simulator") is True
+    _check_access(mold, report, simulator=simulator)
+    for note in journal.pending(mold.client.endpoint):
+        report.problem(
+            "unfinished run",
+            f"{note.setting} was changed from {note.old!r} to {note.new!r} by a run that broke",
+            "the next isobuilder mold register on this server puts it back",
+        )
+    progress.step(f"{mold.name}: settings, zones and offerings")
+    if not _check_plugin(mold, report, capabilities.get("kubernetesserviceenabled")):
+        return report.lines
+    _check_role(mold, report)
+    _check_settings(mold, report)
+    zones = _check_zones(mold, report, question)
+    _check_stores(mold, report, zones, question)
+    _check_resources(mold, report, question)
+    if question.registration is not None:
+        _check_names(mold, report, question.registration)
+    if question.url is not None:
+        check_url(mold, report, question, http=http, simulator=simulator, progress=progress)
+    return report.lines
+
+
+def _check_access(mold: Mold, report: Report, *, simulator: bool) -> None:
+    server = mold.client.server
+    kind = "session login" if isinstance(server.credentials, Login) else f"{server.algorithm} keys"
+    what = "a simulator, not a Mold" if simulator else "answers"
+    report.ok("server", f"{mold.client.endpoint} {what}; {kind} from {server.origin or 'here'}")
+    if server.endpoint.startswith("http://") and not simulator:
+        report.warn("transport", "http: anybody on the way can read", "use the https address")
+    skew = mold.client.skew
+    if skew is not None and abs(skew) > _SKEW_THAT_WORRIES:
+        report.warn(
+            "clock",
+            f"the server's clock is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}",
+            "set both by NTP; from 600 s on requests are refused",
+        )
+    elif skew is not None:
+        report.ok("clock", f"{abs(skew):.0f} s apart")
+
+
+def _setting(mold: Mold, report: Report, name: str) -> SettingRecord | None:
+    found = None
+    with report.looking_at(name):
+        found = mold.setting(name)
+        if found is None:
+            report.warn(name, "this server has no such setting")
+    return found
+
+
+def _check_plugin(mold: Mold, report: Report, enabled: object) -> bool:
+    if enabled is True or (enabled is None and _lists_versions(mold)):
+        report.ok("Kubernetes service", "on")
+        return True
+    setting = _setting(mold, report, ENABLED)
+    restart = "restart the management server afterwards: systemctl restart cloudstack-management"
+    if setting is not None and setting.effective == "true":
+        report.problem("Kubernetes service", "switched on, but not yet running", restart)
+    else:
+        old = setting.effective if setting else "false"
+        fix = Fix(ENABLED, old, "true", restart) if setting else None
+        report.problem("Kubernetes service", "off", f"set {ENABLED} to true; {restart}", fix)
+    return False
+
+
+def _lists_versions(mold: Mold) -> bool:
+    """Tell whether the service is on where the capabilities do not say."""
+    try:
+        mold.versions()
+    except MoldError:
+        return False
+    return True
+
+
+def _check_role(mold: Mold, report: Report) -> None:
+    missing = []
+    with report.looking_at("role"):
+        for command in _WRITES:
+            try:
+                if not mold.client.list_all("listApis", "api", name=command):
+                    missing.append(command)
+            except MoldError:
+                missing.append(command)
+        if missing:
+            report.problem(
+                "role",
+                f"this key may not use {', '.join(missing)}",
+                "managing versions needs the key of a root administrator",
+            )
+        else:
+            report.ok("role", "may add, change and delete versions")
+
+
+def _check_settings(mold: Mold, report: Report) -> None:
+    name = "cloud.kubernetes.cluster.max.size"
+    setting = _setting(mold, report, name)
+    if setting is not None:
+        if setting.effective.isdigit() and int(setting.effective) > 0:
+            report.ok(name, f"clusters of up to {setting.effective} nodes")
+        else:
+            fix = Fix(name, setting.effective, "10")
+            report.problem(name, f"{setting.effective!r} is no size", "set it to 10", fix)
+    _check_network_offering(mold, report)
+
+
+def _check_network_offering(mold: Mold, report: Report) -> None:
+    with report.looking_at("network offering"):
+        setting = mold.setting(_OFFERING) or mold.setting(_OFFERING_AS_DOCUMENTED)
+        if setting is None:
+            report.warn("network offering", f"this server has no setting {_OFFERING}")
+            return
+        found = mold.client.list_all(
+            "listNetworkOfferings", "networkoffering", name=setting.effective
+        )
+        if any(item.get("state", "Enabled") == "Enabled" for item in found):
+            report.ok("network offering", f"{setting.effective} ({setting.name})")
+            return
+        everything = mold.client.list_all("listNetworkOfferings", "networkoffering")
+        default = "DefaultNetworkOfferingforKubernetesService"
+        there = any(item.get("name") == default for item in everything)
+        report.problem(
+            "network offering",
+            f"{setting.name} names {setting.effective!r}, which is not there or not enabled",
+            f"set it to {default}" if there else "make a network offering and name it there",
+            Fix(setting.name, setting.effective, default) if there else None,
+        )
+
+
+def _check_zones(mold: Mold, report: Report, question: Question) -> list[ZoneRecord]:
+    zones: list[ZoneRecord] = []
+    with report.looking_at("zones"):
+        zones = list(mold.zones())
+        known = ", ".join(zone.name for zone in zones) or "none"
+        for key in question.zones:
+            if not any(key in {zone.id, zone.name} for zone in zones):
+                report.problem("zones", f"no zone {key!r}", f"known: {known}")
+        if question.zones:
+            zones = [z for z in zones if {z.id, z.name}.intersection(question.zones)]
+        for zone in zones:
+            if not zone.enabled:
+                report.warn("zones", f"{zone.name} is {zone.allocationstate}")
+            if zone.edge and not question.direct_download:
+                report.warn(
+                    "zones", f"{zone.name} is an edge zone", "it takes only --direct-download"
+                )
+        if zones:
+            report.ok("zones", ", ".join(zone.name for zone in zones))
+        else:
+            report.problem("zones", "no zone to register in", f"known: {known}")
+    return zones
+
+
+def _check_stores(
+    mold: Mold, report: Report, zones: Sequence[ZoneRecord], question: Question
+) -> None:
+    if question.direct_download:
+        return
+    with report.looking_at("image stores"):
+        stores = mold.client.list_all("listImageStores", "imagestore")
+        # A store without a zone serves the whole region.
+        everywhere = any(not store.get("zoneid") for store in stores)
+        served = {store.get("zoneid") for store in stores}
+        without = [z.name for z in zones if not z.edge and z.id not in served and not everywhere]
+        if without:
+            report.problem(
+                "image stores",
+                f"no secondary storage in {', '.join(without)}",
+                "add one, or leave these zones out with --zone",
+            )
+        else:
+            report.ok("image stores", f"{len(stores)} in {len(zones)} zones")
+
+
+def _check_resources(mold: Mold, report: Report, question: Question) -> None:
+    registration = question.registration
+    cpu = registration.mincpunumber if registration else 2
+    memory = registration.minmemory if registration else 2048
+    with report.looking_at("service offering"):
+        offerings = mold.client.list_all("listServiceOfferings", "serviceoffering")
+        fits = [
+            str(item.get("name"))
+            for item in offerings
+            # A custom offering has no numbers of its own.
+            if item.get("iscustomized") is True
+            or (_number(item.get("cpunumber")) >= cpu and _number(item.get("memory")) >= memory)
+        ]
+        if fits:
+            report.ok("service offering", f"{len(fits)} with {cpu} CPUs and {memory} MB or more")
+        else:
+            report.problem(
+                "service offering",
+                f"none of {len(offerings)} has {cpu} CPUs and {memory} MB",
+                "add one; clusters need it",
+            )
+    if registration is None:
+        return
+    with report.looking_at("node template"):
+        templates = mold.client.list_all(
+            "listTemplates", "template", templatefilter="all", forcks=True
+        )
+        fits = [
+            str(item.get("name"))
+            for item in templates
+            if item.get("forcks") is True and item.get("arch", "x86_64") == registration.arch
+        ]
+        if fits:
+            report.ok("node template", f"{', '.join(sorted(fits)[:3])} ({registration.arch})")
+        else:
+            report.warn(
+                "node template",
+                f"none marked for Kubernetes (forcks) of {registration.arch}",
+                "clusters then start from the system VM template; ISO and template must have the "
+                "same architecture",
+            )
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _check_names(mold: Mold, report: Report, registration: RegistrationFile) -> None:
+    with report.looking_at("registered versions"):
+        versions = [
+            version
+            for version in mold.versions()
+            if version.semanticversion == registration.kubernetesversion
+            and version.arch == registration.arch
+        ]
+        names = ", ".join(sorted(version.name for version in versions))
+        what = f"{registration.kubernetesversion} for {registration.arch}"
+        report.ok("registered versions", f"{what}: {names}" if names else f"{what}: not yet")

@@ -1,0 +1,371 @@
+"""Is the server ready? Each thing that can stand in the way has its line and remedy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isobuilder.errors import MoldError
+from isobuilder.http import Http, HttpSettings
+from isobuilder.mold.address import allowed_by, refused_kind, resolve_host
+from isobuilder.mold.api import Mold
+from isobuilder.mold.check import ENABLED, check
+from isobuilder.mold.check_url import INTERNAL_SITES, MAX_SIZE
+from isobuilder.mold.checklist import Fix, Level, Line, Question
+from isobuilder.mold.client import MoldClient
+from isobuilder.mold.credentials import ApiKey, Server
+from isobuilder.mold.journal import FOLLOW_REDIRECTS, Journal
+from isobuilder.mold.simulator import Simulator, Zone
+from tests.mold.clocks import SkewedClock, VirtualClock
+from tests.mold.conftest import ADMIN, VIEWER, ClientOf, Published, PublishedOf, Web
+from tests.mold.messes import add_directly
+from tests.mold.test_journal import leave_a_note
+
+
+@pytest.fixture
+def http() -> Iterator[Http]:
+    with Http(HttpSettings(retries=0, connect_timeout=2.0), netrc=False) as http:
+        yield http
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "state")
+
+
+class Checked:
+    """Runs the check and finds lines by subject."""
+
+    def __init__(self, client: MoldClient, http: Http, journal: Journal) -> None:
+        self.client = client
+        self.http = http
+        self.journal = journal
+
+    def lines(self, published: Published | None = None, **question: Any) -> list[Line]:
+        if published is not None:
+            question = {"registration": published.registration, "url": published.url} | question
+        return check(Mold(self.client), Question(**question), http=self.http, journal=self.journal)
+
+    def line(self, subject: str, published: Published | None = None, **question: Any) -> Line:
+        found = [x for x in self.lines(published, **question) if x.subject == subject]
+        assert len(found) == 1, found
+        return found[0]
+
+    def problem(self, subject: str, published: Published | None = None, **question: Any) -> Line:
+        line = self.line(subject, published, **question)
+        assert line.level is Level.PROBLEM, line
+        return line
+
+
+@pytest.fixture
+def checked(client: MoldClient, http: Http, journal: Journal) -> Checked:
+    return Checked(client, http, journal)
+
+
+def test_a_server_that_is_ready_has_no_problem(
+    simulator: Simulator, checked: Checked, published: Published
+) -> None:
+    lines = checked.lines(published, download=True)
+    assert [line for line in lines if line.level is Level.PROBLEM] == []
+    assert {line.subject for line in lines} >= {
+        "server", "clock", "role", "Kubernetes service", "cloud.kubernetes.cluster.max.size",
+        "network offering", "zones", "image stores", "service offering", "node template",
+        "registered versions", "host", "size", MAX_SIZE, "checksum",
+    }  # fmt: skip
+    assert simulator.writes() == []
+
+
+def test_a_simulator_is_called_one(checked: Checked) -> None:
+    assert "a simulator, not a Mold" in checked.line("server").fact
+
+
+@pytest.mark.parametrize(
+    ("mess", "cause"),
+    [("key", "key"), ("algorithm", "signature"), ("clock", "clock")],
+)
+def test_a_refused_key_ends_the_check_with_its_cause(
+    simulator: Simulator,
+    client_of: ClientOf,
+    http: Http,
+    journal: Journal,
+    clock: VirtualClock,
+    mess: str,
+    cause: str,
+) -> None:
+    from isobuilder.mold.signing import SignatureAlgorithm
+
+    secret = "wrong" if mess == "key" else ADMIN.secret
+    algorithm = (
+        SignatureAlgorithm.HMAC_SHA1 if mess == "algorithm" else SignatureAlgorithm.HMAC_SHA256
+    )
+    server = Server("lab", simulator.endpoint, ApiKey(ADMIN.key, secret), algorithm=algorithm)
+    used = SkewedClock(clock, -3600) if mess == "clock" else clock
+    checked = Checked(client_of(simulator, server=server, clock=used), http, journal)
+    [line] = checked.lines()
+    assert line.subject == f"access ({cause})"
+    assert line.level is Level.PROBLEM
+
+
+def test_a_server_that_does_not_answer_ends_the_check(
+    simulator: Simulator, checked: Checked
+) -> None:
+    simulator.go_down(10_000)
+    [line] = checked.lines()
+    assert (line.level, line.subject) == (Level.PROBLEM, "server")
+
+
+def test_clocks_that_drift_are_told_before_they_matter(
+    simulator: Simulator, checked: Checked
+) -> None:
+    simulator.skew_seconds = 300.0
+    line = checked.line("clock")
+    assert line.level is Level.WARNING
+    assert "ahead" in line.fact
+
+
+def test_a_role_that_may_only_look_is_told(
+    simulator: Simulator, client_of: ClientOf, http: Http, journal: Journal, published: Published
+) -> None:
+    checked = Checked(client_of(simulator, VIEWER), http, journal)
+    line = checked.problem("role", published)
+    assert "addKubernetesSupportedVersion" in line.fact
+    assert "root administrator" in str(line.remedy)
+    # What this role may not see is said so, and the rest is still checked.
+    assert checked.line("image stores", published).level is Level.WARNING
+    assert checked.line("size", published).level is Level.OK
+
+
+def test_a_plugin_that_is_off_can_be_fixed_with_a_restart(
+    simulator: Simulator, checked: Checked, client: MoldClient
+) -> None:
+    simulator.cloud.settings[ENABLED].value = "false"
+    simulator.cloud.restart()
+    line = checked.problem("Kubernetes service")
+    assert line.fix is not None
+    assert line.fix.new == "true"
+    assert "restart" in str(line.fix.then)
+    line.fix.apply(Mold(client))
+    waiting = checked.problem("Kubernetes service")
+    assert "not yet running" in waiting.fact
+    assert waiting.fix is None
+    simulator.cloud.restart()
+    assert checked.line("Kubernetes service").level is Level.OK
+
+
+def test_capabilities_that_do_not_tell_are_no_problem(
+    checked: Checked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Mold, "capabilities", lambda _self: {})
+    assert checked.line("Kubernetes service").level is Level.OK
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cloud.kubernetes.cluster.network.offering", "cloud.kubernetes.clusternetwork.offering"],
+)
+def test_the_network_offering_is_looked_up_under_both_spellings(
+    simulator: Simulator, checked: Checked, name: str
+) -> None:
+    settings = simulator.cloud.settings
+    settings[name] = settings.pop("cloud.kubernetes.cluster.network.offering")
+    assert name in checked.line("network offering").fact
+    settings[name].value = "Gone"
+    line = checked.problem("network offering")
+    assert line.fix == Fix(name, "Gone", "DefaultNetworkOfferingforKubernetesService")
+    simulator.cloud.network_offerings.clear()
+    assert checked.problem("network offering").fix is None
+
+
+def test_a_server_without_the_settings_is_no_problem(
+    simulator: Simulator, checked: Checked
+) -> None:
+    simulator.cloud.settings = {"default.page.size": simulator.cloud.settings["default.page.size"]}
+    assert checked.line("network offering").level is Level.WARNING
+    assert checked.line("cloud.kubernetes.cluster.max.size").level is Level.WARNING
+
+
+def test_a_cluster_size_of_nothing_is_told(simulator: Simulator, checked: Checked) -> None:
+    simulator.cloud.settings["cloud.kubernetes.cluster.max.size"].value = "0"
+    assert checked.problem("cloud.kubernetes.cluster.max.size").fix is not None
+
+
+def test_zones_are_looked_at(simulator: Simulator, checked: Checked) -> None:
+    simulator.cloud.zones += [Zone("Edge1", type="Edge"), Zone("Old", enabled=False)]
+    levels = {(x.level, x.fact) for x in checked.lines() if x.subject == "zones"}
+    assert (Level.WARNING, "Edge1 is an edge zone") in levels
+    assert (Level.WARNING, "Old is Disabled") in levels
+    facts = [x.fact for x in checked.lines(zones=("Zone1", "Nowhere")) if x.subject == "zones"]
+    assert facts == ["no zone 'Nowhere'", "Zone1"]
+    simulator.cloud.zones.clear()
+    assert checked.problem("zones").fact == "no zone to register in"
+
+
+def test_a_zone_without_image_store_is_told(simulator: Simulator, checked: Checked) -> None:
+    simulator.cloud.zones[1].has_store = False
+    assert "Zone2" in checked.problem("image stores").fact
+    assert checked.line("image stores", zones=("Zone1",)).level is Level.OK
+    subjects = [line.subject for line in checked.lines(direct_download=True)]
+    assert "image stores" not in subjects
+
+
+def test_offerings_that_are_too_small_are_told(
+    simulator: Simulator, checked: Checked, published: Published
+) -> None:
+    simulator.cloud.offerings = [{"name": "Tiny", "cpunumber": 1, "memory": 512}]
+    assert "2 CPUs and 2048 MB" in checked.problem("service offering", published).fact
+    simulator.cloud.offerings = [{"name": "Custom", "iscustomized": True}]
+    assert checked.line("service offering", published).level is Level.OK
+
+
+def test_a_missing_node_template_of_the_architecture_is_told(
+    checked: Checked, publish: PublishedOf
+) -> None:
+    assert checked.line("node template", publish()).level is Level.OK
+    line = checked.line("node template", publish(arch="aarch64"))
+    assert line.level is Level.WARNING
+    assert "aarch64" in line.fact
+
+
+def test_what_is_registered_already_is_told(
+    simulator: Simulator, checked: Checked, published: Published
+) -> None:
+    assert "not yet" in checked.line("registered versions", published).fact
+    add_directly(simulator.cloud, name="by hand")
+    assert "by hand" in checked.line("registered versions", published).fact
+
+
+def test_a_run_that_broke_is_told(simulator: Simulator, checked: Checked, journal: Journal) -> None:
+    leave_a_note(journal, simulator)
+    assert FOLLOW_REDIRECTS in checked.problem("unfinished run").fact
+
+
+# ---- the URL ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x/y.iso", "file:///y.iso", "http://u:p@x/y.iso", "nonsense"]
+)
+def test_a_url_of_another_kind_is_told(checked: Checked, url: str) -> None:
+    assert checked.problem("URL", url=url).fact.startswith("expected http")
+
+
+def test_a_path_without_the_extension_is_told(checked: Checked, web: Web) -> None:
+    assert ".iso" in checked.problem("URL", url=f"{web.base}/image.img").fact
+
+
+def test_a_host_without_address_is_told(checked: Checked, published: Published) -> None:
+    line = checked.problem("host", published, resolve=lambda _host: ())
+    assert "cannot be resolved" in line.fact
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "169.254.1.1", "224.0.0.1", "0.0.0.0", "2001:db8::1"]
+)
+def test_an_address_mold_refuses_is_told(
+    checked: Checked, published: Published, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = checked.line("host", published, resolve=lambda _host: (address,))
+    assert line.level is Level.WARNING
+    assert "this simulator takes it" in line.fact
+    real = Mold.capabilities
+    monkeypatch.setattr(Mold, "capabilities", lambda self: real(self) | {"simulator": False})
+    assert (
+        "which Mold refuses"
+        in checked.problem("host", published, resolve=lambda _h: (address,)).fact
+    )
+
+
+def test_a_private_address_must_be_among_the_internal_sites(
+    simulator: Simulator, checked: Checked, published: Published, client: MoldClient
+) -> None:
+    def resolve(_host: str) -> tuple[str, ...]:
+        return ("10.1.2.3",)
+
+    simulator.cloud.settings[INTERNAL_SITES].value = "192.168.0.0/16"
+    line = checked.problem("host", published, resolve=resolve)
+    assert line.fix is not None
+    assert line.fix.new == "192.168.0.0/16,10.1.2.3/32"
+    line.fix.apply(Mold(client))
+    assert checked.line("host", published, resolve=resolve).level is Level.OK
+    assert checked.line("host", published, resolve=lambda _h: ("93.184.216.34",)).level is Level.OK
+
+
+def test_a_redirect_is_told_with_the_setting_that_decides(
+    simulator: Simulator, checked: Checked, published: Published, web: Web
+) -> None:
+    web.redirects["/go.iso"] = published.url + "?X-Signature=secret"
+    url = f"{web.base}/go.iso"
+    line = checked.problem("redirect", published, url=url)
+    assert "HTTP 302" in line.fact
+    assert "secret" not in line.fact
+    assert "--follow-redirects-during-download" in str(line.remedy)
+    assert checked.line("redirect", published, url=url, follow_redirects=True).level is Level.OK
+    simulator.cloud.settings[FOLLOW_REDIRECTS].value = "true"
+    assert checked.line("redirect", published, url=url).level is Level.OK
+
+
+def test_an_answer_that_is_no_iso_is_told(checked: Checked, published: Published, web: Web) -> None:
+    url = web.put("/login.iso", b"<html>")
+    assert "does not serve an ISO" in checked.problem("content", published, url=url).fact
+
+
+def test_a_url_that_answers_404_or_nothing_is_told(
+    checked: Checked, published: Published, web: Web
+) -> None:
+    assert "404" in checked.problem("URL answers", published, url=f"{web.base}/no.iso").fact
+    line = checked.problem("URL answers", published, url="http://127.0.0.1:1/no.iso")
+    assert "seen from here" in line.fact
+
+
+def test_sizes_are_compared(
+    simulator: Simulator, checked: Checked, published: Published, web: Web
+) -> None:
+    longer = published.registration.model_copy(update={"size": 5})
+    other = dataclasses.replace(published, registration=longer)
+    assert "the ISO has 5" in checked.problem("size", other).fact
+    simulator.cloud.settings[MAX_SIZE].value = "0"
+    line = checked.problem(MAX_SIZE, published)
+    assert line.fix == Fix(MAX_SIZE, "0", "1")
+    web.no_length.add(published.url.removeprefix(web.base))
+    assert "Content-Length" in checked.problem("size", published).fact
+
+
+def test_the_bytes_are_compared_when_asked_for(
+    checked: Checked, publish: PublishedOf, web: Web
+) -> None:
+    first, second = publish(), publish(revision=2)
+    assert checked.line("checksum", first, download=True).level is Level.OK
+    line = checked.problem("checksum", first, url=second.url, download=True)
+    assert first.registration.checksum.removeprefix("{SHA-256}") in line.fact
+
+
+# ---- fixes -----------------------------------------------------------------------------------
+
+
+def test_a_fix_names_the_command_that_undoes_it() -> None:
+    fix = Fix(INTERNAL_SITES, "", "10.0.0.1/32")
+    assert fix.restore_command("lab") == f"isobuilder mold setting {INTERNAL_SITES} '' --server lab"
+
+
+def test_a_fix_does_not_overwrite_what_somebody_set_meanwhile(
+    simulator: Simulator, client: MoldClient
+) -> None:
+    fix = Fix(MAX_SIZE, "50", "60")
+    simulator.cloud.settings[MAX_SIZE].value = "80"
+    with pytest.raises(MoldError, match="it was '50' when it was checked"):
+        fix.apply(Mold(client))
+    assert simulator.cloud.setting(MAX_SIZE) == "80"
+
+
+def test_addresses_are_judged_as_mold_judges_them() -> None:
+    assert refused_kind("10.0.0.1") is None
+    assert refused_kind("fe80::1%eth0") == "an IPv6 address"
+    assert allowed_by("10.0.0.1", "nonsense, 10.0.0.0/8")
+    assert not allowed_by("10.0.0.1", "nonsense")
+    assert allowed_by("8.8.8.8", "")
+    assert resolve_host("no-such-host.invalid") == ()
+    assert "127.0.0.1" in resolve_host("127.0.0.1")
