@@ -33,7 +33,6 @@ wanted = [
 with Http(HttpSettings(first_delay=0.01)) as http:
     print("ready", flush=True)
     Fetcher(Store(Path(sys.argv[1])), http, jobs=3).fetch(wanted)
-print("done", flush=True)
 """
 
 
@@ -55,8 +54,8 @@ def start(store: Store, files: FileServer) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> None:
-    out, problems = process.communicate(timeout=60)
-    assert (process.returncode, out) == (0, "done\n"), problems
+    _, problems = process.communicate(timeout=60)
+    assert process.returncode == 0, problems
 
 
 def test_killed_at_any_moment_the_same_command_goes_on_and_ends_right(
