@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from pathlib import Path
 
@@ -28,7 +29,9 @@ def demo(app: App, out: Path, serve: bool, port: int) -> None:
         with embedded_upstream(out, port=port):
             click.echo(out / "config.yaml")
             app.say("serving; try: isobuilder build RECIPE --config CONFIG, and Ctrl-C to end")
-            signal.pause()
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.pause()
+        return
     done = tour(out, progress=app.progress)
     found = summary(contents_of(done.built.iso))
     cached = sum(1 for item in done.plan.items if item.missing == 0)

@@ -118,11 +118,13 @@ def tree_of(lock: Lock, store: Store, *, progress: Progress = SILENT) -> IsoTree
             f"the store {store.root} lacks {', '.join(missing[:10])}", hint="run isobuilder fetch"
         )
     images = []
-    with task(progress, "image archives", total=len(lock.images), unit="images") as work:
-        with ThreadPoolExecutor(_WORKERS, "archives") as pool:
-            for parts in pool.map(lambda image: _parts(image, store), lock.images):
-                images.append(parts)
-                work.advance(1)
+    with (
+        task(progress, "image archives", total=len(lock.images), unit="images") as work,
+        ThreadPoolExecutor(_WORKERS, "archives") as pool,
+    ):
+        for parts in pool.map(lambda image: _parts(image, store), lock.images):
+            images.append(parts)
+            work.advance(1)
     files = {file.path: _blob(store, file.sha256) for file in lock.files}
     made: dict[str, bytes] = {}
     pinned = _pinned_names(lock)
