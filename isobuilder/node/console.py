@@ -29,7 +29,7 @@ NAMES = tuple(name for name, _pattern in MILESTONES)
 
 _TROUBLE = re.compile(r"kiso: error: (.*)|(Kernel panic - not syncing.*)|(.* -- System halted)")
 _HINT = re.compile(r"kiso: hint: (.*)")
-_LONGEST = 4096  # characters of a line that has not ended yet
+_LONGEST = 16384  # bytes kept of a line that has not ended
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class Console:
     errors: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
     _read: int = 0
-    _rest: str = ""
+    _rest: bytes = b""  # of a line that has not ended, as it came: a control may be cut in two
 
     def update(self, seconds: float) -> list[str]:
         """Read on and return the new lines; ``seconds`` is how long the machine runs by now."""
@@ -52,12 +52,11 @@ class Console:
         except FileNotFoundError:
             return []
         self._read += len(data)
-        text = self._rest + _CONTROL.sub(b"", data).decode("utf-8", "replace").replace("\r", "\n")
-        *lines, self._rest = text.split("\n")
+        whole, _end, rest = (self._rest + data).rpartition(b"\n")
         # A menu draws without ever ending a line, so an unfinished line counts too.
-        self._notice(self._rest, seconds, whole=False)
-        self._rest = self._rest[-_LONGEST:]
-        lines = [line.rstrip() for line in lines if line.strip()]
+        self._notice(_text(rest), seconds, whole=False)
+        self._rest = rest[-_LONGEST:]
+        lines = [line.rstrip() for line in _text(whole).splitlines() if line.strip()]
         for line in lines:
             self._notice(line, seconds, whole=True)
         return lines
@@ -72,3 +71,7 @@ class Console:
             self.errors.append(next(text for text in match.groups() if text))
         if match := _HINT.search(line):
             self.hints.append(match[1])
+
+
+def _text(data: bytes) -> str:
+    return _CONTROL.sub(b"", data).decode("utf-8", "replace").replace("\r", "\n")

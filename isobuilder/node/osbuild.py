@@ -100,10 +100,7 @@ def build_payload(
         EnvironmentProblem: a program is missing, or the machine may not make user namespaces.
         UpstreamError: packages could not be had.
     """
-    for program in ("mmdebstrap", "sqfstar", "apt-get", "dpkg-deb"):
-        find_program(program)
-    if os.geteuid() != 0:
-        find_program("newuidmap")
+    check_programs()
     facts = SUITES[suite]
     with tempfile.TemporaryDirectory(prefix="isobuilder-os-") as name:
         folder = Path(name)
@@ -129,7 +126,7 @@ def build_payload(
             env={"SOURCE_DATE_EPOCH": str(facts.epoch)},
         )
         taken = _take_out(tree, folder)
-        packages = _packages(taken.pop("packages").read_text(encoding="utf-8"))
+        packages = read_packages(taken.pop("packages").read_text(encoding="utf-8"))
         version = taken.pop("kernel-version").read_text(encoding="utf-8")
         taken["root"] = root
         payload = OsPayload.model_validate(
@@ -148,6 +145,18 @@ def build_payload(
         )
     keep_payload(store, payload)
     return payload
+
+
+def check_programs() -> None:
+    """Return if every program a build needs is installed.
+
+    Raises:
+        EnvironmentProblem: one is not; the hint names its package.
+    """
+    for program in ("mmdebstrap", "sqfstar", "apt-get", "dpkg-deb"):
+        find_program(program)
+    if os.geteuid() != 0:
+        find_program("newuidmap")
 
 
 def mmdebstrap_command(
@@ -254,7 +263,7 @@ def _take_out(tree: Path, folder: Path) -> dict[str, Path]:
     return taken
 
 
-def _packages(text: str) -> Sequence[PayloadPackage]:
+def read_packages(text: str) -> Sequence[PayloadPackage]:
     """Read what ``apt-cache show`` printed: paragraphs of fields."""
     found = set()
     for paragraph in text.strip().split("\n\n"):
