@@ -1,0 +1,110 @@
+"""The ISOs that were built: what servers are compared with and registrations are read from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from isobuilder.errors import InputError
+from isobuilder.model.registration import RegistrationFile
+
+SUFFIX = ".registration.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One ISO of the catalogue, and where a server can fetch it, if that is known."""
+
+    registration: RegistrationFile
+    url: str | None
+    place: str  # where it was read from; for people
+
+
+def read_registration(path: Path) -> tuple[RegistrationFile, Path | None]:
+    """Return the registration of an ISO or of its side file, and the ISO if it is there.
+
+    Raises:
+        InputError: there is no such side file, it holds something else, or the ISO beside it has
+            another size.
+    """
+    if path.name.endswith(SUFFIX):
+        registration = _parse(path, _load(path))
+        iso = path.with_name(registration.filename)
+    else:
+        side = path.with_name(path.name.removesuffix(".iso") + SUFFIX)
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        if not side.is_file():
+            raise InputError(
+                f"{path}: its side file {side.name} is missing",
+                hint="isobuilder build writes it beside the ISO; keep them together",
+            )
+        registration = _parse(side, _load(side))
+        iso = path
+    if not iso.is_file():
+        return registration, None
+    size = iso.stat().st_size
+    if registration.size and size != registration.size:
+        raise InputError(
+            f"{iso}: {size} bytes, its registration says {registration.size}",
+            hint="isobuilder verify looks closer; build or copy it again",
+        )
+    return registration, iso
+
+
+def read_catalogue(path: Path, *, url_base: str | None = None) -> tuple[Item, ...]:
+    """Return the ISOs of a folder, of a JSON list, or of one side file.
+
+    ``url_base`` is where the files of the catalogue can be fetched, when they do not say.
+
+    Raises:
+        InputError: nothing there, or a file that holds something else.
+    """
+    if path.is_dir():
+        found = [(side, _load(side)) for side in sorted(path.rglob(f"*{SUFFIX}"))]
+    else:
+        data = _load(path)
+        listed = data.get("isos") if isinstance(data, dict) and "isos" in data else data
+        found = [(path, item) for item in (listed if isinstance(listed, list) else [listed])]
+    if not found:
+        raise InputError(
+            f"{path}: no {SUFFIX} file in this folder", hint="give the folder of finished ISOs"
+        )
+    items = []
+    seen: dict[str, Path] = {}
+    for place, value in found:
+        registration = _parse(place, value)
+        if registration.name in seen and place != seen[registration.name]:
+            raise InputError(
+                f"{place}: the name {registration.name} is that of {seen[registration.name]}"
+            )
+        seen[registration.name] = place
+        url = registration.download_url
+        if url is None and url_base:
+            url = f"{url_base.rstrip('/')}/{registration.filename}"
+        items.append(Item(registration, url, str(place)))
+    return tuple(items)
+
+
+def _load(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
+
+
+def _parse(path: Path, data: object) -> RegistrationFile:
+    try:
+        return RegistrationFile.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"{path}: {place or 'the file'}: {first['msg']}",
+            hint="expected the registration.json that isobuilder build writes beside an ISO",
+        ) from error

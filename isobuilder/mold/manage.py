@@ -1,0 +1,160 @@
+"""Looking at registered versions and changing them, as the pages of Mold do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from isobuilder.errors import MoldError
+from isobuilder.mold.api import Mold
+from isobuilder.mold.entries import Entry, entries_of
+from isobuilder.mold.records import ClusterRecord, EventRecord, KubernetesVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which versions are meant; None means any."""
+
+    zone: str | None = None  # name or id; also versions of all zones
+    arch: str | None = None
+    state: str | None = None  # Enabled or Disabled
+    version: str | None = None  # 1.34.12, or 1.34 for all its patches
+    keyword: str | None = None
+    ready: bool | None = None
+
+    def takes(self, entry: Entry) -> bool:
+        """Tell whether an entry is meant."""
+        version = entry.version
+        if self.zone and version.zoneid and self.zone not in {version.zoneid, version.zonename}:
+            return False
+        if self.state and version.state.lower() != self.state.lower():
+            return False
+        if self.version:
+            same_line = version.semanticversion.startswith(self.version + ".")
+            if version.semanticversion != self.version and not same_line:
+                return False
+        if self.keyword and self.keyword.lower() not in version.name.lower():
+            return False
+        return (self.arch is None or version.arch == self.arch) and (
+            self.ready is None or self.ready == _ready_everywhere(entry)
+        )
+
+
+def _ready_everywhere(entry: Entry) -> bool:
+    return bool(entry.rows) and all(row.isready for row in entry.rows)
+
+
+def version_order(entry: Entry) -> tuple[tuple[int, ...], str, str]:
+    """Sort key: newest version first, then by name."""
+    numbers = (part for part in entry.version.semanticversion.split("."))
+    parts = tuple(-int(part) if part.isdigit() else 0 for part in numbers)
+    return parts, entry.version.name, entry.version.id
+
+
+def list_entries(mold: Mold, wanted: Filter = Filter()) -> list[Entry]:
+    """Return what is registered, newest version first."""
+    entries = entries_of(mold, mold.versions())
+    return sorted((entry for entry in entries if wanted.takes(entry)), key=version_order)
+
+
+def find_entry(mold: Mold, key: str) -> Entry:
+    """Return the one version with that id, name or version number.
+
+    Raises:
+        MoldError: there is none, or more than one; the hint names their ids.
+    """
+    versions = mold.versions()
+    for field in ("id", "name", "semanticversion"):
+        found = [version for version in versions if getattr(version, field) == key]
+        if len(found) == 1:
+            return entries_of(mold, found)[0]
+        if found:
+            raise MoldError(
+                f"{mold.name}: {key} stands for {len(found)} versions",
+                hint="give the id: " + ", ".join(_described(version) for version in found),
+            )
+    raise MoldError(
+        f"{mold.name}: no version {key!r}", hint="isobuilder mold list shows what is there"
+    )
+
+
+def _described(version: KubernetesVersion) -> str:
+    where = version.zonename or "all zones"
+    return f"{version.id} ({version.name}, {version.arch}, {where})"
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """Everything about one version."""
+
+    entry: Entry
+    clusters: tuple[ClusterRecord, ...]
+    events: tuple[EventRecord, ...]
+
+
+def show(mold: Mold, key: str, *, events: int = 10) -> Details:
+    """Return a version with its ISO in every zone, what uses it and its last events."""
+    entry = find_entry(mold, key)
+    return Details(entry, users_of(mold, entry), events_of(mold, entry)[:events])
+
+
+def users_of(mold: Mold, entry: Entry) -> tuple[ClusterRecord, ...]:
+    """Return the clusters that use a version."""
+    version_id = entry.version.id
+    return tuple(c for c in mold.clusters() if c.kubernetesversionid == version_id)
+
+
+def events_of(mold: Mold, entry: Entry) -> tuple[EventRecord, ...]:
+    """Return the events about a version and its ISO, newest first."""
+    found = [
+        event
+        for resource in (entry.version.id, entry.version.isoid)
+        if resource
+        for event in mold.events(resourceid=resource)
+        # A server that does not know the parameter lists everything.
+        if event.resourceid in {None, resource}
+    ]
+    return tuple(sorted(found, key=lambda event: event.created, reverse=True))
+
+
+def set_state(mold: Mold, key: str, *, enabled: bool, dry_run: bool = False) -> str:
+    """Enable or disable a version and return what was done."""
+    entry = find_entry(mold, key)
+    version = entry.version
+    state = "Enabled" if enabled else "Disabled"
+    if version.state == state:
+        return f"{version.name} is {state} already"
+    if dry_run:
+        return f"would make {version.name} ({version.id}) {state}"
+    mold.set_state(version.id, enabled=enabled)
+    return f"{version.name} is {state}"
+
+
+def delete(mold: Mold, key: str, *, dry_run: bool = False) -> str:
+    """Delete a version and its ISO, unless something uses it.
+
+    Raises:
+        MoldError: clusters use it; the text names them.
+    """
+    entry = find_entry(mold, key)
+    version = entry.version
+    refuse_if_used(mold, entry, users_of(mold, entry))
+    if dry_run:
+        return f"would delete {version.name} ({version.id}) and its ISO"
+    mold.delete_version(version.id)
+    return f"deleted {version.name} ({version.id}) and its ISO"
+
+
+def refuse_if_used(mold: Mold, entry: Entry, users: Sequence[ClusterRecord]) -> None:
+    """Raise if clusters use a version.
+
+    Raises:
+        MoldError: they do.
+    """
+    if users:
+        names = ", ".join(sorted(f"{user.name} ({user.zonename})" for user in users))
+        raise MoldError(
+            f"{mold.name}: {entry.version.name} is used by {names}",
+            hint="upgrade or delete these clusters first, or disable the version: "
+            f"isobuilder mold disable {entry.version.id}",
+        )

@@ -1,0 +1,457 @@
+"""Comparing servers with what was built, and mending the difference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from isobuilder.errors import InputError
+from isobuilder.mold.api import Mold
+from isobuilder.mold.audit import Finding, Kind, Policy, audit, default_policy
+from isobuilder.mold.catalogue import Item, read_catalogue, read_registration
+from isobuilder.mold.client import MoldClient
+from isobuilder.mold.journal import Journal
+from isobuilder.mold.lifecycle import END_OF_LIFE, end_of_life, read_table
+from isobuilder.mold.plan import Fate, ServerPlan, apply_plan, plan_for, read_plan
+from isobuilder.mold.simulator import Cluster, Simulator
+from isobuilder.mold.simulator.download import Outcome
+from tests.mold.conftest import Published, PublishedOf
+from tests.mold.messes import add_directly
+
+TODAY = date(2026, 11, 21)
+
+
+@pytest.fixture
+def mold(client: MoldClient) -> Mold:
+    return Mold(client)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "state")
+
+
+def item_of(published: Published) -> Item:
+    return Item(published.registration, published.url, "test")
+
+
+Look = Callable[..., tuple[list[Finding], ServerPlan]]
+
+
+@pytest.fixture
+def look(mold: Mold) -> Look:
+    def call(*published: Published, **policy: object) -> tuple[list[Finding], ServerPlan]:
+        values = {"today": TODAY, "table": END_OF_LIFE} | policy
+        return audit(mold, [item_of(p) for p in published], Policy(**values))  # type: ignore[arg-type]
+
+    return call
+
+
+def kinds(findings: list[Finding], *, notice: bool = False) -> list[Kind]:
+    return [finding.kind for finding in findings if finding.notice == notice]
+
+
+def register_directly(simulator: Simulator, published: Published, **values: object) -> str:
+    registration = published.registration
+    defaults = {
+        "name": registration.name,
+        "checksum": registration.checksum,
+        "arch": registration.arch,
+        "url": published.url,
+    }
+    version = add_directly(simulator.cloud, registration.kubernetesversion, **(defaults | values))
+    return version.id
+
+
+def deeds(plan: ServerPlan) -> list[str]:
+    return [action.do for action in plan_for((plan,)).servers[0].actions]
+
+
+def test_a_server_that_has_what_it_should_is_clean(
+    simulator: Simulator, look: Look, publish: PublishedOf
+) -> None:
+    first, second = publish("1.35.4"), publish("1.36.3")
+    for published in (first, second):
+        register_directly(simulator, published)
+    findings, plan = look(first, second)
+    assert findings == []
+    assert plan.actions == ()
+
+
+def test_what_is_missing_everywhere_is_one_registration(look: Look, publish: PublishedOf) -> None:
+    findings, plan = look(publish("1.35.4"))
+    assert kinds(findings) == [Kind.MISSING]
+    [action] = plan.actions
+    assert (action.do, action.zone) == ("register", None)
+
+
+def test_what_is_missing_in_one_zone_is_registered_there(
+    simulator: Simulator, look: Look, publish: PublishedOf
+) -> None:
+    published = publish("1.35.4")
+    register_directly(simulator, published, zone=simulator.cloud.zones[0])
+    findings, plan = look(published)
+    assert [f.fact for f in findings] == ["not registered in Zone2"]
+    assert [action.zone for action in plan.actions] == ["Zone2"]
+    assert look(published, zones=("Zone1",))[0] == []
+
+
+def test_without_a_url_the_missing_can_only_be_told(mold: Mold, publish: PublishedOf) -> None:
+    item = Item(publish("1.35.4").registration, None, "test")
+    findings, plan = audit(mold, [item], default_policy(TODAY))
+    assert "--url-base" in findings[0].fact
+    assert plan.actions == ()
+
+
+def test_doubles_go_and_the_used_one_stays(
+    simulator: Simulator, look: Look, publish: PublishedOf
+) -> None:
+    published = publish("1.35.4")
+    first = register_directly(simulator, published)
+    used = register_directly(simulator, published)
+    in_zone = register_directly(simulator, published, zone=simulator.cloud.zones[0])
+    simulator.cloud.clusters.append(Cluster("prod", used, simulator.cloud.zones[0]))
+    findings, plan = look(published)
+    assert kinds(findings) == [Kind.DUPLICATE, Kind.DUPLICATE]
+    gone = {action.version.id for action in plan.actions if action.version}
+    assert gone == {first, in_zone}
+
+
+def test_a_double_that_is_used_too_is_only_a_notice(
+    simulator: Simulator, look: Look, publish: PublishedOf
+) -> None:
+    published = publish("1.35.4")
+    for name in ("a", "b"):
+        version = register_directly(simulator, published)
+        simulator.cloud.clusters.append(Cluster(name, version, simulator.cloud.zones[0]))
+    findings, plan = look(published)
+    assert (kinds(findings), kinds(findings, notice=True)) == ([], [Kind.DUPLICATE])
+    assert plan.actions == ()
+
+
+def test_wrong_bytes_under_the_right_name_are_replaced(
+    simulator: Simulator, look: Look, publish: PublishedOf
+) -> None:
+    published = publish("1.35.4")
+    register_directly(simulator, published, checksum="{SHA-256}" + "0" * 64)
+    findings, plan = look(published)
+    assert kinds(findings) == [Kind.MISSING, Kind.WRONG_CHECKSUM]
+    assert deeds(plan) == ["delete", "register"]
+
+
+def test_the_right_bytes_under_the_wrong_architecture_are_replaced(
+    simulator: Simulator, look: Look, publish: PublishedOf
+) -> None:
+    published = publish("1.35.4", arch="aarch64")
+    register_directly(simulator, published, arch="x86_64")
+    findings, plan = look(published)
+    assert Kind.WRONG_ARCHITECTURE in kinds(findings)
+    assert deeds(plan) == ["delete", "register"]
+
+
+def test_a_failed_download_is_begun_again(
+    simulator: Simulator, look: Look, publish: PublishedOf
+) -> None:
+    published = publish("1.35.4")
+    version = simulator.cloud.versions[register_directly(simulator, published)]
+    version.rows[1].outcome = Outcome("Connection refused", 0, "")
+    findings, plan = look(published)
+    assert kinds(findings) == [Kind.NOT_READY, Kind.MISSING]
+    assert deeds(plan) == ["delete", "register"]
+    simulator.cloud.clusters.append(Cluster("prod", version.id, simulator.cloud.zones[0]))
+    findings, plan = look(published)
+    assert (kinds(findings), plan.actions) == ([], ())
+
+
+def test_a_download_under_way_is_only_a_notice(
+    simulator: Simulator, look: Look, publish: PublishedOf
+) -> None:
+    published = publish("1.35.4")
+    version = simulator.cloud.versions[register_directly(simulator, published)]
+    version.rows[1].outcome = None
+    findings, _plan = look(published)
+    assert kinds(findings, notice=True) == [Kind.NOT_READY]
+    assert kinds(findings) == []
+
+
+def test_what_is_disabled_is_enabled(
+    simulator: Simulator, look: Look, publish: PublishedOf
+) -> None:
+    published = publish("1.35.4")
+    register_directly(simulator, published, state="Disabled")
+    findings, plan = look(published)
+    assert kinds(findings) == [Kind.DISABLED]
+    assert deeds(plan) == ["enable"]
+
+
+def test_strangers_go_unless_they_are_kept_or_used(simulator: Simulator, look: Look) -> None:
+    stranger = add_directly(simulator.cloud, "1.35.1")
+    findings, plan = look()
+    assert kinds(findings) == [Kind.EXTRA]
+    assert deeds(plan) == ["delete"]
+    assert look(keep_extra=True)[0] == []
+    simulator.cloud.clusters.append(Cluster("prod", stranger.id, simulator.cloud.zones[0]))
+    findings, plan = look()
+    assert (kinds(findings), kinds(findings, notice=True)) == ([], [Kind.EXTRA])
+
+
+def test_what_upstream_no_longer_mends_is_disabled_and_its_clusters_named(
+    simulator: Simulator, look: Look, publish: PublishedOf
+) -> None:
+    old, older = publish("1.34.12"), publish("1.33.4")
+    register_directly(simulator, old)
+    used = register_directly(simulator, older)
+    simulator.cloud.clusters.append(Cluster("prod", used, simulator.cloud.zones[0]))
+    findings, plan = look(old, older)
+    assert deeds(plan) == ["disable"]
+    noticed = {(f.kind, f.subject) for f in findings if f.notice}
+    assert (Kind.CLUSTER, "prod") in noticed
+    assert (Kind.END_OF_LIFE, older.registration.name) in noticed
+
+
+def test_an_old_minor_that_clusters_upgrade_by_way_of_is_kept(
+    simulator: Simulator, look: Look, publish: PublishedOf
+) -> None:
+    old, step, new = publish("1.33.4"), publish("1.34.12"), publish("1.35.4")
+    used = register_directly(simulator, old)
+    register_directly(simulator, step)
+    register_directly(simulator, new)
+    simulator.cloud.clusters.append(Cluster("prod", used, simulator.cloud.zones[0]))
+    findings, plan = look(old, step, new)
+    assert kinds(findings) == []
+    assert plan.actions == ()
+
+
+def test_an_old_stranger_is_disabled_when_strangers_are_kept(
+    simulator: Simulator, look: Look
+) -> None:
+    add_directly(simulator.cloud, "1.30.2")
+    assert deeds(look(keep_extra=True)[1]) == ["disable"]
+    findings, plan = look()
+    assert kinds(findings) == [Kind.END_OF_LIFE]
+    assert deeds(plan) == ["delete"]
+
+
+def test_a_minor_missing_between_two_is_told(
+    simulator: Simulator, look: Look, publish: PublishedOf
+) -> None:
+    first, third = publish("1.35.4"), publish("1.37.1")
+    for published in (first, third):
+        register_directly(simulator, published)
+    findings, _plan = look(first, third)
+    assert [(f.kind, f.subject) for f in findings] == [(Kind.UPGRADE_GAP, "1.36")]
+    # Another architecture does not close it.
+    arm = publish("1.36.3", arch="aarch64")
+    register_directly(simulator, arm)
+    findings, _plan = look(first, third, arm)
+    assert [f.subject for f in findings] == ["1.36"]
+
+
+def test_a_cluster_whose_version_is_gone_is_told(simulator: Simulator, look: Look) -> None:
+    simulator.cloud.clusters.append(Cluster("lost", "gone", simulator.cloud.zones[0]))
+    findings, _plan = look()
+    assert kinds(findings, notice=True) == [Kind.CLUSTER]
+
+
+# ---- the whole thing ---------------------------------------------------------------------------
+
+
+def make_a_mess(simulator: Simulator, publish: PublishedOf) -> tuple[list[Published], set[str]]:
+    """Fill the server as years of clicks do; returns the catalogue and what clusters use."""
+    cloud = simulator.cloud
+    catalogue = [publish("1.34.12"), publish("1.35.4"), publish("1.36.3"), publish("1.37.1")]
+    catalogue.append(publish("1.36.3", arch="aarch64"))
+    eol, doubled, wrong, missing, arm = catalogue
+    register_directly(simulator, eol)
+    for _ in range(3):
+        register_directly(simulator, doubled)
+    used_double = register_directly(simulator, doubled, zone=cloud.zones[0])
+    register_directly(simulator, wrong, checksum="{SHA-256}" + "f" * 64)
+    register_directly(simulator, arm, arch="x86_64")
+    half = cloud.versions[register_directly(simulator, missing, zone=cloud.zones[1])]
+    half.state = "Disabled"
+    used_old = add_directly(cloud, "1.36.1", name="clicked 1.36").id
+    add_directly(cloud, "1.31.0", name="clicked 1.31")
+    broken = add_directly(cloud, "1.35.2", name="never finished")
+    broken.rows[0].outcome = Outcome("Connection refused", 0, "")
+    for name, version in (("prod", used_double), ("test", used_old)):
+        cloud.clusters.append(Cluster(name, version, cloud.zones[0]))
+    return catalogue, {used_double, used_old}
+
+
+def test_a_plan_turns_a_mess_into_what_was_wished_for(
+    simulator: Simulator,
+    client: MoldClient,
+    look: Look,
+    journal: Journal,
+    publish: PublishedOf,
+    tmp_path: Path,
+) -> None:
+    catalogue, used = make_a_mess(simulator, publish)
+    findings, server_plan = look(*catalogue)
+    assert {Kind.MISSING, Kind.DUPLICATE, Kind.WRONG_CHECKSUM, Kind.WRONG_ARCHITECTURE,
+            Kind.DISABLED, Kind.END_OF_LIFE, Kind.EXTRA} <= set(kinds(findings))  # fmt: skip
+    file = tmp_path / "plan.json"
+    file.write_bytes(plan_for((server_plan,)).to_bytes())
+    [plan] = read_plan(file).servers
+    mold = Mold(client)
+
+    before = {name: version for name, version in simulator.cloud.versions.items() if name in used}
+    dry = apply_plan(mold, plan, journal=journal, dry_run=True)
+    assert {applied.fate for applied in dry} <= {Fate.WOULD, Fate.FAILED}
+    assert simulator.writes() == []
+    applied = apply_plan(mold, plan, journal=journal)
+    assert {a.fate for a in applied} == {Fate.DONE}, [a for a in applied if a.fate != Fate.DONE]
+
+    touched = {e.params.get("id") for e in simulator.writes()}
+    assert not touched & used
+    assert {k: v for k, v in simulator.cloud.versions.items() if k in used} == before
+    again, second_plan = look(*catalogue)
+    assert kinds(again) == []
+    assert second_plan.actions == ()
+    assert Kind.EXTRA in kinds(again, notice=True)
+
+    repeated = apply_plan(mold, plan, journal=journal)
+    assert {a.fate for a in repeated} <= {Fate.ALREADY}
+
+
+def test_what_came_into_use_since_the_plan_is_left_alone(
+    simulator: Simulator, client: MoldClient, look: Look, journal: Journal
+) -> None:
+    version = add_directly(simulator.cloud, "1.35.1")
+    _findings, plan = look()
+    simulator.cloud.clusters.append(Cluster("new", version.id, simulator.cloud.zones[0]))
+    [applied] = apply_plan(Mold(client), plan, journal=journal)
+    assert applied.fate is Fate.SKIPPED
+    assert "used by new" in applied.text
+    assert version.id in simulator.cloud.versions
+
+
+def test_what_changed_its_identity_since_the_plan_is_left_alone(
+    simulator: Simulator, client: MoldClient, look: Look, journal: Journal
+) -> None:
+    version = add_directly(simulator.cloud, "1.35.1")
+    _findings, plan = look()
+    version.name = "something else"
+    [applied] = apply_plan(Mold(client), plan, journal=journal)
+    assert applied.fate is Fate.SKIPPED
+    assert version.id in simulator.cloud.versions
+
+
+def test_one_failure_does_not_keep_the_rest_from_being_done(
+    simulator: Simulator, client: MoldClient, look: Look, journal: Journal, publish: PublishedOf
+) -> None:
+    good = publish("1.36.3")
+    bad = publish("1.35.4")
+    bad.url = bad.url.replace("kubernetes", "gone")
+    _findings, plan = look(bad, good)
+    fates = {a.action.registration.name: a.fate for a in apply_plan(
+        Mold(client), plan, journal=journal) if a.action.registration}  # fmt: skip
+    assert fates == {bad.registration.name: Fate.FAILED, good.registration.name: Fate.DONE}
+
+
+def test_a_plan_is_for_its_server_only(client: MoldClient, journal: Journal) -> None:
+    plan = ServerPlan(server="other", endpoint="https://other/client/api", actions=())
+    with pytest.raises(InputError, match="not for"):
+        apply_plan(Mold(client), plan, journal=journal)
+
+
+def test_a_plan_survives_its_file(tmp_path: Path, look: Look, publish: PublishedOf) -> None:
+    _findings, server_plan = look(publish("1.35.4"))
+    plan = plan_for((server_plan,))
+    file = tmp_path / "plan.json"
+    file.write_bytes(plan.to_bytes())
+    assert read_plan(file) == plan
+    assert plan.to_bytes() == read_plan(file).to_bytes()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema":2,"servers":[]}', '{"schema":1}'])
+def test_another_file_is_not_a_plan(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text(text)
+    with pytest.raises(InputError, match=r"plan\.json"):
+        read_plan(file)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_plan(tmp_path / "none.json")
+
+
+# ---- catalogue and end of life ---------------------------------------------------------------
+
+
+def test_a_folder_of_isos_is_a_catalogue(publish: PublishedOf) -> None:
+    first, second = publish("1.35.4"), publish("1.36.3")
+    items = read_catalogue(first.path.parent, url_base="https://iso.example/k8s/")
+    assert [item.registration for item in items] == [first.registration, second.registration]
+    assert items[0].url == f"https://iso.example/k8s/{first.registration.filename}"
+
+
+def test_a_list_of_registrations_is_a_catalogue(tmp_path: Path, publish: PublishedOf) -> None:
+    data = publish("1.35.4").registration.to_data() | {"download_url": "https://x/y.iso"}
+    for name, value in (("list", [data]), ("object", {"isos": [data]}), ("one", data)):
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps(value))
+        assert [item.url for item in read_catalogue(file)] == ["https://x/y.iso"]
+
+
+def test_a_folder_without_isos_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no \.registration\.json file"):
+        read_catalogue(tmp_path)
+
+
+def test_the_same_name_twice_is_told(tmp_path: Path, published: Published) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / "both" / folder).mkdir(parents=True)
+        path = tmp_path / "both" / folder / "x.registration.json"
+        path.write_bytes(published.registration.to_bytes())
+    with pytest.raises(InputError, match="is that of"):
+        read_catalogue(tmp_path / "both")
+
+
+@pytest.mark.parametrize("text", ["{", '{"schema": 1}', "[17]"])
+def test_a_damaged_catalogue_is_told(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "catalogue.json"
+    file.write_text(text)
+    with pytest.raises(InputError, match=r"catalogue\.json"):
+        read_catalogue(file)
+
+
+def test_an_iso_and_its_side_file_lead_to_each_other(published: Published) -> None:
+    side = published.path.with_suffix(".registration.json")
+    assert read_registration(published.path) == (published.registration, published.path)
+    assert read_registration(side) == (published.registration, published.path)
+    published.path.unlink()
+    assert read_registration(side) == (published.registration, None)
+    with pytest.raises(InputError, match="no such file"):
+        read_registration(published.path)
+
+
+def test_an_iso_without_its_side_file_or_of_another_size_is_told(published: Published) -> None:
+    with published.path.open("ab") as file:
+        file.write(b"!")
+    with pytest.raises(InputError, match="bytes, its registration says"):
+        read_registration(published.path)
+    published.path.with_suffix(".registration.json").unlink()
+    with pytest.raises(InputError, match="side file"):
+        read_registration(published.path)
+
+
+def test_the_end_of_life_of_a_minor_is_known_or_not() -> None:
+    assert end_of_life("1.34.12") == date(2026, 10, 27)
+    assert end_of_life("1.20.1") == end_of_life("1.33.0")
+    assert end_of_life("1.99.0") is None
+    assert end_of_life("1.34.12", {}) is None
+
+
+def test_the_table_may_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "eol.json"
+    file.write_text('{"1.37": "2027-10-28"}')
+    assert end_of_life("1.37.1", read_table(file)) == date(2027, 10, 28)
+    file.write_text('{"1.37": "soon"}')
+    with pytest.raises(InputError, match=r"1\.37"):
+        read_table(file)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_table(tmp_path / "none")
