@@ -30,9 +30,15 @@ _FORMS = {  # the pattern of a field -> what a person calls it
     r"^[a-z0-9][a-z0-9._-]{0,99}$": "a name of lower-case letters, digits, dot, dash, underscore",
     r"^(amd64|arm64)$": "amd64 or arm64",
     r"^0[0-7]{3}$": 'a file mode such as "0755"',
+    r"^[0-9a-f]{64}$": "64 lower-case hexadecimal digits",
     r"^[0-9a-f]{40}$": "a commit of 40 hexadecimal digits",
     r"^\d{4}-\d{2}-\d{2}$": "a date such as 2026-10-08",
     r"^sha256:[0-9a-f]{64}$": "sha256: and 64 lower-case hexadecimal digits",
+    r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$": "a name of lower-case letters, digits and dashes",
+    r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$": "a MAC address such as 52:54:00:12:34:56, in lower case",
+    r"^\$[0-9a-z]+\$[!-~]+$": "a hash of a password, as openssl passwd -6 prints it",
+    r"^[^\r\n\x00]*$": "one line",
+    r"^[a-z][a-z0-9-]*$": "a flag without its dashes",
 }
 
 

@@ -162,7 +162,8 @@ class _YamlReader:
             try:
                 value = resolve_plain(node.text)
             except ValueError as error:
-                self.complain(node.start, path, str(error))
+                hint = "if it is text, put it in quotes"
+                self.complain(node.start, path, str(error), hint)
         return Scalar(value, node.text, self._mark(node.start), quoted=bool(node.style))
 
     def _map(self, node: MappingNode, path: tuple[str | int, ...]) -> Map:

@@ -30,7 +30,7 @@ PULL_POLICY = "IfNotPresent"
 
 _LISTS = frozenset({"containers", "initContainers", "ephemeralContainers"})
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML 1.1 counts as one
-_MAX_VISITS = 4_000_000  # of nodes; aliases are followed, so the tree can be larger than the text
+_MAX_VISITS = 1_000_000  # of nodes; aliases are followed, so the tree can be larger than the text
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from isobuilder.digest import Digest
 from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
 from isobuilder.model.image import ImageReference
 from isobuilder.model.kube import KubeVersion
+from isobuilder.model.ospayload import Kernel
 
 FORMAT = 1
 
@@ -139,6 +141,14 @@ class Registration(Model):
     min_memory_mb: Annotated[int, Field(ge=2048)] = 2048
 
 
+class BootWish(Model):
+    """What the ISO starts machines with; ``isobuilder os`` makes and lists it."""
+
+    os: Name  # e.g. debian-13
+    kernel: Kernel = "cloud"
+    secure_boot: Literal[True] = True  # the signed loaders are the only ones there are
+
+
 class Recipe(Model):
     """A recipe for one architecture, every template expanded, every rule of the format checked.
 
@@ -158,12 +168,20 @@ class Recipe(Model):
     render: tuple[Render, ...] = ()
     components: dict[Name, Component] = {}
     registration: Registration = Registration()
+    boot: BootWish | Literal[False] = False
 
     @field_validator("architectures")
     @classmethod
     def _some_and_each_once(cls, found: tuple[str, ...]) -> tuple[str, ...]:
         if not found or len(set(found)) != len(found):
             raise ValueError(f"expected amd64, arm64 or both, found {', '.join(found) or 'none'}")
+        return found
+
+    @field_validator("released")
+    @classmethod
+    def _a_day_that_there_is(cls, found: str | None) -> str | None:
+        if found is not None:
+            date.fromisoformat(found)
         return found
 
     @model_validator(mode="after")
@@ -183,9 +201,18 @@ class Recipe(Model):
 
     def to_data(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values."""
-        return self.model_dump(mode="json", by_alias=True)
+        return self.model_dump(mode="json", by_alias=True, exclude=None if self.boot else {"boot"})
 
     @property
     def digest(self) -> Digest:
-        """The digest of what this recipe asks for; comments and order of keys do not change it."""
-        return Digest.of(canonical_json(self.to_data()))
+        """The digest of what this recipe asks for, for its architecture.
+
+        Comments and the order of keys do not change it, nor do ``vars``, whose effect is in what was
+        expanded, nor other architectures that the recipe is for as well.
+        """
+        asked = {
+            name: value
+            for name, value in self.to_data().items()
+            if name not in {"vars", "architectures"}
+        }
+        return Digest.of(canonical_json(asked))

@@ -16,7 +16,7 @@ import yaml
 from isobuilder.model.mistake import InputErrors, Mark, Mistake
 
 MAX_DEPTH = 100
-MAX_NODES = 2_000_000
+MAX_NODES = 1_000_000
 
 # What YAML 1.2 calls printable, section 5.1, plus NEL; everything else is refused before parsing.
 _FORBIDDEN = re.compile(

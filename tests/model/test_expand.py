@@ -96,6 +96,8 @@ def test_the_same_content_has_the_same_digest_whatever_the_order_and_comments(wr
     head, files = BASE.split("files:")
     moved = load_recipe(write("b.yaml", "# new\nfiles:" + files + head))
     assert first.digest == moved.digest
+    more = BASE.replace('cni: "1.4.0"', 'cni: "1.4.0", unused: "1"').replace(", arm64]", "]")
+    assert first.digest == load_recipe(write("c.yaml", more)).digest
     assert first.digest != load_recipe(write("a.yaml", BASE), "arm64").digest
 
 
@@ -397,6 +399,8 @@ def test_extends_that_is_not_text_is_refused(write: Write) -> None:
         ("cloudstack-cks", "cloudstack-csk", "profile: expected 'mold-cks'"),
         ("schema: 1", "schema: 2", "schema: expected 1, found 2"),
         ("[kubeadm, manifests]", "[kubeadn]", "images.from[0]: expected 'kubeadm'"),
+        ("schema: 1", "schema: 1\nreleased: 2025-02-30", "released: day is out of range"),
+        ("schema: 1", "schema: 1\nreleased: yesterday", "released: expected a date such as"),
         ("name: network", "name: Net work", "expected a name of lower-case letters"),
     ],
 )

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from isobuilder.cli import main
+from isobuilder.model.document import load_lock, load_recipe
+from isobuilder.model.schema import schema_bytes
+
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "recipes"
+SAMPLE = ROOT / "tests" / "facts" / "kubernetes-1.34.12-amd64.json"
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["recipe", *map(str, arguments)])
+
+
+def good(*arguments: str | Path) -> Result:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+# --- check ---
+
+
+def test_all_shipped_recipes_are_good_and_locked() -> None:
+    result = good("check", *sorted(RECIPES.glob("*.yaml")))
+    lines = result.stdout.splitlines()
+    assert len(lines) == 6
+    assert all(line.endswith("(amd64, arm64, locked for amd64)") for line in lines)
+    assert result.stderr == ""
+
+
+def test_mistakes_of_all_files_are_told_and_the_exit_code_is_3(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    text = (RECIPES / "kubernetes-1.34.12.yaml").read_text()
+    one.write_text(text.replace('"1.34.12"', "1.34"))
+    two.write_text(text.replace("revision:", "revison:"))
+    result = run("check", one, RECIPES / "kubernetes-1.34.2.yaml", two)
+    assert result.exit_code == 3
+    assert result.stderr.splitlines() == [
+        f"error: {one}:3:13: kubernetes: 1.34 is read as a number, expected text",
+        'hint: write "1.34.0"',
+        f"error: {two}:4:1: unknown key 'revison'",
+        "hint: did you mean 'revision'?",
+    ]
+    assert result.stdout.startswith("good: ")
+
+
+def test_a_mistake_that_only_one_architecture_has_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "schema: 1\nextends: kubernetes-1.34.12.yaml\nfiles:\n"
+        "  - name: crictl\n"
+        "    url: \"{{ 'https' if arch == 'amd64' else 'http' }}://example.com/crictl\"\n"
+    )
+    result = run("check", path)
+    assert result.exit_code == 3
+    assert "expected an https address, got 'http://example.com/crictl'" in result.stderr
+
+
+def test_a_lock_that_does_not_answer_is_a_warning(tmp_path: Path) -> None:
+    shutil.copytree(RECIPES, tmp_path / "recipes")
+    path = tmp_path / "recipes" / "kubernetes-1.34.12.yaml"
+    path.write_text(path.read_text().replace('crictl: "1.34.0"', 'crictl: "1.34.1"'))
+    result = good("check", path)
+    assert result.stdout == f"good: {path} (amd64, arm64)\n"
+    assert "does not answer the recipe: files[crictl].url: the recipe has" in result.stderr
+
+
+def test_check_tells_machines_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("schema: 1\nextends: kubernetes-1.34.12.yaml\nrevision: no\n")
+    result = run("check", "--json", path)
+    assert result.exit_code == 3
+    assert json.loads(result.stdout) == [
+        {
+            "path": str(path),
+            "architectures": [],
+            "locked": [],
+            "mistakes": [
+                {
+                    "file": str(path),
+                    "line": 3,
+                    "column": 11,
+                    "path": "revision",
+                    "fact": "expected a whole number, found 'no'",
+                    "hint": None,
+                }
+            ],
+            "warnings": [],
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0", b"\xff\xfe", b"a:\n\tb", b"[" * 100_000, b"a: &a [*a]\n", b"- 1\n"]
+)
+def test_garbage_is_an_error_of_the_file_not_of_the_program(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(content)
+    result = run("check", path)
+    assert result.exit_code == 3
+    assert result.stderr.startswith(f"error: {path}")
+
+
+# --- show ---
+
+
+def test_show_prints_a_recipe_that_is_a_recipe(tmp_path: Path) -> None:
+    path = RECIPES / "kubernetes-1.36.5.yaml"
+    shown = tmp_path / "shown.yaml"
+    shown.write_text(good("show", path, "--arch", "arm64").stdout)
+    assert load_recipe(shown).digest == load_recipe(path, "arm64").digest
+
+
+def test_show_prints_json_for_machines() -> None:
+    path = RECIPES / "kubernetes-1.36.5.yaml"
+    shown = json.loads(good("show", path, "--json").stdout)
+    assert shown == load_recipe(path).to_data()
+
+
+def test_show_refuses_an_architecture_the_recipe_is_not_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("schema: 1\nextends: kubernetes-1.34.12.yaml\narchitectures: [amd64]\n")
+    result = run("show", path, "--arch", "arm64")
+    assert result.exit_code == 3
+    assert "this recipe is for amd64, asked for arm64" in result.stderr
+
+
+# --- new ---
+
+
+@pytest.mark.parametrize("profile", ["mold-cks", "cloudstack-cks"])
+def test_a_new_recipe_is_good_at_once(tmp_path: Path, profile: str) -> None:
+    path = tmp_path / "kubernetes-1.36.9.yaml"
+    result = good("new", "1.36.9", "--profile", profile, "-o", path)
+    assert result.stdout == f"{path}\n"
+    recipe = load_recipe(path, "arm64")
+    assert str(recipe.kubernetes) == "1.36.9"
+    assert recipe.profile == profile
+    assert "crictl-v1.36.0" in next(file.url for file in recipe.files if file.name == "crictl")
+
+
+def test_a_new_recipe_says_what_it_was_begun_from() -> None:
+    assert "# Begun from kubernetes-1.34.12.yaml" in good("new", "1.33.1").stdout
+    assert "# Begun from kubernetes-1.37.1.yaml" in good("new", "1.39.0").stdout
+
+
+def test_a_new_recipe_does_not_replace_an_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("mine")
+    assert run("new", "1.36.9", "-o", path).exit_code == 2
+    assert path.read_text() == "mine"
+
+
+def test_a_version_that_is_none_is_refused() -> None:
+    result = run("new", "1.36")
+    assert result.exit_code == 3
+    assert "expected a Kubernetes version x.y.z" in result.stderr
+
+
+# --- import ---
+
+
+def test_import_makes_a_good_recipe_and_its_lock(tmp_path: Path) -> None:
+    result = good("import", SAMPLE, "--out", tmp_path)
+    recipe = tmp_path / "kubernetes-1.34.12.yaml"
+    lock = tmp_path / "kubernetes-1.34.12.amd64.lock.json"
+    assert result.stdout == f"{recipe}\n{lock}\n"
+    assert good("check", recipe).stdout == f"good: {recipe} (amd64, locked for amd64)\n"
+    assert good("import", SAMPLE, "--out", tmp_path).stdout == result.stdout
+
+
+def test_import_writes_the_lock_of_a_recipe_that_is_there(tmp_path: Path) -> None:
+    shutil.copytree(RECIPES, tmp_path / "recipes")
+    recipe = tmp_path / "recipes" / "kubernetes-1.34.12.yaml"
+    lock = recipe.with_name("kubernetes-1.34.12.amd64.lock.json")
+    before = load_lock(lock)
+    lock.unlink()
+    assert good("import", SAMPLE, "--recipe", recipe).stdout == f"{lock}\n"
+    assert load_lock(lock).model_copy(update={"tool": before.tool}) == before
+
+
+def test_import_does_not_replace_another_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "kubernetes-1.34.12.yaml"
+    path.write_text("mine")
+    result = run("import", SAMPLE, "--out", tmp_path)
+    assert result.exit_code == 3
+    assert "is there already, with other content" in result.stderr
+    assert path.read_text() == "mine"
+
+
+def test_import_for_another_recipe_names_every_difference(tmp_path: Path) -> None:
+    before = (RECIPES / "kubernetes-1.35.9.amd64.lock.json").read_bytes()
+    result = run("import", SAMPLE, "--recipe", RECIPES / "kubernetes-1.35.9.yaml")
+    assert result.exit_code == 3
+    assert "files[k8s/kubeadm]: its url is" in result.stderr
+    assert (RECIPES / "kubernetes-1.35.9.amd64.lock.json").read_bytes() == before
+
+
+def test_import_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('{"schema": 1}')
+    result = run("import", path, "--out", tmp_path)
+    assert result.exit_code == 3
+    assert "the key 'files' is missing" in result.stderr
+
+
+# --- schema ---
+
+
+def test_schema_is_printed_as_it_is_shipped() -> None:
+    assert good("schema").stdout.encode() == schema_bytes()

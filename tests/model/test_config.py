@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from isobuilder.errors import InputError
+from isobuilder.model.config import Config, load_config, mirror_urls, parse_size, registry_bases
+from isobuilder.model.mistake import InputErrors
+
+FILE = """\
+mirrors:
+  "https://dl.k8s.io": ["http://127.0.0.1:8081/dl.k8s.io", "https://dl.k8s.io"]
+  registry.k8s.io: [http://127.0.0.1:5000/registry.k8s.io]
+jobs: 4
+limit_rate: 20M
+offline: true
+mold:
+  lab: {endpoint: "https://mold.example/client/api", signature: hmac-sha256}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(FILE)
+    return path
+
+
+def wrong(text: str, tmp_path: Path) -> str:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(InputErrors) as caught:
+        load_config(path, {}, {})
+    return f"{caught.value}\nhint: {caught.value.hint}".replace(f"{tmp_path}/", "")
+
+
+def test_without_anything_all_is_default() -> None:
+    config, origins = load_config(None, {"HOME": "/nonexistent"}, {})
+    assert config == Config()
+    assert set(origins) == set(Config.model_fields)
+    assert set(origins.values()) == {"default"}
+
+
+def test_a_flag_wins_over_a_variable_over_the_file_over_the_default(file: Path) -> None:
+    environment = {"ISOBUILDER_JOBS": "5", "ISOBUILDER_PER_HOST": "6", "ISOBUILDER_CONFIG": "/no"}
+    config, origins = load_config(file, environment, {"jobs": 7, "store": None})
+    assert (config.jobs, config.per_host, config.offline, config.retries) == (7, 6, True, 6)
+    assert origins["jobs"] == "--jobs"
+    assert origins["per_host"] == "ISOBUILDER_PER_HOST"
+    assert origins["offline"] == f"{file}:6:1"
+    assert origins["retries"] == "default"
+
+
+def test_the_file_may_be_named_by_a_variable_or_be_in_its_usual_place(
+    file: Path, tmp_path: Path
+) -> None:
+    assert load_config(None, {"ISOBUILDER_CONFIG": str(file)}, {})[0].jobs == 4
+    usual = tmp_path / "xdg" / "isobuilder" / "config.yaml"
+    usual.parent.mkdir(parents=True)
+    usual.write_text("jobs: 3\n")
+    assert load_config(None, {"XDG_CONFIG_HOME": str(tmp_path / "xdg")}, {})[0].jobs == 3
+    home = tmp_path / "home" / ".config" / "isobuilder"
+    home.mkdir(parents=True)
+    (home / "config.yaml").write_text("jobs: 2\n")
+    assert load_config(None, {"HOME": str(tmp_path / "home")}, {})[0].jobs == 2
+
+
+def test_a_named_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        load_config(tmp_path / "none.yaml", {}, {})
+    with pytest.raises(InputError, match="cannot be read"):
+        load_config(None, {"ISOBUILDER_CONFIG": str(tmp_path / "none.yaml")}, {})
+
+
+def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("# nothing yet\n")
+    assert load_config(path, {}, {})[0] == Config()
+
+
+def test_every_setting_but_servers_has_a_variable() -> None:
+    environment = {
+        "HOME": "/nonexistent",
+        "ISOBUILDER_MIRRORS": "https://dl.k8s.io=http://a/x https://dl.k8s.io=http://b/x "
+        "registry.k8s.io=http://c",
+        "ISOBUILDER_STORE": "12",
+        "ISOBUILDER_JOBS": "2",
+        "ISOBUILDER_PER_HOST": "3",
+        "ISOBUILDER_LIMIT_RATE": "1.5M",
+        "ISOBUILDER_OFFLINE": "1",
+        "ISOBUILDER_RETRIES": "0",
+        "ISOBUILDER_RETRY_BUDGET": "10",
+        "ISOBUILDER_CONNECT_TIMEOUT": "2.5",
+        "ISOBUILDER_STALL_TIMEOUT": "7",
+        "ISOBUILDER_MAX_FILE_SIZE": "1GiB",
+    }
+    config, origins = load_config(None, environment, {})
+    assert config == Config(
+        mirrors={
+            "https://dl.k8s.io": ("http://a/x", "http://b/x"),
+            "registry.k8s.io": ("http://c",),
+        },
+        store="12",
+        jobs=2,
+        per_host=3,
+        limit_rate=1572864,
+        offline=True,
+        retries=0,
+        retry_budget=10.0,
+        connect_timeout=2.5,
+        stall_timeout=7.0,
+        max_file_size=1024**3,
+    )
+    assert [name for name, origin in origins.items() if origin == "default"] == ["mold"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "fact"),
+    [
+        ("JOBS", "many", "ISOBUILDER_JOBS: jobs: expected a whole number, found 'many'"),
+        ("JOBS", "0", "ISOBUILDER_JOBS: jobs: input should be greater than or equal to 1, found 0"),
+        ("JOBS", "9" * 30, "ISOBUILDER_JOBS: jobs: "),
+        ("OFFLINE", "maybe", "ISOBUILDER_OFFLINE: offline: expected true or false, found 'maybe'"),
+        ("LIMIT_RATE", "fast", "ISOBUILDER_LIMIT_RATE: limit_rate: expected a size such as 20M"),
+        ("MIRRORS", "https://a", "ISOBUILDER_MIRRORS: mirrors['https://a'][0]: expected http://"),
+    ],
+)
+def test_a_wrong_variable_is_named(variable: str, value: str, fact: str) -> None:
+    with pytest.raises(InputErrors) as caught:
+        load_config(None, {"HOME": "/nonexistent", f"ISOBUILDER_{variable}": value}, {})
+    assert str(caught.value).startswith(fact)
+
+
+def test_a_wrong_flag_is_named() -> None:
+    with pytest.raises(InputErrors, match="--limit-rate: limit_rate: expected a size"):
+        load_config(None, {"HOME": "/nonexistent"}, {"limit_rate": "quick"})
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("job: 3\n", "wrong.yaml:1:1: unknown key 'job'\nhint: did you mean 'jobs'?"),
+        ("jobs: 1.5\n", "wrong.yaml:1:7: jobs: expected a whole number, found 1.5"),
+        ("mirrors: {'http://a.b': []}\n", "expected https://host or https://host/path"),
+        ("mirrors: {'https://a.b': ['ftp://c']}\n", "expected http://, https:// or file://"),
+        ("mirrors: {'https://a.b': ['http://u:p@c']}\n", "credentials in a mirror's address"),
+        ("mold: {lab: {}}\n", "mold.lab: the key 'endpoint' is missing"),
+        ("mold: {lab: {endpoint: mold.example}}\n", "expected https://host/client/api"),
+        ("mold: {lab: {endpoint: 'https://u:p@m'}}\n", "credentials in the address"),
+        (
+            "mold: {lab: {endpoint: 'https://m', signature: md5}}\n",
+            "mold.lab.signature: expected 'hmac-sha256' or 'hmac-sha1', found 'md5'",
+        ),
+    ],
+)
+def test_what_is_wrong_in_the_file_has_a_place(tmp_path: Path, text: str, fact: str) -> None:
+    assert fact in wrong(text, tmp_path)
+
+
+@pytest.mark.parametrize("key", ["apikey", "api_key", "secret", "secretkey", "password"])
+def test_keys_are_refused_in_the_file_without_repeating_them(tmp_path: Path, key: str) -> None:
+    found = wrong(f"mold: {{lab: {{endpoint: 'https://m', {key}: TopSecret}}}}\n", tmp_path)
+    assert f"the key '{key}': secrets are never in this file" in found
+    assert "hint: put them into a key_file" in found
+    assert "TopSecret" not in found
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4096", 4096),
+        ("20M", 20 * 1024**2),
+        ("20m", 20 * 1024**2),
+        ("1.5 GiB", 3 * 1024**3 // 2),
+        ("1K", 1024),
+        ("2TB", 2 * 1024**4),
+    ],
+)
+def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1", "1X", "1e9", "ten", "9" * 40])
+def test_what_is_not_a_size_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="expected a size such as 20M"):
+        parse_size(text)
+
+
+def test_mirrors_replace_the_longest_origin_in_order(file: Path) -> None:
+    config, _ = load_config(file, {}, {})
+    assert mirror_urls(config, "https://dl.k8s.io/a/b") == (
+        "http://127.0.0.1:8081/dl.k8s.io/a/b",
+        "https://dl.k8s.io/a/b",
+    )
+    assert mirror_urls(config, "https://dl.k8s.io.evil/a") == ("https://dl.k8s.io.evil/a",)
+    assert registry_bases(config, "registry.k8s.io") == ("http://127.0.0.1:5000/registry.k8s.io",)
+    assert registry_bases(config, "docker.io") == ("https://registry-1.docker.io",)
