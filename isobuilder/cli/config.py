@@ -24,7 +24,11 @@ def show(app: App, as_json: bool) -> None:
             {name: {"value": value, "origin": origins[name]} for name, value in values.items()}
         )
         return
-    rows = [(name, _text(value), origins[name]) for name, value in sorted(values.items())]
+    rows: list[tuple[str, str, str]] = []
+    for name, value in sorted(values.items()):
+        entries = value.items() if isinstance(value, dict) else ()
+        rows.append((name, "" if entries else _text(value), origins[name]))
+        rows += [(f"  {key}", _text(item), "") for key, item in entries]
     click.echo(table(rows, ("SETTING", "VALUE", "ORIGIN")))
 
 
@@ -32,5 +36,7 @@ def _text(value: object) -> str:
     if isinstance(value, dict):
         return " ".join(f"{key}={_text(item)}" for key, item in value.items()) or "-"
     if isinstance(value, list):
-        return ",".join(str(item) for item in value)
-    return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        return " ".join(str(item) for item in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "-" if value is None else str(value)
