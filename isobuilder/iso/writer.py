@@ -18,7 +18,7 @@ from isobuilder.model.base import check_iso_path
 from isobuilder.progress import SILENT, Progress, task
 from isobuilder.store import Blob, disk_problem
 
-_LABEL = re.compile(r"[A-Z0-9_]{1,32}")
+_LABEL = re.compile(r"[A-Z0-9_]{1,32}|cidata|config-2")
 _LAST_EPOCH = 5_869_583_999  # 2155-12-31 23:59:59 UTC: ISO 9660 counts years in a byte from 1900
 _ZEROS = memoryview(bytes(64 * 1024))
 
@@ -45,8 +45,9 @@ def write_iso(
 
     The same arguments give the same bytes on any machine at any time: entries are sorted, every
     time stamp is ``epoch`` (seconds since 1970-01-01 UTC), owner and modes are fixed, names are
-    derived. ``label`` is 1 to 32 characters of A-Z, 0-9 and _ (ECMA-119, volume identifier). With
-    ``boot`` the ISO also starts machines, as a CD and as a disk.
+    derived. ``label`` is 1 to 32 characters of A-Z, 0-9 and _ (ECMA-119, volume identifier), or one
+    of the two that cloud-init looks for. With ``boot`` the ISO also starts machines, as a CD and as
+    a disk.
     The file gets its name when it is complete and on the disk; until then it is
     ``.isobuilder-*.part`` in the same folder, and that is removed when anything goes wrong.
 
@@ -89,7 +90,9 @@ def iso_digest(
 
 def _plan(entries: Sequence[IsoEntry], *, label: str, epoch: int, boot: Boot | None) -> Authored:
     if not _LABEL.fullmatch(label):
-        raise InputError(f"volume label: expected 1 to 32 of A-Z, 0-9 and _, got {label!r}")
+        raise InputError(
+            f"volume label: expected 1 to 32 of A-Z, 0-9 and _, cidata or config-2, got {label!r}"
+        )
     if not 0 <= epoch <= _LAST_EPOCH:
         raise InputError(f"epoch: expected 0 to {_LAST_EPOCH} (the end of 2155), got {epoch}")
     try:

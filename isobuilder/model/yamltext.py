@@ -1,27 +1,34 @@
-"""Plain values as YAML text for people."""
+"""Plain values as YAML text that people can read: in the given order, long texts as blocks."""
 
 from __future__ import annotations
 
-import yaml
+from typing import Any
 
-from isobuilder.model.door import resolve_plain
+import yaml
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what YAML 1.2 would not read back as text; PyYAML by itself thinks of 1.1."""
+    """Never writes aliases; writes texts of several lines as blocks."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
 
 
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    try:
-        style = None if isinstance(resolve_plain(text), str) else "'"
-    except ValueError:
-        style = "'"
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
-_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(str, _text)
 
 
-def yaml_text(data: object) -> str:
-    """Return ``data`` as YAML that our own door reads back as the same values."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=4096)
+def yaml_text(value: Any) -> str:
+    """Return one YAML document; any text comes back as the same text."""
+    return yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000, line_break="\n"
+    )
+
+
+def yaml_documents(values: list[Any]) -> str:
+    """Return several YAML documents in one text."""
+    return "---\n".join(yaml_text(value) for value in values)

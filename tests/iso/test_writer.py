@@ -140,6 +140,13 @@ def test_what_cannot_be_on_an_iso_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("label", ["cidata", "config-2"])
+def test_labels_of_cloud_init_may_be_written(label: str, tmp_path: Path) -> None:
+    written = write_iso([entry("user-data")], tmp_path / "seed.iso", label=label, epoch=1)
+    with IsoReader(written.path) as reader:
+        assert reader.label == label
+
+
 @pytest.mark.parametrize("change", [-1, 1])
 def test_a_blob_of_another_length_stops_the_build(
     change: int, store: Store, tmp_path: Path
