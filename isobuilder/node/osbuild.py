@@ -119,12 +119,17 @@ def build_payload(
         progress.step("packing the root file system: about a minute")
         root = folder / "root.squashfs"
         run(
-            ["sqfstar", "-quiet", "-no-progress", "-comp", "zstd", "-b", "1M", root, "boot"],
+            [
+                "sqfstar", "-quiet", "-no-progress", "-comp", "zstd", "-b", "1M",
+                # What the archive says of the root folder itself is not used.
+                "-root-mode", "755", "-root-uid", "0", "-root-gid", "0",
+                root, "boot",
+            ],
             timeout=60 * _MINUTES,
             stdin=tree,
             # Every time stamp was set by mmdebstrap; this is the one of the file system itself.
             env={"SOURCE_DATE_EPOCH": str(facts.epoch)},
-        )
+        )  # fmt: skip
         taken = _take_out(tree, folder)
         packages = read_packages(taken.pop("packages").read_text(encoding="utf-8"))
         version = taken.pop("kernel-version").read_text(encoding="utf-8")
