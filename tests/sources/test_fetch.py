@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, IntegrityError, UpstreamError
 from isobuilder.http import Http, HttpFailure, HttpSettings
 from isobuilder.progress import Task
-from isobuilder.sources.fetch import Fetcher
+from isobuilder.sources.fetch import Fetcher, Wanted
 from isobuilder.store import Store, check, partial_of
 from tests.conftest import QUICK
 from tests.fakes.hostile import FileServer, html, redirect, refuse, silent, slow, stall
@@ -24,6 +25,10 @@ KUBELET = content_of("kubelet", 3 * MIB + 17)
 @pytest.fixture
 def fetcher(store: Store, http: Http) -> Fetcher:
     return Fetcher(store, http)
+
+
+def has_bytes(store: Store) -> bool:
+    return any(path.stat().st_size for path in store.root.glob("partial/*.part"))
 
 
 def left_over(store: Store) -> list[str]:
@@ -133,12 +138,20 @@ def test_a_busy_host_does_not_keep_others_waiting(store: Store, files: FileServe
         wait_for(lambda: store.find(Digest.of(slow_ones[-1])))
 
 
-def wait_for(fact: object, seconds: float = 20.0) -> None:
-    assert callable(fact)
+def wait_for(fact: Callable[[], object], seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.005)
+
+
+def after(fact: Callable[[], object], wanted: Wanted) -> Wanted:
+    """Let a download begin only when ``fact`` has come true."""
+
+    def authorize(url: str, failure: HttpFailure | None, sent: str | None) -> None:
+        wait_for(fact)
+
+    return replace(wanted, authorize=authorize)
 
 
 class Listener:
@@ -225,21 +238,26 @@ def test_all_failures_are_reported_together(
     fetcher: Fetcher, store: Store, files: FileServer
 ) -> None:
     good = content_of("good", 200_000)
+
+    begun = threading.Barrier(3)
+
+    def meet(*_: object) -> None:
+        begun.wait(20)
+
     wanted = [
         want(b"a", files.url("gone-a"), name="a"),
         want(b"b", files.url("gone-b"), name="b"),
         want(good, files.add("good", good, always=slow(1_000_000)), name="good"),
     ]
+    wanted = [replace(item, authorize=meet) for item in wanted]
     with pytest.raises(UpstreamError, match=r"2 of 3 downloads failed:\n  . ?: .*\n  . ?:"):
         fetcher.fetch(wanted)
     assert store.find(Digest.of(good))
 
 
 def test_the_gravest_failure_gives_the_exit_code(fetcher: Fetcher, files: FileServer) -> None:
-    wanted = [
-        want(b"a", files.url("gone-a"), name="a"),
-        want(b"b", files.add("b", b"x"), name="b"),
-    ]
+    wrong = want(b"b", files.add("b", b"x"), name="b")
+    wanted = [after(lambda: files.requests("b"), want(b"a", files.url("gone-a"), name="a")), wrong]
     with pytest.raises(IntegrityError, match="2 of 2"):
         fetcher.fetch(wanted)
 
@@ -263,7 +281,7 @@ def test_a_failure_does_not_wait_for_a_server_that_stalls(
     monkeypatch.setattr("isobuilder.sources.fetch.GRACE", 0.2)
     wanted = [
         want(KUBELET, files.add("k", KUBELET, stall(2 * MIB))),
-        want(b"b", files.url("gone"), name="b"),
+        after(lambda: has_bytes(store), want(b"b", files.url("gone"), name="b")),
     ]
     begin = time.monotonic()
     with (
@@ -288,7 +306,7 @@ def test_an_interrupt_stops_quickly_and_keeps_what_came(store: Store, files: Fil
 
     def interrupt() -> None:
         wait_for(lambda: len(files.requests("k")) == len(files.requests("busy")) == 1)
-        wait_for(lambda: any(path.stat().st_size for path in store.root.glob("partial/*.part")))
+        wait_for(lambda: has_bytes(store))
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
