@@ -207,8 +207,8 @@ class Recipe(Model):
     def digest(self) -> Digest:
         """The digest of what this recipe asks for, for its architecture.
 
-        Comments and the order of keys do not change it, nor do ``vars``, whose effect is in what was
-        expanded, nor other architectures that the recipe is for as well.
+        Comments and the order of keys do not change it, nor do ``vars``, whose effect is in what
+        was expanded, nor other architectures that the recipe is for as well.
         """
         asked = {
             name: value
