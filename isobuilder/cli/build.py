@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import FILE, FOLDER, App, AppCommand, human_size
+from isobuilder.cli.app import (
+    FILE,
+    FOLDER,
+    App,
+    AppCommand,
+    for_each,
+    human_size,
+    load_lock_file,
+    refuse_iso,
+)
 
 if TYPE_CHECKING:
     from isobuilder.model.lock import Lock
+    from isobuilder.pipeline.build import Built
     from isobuilder.pipeline.workshop import Workshop
 
 
@@ -19,11 +29,10 @@ if TYPE_CHECKING:
 @click.pass_obj
 def fetch(app: App, locks: tuple[Path, ...]) -> None:
     """Bring into the store everything that the LOCKs name."""
-    from isobuilder.model.document import load_lock
     from isobuilder.pipeline.fetch import fetch as fetch_all
     from isobuilder.pipeline.workshop import open_workshop
 
-    loaded = [load_lock(path) for path in locks]
+    loaded = [load_lock_file(path) for path in locks]
     with open_workshop(app.config, app.store, progress=app.progress) as workshop:
         fetch_all(loaded, workshop)
     app.say(f"complete in {app.store.root}")
@@ -70,29 +79,33 @@ def build(
                 )
             app.say(f"reproduced: {check_iso} is {check(wanted[0], check_iso, workshop)}")
             return
-        results = []
-        for lock in wanted:
+        results: list[Built] = []
+
+        def build_one(lock: Lock) -> None:
             built = build_iso(lock, out, workshop, force=force)
             state = "unchanged" if built.reused else "built"
             app.say(f"{state}: {built.digest}, {human_size(built.size)}")
             results.append(built)
             if not as_json:
                 click.echo(built.iso)
-    if as_json:
-        app.show_json(
-            [
-                {
-                    "iso": str(built.iso),
-                    "digest": built.digest,
-                    "size": built.size,
-                    "product_version": built.lock.product_version,
-                    "architecture": built.lock.architecture,
-                    "reused": built.reused,
-                    "side_files": [str(path) for path in built.side_files],
-                }
-                for built in results
-            ]
-        )
+
+        try:
+            for_each(wanted, build_one)
+        finally:
+            if as_json:
+                app.show_json([_as_data(built) for built in results])
+
+
+def _as_data(built: Built) -> dict[str, Any]:
+    return {
+        "iso": str(built.iso),
+        "digest": built.digest,
+        "size": built.size,
+        "product_version": built.lock.product_version,
+        "architecture": built.lock.architecture,
+        "reused": built.reused,
+        "side_files": [str(path) for path in built.side_files],
+    }
 
 
 def _locks(
@@ -100,11 +113,12 @@ def _locks(
 ) -> list[Lock]:
     """Return the locks that SOURCE means: itself, or those of a recipe."""
     from isobuilder.errors import InputError
-    from isobuilder.model.document import architectures_of, load_lock
+    from isobuilder.model.document import architectures_of
     from isobuilder.pipeline.lock import find_lock, lock_recipe
 
+    refuse_iso(source, "a recipe or a lock")
     if source.suffix == ".json":
-        lock = load_lock(source)
+        lock = load_lock_file(source)
         if arch is not None and lock.architecture != arch:
             raise InputError(f"{source}: is for {lock.architecture}, --arch asks for {arch}")
         return [_revised(lock, revision)]

@@ -17,7 +17,7 @@ from isobuilder.cli.app import FOLDER, App, AppCommand, human_size
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="With --serve: the port.")
 @click.pass_obj
 def demo(app: App, out: Path, serve: bool, port: int) -> None:
-    """Try everything on an embedded upstream; needs no network and no rights.
+    """Try everything on an embedded upstream; needs no network.
 
     Starts a file server and a registry on loopback with small stand-ins for a Kubernetes release,
     then locks, plans, fetches, builds and verifies, and tells what it did and where the files are.

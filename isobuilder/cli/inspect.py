@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FILE, App, AppCommand, human_size, table
+from isobuilder.cli.app import FILE, App, AppCommand, human_size, plural, table
 
 if TYPE_CHECKING:
     from isobuilder.pipeline.compare import Difference
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
 @click.pass_obj
 def inspect(app: App, source: Path, as_json: bool) -> None:
-    """Tell what is on an ISO, or what a lock promises: versions, files, sizes, images."""
+    """Tell what is on an ISO, or what a lock promises.
+
+    Versions, files with sizes and digests, and images.
+    """
     from isobuilder.pipeline.compare import contents_of, summary
 
     found = summary(contents_of(source))
@@ -62,7 +65,7 @@ def diff(app: App, left: Path, right: Path, as_json: bool, exit_code: bool) -> N
     else:
         click.echo("no differences")
     if differences and exit_code:
-        raise DifferencesFound(f"{left} and {right}: {len(differences)} differences")
+        raise DifferencesFound(f"{left} and {right}: {plural(len(differences), 'difference')}")
 
 
 def _change(item: Difference) -> tuple[str, str, str]:

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import click
 
-from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, human_size, table
+from isobuilder.cli.app import (
+    FILE,
+    NEW_FILE,
+    App,
+    AppCommand,
+    for_each,
+    human_size,
+    load_lock_file,
+    table,
+)
 
 
 @click.command(cls=AppCommand)
@@ -24,7 +33,7 @@ from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, human_size, tabl
 def lock(
     app: App, recipe: Path, arch: str | None, update: tuple[str, ...], output: Path | None
 ) -> None:
-    """Ask upstream for the exact bytes that RECIPE means, and write them down.
+    """Ask upstream for the exact bytes of RECIPE and write them down.
 
     Prints the path of each lock. Without --arch every architecture of the recipe is locked.
     """
@@ -40,10 +49,13 @@ def lock(
             hint="choose one with --arch",
         )
     with open_workshop(app.config, app.store, progress=app.progress) as workshop:
-        for architecture in architectures:
+
+        def lock_one(architecture: str) -> None:
             result = lock_recipe(recipe, architecture, workshop, update=update, output=output)
             app.say(f"{architecture}: {'written' if result.changed else 'unchanged'}")
             click.echo(result.path)
+
+        for_each(architectures, lock_one)
 
 
 @click.command(cls=AppCommand)
@@ -51,11 +63,10 @@ def lock(
 @click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
 @click.pass_obj
 def plan(app: App, lock_file: Path, as_json: bool) -> None:
-    """Tell what LOCK would download, what is cached, and the disk it needs."""
-    from isobuilder.model.document import load_lock
+    """Tell what LOCK would download and the disk it needs."""
     from isobuilder.pipeline.fetch import plan as plan_of
 
-    result = plan_of(load_lock(lock_file), app.store)
+    result = plan_of(load_lock_file(lock_file), app.store)
     if as_json:
         app.show_json(asdict(result) | {"disk": result.disk})
         return

@@ -7,21 +7,29 @@ import click
 from isobuilder import __version__
 from isobuilder.cli.app import App, RootGroup, set_up_logging
 
+# Each text is the first line of the command's own docstring; here so that --help imports nothing.
 COMMANDS = {
-    "recipe": ("isobuilder.cli.recipe", "Write, check and show version recipes."),
-    "lock": ("isobuilder.cli.lock", "Answer a recipe with exact bytes."),
-    "plan": ("isobuilder.cli.lock", "Tell what a lock would download."),
-    "fetch": ("isobuilder.cli.build", "Bring into the store what locks need."),
-    "build": ("isobuilder.cli.build", "Build ISOs from recipes or locks."),
-    "verify": ("isobuilder.cli.verify", "Check an ISO and play the node that mounts it."),
-    "inspect": ("isobuilder.cli.inspect", "Tell what is on an ISO."),
-    "diff": ("isobuilder.cli.inspect", "Compare two locks or ISOs."),
-    "store": ("isobuilder.cli.store", "List, check and clean the store."),
+    "recipe": ("isobuilder.cli.recipe", "Write, check and look at recipes."),
+    "lock": (
+        "isobuilder.cli.lock",
+        "Ask upstream for the exact bytes of RECIPE and write them down.",
+    ),
+    "plan": ("isobuilder.cli.lock", "Tell what LOCK would download and the disk it needs."),
+    "fetch": ("isobuilder.cli.build", "Bring into the store everything that the LOCKs name."),
+    "build": ("isobuilder.cli.build", "Build the ISO of each RECIPE or LOCK and its side files."),
+    "verify": (
+        "isobuilder.cli.verify",
+        "Check ISO down to its layers, and play the node that mounts it.",
+    ),
+    "inspect": ("isobuilder.cli.inspect", "Tell what is on an ISO, or what a lock promises."),
+    "diff": ("isobuilder.cli.inspect", "Compare two locks, two ISOs, or one of each."),
+    "node": ("isobuilder.cli.node", "Write cloud-init data for nodes."),
+    "store": ("isobuilder.cli.store", "List, check and clean the store of downloaded bytes."),
     "os": ("isobuilder.cli.os", "Build and list what makes ISOs bootable."),
-    "boot": ("isobuilder.cli.boot", "Try an ISO in virtual machines."),
+    "boot": ("isobuilder.cli.boot", "Start ISO in QEMU and tell what it reaches when."),
     "config": ("isobuilder.cli.config", "Show the settings and where they come from."),
-    "demo": ("isobuilder.cli.demo", "Try everything on an embedded upstream."),
-    "completion": ("isobuilder.cli.completion", "Print the completion script of a shell."),
+    "demo": ("isobuilder.cli.demo", "Try everything on an embedded upstream; needs no network."),
+    "completion": ("isobuilder.cli.completion", "Print the completion script for SHELL."),
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from isobuilder.cli.app import FILE, App, AppGroup, human_size, table
+from isobuilder.cli.app import FILE, App, AppGroup, human_size, load_lock_file, plural, table
 
 
 @click.group(cls=AppGroup)
@@ -34,9 +34,8 @@ def list_blobs(app: App, as_json: bool) -> None:
     ]
     if rows:
         click.echo(table(rows, ("DIGEST", "SIZE", "LAST USED")))
-    app.say(
-        f"{len(blobs)} blobs, {human_size(sum(blob.size for blob in blobs))} in {app.store.root}"
-    )
+    size = human_size(sum(blob.size for blob in blobs))
+    app.say(f"{plural(len(blobs), 'blob')}, {size} in {app.store.root}")
 
 
 @store.command()
@@ -66,7 +65,7 @@ def check(app: App, as_json: bool) -> None:
         )
     else:
         click.echo(
-            f"{report.blobs} blobs, {human_size(report.size)}: "
+            f"{plural(report.blobs, 'blob')}, {human_size(report.size)}: "
             f"{len(report.damaged) or 'none'} damaged"
         )
     if report.damaged:
@@ -97,7 +96,6 @@ def gc(
     """Remove what no LOCK reaches, the longest unused first; never what a running build uses."""
     from isobuilder.errors import UsageProblem
     from isobuilder.model.config import parse_size
-    from isobuilder.model.document import load_lock
     from isobuilder.pipeline.fetch import reachable
     from isobuilder.store import collect
 
@@ -105,7 +103,7 @@ def gc(
         raise UsageProblem(
             "no LOCK to keep", hint="name the locks whose bytes stay, or say --all to keep nothing"
         )
-    needed = reachable([load_lock(path) for path in locks], app.store)
+    needed = reachable([load_lock_file(path) for path in locks], app.store)
     result = collect(
         app.store, needed, max_size=parse_size(max_size) if max_size else None, dry_run=dry_run
     )
@@ -122,6 +120,6 @@ def gc(
         return
     verb = "would remove" if dry_run else "removed"
     click.echo(
-        f"{verb} {len(result.removed)} blobs, {human_size(result.freed)}; "
+        f"{verb} {plural(len(result.removed), 'blob')}, {human_size(result.freed)}; "
         f"{human_size(result.kept)} stay"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FILE, App, AppCommand, human_size
+from isobuilder.cli.app import FILE, App, AppCommand, human_size, load_lock_file, plural
 
 if TYPE_CHECKING:
     from isobuilder.digest import Digest
@@ -41,12 +41,11 @@ def verify(
     one line with the rule, the place, the fact and the remedy; ends with 5 if there is an error.
     """
     from isobuilder.errors import IntegrityError
-    from isobuilder.model.document import load_lock
     from isobuilder.pipeline.verify import verify as verify_iso
 
     result = verify_iso(
         iso,
-        lock=load_lock(lock) if lock else None,
+        lock=load_lock_file(lock) if lock else None,
         expected=_digest(digest) if digest else None,
         profile=_profile(profile) if profile else None,
         layers=not no_layers,
@@ -73,12 +72,14 @@ def verify(
         warnings = len(result.findings) - errors
         click.echo(
             f"{'good' if result.passed else 'BAD'}: {iso}: {result.digest or 'no ISO'}, "
-            f"{human_size(result.size)}, {errors} errors, {warnings} warnings; "
+            f"{human_size(result.size)}, {plural(errors, 'error')}, "
+            f"{plural(warnings, 'warning')}; "
             f"checked {', '.join(result.checked)}"
         )
     if not result.passed:
         raise IntegrityError(
-            f"{iso}: {errors} errors", hint="do not register or boot this ISO; build it again"
+            f"{iso}: {plural(errors, 'error')}",
+            hint="do not register or boot this ISO; build it again",
         )
 
 

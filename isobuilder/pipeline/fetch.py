@@ -14,7 +14,7 @@ from isobuilder.model.lock import Lock, LockedFile, LockedManifest
 from isobuilder.model.oci import parse_manifest
 from isobuilder.pipeline.workshop import Workshop
 from isobuilder.sources.oci import ImagePin, check_images, image_blobs
-from isobuilder.sources.transfer import Wanted
+from isobuilder.sources.wanted import Wanted
 from isobuilder.store import Store
 
 Kind = Literal["file", "manifest", "image"]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.errors import InputError
+from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.model.document import load_lock, load_recipe
 from isobuilder.model.lock import Lock, answers, lock_name
 from isobuilder.model.recipe import Recipe
@@ -45,10 +45,12 @@ def lock_recipe(
     """Ask upstream what the recipe means and write the lock.
 
     Raises:
+        EnvironmentProblem: the lock cannot be written; known before anything is asked.
         InputError, UpstreamError, IntegrityError: as ``resolve``; the lock on disk stays as it was.
     """
     recipe = load_recipe(recipe_path, architecture)
     path = output or lock_path(recipe_path, recipe, architecture)
+    _refuse_unwritable(path, recipe_path, architecture)
     previous = load_lock(path) if path.exists() and update else None
     lock = resolve(recipe, architecture, workshop.upstream, previous=previous, update=update)
     data = lock.to_bytes()
@@ -56,6 +58,19 @@ def lock_recipe(
     if changed:
         write_whole(path, data)
     return LockFile(lock, path, changed)
+
+
+def _refuse_unwritable(path: Path, recipe_path: Path, architecture: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent):
+            pass
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"{path}: the lock cannot be written: {error.strerror or error}",
+            hint=f"write it elsewhere: isobuilder lock {recipe_path} --arch {architecture} "
+            "--output FILE, then name FILE in place of the recipe",
+        ) from error
 
 
 def find_lock(recipe_path: Path, architecture: str) -> LockFile | None:

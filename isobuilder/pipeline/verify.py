@@ -161,7 +161,8 @@ class _Verifier:
         pinned |= {item.path: item.sha256 for item in lock.manifests if item.images == "keep"}
         for path, digest in sorted(pinned.items()):
             if files.get(path) != digest:
-                yield _not_locked(path, f"the lock pins {digest}, the ISO has {files.get(path)}")
+                fact = f"the ISO has {files[path]}" if path in files else "it is not there"
+                yield _not_locked(path, f"the lock pins {digest}, {fact}")
         on_iso = {image.resolved_from for image in self.manifest.images} if self.manifest else set()
         for image in lock.images:
             if image.reference not in on_iso or image.archive not in files:
