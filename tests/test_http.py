@@ -203,7 +203,9 @@ def test_a_retry_after_beyond_the_budget_ends_the_tries(
     assert len(files.requests("x")) == 1
 
 
-@pytest.mark.parametrize("said", ["", "soon", "-5", "1e9", http_date(-3600)])
+@pytest.mark.parametrize(
+    "said", ["", "soon", "-5", "1e9", "Mon, 99 Foo 99999", "Sat, 1 Jan 9999 0:0:0 +999999"]
+)
 def test_a_senseless_retry_after_is_not_waited_for(
     http: Http, files: FileServer, said: str
 ) -> None:
@@ -250,6 +252,35 @@ def test_endless_redirects_end(http: Http, files: FileServer) -> None:
         files.add(str(number), b"", redirect(f"/{number + 1}"))
     with pytest.raises(HttpFailure, match="/0: more than 10 redirects"):
         http.get_small(files.url("0"), limit=100)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://a b.invalid/",
+        "http://\x01.invalid/",
+        "http://\xff.invalid/",
+        "http://" + "a" * 300 + ".invalid/",
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1:http/",
+        "http://..invalid/",
+        "http://xn--.invalid/",
+        "/" + "a" * 60_000,
+    ],
+)
+def test_a_redirect_to_nonsense_is_a_failure_like_any_other(
+    http: Http, files: FileServer, target: str
+) -> None:
+    url = files.add("a", b"", redirect(target))
+    with pytest.raises(HttpFailure):
+        http.get(url)
+
+
+@pytest.mark.parametrize("said", ["9" * 5000, "-1", "1e3", "0x10", "+5", ""])
+def test_a_length_that_is_no_number_is_no_length(http: Http, files: FileServer, said: str) -> None:
+    url = files.add("a", b"", answer(b"content", length=None, Content_Length=said))
+    with http.get(url) as response:
+        assert response.length is None
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://host/x", "http://[::1/", "//"])

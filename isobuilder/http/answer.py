@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -50,7 +51,7 @@ class Response:
     def length(self) -> int | None:
         """Bytes the server says the body has, or None when it does not say."""
         text = self.headers.get("Content-Length", "").strip()
-        return int(text) if text.isascii() and text.isdigit() else None
+        return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the body as it was sent, in pieces of at most 256 KiB, never decoded.

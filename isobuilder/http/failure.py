@@ -53,7 +53,7 @@ class HttpFailure(UpstreamError):
             return float(text[:9])
         try:
             when = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         if when.tzinfo is None:
             when = when.replace(tzinfo=UTC)
