@@ -12,6 +12,7 @@ from isobuilder.digest import Digest
 from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
 from isobuilder.model.image import ImageReference
 from isobuilder.model.kube import KubeVersion
+from isobuilder.model.ospayload import ArtifactName, Kernel, OsPayload, PayloadArtifact
 from isobuilder.model.recipe import (
     Component,
     FileEntry,
@@ -82,6 +83,25 @@ class LockedImage(Model):
         return self
 
 
+class LockedBoot(Model):
+    """The OS payload of a bootable ISO, pinned."""
+
+    os: Name
+    kernel: Kernel
+    payload: Digest  # of its description, see OsPayload.digest
+    artifacts: dict[ArtifactName, PayloadArtifact]
+
+    @classmethod
+    def of(cls, payload: OsPayload) -> LockedBoot:
+        """Return what pins ``payload``."""
+        return cls(
+            os=payload.os,
+            kernel=payload.kernel,
+            payload=payload.digest,
+            artifacts=payload.artifacts,
+        )
+
+
 class Lock(Model):
     """Everything a build needs to know; together with a store it decides every byte of the ISO."""
 
@@ -99,6 +119,7 @@ class Lock(Model):
     render: tuple[Render, ...]
     components: dict[Name, Component]
     registration: Registration
+    boot: LockedBoot | None = None  # None: a plain ISO, which starts nothing
 
     @model_validator(mode="after")
     def _no_two_for_one(self) -> Lock:
@@ -133,7 +154,7 @@ class Lock(Model):
 
     def to_data(self) -> dict[str, Any]:
         """Return the lock as plain JSON values."""
-        return self.model_dump(mode="json", by_alias=True)
+        return self.model_dump(mode="json", by_alias=True, exclude=None if self.boot else {"boot"})
 
     def to_bytes(self) -> bytes:
         """Return the canonical text: the same lock, the same bytes."""
@@ -166,6 +187,8 @@ def answers(lock: Lock, recipe: Recipe) -> list[str]:
         _compare(found, "epoch", released_epoch(recipe.released), lock.epoch)
     _compare_entries(found, "files", recipe.files, lock.files)
     _compare_entries(found, "manifests", recipe.manifests, lock.manifests)
+    wish = (recipe.boot.os, recipe.boot.kernel) if recipe.boot else None
+    _compare(found, "boot", wish, (lock.boot.os, lock.boot.kernel) if lock.boot else None)
     _compare(found, "render", _rendered(recipe.render), _rendered(lock.render))
     _compare_components(found, recipe, lock)
     _compare_images(found, recipe, lock)
