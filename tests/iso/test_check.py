@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Mapping
 from dataclasses import replace
@@ -62,31 +63,43 @@ def test_another_label_is_told(good: dict[str, IsoEntry], tmp_path: Path) -> Non
 
 def test_an_unlisted_file_is_told(good: dict[str, IsoEntry], tmp_path: Path) -> None:
     check = checked({**good, "extra": entry("extra", b"x")}, tmp_path / "a.iso")
-    assert facts(check) == [("iso.sums", "extra"), ("iso.manifest", "extra")]
+    assert facts(check) == [("iso.sums", "extra")]
     assert "on the ISO, not listed in SHA256SUMS" in check.findings[0].fact
 
 
 def test_a_missing_file_is_told(good: dict[str, IsoEntry], tmp_path: Path) -> None:
     del good["network.yaml"]
     check = checked(good, tmp_path / "a.iso")
-    assert facts(check) == [("iso.sums", "network.yaml"), ("iso.manifest", "network.yaml")]
+    assert facts(check) == [("iso.sums", "network.yaml")]
 
 
 def test_a_changed_file_is_told_with_both_hashes(good: dict[str, IsoEntry], tmp_path: Path) -> None:
     expected = Digest.of(joined(good["k8s/kubeadm"].pieces)).hex
     check = checked({**good, "k8s/kubeadm": entry("k8s/kubeadm", b"evil")}, tmp_path / "a.iso")
-    assert facts(check) == [("iso.sums", "k8s/kubeadm"), ("iso.manifest", "k8s/kubeadm")]
+    assert facts(check) == [("iso.sums", "k8s/kubeadm")]
     assert f"expected sha256 {expected}" in check.findings[0].fact
     assert f"got {Digest.of(b'evil').hex}" in check.findings[0].fact
 
 
-def test_a_changed_archive_is_told_by_the_manifests_images_too(
+def test_a_changed_archive_is_told_once(good: dict[str, IsoEntry], tmp_path: Path) -> None:
+    path = next(path for path in good if path.endswith(".tar"))
+    check = checked({**good, path: entry(path, b"evil")}, tmp_path / "a.iso")
+    assert facts(check) == [("iso.sums", path)]
+
+
+def test_a_manifest_that_differs_from_sums_that_fit_is_told(
     good: dict[str, IsoEntry], tmp_path: Path
 ) -> None:
     path = next(path for path in good if path.endswith(".tar"))
-    check = checked({**good, path: entry(path, b"evil")}, tmp_path / "a.iso")
-    assert [rule for rule, _ in facts(check)] == ["iso.sums", "iso.manifest", "iso.manifest"]
-    assert "images[" in check.findings[-1].place
+    data = json.loads(joined(good["manifest.json"].pieces))
+    data["files"][path] = data["images"][0]["sha256"] = "0" * 64
+    forged = entry("manifest.json", json.dumps(data).encode())
+    old = Digest.of(joined(good["manifest.json"].pieces)).hex
+    new = Digest.of(joined(forged.pieces)).hex
+    sums = joined(good["SHA256SUMS"].pieces).replace(old.encode(), new.encode())
+    tree = {**good, "manifest.json": forged, "SHA256SUMS": entry("SHA256SUMS", sums)}
+    check = checked(tree, tmp_path / "a.iso")
+    assert facts(check) == [("iso.manifest", path), ("iso.manifest", "manifest.json images[0]")]
 
 
 @pytest.mark.parametrize(
