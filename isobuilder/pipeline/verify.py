@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.digest import Digest
-from isobuilder.errors import IntegrityError, IsobuilderError
+from isobuilder.errors import InputError, IntegrityError, IsobuilderError
 from isobuilder.iso.archive_check import Expected, check_archives
 from isobuilder.iso.check import check_iso
 from isobuilder.iso.reader import IsoReader
@@ -20,8 +20,10 @@ from isobuilder.model.recipe import ProfileName
 from isobuilder.node.contract import play
 from isobuilder.node.deep import Programs, import_all
 from isobuilder.progress import SILENT, Progress
+from isobuilder.sources.checksums import parse
 
 _MANIFEST_LIMIT = 32 * 1024 * 1024  # bytes
+_CHECKSUM_LIMIT = 64 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ def verify(
 ) -> Verification:
     """Check an ISO as a file, as a set of files, as image archives, and as the node sees it.
 
-    ``expected`` is the digest the ISO should have, ``lock`` what it should be made from. ``layers``
+    ``expected`` is the digest the ISO should have, else that of a checksum file beside it, if there
+    is one; ``lock`` is what it should be made from. ``layers``
     also unpacks layers and programs to look inside; ``deep`` imports every archive into an isolated
     containerd, that of ``containerd`` or the installed one.
 
@@ -62,6 +65,7 @@ def verify(
         EnvironmentProblem: the file cannot be read, or ``deep`` has no containerd to use.
     """
     size = iso.stat().st_size
+    expected = expected or promised(iso)
     try:
         reader = IsoReader(iso)
     except IntegrityError as error:
@@ -69,6 +73,17 @@ def verify(
         return Verification(iso, size, None, profile or "mold-cks", ("structure",), (finding,))
     with reader:
         return _Verifier(reader, profile, progress).run(lock, expected, layers, deep, containerd)
+
+
+def promised(iso: Path) -> Digest | None:
+    """Return the digest that ``<name>.sha256`` beside the ISO gives for it, if it does."""
+    path = iso.with_name(f"{iso.name}.sha256")
+    try:
+        with path.open("rb") as file:
+            data = file.read(_CHECKSUM_LIMIT)
+        return parse(data, place=str(path)).sha256_for(iso.name)
+    except (OSError, InputError, IntegrityError):
+        return None  # none, or not about this file: it promises nothing
 
 
 @dataclass(slots=True)
@@ -101,8 +116,10 @@ class _Verifier:
             if lock is not None:
                 checked.append("lock")
                 findings += self._against_lock(lock, structure.files)
-        if expected is not None and digest != expected:
-            findings.append(_other_digest(expected, digest))
+        if expected is not None:
+            checked.append("digest")
+            if digest != expected:
+                findings.append(_other_digest(expected, digest))
         self.progress.step("image archives")
         checked.append("archives with layers" if layers else "archives")
         for report in check_archives(
