@@ -43,6 +43,10 @@ def fetch(app: App, locks: tuple[Path, ...]) -> None:
 @click.option("--arch", type=click.Choice(["amd64", "arm64"]), help="Only this architecture.")
 @click.option("--out", type=FOLDER, default="dist", show_default=True, help="Where ISOs go.")
 @click.option("--revision", metavar="rN", help="Build number, in place of the recipe's own.")
+@click.option(
+    "--boot", metavar="OS", help="Make it start machines, with this payload of the store."
+)
+@click.option("--no-boot", is_flag=True, help="A plain ISO, even if the lock has an OS payload.")
 @click.option("--locked", is_flag=True, help="Refuse a recipe that has no lock yet.")
 @click.option("--force", is_flag=True, help="Build also when the ISO is there already.")
 @click.option("--check", "check_iso", type=FILE, metavar="ISO", help="Build again and compare.")
@@ -54,6 +58,8 @@ def build(
     arch: str | None,
     out: Path,
     revision: str | None,
+    boot: str | None,
+    no_boot: bool,
     locked: bool,
     force: bool,
     check_iso: Path | None,
@@ -66,12 +72,19 @@ def build(
     from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.build import build as build_iso
     from isobuilder.pipeline.build import check
+    from isobuilder.pipeline.lock import with_payload
     from isobuilder.pipeline.workshop import open_workshop
 
+    if boot is not None and no_boot:
+        raise UsageProblem("--boot and --no-boot contradict each other")
     with open_workshop(app.config, app.store, progress=app.progress) as workshop:
         wanted = [
             item for source in sources for item in _locks(source, arch, revision, locked, workshop)
         ]
+        if no_boot:
+            wanted = [lock.model_copy(update={"boot": None}) for lock in wanted]
+        elif boot is not None:
+            wanted = [with_payload(lock, boot, workshop.store) for lock in wanted]
         if check_iso is not None:
             if len(wanted) != 1:
                 raise UsageProblem(

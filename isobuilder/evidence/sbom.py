@@ -18,6 +18,7 @@ from isobuilder.digest import Digest
 from isobuilder.model.base import canonical_json
 from isobuilder.model.image import ImageReference
 from isobuilder.model.lock import Lock, LockedFile, LockedImage, LockedManifest
+from isobuilder.model.ospayload import OsPayload, PayloadPackage
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:isobuilder:sbom")
 _VERSION = re.compile(r"(?:^|[/_-])v?(\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.-]*[0-9A-Za-z])?)(?=/|$)")
@@ -25,12 +26,18 @@ _VERSION = re.compile(r"(?:^|[/_-])v?(\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.-]*[0-9A-Za
 _Json = dict[str, Any]
 
 
-def sbom(lock: Lock, files: Mapping[str, tuple[Digest, int]], tool: str) -> bytes:
+def sbom(
+    lock: Lock,
+    files: Mapping[str, tuple[Digest, int]],
+    tool: str,
+    *,
+    payload: OsPayload | None = None,
+) -> bytes:
     """Return the bill of materials of the ISO that ``lock`` describes.
 
     ``files`` gives digest and size of every file that goes on it so far, image archives included;
     ``tool`` is the version of isobuilder. An image is one component of type ``container``, every
-    other file one of type ``file``.
+    other file one of type ``file``, every package of the operating system one of type ``library``.
     """
     upstream: dict[str, LockedFile | LockedManifest] = {item.path: item for item in lock.files}
     upstream |= {item.path: item for item in lock.manifests}
@@ -42,6 +49,8 @@ def sbom(lock: Lock, files: Mapping[str, tuple[Digest, int]], tool: str) -> byte
             components.append(_container(lock, images[path], digest, size))
         else:
             components.append(_file(lock, path, digest, size, upstream.get(path)))
+    if payload is not None:
+        components += [_package(package, payload) for package in payload.packages]
     return canonical_json(
         {
             "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
@@ -109,6 +118,23 @@ def _file(
             facts["rewritten"] = "image references pinned to locked digests"
     component["properties"] = _properties(**facts)
     return component
+
+
+def _package(package: PayloadPackage, payload: OsPayload) -> _Json:
+    distribution = payload.os.partition("-")[0]
+    purl = (
+        f"pkg:deb/{distribution}/{_quoted(package.name)}@{_quoted(package.version)}"
+        f"?arch={package.architecture}&distro={payload.os}"
+    )
+    return {
+        "type": "library",
+        "bom-ref": f"package:{package.name}:{package.architecture}",
+        "name": package.name,
+        "version": package.version,
+        "purl": purl,
+        "hashes": [{"alg": "SHA-256", "content": package.sha256.hex}],
+        "properties": _properties(os=payload.os),
+    }
 
 
 def _version(lock: Lock, source: LockedFile | LockedManifest) -> str | None:

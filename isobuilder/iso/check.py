@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from isobuilder.digest import Digest
+from isobuilder.iso.boot_check import check_boot
 from isobuilder.iso.hashing import hash_iso
 from isobuilder.iso.reader import IsoReader
 from isobuilder.iso.structure import check_structure
@@ -60,10 +61,12 @@ def check_iso(
     digests = hash_iso(reader, whole=whole, progress=progress)
     sums = list(check_sums(reader, digests.files))
     told = {finding.place for finding in sums}
+    boot = (item for item in check_boot(reader, digests.files) if item.place not in told)
     findings = [
         *_bounded(check_structure(reader, label=label)),
         *_bounded(iter(sums)),
         *_bounded(check_manifest(reader, digests.files, told=told)),
+        *_bounded(boot),
     ]
     return IsoCheck(tuple(findings), digests.image, digests.files)
 

@@ -91,6 +91,11 @@ class LockedBoot(Model):
     payload: Digest  # of its description, see OsPayload.digest
     artifacts: dict[ArtifactName, PayloadArtifact]
 
+    @property
+    def blobs(self) -> set[Digest]:
+        """Everything of the payload that the store must have, its description included."""
+        return {self.payload, *(artifact.digest for artifact in self.artifacts.values())}
+
     @classmethod
     def of(cls, payload: OsPayload) -> LockedBoot:
         """Return what pins ``payload``."""

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from isobuilder import __version__
@@ -18,9 +19,27 @@ from isobuilder.model.lock import Lock
 from isobuilder.model.ospayload import UEFI_NAMES, OsPayload
 from isobuilder.node.bootmenu import boot_menu, finder, identity_of
 from isobuilder.node.lab import Listener, Machine, Outcome, kvm_works, start
-from isobuilder.node.ospayload import artifact
+from isobuilder.node.ospayload import artifact, read_payload
+from isobuilder.pipeline.fetch import check_payload
 from isobuilder.progress import SILENT, Progress
 from isobuilder.store import Store
+
+_NEEDED = ("runtime/containerd-linux-*.tar.gz", "runtime/runc", "cni/cni-plugins-*.tgz")
+
+
+def locked_payload(lock: Lock, store: Store) -> OsPayload | None:
+    """Return the payload that ``lock`` pins; None for a plain ISO.
+
+    Raises:
+        EnvironmentProblem: the store does not have it.
+    """
+    if lock.boot is None:
+        return None
+    check_payload(lock, store)
+    description = store.find(lock.boot.payload)
+    if description is None:
+        raise AssertionError  # check_payload would have raised
+    return read_payload(description.read(), place=str(lock.boot.payload))
 
 
 def boot_parts(lock: Lock, payload: OsPayload, store: Store) -> BootParts:
@@ -28,7 +47,15 @@ def boot_parts(lock: Lock, payload: OsPayload, store: Store) -> BootParts:
 
     Raises:
         EnvironmentProblem: the store lacks an artifact of the payload.
+        InputError: a node could not run what is on the ISO.
     """
+    paths = [file.path for file in lock.files]
+    for pattern in _NEEDED:
+        if not any(fnmatchcase(path, pattern) for path in paths):
+            raise InputError(
+                f"{lock.base_name}: a node that starts from the ISO needs {pattern}",
+                hint="add it to the recipe's files, or build a plain ISO with --no-boot",
+            )
     identity = identity_of(lock, payload, __version__)
     has_bios = "bios" in payload.artifacts
     return BootParts(

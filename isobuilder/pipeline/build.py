@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from isobuilder import __version__
@@ -24,6 +25,7 @@ from isobuilder.model.lock import Lock, LockedImage
 from isobuilder.model.oci import parse_manifest
 from isobuilder.model.registration import registration_for
 from isobuilder.node.render import render_file
+from isobuilder.pipeline.boot import boot_parts, locked_payload
 from isobuilder.pipeline.fetch import fetch, missing_blobs, reachable
 from isobuilder.pipeline.lock import write_whole
 from isobuilder.pipeline.workshop import Workshop
@@ -75,7 +77,12 @@ def build(lock: Lock, out: Path, workshop: Workshop, *, force: bool = False) -> 
             _check_space(out, tree)
             workshop.progress.step(f"writing {target}")
             written = write_iso(
-                tree.entries, target, label=LABEL, epoch=lock.epoch, progress=workshop.progress
+                tree.entries,
+                target,
+                label=LABEL,
+                epoch=lock.epoch,
+                boot=tree.boot,
+                progress=workshop.progress,
             )
     built = Built(target, written.digest, written.size, lock, reused=False)
     _write_side_files(built, tree)
@@ -96,7 +103,7 @@ def check(lock: Lock, iso: Path, workshop: Workshop) -> Digest:
         raise disk_problem(error, iso) from error
     tree = tree_of(lock, workshop.store, progress=workshop.progress)
     workshop.progress.step("building it again, without writing it")
-    again, _ = iso_digest(tree.entries, label=LABEL, epoch=lock.epoch)
+    again, _ = iso_digest(tree.entries, label=LABEL, epoch=lock.epoch, boot=tree.boot)
     if again != expected:
         raise IntegrityError(
             f"{iso}: not reproduced: the file is {expected}, built again it is {again}",
@@ -137,7 +144,16 @@ def tree_of(lock: Lock, store: Store, *, progress: Progress = SILENT) -> IsoTree
     digests |= {path: Digest.of(data) for path, data in made.items()}
     for item in lock.render:
         made[item.path] = render_file(lock, item, digests)
-    return build_tree(lock, files=files, made=made, images=images, tool=__version__, sbom=sbom)
+    payload = locked_payload(lock, store)
+    return build_tree(
+        lock,
+        files=files,
+        made=made,
+        images=images,
+        tool=__version__,
+        sbom=partial(sbom, payload=payload),
+        boot=None if payload is None else boot_parts(lock, payload, store),
+    )
 
 
 def _pinned_names(lock: Lock) -> Mapping[str, str]:

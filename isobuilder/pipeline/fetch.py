@@ -17,7 +17,7 @@ from isobuilder.sources.oci import ImagePin, check_images, image_blobs
 from isobuilder.sources.wanted import Wanted
 from isobuilder.store import Store
 
-Kind = Literal["file", "manifest", "image"]
+Kind = Literal["file", "manifest", "image", "payload"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,11 @@ def plan(lock: Lock, store: Store) -> Plan:
                 missing_here,
             )
         )
+    if lock.boot is not None:
+        for name, part in sorted(lock.boot.artifacts.items()):
+            missing = 0 if store.find(part.digest) else part.size
+            source = f"isobuilder os build, {lock.boot.os}"
+            items.append(PlanItem("payload", name, source, part.size, missing))
     return Plan(
         items=tuple(items),
         download=sum(item.missing or 0 for item in items),
@@ -117,6 +122,8 @@ def fetch(locks: Sequence[Lock], workshop: Workshop) -> None:
         _refuse_missing(locks, workshop.store)
     if any(missing_blobs(lock, workshop.store) for lock in locks):
         workshop.progress.step(f"fetching into {workshop.store.root}")
+    for lock in locks:
+        check_payload(lock, workshop.store)
     for images in pins.values():
         for blob in image_blobs(workshop.registry, workshop.store, images):
             if blob.digest is not None:
@@ -124,6 +131,21 @@ def fetch(locks: Sequence[Lock], workshop: Workshop) -> None:
     workshop.fetcher.fetch(list(wanted.values()))
     for architecture, images in pins.items():
         check_images(workshop.store, images, architecture)
+
+
+def check_payload(lock: Lock, store: Store) -> None:
+    """Return if the store has the OS payload of ``lock``, which no upstream serves.
+
+    Raises:
+        EnvironmentProblem: it has not; the hint says the ways out.
+    """
+    if lock.boot is None or all(store.find(part) is not None for part in lock.boot.blobs):
+        return
+    raise EnvironmentProblem(
+        f"the store {store.root} lacks the OS payload {lock.boot.os}, {lock.boot.payload}",
+        hint="bring it with isobuilder site import, lock the recipe again after isobuilder os "
+        "build, or build a plain ISO with --no-boot",
+    )
 
 
 def _entries(lock: Lock) -> Iterator[LockedFile | LockedManifest]:
@@ -146,6 +168,8 @@ def _refuse_missing(locks: Sequence[Lock], store: Store) -> None:
 def missing_blobs(lock: Lock, store: Store) -> list[str]:
     """Return the names of files, manifests and images that are not completely in the store."""
     missing = [entry.name for entry in _entries(lock) if store.find(entry.sha256) is None]
+    if lock.boot is not None and any(store.find(part) is None for part in lock.boot.blobs):
+        missing.append(f"the OS payload {lock.boot.os} ({lock.boot.kernel} kernel)")
     for image in lock.images:
         manifest = store.find(image.digest)
         if manifest is None:
@@ -162,6 +186,8 @@ def reachable(locks: Sequence[Lock], store: Store) -> set[Digest]:
     digests: set[Digest] = set()
     for lock in locks:
         digests |= {entry.sha256 for entry in _entries(lock)}
+        if lock.boot is not None:
+            digests |= lock.boot.blobs
         for image in lock.images:
             digests.add(image.digest)
             manifest = store.find(image.digest)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.model.document import load_lock, load_recipe
-from isobuilder.model.lock import Lock, answers, lock_name
+from isobuilder.model.lock import Lock, LockedBoot, answers, lock_name
 from isobuilder.model.recipe import Recipe
+from isobuilder.node.ospayload import choose_payload
 from isobuilder.pipeline.workshop import Workshop
 from isobuilder.sources.resolve import resolve
-from isobuilder.store import disk_problem
+from isobuilder.store import Store, disk_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,15 @@ def lock_recipe(
     Raises:
         EnvironmentProblem: the lock cannot be written; known before anything is asked.
         InputError, UpstreamError, IntegrityError: as ``resolve``; the lock on disk stays as it was.
+        EnvironmentProblem: the recipe wishes for an OS payload that the store does not have.
     """
     recipe = load_recipe(recipe_path, architecture)
     path = output or lock_path(recipe_path, recipe, architecture)
     _refuse_unwritable(path, recipe_path, architecture)
     previous = load_lock(path) if path.exists() and update else None
     lock = resolve(recipe, architecture, workshop.upstream, previous=previous, update=update)
+    if recipe.boot:
+        lock = with_payload(lock, f"{recipe.boot.os}-{recipe.boot.kernel}", workshop.store)
     data = lock.to_bytes()
     changed = not path.exists() or path.read_bytes() != data
     if changed:
@@ -71,6 +75,16 @@ def _refuse_unwritable(path: Path, recipe_path: Path, architecture: str) -> None
             hint=f"write it elsewhere: isobuilder lock {recipe_path} --arch {architecture} "
             "--output FILE, then name FILE in place of the recipe",
         ) from error
+
+
+def with_payload(lock: Lock, wanted: str, store: Store) -> Lock:
+    """Return ``lock`` with the one OS payload of ``store`` that ``wanted`` names.
+
+    Raises:
+        EnvironmentProblem: there is none, or several.
+    """
+    payload = choose_payload(store, wanted, architecture=lock.architecture)
+    return lock.model_copy(update={"boot": LockedBoot.of(payload)})
 
 
 def find_lock(recipe_path: Path, architecture: str) -> LockFile | None:
