@@ -14,6 +14,9 @@ from isobuilder.model.tree import Map, locate, path_text
 POD_PREFIX = 24
 """Every node's part of the pod network: 254 addresses, as Kubernetes itself would cut it."""
 
+SECRETS = "secrets"
+"""The folder of a cluster's secrets, beside one for each node."""
+
 OWN_FOLDER = "/etc/kiso/node/"
 """Where our own files are on a node."""
 
@@ -100,6 +103,9 @@ class _Judge:
                 if value is not None and seen.setdefault(value, node) is not node:
                     fact = f"two nodes with the {key} {value}"
                     yield self._at(fact, "nodes", index, key)
+            if node.name == SECRETS:
+                fact = f"{SECRETS} is the name of the folder beside those of the nodes"
+                yield self._at(fact, "nodes", index, "name", hint="choose another name")
         names = [user.name for user in self._cluster.users]
         for index, name in enumerate(names):
             if name in names[:index]:

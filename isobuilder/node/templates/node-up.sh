@@ -1,0 +1,167 @@
+#!/bin/bash
+# Brings this machine up as a Kubernetes node. kiso-node.service runs it: at first from cloud-init, and at every later
+# boot until it has succeeded once. Every try starts from the beginning.
+set -Eeuo pipefail
+
+here=${KISO_NODE:-/etc/kiso/node}
+state=${KISO_STATE:-/var/lib/kiso}
+medium=${KISO_MEDIUM:-/run/kiso/medium}
+kubernetes=${KISO_KUBERNETES:-/etc/kubernetes}
+console=${KISO_CONSOLE:-/dev/kmsg}
+log=${KISO_LOG:-/var/log/kiso-node.log}
+pause=${KISO_PAUSE:-5} # seconds between two questions
+
+# ROLE, NODE, VERSION, SOCKET, API, MANIFEST, UPLOAD_CERTS, WAIT_READY, JOIN_TIME, READY_TIME
+# shellcheck source=/dev/null
+. "$here/settings"
+
+say() {
+    # The kernel log goes to every console and gets the time since power-on; one write is one line.
+    printf '<4>kiso: node: %.400s\n' "$*" > "$console"
+}
+
+# give_up FACT HINT: the end, with what kubeadm said last.
+give_up() {
+    trap - ERR
+    printf '<3>kiso: error: node: %.400s\n' "$1" > "$console"
+    tail -n 12 "$log" | while IFS= read -r line; do
+        printf '<3>kiso: node: log: %.300s\n' "$line" > "$console"
+    done
+    printf '<3>kiso: hint: %.400s\n' "$2" > "$console"
+    exit 1
+}
+
+seconds() {
+    local uptime
+    IFS=' .' read -r uptime _ < /proc/uptime
+    echo "$uptime"
+}
+
+# try NAME COMMAND [ARGUMENT]...: run it, keep what it prints, say how long it took.
+try() {
+    local name=$1 began result=0
+    shift
+    began=$(seconds)
+    say "$name: begins"
+    "$@" >> "$log" 2>&1 || result=$?
+    [ $result = 0 ] || return $result
+    say "$name: done in $(($(seconds) - began)) s"
+}
+
+# wait_until SECONDS NAME COMMAND [ARGUMENT]...: ask again and again; a word a minute.
+wait_until() {
+    local limit=$1 name=$2 began told now
+    shift 2
+    began=$(seconds)
+    told=$began
+    until "$@"; do
+        now=$(seconds)
+        [ $((now - began)) -lt "$limit" ] || return 1
+        if [ $((now - told)) -ge 60 ]; then
+            say "$name: still waiting after $((now - began)) s"
+            told=$now
+        fi
+        sleep "$pause"
+    done
+    say "$name: done in $(($(seconds) - began)) s"
+}
+
+api_answers() {
+    [ "$(curl --insecure --silent --noproxy '*' --max-time 10 "https://$API/healthz" 2>> "$log")" = ok ]
+}
+
+node_is_ready() {
+    [ "$(kubectl --request-timeout=20s get node "$NODE" \
+        -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}' 2>> "$log")" = True ]
+}
+
+apply_manifest() {
+    kubectl --request-timeout=60s apply -f "$medium/$MANIFEST" >> "$log" 2>&1
+}
+
+# Undo what an earlier try left behind, and put in place what kubeadm expects to find.
+start_over() {
+    if [ -e "$state/node-begun" ]; then
+        say "an earlier try did not finish: starting over"
+        kubeadm reset --force --cri-socket "$SOCKET" >> "$log" 2>&1 || true
+    fi
+    : > "$state/node-begun"
+    if [ -e "$here/ca.key" ]; then
+        install -d -m 0755 "$kubernetes/pki"
+        install -m 0644 "$here/ca.crt" "$kubernetes/pki/ca.crt"
+        install -m 0600 "$here/ca.key" "$kubernetes/pki/ca.key"
+    fi
+}
+
+init() {
+    local options=(--skip-token-print --config "$here/kubeadm.yaml")
+    if [ "$UPLOAD_CERTS" = yes ]; then
+        options+=(--upload-certs --skip-certificate-key-print)
+    fi
+    try "kubeadm init" kubeadm init "${options[@]}" ||
+        give_up "kubeadm init failed" "see $log and journalctl -u kubelet on this machine"
+    if [ -n "$MANIFEST" ]; then
+        wait_until 120 "network $MANIFEST" apply_manifest ||
+            give_up "kubectl refused $MANIFEST" "choose a manifest of this ISO with cni, or none"
+    fi
+}
+
+join() {
+    local tries=3 count
+    wait_until "$JOIN_TIME" "API at $API" api_answers ||
+        give_up "no API at https://$API/healthz for $JOIN_TIME s" \
+            "is the first control plane up, and is there a route to it?"
+    for ((count = 1; count <= tries; count++)); do
+        if try "kubeadm join" kubeadm join --config "$here/kubeadm.yaml"; then
+            return
+        fi
+        [ $count -lt $tries ] || break
+        say "kubeadm join failed: starting over"
+        kubeadm reset --force --cri-socket "$SOCKET" >> "$log" 2>&1 || true
+        sleep "$pause"
+    done
+    give_up "kubeadm join failed $tries times" \
+        "is the token still valid (kubeadm token list), and is the clock of this machine right?"
+}
+
+# commands FILE: the administrator's own, if there are any.
+commands() {
+    [ -e "$here/$1" ] || return 0
+    try "commands $1" bash -e "$here/$1" || give_up "a command of $1 failed" "see $log on this machine"
+}
+
+mkdir -p "$state"
+if [ -e "$state/node-done" ]; then
+    say "$NODE was brought up by an earlier boot"
+    exit 0
+fi
+(umask 077 && : >> "$log")
+trap 'give_up "line $LINENO of the start script failed" "see $log on this machine"' ERR
+
+say "starting $NODE as $ROLE of Kubernetes v$VERSION"
+if [ -e /etc/systemd/system/containerd.service.d/10-kiso-proxy.conf ]; then
+    try "containerd with its proxy" systemctl restart containerd.service ||
+        give_up "containerd does not start" "see journalctl -u containerd on this machine"
+fi
+start_over
+commands before
+if [ "$ROLE" = first-control-plane ]; then
+    export KUBECONFIG=$kubernetes/admin.conf
+    init
+else
+    join
+    export KUBECONFIG=$kubernetes/kubelet.conf
+fi
+if [ "$ROLE" != worker ]; then
+    export KUBECONFIG=$kubernetes/admin.conf
+    install -d -m 0700 "${HOME:-/root}/.kube"
+    install -m 0600 "$KUBECONFIG" "${HOME:-/root}/.kube/config"
+fi
+if [ "$WAIT_READY" = yes ]; then
+    wait_until "$READY_TIME" "node $NODE Ready" node_is_ready ||
+        give_up "$NODE is not Ready after $READY_TIME s" "see journalctl -u kubelet, and kubectl describe node $NODE"
+fi
+commands after
+: > "$state/node-done"
+sync "$state" 2> /dev/null || sync
+say "up: $NODE"
