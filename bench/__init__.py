@@ -1,0 +1,1 @@
+"""The product measured side by side with the programs people use today."""

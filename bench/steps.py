@@ -1,0 +1,52 @@
+"""Parts of the product that have no command of their own, each run as a process.
+
+``steps.py pull LOCK CONFIG STORE``: bring the images of a lock into a store, and nothing else.
+``steps.py write FOLDER TARGET``: write an ISO of all files below a folder. A recipe never has
+20,000 files, so this calls the writer itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def pull(lock_path: Path, config_path: Path, root: Path) -> None:
+    """Bring the images of a lock into a store."""
+    from isobuilder.model.config import load_config
+    from isobuilder.model.document import load_lock
+    from isobuilder.model.image import ImageReference
+    from isobuilder.pipeline.workshop import open_workshop
+    from isobuilder.sources.oci import ImagePin, pull_images
+    from isobuilder.store import Store
+
+    lock = load_lock(lock_path)
+    config, _ = load_config(config_path, {}, {})
+    pins = [ImagePin(ImageReference.parse(image.reference), image.digest) for image in lock.images]
+    store = Store(root)
+    with open_workshop(config, store) as workshop:
+        pull_images(workshop.registry, workshop.fetcher, store, pins, lock.architecture)
+
+
+def write(folder: Path, target: Path) -> None:
+    """Write an ISO of a folder; files stand for blobs, whose digest the writer never looks at."""
+    from isobuilder.digest import Digest
+    from isobuilder.iso.entries import IsoEntry
+    from isobuilder.iso.writer import write_iso
+    from isobuilder.store import Blob
+
+    unknown = Digest.of(b"")
+    entries = [
+        IsoEntry(
+            path.relative_to(folder).as_posix(),
+            0o644,
+            (Blob(unknown, path.stat().st_size, path),),
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
+    write_iso(entries, target, label="CDROM", epoch=0)
+
+
+if __name__ == "__main__":
+    {"pull": pull, "write": write}[sys.argv[1]](*map(Path, sys.argv[2:]))
