@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench lab clean
+.PHONY: help demo test test-boot check format bench lab clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,6 +19,9 @@ demo: $(VENV)/.ready ## Build and verify a small ISO from an embedded upstream; 
 
 test: $(VENV)/.ready ## Run all tests; those on real parts run once `make lab` has prepared them
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-boot: $(VENV)/.ready ## Start the ISO in virtual machines in every way; takes an hour without KVM
+	$(BIN)/python -m pytest -m boot tests/boot $(PYTEST_ARGS)
 
 check: $(VENV)/.ready ## Lint, format check, types and import rules
 	$(BIN)/ruff check .

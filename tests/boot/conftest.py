@@ -1,0 +1,142 @@
+"""The lab's recipe as a bootable ISO, and machines that start from it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from isobuilder.iso.entries import IsoEntry
+from isobuilder.iso.writer import write_iso
+from isobuilder.node.lab import Machine, Outcome, start
+from isobuilder.node.ospayload import payloads
+from isobuilder.store import Store
+from tests.lab.place import HERE as LAB_SOURCE
+from tests.lab.place import lab_dir
+from tests.lab.upstream import lab_upstream
+
+NEEDED = ("qemu-system-x86_64", "mmdebstrap", "sqfstar")
+PATIENCE = 900.0
+"""Seconds for a whole boot in emulation on two busy processors."""
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Machines are started only when asked for: ``make test-boot``, or ``-m boot``."""
+    if "boot" in str(config.option.markexpr):
+        return
+    skip = pytest.mark.skip(reason="starts virtual machines; run make test-boot")
+    for item in items:
+        if item.get_closest_marker("boot"):
+            item.add_marker(skip)
+
+
+def isobuilder(*words: str | Path) -> str:
+    """Run the program as a person does and return what it prints."""
+    argv = [sys.executable, "-m", "isobuilder", *map(str, words)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=1800)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def boot_store() -> Path:
+    """A store with an OS payload, kept between runs; the first one makes it."""
+    missing = [name for name in NEEDED if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    store = Path(os.environ.get("ISOBUILDER_BOOT_STORE", lab_dir() / "boot" / "store"))
+    store.mkdir(parents=True, exist_ok=True)
+    if not any(payload.kernel == "cloud" for payload in payloads(Store(store))):
+        isobuilder("os", "build", "--store", store)
+    return store
+
+
+@pytest.fixture(scope="session")
+def iso(boot_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The lab's recipe, built with an OS payload."""
+    if not (lab_dir() / "ready").is_file():
+        pytest.skip("run make lab first")
+    folder = tmp_path_factory.mktemp("boot")
+    recipe = folder / "kubernetes-1.20.2.yaml"
+    recipe.write_bytes((LAB_SOURCE / "recipes" / recipe.name).read_bytes())
+    with lab_upstream() as upstream:
+        built = isobuilder(
+            "build", recipe, "--boot", "debian-13-cloud", "--out", folder,
+            "--store", boot_store, "--config", upstream.config_path,
+        )  # fmt: skip
+    yield Path(built)
+    Path(built).unlink()
+
+
+@pytest.fixture
+def copy(iso: Path, tmp_path: Path) -> Iterator[Path]:
+    """The ISO once more, to be spoiled."""
+    path = tmp_path / "copy.iso"
+    shutil.copyfile(iso, path)
+    yield path
+    path.unlink()
+
+
+def seed(path: Path, user_data: str) -> Path:
+    """Write cloud-init's configuration of one node."""
+    files = {"user-data": user_data, "meta-data": "instance-id: n1\nlocal-hostname: n1\n"}
+    entries = [IsoEntry(name, 0o644, (text.encode(),)) for name, text in files.items()]
+    return write_iso(entries, path, label="cidata", epoch=1_700_000_000).path
+
+
+@dataclass(frozen=True)
+class Booted:
+    """How a boot went, and all that was said."""
+
+    outcome: Outcome
+
+    @property
+    def text(self) -> str:
+        raw = self.outcome.log.read_bytes().decode("utf-8", "replace")
+        return _ANSI.sub("", raw).replace("\r", "")
+
+    def said(self, name: str) -> str:
+        """Return what the node reported as ``name`` by ``report`` in its user-data."""
+        found = re.findall(rf"report {name}=(.*)", self.text)
+        assert found, f"no {name} in the log:\n{self.text[-4000:]}"
+        return str(found[-1]).strip()
+
+
+def boot(
+    machine: Machine, logs: Path, *, until: str | None = "cloud-init done", limit: float = PATIENCE
+) -> Booted:
+    (outcome,) = start([machine], logs=logs, until=until, timeout=limit, kvm=False)
+    return Booted(outcome)
+
+
+REPORT = """#cloud-config
+hostname: n1
+write_files:
+  - path: /var/lib/cloud/scripts/per-boot/report
+    permissions: "0755"
+    content: |
+      #!/bin/sh
+      # One line of the kernel log for each fact, so that no other line can cut it in two.
+      say() { echo "<4>report $1=$2" > /dev/kmsg; sleep 0.1; }
+      say host "$(hostname)"
+      say images "$(ctr -n k8s.io images ls -q 2> /dev/null | grep -c -v @)"
+      say kubeadm "$(kubeadm version -o short)"
+      say kubelet "$(kubelet --version)"
+      say plugins "$(ls /opt/cni/bin | wc -l)"
+      say containerd "$(systemctl is-active containerd)"
+      say ssh "$(systemctl is-active ssh)"
+      say failed "$(systemctl --failed --quiet --no-legend --plain | cut -d ' ' -f 1 | xargs)"
+      say machine "$(cat /etc/machine-id)"
+      say root "$(stat -c %a:%u /)"
+      say done yes
+"""
+"""User-data that reports, at every boot, what became of the machine."""
