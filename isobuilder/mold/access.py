@@ -14,15 +14,13 @@ def explain_refusal(transport: Transport, refused: MoldRefused) -> MoldRefused:
     command, code, text = refused.command, refused.code, refused.text
     if code == 411:
         return AccessRefused(
-            command,
-            code,
-            text,
+            refused,
             cause="second-factor",
             hint="this user has a second factor; use a key pair for automation",
         )
     if command == "login" and code in {401, 531}:
         return AccessRefused(
-            command, code, text, cause="key", hint="check the user's name, password and domain"
+            refused, cause="key", hint="check the user's name, password and domain"
         )
     if code == 432 and refused.says(r"does not exist|not available|unknown"):
         return _command_missing(transport, refused)
@@ -30,9 +28,7 @@ def explain_refusal(transport: Transport, refused: MoldRefused) -> MoldRefused:
         return refused
     if CREDENTIALS_TEXT not in text.lower():
         return AccessRefused(
-            command,
-            code,
-            text,
+            refused,
             cause="role",
             hint="the role of this key may not use the command; managing versions needs "
             "a root administrator's key",
@@ -41,27 +37,23 @@ def explain_refusal(transport: Transport, refused: MoldRefused) -> MoldRefused:
 
 
 def _why_not_verified(transport: Transport, refused: MoldRefused) -> MoldRefused:
-    command, code, text = refused.command, refused.code, refused.text
+    command = refused.command
     usual = transport.usual
     if command != "listCapabilities" and _accepts(transport, usual):
         return _command_missing(transport, refused)
     far = transport.skew is not None and abs(transport.skew) > EXPIRY - 30
     if _accepts(transport, Manner(usual.algorithm, expires=False)) or far:
-        return AccessRefused(command, code, text, cause="clock", hint=_clock_hint(transport))
+        return AccessRefused(refused, cause="clock", hint=_clock_hint(transport))
     other = usual.algorithm.other
     if _accepts(transport, Manner(other, expires=False)) or _accepts(transport, Manner(other)):
         return AccessRefused(
-            command,
-            code,
-            text,
+            refused,
             cause="signature",
             hint=f"this server verifies {other}, the profile says {usual.algorithm}; "
             f"set signature: {other} or give --signature {other}",
         )
     return AccessRefused(
-        command,
-        code,
-        text,
+        refused,
         cause="key",
         hint="wrong key pair, or its user or account is disabled "
         f"(keys from: {transport.server.origin or 'the caller'})",
@@ -80,22 +72,18 @@ def _clock_hint(transport: Transport) -> str:
 
 
 def _command_missing(transport: Transport, refused: MoldRefused) -> MoldRefused:
-    command, code, text = refused.command, refused.code, refused.text
+    command = refused.command
     enabled = _service_enabled(transport)
     if "kubernetes" in command.lower() and enabled is False:
         return AccessRefused(
-            command,
-            code,
-            text,
+            refused,
             cause="plugin",
             hint="the key is right, the Kubernetes service is off: set "
             "cloud.kubernetes.service.enabled to true and restart the management server "
             "(isobuilder mold check --fix does the first half)",
         )
     return AccessRefused(
-        command,
-        code,
-        text,
+        refused,
         cause="command",
         hint=f"the key is right; this server has no {command}, or this role may not use it",
     )

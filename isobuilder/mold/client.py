@@ -129,7 +129,7 @@ class MoldClient(Transport):
             page += 1
         raise StrangeAnswer(f"{self.server.name}: {command}: more than {MAX_PAGES} pages")
 
-    def wait_job(self, job: str, command: str, *, timeout: float, poll: float = 2.0) -> Any:
+    def wait_job(self, job: str, command: str, *, timeout: float) -> Any:
         """Wait for an asynchronous command and return its result.
 
         Raises:
@@ -138,6 +138,7 @@ class MoldClient(Transport):
             MoldUnreachable: still running after ``timeout`` seconds.
         """
         until = self.clock.monotonic() + timeout
+        poll = 0.25  # most jobs are quick; those that are not are asked for less and less often
         while True:
             try:
                 answer = self.call("queryAsyncJobResult", jobid=job)
@@ -157,7 +158,7 @@ class MoldClient(Transport):
                 if code is None:
                     found = answer.get("jobresultcode")
                     code = found if isinstance(found, int) else 530
-                raise MoldRefused(command, code, text or str(result or ""))
+                raise MoldRefused(command, code, text or str(result or ""), server=self.server.name)
             if status != 0:
                 raise StrangeAnswer(
                     f"{self.server.name}: {command}: job {job} has the status {status!r}, "
@@ -169,6 +170,7 @@ class MoldClient(Transport):
                     hint="it goes on there; run the same command again to look",
                 )
             self.clock.sleep(poll)
+            poll = min(poll * 2, 5.0)
 
     def call_job(self, command: str, *, timeout: float = 600.0, **params: Any) -> Any:
         """Call an asynchronous command, wait for its job and return the result."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -130,6 +130,7 @@ def apply_plan(
     journal: Journal,
     follow_redirects: bool = False,
     timeout: float = 3600.0,
+    poll: float = 3.0,
     dry_run: bool = False,
     progress: Progress = SILENT,
 ) -> list[Applied]:
@@ -150,7 +151,13 @@ def apply_plan(
         progress.step(f"{mold.name}: {action}")
         try:
             if action.do == "register":
-                wish = _wish(action, follow_redirects, timeout, dry_run=dry_run)
+                wish = replace(
+                    _wish(action),
+                    follow_redirects=follow_redirects,
+                    timeout=timeout,
+                    poll=poll,
+                    dry_run=dry_run,
+                )
                 done.append(_register(mold, action, wish, journal, progress))
             else:
                 done.append(_change(mold, action, dry_run=dry_run))
@@ -159,17 +166,11 @@ def apply_plan(
     return done
 
 
-def _wish(action: Action, follow_redirects: bool, timeout: float, *, dry_run: bool) -> Wish:
+def _wish(action: Action) -> Wish:
     if action.registration is None:
         raise InputError("a plan's register action needs a registration")
-    return Wish(
-        action.registration,
-        url=action.url,
-        zones=(action.zone,) if action.zone else (),
-        follow_redirects=follow_redirects,
-        timeout=timeout,
-        dry_run=dry_run,
-    )
+    zones = (action.zone,) if action.zone else ()
+    return Wish(action.registration, url=action.url, zones=zones)
 
 
 def _register(

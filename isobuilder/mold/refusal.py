@@ -92,9 +92,14 @@ def remedy_for(text: str) -> str | None:
 class MoldRefused(MoldError):
     """Mold answered an error; carries its text, its numbers and the command."""
 
-    def __init__(self, command: str, code: int, text: str, *, hint: str | None = None) -> None:
-        said = text or "no text"
-        super().__init__(f"{command}: Mold answered {code}: {said}", hint=hint or remedy_for(text))
+    def __init__(
+        self, command: str, code: int, text: str, *, server: str = "", hint: str | None = None
+    ) -> None:
+        place = f"{server}: {command}" if server else command
+        super().__init__(
+            f"{place}: Mold answered {code}: {text or 'no text'}", hint=hint or remedy_for(text)
+        )
+        self.server = server
         self.command = command
         self.code = code
         self.text = text
@@ -111,8 +116,10 @@ class AccessRefused(MoldRefused):
     ``second-factor``.
     """
 
-    def __init__(self, command: str, code: int, text: str, *, cause: str, hint: str) -> None:
-        super().__init__(command, code, text, hint=hint)
+    def __init__(self, refused: MoldRefused, *, cause: str, hint: str) -> None:
+        super().__init__(
+            refused.command, refused.code, refused.text, server=refused.server, hint=hint
+        )
         self.cause = cause
 
 

@@ -74,6 +74,8 @@ class Transport(CloudStack):
             name=server.name,
             session=requests.Session(),
         )
+        # It logs whole addresses when debugging, and those of reads by GET hold key and signature.
+        logging.getLogger("urllib3").setLevel(logging.WARNING)
         self.server = server
         self.clock = clock
         self.skew: float | None = None  # seconds the server's clock is ahead of ours, once known
@@ -107,7 +109,7 @@ class Transport(CloudStack):
         if status != 200 or code is not None:
             if status in {502, 504} and code is None:
                 raise Lost(f"HTTP {status}", maybe_done=True)
-            raise MoldRefused(command, code or status, text)
+            raise MoldRefused(command, code or status, text, server=self.server.name)
         return value
 
     def _parameters(

@@ -1,0 +1,363 @@
+"""The commands of ``isobuilder mold`` as a person types them, against a simulator."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from isobuilder.cli import main
+from isobuilder.mold.journal import FOLLOW_REDIRECTS, Journal
+from isobuilder.mold.simulator import Cloud, Cluster, Pace, Simulator, User
+from tests.mold.conftest import Published, Web, iso_bytes, registration_of
+from tests.mold.messes import add_directly
+from tests.mold.test_journal import leave_a_note
+
+KEY, SECRET = "Ak-cli-0123456789abcdef", "Sk-cli-secret-fedcba9876543210"
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    cloud = Cloud(pace=Pace(allocated=0.01, downloading=0.02, installing=0.01, job=0.01))
+    cloud.users = [User("admin", KEY, SECRET, "password")]
+    with Simulator(cloud) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    server = Web()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def published(web: Web, tmp_path: Path) -> Published:
+    data = iso_bytes()
+    registration = registration_of("1.35.4", data)
+    path = tmp_path / "dist" / registration.filename
+    path.parent.mkdir()
+    path.write_bytes(data)
+    path.with_suffix(".registration.json").write_bytes(registration.to_bytes())
+    return Published(registration, web.put(f"/{registration.filename}", data), path)
+
+
+class Typed:
+    """Types commands."""
+
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.home = home
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.chdir(home)
+        for name in list(os.environ):
+            if name.startswith(("XDG_", "ISOBUILDER_", "CLOUDSTACK_")):
+                monkeypatch.delenv(name)
+        self.seen = ""
+
+    def __call__(self, *words: str, answer: str | None = None, code: int = 0) -> Result:
+        result = CliRunner().invoke(main, ["mold", *words], input=answer)
+        self.seen += result.output + result.stderr
+        assert result.exit_code == code, (result.exit_code, result.output, result.stderr)
+        return result
+
+    def json(self, *words: str, code: int = 0) -> Any:
+        return json.loads(self(*words, "--json", "-q", code=code).stdout)
+
+
+@pytest.fixture
+def typed(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Typed]:
+    (tmp_path / "home").mkdir()
+    typed = Typed(tmp_path / "home", monkeypatch)
+    monkeypatch.setenv("ISOBUILDER_MOLD_ENDPOINT", simulator.endpoint)
+    monkeypatch.setenv("ISOBUILDER_MOLD_API_KEY", KEY)
+    monkeypatch.setenv("ISOBUILDER_MOLD_SECRET_KEY", SECRET)
+    yield typed
+    assert SECRET not in typed.seen
+    assert KEY not in typed.seen
+
+
+def register_words(published: Published, *more: str) -> tuple[str, ...]:
+    return ("register", str(published.path), "--url", published.url, "--poll", "0.05s", *more)
+
+
+def test_from_nothing_to_ready_and_nothing_on_the_second_run(
+    typed: Typed, simulator: Simulator, published: Published
+) -> None:
+    first = typed(*register_words(published))
+    assert first.stdout.count("Ready") == 2
+    assert "registered v1.35.4-mold-cks-amd64-r1 in all zones" in first.stderr
+    before = len(simulator.writes())
+    second = typed(*register_words(published, "--follow-redirects-during-download"))
+    assert second.stdout.count("Ready") == 2
+    assert len(simulator.writes()) == before
+
+
+def test_the_side_file_is_as_good_as_the_iso(typed: Typed, published: Published) -> None:
+    side = published.path.with_suffix(".registration.json")
+    [result] = typed.json("register", str(side), "--url", published.url, "--poll", "0.05s")
+    assert result["ok"]
+    assert [zone["outcome"] for zone in result["zones"]] == ["ready", "ready"]
+
+
+def test_an_iso_is_uploaded(typed: Typed, simulator: Simulator, published: Published) -> None:
+    typed("register", str(published.path), "--upload", "--zone", "Zone2", "--poll", "0.05s")
+    [version] = simulator.cloud.versions.values()
+    assert version.zone is simulator.cloud.zones[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("--all-zones", "--zone", "Zone1", "--url", "http://x/y.iso"), 2, "exclude"),
+        (("--upload", "--url", "http://x/y.iso"), 2, "exclude"),
+        ((), 2, "--url"),
+        (("--url", "http://x/y.img"), 3, ".iso"),
+        (("--url", "http://x/y.iso", "--timeout", "soon"), 2, "such as 90s"),
+        (("--url", "http://x/y.iso", "--zone", "Nowhere"), 8, "known: Zone1, Zone2"),
+    ],
+)
+def test_wishes_that_make_no_sense_are_told(
+    typed: Typed, published: Published, words: tuple[str, ...], code: int, text: str
+) -> None:
+    assert text in typed("register", str(published.path), *words, code=code).stderr
+
+
+def test_a_zone_that_fails_is_partly_done(
+    typed: Typed, simulator: Simulator, published: Published
+) -> None:
+    simulator.cloud.zones[1].fails_with = "Connection refused"
+    result = typed(*register_words(published), code=7)
+    assert "Zone2: Connection refused" in result.stderr
+    assert "hint: " in result.stderr
+    simulator.cloud.zones[0].fails_with = "Connection refused"
+    typed(*register_words(published), code=8)
+
+
+def test_two_servers_have_two_results(
+    typed: Typed, simulator: Simulator, published: Published
+) -> None:
+    other = Cloud(zones=("Busan",), pace=simulator.cloud.pace)
+    other.users = simulator.cloud.users
+    config = typed.home / "config.yaml"
+    with Simulator(other) as second:
+        config.write_text(
+            "mold:\n"
+            f"  seoul: {{endpoint: '{simulator.endpoint}'}}\n"
+            f"  busan: {{endpoint: '{second.endpoint}'}}\n"
+        )
+        del os.environ["ISOBUILDER_MOLD_ENDPOINT"]
+        words = ("--config", str(config), "--server", "seoul", "--server", "busan")
+        typed(*register_words(published), *words)
+        listed = typed.json("list", *words)
+        assert [item["server"] for item in listed] == ["seoul", "busan"]
+        assert "give --server once" in typed("show", "1.35.4", *words, code=2).stderr
+        other.plugin_on = False
+        result = typed(*register_words(published), *words, code=7)
+        assert "busan" in result.stdout + result.stderr
+        assert "choose with --server" in typed("zones", "--config", str(config), code=2).stderr
+
+
+def test_check_prints_one_line_for_each_thing(typed: Typed, published: Published) -> None:
+    result = typed("check", str(published.path), "--url", published.url, "--download-check")
+    lines = result.stdout.splitlines()
+    assert any(line.startswith("ok       checksum: ") for line in lines)
+    assert any(line.startswith("warning  host: ") for line in lines)
+    assert {line["level"] for line in typed.json("check")} <= {"ok", "warning"}
+
+
+def test_check_fixes_what_is_a_setting_when_asked(typed: Typed, simulator: Simulator) -> None:
+    name = "cloud.kubernetes.cluster.max.size"
+    simulator.cloud.settings[name].value = "0"
+    assert "--fix" in typed("check", code=8).stderr
+    assert "would change" in typed("check", "--fix", "--dry-run", code=8).stderr
+    assert simulator.cloud.setting(name) == "0"
+    typed("check", "--fix", answer="n\n", code=8)
+    assert simulator.cloud.setting(name) == "0"
+    result = typed("check", "--fix", answer="y\n")
+    assert f"{name}: '0' -> '10'" in result.stderr
+    assert f"undo: isobuilder mold setting {name} 0" in result.stderr
+    assert simulator.cloud.setting(name) == "10"
+
+
+def test_a_setting_is_shown_changed_and_put_back(typed: Typed, simulator: Simulator) -> None:
+    name = "max.template.iso.size"
+    assert typed("setting", name).stdout.strip().endswith("= 50")
+    assert "would change" in typed("setting", name, "60", "--dry-run").stdout
+    assert simulator.cloud.setting(name) == "50"
+    changed = typed("setting", name, "60")
+    assert "was '50', is '60'" in changed.stdout
+    undo = changed.stderr.split("undo: isobuilder mold ")[1].split(" --server")[0]
+    typed(*undo.split())
+    assert simulator.cloud.setting(name) == "50"
+    assert "already" in typed("setting", name, "50").stdout
+    restart = typed("setting", "cloud.kubernetes.service.enabled", "false")
+    assert "restart the management server" in restart.stderr
+    typed("setting", "no.such.setting", code=8)
+
+
+def test_versions_are_listed_and_shown(typed: Typed, simulator: Simulator) -> None:
+    assert "0 versions" in typed("list").stderr
+    version = add_directly(simulator.cloud)
+    version.rows[1].outcome = None
+    simulator.cloud.zones[1].stuck = True
+    simulator.cloud.clusters.append(Cluster("prod", version.id, simulator.cloud.zones[0]))
+    simulator.cloud.note("KUBERNETES.VERSION.ADD", "Adding v1.34.12", resource=version.id)
+    listed = typed("list")
+    assert "Zone2: Allocated" in listed.stdout
+    assert typed.json("list", "--ready") == []
+    assert typed.json("list", "--version", "1.34")[0]["id"] == version.id
+    shown = typed("show", "1.34.12").stdout
+    assert "used by:         prod" in shown
+    assert "Adding v1.34.12" in shown
+    assert typed.json("show", version.id)["clusters"][0]["name"] == "prod"
+    typed("show", "9.9.9", code=8)
+
+
+def test_versions_are_enabled_disabled_and_deleted(typed: Typed, simulator: Simulator) -> None:
+    version = add_directly(simulator.cloud)
+    assert "would make" in typed("disable", version.id, "--dry-run").stdout
+    typed("disable", version.id)
+    assert version.state == "Disabled"
+    typed("enable", version.id)
+    assert version.state == "Enabled"
+    assert "would delete" in typed("delete", version.id, "--dry-run").stdout
+    typed("delete", version.id, answer="n\n", code=130)
+    assert version.id in simulator.cloud.versions
+    typed("delete", version.id, answer="y\n")
+    assert version.id not in simulator.cloud.versions
+    typed("delete", version.id, "--yes", code=8)
+
+
+def test_events_and_zones_are_listed(typed: Typed, simulator: Simulator) -> None:
+    version = add_directly(simulator.cloud)
+    for kind in ("KUBERNETES.VERSION.ADD", "VM.CREATE"):
+        simulator.cloud.note(kind, f"about {kind}", resource=version.id)
+    assert "VM.CREATE" not in typed("events").stdout
+    assert [event["type"] for event in typed.json("events", "--type", "VM.CREATE")] == ["VM.CREATE"]
+    assert len(typed.json("events", "--of", version.id)) == 2
+    assert typed.json("events", "--level", "error") == []
+    assert typed("events", "--limit", "1").stdout.count("about") == 1
+    assert "Zone1" in typed("zones").stdout
+    assert [zone["name"] for zone in typed.json("zones")] == ["Zone1", "Zone2"]
+
+
+def test_what_a_killed_run_left_is_put_back(
+    typed: Typed, simulator: Simulator, tmp_path: Path
+) -> None:
+    folder = typed.home / ".local" / "state" / "isobuilder" / "mold"
+    folder.parent.mkdir(parents=True)
+    leave_a_note(Journal(folder), simulator)
+    simulator.cloud.settings[FOLLOW_REDIRECTS].value = "true"
+    assert "unfinished run" in typed("check", code=8).stdout
+    assert "would put" in typed("recover", "--dry-run").stdout
+    assert simulator.cloud.setting(FOLLOW_REDIRECTS) == "true"
+    assert "'false' again" in typed("recover").stdout
+    assert simulator.cloud.setting(FOLLOW_REDIRECTS) == "false"
+
+
+def test_an_audit_plans_and_apply_mends(
+    typed: Typed, simulator: Simulator, published: Published, web: Web, tmp_path: Path
+) -> None:
+    add_directly(simulator.cloud, "1.35.1", name="clicked")
+    folder, plan = str(published.path.parent), str(tmp_path / "plan.json")
+    result = typed("audit", folder, "--url-base", web.base, "--plan", plan, code=9)
+    assert "missing" in result.stdout
+    assert "extra" in result.stdout
+    assert "--plan FILE" in typed("audit", folder, code=9).stderr
+    assert "would" in typed("apply", plan, "--dry-run").stdout
+    typed("apply", plan, "--poll", "0.05s")
+    assert "no difference" in typed("audit", folder).stderr
+    assert typed.json("audit", folder) == []
+    assert {one["fate"] for one in typed.json("apply", plan)} == {"already"}
+
+
+def test_a_plan_that_no_longer_fits_is_refused(
+    typed: Typed, simulator: Simulator, published: Published, tmp_path: Path
+) -> None:
+    version = add_directly(simulator.cloud, "1.35.1", name="clicked")
+    plan = str(tmp_path / "plan.json")
+    typed("audit", str(published.path.parent), "--plan", plan, code=9)
+    simulator.cloud.clusters.append(Cluster("new", version.id, simulator.cloud.zones[0]))
+    result = typed("apply", plan, code=8)
+    assert "used by new" in result.stdout
+    assert "1 of 1 changes were not made" in result.stderr
+
+
+def test_the_causes_of_a_refused_key_reach_the_person(
+    typed: Typed, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "hmac-sha256" in typed("zones", "--signature", "hmac-sha1", code=8).stderr
+    monkeypatch.setenv("ISOBUILDER_MOLD_SECRET_KEY", "wrong")
+    assert "keys from: environment" in typed("zones", code=8).stderr
+    monkeypatch.delenv("ISOBUILDER_MOLD_SECRET_KEY")
+    assert "only one of the two keys" in typed("zones", code=3).stderr
+
+
+def test_a_key_file_or_a_login_replaces_the_environment(
+    typed: Typed, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("API_KEY", "SECRET_KEY"):
+        monkeypatch.delenv(f"ISOBUILDER_MOLD_{name}")
+    assert "no credentials" in typed("zones", code=3).stderr
+    file = typed.home / "key"
+    file.write_text(f"api_key = {KEY}\nsecret_key = {SECRET}\n")
+    file.chmod(0o644)
+    assert "chmod 600" in typed("zones", "--key-file", str(file), code=6).stderr
+    file.chmod(0o600)
+    typed("zones", "--key-file", str(file))
+    assert "without a password" in typed("zones", "--username", "admin", code=3).stderr
+    monkeypatch.setenv("ISOBUILDER_MOLD_PASSWORD", "password")
+    typed("zones", "--username", "admin")
+    assert not simulator.cloud.sessions
+
+
+def test_an_endpoint_belongs_to_one_server(typed: Typed, simulator: Simulator) -> None:
+    words = ("--endpoint", simulator.endpoint, "--server", "a", "--server", "b")
+    assert "--endpoint is one server's" in typed("zones", *words, code=2).stderr
+
+
+def test_the_simulator_starts_says_how_to_use_it_and_ends(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "isobuilder", "mold", "simulate", "--zone", "Seoul"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    endpoint = process.stdout.readline().strip()
+    said = [process.stderr.readline() for _ in range(5)]
+    try:
+        assert "SIMULATOR" in said[0]
+        key_file = tmp_path / "mold-simulator.key"
+        assert key_file.stat().st_mode & 0o777 == 0o600
+        environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        for line in said:
+            if "export " in line:
+                name, _, value = line.strip().removeprefix("export ").partition("=")
+                environ[name] = value
+        assert environ["ISOBUILDER_MOLD_ENDPOINT"] == endpoint
+        listed = subprocess.run(
+            [sys.executable, "-m", "isobuilder", "mold", "zones"],
+            env=environ,
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "Seoul" in listed.stdout
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _out, rest = process.communicate(timeout=20)
+    assert "the simulator ended" in rest
+    assert process.returncode == 0
+    assert not key_file.exists()
