@@ -120,10 +120,11 @@ def build_payload(
         root = folder / "root.squashfs"
         run(
             [
+                # What the archive says of the root folder itself is not used: it becomes that of
+                # whoever runs this, who therefore has to look like root.
+                *([] if os.geteuid() == 0 else ["unshare", "--map-root-user"]),
                 "sqfstar", "-quiet", "-no-progress", "-comp", "zstd", "-b", "1M",
-                # What the archive says of the root folder itself is not used.
-                "-root-mode", "755", "-root-uid", "0", "-root-gid", "0",
-                root, "boot",
+                "-root-mode", "755", root, "boot",
             ],
             timeout=60 * _MINUTES,
             stdin=tree,
