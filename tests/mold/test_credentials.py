@@ -1,0 +1,353 @@
+"""Where server, keys and certificates come from, and what is refused."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from isobuilder.errors import EnvironmentProblem, InputError, UsageProblem
+from isobuilder.model.config import MoldProfile
+from isobuilder.mold.client import MoldClient
+from isobuilder.mold.credentials import (
+    ApiKey,
+    Choice,
+    Login,
+    Server,
+    check_endpoint,
+    read_key_file,
+    resolve_server,
+)
+from isobuilder.mold.refusal import MoldUnreachable
+from isobuilder.mold.signing import SignatureAlgorithm
+from tests.mold.clocks import VirtualClock
+
+LAB = {"lab": MoldProfile(endpoint="https://mold.example")}
+KEYS = {"ISOBUILDER_MOLD_API_KEY": "Ak", "ISOBUILDER_MOLD_SECRET_KEY": "Sk-hidden"}
+
+
+@pytest.fixture(autouse=True)
+def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)  # as if it were not installed
+
+
+@pytest.fixture
+def resolve(tmp_path: Path) -> Any:
+    def call(name: str | None = None, profiles: Any = None, **options: Any) -> Server:
+        environ = options.pop("environ", KEYS)
+        return resolve_server(
+            name,
+            LAB if profiles is None else profiles,
+            environ=environ,
+            home=tmp_path / "home",
+            folder=tmp_path / "here",
+            **options,
+        )
+
+    for folder in ("home", "here"):
+        (tmp_path / folder).mkdir()
+    return call
+
+
+def key_file(path: Path, text: str = "api_key = Ak\nsecret_key = Sk-hidden\n") -> Path:
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("https://mold.example", "https://mold.example/client/api"),
+        ("https://mold.example:8443/", "https://mold.example:8443/client/api"),
+        ("http://10.1.1.1:8080/client", "http://10.1.1.1:8080/client/api"),
+        ("https://mold.example/client/api/", "https://mold.example/client/api"),
+        ("https://proxy.example/mold/api", "https://proxy.example/mold/api"),
+    ],
+)
+def test_an_address_is_completed(given: str, address: str) -> None:
+    assert check_endpoint(given) == address
+
+
+@pytest.mark.parametrize(
+    "given", ["mold.example", "ftp://mold.example", "https://", "https://u:hunter2@mold.example",
+              "https://mold.example/client/api?apikey=hunter2"],
+)  # fmt: skip
+def test_another_address_is_refused_without_repeating_secrets(given: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_endpoint(given)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_only_profile_is_taken_and_several_must_be_named(resolve: Any) -> None:
+    assert resolve().name == "lab"
+    two = LAB | {"prod": MoldProfile(endpoint="https://prod.example")}
+    with pytest.raises(UsageProblem, match="2 mold servers are configured: lab, prod"):
+        resolve(profiles=two)
+    assert resolve("prod", two).endpoint == "https://prod.example/client/api"
+    chosen = resolve(profiles=two, environ=KEYS | {"ISOBUILDER_MOLD_SERVER": "prod"})
+    assert chosen.name == "prod"
+
+
+def test_an_unknown_profile_is_told_with_the_known(resolve: Any) -> None:
+    with pytest.raises(UsageProblem, match="known: lab"):
+        resolve("labb")
+
+
+def test_no_endpoint_at_all_is_told(resolve: Any) -> None:
+    with pytest.raises(InputError, match="no endpoint"):
+        resolve(profiles={})
+
+
+def test_options_win_over_environment_over_profile(resolve: Any, tmp_path: Path) -> None:
+    profile = {
+        "lab": MoldProfile(
+            endpoint="https://a.example", signature="hmac-sha1", key_file=str(tmp_path / "none")
+        )
+    }
+    found = resolve(profiles=profile)
+    assert found.endpoint == "https://a.example/client/api"
+    assert found.algorithm is SignatureAlgorithm.HMAC_SHA1
+    environ = KEYS | {
+        "ISOBUILDER_MOLD_ENDPOINT": "https://b.example",
+        "ISOBUILDER_MOLD_SIGNATURE": "HMAC-SHA256",
+    }
+    found = resolve("lab", profile, environ=environ)
+    assert found.endpoint == "https://b.example/client/api"
+    assert found.algorithm is SignatureAlgorithm.HMAC_SHA256
+    file = key_file(tmp_path / "key", "secretKey: no\nkey=K2\nsecret = 'S2'\n")
+    choice = Choice(endpoint="https://c.example", signature="hmac-sha1", key_file=file, timeout=5)
+    found = resolve("lab", profile, environ=environ, choice=choice)
+    assert found.endpoint == "https://c.example/client/api"
+    assert found.algorithm is SignatureAlgorithm.HMAC_SHA1
+    assert (found.credentials, found.timeout) == (ApiKey("K2", "S2"), 5)
+
+
+def test_a_profile_may_have_variables_of_its_own(resolve: Any) -> None:
+    own = {"ISOBUILDER_MOLD_LAB_API_KEY": "own", "ISOBUILDER_MOLD_LAB_SECRET_KEY": "own-secret"}
+    assert resolve("lab", environ=KEYS | own).credentials == ApiKey("own", "own-secret")
+
+
+def test_an_unknown_algorithm_is_told(resolve: Any) -> None:
+    with pytest.raises(InputError, match="unknown signature algorithm"):
+        resolve(environ=KEYS | {"ISOBUILDER_MOLD_SIGNATURE": "md5"})
+
+
+def test_half_a_pair_and_no_pair_are_told(resolve: Any) -> None:
+    with pytest.raises(InputError, match="only one of the two keys"):
+        resolve(environ={"ISOBUILDER_MOLD_API_KEY": "Ak"})
+    with pytest.raises(InputError, match="no credentials"):
+        resolve(environ={})
+
+
+def test_a_login_needs_its_password_from_the_environment(resolve: Any) -> None:
+    environ = {"ISOBUILDER_MOLD_USERNAME": "kim", "ISOBUILDER_MOLD_PASSWORD": "hunter2",
+               "ISOBUILDER_MOLD_DOMAIN": "/seoul"}  # fmt: skip
+    found = resolve(environ=environ)
+    assert found.credentials == Login("kim", "hunter2", "/seoul")
+    assert "hunter2" not in repr(found)
+    with pytest.raises(InputError, match="without a password"):
+        resolve(choice=Choice(username="kim"))
+
+
+# ---- key files -------------------------------------------------------------------------------
+
+
+def test_a_key_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    file = key_file(tmp_path / "key")
+    assert read_key_file(file) == ApiKey("Ak", "Sk-hidden")
+    for mode in (0o640, 0o604, 0o620):
+        file.chmod(mode)
+        with pytest.raises(EnvironmentProblem, match=f"mode {mode:04o}") as caught:
+            read_key_file(file)
+        assert str(caught.value.hint) == f"chmod 600 {file}"
+
+
+@pytest.mark.parametrize("text", ["", "Sk-hidden", "api_key = Ak", "# api_key=Ak\nsecret_key=Sk"])
+def test_a_key_file_without_a_pair_is_told_and_not_shown(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match="no pair of keys") as caught:
+        read_key_file(key_file(tmp_path / "key", text))
+    assert "Sk" not in str(caught.value)
+
+
+def test_a_key_file_that_is_missing_or_no_text_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_key_file(tmp_path / "none")
+    file = tmp_path / "key"
+    file.write_bytes(b"\xff\xfe\x00")
+    file.chmod(0o600)
+    with pytest.raises(InputError, match="not a text file"):
+        read_key_file(file)
+
+
+def test_a_profile_names_its_key_file(resolve: Any, tmp_path: Path) -> None:
+    file = key_file(tmp_path / "key")
+    profile = {"lab": MoldProfile(endpoint="https://mold.example", key_file=str(file))}
+    found = resolve(profiles=profile, environ={})
+    assert found.credentials == ApiKey("Ak", "Sk-hidden")
+    assert str(file) in found.origin
+
+
+# ---- keyring -----------------------------------------------------------------------------------
+
+
+def install_keyring(
+    monkeypatch: pytest.MonkeyPatch, values: dict[tuple[str, str], str], *, locked: bool = False
+) -> None:
+    class KeyringError(Exception):
+        pass
+
+    def get_password(service: str, name: str) -> str | None:
+        if locked:
+            raise KeyringError("locked")
+        return values.get((service, name))
+
+    module, errors = ModuleType("keyring"), ModuleType("keyring.errors")
+    module.get_password = get_password  # type: ignore[attr-defined]
+    errors.KeyringError = KeyringError  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "keyring", module)
+    monkeypatch.setitem(sys.modules, "keyring.errors", errors)
+
+
+def test_the_keyring_is_asked_when_there_is_one(
+    resolve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = "isobuilder mold lab"
+    install_keyring(monkeypatch, {(service, "api-key"): "K", (service, "secret-key"): "S"})
+    found = resolve(environ={})
+    assert found.credentials == ApiKey("K", "S")
+    assert found.origin == "system keyring"
+
+
+def test_a_locked_keyring_is_passed_over(resolve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_keyring(monkeypatch, {}, locked=True)
+    with pytest.raises(InputError, match="no credentials"):
+        resolve(environ={})
+
+
+# ---- cloudstack.ini --------------------------------------------------------------------------
+
+INI = "[cloudstack]\nendpoint = https://ini.example/client/api\nkey = K\nsecret = S%hidden\n"
+
+
+def test_cloudstack_ini_is_read_from_its_usual_places(resolve: Any, tmp_path: Path) -> None:
+    key_file(tmp_path / "home" / ".cloudstack.ini", INI)
+    found = resolve(profiles={}, environ={})
+    assert found.endpoint == "https://ini.example/client/api"
+    assert found.credentials == ApiKey("K", "S%hidden")
+    key_file(tmp_path / "here" / "cloudstack.ini", "[cloudstack]\nkey = K2\nsecret = S2\n")
+    assert resolve(profiles={}, environ={}).credentials == ApiKey("K2", "S2")
+    named = key_file(tmp_path / "named.ini", INI.replace("= K", "= K3"))
+    found = resolve(profiles={}, environ={"CLOUDSTACK_CONFIG": str(named)})
+    assert found.credentials == ApiKey("K3", "S%hidden")
+
+
+def test_sections_of_cloudstack_ini_are_servers(resolve: Any, tmp_path: Path) -> None:
+    text = INI + "[seoul]\nendpoint = https://seoul.example\nkey = K\nsecret = S\n"
+    key_file(tmp_path / "home" / ".cloudstack.ini", text + "signature = hmac-sha1\n")
+    found = resolve("seoul", {}, environ={})
+    assert (found.name, found.endpoint) == ("seoul", "https://seoul.example/client/api")
+    assert found.algorithm is SignatureAlgorithm.HMAC_SHA1
+    found = resolve(profiles={}, environ={"CLOUDSTACK_REGION": "seoul"})
+    assert found.name == "seoul"
+
+
+def test_the_variables_of_cs_work(resolve: Any) -> None:
+    environ = {"CLOUDSTACK_ENDPOINT": "https://env.example", "CLOUDSTACK_KEY": "K",
+               "CLOUDSTACK_SECRET": "S"}  # fmt: skip
+    found = resolve(profiles={}, environ=environ)
+    assert found.endpoint == "https://env.example/client/api"
+    assert found.credentials == ApiKey("K", "S")
+
+
+def test_a_cloudstack_ini_with_keys_that_others_may_read_is_refused(
+    resolve: Any, tmp_path: Path
+) -> None:
+    key_file(tmp_path / "home" / ".cloudstack.ini", INI).chmod(0o644)
+    with pytest.raises(EnvironmentProblem, match="others may read it"):
+        resolve(profiles={}, environ={})
+
+
+def test_a_damaged_cloudstack_ini_is_told_without_its_content(resolve: Any, tmp_path: Path) -> None:
+    key_file(tmp_path / "home" / ".cloudstack.ini", "secret = S-hidden\n[x")
+    with pytest.raises(InputError, match="not an ini file") as caught:
+        resolve(profiles={}, environ={})
+    assert "hidden" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+# ---- TLS -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that nobody but its owner trusts, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    return certificate, key
+
+
+@pytest.fixture
+def tls_server(authority: tuple[Path, Path]) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = b'{"listzonesresponse":{}}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority)
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_args: None  # type: ignore[method-assign]
+    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02), daemon=True)
+    thread.start()
+    yield f"https://127.0.0.1:{server.server_address[1]}/client/api"
+    server.shutdown()
+    server.server_close()
+    thread.join(5)
+
+
+def test_a_certificate_nobody_vouches_for_is_refused(tls_server: str) -> None:
+    client = MoldClient(Server("lab", tls_server, ApiKey("k", "s")), clock=VirtualClock())
+    with pytest.raises(MoldUnreachable, match="CERTIFICATE_VERIFY_FAILED") as caught:
+        client.call("listZones")
+    assert "--ca-file" in str(caught.value.hint)
+    client.close()
+
+
+def test_a_private_authority_is_trusted_when_it_is_named(
+    tls_server: str, authority: tuple[Path, Path], resolve: Any
+) -> None:
+    profile = {"lab": MoldProfile(endpoint=tls_server, ca_file=str(authority[0]))}
+    client = MoldClient(resolve(profiles=profile), clock=VirtualClock())
+    assert client.call("listZones") == {}
+    client.close()
+    named = resolve(environ=KEYS | {"SSL_CERT_FILE": str(authority[0])})
+    assert named.ca_file == authority[0]
+
+
+def test_a_ca_file_that_is_missing_is_told(resolve: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        resolve(choice=Choice(ca_file=tmp_path / "none.pem"))
