@@ -32,6 +32,7 @@ class User:
     password: str = field(repr=False, default="")
     role: str = "admin"  # "admin" is a root administrator, "user" may only look
     enabled: bool = True
+    second_factor: bool = False  # sessions then answer 411, keys do not
 
 
 @dataclass

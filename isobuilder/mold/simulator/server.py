@@ -139,6 +139,8 @@ class Simulator:
             user = cloud.sessions.get(session) if session else self._verified(raw, params)
             if user is None:
                 raise ApiError(401, _NOT_VERIFIED)
+            if session and user.second_factor:
+                raise ApiError(411, "Two factor authentication code not verified")
             known = command is not None and (cloud.plugin_on or "Kubernetes" not in command)
             if command is None or not known:
                 if session:
