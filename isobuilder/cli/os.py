@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from isobuilder.cli.app import App, AppGroup, human_size, table
+from isobuilder.cli.app import FOLDER, App, AppGroup, human_size, table
 
 _KERNELS = click.Choice(["cloud", "generic"])
+_ARCH = click.option(
+    "--arch", type=click.Choice(["amd64", "arm64"]), default="amd64", show_default=True
+)
 
 
 @click.group(cls=AppGroup)
@@ -99,7 +104,7 @@ def list_payloads(app: App, as_json: bool) -> None:
 
 @os.command("show")
 @click.argument("payload")
-@click.option("--arch", type=click.Choice(["amd64", "arm64"]), default="amd64", show_default=True)
+@_ARCH
 @click.option("--json", "as_json", is_flag=True, help="Print the description for machines.")
 @click.pass_obj
 def show(app: App, payload: str, arch: str, as_json: bool) -> None:
@@ -119,3 +124,33 @@ def show(app: App, payload: str, arch: str, as_json: bool) -> None:
     click.echo(table(artifacts, ("ARTIFACT", "SIZE", "DIGEST")))
     packages = [(package.name, package.version) for package in chosen.packages]
     click.echo(table(packages, ("PACKAGE", "VERSION")))
+
+
+@os.command("export")
+@click.argument("payload")
+@_ARCH
+@click.option("--out", type=FOLDER, default="payload", show_default=True, help="Where it goes.")
+@click.pass_obj
+def export(app: App, payload: str, arch: str, out: Path) -> None:
+    """Write PAYLOAD into a folder, to be served to recipes that name it in boot.payload.
+
+    Prints the path of its description; the digest to write into the recipe goes to stderr.
+    """
+    from isobuilder.node.ospayload import choose_payload, export_payload
+
+    chosen = choose_payload(app.store, payload, architecture=arch)
+    click.echo(export_payload(app.store, chosen, out))
+    app.say(f"boot.payload.sha256 is {chosen.digest}")
+
+
+@os.command("remove")
+@click.argument("payload")
+@_ARCH
+@click.pass_obj
+def remove(app: App, payload: str, arch: str) -> None:
+    """Forget PAYLOAD; isobuilder store gc then removes what no lock needs of it."""
+    from isobuilder.node.ospayload import choose_payload, forget_payload
+
+    chosen = choose_payload(app.store, payload, architecture=arch)
+    forget_payload(app.store, chosen)
+    app.say(f"forgotten: {chosen.name} {chosen.digest}")

@@ -96,6 +96,7 @@ def gc(
     """Remove what no LOCK reaches, the longest unused first; never what a running build uses."""
     from isobuilder.errors import UsageProblem
     from isobuilder.model.config import parse_size
+    from isobuilder.node.ospayload import payload_digests
     from isobuilder.pipeline.fetch import reachable
     from isobuilder.store import collect
 
@@ -104,6 +105,8 @@ def gc(
             "no LOCK to keep", hint="name the locks whose bytes stay, or say --all to keep nothing"
         )
     needed = reachable([load_lock_file(path) for path in locks], app.store)
+    if not everything:
+        needed |= payload_digests(app.store)  # no upstream has them; see isobuilder os remove
     result = collect(
         app.store, needed, max_size=parse_size(max_size) if max_size else None, dry_run=dry_run
     )

@@ -90,6 +90,7 @@ class LockedBoot(Model):
     kernel: Kernel
     payload: Digest  # of its description, see OsPayload.digest
     artifacts: dict[ArtifactName, PayloadArtifact]
+    url: HttpsUrl | None = None  # of its description; None: nobody serves it
 
     @property
     def blobs(self) -> set[Digest]:
@@ -97,13 +98,14 @@ class LockedBoot(Model):
         return {self.payload, *(artifact.digest for artifact in self.artifacts.values())}
 
     @classmethod
-    def of(cls, payload: OsPayload) -> LockedBoot:
-        """Return what pins ``payload``."""
+    def of(cls, payload: OsPayload, *, url: str | None = None) -> LockedBoot:
+        """Return what pins ``payload``, which is served at ``url``."""
         return cls(
             os=payload.os,
             kernel=payload.kernel,
             payload=payload.digest,
             artifacts=payload.artifacts,
+            url=url,
         )
 
 
@@ -194,6 +196,9 @@ def answers(lock: Lock, recipe: Recipe) -> list[str]:
     _compare_entries(found, "manifests", recipe.manifests, lock.manifests)
     wish = (recipe.boot.os, recipe.boot.kernel) if recipe.boot else None
     _compare(found, "boot", wish, (lock.boot.os, lock.boot.kernel) if lock.boot else None)
+    if recipe.boot and recipe.boot.payload and lock.boot:
+        served = (recipe.boot.payload.url, recipe.boot.payload.sha256)
+        _compare(found, "boot.payload", served, (lock.boot.url, lock.boot.payload))
     _compare(found, "render", _rendered(recipe.render), _rendered(lock.render))
     _compare_components(found, recipe, lock)
     _compare_images(found, recipe, lock)

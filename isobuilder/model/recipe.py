@@ -141,11 +141,19 @@ class Registration(Model):
     min_memory_mb: Annotated[int, Field(ge=2048)] = 2048
 
 
+class PayloadAt(Model):
+    """An OS payload that somebody serves, as ``isobuilder os export`` writes it."""
+
+    url: HttpsUrl  # of its description; the artifacts lie beside it
+    sha256: Digest  # of its description, which names the rest by digest
+
+
 class BootWish(Model):
     """What the ISO starts machines with; ``isobuilder os`` makes and lists it."""
 
     os: Name  # e.g. debian-13
     kernel: Kernel = "cloud"
+    payload: PayloadAt | None = None  # None: the one of the store
     secure_boot: Literal[True] = True  # the signed loaders are the only ones there are
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 from pydantic import ValidationError
 
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.model.ospayload import ArtifactName, OsPayload
-from isobuilder.store import Blob, Store
+from isobuilder.store import Blob, Store, disk_problem
+
+DESCRIPTION = "payload.json"
 
 _KIND = "os-payload"
 
@@ -16,6 +21,31 @@ def keep_payload(store: Store, payload: OsPayload) -> None:
     """Remember ``payload``, whose artifacts are in ``store``; its description becomes a blob."""
     blob = store.add_bytes(payload.to_bytes())
     store.remember(_KIND, payload.digest, blob.digest.encode())
+
+
+def export_payload(store: Store, payload: OsPayload, folder: Path) -> Path:
+    """Write ``payload`` into ``folder`` as a recipe's ``boot.payload`` reads it.
+
+    Returns the path of its description, which has the digest to write into the recipe.
+
+    Raises:
+        EnvironmentProblem: the store lacks an artifact, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in sorted(payload.artifacts):
+            blob = artifact(store, payload, name)
+            shutil.copyfile(blob.path, folder / name)
+        description = folder / DESCRIPTION
+        description.write_bytes(payload.to_bytes())
+    except OSError as error:
+        raise disk_problem(error, folder) from error
+    return description
+
+
+def forget_payload(store: Store, payload: OsPayload) -> None:
+    """Forget ``payload``; its bytes go with the next collection that no lock forbids."""
+    (store.root / "notes" / _KIND / payload.digest.hex).unlink(missing_ok=True)
 
 
 def payloads(store: Store) -> list[OsPayload]:

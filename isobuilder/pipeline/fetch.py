@@ -72,7 +72,7 @@ def plan(lock: Lock, store: Store) -> Plan:
     if lock.boot is not None:
         for name, part in sorted(lock.boot.artifacts.items()):
             missing = 0 if store.find(part.digest) else part.size
-            source = f"isobuilder os build, {lock.boot.os}"
+            source = lock.boot.url or f"isobuilder os build, {lock.boot.os}"
             items.append(PlanItem("payload", name, source, part.size, missing))
     return Plan(
         items=tuple(items),
@@ -123,7 +123,10 @@ def fetch(locks: Sequence[Lock], workshop: Workshop) -> None:
     if any(missing_blobs(lock, workshop.store) for lock in locks):
         workshop.progress.step(f"fetching into {workshop.store.root}")
     for lock in locks:
-        check_payload(lock, workshop.store)
+        for part in _served_payload(lock, workshop):
+            wanted.setdefault(Digest.from_hex(part.key), part)
+        if lock.boot is not None and lock.boot.url is None:
+            check_payload(lock, workshop.store)
     for images in pins.values():
         for blob in image_blobs(workshop.registry, workshop.store, images):
             if blob.digest is not None:
@@ -131,6 +134,32 @@ def fetch(locks: Sequence[Lock], workshop: Workshop) -> None:
     workshop.fetcher.fetch(list(wanted.values()))
     for architecture, images in pins.items():
         check_images(workshop.store, images, architecture)
+
+
+def described(url: str, digest: Digest, workshop: Workshop) -> Wanted:
+    """Return the description of an OS payload as a thing to fetch."""
+    return Wanted(
+        name="the OS payload's description",
+        urls=mirror_urls(workshop.config, url),
+        digest=digest,
+        size=None,
+        ceiling=16 * 1024 * 1024,
+    )
+
+
+def _served_payload(lock: Lock, workshop: Workshop) -> Iterator[Wanted]:
+    if lock.boot is None or lock.boot.url is None:
+        return
+    yield described(lock.boot.url, lock.boot.payload, workshop)
+    folder = lock.boot.url.rpartition("/")[0]
+    for name, part in lock.boot.artifacts.items():
+        yield Wanted(
+            name=f"{name} of {lock.boot.os}",
+            urls=mirror_urls(workshop.config, f"{folder}/{name}"),
+            digest=part.digest,
+            size=part.size,
+            ceiling=part.size,
+        )
 
 
 def check_payload(lock: Lock, store: Store) -> None:

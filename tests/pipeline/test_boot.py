@@ -1,0 +1,211 @@
+"""A lock with an OS payload: built, checked, reproduced, moved. The payload is a stand-in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from isobuilder.errors import EnvironmentProblem, InputError
+from isobuilder.iso.reader import IsoReader
+from isobuilder.model.document import load_lock
+from isobuilder.model.lock import Lock, LockedBoot
+from isobuilder.model.ospayload import OsPayload
+from isobuilder.node.ospayload import export_payload, forget_payload, keep_payload, payloads
+from isobuilder.pipeline.boot import try_boot
+from isobuilder.pipeline.build import build, check
+from isobuilder.pipeline.fetch import fetch, missing_blobs, plan, reachable
+from isobuilder.pipeline.lock import lock_recipe, with_payload
+from isobuilder.pipeline.verify import verify
+from isobuilder.pipeline.workshop import Workshop
+from isobuilder.store import Store
+from tests.iso.boots import bios_image
+from tests.pipeline.world import Locked, World, run_cli
+
+SERVED = "https://dl.k8s.io/os/payload.json"
+
+
+def make_payload(store: Store, *, mark: str = "") -> OsPayload:
+    contents = {name: f"{name}{mark} ".encode() * 999 for name in ("kernel", "initrd", "root")}
+    contents |= {name: name.encode() * 9999 for name in ("shim", "grub", "mok-manager")}
+    contents |= {"bios": bios_image(), "bios-mbr": b"M" * 512}
+    blobs = {name: store.add_bytes(data) for name, data in contents.items()}
+    artifacts = {name: {"digest": blob.digest, "size": blob.size} for name, blob in blobs.items()}
+    data = {
+        "schema": 1,
+        "os": "debian-13",
+        "suite": "trixie",
+        "kernel": "cloud",
+        "kernel_version": "6.12",
+        "architecture": "amd64",
+        "epoch": 1,
+        "tool": "0",
+        "artifacts": artifacts,
+        "packages": [
+            {
+                "name": "bash",
+                "version": "5.2",
+                "architecture": "amd64",
+                "sha256": blobs["bios"].digest,
+            }
+        ],
+    }
+    payload = OsPayload.model_validate_json(json.dumps(data))
+    keep_payload(store, payload)
+    return payload
+
+
+@pytest.fixture
+def payload(workshop: Workshop) -> OsPayload:
+    return make_payload(workshop.store)
+
+
+@pytest.fixture
+def bootable(locked: Locked, payload: OsPayload) -> Lock:
+    return locked.lock.model_copy(update={"boot": LockedBoot.of(payload)})
+
+
+def test_a_bootable_iso_passes_every_check_and_is_reproduced(
+    bootable: Lock, workshop: Workshop, tmp_path: Path
+) -> None:
+    built = build(bootable, tmp_path, workshop)
+    found = verify(built.iso)
+    assert not [finding for finding in found.findings if finding.rule.startswith(("iso.", "boot."))]
+    assert check(bootable, built.iso, workshop) == built.digest
+    with IsoReader(built.iso) as reader:
+        assert "boot/kiso/root.squashfs" in reader.files
+        with reader.open("boot/grub/grub.cfg") as file:
+            assert b"Kubernetes 1." in file.read()
+
+
+def test_the_lock_beside_a_bootable_iso_builds_it_again(
+    bootable: Lock, workshop: Workshop, tmp_path: Path
+) -> None:
+    built = build(bootable, tmp_path / "one", workshop)
+    (beside,) = (tmp_path / "one").glob("*.lock.json")
+    again = build(load_lock(beside), tmp_path / "two", workshop)
+    assert again.digest == built.digest
+
+
+def test_the_packages_are_in_the_bill_of_materials(
+    bootable: Lock, workshop: Workshop, tmp_path: Path
+) -> None:
+    build(bootable, tmp_path, workshop)
+    (bill,) = tmp_path.glob("*.sbom.cdx.json")
+    components = json.loads(bill.read_bytes())["components"]
+    libraries = [item["purl"] for item in components if item["type"] == "library"]
+    assert libraries == ["pkg:deb/debian/bash@5.2?arch=amd64&distro=debian-13"]
+
+
+def test_another_payload_gives_another_iso(
+    bootable: Lock, workshop: Workshop, tmp_path: Path
+) -> None:
+    other = LockedBoot.of(make_payload(workshop.store, mark="2"))
+    first = build(bootable, tmp_path / "one", workshop)
+    second = build(bootable.model_copy(update={"boot": other}), tmp_path / "two", workshop)
+    assert first.digest != second.digest
+
+
+def test_a_lock_without_boot_is_written_as_before(locked: Locked) -> None:
+    assert "boot" not in locked.lock.to_data()
+
+
+def test_a_payload_counts_as_reachable_and_as_missing(
+    bootable: Lock, workshop: Workshop, empty_workshop: Workshop
+) -> None:
+    assert bootable.boot is not None
+    assert bootable.boot.blobs <= reachable([bootable], workshop.store)
+    assert any("OS payload" in name for name in missing_blobs(bootable, empty_workshop.store))
+    assert "kernel" in {item.name for item in plan(bootable, workshop.store).items}
+
+
+def test_a_payload_nobody_serves_is_an_error_with_the_ways_out(
+    bootable: Lock, empty_workshop: Workshop, tmp_path: Path
+) -> None:
+    with pytest.raises(EnvironmentProblem, match="lacks the OS payload debian-13") as caught:
+        build(bootable, tmp_path, empty_workshop)
+    assert "os build" in str(caught.value.hint)
+    assert "--no-boot" in str(caught.value.hint)
+    assert not list(tmp_path.glob("*.iso"))
+
+
+def test_an_iso_that_no_node_could_run_is_refused(
+    locked: Locked, workshop: Workshop, payload: OsPayload, tmp_path: Path
+) -> None:
+    lock = locked.lock.model_copy(update={"boot": LockedBoot.of(payload), "files": ()})
+    without = tuple(file for file in lock.files if not file.path.startswith("runtime/"))
+    with pytest.raises(InputError, match="needs runtime/") as caught:
+        build(lock.model_copy(update={"files": without}), tmp_path, workshop)
+    assert "--no-boot" in str(caught.value.hint)
+
+
+def wishing(world: World, folder: Path, boot: str) -> Path:
+    path = folder / world.recipe.name
+    path.write_text(world.recipe.read_text(encoding="utf-8") + f"boot: {boot}\n", encoding="utf-8")
+    return path
+
+
+def test_a_recipe_that_wishes_for_an_os_is_locked_with_the_one_of_the_store(
+    world: World, empty_workshop: Workshop, tmp_path: Path
+) -> None:
+    made = make_payload(empty_workshop.store)
+    recipe = wishing(world, tmp_path, "{os: debian-13, secure_boot: true}")
+    locked = lock_recipe(recipe, "amd64", empty_workshop)
+    assert locked.lock.boot == LockedBoot.of(made)
+    assert load_lock(locked.path) == locked.lock
+
+
+def test_a_wish_that_the_store_cannot_fulfil_is_an_error(
+    world: World, empty_workshop: Workshop, tmp_path: Path
+) -> None:
+    recipe = wishing(world, tmp_path, "{os: debian-13}")
+    with pytest.raises(EnvironmentProblem, match="no OS payload debian-13-cloud"):
+        lock_recipe(recipe, "amd64", empty_workshop)
+
+
+def test_a_served_payload_is_locked_and_fetched_by_digest(
+    world: World, workshop: Workshop, empty_workshop: Workshop, tmp_path: Path
+) -> None:
+    made = make_payload(workshop.store, mark="served")
+    description = export_payload(workshop.store, made, tmp_path / "export")
+    for path in description.parent.iterdir():
+        world.upstream.put_file(f"dl.k8s.io/os/{path.name}", path)
+    text = f"{{os: debian-13, payload: {{url: '{SERVED}', sha256: '{made.digest}'}}}}"
+    locked = lock_recipe(wishing(world, tmp_path, text), "amd64", empty_workshop)
+    assert locked.lock.boot == LockedBoot.of(made, url=SERVED)
+    fetch([locked.lock], empty_workshop)
+    assert missing_blobs(locked.lock, empty_workshop.store) == []
+    assert not payloads(empty_workshop.store)  # it belongs to the lock, not to this machine
+
+
+def test_a_forgotten_payload_is_not_chosen(workshop: Workshop, locked: Locked) -> None:
+    made = make_payload(workshop.store, mark="old")
+    forget_payload(workshop.store, made)
+    assert made not in payloads(workshop.store)
+    with pytest.raises(EnvironmentProblem, match="no OS payload debian-14"):
+        with_payload(locked.lock, "debian-14", workshop.store)
+
+
+def test_a_plain_iso_is_not_started(workshop: Workshop, locked: Locked, tmp_path: Path) -> None:
+    built = build(locked.lock, tmp_path, workshop)
+    with pytest.raises(InputError, match="not a boot medium"):
+        try_boot(built.iso, [], logs=tmp_path, until=None, timeout=1)
+
+
+def test_payloads_are_listed_shown_exported_and_removed(tmp_path: Path) -> None:
+    made = make_payload(Store(tmp_path / "store"))
+    options = ("--store", tmp_path / "store")
+    assert made.digest[:19] in run_cli("os", "list", *options).stdout
+    shown = run_cli("os", "show", "debian-13", "--json", *options).stdout
+    assert json.loads(shown)["kernel_version"] == "6.12"
+    where = run_cli("os", "export", "debian-13", "--out", tmp_path / "out", *options).stdout
+    assert Path(where.strip()).read_bytes() == made.to_bytes()
+    assert (tmp_path / "out" / "kernel").exists()
+    run_cli("os", "remove", "debian-13", *options)
+    assert run_cli("os", "list", *options).stdout == ""
+
+
+def test_build_refuses_contradicting_wishes(locked: Locked) -> None:
+    done = run_cli("build", locked.path, "--boot", "debian-13", "--no-boot", check=2)
+    assert "contradict" in done.stderr
