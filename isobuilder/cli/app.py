@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import logging
 import os
@@ -92,8 +93,11 @@ class App:
 
     def say(self, text: str) -> None:
         """Tell the person something that is not the result."""
-        if not self.quiet:
-            click.echo(text, err=True)
+        if self.quiet:
+            return
+        if self.progress_style == "json":
+            text = json.dumps({"event": "message", "text": text}, ensure_ascii=False)
+        click.echo(text, err=True)
 
     def show_json(self, value: Any) -> None:
         """Print a result for machines."""
@@ -257,6 +261,7 @@ class RootGroup(AppGroup):
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         _open_closed_streams()
+        _print_any_path()
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
@@ -331,6 +336,12 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
+def _print_any_path() -> None:
+    """Let stdout take names of files that are no text, as the bytes they are."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="surrogateescape")
 
 
 def _discard_output() -> None:

@@ -82,6 +82,7 @@ class _Bar(_Counted):
             file=stream,
             leave=False,
             mininterval=0.2,
+            delay=0.3,  # seconds; what is done sooner needs no bar
             **scale,
         )
 
@@ -123,7 +124,10 @@ class _Line(_Counted):
 
 
 class JsonLines:
-    """One JSON object a line: ``step``, ``start``, ``progress`` and ``done`` events."""
+    """One JSON object a line: ``step``, ``start``, ``progress`` and ``done`` events.
+
+    What the command says besides is a ``message`` event; errors stay two lines of text.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -14,7 +14,7 @@ from isobuilder.errors import IntegrityError
 from isobuilder.model.config import Config
 from isobuilder.pipeline.build import Built, build
 from isobuilder.pipeline.fetch import Plan, fetch, plan
-from isobuilder.pipeline.lock import LockFile, lock_recipe
+from isobuilder.pipeline.lock import LockFile, lock_recipe, write_whole
 from isobuilder.pipeline.verify import Verification, verify
 from isobuilder.pipeline.workshop import open_workshop
 from isobuilder.progress import SILENT, Progress
@@ -38,16 +38,18 @@ def embedded_upstream(out: Path, *, port: int = 0) -> Iterator[Config]:
 
     The settings are also written to ``out/config.yaml``, the recipes beside it; the addresses hold
     as long as the block lasts. Port 0 is any free one.
+
+    Raises:
+        EnvironmentProblem: the folder cannot be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
     with Upstream(port=port) as upstream:
         fill(upstream)
-        write_recipes(out)
         config = Config(mirrors=upstream.mirrors, store=str(out / "store"))
         # JSON is YAML, and quotes every address as it should be.
         mirrors = {origin: list(places) for origin, places in upstream.mirrors.items()}
         text = json.dumps({"mirrors": mirrors, "store": config.store}, indent=2)
-        (out / "config.yaml").write_text(text + "\n", encoding="utf-8")
+        write_whole(out / "config.yaml", f"{text}\n".encode())
+        write_recipes(out)
         yield config
 
 

@@ -245,6 +245,7 @@ class Http:
         except BaseException:
             slot.release()
             raise
+        _log.debug("%s %s: %d", method, place, raw.status)
         return self._response(raw, url, slot)
 
     def _response(

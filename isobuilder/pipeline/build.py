@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -230,7 +231,9 @@ def _write_side_files(built: Built, tree: IsoTree) -> None:
 
 
 def _key(lock: Lock, target: Path) -> Digest:
-    return Digest.of(canonical_json([str(lock.digest), __version__, str(target.absolute())]))
+    # A path is bytes; not every path is text.
+    place = os.fsencode(target.absolute()).hex()
+    return Digest.of(canonical_json([str(lock.digest), __version__, place]))
 
 
 def _remember(built: Built, store: Store) -> None:

@@ -20,6 +20,8 @@ def disk_problem(error: OSError, place: Path) -> EnvironmentProblem:
         hint = f"free space on the file system of {place} and run the command again"
     elif may_not_write(error):
         hint = f"make {place} writable for this user, or choose another place"
+    elif error.errno in {errno.ENOENT, errno.ENOTDIR}:
+        hint = f"there can be no {place}: choose another place"
     return EnvironmentProblem(f"{place}: {error.strerror or error}", hint=hint)
 
 

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.pipeline.conftest import built, full_store, locked, world
+
+__all__ = ["built", "full_store", "locked", "world"]
+
+
+@pytest.fixture(autouse=True)
+def _process_as_it_was() -> Iterator[None]:
+    """The program sets up logging and a signal handler; the test process gets its own back."""
+    root, stop = logging.getLogger(), signal.getsignal(signal.SIGTERM)
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    signal.signal(signal.SIGTERM, stop)

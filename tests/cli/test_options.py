@@ -1,0 +1,172 @@
+"""The options that every command takes, before its name and after it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.calling import call, errors
+from tests.pipeline.world import Locked, World
+
+
+def shown(*arguments: str | Path, env: dict[str, str] | None = None) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads(
+        call(*arguments, "config", "show", "--json", env=env).stdout
+    )
+    return found
+
+
+def test_flag_variable_file_and_default_win_in_this_order(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("jobs: 2\nper_host: 2\nretries: 2\n")
+    env = {"ISOBUILDER_JOBS": "3", "ISOBUILDER_PER_HOST": "3"}
+    found = shown("--config", file, "--jobs", "4", env=env)
+    assert found["jobs"] == {"value": 4, "origin": "--jobs"}
+    assert found["per_host"] == {"value": 3, "origin": "ISOBUILDER_PER_HOST"}
+    assert found["retries"] == {"value": 2, "origin": f"{file}:3:1"}
+    assert found["offline"] == {"value": False, "origin": "default"}
+
+
+def test_a_settings_file_named_by_flag_wins_over_one_named_by_variable(tmp_path: Path) -> None:
+    flag, variable = tmp_path / "flag.yaml", tmp_path / "variable.yaml"
+    flag.write_text("jobs: 2\n")
+    variable.write_text("jobs: 3\n")
+    env = {"ISOBUILDER_CONFIG": str(variable)}
+    assert shown(env=env)["jobs"]["value"] == 3
+    assert shown("--config", flag, env=env)["jobs"]["value"] == 2
+    after = call("config", "show", "--json", "--config", flag, env=env)
+    assert json.loads(after.stdout)["jobs"]["value"] == 2
+
+
+def test_a_flag_after_the_command_wins_over_one_before_it() -> None:
+    done = call("--jobs", "2", "config", "show", "--json", "--jobs", "3")
+    assert json.loads(done.stdout)["jobs"]["value"] == 3
+
+
+def test_every_flag_of_a_setting_is_shown_with_its_origin() -> None:
+    found = shown("--store", "s", "-j", "1", "--per-host", "1", "--limit-rate", "20M", "--offline")
+    origins = {name: entry["origin"] for name, entry in found.items()}
+    assert {name for name, origin in origins.items() if origin.startswith("--")} == {
+        *("store", "jobs", "per_host", "limit_rate", "offline")
+    }
+    assert found["limit_rate"]["value"] == 20 * 1024 * 1024
+
+
+def test_settings_are_shown_as_a_table(world: World) -> None:
+    lines = call("config", "show", "--config", world.config_file).stdout.splitlines()
+    assert lines[0].split() == ["SETTING", "VALUE", "ORIGIN"]
+    assert any(line.split() == ["jobs", "8", "default"] for line in lines)
+    assert any(world.upstream.url in line and "https://dl.k8s.io" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "error"),
+    [
+        (["--limit-rate", "abc"], {}, "--limit-rate: .*got 'abc'"),
+        ([], {"ISOBUILDER_JOBS": "many"}, "ISOBUILDER_JOBS: .*'many'"),
+        ([], {"ISOBUILDER_OFFLINE": "maybe"}, "ISOBUILDER_OFFLINE: .*'maybe'"),
+        ([], {"ISOBUILDER_MIRRORS": "nonsense"}, "ISOBUILDER_MIRRORS"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_origin(
+    arguments: list[str], env: dict[str, str], error: str
+) -> None:
+    done = call(*arguments, "config", "show", env=env, code=3)
+    assert done.stdout == ""
+    assert re.search(error, errors(done)[0]), done.stderr
+
+
+# --- how much is said
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_vv_logs_requests_wherever_it_stands(
+    world: World, locked: Locked, tmp_path: Path, place: str
+) -> None:
+    fetch: list[str | Path] = ["fetch", locked.path, "--config", world.config_file]
+    fetch += ["--store", tmp_path / place]
+    done = call(*(["-vv", *fetch] if place == "before" else [*fetch, "-vv"]))
+    assert "DEBUG: isobuilder" in done.stderr
+    assert f"{world.upstream.url}/dl.k8s.io/release" in done.stderr
+
+
+def test_without_v_nothing_is_logged(world: World, locked: Locked, tmp_path: Path) -> None:
+    done = call("fetch", locked.path, "--config", world.config_file, "--store", tmp_path / "s")
+    assert "DEBUG" not in done.stderr
+    assert "INFO" not in done.stderr
+
+
+def test_quiet_prints_the_result_only(world: World, locked: Locked, tmp_path: Path) -> None:
+    done = call(
+        *("-q", "build", locked.path, "--config", world.config_file),
+        *("--store", tmp_path / "store", "--out", tmp_path),
+    )
+    assert done.stderr == ""
+    assert done.stdout == f"{tmp_path / 'kubernetes-v1.34.12-mold-cks-amd64-r1.iso'}\n"
+
+
+def test_quiet_still_prints_errors(tmp_path: Path) -> None:
+    file = tmp_path / "no.lock.json"
+    file.write_text("{")
+    assert errors(call("fetch", file, "-q", code=3))
+
+
+# --- how long work looks
+
+
+def built_with(style: str, world: World, locked: Locked, tmp_path: Path) -> str:
+    done = call(
+        *("build", locked.path, "--config", world.config_file, "--store", tmp_path / "store"),
+        *("--out", tmp_path, "--progress", style),
+    )
+    assert done.stdout.splitlines() == [str(next(tmp_path.glob("*.iso")))]
+    return done.stderr
+
+
+def test_progress_plain_is_one_line_a_stage(world: World, locked: Locked, tmp_path: Path) -> None:
+    lines = built_with("plain", world, locked, tmp_path).splitlines()
+    assert lines[0].startswith("fetching into ")
+    assert lines[1].startswith("writing ")
+    assert lines[2].startswith("built: sha256:")
+
+
+def test_progress_none_says_only_what_happened(
+    world: World, locked: Locked, tmp_path: Path
+) -> None:
+    said = built_with("none", world, locked, tmp_path)
+    assert [line.partition(":")[0] for line in said.splitlines()] == ["built"]
+
+
+def test_progress_auto_is_plain_where_there_is_no_terminal(
+    world: World, locked: Locked, tmp_path: Path
+) -> None:
+    assert built_with("auto", world, locked, tmp_path).startswith("fetching into ")
+
+
+def test_progress_json_is_one_object_a_line_and_adds_up(
+    world: World, locked: Locked, tmp_path: Path
+) -> None:
+    events = [json.loads(line) for line in built_with("json", world, locked, tmp_path).splitlines()]
+    assert {event["event"] for event in events} >= {"step", "start", "done", "message"}
+    done = {event["name"]: event for event in events if event["event"] == "done"}
+    size = next(file.size for file in locked.lock.files if file.name == "kubeadm")
+    assert done["kubeadm"]["count"] == done["kubeadm"]["total"] == size
+    assert {event["name"] for event in events if event["event"] == "start"} == set(done)
+
+
+def test_progress_bar_writes_bars_to_stderr_only(
+    world: World, locked: Locked, tmp_path: Path
+) -> None:
+    assert "fetching into " in built_with("bar", world, locked, tmp_path)
+
+
+def test_progress_can_be_chosen_by_variable(world: World, locked: Locked, tmp_path: Path) -> None:
+    done = call(
+        *("fetch", locked.path, "--config", world.config_file, "--store", tmp_path / "store"),
+        env={"ISOBUILDER_PROGRESS": "json"},
+    )
+    assert json.loads(done.stderr.splitlines()[0])["event"] == "step"
