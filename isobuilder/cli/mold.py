@@ -54,8 +54,12 @@ def entry_data(server: str, entry: Entry) -> dict[str, Any]:
 @mold.command("list")
 @server_options
 @click.option("--zone", metavar="ZONE", help="In this zone or all zones.")
-@click.option("--arch", type=click.Choice(["x86_64", "aarch64"]))
-@click.option("--state", type=click.Choice(["Enabled", "Disabled"], case_sensitive=False))
+@click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Only of this one.")
+@click.option(
+    "--state",
+    type=click.Choice(["Enabled", "Disabled"], case_sensitive=False),
+    help="Only in this state.",
+)
 @click.option("--version", metavar="X.Y[.Z]", help="This version, or all patches of this minor.")
 @click.option("--keyword", metavar="TEXT", help="With this text in the name.")
 @click.option("--ready/--not-ready", default=None, help="Ready in all its zones, or not.")
@@ -197,7 +201,11 @@ def delete(app: App, servers: Servers, version: str, yes: bool, dry_run: bool) -
 @server_options
 @click.option("--of", "version", metavar="VERSION", help="Only about this version and its ISO.")
 @click.option("--type", "kind", metavar="TYPE", help="Such as KUBERNETES.VERSION.ADD.")
-@click.option("--level", type=click.Choice(["INFO", "WARN", "ERROR"], case_sensitive=False))
+@click.option(
+    "--level",
+    type=click.Choice(["INFO", "WARN", "ERROR"], case_sensitive=False),
+    help="Only of this level.",
+)
 @click.option("--limit", default=20, show_default=True, help="How many, the newest first.")
 @json_option
 @click.pass_obj

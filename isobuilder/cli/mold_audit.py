@@ -97,7 +97,13 @@ def audit(
 @click.argument("plan_file", metavar="PLAN", type=FILE)
 @server_options
 @follow_option
-@click.option("--timeout", default="1h", show_default=True, callback=parse_duration)
+@click.option(
+    "--timeout",
+    default="1h",
+    show_default=True,
+    callback=parse_duration,
+    help="How long to wait for Mold, such as 30m.",
+)
 @click.option("--poll", default="3s", callback=parse_duration, hidden=True)
 @dry_run_option
 @json_option

@@ -96,6 +96,7 @@ def check(
             for line in lines:
                 click.echo(_line_text(line))
     problems = 0
+    fixable = any(line.fix for _mold, lines in results for line in lines)
     for mold, lines in results:
         wrong = [line for line in lines if line.level is Level.PROBLEM]
         mended = _offer_fixes(app, mold, wrong, yes=yes, dry_run=dry_run) if fix else 0
@@ -103,7 +104,7 @@ def check(
     if problems:
         raise MoldError(
             f"{problems} problem{'s' if problems > 1 else ''} to mend before registering",
-            hint=None if fix else "--fix offers to change what is a setting",
+            hint="--fix offers to change what is a setting" if fixable and not fix else None,
         )
 
 
@@ -160,7 +161,13 @@ def _offer_fixes(app: App, mold: Mold, lines: list[Line], *, yes: bool, dry_run:
 @click.option("--min-cpu", type=int, metavar="N", help="CPUs a node needs at least.")
 @click.option("--min-memory", type=int, metavar="MB", help="Memory a node needs at least.")
 @click.option("--wait/--no-wait", default=True, help="Until Ready in every zone.  [default: wait]")
-@click.option("--timeout", default="1h", show_default=True, callback=parse_duration)
+@click.option(
+    "--timeout",
+    default="1h",
+    show_default=True,
+    callback=parse_duration,
+    help="How long to wait for Mold, such as 30m.",
+)
 @click.option("--poll", default="3s", callback=parse_duration, hidden=True)
 @click.option("--keep-failed", is_flag=True, help="Do not delete what this run could not finish.")
 @follow_option
@@ -169,6 +176,7 @@ def _offer_fixes(app: App, mold: Mold, lines: list[Line], *, yes: bool, dry_run:
 @click.pass_obj
 def register(
     app: App,
+    /,
     servers: Servers,
     iso: Path,
     upload: bool,
@@ -213,6 +221,8 @@ def _show_results(app: App, results: list[ServerResult], wish: Wish, *, as_json:
     for result in results:
         for text in result.done:
             app.say(f"{result.server}: {text}")
+        if result.ok and not result.done:
+            app.say(f"{result.server}: nothing to change")
         for text in result.warnings:
             app.say(f"warning: {result.server}: {text}")
     rows = [

@@ -14,7 +14,13 @@ from isobuilder.cli.app import NEW_FILE, App, AppCommand
 @click.command(cls=AppCommand)
 @click.option("--port", default=0, help="Port on the loopback interface.  [default: a free one]")
 @click.option("--zone", "zones", multiple=True, metavar="NAME", help="A zone; repeatable.")
-@click.option("--key-file", type=NEW_FILE, default="mold-simulator.key", show_default=True)
+@click.option(
+    "--key-file",
+    type=NEW_FILE,
+    default="mold-simulator.key",
+    show_default=True,
+    help="Where the keys of its user are written.",
+)
 @click.option(
     "--signature",
     type=click.Choice(["hmac-sha256", "hmac-sha1"]),

@@ -10,7 +10,11 @@ from isobuilder.cli.app import FOLDER, App, AppGroup, human_size, table
 
 _KERNELS = click.Choice(["cloud", "generic"])
 _ARCH = click.option(
-    "--arch", type=click.Choice(["amd64", "arm64"]), default="amd64", show_default=True
+    "--arch",
+    type=click.Choice(["amd64", "arm64"]),
+    default="amd64",
+    show_default=True,
+    help="Architecture of the payload.",
 )
 
 
@@ -28,7 +32,7 @@ def os() -> None:
     show_default=True,
     help="cloud is for virtual machines; generic also for hardware and USB sticks.",
 )
-@click.option("--arch", type=click.Choice(["amd64", "arm64"]), default="amd64", show_default=True)
+@_ARCH
 @click.option("--mirror", metavar="URL", help="Debian archive.  [default: the one apt here uses]")
 @click.option("--security-mirror", metavar="URL", help="Debian security archive, beside --mirror.")
 @click.option("--snapshot", is_flag=True, help="The mirror is frozen: its lists may have expired.")

@@ -18,7 +18,9 @@ def recipe() -> None:
 
 @recipe.command()
 @click.argument("version")
-@click.option("--profile", type=PROFILES, default="mold-cks", show_default=True)
+@click.option(
+    "--profile", type=PROFILES, default="mold-cks", show_default=True, help="The node contract."
+)
 @click.option("-o", "--output", type=NEW_FILE, help="Write it here, not to stdout.")
 @click.pass_obj
 def new(app: App, version: str, profile: str, output: Path | None) -> None:
