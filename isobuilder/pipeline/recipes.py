@@ -47,7 +47,8 @@ def check_recipe(path: Path) -> Checked:
     except InputErrors as error:
         checked.mistakes += error.mistakes
     except InputError as error:
-        checked.mistakes.append(Mistake(Mark(str(path)), "", str(error), error.hint))
+        fact = str(error).removeprefix(f"{path}: ")
+        checked.mistakes.append(Mistake(Mark(str(path)), "", fact, error.hint))
     return checked
 
 
