@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from isobuilder.cli.app import FOLDER, App, AppCommand, human_size
+from isobuilder.cli.app import FOLDER, App, AppCommand, human_size, plural, table
 
 
 @click.command(cls=AppCommand)
@@ -20,7 +20,8 @@ def demo(app: App, out: Path, serve: bool, port: int) -> None:
     """Try everything on an embedded upstream; needs no network.
 
     Starts a file server and a registry on loopback with small stand-ins for a Kubernetes release,
-    then locks, plans, fetches, builds and verifies, and tells what it did and where the files are.
+    then locks, plans, fetches, builds, verifies and registers with a simulator of Mold, and tells
+    what it did and where the files are.
     """
     from isobuilder.demo.tour import embedded_upstream, tour
     from isobuilder.pipeline.compare import contents_of, summary
@@ -51,6 +52,23 @@ def demo(app: App, out: Path, serve: bool, port: int) -> None:
     click.echo(
         f"verified  {', '.join(done.verification.checked)}: "
         f"{len(done.verification.findings) or 'no'} findings\n"
-        f"digest    {done.built.digest}\n\n"
-        "The content is a stand-in: this ISO shows how isobuilder works and starts no cluster."
+        f"digest    {done.built.digest}\n"
+        f"register  {plural(done.rehearsal.changes_at_first, 'call')} that changed a simulated "
+        f"Mold; {done.rehearsal.changes_again or 'none'} when asked again\n"
+    )
+    rows = [
+        (
+            entry.version.name,
+            entry.version.semanticversion,
+            entry.version.arch,
+            row.zonename,
+            entry.version.state,
+            "Ready" if row.isready else row.status or "-",
+        )
+        for entry in done.rehearsal.entries
+        for row in entry.rows
+    ]
+    click.echo(table(rows, ("NAME", "VERSION", "ARCH", "ZONE", "STATE", "ISO")))
+    click.echo(
+        "\nThe content is a stand-in: this ISO shows how isobuilder works and starts no cluster."
     )

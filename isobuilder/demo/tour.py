@@ -12,6 +12,7 @@ from isobuilder.demo.content import KUBERNETES, fill, write_recipes
 from isobuilder.demo.upstream import Upstream
 from isobuilder.errors import IntegrityError
 from isobuilder.model.config import Config
+from isobuilder.mold.rehearsal import Rehearsal, rehearse
 from isobuilder.pipeline.build import Built, build
 from isobuilder.pipeline.fetch import Plan, fetch, plan
 from isobuilder.pipeline.lock import LockFile, lock_recipe, write_whole
@@ -30,6 +31,7 @@ class Tour:
     plan: Plan
     built: Built
     verification: Verification
+    rehearsal: Rehearsal
 
 
 @contextmanager
@@ -54,10 +56,13 @@ def embedded_upstream(out: Path, *, port: int = 0) -> Iterator[Config]:
 
 
 def tour(out: Path, *, progress: Progress = SILENT) -> Tour:
-    """Lock, plan, fetch, build and verify the demonstration's recipe in the folder ``out``.
+    """Lock, plan, fetch, build, verify and register the demonstration's recipe in ``out``.
+
+    Registering goes to a simulator of Mold, which ends with the tour.
 
     Raises:
         IntegrityError: the ISO that was just built does not pass.
+        MoldError: it did not become Ready on the simulator.
     """
     with embedded_upstream(out) as config:
         recipe = out / f"kubernetes-{KUBERNETES}.yaml"
@@ -70,4 +75,6 @@ def tour(out: Path, *, progress: Progress = SILENT) -> Tour:
     verification = verify(built.iso, lock=lock.lock, expected=built.digest, progress=progress)
     if not verification.passed:
         raise IntegrityError("\n".join(str(finding) for finding in verification.findings))
-    return Tour(recipe, lock, planned, built, verification)
+    progress.step("registering with a simulator of Mold")
+    rehearsal = rehearse(built.iso, progress=progress)
+    return Tour(recipe, lock, planned, built, verification, rehearsal)

@@ -27,7 +27,7 @@ from isobuilder.sources.checksums import Checksum, parse
 from isobuilder.sources.fetch import Fetcher
 from isobuilder.sources.kubeadm import wanted_images
 from isobuilder.sources.oci import RegistryClient, ResolvedImage
-from isobuilder.sources.transfer import Wanted
+from isobuilder.sources.wanted import Wanted
 from isobuilder.store import Blob, Store
 
 log = logging.getLogger(__name__)

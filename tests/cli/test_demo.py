@@ -15,6 +15,11 @@ def test_the_demo_ends_with_an_iso_and_its_digest(tmp_path: Path) -> None:
     assert any(str(Digest.of_file(iso)) in line for line in lines)
     assert "starts no cluster" in lines[-1]
     assert "verified" in done.stdout
+    registered = [line.split() for line in lines if line.endswith(" Ready")]
+    assert [line[1:] for line in registered] == [
+        ["1.34.12", "x86_64", zone, "Enabled", "Ready"] for zone in ("Seoul", "Busan")
+    ]
+    assert "none when asked again" in done.stdout
     assert not (tmp_path / "nobody").exists()
     again = run_cli("demo", "--out", tmp_path / "demo")
     assert f"{iso}: " in again.stdout
