@@ -50,6 +50,15 @@ class Mold:
         """How people call this server."""
         return self.client.server.name
 
+    def _list(self, command: str, key: str, **params: Any) -> list[dict[str, Any]]:
+        """Return a list; one asked for by an id that is unknown is refused there, empty here."""
+        try:
+            return self.client.list_all(command, key, **params)
+        except MoldRefused as refused:
+            if "id" in params and refused.says("entity does not exist"):
+                return []
+            raise
+
     def capabilities(self) -> dict[str, Any]:
         """Return what the server says about itself."""
         found = self.client.call("listCapabilities").get("capability")
@@ -62,13 +71,13 @@ class Mold:
     def versions(self, **params: Any) -> tuple[KubernetesVersion, ...]:
         """Return the supported Kubernetes versions."""
         command = "listKubernetesSupportedVersions"
-        items = self.client.list_all(command, _VERSION, **params)
+        items = self._list(command, _VERSION, **params)
         return read_records(KubernetesVersion, items, command)
 
     def isos(self, iso_id: str | None = None) -> tuple[IsoInZone, ...]:
         """Return an ISO in each of its zones, or all ISOs. For administrators."""
         params = {"id": iso_id} if iso_id else {}
-        items = self.client.list_all("listIsos", "iso", isofilter="all", **params)
+        items = self._list("listIsos", "iso", isofilter="all", **params)
         return read_records(IsoInZone, items, "listIsos")
 
     def clusters(self) -> tuple[ClusterRecord, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,9 +99,30 @@ def _load(path: Path) -> object:
         raise InputError(f"{path}: not JSON: {error}") from error
 
 
+def _as_ours(data: object) -> object:
+    """Return the registration.json of the ABLESTACK builder in our form; anything else as it is.
+
+    It has no ``schema`` and no size, and says profile and revision only in the file's name:
+    ``kubernetes-v1.34.12-mold-cks-amd64-r1-0123abcd.iso`` (contract C.3).
+    """
+    if not isinstance(data, dict) or "schema" in data or "minimum_resources_basis" not in data:
+        return data
+    name = str(data.get("filename", ""))
+    found = re.match(r"kubernetes-v[\d.]+-(.+)-(?:amd64|arm64)-r(\d+)", name)
+    profile, revision = (found[1], int(found[2])) if found else ("unknown", 1)
+    known = set(RegistrationFile.model_fields) - {"format"}
+    return {key: value for key, value in data.items() if key in known} | {
+        "schema": 1,
+        "size": 0,  # not known
+        "product_version": f"{data.get('kubernetesversion')}+{profile}.r{revision}",
+        "profile": profile,
+        "revision": revision,
+    }
+
+
 def _parse(path: Path, data: object) -> RegistrationFile:
     try:
-        return RegistrationFile.model_validate(data)
+        return RegistrationFile.model_validate(_as_ours(data))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -61,7 +61,9 @@ def check(
     _check_resources(mold, report, question)
     if question.registration is not None:
         _check_names(mold, report, question.registration)
-    if question.url is not None:
+    if question.url is None:
+        report.warn("URL", "not given, so the download was not looked at", "give --url URL")
+    else:
         check_url(mold, report, question, http=http, simulator=simulator, progress=progress)
     return report.lines
 

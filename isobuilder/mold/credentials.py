@@ -16,7 +16,7 @@ from isobuilder.model.config import MoldProfile
 from isobuilder.mold.signing import SignatureAlgorithm
 
 PREFIX = "ISOBUILDER_MOLD"
-KEYRING_SERVICE = "isobuilder mold"
+KEYRING_SERVICE = "isobuilder-mold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +301,7 @@ def _from_keyring(name: str) -> ApiKey | None:
         failure = import_module("keyring.errors").KeyringError
     except ImportError:
         return None
-    service = f"{KEYRING_SERVICE} {name}"
+    service = f"{KEYRING_SERVICE}/{name}"
     try:
         key = keyring.get_password(service, "api-key")
         secret = keyring.get_password(service, "secret-key")

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import re
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ class Holder(Model):
     host: str
     pid: int
     started: int  # in the kernel's ticks, so that a reused number is not taken for it
+    token: str = ""  # tells two uses in one process apart
 
 
 class Note(Model):
@@ -71,7 +73,13 @@ def _started(pid: int) -> int | None:
 
 
 def _ourselves() -> Holder:
-    return Holder(host=socket.gethostname(), pid=os.getpid(), started=_started(os.getpid()) or 0)
+    pid = os.getpid()
+    return Holder(
+        host=socket.gethostname(),
+        pid=pid,
+        started=_started(pid) or 0,
+        token=secrets.token_hex(8),
+    )
 
 
 def _alive(holder: Holder) -> bool:
@@ -125,12 +133,13 @@ class Journal:
             SettingNotRestored: it could not be put back; the next run will.
         """
         path = self._path(mold.client.endpoint, setting)
+        us = _ourselves()
         try:
-            yield self._begin(mold, setting, value, path)
+            yield self._begin(mold, setting, value, path, us)
         finally:
-            self._end(mold, path)
+            self._end(mold, path, us)
 
-    def _begin(self, mold: Mold, setting: str, value: str, path: Path) -> bool:
+    def _begin(self, mold: Mold, setting: str, value: str, path: Path, us: Holder) -> bool:
         with self._locked():
             current = mold.setting(setting)
             if current is None:
@@ -153,7 +162,7 @@ class Journal:
                         "setting": setting,
                         "old": old,
                         "new": value,
-                        "holders": (*others, _ourselves()),
+                        "holders": (*others, us),
                     }
                 ),
             )
@@ -166,10 +175,9 @@ class Journal:
                     raise
             return True
 
-    def _end(self, mold: Mold, path: Path) -> None:
+    def _end(self, mold: Mold, path: Path, us: Holder) -> None:
         with self._locked():
             note = self._load(path)
-            us = _ourselves()
             if note is None or us not in note.holders:
                 return
             others = tuple(h for h in note.holders if h != us and _alive(h))

@@ -227,28 +227,32 @@ class Transport(CloudStack):
 
 @contextmanager
 def _network_errors(*, sent: bool = False) -> Iterator[None]:
-    """Turn what ``requests`` raises into one try that was lost."""
+    """Turn what ``requests`` raises into one try that was lost.
+
+    The original is not kept as the cause: its text repeats the address, which for a read by GET
+    holds key and signature, and causes are printed with -v.
+    """
     try:
         yield
     except requests.exceptions.SSLError as error:
         raise MoldUnreachable(
             f"TLS: {_short(error)}",
             hint="for a private authority give its certificates with --ca-file or ca_file:",
-        ) from error
-    except requests.exceptions.ConnectTimeout as error:
-        raise Lost("no connection in time", maybe_done=sent) from error
-    except requests.exceptions.Timeout as error:
-        raise Lost("no answer in time", maybe_done=True) from error
+        ) from None
+    except requests.exceptions.ConnectTimeout:
+        raise Lost("no connection in time", maybe_done=sent) from None
+    except requests.exceptions.Timeout:
+        raise Lost("no answer in time", maybe_done=True) from None
     except requests.exceptions.ConnectionError as error:
         never_sent = any(
             sign_of_it in str(error)
             for sign_of_it in ("NewConnectionError", "NameResolutionError", "Connection refused")
         )
         reason = "cannot connect" if never_sent else "the connection broke"
-        raise Lost(reason, maybe_done=sent or not never_sent) from error
+        raise Lost(reason, maybe_done=sent or not never_sent) from None
     except requests.exceptions.RequestException as error:
         # Also ChunkedEncodingError: the peer closed in the middle of its answer.
-        raise Lost(f"the connection broke ({type(error).__name__})", maybe_done=True) from error
+        raise Lost(f"the connection broke ({type(error).__name__})", maybe_done=True) from None
 
 
 def _short(error: Exception) -> str:

@@ -397,6 +397,29 @@ def test_a_list_of_registrations_is_a_catalogue(tmp_path: Path, publish: Publish
         assert [item.url for item in read_catalogue(file)] == ["https://x/y.iso"]
 
 
+def test_the_registration_of_the_ablestack_builder_is_understood(tmp_path: Path) -> None:
+    theirs = {
+        "name": "v1.34.12-mold-cks",
+        "kubernetesversion": "1.34.12",
+        "arch": "x86_64",
+        "checksum": "{SHA-256}" + "ab" * 32,
+        "filename": "kubernetes-v1.34.12-mold-cks-csi-amd64-r3-0123abcd.iso",
+        "mincpunumber": 2,
+        "minmemory": 2048,
+        "minimum_resources_basis": "kubeadm",
+        "download_url": None,
+        "source_repository": "ablecloud-team/ablestack-kubernetes-iso",
+        "source_sha": "0" * 40,
+        "release_eligible": True,
+    }
+    file = tmp_path / "x.registration.json"
+    file.write_text(json.dumps(theirs))
+    registration, _iso = read_registration(file)
+    assert (registration.profile, registration.revision) == ("mold-cks-csi", 3)
+    assert registration.product_version == "1.34.12+mold-cks-csi.r3"
+    assert registration.checksum == theirs["checksum"]
+
+
 def test_a_folder_without_isos_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no \.registration\.json file"):
         read_catalogue(tmp_path)

@@ -243,6 +243,10 @@ def test_a_run_that_broke_is_told(simulator: Simulator, checked: Checked, journa
     assert FOLLOW_REDIRECTS in checked.problem("unfinished run").fact
 
 
+def test_a_check_without_a_url_says_what_it_left_out(checked: Checked) -> None:
+    assert checked.line("URL").level is Level.WARNING
+
+
 # ---- the URL ---------------------------------------------------------------------------------
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import socket
 import threading
+import traceback
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 
 from isobuilder.errors import MoldError
 from isobuilder.mold.client import JobLost, MoldClient, parse_time
 from isobuilder.mold.credentials import ApiKey, Login, Server
+from isobuilder.mold.records import KubernetesVersion, read_record
 from isobuilder.mold.refusal import (
     AccessRefused,
     MoldRefused,
@@ -24,6 +30,7 @@ from isobuilder.mold.refusal import (
 )
 from isobuilder.mold.signing import SignatureAlgorithm
 from isobuilder.mold.simulator import Cloud, Cluster, Simulator, Zone
+from isobuilder.mold.transport import Lost
 from tests.mold.clocks import SkewedClock, VirtualClock
 from tests.mold.conftest import ADMIN, VIEWER, ClientOf, Web
 from tests.mold.messes import add_directly
@@ -358,6 +365,45 @@ def test_an_empty_body_is_asked_for_again(odd_server: tuple[str, list[bytes]]) -
     answers += [http(b""), http(b'{"listzonesresponse":{}}')]
     client = MoldClient(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
     assert client.list_all("listZones", "zone") == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.one_of(st.binary(max_size=80), JSON.map(lambda value: json.dumps(value).encode())),
+       st.sampled_from([200, 401, 431, 500, 502, 530]))  # fmt: skip
+def test_whatever_is_answered_is_an_object_or_a_known_error(body: bytes, status: int) -> None:
+    client = MoldClient(Server("odd", "http://odd/client/api", ApiKey("k", "s")))
+    with contextlib.suppress(StrangeAnswer, Lost):
+        assert isinstance(client._unwrapped("listZones", body, status), dict)
+    client.close()
+
+
+@given(JSON)
+def test_whatever_a_version_is_it_is_read_or_refused(value: object) -> None:
+    named = isinstance(value, dict) and isinstance(value.get("id"), str)
+    with contextlib.suppress(StrangeAnswer):
+        read_record(KubernetesVersion, value, "test")
+        assert named
+
+
+def test_what_the_network_said_is_not_repeated_with_its_address(
+    simulator: Simulator, client_of: ClientOf
+) -> None:
+    simulator.faults.add("refused", times=1000)
+    client = client_of(simulator, read_method="get", patience=1.0)
+    with pytest.raises(MoldUnreachable) as caught:
+        client.call("listZones")
+    printed = "".join(traceback.format_exception(caught.value))
+    assert "listZones" in printed
+    assert ADMIN.key not in printed
+    assert "signature=" not in printed
 
 
 # ---- lists and jobs ---------------------------------------------------------------------------

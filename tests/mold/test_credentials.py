@@ -220,7 +220,7 @@ def install_keyring(
 def test_the_keyring_is_asked_when_there_is_one(
     resolve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = "isobuilder mold lab"
+    service = "isobuilder-mold/lab"
     install_keyring(monkeypatch, {(service, "api-key"): "K", (service, "secret-key"): "S"})
     found = resolve(environ={})
     assert found.credentials == ApiKey("K", "S")

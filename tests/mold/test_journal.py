@@ -124,6 +124,16 @@ def test_two_runs_share_the_change_and_the_last_puts_it_back(
     assert journal.finish_pending(mold) == []
 
 
+def test_two_uses_in_one_process_are_told_apart(
+    simulator: Simulator, mold: Mold, journal: Journal
+) -> None:
+    with journal.changed(mold, FOLLOW_REDIRECTS, "true"):
+        with journal.changed(mold, FOLLOW_REDIRECTS, "true"):
+            pass
+        assert value(simulator) == "true"
+    assert value(simulator) == "false"
+
+
 def test_a_run_after_one_that_was_killed_finishes_its_work(
     simulator: Simulator, mold: Mold, journal: Journal
 ) -> None:
@@ -246,7 +256,9 @@ def registering_process(
 
     client = MoldClient(Server("lab", endpoint, ApiKey(key, secret)))
     wish = Wish(registration, url=url, follow_redirects=True, poll=0.02)
-    register([client], wish, journal=Journal(folder))
+    [result] = register([client], wish, journal=Journal(folder))
+    if not result.ok:
+        raise SystemExit(str(result))
 
 
 class Executioner:
@@ -316,6 +328,30 @@ def test_a_killed_run_leaves_nothing_that_the_next_does_not_mend(
     real_time_simulator: Simulator, published: Published, web: Web, tmp_path: Path
 ) -> None:
     assert kill_again_and_again(real_time_simulator, published, web, tmp_path, 6) > 0
+
+
+def test_runs_at_the_same_time_on_one_machine_share_the_setting_and_the_version(
+    real_time_simulator: Simulator, published: Published, web: Web, tmp_path: Path
+) -> None:
+    simulator = real_time_simulator
+    web.redirects["/go.iso"] = published.url
+    context = multiprocessing.get_context("forkserver")
+    user = simulator.admin
+    arguments = (simulator.endpoint, user.key, user.secret, published.registration)
+    processes = [
+        context.Process(
+            target=registering_process, args=(*arguments, f"{web.base}/go.iso", tmp_path / "state")
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert simulator.cloud.setting(FOLLOW_REDIRECTS) == "false"
+    assert len(simulator.cloud.versions) == 1
+    assert list((tmp_path / "state").glob("setting-*.json")) == []
 
 
 @pytest.mark.slow

@@ -32,6 +32,11 @@ def _number(params: Params, name: str, least: int) -> int | None:
     return int(text) if int(text) >= least else None
 
 
+def _no_such_entity(key: str) -> ApiError:
+    text = f"Invalid parameter id value={key} due to incorrect long value format, or entity"
+    return ApiError(431, f"{text} does not exist", 4350)
+
+
 def _required(params: Params, *names: str) -> None:
     for name in names:
         if not params.get(name):
@@ -222,6 +227,8 @@ def list_versions(cloud: Cloud, user: User, params: Params) -> list[dict[str, An
             "Both parameters minimumsemanticversion and minimumkubernetesversionid can not be "
             "passed together",
         )
+    if params.get("id") and params["id"] not in cloud.versions:
+        raise _no_such_entity(params["id"])
     found = []
     for version in cloud.versions.values():
         zone_id = version.zone.id if version.zone else None
@@ -332,6 +339,9 @@ def list_isos(cloud: Cloud, user: User, params: Params) -> list[dict[str, Any]]:
     """Return one item per zone of every ISO."""
     if params.get("isofilter") == "all" and user.role != "admin":
         raise ApiError(531, "Filter all can be specified by root admin only", 4365)
+    known = {version.iso_id for version in cloud.versions.values()}
+    if params.get("id") and params["id"] not in known:
+        raise _no_such_entity(params["id"])
     found = []
     for version in cloud.versions.values():
         if params.get("id") and version.iso_id != params["id"]:
