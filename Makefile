@@ -23,9 +23,6 @@ test: $(VENV)/.ready ## Run all tests; those on real parts run once `make lab` h
 test-boot: $(VENV)/.ready ## Start the ISO in virtual machines in every way; takes an hour without KVM
 	$(BIN)/python -m pytest -m boot tests/boot $(PYTEST_ARGS)
 
-test-boot: $(VENV)/.ready ## Start the lab's ISO in virtual machines: every firmware and medium, damage, power cuts
-	$(BIN)/python -m pytest -m boot tests/boot $(PYTEST_ARGS)
-
 test-cluster: $(VENV)/.ready ## Make a real cluster of virtual machines from the lab's ISO
 	$(BIN)/python -m pytest -m cluster tests/cluster -s $(PYTEST_ARGS)
 
