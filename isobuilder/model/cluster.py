@@ -296,7 +296,7 @@ class Cluster(Model):
     timeouts: Timeouts = Timeouts()
     arguments: Arguments = Arguments()
     ignore_preflight_errors: tuple[Line, ...] = ()
-    nodes: Annotated[tuple[ClusterNode, ...], Field(min_length=1)]
+    nodes: Annotated[tuple[ClusterNode, ...], Field(json_schema_extra={"minItems": 1})]
 
     @property
     def first(self) -> ClusterNode | None:

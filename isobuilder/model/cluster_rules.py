@@ -73,6 +73,9 @@ class _Judge:
         self._cluster, self._tree = cluster, tree
 
     def mistakes(self) -> Iterator[Mistake]:
+        if not self._cluster.nodes:
+            yield self._at("no node; expected at least one", "nodes")
+            return
         yield from self._doubles()
         yield from self._roles()
         yield from self._overlaps()

@@ -17,17 +17,17 @@ pause=${KISO_PAUSE:-5} # seconds between two questions
 
 say() {
     # The kernel log goes to every console and gets the time since power-on; one write is one line.
-    printf '<4>kiso: node: %.400s\n' "$*" > "$console"
+    printf '<4>kiso: node: %.400s\n' "$*" >> "$console"
 }
 
 # give_up FACT HINT: the end, with what kubeadm said last.
 give_up() {
     trap - ERR
-    printf '<3>kiso: error: node: %.400s\n' "$1" > "$console"
+    printf '<3>kiso: error: node: %.400s\n' "$1" >> "$console"
     tail -n 12 "$log" | while IFS= read -r line; do
-        printf '<3>kiso: node: log: %.300s\n' "$line" > "$console"
+        printf '<3>kiso: node: log: %.300s\n' "$line" >> "$console"
     done
-    printf '<3>kiso: hint: %.400s\n' "$2" > "$console"
+    printf '<3>kiso: hint: %.400s\n' "$2" >> "$console"
     exit 1
 }
 
@@ -143,7 +143,7 @@ if [ -e /etc/systemd/system/containerd.service.d/10-kiso-proxy.conf ]; then
     try "containerd with its proxy" systemctl restart containerd.service ||
         give_up "containerd does not start" "see journalctl -u containerd on this machine"
 fi
-start_over
+start_over 2>> "$log"
 commands before
 if [ "$ROLE" = first-control-plane ]; then
     export KUBECONFIG=$kubernetes/admin.conf
