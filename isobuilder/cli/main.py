@@ -34,7 +34,19 @@ COMMANDS = {
 }
 
 
-@click.group(cls=RootGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 a bug, 2 usage, 3 a recipe, lock or setting is wrong, 4 upstream or "
+    "network, 5 integrity or verification, 6 this machine, 7 some of several things failed, "
+    "8 Mold refused, 9 differences, 130 interrupted."
+)
+
+
+@click.group(
+    cls=RootGroup,
+    lazy=COMMANDS,
+    epilog=_EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="isobuilder")
 @click.pass_context
 def main(context: click.Context) -> None:

@@ -71,7 +71,7 @@ def verify(
             click.echo(finding)
         warnings = len(result.findings) - errors
         click.echo(
-            f"{'good' if result.passed else 'BAD'}: {iso}: {result.digest or 'no ISO'}, "
+            f"{'good' if result.passed else 'BAD'}: {iso}: {result.digest or 'not a whole ISO'}, "
             f"{human_size(result.size)}, {plural(errors, 'error')}, "
             f"{plural(warnings, 'warning')}; "
             f"checked {', '.join(result.checked)}"
