@@ -79,6 +79,8 @@ def network_data(cluster: Cluster, node: ClusterNode) -> dict[str, Any] | None:
             }
             for to, via in routes
         ]
+    if search := cluster.networks.nodes.search:
+        network["dns_search"] = [*search]  # not OpenStack's; cloud-init reads it
     services = [{"type": "dns", "address": server} for server in _nameservers(cluster, node)]
     return {"links": [link], "networks": [network], "services": services}
 
