@@ -27,11 +27,11 @@ from isobuilder.model.oci import parse_manifest
 from isobuilder.model.registration import registration_for
 from isobuilder.node.render import render_file
 from isobuilder.pipeline.boot import boot_parts, locked_payload
-from isobuilder.pipeline.fetch import fetch, missing_blobs, reachable
+from isobuilder.pipeline.fetch import fetched, missing_blobs
 from isobuilder.pipeline.lock import write_whole
 from isobuilder.pipeline.workshop import Workshop
 from isobuilder.progress import SILENT, Progress, task
-from isobuilder.store import Blob, Store, disk_problem, lease
+from isobuilder.store import Blob, Store, disk_problem
 
 _WORKERS = 4  # archives hashed at once; hashing lets other threads run
 
@@ -71,20 +71,18 @@ def build(lock: Lock, out: Path, workshop: Workshop, *, force: bool = False) -> 
     if not force and (known := _unchanged(lock, target, workshop.store)) is not None:
         return known
     _make_folder(out)
-    with lease(workshop.store, reachable([lock], workshop.store)):
-        fetch([lock], workshop)
-        with lease(workshop.store, reachable([lock], workshop.store)):
-            tree = tree_of(lock, workshop.store, progress=workshop.progress)
-            _check_space(out, tree)
-            workshop.progress.step(f"writing {target}")
-            written = write_iso(
-                tree.entries,
-                target,
-                label=LABEL,
-                epoch=lock.epoch,
-                boot=tree.boot,
-                progress=workshop.progress,
-            )
+    with fetched([lock], workshop):
+        tree = tree_of(lock, workshop.store, progress=workshop.progress)
+        _check_space(out, tree)
+        workshop.progress.step(f"writing {target}")
+        written = write_iso(
+            tree.entries,
+            target,
+            label=LABEL,
+            epoch=lock.epoch,
+            boot=tree.boot,
+            progress=workshop.progress,
+        )
     built = Built(target, written.digest, written.size, lock, reused=False)
     _write_side_files(built, tree)
     _remember(built, workshop.store)
@@ -97,14 +95,14 @@ def check(lock: Lock, iso: Path, workshop: Workshop) -> Digest:
     Raises:
         IntegrityError: the two differ.
     """
-    fetch([lock], workshop)
     try:
         expected = Digest.of_file(iso)
     except OSError as error:
         raise disk_problem(error, iso) from error
-    tree = tree_of(lock, workshop.store, progress=workshop.progress)
-    workshop.progress.step("building it again, without writing it")
-    again, _ = iso_digest(tree.entries, label=LABEL, epoch=lock.epoch, boot=tree.boot)
+    with fetched([lock], workshop):
+        tree = tree_of(lock, workshop.store, progress=workshop.progress)
+        workshop.progress.step("building it again, without writing it")
+        again, _ = iso_digest(tree.entries, label=LABEL, epoch=lock.epoch, boot=tree.boot)
     if again != expected:
         raise IntegrityError(
             f"{iso}: not reproduced: the file is {expected}, built again it is {again}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +16,7 @@ from isobuilder.model.oci import parse_manifest
 from isobuilder.pipeline.workshop import Workshop
 from isobuilder.sources.oci import ImagePin, check_images, image_blobs
 from isobuilder.sources.wanted import Wanted
-from isobuilder.store import Store
+from isobuilder.store import Store, lease
 
 Kind = Literal["file", "manifest", "image", "payload"]
 
@@ -104,8 +105,26 @@ def fetch(locks: Sequence[Lock], workshop: Workshop) -> None:
         IntegrityError: upstream serves other bytes than were locked.
         EnvironmentProblem: the disk is full, or ``offline`` is set and something is missing.
     """
+    with fetched(locks, workshop):
+        pass
+
+
+@contextmanager
+def fetched(locks: Sequence[Lock], workshop: Workshop) -> Iterator[None]:
+    """Do as ``fetch`` does, and keep it all from being collected while the block runs."""
+    store = workshop.store
+    with lease(store, reachable(locks, store)):
+        wanted = _wanted(locks, workshop)
+        # What images consist of is only known now that their manifests are there.
+        with lease(store, wanted.keys() | reachable(locks, store)):
+            workshop.fetcher.fetch(list(wanted.values()))
+            for architecture, images in _pins(locks).items():
+                check_images(store, images, architecture)
+            yield
+
+
+def _wanted(locks: Sequence[Lock], workshop: Workshop) -> dict[Digest, Wanted]:
     wanted: dict[Digest, Wanted] = {}
-    pins: dict[str, list[ImagePin]] = {}
     for lock in locks:
         for entry in _entries(lock):
             wanted[entry.sha256] = Wanted(
@@ -115,9 +134,6 @@ def fetch(locks: Sequence[Lock], workshop: Workshop) -> None:
                 size=entry.size,
                 ceiling=workshop.config.max_file_size,
             )
-        for image in lock.images:
-            reference = ImageReference.parse(image.reference)
-            pins.setdefault(lock.architecture, []).append(ImagePin(reference, image.digest))
     if workshop.config.offline:
         _refuse_missing(locks, workshop.store)
     if any(missing_blobs(lock, workshop.store) for lock in locks):
@@ -127,13 +143,21 @@ def fetch(locks: Sequence[Lock], workshop: Workshop) -> None:
             wanted.setdefault(Digest.from_hex(part.key), part)
         if lock.boot is not None and lock.boot.url is None:
             check_payload(lock, workshop.store)
-    for images in pins.values():
+    for images in _pins(locks).values():
         for blob in image_blobs(workshop.registry, workshop.store, images):
             if blob.digest is not None:
                 wanted.setdefault(blob.digest, blob)
-    workshop.fetcher.fetch(list(wanted.values()))
-    for architecture, images in pins.items():
-        check_images(workshop.store, images, architecture)
+    return wanted
+
+
+def _pins(locks: Sequence[Lock]) -> dict[str, list[ImagePin]]:
+    """Return the images of all locks by architecture."""
+    pins: dict[str, list[ImagePin]] = {}
+    for lock in locks:
+        for image in lock.images:
+            reference = ImageReference.parse(image.reference)
+            pins.setdefault(lock.architecture, []).append(ImagePin(reference, image.digest))
+    return pins
 
 
 def described(url: str, digest: Digest, workshop: Workshop) -> Wanted:

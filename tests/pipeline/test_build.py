@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from isobuilder.demo.server import Reply, Request
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
 from isobuilder.pipeline.build import Built, build, check
 from isobuilder.pipeline.fetch import fetch
 from isobuilder.pipeline.lock import find_lock, lock_recipe
 from isobuilder.pipeline.workshop import Workshop, open_workshop
-from isobuilder.store import Store
+from isobuilder.store import Collected, Store, collect
 from tests.pipeline.world import Locked, World, command, run_cli
 
 
@@ -309,6 +310,25 @@ def test_two_builds_at_once_both_give_whole_isos(
     for iso in isos:
         assert iso.with_suffix(".iso.sha256").read_text().startswith(Digest.of_file(iso).hex)
     assert Digest.of_file(out / built.iso.name) == built.digest
+
+
+def test_a_collection_at_any_moment_takes_nothing_from_a_running_build(
+    world: World, locked: Locked, built: Built, empty_workshop: Workshop, tmp_path: Path
+) -> None:
+    collections: list[Collected] = []
+
+    def collect_all(request: Request, reply: Reply) -> None:
+        if "/blobs/" in request.path or request.path.endswith("kubelet"):
+            collections.append(collect(empty_workshop.store, ()))
+
+    world.upstream.hooks.append(collect_all)
+    try:
+        again = build(locked.lock, tmp_path / "out", empty_workshop)
+    finally:
+        world.upstream.hooks.remove(collect_all)
+    assert again.digest == built.digest
+    assert len(collections) > 20
+    assert [blob for found in collections for blob in found.removed] == []
 
 
 # --- the same bytes everywhere ---
