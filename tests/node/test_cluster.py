@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.model.cluster import cluster_schema
+from isobuilder.model.cluster import Cluster, ClusterNode, User, cluster_schema
 from isobuilder.model.cluster_rules import load_cluster, pod_subnets
 from isobuilder.model.mistake import InputErrors
 from tests.node.clusters import SMALL, read, three
@@ -187,3 +187,16 @@ def test_the_schema_for_editors_accepts_what_the_program_accepts() -> None:
 def test_durations_become_seconds() -> None:
     assert three().timeouts.join == "1200s"
     assert read(SMALL + "timeouts: {join: 2h}\n").timeouts.join == "7200s"
+
+
+def test_the_example_of_the_documentation_is_one() -> None:
+    text = (Path(__file__).parents[2] / "docs/cluster-files.md").read_text(encoding="utf-8")
+    cluster = read(text.split("```yaml\n")[1].split("```")[0])
+    assert [node.role for node in cluster.nodes] == ["first-control-plane", "worker"]
+
+
+def test_the_documentation_names_every_key() -> None:
+    text = (Path(__file__).parents[2] / "docs/cluster-files.md").read_text(encoding="utf-8")
+    keys = {*Cluster.model_fields, *ClusterNode.model_fields, *User.model_fields} - {"format"}
+    missing = sorted(key for key in keys if f"`{key}" not in text and f"{key}:" not in text)
+    assert not missing
