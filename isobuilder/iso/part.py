@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.errors import EnvironmentProblem
-from isobuilder.store import disk_problem
+from isobuilder.store import Writeback, disk_problem, reserve
 
 _PREFIX, _SUFFIX = ".isobuilder-", ".part"
 
@@ -23,6 +23,7 @@ class Part:
 
     path: Path
     fd: int
+    writeback: Writeback
 
     def write(self, data: memoryview) -> None:
         """Append ``data``.
@@ -32,15 +33,18 @@ class Part:
         """
         try:
             while data:
-                data = data[os.write(self.fd, data) :]
+                count = os.write(self.fd, data)
+                self.writeback.grown(count)
+                data = data[count:]
         except OSError as error:
             raise disk_problem(error, self.path.parent) from error
 
 
 @contextmanager
-def part_file(target: Path) -> Iterator[Part]:
+def part_file(target: Path, size: int) -> Iterator[Part]:
     """Give a file beside ``target`` that becomes ``target`` when the block ends without an error.
 
+    Room for ``size`` bytes, all that will be written, is taken at once.
     Its bytes are on the disk before the rename, so neither kill -9 nor a power cut leaves a half
     file under the final name. What a killed writer left in the folder is removed.
 
@@ -54,6 +58,10 @@ def part_file(target: Path) -> Iterator[Part]:
     except OSError as error:
         raise disk_problem(error, folder) from error
     try:
+        try:
+            reserve(part.fd, size)
+        except OSError as error:
+            raise disk_problem(error, folder) from error
         yield part
         try:
             os.fsync(part.fd)
@@ -91,7 +99,7 @@ def _create(folder: Path) -> Part:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         _lock(fd)
         if os.fstat(fd).st_nlink:  # else another build took it for a leftover before it was locked
-            return Part(path, fd)
+            return Part(path, fd, Writeback(fd))
         os.close(fd)
 
 

@@ -60,7 +60,7 @@ def write_iso(
     check_space(target.parent, plan.size)
     hasher = Hasher()
     with (
-        part_file(target) as part,
+        part_file(target, plan.size) as part,
         task(progress, f"writing {target.name}", total=plan.size) as work,
     ):
 

@@ -13,6 +13,7 @@ from isobuilder.store.upkeep import (
     lease,
     stored,
 )
+from isobuilder.store.writeback import Writeback, reserve
 
 __all__ = [
     "Blob",
@@ -23,11 +24,13 @@ __all__ = [
     "Partial",
     "Store",
     "Stored",
+    "Writeback",
     "check",
     "collect",
     "default_root",
     "disk_problem",
     "lease",
     "partial_of",
+    "reserve",
     "stored",
 ]

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.errors import EnvironmentProblem
 from isobuilder.store.blobs import Blob, Store
 from isobuilder.store.disk import explained, locked
+from isobuilder.store.writeback import Writeback
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Partial:
         self._store = store
         self.path = store.root / "partial" / f"{key}.part"
         self._about = self.path.with_suffix(".json")
-        self._file: BinaryIO | None = None
+        self._out: tuple[BinaryIO, Writeback] | None = None
         self._hasher: Hasher | None = None
 
     @property
@@ -69,7 +70,7 @@ class Partial:
             torn = self._about.with_suffix(".tmp")
             torn.write_text(json.dumps(asdict(origin)), encoding="utf-8")
             torn.replace(self._about)
-            self._file = self.path.open("wb", buffering=BUFFER_SIZE)
+            self._open("wb")
         self._hasher = Hasher()
 
     def append(self, chunk: bytes) -> None:
@@ -80,9 +81,9 @@ class Partial:
         """
         hasher = self._continued()
         with explained(self.path.parent):
-            if self._file is None:
-                self._file = self.path.open("ab", buffering=BUFFER_SIZE)
-            self._file.write(chunk)
+            file, writeback = self._out or self._open("ab")
+            file.write(chunk)
+            writeback.grown(len(chunk))
         hasher.update(chunk)
 
     def stretches(self) -> dict[int, int]:
@@ -118,10 +119,9 @@ class Partial:
         """
         hasher = self._continued()
         with explained(self.path.parent):
-            if self._file is None:
-                self._file = self.path.open("ab", buffering=BUFFER_SIZE)
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            file, _ = self._out or self._open("ab")
+            file.flush()
+            os.fsync(file.fileno())
         self.close()
         blob = self._store.keep(self.path, hasher.digest(), hasher.size)
         self._about.unlink(missing_ok=True)
@@ -139,11 +139,16 @@ class Partial:
 
     def close(self) -> None:
         """Leave the bytes for a later run."""
-        file, self._file = self._file, None
+        out, self._out = self._out, None
         self._hasher = None
-        if file is not None:
+        if out is not None:
             with explained(self.path.parent):
-                file.close()
+                out[0].close()
+
+    def _open(self, mode: Literal["ab", "wb"]) -> tuple[BinaryIO, Writeback]:
+        file = self.path.open(mode, buffering=BUFFER_SIZE)
+        self._out = file, Writeback(file.fileno(), size=file.tell())
+        return self._out
 
     def _stretch(self, start: int) -> Path:
         return self.path.with_suffix(f".{start}.stretch")
