@@ -7,6 +7,7 @@ This is the only module that uses pycdlib. It relies on three of its inner parts
 
 from __future__ import annotations
 
+import gc
 import io
 import stat
 import struct
@@ -86,7 +87,7 @@ def author(
         ValueError: two entries for one path, or a file where a folder is.
     """
     nothing = io.BytesIO()
-    with fixed_clock(epoch):
+    with fixed_clock(epoch), _no_collection():
         # pycdlib asks for nothing but the length of a body, so one empty file stands for all.
         iso = build(entries, dict.fromkeys((entry.path for entry in entries), nothing), label=label)
         try:
@@ -194,14 +195,30 @@ def _placed(iso: Any, entries: Sequence[IsoEntry]) -> tuple[tuple[int, IsoEntry]
 
 
 @contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python from searching for cycles among objects that are all in use, time and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@contextmanager
 def fixed_clock(epoch: int) -> Iterator[None]:
     """Let pycdlib, and nothing else in the process, believe it is ``epoch`` and UTC.
 
     pycdlib stamps with ``time.time()`` and local time and has no argument for either.
     """
+    now = time.gmtime(epoch)
+
+    def broken_down(seconds: float) -> time.struct_time:
+        return now if seconds == epoch else time.gmtime(seconds)  # asked for with every name
 
     class Clock:
-        localtime = gmtime = staticmethod(time.gmtime)
+        localtime = gmtime = staticmethod(broken_down)
         strftime, strptime = staticmethod(time.strftime), staticmethod(time.strptime)
         struct_time = time.struct_time
 
