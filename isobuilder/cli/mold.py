@@ -299,6 +299,8 @@ def recover(app: App, servers: Servers, dry_run: bool) -> None:
         if dry_run:
             for note in journal.pending(server.client.endpoint):
                 click.echo(f"{server.name}: would put {note.setting} back to {note.old!r}")
+            for upload in journal.pending_uploads(server.client.endpoint):
+                click.echo(f"{server.name}: would delete {upload.name}, whose upload broke off")
         else:
             for text in journal.finish_pending(server):
                 click.echo(text)

@@ -51,6 +51,12 @@ def check(
             f"{note.setting} was changed from {note.old!r} to {note.new!r} by a run that broke",
             "the next isobuilder mold register on this server puts it back",
         )
+    for upload in journal.pending_uploads(mold.client.endpoint):
+        report.warn(
+            "unfinished run",
+            f"the upload of {upload.name} broke off",
+            "the next isobuilder mold register on this server begins it again",
+        )
     progress.step(f"{mold.name}: settings, zones and offerings")
     if not _check_plugin(mold, report, capabilities.get("kubernetesserviceenabled")):
         return report.lines

@@ -58,6 +58,16 @@ class Note(Model):
     holders: tuple[Holder, ...]
 
 
+class UploadNote(Model):
+    """An upload that was begun: Mold keeps an entry for it that nobody else can finish."""
+
+    format: Annotated[Literal[1], Field(alias="schema")]
+    endpoint: str
+    iso_id: str
+    name: str
+    holder: Holder
+
+
 class SettingNotRestored(MoldError):
     """The setting could not be put back now; the note stays."""
 
@@ -111,7 +121,7 @@ class Journal:
         """
         if not self.folder.is_dir():
             return []
-        done = []
+        done = [self._drop_upload(mold, *found) for found in self._uploads(mold.client.endpoint)]
         for note in self.pending(mold.client.endpoint):
             with self._locked():
                 path = self._path(note.endpoint, note.setting)
@@ -121,6 +131,50 @@ class Journal:
                 self._put_back(mold, again, path)
             done.append(f"{mold.name}: {note.setting} is {note.old!r} again, as before a run broke")
         return done
+
+    def pending_uploads(self, endpoint: str) -> tuple[UploadNote, ...]:
+        """Return the uploads to a server whose senders are gone."""
+        return tuple(note for _path, note in self._uploads(endpoint))
+
+    def _uploads(self, endpoint: str) -> list[tuple[Path, UploadNote]]:
+        found = [
+            (path, UploadNote.model_validate_json(path.read_bytes()))
+            for path in sorted(self.folder.glob("upload-*.json"))
+        ]
+        return [
+            (path, note)
+            for path, note in found
+            if note.endpoint == endpoint and not _alive(note.holder)
+        ]
+
+    def _drop_upload(self, mold: Mold, path: Path, note: UploadNote) -> str:
+        for version in mold.versions():
+            if version.isoid == note.iso_id and not any(r.isready for r in mold.isos(note.iso_id)):
+                mold.delete_version(version.id)
+        path.unlink(missing_ok=True)
+        return f"{mold.name}: deleted {note.name}, whose upload broke off"
+
+    @contextmanager
+    def uploading(self, mold: Mold, iso_id: str, name: str) -> Iterator[None]:
+        """Keep a note while an ISO is sent; it stays if this run is killed or interrupted."""
+        path = self.folder / f"upload-{re.sub(r'[^A-Za-z0-9-]', '_', iso_id)}.json"
+        note = UploadNote.model_validate(
+            {
+                "schema": 1,
+                "endpoint": mold.client.endpoint,
+                "iso_id": iso_id,
+                "name": name,
+                "holder": _ourselves(),
+            }
+        )
+        with self._locked():
+            self._save(path, note)
+        try:
+            yield
+        except IsobuilderError:
+            path.unlink(missing_ok=True)  # whoever raised it has cleaned up
+            raise
+        path.unlink(missing_ok=True)
 
     @contextmanager
     def changed(self, mold: Mold, setting: str, value: str) -> Iterator[bool]:
@@ -243,7 +297,7 @@ class Journal:
                 hint=f"look at {FOLLOW_REDIRECTS} on the server, then delete the file",
             ) from error
 
-    def _save(self, path: Path, note: Note) -> None:
+    def _save(self, path: Path, note: Model) -> None:
         data = canonical_json(note.model_dump(mode="json", by_alias=True))
         beside = path.with_suffix(f".{os.getpid()}.new")
         with beside.open("wb") as file:

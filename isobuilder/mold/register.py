@@ -74,7 +74,7 @@ def _on_server(
     if not wish.dry_run:
         result.done += journal.finish_pending(mold)
     zones = _wanted_zones(mold, wish, result)
-    work = Work(mold, wish, zones, result)
+    work = Work(mold, wish, zones, result, journal)
     with ExitStack() as stack:
         for _round in range(2):
             with _one_at_a_time(journal.folder, mold, wish):

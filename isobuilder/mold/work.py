@@ -10,6 +10,7 @@ from isobuilder.errors import IsobuilderError, MoldError
 from isobuilder.mold.api import Addition, Mold
 from isobuilder.mold.entries import Entry, age_order, best_of, entries_of
 from isobuilder.mold.follow import Watch
+from isobuilder.mold.journal import Journal
 from isobuilder.mold.records import ZoneRecord
 from isobuilder.mold.refusal import MoldRefused, OutcomeUnknown
 from isobuilder.mold.upload import send_file
@@ -26,9 +27,15 @@ class Work:
     """The state of one wish on one server."""
 
     def __init__(
-        self, mold: Mold, wish: Wish, zones: Sequence[ZoneRecord], result: ServerResult
+        self,
+        mold: Mold,
+        wish: Wish,
+        zones: Sequence[ZoneRecord],
+        result: ServerResult,
+        journal: Journal,
     ) -> None:
         self.mold = mold
+        self.journal = journal
         self.wish = wish
         self.zones = zones
         self.result = result
@@ -83,13 +90,31 @@ class Work:
             else:
                 missing.append(zone)
             if len(here) > 1:
-                self.result.warnings.append(
-                    f"{zone.name}: registered {len(here)} times; isobuilder mold audit mends that"
-                )
+                text = f"{zone.name}: registered {len(here)} times"
+                self._warn(f"{text}; isobuilder mold audit mends that")
+        self._compare_resources()
         if not missing:
             return []
         everywhere = not self.wish.zones and not self.serving and self.wish.upload is None
         return [None] if everywhere else [zone.id for zone in missing]
+
+    def _warn(self, text: str) -> None:
+        if text not in self.result.warnings:
+            self.result.warnings.append(text)
+
+    def _compare_resources(self) -> None:
+        """Warn where what is there has other minimums than asked for: Mold cannot change them."""
+        for entry in self.serving.values():
+            version = entry.version
+            for name, wanted, found in (
+                ("CPUs", self.wish.min_cpu, version.mincpunumber),
+                ("MB of memory", self.wish.min_memory, version.minmemory),
+            ):
+                if wanted is not None and found is not None and wanted != found:
+                    self._warn(
+                        f"{version.name} wants {found} {name}, not {wanted}; only deleting and "
+                        "registering it again changes that"
+                    )
 
     def describe(self, targets: Sequence[str | None]) -> None:
         """Write down what would be done."""
@@ -188,13 +213,14 @@ class Work:
         made = [version.id for version in self.mold.versions() if version.isoid == ticket.id]
         for version_id in made:
             self._created(version_id)
-        try:
-            send_file(self.mold.client, ticket, iso, progress=progress)
-        except IsobuilderError:
-            if not self.wish.keep_failed:
-                for version_id in made:
-                    self.mold.delete_version(version_id)
-            raise
+        with self.journal.uploading(self.mold, ticket.id, addition.name):
+            try:
+                send_file(self.mold.client, ticket, iso, progress=progress)
+            except IsobuilderError:
+                if not self.wish.keep_failed:
+                    for version_id in made:
+                        self.mold.delete_version(version_id)
+                raise
         self.result.done.append(f"uploaded {addition.name} to {where}")
 
     def drop_doubles(self, *, ours_only: bool) -> None:
@@ -221,7 +247,7 @@ class Work:
         try:
             self.mold.delete_version(loser.version.id)
         except MoldRefused as refused:
-            self.result.warnings.append(f"{loser.version.id} is a double: {refused}")
+            self._warn(f"{loser.version.id} is a double: {refused}")
             return
         self.created.discard(loser.version.id)
         self.result.done.append(f"deleted {loser.version.id}: registered twice at once")

@@ -16,11 +16,13 @@ from isobuilder.errors import EnvironmentProblem, MoldError
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.api import Mold
 from isobuilder.mold.client import MoldClient
+from isobuilder.mold.credentials import ApiKey, Server
 from isobuilder.mold.journal import FOLLOW_REDIRECTS, Holder, Journal, Note, SettingNotRestored
 from isobuilder.mold.register import register
 from isobuilder.mold.simulator import Cloud, Pace, Simulator
 from isobuilder.mold.wish import Wish
 from tests.mold.conftest import VIEWER, ClientOf, Published, Web, server_of
+from tests.mold.messes import add_directly
 
 NOBODY = Holder(host=os.uname().nodename, pid=2**22 + 1, started=1)
 
@@ -238,6 +240,72 @@ def test_a_folder_that_cannot_be_made_is_told(mold: Mold, tmp_path: Path) -> Non
         pass
 
 
+# ---- uploads ---
+
+
+def uploading_process(
+    endpoint: str, key: str, secret: str, registration: RegistrationFile, iso: Path, folder: Path
+) -> None:
+    """Upload in a process of its own, until it is done or killed."""
+    client = MoldClient(Server("lab", endpoint, ApiKey(key, secret)))
+    wish = Wish(registration, upload=iso, poll=0.02)
+    register([client], wish, journal=Journal(folder))
+
+
+def test_an_upload_that_was_killed_is_begun_again_at_once(
+    real_time_simulator: Simulator, published: Published, tmp_path: Path
+) -> None:
+    simulator = real_time_simulator
+    user = simulator.admin
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(
+        target=uploading_process,
+        args=(simulator.endpoint, user.key, user.secret, published.registration, published.path,
+              tmp_path / "state"),
+    )  # fmt: skip
+    journal = Journal(tmp_path / "state")
+
+    def kill(_number: int, command: str, moment: str) -> None:
+        if (command, moment) == ("upload", "before") and process.pid:
+            os.kill(process.pid, signal.SIGKILL)
+
+    simulator.faults.watchers.append(kill)
+    process.start()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    assert len(journal.pending_uploads(simulator.endpoint)) == 1
+    simulator.faults.watchers.clear()
+    client = MoldClient(server_of(simulator, user))
+    wish = Wish(published.registration, upload=published.path, poll=0.02)
+    [result] = register([client], wish, journal=journal)
+    assert result.ok, result
+    assert len(simulator.cloud.versions) == 2
+    client.close()
+
+
+def test_the_entry_of_a_broken_upload_is_deleted_by_the_next_run(
+    simulator: Simulator, mold: Mold, journal: Journal
+) -> None:
+    ready, waiting = add_directly(simulator.cloud), add_directly(simulator.cloud)
+    for row in waiting.rows:
+        row.outcome, row.upload_until = None, 1e9
+    for version in (ready, waiting):
+        with (
+            pytest.raises(KeyboardInterrupt),
+            journal.uploading(mold, version.iso_id, "up"),
+        ):
+            raise KeyboardInterrupt
+    assert journal.pending_uploads(simulator.endpoint) == ()  # this process lives
+    for path in journal.folder.glob("upload-*.json"):
+        path.write_bytes(
+            path.read_bytes().replace(f'"pid": {os.getpid()}'.encode(), b'"pid": 4999999')
+        )
+    assert len(journal.pending_uploads(simulator.endpoint)) == 2
+    assert len(journal.finish_pending(mold)) == 2
+    assert list(simulator.cloud.versions) == [ready.id]
+    assert journal.finish_pending(mold) == []
+
+
 # ---- killed at any point ---------------------------------------------------------------------
 
 
@@ -252,8 +320,6 @@ def registering_process(
     endpoint: str, key: str, secret: str, registration: RegistrationFile, url: str, folder: Path
 ) -> None:
     """Register in a process of its own, until it is done or killed."""
-    from isobuilder.mold.credentials import ApiKey, Server
-
     client = MoldClient(Server("lab", endpoint, ApiKey(key, secret)))
     wish = Wish(registration, url=url, follow_redirects=True, poll=0.02)
     [result] = register([client], wish, journal=Journal(folder))

@@ -170,6 +170,15 @@ def test_name_and_resources_may_be_chosen(
     assert (version.name, version.min_cpu, version.min_memory) == ("쿠버네티스 1.34 ~*", 4, 8192)
 
 
+def test_other_minimums_than_what_is_there_are_told(
+    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+) -> None:
+    run(client, journal, published)
+    result = run(client, journal, published, min_cpu=4, min_memory=2048)
+    assert [w for w in result.warnings if "wants 2 CPUs, not 4" in w] == result.warnings
+    assert len(simulator.writes()) == 1
+
+
 def test_direct_download_is_ready_at_once_also_in_edge_zones(
     simulator: Simulator, client: MoldClient, journal: Journal, published: Published
 ) -> None:

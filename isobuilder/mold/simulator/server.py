@@ -207,8 +207,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer a call with its parameters in the body, or take an upload."""
         length = int(self.headers.get("Content-Length") or 0)
         if urlsplit(self.path).path.startswith("/upload/"):
+            simulator = self.server.simulator
+            simulator.faults.tell(simulator.next_number(), "upload", "before")
             status, text = receive_upload(
-                self.server.simulator.cloud, self.path, self.headers, self.rfile, length
+                simulator.cloud, self.path, self.headers, self.rfile, length
             )
             self._send(status, text.encode(), "text/plain")
             return
