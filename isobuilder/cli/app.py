@@ -1,26 +1,21 @@
-"""What every command shares: settings, the store, progress, and errors in two lines."""
+"""What every command shares: settings, the store, progress, options, and how results look."""
 
 from __future__ import annotations
 
-import errno
-import io
 import json
 import logging
 import os
-import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.errors import EnvironmentProblem, IsobuilderError, PartlyDone, UpstreamError
+from isobuilder.cli import ending
 
 if TYPE_CHECKING:
     from isobuilder.http import Http
@@ -29,21 +24,9 @@ if TYPE_CHECKING:
     from isobuilder.progress import Progress
     from isobuilder.store import Store
 
-INTERRUPTED = 130  # as shells say it of Ctrl-C: 128 and the signal's number
-READER_GONE = 141
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_TRY_AGAIN = (
-    "run the same command again, what was fetched stays; "
-    "isobuilder config show tells which mirrors are asked"
-)
-
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
-
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class App:
@@ -260,102 +243,30 @@ class RootGroup(AppGroup):
         """Run the program; what click objects to looks like every other error."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-        _open_closed_streams()
-        _print_any_path()
+        ending.prepare_streams()
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             sys.exit(error.exit_code)
         except click.ClickException as error:
-            _show_usage(error)
+            ending.show_usage(error)
             sys.exit(error.exit_code)
         except click.Abort:
-            sys.exit(INTERRUPTED)
+            sys.exit(ending.INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; every failure becomes two lines and its exit code."""
         app = ctx.ensure_object(App)
-        _become_interruptible()
+        ending.become_interruptible()
         with app.closing:
             try:
                 return super().invoke(ctx)
-            except IsobuilderError as error:
-                show_error(error, verbose=app.verbosity > 1)
-                ctx.exit(error.exit_code)
-            except KeyboardInterrupt:
-                click.echo("error: interrupted; the same command carries on from here", err=True)
-                ctx.exit(INTERRUPTED)
-            except BrokenPipeError:
-                # The reader of our output has gone: nothing more to say, and nobody to say it to.
-                _discard_output()
-                ctx.exit(READER_GONE)
             except (click.ClickException, click.exceptions.Exit, click.Abort):
                 raise
-            except Exception as error:  # noqa: BLE001 - the last door: a bug is reported as one
-                if isinstance(error, OSError) and error.errno in _DISK_FULL:
-                    # Every file of ours names its place; what is left is the result on stdout.
-                    _discard_output()
-                    click.echo(f"error: cannot write the result: {error.strerror}", err=True)
-                    click.echo("hint: free space there and run the command again", err=True)
-                    ctx.exit(EnvironmentProblem.exit_code)
-                if app.verbosity > 0:
-                    traceback.print_exc()
-                click.echo(f"error: bug in isobuilder: {type(error).__name__}: {error}", err=True)
-                click.echo("hint: run it again with -v and report what it prints", err=True)
-                ctx.exit(1)
-
-
-def show_error(error: IsobuilderError, *, verbose: bool = False) -> None:
-    """Print an error, and what to do about it."""
-    for line in str(error).splitlines() or [""]:
-        click.echo(line if line.startswith(("error: ", "hint: ")) else f"error: {line}", err=True)
-    hint = error.hint
-    if hint is None and isinstance(error, UpstreamError):
-        hint = _TRY_AGAIN
-    if hint:
-        click.echo(f"hint: {hint}", err=True)
-    if verbose:
-        traceback.print_exception(error)
-
-
-def _show_usage(error: click.ClickException) -> None:
-    message = error.format_message().rstrip(".")
-    click.echo(f"error: {message[:1].lower()}{message[1:]}", err=True)
-    context = getattr(error, "ctx", None)
-    if context is not None:
-        click.echo(f"hint: {context.command_path} --help tells what it takes", err=True)
-
-
-def _open_closed_streams() -> None:
-    """Give stdin, stdout and stderr a place when we were started with one of them closed.
-
-    Else the next file that is opened, perhaps a blob, would be what programs take for their stderr.
-    """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
-
-
-def _print_any_path() -> None:
-    """Let stdout take names of files that are no text, as the bytes they are."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="surrogateescape")
-
-
-def _discard_output() -> None:
-    """Let what is still buffered for stdout go nowhere, silently."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _become_interruptible() -> None:
-    """Let SIGTERM end us as Ctrl-C does, so that temporary files go away."""
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
+            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last door
+                ctx.exit(ending.told(error, verbosity=app.verbosity))
 
 
 def set_up_logging(verbosity: int) -> None:
@@ -393,32 +304,6 @@ def refuse_iso(path: Path, expected: str) -> None:
             f"{path}: expected {expected}, got an ISO",
             hint=f"name the .lock.json beside it; isobuilder inspect {path} tells what is on it",
         )
-
-
-def for_each(items: Sequence[Item], act: Callable[[Item], Result]) -> list[Result]:
-    """Return what ``act`` makes of each item; one that fails does not keep the others from theirs.
-
-    Raises:
-        PartlyDone: some failed, as was printed, and some did not.
-        IsobuilderError: all failed; the last one's error, the others' were printed.
-    """
-    results: list[Result] = []
-    failures: list[IsobuilderError] = []
-    for item in items:
-        try:
-            results.append(act(item))
-        except IsobuilderError as error:
-            failures.append(error)
-    if not failures:
-        return results
-    for failure in failures[: None if results else -1]:
-        show_error(failure)
-    if not results:
-        raise failures[-1]
-    raise PartlyDone(
-        f"{len(failures)} of {len(items)} failed, the others are done",
-        hint="mend what the errors above say, then run the same command again",
-    )
 
 
 def plural(number: int, noun: str) -> str:

@@ -12,11 +12,11 @@ from isobuilder.cli.app import (
     FOLDER,
     App,
     AppCommand,
-    for_each,
     human_size,
     load_lock_file,
     refuse_iso,
 )
+from isobuilder.cli.ending import for_each
 
 if TYPE_CHECKING:
     from isobuilder.model.lock import Lock

@@ -12,11 +12,11 @@ from isobuilder.cli.app import (
     NEW_FILE,
     App,
     AppCommand,
-    for_each,
     human_size,
     load_lock_file,
     table,
 )
+from isobuilder.cli.ending import for_each
 
 
 @click.command(cls=AppCommand)

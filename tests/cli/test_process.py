@@ -173,3 +173,10 @@ def test_a_path_that_is_no_text_is_printed_as_the_bytes_it_is(
     )
     assert done.returncode == 0, done.stderr
     assert out + b"/" + os.fsencode(built.iso.name) in done.stdout
+
+
+def test_a_folder_that_cannot_be_made_is_no_bug(built: Built, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    done = run_cli("boot", built.iso, "--logs", tmp_path / "file" / "logs", check=6)
+    assert f"error: {tmp_path / 'file'}" in done.stderr
+    assert "bug" not in done.stderr

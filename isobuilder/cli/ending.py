@@ -1,0 +1,132 @@
+"""How the program ends: errors in two lines, exit codes, signals, and streams that are closed."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import TypeVar
+
+import click
+
+from isobuilder.errors import EnvironmentProblem, IsobuilderError, PartlyDone, UpstreamError
+
+INTERRUPTED = 130  # as shells say it of Ctrl-C: 128 and the signal's number
+_READER_GONE = 141
+_BUG = 1
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_TRY_AGAIN = (
+    "run the same command again, what was fetched stays; "
+    "isobuilder config show tells which mirrors are asked"
+)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def told(error: BaseException, *, verbosity: int) -> int:
+    """Tell the person what ended the program, and return the exit code."""
+    match error:
+        case IsobuilderError():
+            show_error(error, verbose=verbosity > 1)
+            return error.exit_code
+        case KeyboardInterrupt():
+            click.echo("error: interrupted; the same command carries on from here", err=True)
+            return INTERRUPTED
+        case BrokenPipeError():
+            # The reader of our output has gone: nothing more to say, and nobody to say it to.
+            _discard_output()
+            return _READER_GONE
+        case OSError(filename=None) if error.errno in _DISK_FULL:
+            _discard_output()
+            click.echo(f"error: cannot write the result: {error.strerror}", err=True)
+            click.echo("hint: free space there and run the command again", err=True)
+            return EnvironmentProblem.exit_code
+    if verbosity > 0:
+        traceback.print_exception(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        return EnvironmentProblem.exit_code
+    click.echo(f"error: bug in isobuilder: {type(error).__name__}: {error}", err=True)
+    click.echo("hint: run it again with -v and report what it prints", err=True)
+    return _BUG
+
+
+def show_error(error: IsobuilderError, *, verbose: bool = False) -> None:
+    """Print an error, and what to do about it."""
+    for line in str(error).splitlines() or [""]:
+        click.echo(line if line.startswith(("error: ", "hint: ")) else f"error: {line}", err=True)
+    hint = error.hint
+    if hint is None and isinstance(error, UpstreamError):
+        hint = _TRY_AGAIN
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    if verbose:
+        traceback.print_exception(error)
+
+
+def show_usage(error: click.ClickException) -> None:
+    """Print what click objects to in the form of every other error."""
+    message = error.format_message().rstrip(".")
+    click.echo(f"error: {message[:1].lower()}{message[1:]}", err=True)
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        click.echo(f"hint: {context.command_path} --help tells what it takes", err=True)
+
+
+def for_each(items: Sequence[Item], act: Callable[[Item], Result]) -> list[Result]:
+    """Return what ``act`` makes of each item; one that fails does not keep the others from theirs.
+
+    Raises:
+        PartlyDone: some failed, as was printed, and some did not.
+        IsobuilderError: all failed; the last one's error, the others' were printed.
+    """
+    results: list[Result] = []
+    failures: list[IsobuilderError] = []
+    for item in items:
+        try:
+            results.append(act(item))
+        except IsobuilderError as error:
+            failures.append(error)
+    if not failures:
+        return results
+    for failure in failures[: None if results else -1]:
+        show_error(failure)
+    if not results:
+        raise failures[-1]
+    raise PartlyDone(
+        f"{len(failures)} of {len(items)} failed, the others are done",
+        hint="mend what the errors above say, then run the same command again",
+    )
+
+
+def prepare_streams() -> None:
+    """Give stdin, stdout and stderr a place where one is closed, and let stdout take any path.
+
+    Else the next file that is opened, perhaps a blob, would be what programs take for their stderr.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    # The name of a file need not be text; it is printed as the bytes it is.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="surrogateescape")
+
+
+def _discard_output() -> None:
+    """Let what is still buffered for stdout go nowhere, silently."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def become_interruptible() -> None:
+    """Let SIGTERM end us as Ctrl-C does, so that temporary files go away."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
