@@ -37,7 +37,14 @@ from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppCommand, table
     help="Milestone to stop at; 'off': the machine goes off by itself.",
 )
 @click.option("--timeout", type=float, default=900, show_default=True, help="Seconds.")
-@click.option("--memory", type=int, default=3072, show_default=True, help="MiB for each node.")
+@click.option(
+    "--memory",
+    type=int,
+    multiple=True,
+    default=(3072,),
+    show_default=True,
+    help="MiB; given once for all nodes, or once for each.",
+)
 @click.option("--cpus", type=int, default=2, show_default=True, help="Processors of each node.")
 @click.option("--data", type=NEW_FILE, help="Disk image that keeps state; made when missing.")
 @click.option("--data-size", type=int, default=16384, show_default=True, help="MiB, when made.")
@@ -61,7 +68,7 @@ def boot(
     attachment: str,
     until: str,
     timeout: float,
-    memory: int,
+    memory: tuple[int, ...],
     cpus: int,
     data: Path | None,
     data_size: int,
@@ -85,6 +92,8 @@ def boot(
         raise UsageProblem(f"{len(seed)} seeds for {count} nodes")
     if data is not None and count > 1:
         raise UsageProblem("--data is for one node")
+    if len(memory) not in {1, count}:
+        raise UsageProblem(f"--memory given {len(memory)} times for {count} nodes")
     if data is not None and not data.exists():
         make_data_disk(data, mebibytes=data_size)
     logs.mkdir(parents=True, exist_ok=True)
@@ -94,7 +103,7 @@ def boot(
             iso=iso,
             firmware=cast("Firmware", firmware),
             attachment=cast("Attachment", attachment),
-            memory=memory,
+            memory=memory[(number - 1) % len(memory)],
             processors=cpus,
             seed=seed[number - 1] if number <= len(seed) else None,
             data=data,

@@ -19,9 +19,11 @@ MILESTONES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("root ready", re.compile(r"kiso: root file system ready")),
     ("programs installed", re.compile(r"kiso: setup: (?:Kubernetes programs|was finished)")),
     ("images imported", re.compile(r"kiso: images: ")),
+    ("kubeadm done", re.compile(r"kiso: node: kubeadm (?:init|join): done")),
+    ("node Ready", re.compile(r"kiso: node: node \S+ Ready: done")),
+    ("node up", re.compile(r"kiso: node: up: ")),
     ("cloud-init done", re.compile(r"kiso: cloud-init done|kiso: cloud-init: ")),
     ("system up", re.compile(r"kiso: system up")),
-    ("node Ready", re.compile(r"kiso: node \S+ is Ready")),
 )
 """What a boot passes, in order, and the text by which one knows."""
 

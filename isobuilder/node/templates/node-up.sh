@@ -7,6 +7,7 @@ here=${KISO_NODE:-/etc/kiso/node}
 state=${KISO_STATE:-/var/lib/kiso}
 medium=${KISO_MEDIUM:-/run/kiso/medium}
 kubernetes=${KISO_KUBERNETES:-/etc/kubernetes}
+pods=${KISO_PODS:-/var/log/pods}
 console=${KISO_CONSOLE:-/dev/kmsg}
 log=${KISO_LOG:-/var/log/kiso-node.log}
 pause=${KISO_PAUSE:-5} # seconds between two questions
@@ -20,9 +21,25 @@ say() {
     printf '<4>kiso: node: %.400s\n' "$*" >> "$console"
 }
 
+# The last words of the kubelet and of every container: who sees only the console should see why.
+evidence() {
+    local file name
+    journalctl --quiet --no-pager -o cat -u kubelet -n 15 2> /dev/null | while IFS= read -r line; do
+        say "kubelet: $line"
+    done
+    for file in "$pods"/*/*/*.log; do
+        [ -e "$file" ] || continue
+        name=${file#"$pods"/*/}
+        tail -n 3 "$file" | while IFS= read -r line; do
+            say "${name%.log}: $line"
+        done
+    done
+}
+
 # give_up FACT HINT: the end, with what kubeadm said last.
 give_up() {
     trap - ERR
+    evidence || true
     printf '<3>kiso: error: node: %.400s\n' "$1" >> "$console"
     tail -n 12 "$log" | while IFS= read -r line; do
         printf '<3>kiso: node: log: %.300s\n' "$line" >> "$console"

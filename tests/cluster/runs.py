@@ -1,0 +1,128 @@
+"""A cluster as a user makes it: two commands, and what the consoles of its nodes then say."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from isobuilder.node.console import Console
+from tests.boot.conftest import isobuilder
+
+HERE = Path(__file__).parent
+
+_LINE = re.compile(r"\[ *(\d+\.\d+)\] ((?:kiso|lab): .*)")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A cluster, and the bounds of its test."""
+
+    title: str
+    description: Path
+    memory: tuple[int, ...]  # MiB of each node
+    minutes: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of ours on a console."""
+
+    seconds: float  # since the kernel of that node started
+    text: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine of a cluster that has run."""
+
+    name: str
+    memory: int  # MiB it was given
+    log: Path
+
+    @cached_property
+    def console(self) -> list[str]:
+        return Console(self.log).update(0.0)
+
+    @cached_property
+    def lines(self) -> list[Line]:
+        found = (_LINE.search(line) for line in self.console)
+        return [Line(float(match[1]), match[2]) for match in found if match]
+
+    def said(self, pattern: str) -> list[re.Match[str]]:
+        """Return where ``pattern`` matches a whole line of ours."""
+        found = (re.fullmatch(pattern, line.text) for line in self.lines)
+        return [match for match in found if match]
+
+    def when(self, pattern: str) -> float | None:
+        """Return the seconds of the first line of ours that begins so."""
+        return next((line.seconds for line in self.lines if re.match(pattern, line.text)), None)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A cluster that has run."""
+
+    case: Case
+    code: int
+    wall: float  # seconds, from before QEMU to after it
+    nodes: tuple[Node, ...]
+    errors: tuple[str, ...]
+
+    @property
+    def trouble(self) -> str:
+        """All that a person needs who was not there."""
+        parts = [f"exit {self.code} after {self.wall:.0f} s: {'; '.join(self.errors)}"]
+        parts += [f"--- {node.name}\n" + "\n".join(node.console[-150:]) for node in self.nodes]
+        return "\n".join(parts)
+
+
+def run_cluster(case: Case, iso: Path, folder: Path) -> Run:
+    """Render the nodes of ``case`` and start them from ``iso`` until all are up, or one fails.
+
+    Their consoles are shown on stderr meanwhile.
+    """
+    made = json.loads(
+        isobuilder("node", "cluster", case.description, "--out", folder / "nodes", "--json")
+    )
+    words: list[str | Path] = [sys.executable, "-m", "isobuilder", "boot", iso, "--json"]
+    words += ["--until", "node up", "--timeout", str(case.minutes * 60), "--logs", folder / "logs"]
+    for node in made["nodes"]:
+        words += ["--seed", node["seed"]]
+    for memory in case.memory:
+        words += ["--memory", str(memory)]
+    began = time.monotonic()
+    done = subprocess.run(
+        list(map(str, words)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=case.minutes * 60 + 120,
+        check=False,
+    )
+    wall = time.monotonic() - began
+    outcomes: list[dict[str, Any]] = json.loads(done.stdout or "[]")
+    nodes = zip(made["nodes"], case.memory, outcomes, strict=False)
+    return Run(
+        case=case,
+        code=done.returncode,
+        wall=wall,
+        nodes=tuple(
+            Node(node["name"], memory, folder / "logs" / f"{outcome['name']}.log")
+            for node, memory, outcome in nodes
+        ),
+        errors=tuple(_errors(outcomes)),
+    )
+
+
+def _errors(outcomes: list[dict[str, Any]]) -> Iterator[str]:
+    for outcome in outcomes:
+        for error in outcome["errors"]:
+            yield f"{outcome['name']}: {error}"
