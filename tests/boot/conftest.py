@@ -128,7 +128,7 @@ write_files:
       # One line of the kernel log for each fact, so that no other line can cut it in two.
       say() { echo "<4>report $1=$2" > /dev/kmsg; sleep 0.1; }
       say host "$(hostname)"
-      say images "$(ctr -n k8s.io images ls -q 2> /dev/null | grep -c -v @)"
+      say images "$(ctr -n k8s.io images ls -q 2> /dev/null | grep -c -v -e @ -e ^sha256:)"
       say kubeadm "$(kubeadm version -o short)"
       say kubelet "$(kubelet --version)"
       say plugins "$(ls /opt/cni/bin | wc -l)"
