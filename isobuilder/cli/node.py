@@ -64,7 +64,7 @@ def cluster(
 @click.option("--role", type=ROLES, required=True, help="What the node becomes.")
 @click.option("--name", required=True, help="Host name, and name of the node.")
 @click.option("--kubernetes", metavar="VERSION", required=True, help="Of the ISO, such as 1.34.12.")
-@click.option("--endpoint", metavar="HOST[:PORT]", help="Of the API.  [default: the first's]")
+@click.option("--endpoint", metavar="HOST[:PORT]", help="Of the API; needed to join.")
 @click.option("--cluster-name", help="Name of the cluster.  [default: kubernetes]")
 @click.option("--address", metavar="IP/PREFIX", help="Fixed address.  [default: by DHCP]")
 @click.option("--gateway", metavar="IP", help="Default route; needed with --address.")
@@ -230,6 +230,12 @@ def _options(given: dict[str, Any]) -> Iterator[Option]:
     """Return what was given, at its place in a cluster's description."""
     from isobuilder.pipeline.node import Option
 
+    for name in ("http_proxy", "https_proxy"):
+        if given[name] and "@" in given[name]:
+            raise UsageProblem(
+                f"--{name.replace('_', '-')}: a password there shows in the list of processes",
+                hint="write a cluster file with proxy, and use isobuilder node cluster",
+            )
     for name, (steps, change) in _PLACES.items():
         value = given[name]
         if value is None or value == ():

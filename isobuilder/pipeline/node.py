@@ -47,6 +47,7 @@ from isobuilder.run import find_program, run
 from isobuilder.store import disk_problem
 
 TOKEN, CERTIFICATE_KEY = "token", "certificate-key"
+SEED = "seed.iso"
 CA_CERTIFICATE, CA_KEY = "ca.crt", "ca.key"
 TOKEN_VARIABLE, KEY_VARIABLE = "ISOBUILDER_NODE_TOKEN", "ISOBUILDER_NODE_CERTIFICATE_KEY"
 
@@ -168,7 +169,8 @@ def make_nodes(
             else:
                 (folder / name).unlink(missing_ok=True)
         _ask_cloud_init(folder / USER_DATA)
-        disc = None if seed is None else make_seed(folder, folder / "seed.iso", kind=seed)
+        (folder / SEED).unlink(missing_ok=True)  # of an earlier call, with other contents
+        disc = None if seed is None else make_seed(folder, folder / SEED, kind=seed)
         made.append(MadeNode(node, instance, folder, disc))
     return tuple(made)
 

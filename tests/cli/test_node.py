@@ -345,6 +345,20 @@ def test_a_folder_is_packed_into_a_seed(description: Path, tmp_path: Path) -> No
     call("node", "seed", tmp_path / "one", code=2)
 
 
+def test_a_disc_of_an_earlier_call_does_not_stay(description: Path, tmp_path: Path) -> None:
+    call("node", "cluster", description, "--out", tmp_path)
+    assert (tmp_path / "one/seed.iso").exists()
+    call("node", "cluster", description, "--out", tmp_path, "--seed", "none")
+    assert not (tmp_path / "one/seed.iso").exists()
+
+
+def test_a_proxys_password_is_not_an_option(tmp_path: Path) -> None:
+    proxy = ("--https-proxy", "http://me:geheim@proxy.example")
+    done = call(*FIRST, "--name", "one", "--out", tmp_path, *proxy, code=2)
+    assert "shows in the list of processes" in errors(done)[0]
+    assert "geheim" not in done.output
+
+
 def test_the_schema_is_printed_for_editors() -> None:
     assert json.loads(call("node", "schema").stdout)["title"] == "isobuilder cluster"
 
