@@ -56,6 +56,7 @@ class Machine:
                 "KISO_STATE": str(self.root / "state"),
                 "KISO_MEDIUM": "/medium",
                 "KISO_KUBERNETES": str(self.root / "kubernetes"),
+                "KISO_PODS": str(self.root / "pods"),
                 "KISO_CONSOLE": str(console),
                 "KISO_LOG": str(self.root / "log"),
                 "KISO_PAUSE": "0.05",
@@ -187,6 +188,18 @@ def test_after_a_failure_the_next_try_starts_over_with_the_same_authority(tmp_pa
         ["kubeadm", "init"],
     ]
     assert (tmp_path / "kubernetes/pki/ca.key").exists()
+
+
+def test_a_failure_shows_the_last_words_of_containers_before_the_error(tmp_path: Path) -> None:
+    node = machine(tmp_path, "one")
+    logs = tmp_path / "pods/kube-system_etcd-one_1a2b/etcd"
+    logs.mkdir(parents=True)
+    (logs / "0.log").write_text("one\ntwo\nno space left\nbye\n")
+    node.says("kubeadm", "1")
+    lines = node.run(code=1)
+    shown = [line for line in lines if line.startswith("kiso: node: etcd/0: ")]
+    assert [line.rpartition(": ")[2] for line in shown] == ["two", "no space left", "bye"]
+    assert lines.index(shown[-1]) < lines.index(f"{FAILURE}kubeadm init failed")
 
 
 def test_joining_is_tried_three_times(tmp_path: Path) -> None:

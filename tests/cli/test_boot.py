@@ -1,0 +1,61 @@
+"""``isobuilder boot``, with a stand-in for QEMU that says what a node says."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from isobuilder.iso.bootable import KERNEL, PAYLOAD
+from isobuilder.iso.entries import IsoEntry
+from isobuilder.iso.writer import write_iso
+from tests.cli.calling import call, errors
+
+QEMU = """\
+#!/bin/sh
+echo "$*" >> "$(dirname "$0")/calls"
+while [ $# -gt 0 ]; do
+    case "$1" in -serial) log=${2#file:} ;; esac
+    shift
+done
+printf '[  1.0] kiso: medium found on /dev/sr0\\n[ 99.0] kiso: node: up: one\\n' >> "$log"
+exec sleep 60
+"""
+
+
+@pytest.fixture
+def iso(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "qemu-system-x86_64").write_text(QEMU, encoding="ascii")
+    (programs / "qemu-system-x86_64").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    entries = [IsoEntry(KERNEL, 0o644, (b"k",)), IsoEntry(PAYLOAD, 0o644, (b"{}",))]
+    return write_iso(entries, tmp_path / "a.iso", label="CDROM", epoch=1_700_000_000).path
+
+
+def test_each_node_has_its_memory_and_is_waited_for(iso: Path, tmp_path: Path) -> None:
+    words: list[str | Path] = ["boot", iso, "--accel", "tcg", "--nodes", "2", "--until", "node up"]
+    words += ["--memory", "4096", "--memory", "2560", "--logs", tmp_path / "logs", "--json"]
+    nodes = json.loads(call(*words).stdout)
+    assert [(node["name"], "node up" in node["reached"]) for node in nodes] == [
+        ("node1", True),
+        ("node2", True),
+    ]
+    calls = (tmp_path / "bin/calls").read_text(encoding="utf-8").splitlines()
+    assert ["-m 4096" in line for line in calls] == [True, False]
+    assert ["-m 2560" in line for line in calls] == [False, True]
+
+
+def test_one_amount_of_memory_is_for_all_nodes(iso: Path, tmp_path: Path) -> None:
+    words: list[str | Path] = ["boot", iso, "--accel", "tcg", "--nodes", "2", "--until", "node up"]
+    call(*words, "--memory", "2000", "--logs", tmp_path / "logs")
+    calls = (tmp_path / "bin/calls").read_text(encoding="utf-8").splitlines()
+    assert ["-m 2000" in line for line in calls] == [True, True]
+
+
+def test_more_amounts_than_nodes_are_refused(iso: Path) -> None:
+    done = call("boot", iso, "--memory", "1000", "--memory", "2000", code=2)
+    assert errors(done) == ["error: --memory given 2 times for 1 nodes"]
