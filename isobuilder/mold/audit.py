@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from itertools import pairwise
@@ -48,7 +48,7 @@ class Policy:
     """What is wished for, beside the catalogue."""
 
     today: date
-    table: Mapping[str, date]
+    table: Mapping[str, date] = field(default_factory=lambda: END_OF_LIFE)
     zones: tuple[str, ...] = ()  # names or ids; none is all that take downloads
     keep_extra: bool = False  # what the catalogue does not know is left alone
 
@@ -66,11 +66,6 @@ def audit(
     actions = tuple(action for finding in run.findings for action in finding.actions)
     plan = ServerPlan(server=mold.name, endpoint=mold.client.endpoint, actions=actions)
     return run.findings, plan
-
-
-def default_policy(today: date) -> Policy:
-    """Return the policy with the table of end of life that comes with us."""
-    return Policy(today, END_OF_LIFE)
 
 
 def _order(minor: str) -> tuple[int, ...]:

@@ -103,7 +103,7 @@ def _as_ours(data: object) -> object:
     """Return the registration.json of the ABLESTACK builder in our form; anything else as it is.
 
     It has no ``schema`` and no size, and says profile and revision only in the file's name:
-    ``kubernetes-v1.34.12-mold-cks-amd64-r1-0123abcd.iso`` (contract C.3).
+    ``kubernetes-v1.34.12-mold-cks-amd64-r1-0123abcd.iso``.
     """
     if not isinstance(data, dict) or "schema" in data or "minimum_resources_basis" not in data:
         return data

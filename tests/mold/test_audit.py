@@ -11,7 +11,7 @@ import pytest
 
 from isobuilder.errors import InputError
 from isobuilder.mold.api import Mold
-from isobuilder.mold.audit import Finding, Kind, Policy, audit, default_policy
+from isobuilder.mold.audit import Finding, Kind, Policy, audit
 from isobuilder.mold.catalogue import Item, read_catalogue, read_registration
 from isobuilder.mold.client import MoldClient
 from isobuilder.mold.journal import Journal
@@ -102,7 +102,7 @@ def test_what_is_missing_in_one_zone_is_registered_there(
 
 def test_without_a_url_the_missing_can_only_be_told(mold: Mold, publish: PublishedOf) -> None:
     item = Item(publish("1.35.4").registration, None, "test")
-    findings, plan = audit(mold, [item], default_policy(TODAY))
+    findings, plan = audit(mold, [item], Policy(TODAY))
     assert "--url-base" in findings[0].fact
     assert plan.actions == ()
 

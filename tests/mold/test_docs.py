@@ -71,3 +71,23 @@ def test_the_commands_have_help() -> None:
     for name, command in mold.commands.items():
         assert command.help, name
         assert isinstance(command, click.Command)
+
+
+def test_every_bad_day_on_the_page_has_its_tests() -> None:
+    text = (DOCS / "mold-api.md").read_text(encoding="utf-8").split("## Bad days")[1]
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 20
+    for row in rows:
+        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
+        assert named, row
+        for file, test in named:
+            source = (Path(__file__).parent / file).read_text(encoding="utf-8")
+            assert f"def {test}(" in source, (file, test)
+
+
+def test_every_section_that_comments_cite_is_on_the_page() -> None:
+    page = (DOCS / "mold-api.md").read_text(encoding="utf-8")
+    sections = set(re.findall(r"^## ([D-G](?:\.\d+)?)", page, re.MULTILINE))
+    for path in (Path(__file__).parents[2] / "isobuilder" / "mold").rglob("*.py"):
+        for cited in re.findall(r"\b([DEFG]\.\d+)\b", path.read_text(encoding="utf-8")):
+            assert cited in sections, (path.name, cited)
