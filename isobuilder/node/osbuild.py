@@ -115,7 +115,7 @@ def build_payload(
         try:
             run(argv, timeout=60 * _MINUTES, env={"SOURCE_DATE_EPOCH": str(facts.epoch)})
         except EnvironmentProblem as error:
-            raise _explained(error) from error
+            raise explained(error) from error
         progress.step("packing the root file system: about a minute")
         root = folder / "root.squashfs"
         run(
@@ -161,6 +161,11 @@ def check_programs() -> None:
     """
     for program in ("mmdebstrap", "sqfstar", "apt-get", "dpkg-deb"):
         find_program(program)
+    if not _KEYRING.exists():
+        raise EnvironmentProblem(
+            f"{_KEYRING}: not installed, so packages could not be checked",
+            hint="on Debian or Ubuntu: apt-get install debian-archive-keyring",
+        )
     if os.geteuid() != 0:
         find_program("newuidmap")
 
@@ -185,13 +190,12 @@ def mmdebstrap_command(
         *(['--aptopt=Acquire::Check-Valid-Until "false"'] if mirror.frozen else []),
         *(f"--dpkgopt=path-exclude=/{pattern}" for pattern in _HARMLESS),
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+        f"--keyring={_KEYRING}",
         # mmdebstrap removes what it fetched only when our hook has read the lists.
         f"--customize-hook={loader}",
         f"--customize-hook=tar-in {own} /",
         f'--customize-hook=chroot "$1" /boot/kiso/customize.sh {architecture}',
     ]
-    if _KEYRING.exists():
-        argv.append(f"--keyring={_KEYRING}")
     argv += [suite, target, f"deb {mirror.archive} {suite} main"]
     argv.append(f"deb {mirror.archive} {suite}-updates main")
     if mirror.security is not None:
@@ -297,9 +301,11 @@ def _add(store: Store, name: ArtifactName | str, path: Path) -> PayloadArtifact:
     return PayloadArtifact(digest=blob.digest, size=blob.size)
 
 
-def _explained(error: EnvironmentProblem) -> Exception:
-    text = str(error)
-    text = text[text.find(": exit ") + 2 :] if ": exit " in text else text
+def explained(error: EnvironmentProblem) -> Exception:
+    """Return what a failure of mmdebstrap means for the person who called for it."""
+    # The command with its hooks is long, and of the last lines the first that is an error says why.
+    lines = str(error).rpartition(": exit ")[2].split(" | ")
+    text = next((line for line in lines if line.startswith("E: ")), lines[-1]).strip()
     if "Failed to fetch" in text or "Temporary failure resolving" in text:
         return UpstreamError(
             f"mmdebstrap: {text}", hint="check the mirror, or name one by --mirror"

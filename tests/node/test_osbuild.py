@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.digest import Digest
-from isobuilder.errors import EnvironmentProblem
+from isobuilder.errors import EnvironmentProblem, UpstreamError
 from isobuilder.node import osbuild
 from isobuilder.node.osbuild import Mirror, loader_packages, mmdebstrap_command, own_files
 
@@ -144,3 +144,24 @@ def test_shellcheck_has_nothing_to_say() -> None:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("said", "fact", "kind"),
+    [
+        (
+            "exit 25: Reading lists | E: Failed to fetch http://m/InRelease | E: mmdebstrap failed",
+            "E: Failed to fetch http://m/InRelease",
+            UpstreamError,
+        ),
+        ("exit 1: E: unshare syscall failed: not permitted", "not permitted", EnvironmentProblem),
+        ("still running after 3600 s", "still running after 3600 s", EnvironmentProblem),
+    ],
+)
+def test_an_error_is_told_without_the_whole_command(
+    said: str, fact: str, kind: type[Exception]
+) -> None:
+    told = osbuild.explained(EnvironmentProblem(f"mmdebstrap '--customize-hook=a: b': {said}"))
+    assert isinstance(told, kind)
+    assert fact in str(told)
+    assert "mmdebstrap failed" not in str(told)
