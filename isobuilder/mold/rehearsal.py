@@ -96,11 +96,17 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+class _Httpd(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a check that has seen enough hangs up."""
+
+
 @contextmanager
 def _served(folder: Path) -> Iterator[str]:
     """Serve a folder over HTTP on loopback and give its address."""
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
-    httpd.daemon_threads = True
+    httpd = _Httpd(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     thread = threading.Thread(target=lambda: httpd.serve_forever(poll_interval=0.02), daemon=True)
     thread.start()
     try:

@@ -12,9 +12,11 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
+import requests.adapters
 from cs import CloudStack
 from cs.client import transform
 
+from isobuilder.http.addresses import tls_context
 from isobuilder.mold.clock import Clock
 from isobuilder.mold.credentials import ApiKey, Server
 from isobuilder.mold.refusal import (
@@ -51,6 +53,19 @@ class Manner:
     expires: bool = True
 
 
+class _SystemTrust(requests.adapters.HTTPAdapter):
+    """Trusts what this machine trusts, beside what ``requests`` brings along."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make connections with the machine's certificates."""
+        super().init_poolmanager(*args, **kwargs, ssl_context=tls_context())
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Do the same through a proxy."""
+        kwargs["ssl_context"] = tls_context()
+        return super().proxy_manager_for(proxy, **kwargs)
+
+
 class Transport(CloudStack):
     """Signs, sends and reads one request. Its errors never hold a secret.
 
@@ -74,6 +89,8 @@ class Transport(CloudStack):
             name=server.name,
             session=requests.Session(),
         )
+        if server.endpoint.startswith("https://"):
+            self.trust_system()
         # It logs whole addresses when debugging, and those of reads by GET hold key and signature.
         logging.getLogger("urllib3").setLevel(logging.WARNING)
         self.server = server
@@ -82,6 +99,11 @@ class Transport(CloudStack):
         self.session_key: str | None = None  # of a login, which replaces signatures
         self._read_kind = "params" if read_method == "get" else "data"
         self._max_answer = max_answer
+
+    def trust_system(self) -> None:
+        """Trust this machine's authorities; only where TLS is used, as reading them takes time."""
+        if not isinstance(self.session.adapters["https://"], _SystemTrust):
+            self.session.mount("https://", _SystemTrust())
 
     @property
     def usual(self) -> Manner:

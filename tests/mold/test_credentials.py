@@ -348,6 +348,15 @@ def test_a_private_authority_is_trusted_when_it_is_named(
     assert named.ca_file == authority[0]
 
 
+def test_what_the_machine_trusts_is_trusted(
+    tls_server: str, authority: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority[0]))
+    client = MoldClient(Server("lab", tls_server, ApiKey("k", "s")), clock=VirtualClock())
+    assert client.call("listZones") == {}
+    client.close()
+
+
 def test_a_ca_file_that_is_missing_is_told(resolve: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         resolve(choice=Choice(ca_file=tmp_path / "none.pem"))

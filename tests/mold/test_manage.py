@@ -11,6 +11,7 @@ from isobuilder.mold.client import MoldClient
 from isobuilder.mold.manage import Filter
 from isobuilder.mold.refusal import MoldRefused
 from isobuilder.mold.simulator import Cluster, Simulator
+from tests.mold.conftest import VIEWER, ClientOf
 from tests.mold.messes import add_directly
 
 
@@ -36,6 +37,17 @@ def test_versions_are_listed_newest_first_and_filtered(simulator: Simulator, mol
     assert names(mold, zone="Zone1") == ["v1.35.4", "v1.34.9"]
     assert names(mold, zone="Zone2", keyword="34.1") == ["v1.34.12"]
     assert names(mold, ready=False) == []
+
+
+def test_who_may_only_look_sees_versions_and_their_isos(
+    simulator: Simulator, client_of: ClientOf
+) -> None:
+    add_directly(simulator.cloud)
+    add_directly(simulator.cloud, "1.35.4", state="Disabled")
+    [entry] = manage.list_entries(Mold(client_of(simulator, VIEWER)))
+    assert entry.version.semanticversion == "1.34.12"
+    assert all(row.isready for row in entry.rows)
+    assert len(entry.rows) == 2
 
 
 def test_many_versions_take_few_calls(simulator: Simulator, mold: Mold) -> None:
