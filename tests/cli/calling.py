@@ -21,7 +21,7 @@ def call(*arguments: str | Path, code: int = 0, env: Mapping[str, str] | None = 
     """Run a command; whatever it ends with, it must not be a traceback."""
     done = CliRunner().invoke(main, [str(argument) for argument in arguments], env=env)
     assert done.exit_code == code, done.output
-    assert "Traceback" not in done.output or "-vv" in arguments
+    assert "Traceback" not in done.output or "-vv" in arguments, done.output
     assert "bug in isobuilder" not in done.output
     return done
 

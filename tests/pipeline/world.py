@@ -65,5 +65,5 @@ def run_cli(
     )
     if check is not None:
         assert done.returncode == check, done.stderr
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
     return done
