@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ DATA_LABEL = "kiso-data"
 """The file system label by which the boot menu knows a disk that keeps state."""
 
 _ASK_AGAIN = 0.2  # seconds
+_HINT_SECONDS = 1.0
 _PROBE_SECONDS = 20.0
 
 _PROGRAMS = {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
@@ -107,37 +108,19 @@ def start(
         raise UsageProblem(f"no milestone {until!r}", hint=f"known ones: {', '.join(NAMES)}")
     consoles = {machine.name: Console(logs / f"{machine.name}.log") for machine in machines}
     with tempfile.TemporaryDirectory(prefix="isobuilder-boot-") as folder, ExitStack() as stack:
-        scratch = Path(folder)
         began = time.monotonic()
         alive = {}
         for machine in machines:
-            console = consoles[machine.name]
-            console.log.unlink(missing_ok=True)
+            log = consoles[machine.name].log
+            log.unlink(missing_ok=True)
             argv = qemu_command(
-                machine, serial=console.log, scratch=scratch, kvm=kvm, nodes=len(machines)
+                machine, serial=log, scratch=Path(folder), kvm=kvm, nodes=len(machines)
             )
+            qemu = Path(folder) / f"{machine.name}.qemu"
             alive[machine.name] = stack.enter_context(
-                running(
-                    argv,
-                    ready=console.log.exists,
-                    timeout=_PROBE_SECONDS,
-                    log=scratch / f"{machine.name}.qemu",
-                )
+                running(argv, ready=log.exists, timeout=_PROBE_SECONDS, log=qemu)
             )
-        while True:
-            # Asked before reading on, so that the last lines of an ended machine are read.
-            on = [name for name, is_on in alive.items() if is_on()]
-            seconds = time.monotonic() - began
-            for name, console in consoles.items():
-                for line in console.update(seconds):
-                    listener(name, line)
-            if any(console.errors for console in consoles.values()):
-                _read_on(consoles, began, listener)
-                break
-            waiting = [name for name in on if until not in consoles[name].reached]
-            if not waiting or seconds > timeout:
-                break
-            time.sleep(_ASK_AGAIN)
+        _follow(consoles, alive, until=until, deadline=timeout, began=began, listener=listener)
         ended = {name for name, is_on in alive.items() if not is_on()}
     return [
         Outcome(
@@ -153,13 +136,36 @@ def start(
     ]
 
 
-def _read_on(consoles: dict[str, Console], began: float, listener: Listener) -> None:
-    """Let the line behind an error, which has the hint, arrive."""
-    for _ in range(5):
-        time.sleep(_ASK_AGAIN)
+def _follow(
+    consoles: Mapping[str, Console],
+    alive: Mapping[str, Callable[[], bool]],
+    *,
+    until: str | None,
+    deadline: float,
+    began: float,
+    listener: Listener,
+) -> None:
+    """Read all consoles until there is nothing more to wait for."""
+
+    def read() -> float:
+        seconds = time.monotonic() - began
         for name, console in consoles.items():
-            for line in console.update(time.monotonic() - began):
+            for line in console.update(seconds):
                 listener(name, line)
+        return seconds
+
+    while True:
+        # Asked before reading on, so that the last lines of an ended machine are read.
+        on = [name for name, is_on in alive.items() if is_on()]
+        seconds = read()
+        if any(console.errors for console in consoles.values()):
+            time.sleep(_HINT_SECONDS)  # the hint is the next line
+            read()
+            return
+        waiting = [name for name in on if until not in consoles[name].reached]
+        if not waiting or seconds > deadline:
+            return
+        time.sleep(_ASK_AGAIN)
 
 
 def qemu_command(

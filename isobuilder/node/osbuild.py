@@ -112,25 +112,14 @@ def build_payload(
         argv = mmdebstrap_command(
             tree, own, suite=suite, kernel=kernel, architecture=architecture, mirror=mirror
         )
+        environment = {"SOURCE_DATE_EPOCH": str(facts.epoch)}
         try:
-            run(argv, timeout=60 * _MINUTES, env={"SOURCE_DATE_EPOCH": str(facts.epoch)})
+            run(argv, timeout=60 * _MINUTES, env=environment)
         except EnvironmentProblem as error:
             raise explained(error) from error
         progress.step("packing the root file system: about a minute")
         root = folder / "root.squashfs"
-        run(
-            [
-                # What the archive says of the root folder itself is not used: it becomes that of
-                # whoever runs this, who therefore has to look like root.
-                *([] if os.geteuid() == 0 else ["unshare", "--map-root-user"]),
-                "sqfstar", "-quiet", "-no-progress", "-comp", "zstd", "-b", "1M",
-                "-root-mode", "755", root, "boot",
-            ],
-            timeout=60 * _MINUTES,
-            stdin=tree,
-            # Every time stamp was set by mmdebstrap; this is the one of the file system itself.
-            env={"SOURCE_DATE_EPOCH": str(facts.epoch)},
-        )  # fmt: skip
+        run(squashfs_command(root), timeout=60 * _MINUTES, stdin=tree, env=environment)
         taken = _take_out(tree, folder)
         packages = read_packages(taken.pop("packages").read_text(encoding="utf-8"))
         version = taken.pop("kernel-version").read_text(encoding="utf-8")
@@ -201,6 +190,15 @@ def mmdebstrap_command(
     if mirror.security is not None:
         argv.append(f"deb {mirror.security} {suite}-security main")
     return argv
+
+
+def squashfs_command(target: Path) -> list[str | Path]:
+    """Return the command that packs a tree, a tar file on stdin, without its folder boot."""
+    # What the archive says of the root folder itself is not used: it becomes that of whoever runs
+    # this, who therefore has to look like root.
+    argv: list[str | Path] = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
+    argv += ["sqfstar", "-quiet", "-no-progress", "-comp", "zstd", "-b", "1M"]
+    return [*argv, "-root-mode", "755", target, "boot"]
 
 
 def package_names() -> tuple[str, ...]:
