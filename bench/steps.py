@@ -1,8 +1,8 @@
 """Parts of the product that have no command of their own, each run as a process.
 
 ``steps.py pull LOCK CONFIG STORE``: bring the images of a lock into a store, and nothing else.
-``steps.py write FOLDER TARGET``: write an ISO of the files in a folder's folders. No recipe has 20,000
-files, so this calls the writer itself.
+``steps.py write FOLDER TARGET``: write an ISO of the files in a folder's folders. No recipe has
+20,000 files, so this calls the writer itself.
 """
 
 from __future__ import annotations
