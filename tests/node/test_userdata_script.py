@@ -174,9 +174,11 @@ def test_a_second_boot_does_nothing_again(tmp_path: Path) -> None:
 def test_after_a_failure_the_next_try_starts_over_with_the_same_authority(tmp_path: Path) -> None:
     node = machine(tmp_path, "one")
     node.says("kubeadm", "1")
+    (tmp_path / "kubernetes/admin.conf").unlink()
     lines = node.run(code=1)
     assert f"{FAILURE}kubeadm init failed" in lines
     assert "kiso: node: log: kubeadm was called" in lines
+    (tmp_path / "kubernetes/admin.conf").touch()  # by the next try
     assert lines[-1].startswith("kiso: hint: see ")
     assert not (tmp_path / "state/node-done").exists()
     shutil.rmtree(tmp_path / "kubernetes/pki")  # as kubeadm reset does
@@ -195,11 +197,32 @@ def test_a_failure_shows_the_last_words_of_containers_before_the_error(tmp_path:
     logs = tmp_path / "pods/kube-system_etcd-one_1a2b/etcd"
     logs.mkdir(parents=True)
     (logs / "0.log").write_text("one\ntwo\nno space left\nbye\n")
+    (tmp_path / "kubernetes/admin.conf").unlink()
     node.says("kubeadm", "1")
     lines = node.run(code=1)
     shown = [line for line in lines if line.startswith("kiso: node: etcd/0: ")]
     assert [line.rpartition(": ")[2] for line in shown] == ["two", "no space left", "bye"]
     assert lines.index(shown[-1]) < lines.index(f"{FAILURE}kubeadm init failed")
+
+
+def test_an_init_that_fails_late_carries_on_where_it_was(tmp_path: Path) -> None:
+    node = machine(tmp_path, "one")
+    node.says("kubeadm", "1", "1", "0")
+    node.says("curl", "7", "ok", "ok")
+    lines = node.run()
+    assert heads(lines)[-1] == "up: one"
+    assert heads(lines).count("kubeadm init failed late: carrying on") == 2
+    tries = [call for call in node.calls if call.startswith("kubeadm")]
+    assert ["--skip-phases" in one for one in tries] == [False, True, True]
+    assert tries[2].count("--skip-phases=preflight") == 1
+
+
+def test_an_init_that_fails_before_there_is_anything_is_not_repeated(tmp_path: Path) -> None:
+    node = machine(tmp_path, "one")
+    (tmp_path / "kubernetes/admin.conf").unlink()
+    node.says("kubeadm", "1")
+    assert f"{FAILURE}kubeadm init failed" in node.run(code=1)
+    assert len([call for call in node.calls if call.startswith("kubeadm")]) == 1
 
 
 def test_joining_is_tried_three_times(tmp_path: Path) -> None:

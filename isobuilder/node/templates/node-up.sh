@@ -110,13 +110,27 @@ start_over() {
     fi
 }
 
+own_api_answers() {
+    [ "$(curl --insecure --silent --noproxy '*' --max-time 10 https://127.0.0.1:6443/healthz 2>> "$log")" = ok ]
+}
+
 init() {
-    local options=(--skip-token-print --config "$here/kubeadm.yaml")
+    local options=(--skip-token-print --config "$here/kubeadm.yaml") tries=3 count
     if [ "$UPLOAD_CERTS" = yes ]; then
         options+=(--upload-certs --skip-certificate-key-print)
     fi
-    try "kubeadm init" kubeadm init "${options[@]}" ||
-        give_up "kubeadm init failed" "see $log and journalctl -u kubelet on this machine"
+    for ((count = 1; count <= tries; count++)); do
+        if try "kubeadm init" kubeadm init "${options[@]}"; then
+            break
+        fi
+        # On a busy machine single requests time out. What was done stays, and the rest can be done again; but a
+        # control plane that never came up does not come up by asking twice.
+        if [ $count = $tries ] || [ ! -e "$kubernetes/admin.conf" ] || ! wait_until 120 "own API" own_api_answers; then
+            give_up "kubeadm init failed" "see $log and journalctl -u kubelet on this machine"
+        fi
+        say "kubeadm init failed late: carrying on"
+        [ $count -gt 1 ] || options+=(--skip-phases=preflight)
+    done
     if [ -n "$MANIFEST" ]; then
         wait_until 120 "network $MANIFEST" apply_manifest ||
             give_up "kubectl refused $MANIFEST" "choose a manifest of this ISO with cni, or none"
