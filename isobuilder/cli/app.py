@@ -115,75 +115,58 @@ def _common_options(*, root: bool = False) -> list[click.Option]:
     Only those of the root look at variables: else a variable, read again for the command, would win
     over a flag before the command's name.
     """
-    hidden: dict[str, Any] = {"expose_value": False}
     styles = click.Choice(["auto", "bar", "plain", "json", "none"])
+    at_once = click.IntRange(1, 64)
     return [
-        click.Option(
-            ["--config"],
+        _option(
+            "--config",
             type=FILE,
             envvar="ISOBUILDER_CONFIG" if root else None,
             help="Settings file.",
             callback=_set("config_file"),
-            **hidden,
         ),
-        click.Option(
-            ["--store"],
-            metavar="DIR",
-            help="Where blobs are kept.",
-            callback=_set_flag("store"),
-            **hidden,
-        ),
-        click.Option(
-            ["-j", "--jobs"],
-            type=click.IntRange(1, 64),
-            help="Transfers at once.",
-            callback=_set_flag("jobs"),
-            **hidden,
-        ),
-        click.Option(
-            ["--per-host"],
-            type=click.IntRange(1, 64),
-            help="Transfers at once to one host.",
-            callback=_set_flag("per_host"),
-            **hidden,
-        ),
-        click.Option(
-            ["--limit-rate"],
+        _flag("--store", metavar="DIR", help="Where blobs are kept."),
+        _flag("-j", "--jobs", type=at_once, help="Transfers at once."),
+        _flag("--per-host", type=at_once, help="Transfers at once to one host."),
+        _flag(
+            "--limit-rate",
             metavar="BYTES",
             help="Bytes per second over all transfers, such as 20M.",
-            callback=_set_flag("limit_rate"),
-            **hidden,
         ),
-        click.Option(
-            ["--offline"],
-            is_flag=True,
-            help="Use only what the store has.",
-            callback=_set_flag("offline"),
-            **hidden,
-        ),
-        click.Option(
-            ["--progress"],
+        _flag("--offline", is_flag=True, help="Use only what the store has."),
+        _option(
+            "--progress",
             type=styles,
             envvar="ISOBUILDER_PROGRESS" if root else None,
             help="How long work shows on stderr.  [default: auto]",
             callback=_set("progress_style"),
-            **hidden,
         ),
-        click.Option(
-            ["-q", "--quiet"],
+        _option(
+            "-q",
+            "--quiet",
             is_flag=True,
             help="Print results and errors only.",
             callback=_set("quiet"),
-            **hidden,
         ),
-        click.Option(
-            ["-v", "--verbose"],
+        _option(
+            "-v",
+            "--verbose",
             count=True,
             help="Say more; -vv logs requests.",
             callback=_set_verbosity,
-            **hidden,
         ),
     ]
+
+
+def _option(*names: str, **kwargs: Any) -> click.Option:
+    """Return an option that its callback takes in, so that no command has a parameter for it."""
+    return click.Option(names, expose_value=False, **kwargs)
+
+
+def _flag(*names: str, **kwargs: Any) -> click.Option:
+    """Return an option for the setting that has its name."""
+    setting = names[-1].removeprefix("--").replace("-", "_")
+    return _option(*names, callback=_set_flag(setting), **kwargs)
 
 
 class AppCommand(click.Command):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppCommand, table
+
+if TYPE_CHECKING:
+    from isobuilder.node.lab import Outcome
 
 
 @click.command(cls=AppCommand)
@@ -81,19 +86,10 @@ def boot(
 
     Several nodes share a private network. Without --online nothing outside can be reached.
     """
-    from typing import cast
-
-    from isobuilder.errors import EnvironmentProblem, UsageProblem
     from isobuilder.node.lab import Attachment, Firmware, Machine, make_data_disk
     from isobuilder.pipeline.boot import try_boot
 
-    count = nodes or max(1, len(seed))
-    if len(seed) > count:
-        raise UsageProblem(f"{len(seed)} seeds for {count} nodes")
-    if data is not None and count > 1:
-        raise UsageProblem("--data is for one node")
-    if len(memory) not in {1, count}:
-        raise UsageProblem(f"--memory given {len(memory)} times for {count} nodes")
+    count = _count(nodes, seed, memory, data)
     if data is not None and not data.exists():
         make_data_disk(data, mebibytes=data_size)
     logs.mkdir(parents=True, exist_ok=True)
@@ -126,6 +122,29 @@ def boot(
         listener=listen,
         progress=app.progress,
     )
+    _tell(app, outcomes, as_json=as_json)
+
+
+def _count(
+    nodes: int | None, seed: tuple[Path, ...], memory: tuple[int, ...], data: Path | None
+) -> int:
+    """Return how many machines there are, if the options that are given for each fit that."""
+    from isobuilder.errors import UsageProblem
+
+    count = nodes or max(1, len(seed))
+    if len(seed) > count:
+        raise UsageProblem(f"{len(seed)} seeds for {count} nodes")
+    if data is not None and count > 1:
+        raise UsageProblem("--data is for one node")
+    if len(memory) not in {1, count}:
+        raise UsageProblem(f"--memory given {len(memory)} times for {count} nodes")
+    return count
+
+
+def _tell(app: App, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
+    """Print how far each machine came; one that failed is an error."""
+    from isobuilder.errors import EnvironmentProblem
+
     if as_json:
         app.show_json(
             [

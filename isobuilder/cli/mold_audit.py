@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, table
 from isobuilder.cli.mold_register import follow_option, parse_duration, zone_option
 from isobuilder.cli.mold_servers import Servers, dry_run_option, json_option, server_options
+
+if TYPE_CHECKING:
+    from isobuilder.mold.audit import Finding
 
 
 @click.command(cls=AppCommand)
@@ -57,6 +62,17 @@ def audit(
     if plan_file is not None:
         plan_file.write_bytes(plan_for(tuple(plan for _found, plan in results)).to_bytes())
         app.say(f"wrote {plan_file}; isobuilder mold apply {plan_file} carries it out")
+    _show_findings(app, findings, as_json=as_json)
+    differences = sum(not finding.notice for finding in findings)
+    if differences:
+        raise DifferencesFound(
+            f"{differences} difference{'s' if differences > 1 else ''} from {catalogue}",
+            hint=None if plan_file else "--plan FILE writes the changes that would mend it",
+        )
+    app.say(f"no difference from {catalogue}")
+
+
+def _show_findings(app: App, findings: Sequence[Finding], *, as_json: bool) -> None:
     if as_json:
         app.show_json(
             [
@@ -84,13 +100,6 @@ def audit(
         ]
         if rows:
             click.echo(table(rows, ("SERVER", "LEVEL", "KIND", "SUBJECT", "FACT")))
-    differences = sum(not finding.notice for finding in findings)
-    if differences:
-        raise DifferencesFound(
-            f"{differences} difference{'s' if differences > 1 else ''} from {catalogue}",
-            hint=None if plan_file else "--plan FILE writes the changes that would mend it",
-        )
-    app.say(f"no difference from {catalogue}")
 
 
 @click.command(cls=AppCommand)

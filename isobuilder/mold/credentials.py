@@ -118,18 +118,7 @@ def resolve_server(
             f"mold server {name!r}: no such profile; known: {known}",
             hint="write it under mold: in the configuration, or as a section of cloudstack.ini",
         )
-    endpoint = (
-        choice.endpoint
-        or _variable(environ, chosen, "ENDPOINT")
-        or (profile.endpoint if profile else None)
-        or environ.get("CLOUDSTACK_ENDPOINT")
-        or ini.get("endpoint")
-    )
-    if not endpoint:
-        raise InputError(
-            f"mold server {chosen!r}: no endpoint",
-            hint=f"give --endpoint, {PREFIX}_ENDPOINT, or a profile in the configuration",
-        )
+    endpoint = _find_endpoint(chosen, profile, environ, choice, ini)
     credentials, origin = _find_credentials(chosen, profile, environ, choice, ini)
     ca_text = (
         choice.ca_file
@@ -169,6 +158,28 @@ def _chosen_name(
             hint="choose with --server NAME; it may be given several times",
         )
     return environ.get("CLOUDSTACK_REGION", "cloudstack")
+
+
+def _find_endpoint(
+    name: str,
+    profile: MoldProfile | None,
+    environ: Mapping[str, str],
+    choice: Choice,
+    ini: Mapping[str, str],
+) -> str:
+    endpoint = (
+        choice.endpoint
+        or _variable(environ, name, "ENDPOINT")
+        or (profile.endpoint if profile else None)
+        or environ.get("CLOUDSTACK_ENDPOINT")
+        or ini.get("endpoint")
+    )
+    if not endpoint:
+        raise InputError(
+            f"mold server {name!r}: no endpoint",
+            hint=f"give --endpoint, {PREFIX}_ENDPOINT, or a profile in the configuration",
+        )
+    return endpoint
 
 
 def _variable(environ: Mapping[str, str], name: str, what: str) -> str | None:
