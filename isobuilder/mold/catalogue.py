@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from isobuilder.errors import InputError
 from isobuilder.model.registration import RegistrationFile
+from isobuilder.mold.jsonfile import unexpected
 
 SUFFIX = ".registration.json"
 
@@ -124,9 +125,8 @@ def _parse(path: Path, data: object) -> RegistrationFile:
     try:
         return RegistrationFile.model_validate(_as_ours(data))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"{path}: {place or 'the file'}: {first['msg']}",
+        raise unexpected(
+            path,
+            error,
             hint="expected the registration.json that isobuilder build writes beside an ISO",
         ) from error

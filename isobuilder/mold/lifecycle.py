@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from isobuilder.errors import InputError
+from isobuilder.mold.jsonfile import read_json_file
 
 # Source: kubernetes/website data/releases/schedule.yaml, checked against endoflife.date on
 # 2026-11-21. Versions not listed here are not judged, neither as old nor as new.
@@ -49,14 +49,8 @@ def read_table(path: Path) -> Mapping[str, date]:
     Raises:
         InputError: the file is missing or holds something else.
     """
-    try:
-        return TypeAdapter(dict[str, date]).validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"{path}: {place or 'the file'}: {first['msg']}",
-            hint='expected minor versions and dates: {"1.34": "2026-10-27"}',
-        ) from error
+    return read_json_file(
+        path,
+        TypeAdapter(dict[str, date]).validate_json,
+        hint='expected minor versions and dates: {"1.34": "2026-10-27"}',
+    )

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from isobuilder.errors import InputError, IsobuilderError, MoldError
 from isobuilder.model.base import Model, canonical_json
@@ -15,6 +15,7 @@ from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.api import Mold
 from isobuilder.mold.entries import entries_of
 from isobuilder.mold.journal import Journal
+from isobuilder.mold.jsonfile import read_json_file
 from isobuilder.mold.manage import refuse_if_used, users_of
 from isobuilder.mold.register import register
 from isobuilder.mold.wish import Outcome, Wish
@@ -91,17 +92,11 @@ def read_plan(path: Path) -> Plan:
     Raises:
         InputError: the file is missing or holds something else.
     """
-    try:
-        return Plan.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"{path}: {place or 'the file'}: {first['msg']}",
-            hint="expected a plan that isobuilder mold audit --plan wrote",
-        ) from error
+    return read_json_file(
+        path,
+        Plan.model_validate_json,
+        hint="expected a plan that isobuilder mold audit --plan wrote",
+    )
 
 
 class Fate(StrEnum):
