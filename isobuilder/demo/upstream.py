@@ -30,12 +30,6 @@ class Upstream(Server):
         self._files["/" + path.lstrip("/")] = (content, etag_of(content))
         return "https://" + path.lstrip("/")
 
-    def put_tree(self, prefix: str, folder: Path) -> None:
-        """Serve every file below ``folder`` at ``prefix`` and its relative path."""
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                self.put_file(f"{prefix.rstrip('/')}/{path.relative_to(folder).as_posix()}", path)
-
     def put_image(self, name: str, tag: str, image: Image) -> None:
         """Serve ``image`` as ``name:tag``, where ``name`` begins with the registry's host."""
         self.registry.put_image(name, tag, image)

@@ -23,7 +23,6 @@ class Volume:
     label: str
     blocks: int  # of the whole volume, each BLOCK bytes
     root: Extent
-    path_table_size: int
     path_tables: tuple[Extent, Extent]  # little and big byte order
 
 
@@ -91,6 +90,5 @@ def _volume(image: Image, data: bytes, offset: int, *, joliet: bool) -> Volume:
         text.rstrip(" \0"),
         blocks,
         root,
-        table_size,
         (Extent(little * BLOCK, table_size), Extent(big * BLOCK, table_size)),
     )

@@ -8,7 +8,6 @@ from typing import Any
 from isobuilder.errors import MoldError, UpstreamError
 
 CREDENTIALS_TEXT = "unable to verify user credentials"
-ROLE_TEXT = "either does not exist, is not available for user"
 
 # Texts come with status 431 or 530 for the same fault, so only the text decides.
 _REMEDIES: tuple[tuple[str, str], ...] = (

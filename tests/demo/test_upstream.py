@@ -109,13 +109,6 @@ def test_if_range_takes_a_date_too(upstream: Upstream) -> None:
     assert ask(upstream.url + FILE, Range="bytes=5-", If_Range=later).status == 200
 
 
-def test_a_folder_is_served_by_relative_path(upstream: Upstream, tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "b.txt").write_bytes(b"b")
-    upstream.put_tree("/get.example.org", tmp_path)
-    assert ask(upstream.url + "/get.example.org/a/b.txt").body == b"b"
-
-
 def test_the_log_counts_the_bytes_that_went_out(upstream: Upstream) -> None:
     ask(upstream.url + FILE, Range="bytes=4-")
     ask(upstream.url + FILE, "HEAD")
