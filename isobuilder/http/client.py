@@ -242,7 +242,7 @@ class Http:
                         connect=settings.connect_timeout, read=settings.stall_timeout
                     ),
                 )
-        except BaseException:
+        except BaseException:  # whatever ends it, a Ctrl-C too: the slot is for the next transfer
             slot.release()
             raise
         _log.debug("%s %s: %d", method, place, raw.status)

@@ -37,7 +37,7 @@ class IsoReader:
             self.rock_ridge: str | None = found[1] if found else None  # the extension's name
             self.tree = self._node_tree()
             _check_overlaps(self.image, self._areas())
-        except BaseException:
+        except BaseException:  # whatever ends it: nobody else has the file to close it
             self.close()
             raise
 

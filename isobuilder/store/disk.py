@@ -68,7 +68,7 @@ def _lock(path: Path, kind: int, *, wait: bool) -> int | None:
             return None
         except FileNotFoundError:
             pass
-        except BaseException:
+        except BaseException:  # a Ctrl-C in the wait above: an open handle would keep the lock
             os.close(handle)
             raise
         os.close(handle)
