@@ -29,6 +29,9 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result for machines.")
+
+
 class App:
     """One call of the command line: its options, and what they lead to, made when first needed."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppCommand, table
+from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppCommand, json_option, table
 
 if TYPE_CHECKING:
     from isobuilder.node.lab import Outcome
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     help="auto uses KVM where the ISO's kernel really runs in it.",
 )
 @click.option("--logs", type=FOLDER, default="boot-logs", show_default=True, help="Console logs.")
-@click.option("--json", "as_json", is_flag=True, help="Print the milestones for machines.")
+@json_option
 @click.pass_obj
 def boot(
     app: App,

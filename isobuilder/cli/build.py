@@ -13,6 +13,7 @@ from isobuilder.cli.app import (
     App,
     AppCommand,
     human_size,
+    json_option,
     load_lock_file,
     refuse_iso,
 )
@@ -50,7 +51,7 @@ def fetch(app: App, locks: tuple[Path, ...]) -> None:
 @click.option("--locked", is_flag=True, help="Refuse a recipe that has no lock yet.")
 @click.option("--force", is_flag=True, help="Build also when the ISO is there already.")
 @click.option("--check", "check_iso", type=FILE, metavar="ISO", help="Build again and compare.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result for machines.")
+@json_option
 @click.pass_obj
 def build(
     app: App,

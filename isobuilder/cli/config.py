@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from isobuilder.cli.app import App, AppGroup, table
+from isobuilder.cli.app import App, AppGroup, json_option, table
 
 
 @click.group(cls=AppGroup)
@@ -13,7 +13,7 @@ def config() -> None:
 
 
 @config.command()
-@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@json_option
 @click.pass_obj
 def show(app: App, as_json: bool) -> None:
     """Print each setting, its value, and whether a flag, a variable, a file or nobody set it."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FILE, App, AppCommand, human_size, plural, table
+from isobuilder.cli.app import FILE, App, AppCommand, human_size, json_option, plural, table
 
 if TYPE_CHECKING:
     from isobuilder.pipeline.compare import Difference
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=AppCommand)
 @click.argument("source", metavar="ISO|LOCK", type=FILE)
-@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@json_option
 @click.pass_obj
 def inspect(app: App, source: Path, as_json: bool) -> None:
     """Tell what is on an ISO, or what a lock promises.
@@ -47,7 +47,7 @@ def inspect(app: App, source: Path, as_json: bool) -> None:
 @click.command(cls=AppCommand)
 @click.argument("left", type=FILE)
 @click.argument("right", type=FILE)
-@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@json_option
 @click.option("--exit-code", is_flag=True, help="End with 9 when there are differences.")
 @click.pass_obj
 def diff(app: App, left: Path, right: Path, as_json: bool, exit_code: bool) -> None:

@@ -13,6 +13,7 @@ from isobuilder.cli.app import (
     App,
     AppCommand,
     human_size,
+    json_option,
     load_lock_file,
     table,
 )
@@ -60,7 +61,7 @@ def lock(
 
 @click.command(cls=AppCommand)
 @click.argument("lock_file", metavar="LOCK", type=FILE)
-@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@json_option
 @click.pass_obj
 def plan(app: App, lock_file: Path, as_json: bool) -> None:
     """Tell what LOCK would download and the disk it needs."""

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import App, AppGroup, table
+from isobuilder.cli.app import App, AppGroup, json_option, table
 from isobuilder.cli.mold_audit import apply, audit
 from isobuilder.cli.mold_register import check, register
-from isobuilder.cli.mold_servers import Servers, dry_run_option, json_option, server_options
+from isobuilder.cli.mold_servers import Servers, dry_run_option, server_options
 from isobuilder.cli.mold_simulate import simulate
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, table
+from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, json_option, table
 from isobuilder.cli.mold_register import follow_option, parse_duration, zone_option
-from isobuilder.cli.mold_servers import Servers, dry_run_option, json_option, server_options
+from isobuilder.cli.mold_servers import Servers, dry_run_option, server_options
 
 if TYPE_CHECKING:
     from isobuilder.mold.audit import Finding

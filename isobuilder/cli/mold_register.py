@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import FILE, App, AppCommand, table
-from isobuilder.cli.mold_servers import Servers, dry_run_option, json_option, server_options
+from isobuilder.cli.app import FILE, App, AppCommand, json_option, table
+from isobuilder.cli.mold_servers import Servers, dry_run_option, server_options
 
 if TYPE_CHECKING:
     from isobuilder.mold.api import Mold

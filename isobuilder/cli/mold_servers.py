@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, no more.")
 
 

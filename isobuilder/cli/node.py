@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, table
+from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_option, table
 from isobuilder.errors import UsageProblem
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def node() -> None:
 @click.option(
     "--seed", type=KINDS_OR_NONE, default="nocloud", show_default=True, help="Form of seed.iso."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@json_option
 @click.pass_obj
 def cluster(
     app: App,
@@ -106,7 +106,7 @@ def cluster(
 @click.option(
     "--seed", type=KINDS_OR_NONE, default="none", show_default=True, help="Also pack a seed.iso."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@json_option
 @click.pass_obj
 def user_data(
     app: App,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from isobuilder.cli.app import FOLDER, App, AppGroup, human_size, table
+from isobuilder.cli.app import FOLDER, App, AppGroup, human_size, json_option, table
 
 _KERNELS = click.Choice(["cloud", "generic"])
 _ARCH = click.option(
@@ -36,7 +36,7 @@ def os() -> None:
 @click.option("--mirror", metavar="URL", help="Debian archive.  [default: the one apt here uses]")
 @click.option("--security-mirror", metavar="URL", help="Debian security archive, beside --mirror.")
 @click.option("--snapshot", is_flag=True, help="The mirror is frozen: its lists may have expired.")
-@click.option("--json", "as_json", is_flag=True, help="Print the description for machines.")
+@json_option
 @click.pass_obj
 def build(
     app: App,
@@ -75,7 +75,7 @@ def build(
 
 
 @os.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print the list for machines.")
+@json_option
 @click.pass_obj
 def list_payloads(app: App, as_json: bool) -> None:
     """List the OS payloads of the store."""
@@ -109,7 +109,7 @@ def list_payloads(app: App, as_json: bool) -> None:
 @os.command("show")
 @click.argument("payload")
 @_ARCH
-@click.option("--json", "as_json", is_flag=True, help="Print the description for machines.")
+@json_option
 @click.pass_obj
 def show(app: App, payload: str, arch: str, as_json: bool) -> None:
     """Tell what PAYLOAD, a name or the beginning of a digest, consists of."""

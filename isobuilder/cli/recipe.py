@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup
+from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_option
 
 PROFILES = click.Choice(["mold-cks", "mold-cks-csi", "cloudstack-cks"])
 
@@ -45,7 +45,7 @@ def new(app: App, version: str, profile: str, output: Path | None) -> None:
 
 @recipe.command()
 @click.argument("files", metavar="RECIPE...", nargs=-1, required=True, type=FILE)
-@click.option("--json", "as_json", is_flag=True, help="Print the result for machines.")
+@json_option
 @click.pass_obj
 def check(app: App, files: tuple[Path, ...], as_json: bool) -> None:
     """Tell all that is wrong with each RECIPE, for every architecture it is for.
@@ -83,7 +83,7 @@ def check(app: App, files: tuple[Path, ...], as_json: bool) -> None:
 @recipe.command()
 @click.argument("file", metavar="RECIPE", type=FILE)
 @click.option("--arch", type=click.Choice(["amd64", "arm64"]), help="Default: its first one.")
-@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@json_option
 @click.pass_obj
 def show(app: App, file: Path, arch: str | None, as_json: bool) -> None:
     """Print RECIPE with all that it extends, and every template expanded."""

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import click
 
-from isobuilder.cli.app import FILE, App, AppGroup, human_size, load_lock_file, plural, table
+from isobuilder.cli.app import (
+    FILE,
+    App,
+    AppGroup,
+    human_size,
+    json_option,
+    load_lock_file,
+    plural,
+    table,
+)
 
 
 @click.group(cls=AppGroup)
@@ -16,7 +25,7 @@ def store() -> None:
 
 
 @store.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@json_option
 @click.pass_obj
 def list_blobs(app: App, as_json: bool) -> None:
     """Print every blob: its digest, size, and when a build last needed it."""
@@ -39,7 +48,7 @@ def list_blobs(app: App, as_json: bool) -> None:
 
 
 @store.command()
-@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@json_option
 @click.pass_obj
 def check(app: App, as_json: bool) -> None:
     """Hash every blob again and put damaged ones into quarantine."""
@@ -83,7 +92,7 @@ def check(app: App, as_json: bool) -> None:
 )
 @click.option("--max-size", metavar="BYTES", help="Stop when the store is no larger, such as 20G.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
-@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@json_option
 @click.pass_obj
 def gc(
     app: App,

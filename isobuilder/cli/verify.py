@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FILE, App, AppCommand, human_size, load_lock_file, plural
+from isobuilder.cli.app import (
+    FILE,
+    App,
+    AppCommand,
+    human_size,
+    json_option,
+    load_lock_file,
+    plural,
+)
 
 if TYPE_CHECKING:
     from isobuilder.digest import Digest
@@ -18,11 +26,15 @@ if TYPE_CHECKING:
 @click.argument("iso", type=FILE)
 @click.option("--lock", type=FILE, help="The lock that the ISO should be made from.")
 @click.option("--digest", metavar="SHA256", help="The digest that the ISO should have.")
-@click.option("--profile", help="The node contract to check, in place of the ISO's own.")
+@click.option(
+    "--profile",
+    metavar="PROFILE",
+    help="The node contract to check, in place of the ISO's own.",
+)
 @click.option("--deep", is_flag=True, help="Also import every image into an isolated containerd.")
 @click.option("--containerd", type=FILE, help="With --deep: this containerd, with ctr beside it.")
 @click.option("--no-layers", is_flag=True, help="Do not unpack layers; much quicker.")
-@click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+@json_option
 @click.pass_obj
 def verify(
     app: App,
