@@ -12,6 +12,9 @@ from isobuilder.model.ospayload import OsPayload
 
 CONSOLES = {"amd64": "ttyS0,115200n8", "arm64": "ttyAMA0"}
 
+EARLY = {"amd64": "earlyprintk=ttyS0,115200 ", "arm64": ""}
+"""So that a kernel too damaged to unpack itself can say so on the serial line too."""
+
 
 def identity_of(lock: Lock, payload: OsPayload, tool: str) -> str:
     """Return the name of one ISO that its initramfs looks for: 16 hexadecimal digits."""
@@ -20,7 +23,13 @@ def identity_of(lock: Lock, payload: OsPayload, tool: str) -> str:
 
 def boot_menu(*, identity: str, title: str, architecture: str) -> bytes:
     """Return grub.cfg of the ISO; ``title`` is what a person reads."""
-    return _render("grub.cfg.j2", identity=identity, title=title, console=CONSOLES[architecture])
+    return _render(
+        "grub.cfg.j2",
+        identity=identity,
+        title=title,
+        console=CONSOLES[architecture],
+        early=EARLY[architecture],
+    )
 
 
 def finder(*, identity: str) -> bytes:

@@ -29,7 +29,9 @@ MILESTONES: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 NAMES = tuple(name for name, _pattern in MILESTONES)
 
-_TROUBLE = re.compile(r"kiso: error: (.*)|(Kernel panic - not syncing.*)|(.* -- System halted)")
+_TROUBLE = re.compile(r"kiso: error: (.*)|(Kernel panic - not syncing.*)")
+_HALTED = "-- System halted"
+"""The last a kernel says that cannot unpack itself; it does not end that line."""
 _HINT = re.compile(r"kiso: hint: (.*)")
 _LONGEST = 16384  # bytes kept of a line that has not ended
 
@@ -43,6 +45,7 @@ class Console:
     errors: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
     _read: int = 0
+    _last: str = ""
     _rest: bytes = b""  # of a line that has not ended, as it came: a control may be cut in two
 
     def update(self, seconds: float) -> list[str]:
@@ -55,20 +58,26 @@ class Console:
             return []
         self._read += len(data)
         whole, _end, rest = (self._rest + data).rpartition(b"\n")
-        # A menu draws without ever ending a line, so an unfinished line counts too.
-        self._notice(_text(rest), seconds, whole=False)
         self._rest = rest[-_LONGEST:]
         lines = [line.rstrip() for line in _text(whole).splitlines() if line.strip()]
         for line in lines:
             self._notice(line, seconds, whole=True)
+        # A menu draws without ever ending a line, so an unfinished line counts too.
+        self._notice(_text(rest), seconds, whole=False)
         return lines
 
     def _notice(self, line: str, seconds: float, *, whole: bool) -> None:
         for name, pattern in MILESTONES:
             if name not in self.reached and pattern.search(line):
                 self.reached[name] = seconds
+        if _HALTED in line and not self.errors:
+            self.errors.append(f"the kernel halted: {self._last or 'it said nothing'}")
+            self.hints.append(
+                "the kernel on the medium is damaged: compare the ISO with its .sha256"
+            )
         if not whole:
             return
+        self._last = line.strip()
         if match := _TROUBLE.search(line):
             self.errors.append(next(text for text in match.groups() if text))
         if match := _HINT.search(line):

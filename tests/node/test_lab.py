@@ -134,6 +134,18 @@ def test_the_console_is_read_in_any_pieces(tmp_path: Path) -> None:
     assert console.errors == ["Kernel panic - not syncing: x"]
 
 
+def test_a_kernel_that_halts_does_not_end_its_last_line(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(
+        b"kiso: loading the kernel\r\n\r\nZSTD-compressed data is corrupt\n\n -- System halted"
+    )
+    console = Console(log)
+    console.update(1.0)
+    console.update(2.0)
+    assert console.errors == ["the kernel halted: ZSTD-compressed data is corrupt"]
+    assert ".sha256" in console.hints[0]
+
+
 def test_milestones_have_different_names() -> None:
     names = [name for name, _pattern in MILESTONES]
     assert len(set(names)) == len(names)
