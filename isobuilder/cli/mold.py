@@ -261,17 +261,25 @@ def zones(app: App, servers: Servers, as_json: bool) -> None:
 @click.argument("value", required=False)
 @server_options
 @dry_run_option
+@json_option
 @click.pass_obj
-def setting(app: App, servers: Servers, name: str, value: str | None, dry_run: bool) -> None:
+def setting(
+    app: App, servers: Servers, name: str, value: str | None, dry_run: bool, as_json: bool
+) -> None:
     """Print the global setting NAME, or give it VALUE."""
-    from isobuilder.errors import MoldError
+    from isobuilder.errors import MoldError, UsageProblem
     from isobuilder.mold.checklist import Fix
 
+    if as_json and value is not None:
+        raise UsageProblem("--json is for reading a setting, and VALUE changes it")
+    shown = []
     for server in servers.open(app):
         found = server.setting(name)
         if found is None:
             raise MoldError(f"{server.name}: no setting {name}")
-        if value is None:
+        if as_json:
+            shown.append({"server": server.name, "name": name, "value": found.effective})
+        elif value is None:
             click.echo(f"{server.name}: {name} = {found.effective}")
         elif found.effective == value:
             click.echo(f"{server.name}: {name} is {value!r} already")
@@ -284,6 +292,8 @@ def setting(app: App, servers: Servers, name: str, value: str | None, dry_run: b
             app.say(f"undo: {fix.restore_command(server.name)}")
             if found.isdynamic is False:
                 app.say(f"{name} is read at the start only: restart the management server")
+    if as_json:
+        app.show_json(shown)
 
 
 @mold.command()

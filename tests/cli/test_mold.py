@@ -190,6 +190,10 @@ def test_check_fixes_what_is_a_setting_when_asked(typed: Typed, simulator: Simul
 def test_a_setting_is_shown_changed_and_put_back(typed: Typed, simulator: Simulator) -> None:
     name = "max.template.iso.size"
     assert typed("setting", name).stdout.strip().endswith("= 50")
+    [found] = json.loads(typed("setting", name, "--json").stdout)
+    assert (found["name"], found["value"]) == (name, "50")
+    typed("setting", name, "60", "--json", code=2)
+    assert simulator.cloud.setting(name) == "50"
     assert "would change" in typed("setting", name, "60", "--dry-run").stdout
     assert simulator.cloud.setting(name) == "50"
     changed = typed("setting", name, "60")
