@@ -33,6 +33,16 @@ def test_every_command_is_in_the_readme() -> None:
     assert not missing
 
 
+def test_the_page_about_testing_installs_what_the_build_server_installs() -> None:
+    script = (PROJECT / ".ci" / "run").read_text(encoding="utf-8")
+    page = (PROJECT / "docs" / "testing.md").read_text(encoding="utf-8")
+    installed = re.search(r"packages=\((.*?)\)", script, re.DOTALL)
+    told = re.search(r"apt-get install (.*?)```", page, re.DOTALL)
+    assert installed
+    assert told
+    assert told[1].replace("\\", "").split() == installed[1].split()
+
+
 def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     reasons = (PROJECT / "docs" / "dependencies.md").read_text(encoding="utf-8").lower()
