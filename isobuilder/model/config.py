@@ -102,7 +102,7 @@ class Config(Model):
     mirrors: dict[Origin, tuple[Mirror, ...]] = {}
     mold: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,60}$")], MoldProfile] = {}
     store: str | None = None  # a folder; None is the user's cache directory
-    jobs: Annotated[int, Field(ge=1, le=64)] = 8  # transfers at once
+    jobs: Annotated[int, Field(ge=1, le=64)] = 16  # transfers at once, to all hosts
     per_host: Annotated[int, Field(ge=1, le=64)] = 8  # of them to one host
     limit_rate: Size | None = None  # bytes per second over all transfers
     offline: bool = False

@@ -59,7 +59,7 @@ def test_every_flag_of_a_setting_is_shown_with_its_origin() -> None:
 def test_settings_are_shown_as_a_table(world: World) -> None:
     lines = call("config", "show", "--config", world.config_file).stdout.splitlines()
     assert lines[0].split() == ["SETTING", "VALUE", "ORIGIN"]
-    assert any(line.split() == ["jobs", "8", "default"] for line in lines)
+    assert any(line.split() == ["jobs", "16", "default"] for line in lines)
     assert any(world.upstream.url in line and "https://dl.k8s.io" in line for line in lines)
 
 
