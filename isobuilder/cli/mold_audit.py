@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, json_option, table
-from isobuilder.cli.mold_register import follow_option, parse_duration, zone_option
+from isobuilder.cli.mold_register import (
+    follow_option,
+    poll_option,
+    timeout_option,
+    zone_option,
+)
 from isobuilder.cli.mold_servers import Servers, dry_run_option, server_options
 
 if TYPE_CHECKING:
@@ -106,14 +111,8 @@ def _show_findings(app: App, findings: Sequence[Finding], *, as_json: bool) -> N
 @click.argument("plan_file", metavar="PLAN", type=FILE)
 @server_options
 @follow_option
-@click.option(
-    "--timeout",
-    default="1h",
-    show_default=True,
-    callback=parse_duration,
-    help="How long to wait for Mold, such as 30m.",
-)
-@click.option("--poll", default="3s", callback=parse_duration, hidden=True)
+@timeout_option
+@poll_option
 @dry_run_option
 @json_option
 @click.pass_obj

@@ -33,6 +33,15 @@ follow_option = click.option(
     is_flag=True,
     help="Have store.download.follow.redirects on meanwhile, and put it back whatever happens.",
 )
+timeout_option = click.option(
+    "--timeout",
+    default="1h",
+    show_default=True,
+    metavar="TIME",
+    callback=parse_duration,
+    help="How long to wait for Mold, such as 30m.",
+)
+poll_option = click.option("--poll", default="3s", callback=parse_duration, hidden=True)
 
 
 @click.command(cls=AppCommand)
@@ -41,7 +50,12 @@ follow_option = click.option(
 @url_option
 @zone_option
 @click.option("--direct-download", is_flag=True, help="As for a registration with this option.")
-@follow_option
+@click.option(
+    "--follow-redirects-during-download",
+    "follow_redirects",
+    is_flag=True,
+    help="As for a registration with this option.",
+)
 @click.option("--download-check", is_flag=True, help="Fetch the ISO and compare its SHA-256.")
 @click.option("--fix", is_flag=True, help="Offer to change settings that stand in the way.")
 @click.option("--yes", is_flag=True, help="Do not ask before a change.")
@@ -161,14 +175,8 @@ def _offer_fixes(app: App, mold: Mold, lines: list[Line], *, yes: bool, dry_run:
 @click.option("--min-cpu", type=int, metavar="N", help="CPUs a node needs at least.")
 @click.option("--min-memory", type=int, metavar="MB", help="Memory a node needs at least.")
 @click.option("--wait/--no-wait", default=True, help="Until Ready in every zone.  [default: wait]")
-@click.option(
-    "--timeout",
-    default="1h",
-    show_default=True,
-    callback=parse_duration,
-    help="How long to wait for Mold, such as 30m.",
-)
-@click.option("--poll", default="3s", callback=parse_duration, hidden=True)
+@timeout_option
+@poll_option
 @click.option("--keep-failed", is_flag=True, help="Do not delete what this run could not finish.")
 @follow_option
 @dry_run_option

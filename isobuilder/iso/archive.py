@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
-from isobuilder.iso.entries import FileFact, Piece, size_of
+from isobuilder.digest import Digest
+from isobuilder.iso.entries import FileFact, Piece, digest_of, size_of
 from isobuilder.store import Blob, Store
 
 NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
@@ -73,16 +73,9 @@ def archive_fact(pieces: Sequence[Piece], store: Store) -> FileFact:
             return Digest(known.decode("ascii")), size
         except ValueError:
             pass  # a damaged note; what it said can be found out again
-    hasher = Hasher()
-    for piece in pieces:
-        if isinstance(piece, Blob):
-            with piece.open() as file:
-                while chunk := file.read(BUFFER_SIZE):
-                    hasher.update(chunk)
-        else:
-            hasher.update(piece)
-    store.remember("archive", key, hasher.digest().encode())
-    return hasher.digest(), size
+    digest = digest_of(pieces)
+    store.remember("archive", key, digest.encode())
+    return digest, size
 
 
 def tar_header(name: str, size: int) -> bytes:

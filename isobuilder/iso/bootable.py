@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
+from isobuilder.digest import Digest
 from isobuilder.errors import InputError
 from isobuilder.iso.author import author
-from isobuilder.iso.entries import FileFact, IsoEntry, Piece
+from isobuilder.iso.entries import FileFact, IsoEntry, Piece, digest_of, size_of
 from isobuilder.iso.fat import fat_image
 from isobuilder.iso.hybrid import CATALOG, Boot, identifier, patched_bios
 from isobuilder.store import Blob
@@ -105,12 +105,4 @@ def boot_tree(
 def _fact(pieces: tuple[Piece, ...]) -> FileFact:
     if len(pieces) == 1 and isinstance(pieces[0], Blob):
         return pieces[0].digest, pieces[0].size
-    hasher = Hasher()
-    for piece in pieces:
-        if isinstance(piece, Blob):
-            with piece.open() as file:
-                while chunk := file.read(BUFFER_SIZE):
-                    hasher.update(chunk)
-        else:
-            hasher.update(piece)
-    return hasher.digest(), hasher.size
+    return digest_of(pieces), size_of(pieces)

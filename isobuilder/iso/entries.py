@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from isobuilder.digest import Digest
+from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.store import Blob
 
 Piece = bytes | Blob
@@ -18,6 +18,19 @@ FileFact = tuple[Digest, int]
 def size_of(pieces: Iterable[Piece]) -> int:
     """Return how many bytes ``pieces`` are together."""
     return sum(piece.size if isinstance(piece, Blob) else len(piece) for piece in pieces)
+
+
+def digest_of(pieces: Iterable[Piece]) -> Digest:
+    """Return the digest of ``pieces``, one after the other."""
+    hasher = Hasher()
+    for piece in pieces:
+        if isinstance(piece, Blob):
+            with piece.open() as file:
+                while chunk := file.read(BUFFER_SIZE):
+                    hasher.update(chunk)
+        else:
+            hasher.update(piece)
+    return hasher.digest()
 
 
 @dataclass(frozen=True, slots=True)
