@@ -6,11 +6,13 @@ import argparse
 from pathlib import Path
 
 from isobuilder.node.contract import RULES
+from isobuilder.node.deep import DEEP_RULES
 from isobuilder.node.rule import Rule
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "node-contract.md"
 BEGIN = "<!-- rules: python tools/rules_table.py --write -->"
 END = "<!-- end of rules -->"
+_DEEP = "What the rules say of an import is our reading; a containerd has the last word"
 CLOUDS = {"mold": "Mold", "cloudstack": "CloudStack"}
 
 
@@ -35,6 +37,9 @@ def table() -> str:
     """Return every rule as a row: id, what holds, who cares, and why."""
     rows = ["| Rule | What holds | Where | Why |", "|---|---|---|---|"]
     rows += [f"| `{rule.id}` | {rule.title} | {_where(rule)} | {rule.why} |" for rule in RULES]
+    rows += [
+        f"| `{name}` | {title} | with `--deep` | {_DEEP} |" for name, title in DEEP_RULES.items()
+    ]
     return "\n".join(rows)
 
 
