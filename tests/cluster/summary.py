@@ -49,11 +49,9 @@ class Summary:
 
     sections: dict[str, str] = field(default_factory=dict)
 
-    def add(self, run: Run, iso: Path) -> str:
-        """Keep how ``run`` went and return it as text."""
-        text = section(run, iso)
+    def add(self, run: Run, text: str) -> None:
+        """Keep ``text``, the section of a run that went well."""
         self.sections[run.case.title] = text
-        return text
 
     def write(self, path: Path) -> None:
         """Write the page; a section of another run that is already there stays."""
@@ -69,7 +67,7 @@ class Summary:
 
 def section(run: Run, iso: Path) -> str:
     """Return how ``run`` went: where, how long, and when each node passed what."""
-    guest = _first(run.nodes[0].said(r"lab: machine: (.*)"))
+    guest = _first(run.nodes[0].said(r"lab: machine: (.*)")).replace("qemu,", "emulation (no KVM),")
     rows = [("seconds", *(node.name for node in run.nodes))]
     for name, pattern in STEPS:
         times = [node.when(pattern) for node in run.nodes]
@@ -83,7 +81,7 @@ def section(run: Run, iso: Path) -> str:
     pods = restarts_of(run.nodes[0])
     facts = (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors, load {_load()} at the end; "
-        f"guests: {guest}; {_qemu()}; ISO {iso.stat().st_size / 1e6:.0f} MB.\n\n"
+        f"each guest: {guest}; {_qemu()}; ISO {iso.stat().st_size / 1e6:.0f} MB.\n\n"
         f"**{run.wall:.0f} s** from the start of `isobuilder boot` until every node was up. "
         f"{len(pods)} pods, {sum(pods.values())} restarts."
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.runs import HERE, Case, Run, run_cluster
-from tests.cluster.summary import Summary, restarts_of
+from tests.cluster.summary import Summary, restarts_of, section
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -28,9 +28,9 @@ def check_cluster(run: Run, *, home: str) -> None:
     states = [match.groups() for match in control.said(r"lab: node (\S+) +(\S+) .* v1\.20\.2 .*")]
     assert sorted(states) == [(node.name, "Ready") for node in run.nodes]
     assert control.said(f"lab: pod runs on {home}"), run.trouble
-    body = r"hello-web \(stand-in of the isobuilder lab\) on hello"
+    body = r"docker\.io/library/hello-web \(stand-in of the isobuilder lab\) on hello"
     assert control.said(rf"lab: pod http://10\.244\.\d+\.\d+/ answers: {body}"), run.trouble
-    assert control.said(r"lab: log: hello-web .*"), run.trouble
+    assert control.said(r"lab: log: docker\.io/library/hello-web .*"), run.trouble
     for node in run.nodes:
         assert node.said(rf"lab: service http://10\.96\.100\.100/ answers: {body}"), run.trouble
         assert node.said(r"lab: API service https://10\.96\.0\.1/healthz answers: ok"), run.trouble
@@ -42,17 +42,22 @@ def check_cluster(run: Run, *, home: str) -> None:
         assert sum(pod.startswith(f"{name}-") for pod in pods) == count, pods
 
 
+def run_and_check(case: Case, iso: Path, folder: Path, summary: Summary, *, home: str) -> None:
+    run = run_cluster(case, iso, folder)
+    assert run.nodes, run.trouble
+    text = section(run, iso)
+    print(f"\n{case.title}\n\n{text}")
+    check_cluster(run, home=home)
+    summary.add(run, text)
+
+
 def test_one_node_with_all_defaults_runs_a_pod_and_its_service(
     iso: Path, tmp_path: Path, summary: Summary
 ) -> None:
-    run = run_cluster(ONE, iso, tmp_path)
-    print(f"\n{summary.add(run, iso)}" if run.nodes else "")
-    check_cluster(run, home="control")
+    run_and_check(ONE, iso, tmp_path, summary, home="control")
 
 
 def test_a_worker_of_the_same_iso_joins_and_runs_a_pod_that_both_nodes_reach(
     iso: Path, tmp_path: Path, summary: Summary
 ) -> None:
-    run = run_cluster(TWO, iso, tmp_path)
-    print(f"\n{summary.add(run, iso)}" if run.nodes else "")
-    check_cluster(run, home="worker")
+    run_and_check(TWO, iso, tmp_path, summary, home="worker")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from isobuilder.model.cluster_rules import load_cluster
 from tests.cluster.runs import HERE, Case, Node, Run
-from tests.cluster.summary import Summary, restarts_of
+from tests.cluster.summary import Summary, restarts_of, section
 
 CASE = Case("One node", HERE / "one-node.yaml", (3072,), minutes=12)
 
@@ -43,11 +44,11 @@ def test_restarts_are_read_from_the_console(tmp_path: Path) -> None:
 
 
 def test_a_section_has_times_memory_and_restarts(tmp_path: Path) -> None:
-    text = Summary().add(run_of(tmp_path), Path(__file__))
+    text = section(run_of(tmp_path), Path(__file__))
     assert "| images imported | 150 |" in text
     assert "| memory in use at most, MiB | 1400 |" in text
     assert "| of it state, at most, MiB | 610 |" in text
-    assert "guests: qemu, 2 processors" in text
+    assert "each guest: emulation (no KVM), 2 processors" in text
     assert "**440 s**" in text
     assert "2 pods, 2 restarts." in text
     assert "kubeadm begins" not in text
@@ -55,12 +56,12 @@ def test_a_section_has_times_memory_and_restarts(tmp_path: Path) -> None:
 
 def test_a_page_keeps_the_sections_of_other_runs(tmp_path: Path) -> None:
     page = tmp_path / "CLUSTER.md"
-    summary = Summary()
-    summary.sections["Two nodes"] = "old"
-    summary.write(page)
-    other = Summary()
-    other.sections["One node"] = "new"
-    other.write(page)
+    run = run_of(tmp_path)
+    other = replace(run, case=replace(run.case, title="Two nodes"))
+    for done, text in ((other, "old"), (run, "new")):
+        summary = Summary()
+        summary.add(done, text)
+        summary.write(page)
     text = page.read_text(encoding="utf-8")
     assert text.startswith("# A real cluster")
     assert text.index("## One node\n\nnew\n") < text.index("## Two nodes\n\nold\n")
