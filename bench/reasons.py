@@ -9,7 +9,7 @@ a machine that is busy or short of free memory the system time of the very same 
 vary from 0.3 to 1.1 s. The wall time comes from three threads, which need two free processors.
 A second run of this row, two rounds at a load average of 9 to 15, gave 0.95x of the CPU and 1.19x
 of the wall time. At a load of 3 to 4 isobuilder took 1.23 CPU s and 1.54 s, xorrisofs alone 0.70
-and 1.36 s; with openssl's 0.61 and 0.76 s of another run that makes 0.94x and 0.73x, which is a sum and
+and 1.36 s; with openssl's 0.61 and 0.76 s of another run that makes 0.94x and 0.73x, a sum,
 not a paired measurement.""",
     "cold-full": """\
 Every byte of an image is hashed three times: on arrival, as part of its archive (the manifest on
