@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-boot test-cluster check format bench lab clean
+.PHONY: help demo test test-boot test-cluster check format bench lab readme clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ lab: $(VENV)/.ready ## Prepare real parts: Kubernetes from source, containerd, r
 
 bench: $(VENV)/.ready ## Measure against xorriso, openssl, curl and skopeo; writes bench/RESULTS.md
 	$(BIN)/python -m bench.run
+
+readme: $(VENV)/.ready ## Run the commands of the README and put in what they print
+	$(BIN)/python -m tools.readme_output --write
 
 clean: ## Remove the environment and what demos built; the lab's cache stays
 	rm -rf $(VENV) demo-out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
