@@ -80,7 +80,7 @@ def section(run: Run, iso: Path) -> str:
     ]
     pods = restarts_of(run.nodes[0])
     facts = (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors, load {_load()} at the end; "
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors, load {_load()} at the end{_priority()}; "
         f"each guest: {guest}; {_qemu()}; ISO {iso.stat().st_size / 1e6:.0f} MB.\n\n"
         f"**{run.wall:.0f} s** from the start of `isobuilder boot` until every node was up. "
         f"{len(pods)} pods, {sum(pods.values())} restarts."
@@ -106,6 +106,15 @@ def _first(matches: Sequence[re.Match[str]]) -> str:
 
 def _load() -> str:
     return f"{os.getloadavg()[0]:.0f}"
+
+
+def _priority() -> str:
+    """Return whether the kernel preferred this session to others, which the load would hide."""
+    try:
+        _name, _nice, value = Path("/proc/self/autogroup").read_text(encoding="ascii").split()
+    except OSError:
+        return ""
+    return "" if value == "0" else f", priority of nice {value}"
 
 
 def _qemu() -> str:
