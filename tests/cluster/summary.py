@@ -81,7 +81,8 @@ def section(run: Run, iso: Path) -> str:
     pods = restarts_of(run.nodes[0])
     facts = (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors, "
-        f"load {_load()} at the end{_priority()}; each guest: {guest}; {_qemu()}; ISO {iso.stat().st_size / 1e6:.0f} MB.\n\n"
+        f"load {_load()} at the end{_priority()}; each guest: {guest}; "
+        f"{_qemu()}; ISO {iso.stat().st_size / 1e6:.0f} MB.\n\n"
         f"**{run.wall:.0f} s** from the start of `isobuilder boot` until every node was up. "
         f"{len(pods)} pods, {sum(pods.values())} restarts."
     )
