@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,14 @@ QUICK = HttpSettings(
     retries=3, retry_budget=5.0, first_delay=0.01, connect_timeout=2.0, stall_timeout=2.0
 )
 """Patience of a test."""
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C as a person's terminal gives it.
+
+    A shell that starts a job in the background lets it ignore SIGINT, and children inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
