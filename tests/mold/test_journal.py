@@ -381,11 +381,17 @@ def kill_again_and_again(
         assert process.exitcode is not None
         killed += process.exitcode == -signal.SIGKILL
         wish = Wish(published.registration, url=url, follow_redirects=True, poll=0.02)
-        [result] = register([client], wish, journal=Journal(folder))
+        for _ in range(2):
+            [result] = register([client], wish, journal=Journal(folder))
+            assert simulator.cloud.setting(FOLLOW_REDIRECTS) == "false", number
+            assert len(simulator.cloud.versions) <= 1, number
+            assert list(folder.glob("setting-*.json")) == [], number
+            if result.ok:
+                break
+            # What the killed run began may lose its redirect when the setting is put back, and be
+            # reported as failed; then the same command, given once more, must do it.
         assert result.ok, (number, result)
-        assert simulator.cloud.setting(FOLLOW_REDIRECTS) == "false", number
         assert len(simulator.cloud.versions) == 1, number
-        assert list(folder.glob("setting-*.json")) == [], number
     client.close()
     return killed
 
