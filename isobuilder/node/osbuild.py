@@ -24,7 +24,7 @@ from isobuilder.model.ospayload import (
     PayloadArtifact,
     PayloadPackage,
 )
-from isobuilder.node.ospayload import keep_payload
+from isobuilder.node.ospayload import replace_payload
 from isobuilder.progress import SILENT, Progress
 from isobuilder.run import find_program, run
 from isobuilder.store import Store
@@ -93,6 +93,8 @@ def build_payload(
 ) -> OsPayload:
     """Make a payload, keep its artifacts in ``store`` and return its description.
 
+    It takes the place of an older payload of the same name.
+
     Two builds from one state of the mirror give the same bytes. Without root it uses user
     namespaces, which gives the same bytes again.
 
@@ -138,7 +140,7 @@ def build_payload(
                 "packages": packages,
             }
         )
-    keep_payload(store, payload)
+    replace_payload(store, payload)
     return payload
 
 

@@ -48,6 +48,14 @@ def forget_payload(store: Store, payload: OsPayload) -> None:
     (store.root / "notes" / _KIND / payload.digest.hex).unlink(missing_ok=True)
 
 
+def replace_payload(store: Store, payload: OsPayload) -> None:
+    """Remember ``payload`` and forget older ones of its name; locks that pin those still build."""
+    keep_payload(store, payload)
+    for other in payloads(store):
+        if other.name == payload.name and other != payload:
+            forget_payload(store, other)
+
+
 def payloads(store: Store) -> list[OsPayload]:
     """Return the payloads that ``store`` knows and has every artifact of, sorted by name."""
     folder = store.root / "notes" / _KIND

@@ -12,6 +12,7 @@ from isobuilder.node.ospayload import (
     needed_by,
     payloads,
     read_payload,
+    replace_payload,
 )
 from isobuilder.store import Store
 
@@ -71,6 +72,14 @@ def test_no_payload_says_both_ways_out(store: Store) -> None:
         choose_payload(store, "debian-13", architecture="amd64")
     assert "os build" in str(caught.value.hint)
     assert "--no-boot" in str(caught.value.hint)
+
+
+def test_a_newly_built_payload_takes_the_place_of_the_one_of_its_name(store: Store) -> None:
+    old, generic = payload(store), payload(store, kernel="generic")
+    new = payload(store, content=b"2")
+    replace_payload(store, new)
+    assert payloads(store) == [new, generic]
+    assert store.find(old.artifacts["root"].digest) is not None
 
 
 def test_two_payloads_of_one_name_have_to_be_told_apart(store: Store) -> None:
