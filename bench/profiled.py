@@ -23,9 +23,9 @@ def _place(frame: FrameType) -> str:
     inner, ours = frame, frame
     while "/isobuilder/" not in ours.f_code.co_filename and ours.f_back is not None:
         ours = ours.f_back
-    file = ours.f_code.co_filename.rpartition("/isobuilder/")[2]
-    if "/" in file and len(file) > 60:
-        file = file.rpartition("/")[2]
+    before, product_path, file = ours.f_code.co_filename.rpartition("/isobuilder/")
+    if not product_path:  # a thread of a library's own: its file's name says enough
+        file = Path(file or before).name
     text = f"{file}:{ours.f_lineno} {ours.f_code.co_name}"
     if inner is not ours:
         text += f" > {inner.f_code.co_name}"
