@@ -112,10 +112,12 @@ def _load() -> str:
 def _priority() -> str:
     """Return whether the kernel preferred this session to others, which the load would hide."""
     try:
-        _name, _nice, value = Path("/proc/self/autogroup").read_text(encoding="ascii").split()
+        text = Path("/proc/self/autogroup").read_text(encoding="ascii")
     except OSError:
         return ""
-    return "" if value == "0" else f", priority of nice {value}"
+    # "/autogroup-66 nice 0"; empty where the process belongs to none, as in some containers.
+    value = text.rpartition("nice")[2].strip()
+    return f", priority of nice {value}" if value not in {"", "0"} else ""
 
 
 def _qemu() -> str:
