@@ -108,13 +108,15 @@ def running(
     timeout: float,
     log: Path,
     env: Mapping[str, str] | None = None,
+    keep: Sequence[int] = (),
 ) -> Iterator[Callable[[], bool]]:
     """Keep a server running while the block runs, from when ``ready`` first says so.
 
     What the block is given says whether the program still runs.
 
     ``ready`` is asked again and again for at most ``timeout`` seconds. What the program prints goes
-    to the file ``log``. It is a process group of its own, so that an interrupt at the terminal
+    to the file ``log``; the file descriptors ``keep`` stay open in it. It is a process group of its
+    own, so that an interrupt at the terminal
     reaches it through us; at the end of the block it is asked to end, and made to after a while.
 
     Raises:
@@ -131,6 +133,7 @@ def running(
                 stderr=subprocess.STDOUT,
                 env=child_environment(env),
                 process_group=0,
+                pass_fds=keep,
             )
         except OSError as error:
             raise EnvironmentProblem(f"{argv[0]}: cannot run here: {error.strerror}") from error

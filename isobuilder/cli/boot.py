@@ -148,19 +148,28 @@ def _tell(app: App, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     if as_json:
         app.show_json(
             [
-                {"name": outcome.name, "reached": outcome.reached, "errors": outcome.errors}
+                {
+                    "name": outcome.name,
+                    "reached": outcome.reached,
+                    "memory_mib": outcome.memory,
+                    "errors": outcome.errors,
+                }
                 for outcome in outcomes
             ]
         )
     else:
         rows = [
-            (outcome.name, milestone, f"{seconds:.1f} s")
+            (outcome.name, milestone, f"{seconds:.1f} s", _memory(outcome.memory.get(milestone)))
             for outcome in outcomes
             for milestone, seconds in outcome.reached.items()
         ]
-        click.echo(table(rows, ("NODE", "MILESTONE", "AFTER")))
+        click.echo(table(rows, ("NODE", "MILESTONE", "AFTER", "MEMORY")))
     for outcome in outcomes:
         if outcome.failed:
             fact = "; ".join(outcome.errors) or f"did not reach {outcome.wanted!r}"
             hint = "; ".join(outcome.hints) or f"read {outcome.log}"
             raise EnvironmentProblem(f"{outcome.name}: {fact}", hint=hint)
+
+
+def _memory(mebibytes: int | None) -> str:
+    return "" if mebibytes is None else f"{mebibytes} MiB"

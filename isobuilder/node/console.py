@@ -29,6 +29,7 @@ MILESTONES: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 NAMES = tuple(name for name, _pattern in MILESTONES)
 
+_MEMORY = re.compile(r"(\d+) of \d+ MiB of memory in use")
 _TROUBLE = re.compile(r"kiso: error: (.*)|(Kernel panic - not syncing.*)")
 _HALTED = "-- System halted"
 """The last a kernel says that cannot unpack itself; it does not end that line."""
@@ -42,6 +43,9 @@ class Console:
 
     log: Path
     reached: dict[str, float] = field(default_factory=dict)  # milestone -> seconds after the start
+    memory: dict[str, int] = field(
+        default_factory=dict
+    )  # milestone -> MiB in use, where it says so
     errors: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
     _read: int = 0
@@ -68,8 +72,11 @@ class Console:
 
     def _notice(self, line: str, seconds: float, *, whole: bool) -> None:
         for name, pattern in MILESTONES:
-            if name not in self.reached and pattern.search(line):
-                self.reached[name] = seconds
+            if not pattern.search(line):
+                continue
+            self.reached.setdefault(name, seconds)
+            if whole and (match := _MEMORY.search(line)):
+                self.memory.setdefault(name, int(match[1]))
         if _HALTED in line and not self.errors:
             self.errors.append(f"the kernel halted: {self._last or 'it said nothing'}")
             self.hints.append(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -75,6 +76,9 @@ class Outcome:
     name: str
     log: Path
     reached: dict[str, float]  # milestone -> seconds after the start
+    memory: dict[str, int] = field(
+        default_factory=dict
+    )  # milestone -> MiB in use, where it says so
     errors: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     wanted: str | None = None  # the milestone that was not reached
@@ -110,15 +114,16 @@ def start(
     with tempfile.TemporaryDirectory(prefix="isobuilder-boot-") as folder, ExitStack() as stack:
         began = time.monotonic()
         alive = {}
-        for machine in machines:
+        links = stack.enter_context(_private_network(len(machines)))
+        for machine, link in zip(machines, links, strict=True):
             log = consoles[machine.name].log
             log.unlink(missing_ok=True)
-            argv = qemu_command(
-                machine, serial=log, scratch=Path(folder), kvm=kvm, nodes=len(machines)
-            )
+            argv = qemu_command(machine, serial=log, scratch=Path(folder), kvm=kvm, link=link.text)
             qemu = Path(folder) / f"{machine.name}.qemu"
             alive[machine.name] = stack.enter_context(
-                running(argv, ready=log.exists, timeout=_PROBE_SECONDS, log=qemu)
+                running(
+                    argv, ready=log.exists, timeout=_PROBE_SECONDS, log=qemu, keep=link.descriptors
+                )
             )
         _follow(consoles, alive, until=until, deadline=timeout, began=began, listener=listener)
         ended = {name for name, is_on in alive.items() if not is_on()}
@@ -127,6 +132,7 @@ def start(
             name=name,
             log=console.log,
             reached=dict(console.reached),
+            memory=dict(console.memory),
             errors=tuple(console.errors),
             hints=tuple(console.hints),
             wanted=until if until is not None and until not in console.reached else None,
@@ -168,10 +174,37 @@ def _follow(
         time.sleep(_ASK_AGAIN)
 
 
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """One end of the private network, as QEMU takes it."""
+
+    text: str | None = None
+    descriptors: tuple[int, ...] = ()
+
+
+@contextmanager
+def _private_network(nodes: int) -> Iterator[list[_Link]]:
+    """Make the network between ``nodes`` machines and give each its end of it."""
+    if nodes == 1:
+        yield [_Link()]
+    elif nodes == 2:
+        # A pair of sockets that exist before either machine: nobody has to be there first, and
+        # nobody else on this machine can listen.
+        ends = socket.socketpair()
+        with ends[0], ends[1]:
+            yield [_Link(f"fd={end.fileno()}", (end.fileno(),)) for end in ends]
+    else:
+        port = 20000 + os.getpid() % 20000
+        yield [_Link(f"mcast=230.77.105.1:{port},localaddr=127.0.0.1")] * nodes
+
+
 def qemu_command(
-    machine: Machine, *, serial: Path, scratch: Path, kvm: bool, nodes: int
+    machine: Machine, *, serial: Path, scratch: Path, kvm: bool, link: str | None = None
 ) -> list[str | Path]:
-    """Return the command that runs ``machine``, one of ``nodes``; ``serial`` gets its console."""
+    """Return the command that runs ``machine``.
+
+    ``serial`` gets its console; ``link`` is its end of the network that it shares with others.
+    """
     argv: list[str | Path] = [
         find_program(_PROGRAMS[machine.architecture]),
         "-name", machine.name,
@@ -192,7 +225,7 @@ def qemu_command(
     if machine.data is not None:
         argv += ["-drive", _drive("data", machine.data, writable=True)]
         argv += ["-device", "virtio-blk-pci,drive=data"]
-    argv += _network(machine, nodes)
+    argv += _network(machine, link)
     return argv
 
 
@@ -246,19 +279,13 @@ def _escaped(path: Path) -> str:
     return str(path.absolute()).replace(",", ",,")
 
 
-def _network(machine: Machine, nodes: int) -> list[str | Path]:
+def _network(machine: Machine, link: str | None) -> list[str | Path]:
     """Return the interfaces: the private network of all nodes first, then the way outside."""
     argv: list[str | Path] = []
-    if nodes > 1:
-        # One process listens for one other; for more there is multicast on the loopback device.
-        port = 20000 + os.getpid() % 20000
-        if nodes > 2:
-            link = f"socket,id=private,mcast=230.77.105.1:{port},localaddr=127.0.0.1"
-        else:
-            way = "listen" if machine.number == 1 else "connect"
-            link = f"socket,id=private,{way}=127.0.0.1:{port}"
+    if link is not None:
         address = f"52:54:00:6b:01:{machine.number:02x}"
-        argv += ["-netdev", link, "-device", f"virtio-net-pci,netdev=private,mac={address}"]
+        argv += ["-netdev", f"socket,id=private,{link}"]
+        argv += ["-device", f"virtio-net-pci,netdev=private,mac={address}"]
     restrict = "off" if machine.online else "on"
     address = f"52:54:00:6b:00:{machine.number:02x}"
     argv += ["-netdev", f"user,id=outside,restrict={restrict}"]

@@ -25,12 +25,12 @@ from isobuilder.node.runtimeconf import CERTS, bridge_conflist, hosts_toml, prox
 MILESTONES = (
     "starting {name} as {role} of Kubernetes v{version}",
     "kubeadm init: begins",
-    "kubeadm init: done in {seconds} s",
-    "network {manifest}: done in {seconds} s",
-    "API at {endpoint}: done in {seconds} s",
+    "kubeadm init: done in {seconds} s, {memory} of {total} MiB of memory in use",
+    "network {manifest}: done in {seconds} s, {memory} of {total} MiB of memory in use",
+    "API at {endpoint}: done in {seconds} s, {memory} of {total} MiB of memory in use",
     "kubeadm join: begins",
-    "kubeadm join: done in {seconds} s",
-    "node {name} Ready: done in {seconds} s",
+    "kubeadm join: done in {seconds} s, {memory} of {total} MiB of memory in use",
+    "node {name} Ready: done in {seconds} s, {memory} of {total} MiB of memory in use",
     "up: {name}",
 )
 """What the console shows behind ``kiso: node: ``, in this order, each where it applies."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,16 @@ done
     %s
 } >> "$log"
 %s
+"""
+
+TALKING = f"""#!{sys.executable}
+# A stand-in for QEMU: it sends its name to the private network and logs what comes from there.
+import re, socket, sys
+words = " ".join(sys.argv)
+link = socket.socket(fileno=int(re.search(r"id=private,fd=([0-9]+)", words)[1]))
+link.sendall(b"from " + re.search(r"-name ([a-z0-9]+)", words)[1].encode())
+with open(re.search(r"-serial file:(\\S+)", words)[1], "ab", buffering=0) as log:
+    log.write(link.recv(100))
 """
 
 
@@ -60,9 +71,9 @@ def run_it(
     return outcome, lines
 
 
-def words(machine: Machine, tmp_path: Path, *, nodes: int = 1, kvm: bool = False) -> str:
+def words(machine: Machine, tmp_path: Path, *, link: str | None = None, kvm: bool = False) -> str:
     try:
-        argv = qemu_command(machine, serial=Path("/s"), scratch=tmp_path, kvm=kvm, nodes=nodes)
+        argv = qemu_command(machine, serial=Path("/s"), scratch=tmp_path, kvm=kvm, link=link)
     except EnvironmentProblem as error:
         pytest.skip(str(error))
     return " ".join(str(word) for word in argv[1:])
@@ -122,7 +133,9 @@ def test_an_unknown_milestone_is_a_usage_problem(tmp_path: Path) -> None:
 def test_the_console_is_read_in_any_pieces(tmp_path: Path) -> None:
     log = tmp_path / "log"
     text = (
-        b"\x1b[0m[ 1.0] kiso: medium fo\x1b[31mund on /dev/vda\r\nKernel panic - not syncing: x\n"
+        b"\x1b[0m[ 1.0] kiso: medium fo\x1b[31mund on /dev/vda\r\n"
+        b"[ 2.0] kiso: root file system ready, 95 of 1980 MiB of memory in use\r\n"
+        b"Kernel panic - not syncing: x\n"
     )
     console = Console(log)
     assert console.update(0.0) == []
@@ -131,6 +144,7 @@ def test_the_console_is_read_in_any_pieces(tmp_path: Path) -> None:
             file.write(text[start_ : start_ + 29])
             console.update(float(number))
     assert "medium found" in console.reached
+    assert console.memory == {"root ready": 95}
     assert console.errors == ["Kernel panic - not syncing: x"]
 
 
@@ -181,10 +195,22 @@ def test_firmware_keeps_its_variables_in_a_copy(firmware: lab.Firmware, tmp_path
 def test_nodes_share_a_network_and_one_alone_has_none(tmp_path: Path) -> None:
     assert "private" not in words(ISO, tmp_path)
     second = dataclasses.replace(ISO, number=2)
-    assert "listen=127.0.0.1" in words(ISO, tmp_path, nodes=2)
-    assert "connect=127.0.0.1" in words(second, tmp_path, nodes=2)
-    assert "mac=52:54:00:6b:01:02" in words(second, tmp_path, nodes=2)
-    assert "mcast=" in words(ISO, tmp_path, nodes=3)
+    assert "socket,id=private,fd=7" in words(second, tmp_path, link="fd=7")
+    assert "mac=52:54:00:6b:01:02" in words(second, tmp_path, link="fd=7")
+
+
+def test_two_machines_hear_each_other_however_late_one_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "qemu-system-x86_64"
+    program.write_text(TALKING)
+    program.chmod(0o755)
+    monkeypatch.setattr(lab, "find_program", lambda _name: program)
+    outcomes = start(
+        [ISO, dataclasses.replace(ISO, name="node2", number=2)],
+        logs=tmp_path, until=None, timeout=20.0, kvm=False,
+    )  # fmt: skip
+    assert [outcome.log.read_text() for outcome in outcomes] == ["from node2", "from node1"]
 
 
 def test_nothing_outside_is_reached_unless_asked_for(tmp_path: Path) -> None:
@@ -199,7 +225,6 @@ def test_arm64_has_no_bios(tmp_path: Path) -> None:
             serial=Path("/s"),
             scratch=tmp_path,
             kvm=False,
-            nodes=1,
         )
 
 

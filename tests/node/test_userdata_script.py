@@ -107,7 +107,10 @@ def machine(root: Path, name: str, *, settings: str = "", cni: str = "bridge") -
 
 
 def heads(lines: list[str]) -> list[str]:
-    return [re.sub(r"\d+ s$", "N s", line.removeprefix("kiso: node: ")) for line in lines]
+    return [
+        re.sub(r"\d+ s, \d+ of \d+ MiB of memory in use$", "N s", line.removeprefix("kiso: node: "))
+        for line in lines
+    ]
 
 
 def test_a_first_control_plane_makes_the_cluster(tmp_path: Path) -> None:

@@ -54,6 +54,11 @@ seconds() {
     echo "$uptime"
 }
 
+memory() {
+    awk '/^MemTotal:/ { total = $2 } /^MemAvailable:/ { free = $2 }
+        END { printf "%d of %d MiB of memory in use", (total - free) / 1024, total / 1024 }' /proc/meminfo
+}
+
 # try NAME COMMAND [ARGUMENT]...: run it, keep what it prints, say how long it took.
 try() {
     local name=$1 began result=0
@@ -62,7 +67,7 @@ try() {
     say "$name: begins"
     "$@" >> "$log" 2>&1 || result=$?
     [ $result = 0 ] || return $result
-    say "$name: done in $(($(seconds) - began)) s"
+    say "$name: done in $(($(seconds) - began)) s, $(memory)"
 }
 
 # wait_until SECONDS NAME COMMAND [ARGUMENT]...: ask again and again; a word a minute.
@@ -80,7 +85,7 @@ wait_until() {
         fi
         sleep "$pause"
     done
-    say "$name: done in $(($(seconds) - began)) s"
+    say "$name: done in $(($(seconds) - began)) s, $(memory)"
 }
 
 api_answers() {
