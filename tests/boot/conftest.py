@@ -49,32 +49,45 @@ def isobuilder(*words: str | Path) -> str:
 
 @pytest.fixture(scope="session")
 def boot_store() -> Path:
-    """A store with an OS payload, kept between runs; the first one makes it."""
+    """A store for OS payloads, kept between runs."""
     missing = [name for name in NEEDED if shutil.which(name) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
     store = Path(os.environ.get("ISOBUILDER_BOOT_STORE", lab_dir() / "boot" / "store"))
     store.mkdir(parents=True, exist_ok=True)
-    if not any(payload.kernel == "cloud" for payload in payloads(Store(store))):
-        isobuilder("os", "build", "--store", store)
     return store
+
+
+def _iso(store: Path, kernel: str, folder: Path) -> Path:
+    """Build the lab's recipe with the payload that has that kernel, which is made when missing."""
+    if not (lab_dir() / "ready").is_file():
+        pytest.skip("run make lab first")
+    if not any(payload.kernel == kernel for payload in payloads(Store(store))):
+        isobuilder("os", "build", "--kernel", kernel, "--store", store)
+    recipe = folder / "kubernetes-1.20.2.yaml"
+    recipe.write_bytes((LAB_SOURCE / "recipes" / recipe.name).read_bytes())
+    with lab_upstream() as upstream:
+        built = isobuilder(
+            "build", recipe, "--boot", f"debian-13-{kernel}", "--out", folder,
+            "--store", store, "--config", upstream.config_path,
+        )  # fmt: skip
+    return Path(built)
 
 
 @pytest.fixture(scope="session")
 def iso(boot_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The lab's recipe, built with an OS payload."""
-    if not (lab_dir() / "ready").is_file():
-        pytest.skip("run make lab first")
-    folder = tmp_path_factory.mktemp("boot")
-    recipe = folder / "kubernetes-1.20.2.yaml"
-    recipe.write_bytes((LAB_SOURCE / "recipes" / recipe.name).read_bytes())
-    with lab_upstream() as upstream:
-        built = isobuilder(
-            "build", recipe, "--boot", "debian-13-cloud", "--out", folder,
-            "--store", boot_store, "--config", upstream.config_path,
-        )  # fmt: skip
-    yield Path(built)
-    Path(built).unlink()
+    path = _iso(boot_store, "cloud", tmp_path_factory.mktemp("boot"))
+    yield path
+    path.unlink()
+
+
+@pytest.fixture(scope="session")
+def generic_iso(boot_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The same with the kernel that knows real hardware."""
+    path = _iso(boot_store, "generic", tmp_path_factory.mktemp("generic"))
+    yield path
+    path.unlink()
 
 
 @pytest.fixture
