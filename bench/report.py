@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from bench import page
 from bench.measure import Measured
 from bench.reasons import REASONS
 from bench.rows import Goal, Row
@@ -101,7 +102,7 @@ def summary(result: Result) -> list[str]:
 
 def render(results: Sequence[Result], *, command: str) -> str:
     """Return the whole report."""
-    parts = [_HEAD.format(command=command), _machine(), "## Goals\n", _goals(results)]
+    parts = [_head(command), _machine(), "## Goals\n", _goals(results)]
     missed = [result for result in results if result.missed]
     if missed:
         parts.append("## Not met\n")
@@ -109,6 +110,12 @@ def render(results: Sequence[Result], *, command: str) -> str:
     parts.append("## Figures\n")
     parts += [_figures(result) for result in results]
     return "\n".join(parts)
+
+
+def _head(command: str) -> str:
+    return _HEAD.format(
+        command=command, booting=page.BOOTING, cluster=page.CLUSTER, variable=page.VARIABLE
+    )
 
 
 def _goals(results: Sequence[Result]) -> str:
@@ -218,4 +225,7 @@ seconds. Peak memory is that of the largest process; below 13 MiB it cannot be s
 
 The payload is noise in the shape of a Kubernetes release (`bench/payload.py`): 8 files of 12 to
 70 MB and 13 images with shared layers; larger ones have further images of 46 MB.
+
+The sections "{booting}" and "{cluster}" at the end are from other runs, each with its own date:
+`make test-boot` and `make test-cluster` write them when `{variable}` names this page.
 """

@@ -1,4 +1,7 @@
-"""Measure every goal and write ``bench/RESULTS.md``: ``python -m bench.run``."""
+"""Measure every goal and write ``bench/RESULTS.md``: ``python -m bench.run``.
+
+Sections that the tests of virtual machines wrote there stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import report
+from bench import page, report
 from bench.ground import Ground, say
 from bench.measure import BenchError, Contender, in_turn
 from bench.measure import run as run_once
@@ -39,7 +42,7 @@ def main() -> int:
             return 1
     text = report.render(results, command=shlex.join(["python", "-m", "bench.run", *sys.argv[1:]]))
     if options.report:
-        options.report.write_text(text, encoding="utf-8")
+        page.write(options.report, page.keeping(text, page.read(options.report)))
         say(f"written: {options.report}")
     else:
         print(text)
