@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.page import VARIABLE
 from isobuilder.iso.entries import IsoEntry
 from isobuilder.iso.writer import write_iso
 from isobuilder.node.lab import Machine, Outcome, start
 from isobuilder.node.ospayload import payloads
 from isobuilder.store import Store
+from tests.boot.summary import Summary
 from tests.lab.place import HERE as LAB_SOURCE
 from tests.lab.place import lab_dir
 from tests.lab.upstream import lab_upstream
@@ -60,15 +62,19 @@ def boot_store() -> Path:
 
 def _iso(store: Path, kernel: str, folder: Path) -> Path:
     """Build the lab's recipe with the payload that has that kernel, which is made when missing."""
-    if not (lab_dir() / "ready").is_file():
-        pytest.skip("run make lab first")
     if not any(payload.kernel == kernel for payload in payloads(Store(store))):
         isobuilder("os", "build", "--kernel", kernel, "--store", store)
+    return _built(store, folder, "--boot", f"debian-13-{kernel}")
+
+
+def _built(store: Path, folder: Path, *words: str) -> Path:
+    if not (lab_dir() / "ready").is_file():
+        pytest.skip("run make lab first")
     recipe = folder / "kubernetes-1.20.2.yaml"
     recipe.write_bytes((LAB_SOURCE / "recipes" / recipe.name).read_bytes())
     with lab_upstream() as upstream:
         built = isobuilder(
-            "build", recipe, "--boot", f"debian-13-{kernel}", "--out", folder,
+            "build", recipe, *words, "--out", folder,
             "--store", store, "--config", upstream.config_path,
         )  # fmt: skip
     return Path(built)
@@ -88,6 +94,26 @@ def generic_iso(boot_store: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     path = _iso(boot_store, "generic", tmp_path_factory.mktemp("generic"))
     yield path
     path.unlink()
+
+
+@pytest.fixture(scope="session")
+def results() -> Path | None:
+    """The page of results, if the environment names one: what was measured is written there."""
+    name = os.environ.get(VARIABLE)
+    return Path(name).absolute() if name else None
+
+
+@pytest.fixture(scope="session")
+def summary(
+    results: Path | None, boot_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Summary:
+    """Where each boot writes how long it took."""
+    made = Summary(results)
+    if results is not None:
+        plain = _built(boot_store, tmp_path_factory.mktemp("plain"), "--no-boot")
+        made.add_size("without an operating system", plain)
+        plain.unlink()
+    return made
 
 
 @pytest.fixture

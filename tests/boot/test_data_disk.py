@@ -9,6 +9,7 @@ import pytest
 
 from isobuilder.node.lab import Machine, make_data_disk, start
 from tests.boot.conftest import REPORT, boot, seed
+from tests.boot.summary import Summary
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(7200)]
 
@@ -21,7 +22,7 @@ def machine(iso: Path, tmp_path: Path) -> Machine:
 
 
 def test_a_second_boot_finds_everything_and_imports_nothing(
-    machine: Machine, tmp_path: Path
+    machine: Machine, tmp_path: Path, summary: Summary
 ) -> None:
     logs = [tmp_path / "first", tmp_path / "second"]
     for folder in logs:
@@ -36,6 +37,8 @@ def test_a_second_boot_finds_everything_and_imports_nothing(
         assert second.said(fact) == first.said(fact), fact
     assert second.said("failed") == ""
     assert second.outcome.reached["system up"] < first.outcome.reached["system up"]
+    summary.add(machine, first.outcome, kernel="cloud", detail="empty data disk")
+    summary.add(machine, second.outcome, kernel="cloud", detail="second boot from that data disk")
 
 
 def test_a_power_cut_at_any_moment_is_no_end(machine: Machine, tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import pytest
 
 from isobuilder.node.lab import Attachment, Firmware, Machine
 from tests.boot.conftest import REPORT, boot, seed
+from tests.boot.summary import Summary
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-def comes_up(machine: Machine, logs: Path) -> None:
+def comes_up(machine: Machine, logs: Path, summary: Summary, *, kernel: str = "cloud") -> None:
     """Start ``machine`` and look whether everything of the ISO is there and works."""
     configuration = seed(logs / "seed.iso", REPORT)
     booted = boot(replace(machine, seed=configuration), logs)
@@ -27,6 +28,7 @@ def comes_up(machine: Machine, logs: Path) -> None:
     assert booted.said("failed") == ""
     assert booted.said("root") == "755:0"
     assert ("Secure boot enabled" in booted.text) == (machine.firmware == "secureboot")
+    summary.add(machine, booted.outcome, kernel=kernel)
 
 
 @pytest.mark.parametrize(
@@ -34,9 +36,9 @@ def comes_up(machine: Machine, logs: Path) -> None:
     [("bios", "cd"), ("uefi", "disk"), ("secureboot", "cd")],
 )
 def test_it_comes_up_to_cloud_init_done(
-    firmware: Firmware, attachment: Attachment, iso: Path, tmp_path: Path
+    firmware: Firmware, attachment: Attachment, iso: Path, tmp_path: Path, summary: Summary
 ) -> None:
-    comes_up(Machine("node1", iso, firmware=firmware, attachment=attachment), tmp_path)
+    comes_up(Machine("node1", iso, firmware=firmware, attachment=attachment), tmp_path, summary)
 
 
 @pytest.mark.parametrize(
@@ -44,16 +46,17 @@ def test_it_comes_up_to_cloud_init_done(
     [("bios", "disk"), ("uefi", "cd"), ("secureboot", "disk")],
 )
 def test_every_other_drive_does_as_well(
-    firmware: Firmware, attachment: Attachment, iso: Path, tmp_path: Path
+    firmware: Firmware, attachment: Attachment, iso: Path, tmp_path: Path, summary: Summary
 ) -> None:
-    comes_up(Machine("node1", iso, firmware=firmware, attachment=attachment), tmp_path)
+    comes_up(Machine("node1", iso, firmware=firmware, attachment=attachment), tmp_path, summary)
 
 
 @pytest.mark.parametrize("firmware", ["bios", "uefi", "secureboot"])
 def test_a_usb_stick_with_the_generic_kernel_does_as_well(
-    firmware: Firmware, generic_iso: Path, tmp_path: Path
+    firmware: Firmware, generic_iso: Path, tmp_path: Path, summary: Summary
 ) -> None:
-    comes_up(Machine("node1", generic_iso, firmware=firmware, attachment="usb"), tmp_path)
+    machine = Machine("node1", generic_iso, firmware=firmware, attachment="usb")
+    comes_up(machine, tmp_path, summary, kernel="generic")
 
 
 def test_a_usb_stick_with_the_cloud_kernel_says_what_is_missing(iso: Path, tmp_path: Path) -> None:
@@ -64,8 +67,10 @@ def test_a_usb_stick_with_the_cloud_kernel_says_what_is_missing(iso: Path, tmp_p
     assert any("generic kernel" in hint for hint in booted.outcome.hints)
 
 
-def test_without_configuration_nothing_waits(iso: Path, tmp_path: Path) -> None:
-    booted = boot(Machine("node1", iso), tmp_path, until="system up")
+def test_without_configuration_nothing_waits(iso: Path, tmp_path: Path, summary: Summary) -> None:
+    machine = Machine("node1", iso)
+    booted = boot(machine, tmp_path, until="system up")
     assert not booted.outcome.failed, booted.text[-4000:]
     assert "no configuration was attached" in booted.text
     assert "kiso: error" not in booted.text
+    summary.add(machine, booted.outcome, kernel="cloud", detail="no configuration")

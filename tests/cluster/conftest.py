@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.boot.conftest import boot_store, iso
+from tests.boot.conftest import boot_store, iso, results
 from tests.cluster.summary import Summary
 
-__all__ = ["boot_store", "iso"]
-
-SUMMARY = "ISOBUILDER_CLUSTER_SUMMARY"
+__all__ = ["boot_store", "iso", "results"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -27,9 +23,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def summary() -> Iterator[Summary]:
-    """Where each cluster writes how long it took; kept in the file that the environment names."""
-    made = Summary()
-    yield made
-    if (name := os.environ.get(SUMMARY)) and made.sections:
-        made.write(Path(name))
+def summary(results: Path | None) -> Summary:
+    """Where each cluster writes how long it took."""
+    return Summary(results)

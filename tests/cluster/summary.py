@@ -1,15 +1,14 @@
-"""What a cluster took, as a page of Markdown."""
+"""What a cluster took, as a section of the page of results."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 
+from bench import page
+from tests.boot.host import qemu, when_and_where
 from tests.cluster.runs import Node, Run
 
 STEPS = (
@@ -29,40 +28,35 @@ STEPS = (
     ("node up", "kiso: node: up: "),
 )
 
-_HEAD = """\
-# A real cluster, from the ISO alone
+_INTRODUCTION = f"""\
+Kubernetes 1.20.2 of the lab, from the ISO alone, without any network to the outside: `isobuilder
+node cluster` renders the nodes, `isobuilder boot` starts them from one ISO. A test pod made from an
+image of the ISO answers over its own address and over that of its service, the API answers over its
+service, and no container was started twice. Written by
 
-Kubernetes 1.20.2 of the lab, without any network to the outside: `isobuilder node cluster` renders
-the nodes, `isobuilder boot` starts them from one ISO. A test pod made from an image of the ISO
-answers over its own address and over that of its service, the API answers over its service, and no
-container was started twice. Written by
+    {page.VARIABLE}=bench/RESULTS.md make test-cluster
 
-    ISOBUILDER_CLUSTER_SUMMARY=bench/CLUSTER.md make test-cluster
-
-Seconds are those of each node's own clock, from the start of its kernel.
-"""
+Seconds are those of each node's own clock, from the start of its kernel."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Summary:
-    """One section for each cluster."""
+    """The section about clusters of the page at ``path``; None keeps nothing."""
 
-    sections: dict[str, str] = field(default_factory=dict)
+    path: Path | None = None
 
     def add(self, run: Run, text: str) -> None:
-        """Keep ``text``, the section of a run that went well."""
-        self.sections[run.case.title] = text
+        """Keep ``text``, which tells of a run that went well."""
+        if self.path is not None:
+            page.update(self.path, page.CLUSTER, lambda body: merged(body, run.case.title, text))
 
-    def write(self, path: Path) -> None:
-        """Write the page; a section of another run that is already there stays."""
-        old = path.read_text(encoding="utf-8") if path.exists() else ""
-        kept = {
-            part.partition("\n")[0]: part.partition("\n")[2].strip()
-            for part in re.split(r"^## ", old, flags=re.MULTILINE)[1:]
-        }
-        sections = sorted((kept | self.sections).items())
-        parts = [_HEAD, *(f"## {title}\n\n{text.strip()}\n" for title, text in sections)]
-        path.write_text("\n".join(parts), encoding="utf-8")
+
+def merged(body: str, title: str, text: str) -> str:
+    """Return the section with ``text`` below the heading ``title``, and what others wrote."""
+    parts = {part.title: part.body for part in page.sections(body, level=3) if part.title}
+    parts[title] = text.strip()
+    told = (f"### {title}\n\n{text}" for title, text in sorted(parts.items()))
+    return "\n\n".join([_INTRODUCTION, *told])
 
 
 def section(run: Run, iso: Path) -> str:
@@ -80,13 +74,12 @@ def section(run: Run, iso: Path) -> str:
     ]
     pods = restarts_of(run.nodes[0])
     facts = (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors, "
-        f"load {_load()} at the end{_priority()}; each guest: {guest}; "
-        f"{_qemu()}; ISO {iso.stat().st_size / 1e6:.0f} MB.\n\n"
+        f"{when_and_where()}; each guest: {guest}; "
+        f"{qemu()}; ISO {iso.stat().st_size / 1e6:.0f} MB.\n\n"
         f"**{run.wall:.0f} s** from the start of `isobuilder boot` until every node was up. "
         f"{len(pods)} pods, {sum(pods.values())} restarts."
     )
-    return f"{facts}\n\n{_table(rows)}"
+    return f"{facts}\n\n{page.table(rows)}"
 
 
 def restarts_of(control: Node) -> dict[str, int]:
@@ -103,31 +96,3 @@ def _most(node: Node, what: str) -> int:
 
 def _first(matches: Sequence[re.Match[str]]) -> str:
     return matches[0][1] if matches else "unknown"
-
-
-def _load() -> str:
-    return f"{os.getloadavg()[0]:.0f}"
-
-
-def _priority() -> str:
-    """Return whether the kernel preferred this session to others, which the load would hide."""
-    try:
-        text = Path("/proc/self/autogroup").read_text(encoding="ascii")
-    except OSError:
-        return ""
-    # "/autogroup-66 nice 0"; empty where the process belongs to none, as in some containers.
-    value = text.rpartition("nice")[2].strip()
-    return f", priority of nice {value}" if value not in {"", "0"} else ""
-
-
-def _qemu() -> str:
-    argv = ["qemu-system-x86_64", "--version"]
-    text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    match = re.search(r"version (\S+)", text)
-    return f"QEMU {match[1]}" if match else "QEMU"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    head, *rest = ("| " + " | ".join(row) + " |" for row in rows)
-    rule = "| --- |" + " ---: |" * (len(rows[0]) - 1)
-    return "\n".join([head, rule, *rest])

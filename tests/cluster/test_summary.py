@@ -55,13 +55,12 @@ def test_a_section_has_times_memory_and_restarts(tmp_path: Path) -> None:
 
 
 def test_a_page_keeps_the_sections_of_other_runs(tmp_path: Path) -> None:
-    page = tmp_path / "CLUSTER.md"
+    page = tmp_path / "RESULTS.md"
+    page.write_text("# What it costs\n\n## Goals\n\nmet\n", encoding="utf-8")
     run = run_of(tmp_path)
     other = replace(run, case=replace(run.case, title="Two nodes"))
     for done, text in ((other, "old"), (run, "new")):
-        summary = Summary()
-        summary.add(done, text)
-        summary.write(page)
+        Summary(page).add(done, text)
     text = page.read_text(encoding="utf-8")
-    assert text.startswith("# A real cluster")
-    assert text.index("## One node\n\nnew\n") < text.index("## Two nodes\n\nold\n")
+    assert text.startswith("# What it costs\n\n## Goals\n\nmet\n\n## A real cluster\n")
+    assert text.endswith("\n\n### One node\n\nnew\n\n### Two nodes\n\nold\n")
