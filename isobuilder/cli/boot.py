@@ -143,8 +143,6 @@ def _count(
 
 def _tell(app: App, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     """Print how far each machine came; one that failed is an error."""
-    from isobuilder.errors import EnvironmentProblem
-
     if as_json:
         app.show_json(
             [
@@ -158,12 +156,24 @@ def _tell(app: App, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
             ]
         )
     else:
-        rows = [
-            (outcome.name, milestone, f"{seconds:.1f} s", _memory(outcome.memory.get(milestone)))
-            for outcome in outcomes
-            for milestone, seconds in outcome.reached.items()
-        ]
-        click.echo(table(rows, ("NODE", "MILESTONE", "AFTER", "MEMORY")))
+        click.echo(milestone_table(outcomes))
+    refuse_failed(outcomes)
+
+
+def milestone_table(outcomes: Sequence[Outcome]) -> str:
+    """Return what each machine reached when, and the memory it then used."""
+    rows = [
+        (outcome.name, milestone, f"{seconds:.1f} s", _memory(outcome.memory.get(milestone)))
+        for outcome in outcomes
+        for milestone, seconds in outcome.reached.items()
+    ]
+    return table(rows, ("NODE", "MILESTONE", "AFTER", "MEMORY"))
+
+
+def refuse_failed(outcomes: Sequence[Outcome]) -> None:
+    """Raise an ``EnvironmentProblem`` for the first machine that did not come as far as asked."""
+    from isobuilder.errors import EnvironmentProblem
+
     for outcome in outcomes:
         if outcome.failed:
             fact = "; ".join(outcome.errors) or f"did not reach {outcome.wanted!r}"

@@ -56,6 +56,35 @@ def fill(upstream: Upstream, kubernetes: str = KUBERNETES) -> None:
     _put_manifests(upstream, csi)
 
 
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What a project publishes under one version, and how it publishes the checksums."""
+
+    project: str  # e.g. "opencontainers/runc"
+    version: str  # without the leading v
+    files: Mapping[str, bytes | Path]
+    checksums: str  # a suffix for a file beside each, or the name of one for all
+    names_itself: bool = True  # the checksum file has the name beside the digest
+    signed: bool = False
+
+
+def put_release(upstream: Upstream, release: Release) -> None:
+    """Put ``release`` and its checksum files where its project has them, over what was there."""
+    folder = f"/{_GITHUB}/{release.project}/releases/download/v{release.version}"
+    lines = ""
+    for name, content in release.files.items():
+        upstream.put_file(f"{folder}/{name}", content)
+        digest = Digest.of(content) if isinstance(content, bytes) else Digest.of_file(content)
+        line = f"{digest.hex}  {name}\n"
+        lines += line
+        if release.checksums.startswith("."):
+            said = line if release.names_itself else digest.hex
+            upstream.put_file(f"{folder}/{name}{release.checksums}", said.encode())
+    if not release.checksums.startswith("."):
+        text = _clear_signed(lines) if release.signed else lines
+        upstream.put_file(f"{folder}/{release.checksums}", text.encode())
+
+
 def recipe() -> bytes:
     """Return the text of the recipe that asks for what ``fill`` puts in."""
     return _text("recipe.yaml")
@@ -68,6 +97,17 @@ def write_recipes(folder: Path) -> tuple[Path, Path]:
     with_csi = folder / f"kubernetes-{KUBERNETES}-csi.yaml"
     with_csi.write_bytes(_text("recipe-csi.yaml"))
     return plain, with_csi
+
+
+def write_boot_recipe(folder: Path, *, containerd: str, runc: str) -> Path:
+    """Write a recipe that extends the plain one with an OS payload, and return its path.
+
+    ``containerd`` and ``runc`` are the versions of those programs; they have to be real ones.
+    """
+    path = folder / f"kubernetes-{KUBERNETES}-boot.yaml"
+    text = _text("recipe-boot.yaml").replace(b"CONTAINERD_VERSION", containerd.encode())
+    path.write_bytes(text.replace(b"RUNC_VERSION", runc.encode()))
+    return path
 
 
 def _text(*path: str) -> bytes:
@@ -95,20 +135,7 @@ def _put_kubernetes(
 def _put_companions(upstream: Upstream) -> None:
     """Put archives and programs of other projects, each with its kind of checksum file."""
     for asset in _ASSETS:
-        folder = f"/{_GITHUB}/{asset.project}/releases/download/v{asset.version}"
-        lines = ""
-        for architecture in ARCHITECTURES:
-            name = asset.name.format(arch=architecture)
-            data = asset.content(architecture)
-            upstream.put_file(f"{folder}/{name}", data)
-            line = f"{Digest.of(data).hex}  {name}\n"
-            lines += line
-            if asset.checksums.startswith("."):
-                said = line if asset.names_itself else line[:64]
-                upstream.put_file(f"{folder}/{name}{asset.checksums}", said.encode())
-        if not asset.checksums.startswith("."):
-            text = _clear_signed(lines) if asset.signed else lines
-            upstream.put_file(f"{folder}/{asset.checksums}", text.encode())
+        put_release(upstream, asset.release())
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +147,16 @@ class _Asset:
     name: str
     package: str  # the folder of its Go programs
     programs: tuple[str, ...]  # paths in the archive; none: the asset is itself the program
-    checksums: str  # a suffix for a file beside each, or the name of one for all
-    names_itself: bool = True  # the checksum file has the name beside the digest
+    checksums: str
+    names_itself: bool = True
     signed: bool = False
+
+    def release(self) -> Release:
+        """Return what the project publishes."""
+        files = {self.name.format(arch=arch): self.content(arch) for arch in ARCHITECTURES}
+        return Release(
+            self.project, self.version, files, self.checksums, self.names_itself, self.signed
+        )
 
     def content(self, architecture: str) -> bytes:
         """Return the asset's bytes."""
