@@ -16,7 +16,7 @@ from isobuilder.progress import SILENT, Progress
 from isobuilder.run import find_program, run
 
 _FETCHING, _UNPACKING = 900.0, 120.0  # seconds
-_CONTAINERD = ("containerd", "containerd-shim-runc-v2", "ctr")
+_CONTAINERD = ("containerd", "containerd-shim-runc-v2", "ctr")  # what a node uses of the package
 _NETWORK = ("Failed to fetch", "Temporary failure", "Could not connect", "Unable to connect")
 
 
@@ -72,9 +72,8 @@ def fetch_runtime(folder: Path, *, progress: Progress = SILENT) -> Runtime:
     progress.step("repacking them as their projects release them")
     archive = folder / "containerd.tar.gz"
     tree, package, version = _unpack("containerd", folder)
-    programs = [path for path in _programs(tree / "usr/bin") if not path.is_symlink()]
-    missing = [name for name in _CONTAINERD if name not in {path.name for path in programs}]
-    if missing:
+    programs = [tree / "usr/bin" / name for name in _CONTAINERD]
+    if missing := [path.name for path in programs if not path.is_file()]:
         raise EnvironmentProblem(f"the package {package} has no {', '.join(missing)}")
     _pack(programs, archive)
     containerd = Part(package, version, archive)
@@ -121,10 +120,6 @@ def _unpack(name: str, folder: Path) -> tuple[Path, str, str]:
     run([program, "-x", found[0], tree], timeout=_UNPACKING)
     version = run([program, "-f", found[0], "Version"], timeout=_UNPACKING).strip()
     return tree, f"{name} {version}", upstream_version(version)
-
-
-def _programs(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
 
 
 def _pack(programs: Sequence[Path], target: Path) -> None:

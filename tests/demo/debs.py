@@ -41,7 +41,7 @@ def make_deb(folder: Path, name: str, version: str, programs: Sequence[str]) -> 
 
 def make_both(folder: Path) -> None:
     """Make both packages as Debian 13 has them."""
-    programs = [f"usr/bin/{name}" for name in CONTAINERD]
+    programs = [f"usr/bin/{name}" for name in (*CONTAINERD, "containerd-shim-runc-v1")]
     make_deb(folder, "containerd", "1.7.24~ds1-6+deb13u1", programs)
     make_deb(folder, "runc", "1.1.15+ds1-2+b4", ["usr/sbin/runc"])
 
