@@ -73,7 +73,7 @@ def build(
     from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.build import build as build_iso
     from isobuilder.pipeline.build import check
-    from isobuilder.pipeline.lock import with_payload
+    from isobuilder.pipeline.payload import with_payload
     from isobuilder.pipeline.workshop import open_workshop
 
     if boot is not None and no_boot:

@@ -6,9 +6,10 @@ Keys that we have no use for are let through, because that builder may add some.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from posixpath import basename
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
@@ -20,7 +21,7 @@ from isobuilder.model.base import Architecture, IsoPath, Model, Name
 from isobuilder.model.door import load_json
 from isobuilder.model.image import ImageReference
 from isobuilder.model.kube import KubeVersion
-from isobuilder.model.lock import Evidence, Lock, answers, released_epoch
+from isobuilder.model.lock import Evidence, Lock, LockedBoot, LockedFile, answers, released_epoch
 from isobuilder.model.mistake import InputErrors, Mark, Mistake
 from isobuilder.model.profile import API_SIGNATURE, PROFILES, REVISION_LABEL, SIGNATURE_LABEL
 from isobuilder.model.recipe import FileEntry, HttpsUrl, ImageText, ManifestEntry, Recipe
@@ -192,16 +193,21 @@ def _image_of(component: ImportedComponent, imported: ImportedRecipe) -> Importe
     return made[0] if component.image is None and len(made) == 1 else None
 
 
-def lock_from(imported: ImportedRecipe, recipe: Recipe, place: str) -> Lock:
+def lock_from(
+    imported: ImportedRecipe, recipe: Recipe, place: str, previous: Lock | None = None
+) -> Lock:
     """Return the lock that answers ``recipe`` with the digests of ``imported``.
 
-    Sizes stay unknown until the bytes were seen; evidence is "imported".
+    Sizes stay unknown until the bytes were seen; evidence is "imported". The present builder knows
+    no ``runtime/``, which machines that start from the ISO need: that is taken from ``previous``,
+    the recipe's lock so far.
 
     Raises:
         InputErrors: the two do not ask for the same; every difference is named.
     """
     mistakes: list[Mistake] = []
-    files = _locked(imported, recipe.files, mistakes, place)
+    before = {} if previous is None else _runtime(previous)
+    files = _locked(imported, recipe.files, mistakes, place, before)
     manifests = _locked(imported, recipe.manifests, mistakes, place)
     asked = {file.path for file in recipe.files} | {item.path for item in recipe.render}
     asked |= {manifest.path for manifest in recipe.manifests}
@@ -229,6 +235,7 @@ def lock_from(imported: ImportedRecipe, recipe: Recipe, place: str) -> Lock:
             "render": recipe.render,
             "components": recipe.components,
             "registration": recipe.registration,
+            "boot": _boot(recipe),
         }
     )
     if differences := answers(lock, recipe):
@@ -236,19 +243,35 @@ def lock_from(imported: ImportedRecipe, recipe: Recipe, place: str) -> Lock:
     return lock
 
 
+def _runtime(lock: Lock) -> dict[str, LockedFile]:
+    return {file.path: file for file in lock.files if file.path.startswith("runtime/")}
+
+
+def _boot(recipe: Recipe) -> LockedBoot | None:
+    """Return what the build will choose a payload by; the present builder has none."""
+    if not recipe.boot:
+        return None
+    return LockedBoot(os=recipe.boot.os, kernel=recipe.boot.kernel)
+
+
 def _locked(
     imported: ImportedRecipe,
     entries: Sequence[FileEntry | ManifestEntry],
     mistakes: list[Mistake],
     place: str,
+    before: Mapping[str, LockedFile] = MappingProxyType({}),
 ) -> tuple[dict[str, Any], ...]:
     known = {file.path: file for file in imported.files}
     found = []
     for entry in entries:
         file = known.get(entry.path)
         where = f"files[{entry.path}]"
+        if file is None and (kept := before.get(entry.path)) and kept.url == entry.url:
+            found.append(kept.model_dump())
+            continue
         if file is None:
-            mistakes.append(Mistake(Mark(place), where, "not there, but the recipe has it"))
+            hint = "run isobuilder lock, which asks upstream"
+            mistakes.append(Mistake(Mark(place), where, "not there, but the recipe has it", hint))
             continue
         if file.url != entry.url:
             fact = f"its url is {file.url}, that of the recipe {entry.url}"

@@ -84,17 +84,36 @@ class LockedImage(Model):
 
 
 class LockedBoot(Model):
-    """The OS payload of a bootable ISO, pinned."""
+    """The OS payload of a bootable ISO, pinned; or only which kind of payload it will be.
+
+    Upstream serves no payload, so a lock that is made to be built anywhere leaves it open: the
+    build takes that of its store, and the lock beside the ISO pins what it took.
+    """
 
     os: Name
     kernel: Kernel
-    payload: Digest  # of its description, see OsPayload.digest
-    artifacts: dict[ArtifactName, PayloadArtifact]
+    payload: Digest | None = None  # of its description, see OsPayload.digest; None: left open
+    artifacts: dict[ArtifactName, PayloadArtifact] = {}
     url: HttpsUrl | None = None  # of its description; None: nobody serves it
+
+    @model_validator(mode="after")
+    def _pinned_or_open(self) -> LockedBoot:
+        if self.payload is None and (self.artifacts or self.url is not None):
+            raise ValueError("artifacts and url belong to a payload, and payload is missing")
+        if self.payload is not None and not self.artifacts:
+            raise ValueError("the artifacts of the payload are missing")
+        return self
+
+    @property
+    def name(self) -> str:
+        """How the store's commands call payloads of this kind, e.g. ``debian-13-cloud``."""
+        return f"{self.os}-{self.kernel}"
 
     @property
     def blobs(self) -> set[Digest]:
         """Everything of the payload that the store must have, its description included."""
+        if self.payload is None:
+            return set()
         return {self.payload, *(artifact.digest for artifact in self.artifacts.values())}
 
     @classmethod

@@ -93,12 +93,7 @@ def choose_payload(store: Store, wanted: str, *, architecture: str) -> OsPayload
     Raises:
         EnvironmentProblem: there is none, or several; the hint says the ways out.
     """
-    matching = [
-        payload
-        for payload in payloads(store)
-        if payload.architecture == architecture
-        and (payload.name.startswith(wanted) or payload.digest.startswith(_digest_form(wanted)))
-    ]
+    matching = _matching(store, wanted, architecture)
     if len(matching) == 1:
         return matching[0]
     if not matching:
@@ -111,6 +106,20 @@ def choose_payload(store: Store, wanted: str, *, architecture: str) -> OsPayload
         f"several OS payloads are {wanted} for {architecture}: {names}",
         hint="name one by its digest",
     )
+
+
+def has_payload(store: Store, wanted: str, *, architecture: str) -> bool:
+    """Return whether ``store`` has a payload that ``wanted`` names, as ``choose_payload`` does."""
+    return bool(_matching(store, wanted, architecture))
+
+
+def _matching(store: Store, wanted: str, architecture: str) -> list[OsPayload]:
+    return [
+        payload
+        for payload in payloads(store)
+        if payload.architecture == architecture
+        and (payload.name.startswith(wanted) or payload.digest.startswith(_digest_form(wanted)))
+    ]
 
 
 def artifact(store: Store, payload: OsPayload, name: ArtifactName) -> Blob:

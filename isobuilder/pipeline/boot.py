@@ -20,7 +20,7 @@ from isobuilder.model.ospayload import UEFI_NAMES, OsPayload
 from isobuilder.node.bootmenu import boot_menu, finder, identity_of
 from isobuilder.node.lab import Listener, Machine, Outcome, kvm_works, start
 from isobuilder.node.ospayload import artifact, read_payload
-from isobuilder.pipeline.fetch import check_payload
+from isobuilder.pipeline.payload import check_payload
 from isobuilder.progress import SILENT, Progress
 from isobuilder.store import Store
 
@@ -36,9 +36,9 @@ def locked_payload(lock: Lock, store: Store) -> OsPayload | None:
     if lock.boot is None:
         return None
     check_payload(lock, store)
-    description = store.find(lock.boot.payload)
+    description = None if lock.boot.payload is None else store.find(lock.boot.payload)
     if description is None:
-        raise AssertionError  # check_payload would have raised
+        raise AssertionError  # the build has chosen one, and check_payload would have raised
     return read_payload(description.read(), place=str(lock.boot.payload))
 
 

@@ -29,6 +29,7 @@ from isobuilder.node.render import render_file
 from isobuilder.pipeline.boot import boot_parts, locked_payload
 from isobuilder.pipeline.fetch import fetched, missing_blobs
 from isobuilder.pipeline.lock import write_whole
+from isobuilder.pipeline.payload import with_chosen_payload
 from isobuilder.pipeline.workshop import Workshop
 from isobuilder.progress import SILENT, Progress, task
 from isobuilder.store import Blob, Store, disk_problem
@@ -61,12 +62,14 @@ def build(lock: Lock, out: Path, workshop: Workshop, *, force: bool = False) -> 
     """Write the ISO of ``lock`` and its side files into the folder ``out``.
 
     A pure function of lock, store and version: nothing of this machine goes in. What the store
-    lacks is fetched first. Nothing is done when the ISO is there, unless ``force`` is set.
+    lacks is fetched first. An OS payload that the lock leaves open is the store's; the lock beside
+    the ISO pins it. Nothing is done when the ISO is there, unless ``force`` is set.
 
     Raises:
         InputError, UpstreamError, IntegrityError, EnvironmentProblem: no ISO was written, and one
             that was there before is as it was.
     """
+    lock = with_chosen_payload(lock, workshop.store)
     target = out / f"{lock.base_name}.iso"
     if not force and (known := _unchanged(lock, target, workshop.store)) is not None:
         return known
@@ -95,6 +98,7 @@ def check(lock: Lock, iso: Path, workshop: Workshop) -> Digest:
     Raises:
         IntegrityError: the two differ.
     """
+    lock = with_chosen_payload(lock, workshop.store)
     try:
         expected = Digest.of_file(iso)
     except OSError as error:

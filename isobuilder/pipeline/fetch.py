@@ -13,6 +13,8 @@ from isobuilder.model.config import mirror_urls
 from isobuilder.model.image import ImageReference
 from isobuilder.model.lock import Lock, LockedFile, LockedManifest
 from isobuilder.model.oci import parse_manifest
+from isobuilder.node.ospayload import has_payload
+from isobuilder.pipeline.payload import check_payload, served_payload, with_chosen_payload
 from isobuilder.pipeline.workshop import Workshop
 from isobuilder.sources.oci import ImagePin, check_images, image_blobs
 from isobuilder.sources.wanted import Wanted
@@ -70,17 +72,28 @@ def plan(lock: Lock, store: Store) -> Plan:
                 missing_here,
             )
         )
-    if lock.boot is not None:
-        for name, part in sorted(lock.boot.artifacts.items()):
-            missing = 0 if store.find(part.digest) else part.size
-            source = lock.boot.url or f"isobuilder os build, {lock.boot.os}"
-            items.append(PlanItem("payload", name, source, part.size, missing))
+    items += _payload_items(lock, store)
     return Plan(
         items=tuple(items),
         download=sum(item.missing or 0 for item in items),
         unknown=sum(1 for item in items if item.missing is None),
         iso=sum(item.size or 0 for item in items),
     )
+
+
+def _payload_items(lock: Lock, store: Store) -> Iterator[PlanItem]:
+    if lock.boot and has_payload(store, lock.boot.name, architecture=lock.architecture):
+        lock = with_chosen_payload(lock, store)
+    if lock.boot is None:
+        return
+    if lock.boot.payload is None:
+        # Nothing to download: it is made on this machine.
+        yield PlanItem("payload", lock.boot.name, "isobuilder os build", None, 0)
+        return
+    source = lock.boot.url or f"isobuilder os build, {lock.boot.os}"
+    for name, part in sorted(lock.boot.artifacts.items()):
+        missing = 0 if store.find(part.digest) else part.size
+        yield PlanItem("payload", name, source, part.size, missing)
 
 
 def _missing_of_image(
@@ -139,7 +152,7 @@ def _wanted(locks: Sequence[Lock], workshop: Workshop) -> dict[Digest, Wanted]:
     if any(missing_blobs(lock, workshop.store) for lock in locks):
         workshop.progress.step(f"fetching into {workshop.store.root}")
     for lock in locks:
-        for part in _served_payload(lock, workshop):
+        for part in served_payload(lock, workshop):
             wanted.setdefault(Digest.from_hex(part.key), part)
         if lock.boot is not None and lock.boot.url is None:
             check_payload(lock, workshop.store)
@@ -158,47 +171,6 @@ def _pins(locks: Sequence[Lock]) -> dict[str, list[ImagePin]]:
             reference = ImageReference.parse(image.reference)
             pins.setdefault(lock.architecture, []).append(ImagePin(reference, image.digest))
     return pins
-
-
-def described(url: str, digest: Digest, workshop: Workshop) -> Wanted:
-    """Return the description of an OS payload as a thing to fetch."""
-    return Wanted(
-        name="the OS payload's description",
-        urls=mirror_urls(workshop.config, url),
-        digest=digest,
-        size=None,
-        ceiling=16 * 1024 * 1024,
-    )
-
-
-def _served_payload(lock: Lock, workshop: Workshop) -> Iterator[Wanted]:
-    if lock.boot is None or lock.boot.url is None:
-        return
-    yield described(lock.boot.url, lock.boot.payload, workshop)
-    folder = lock.boot.url.rpartition("/")[0]
-    for name, part in lock.boot.artifacts.items():
-        yield Wanted(
-            name=f"{name} of {lock.boot.os}",
-            urls=mirror_urls(workshop.config, f"{folder}/{name}"),
-            digest=part.digest,
-            size=part.size,
-            ceiling=part.size,
-        )
-
-
-def check_payload(lock: Lock, store: Store) -> None:
-    """Return if the store has the OS payload of ``lock``, which no upstream serves.
-
-    Raises:
-        EnvironmentProblem: it has not; the hint says the ways out.
-    """
-    if lock.boot is None or all(store.find(part) is not None for part in lock.boot.blobs):
-        return
-    raise EnvironmentProblem(
-        f"the store {store.root} lacks the OS payload {lock.boot.os}, {lock.boot.payload}",
-        hint="bring it with isobuilder site import, lock the recipe again after isobuilder os "
-        "build, or build a plain ISO with --no-boot",
-    )
 
 
 def _entries(lock: Lock) -> Iterator[LockedFile | LockedManifest]:

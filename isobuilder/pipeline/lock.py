@@ -10,13 +10,12 @@ from pathlib import Path
 
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.model.document import load_lock, load_recipe
-from isobuilder.model.lock import Lock, LockedBoot, answers, lock_name
-from isobuilder.model.recipe import BootWish, PayloadAt, Recipe
-from isobuilder.node.ospayload import choose_payload, read_payload
-from isobuilder.pipeline.fetch import described
+from isobuilder.model.lock import Lock, answers, lock_name
+from isobuilder.model.recipe import Recipe
+from isobuilder.pipeline.payload import with_own_payload, with_served_payload
 from isobuilder.pipeline.workshop import Workshop
 from isobuilder.sources.resolve import resolve
-from isobuilder.store import Store, disk_problem
+from isobuilder.store import disk_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +48,8 @@ def lock_recipe(
     Raises:
         EnvironmentProblem: the lock cannot be written; known before anything is asked.
         InputError, UpstreamError, IntegrityError: as ``resolve``; the lock on disk stays as it was.
-        EnvironmentProblem: the recipe wishes for an OS payload that the store does not have, and
-            does not say who serves it.
+
+    An OS payload that nobody serves is pinned if the store has it, else left open.
     """
     recipe = load_recipe(recipe_path, architecture)
     path = output or lock_path(recipe_path, recipe, architecture)
@@ -60,7 +59,7 @@ def lock_recipe(
     if recipe.boot and recipe.boot.payload:
         lock = with_served_payload(lock, recipe.boot, recipe.boot.payload, workshop)
     elif recipe.boot:
-        lock = with_payload(lock, f"{recipe.boot.os}-{recipe.boot.kernel}", workshop.store)
+        lock = with_own_payload(lock, recipe.boot, workshop)
     data = lock.to_bytes()
     changed = not path.exists() or path.read_bytes() != data
     if changed:
@@ -79,38 +78,6 @@ def _refuse_unwritable(path: Path, recipe_path: Path, architecture: str) -> None
             hint=f"write it elsewhere: isobuilder lock {recipe_path} --arch {architecture} "
             "--output FILE, then name FILE in place of the recipe",
         ) from error
-
-
-def with_payload(lock: Lock, wanted: str, store: Store) -> Lock:
-    """Return ``lock`` with the one OS payload of ``store`` that ``wanted`` names.
-
-    Raises:
-        EnvironmentProblem: there is none, or several.
-    """
-    payload = choose_payload(store, wanted, architecture=lock.architecture)
-    return lock.model_copy(update={"boot": LockedBoot.of(payload)})
-
-
-def with_served_payload(lock: Lock, wish: BootWish, at: PayloadAt, workshop: Workshop) -> Lock:
-    """Return ``lock`` with the OS payload that is served at ``at``.
-
-    Raises:
-        UpstreamError, IntegrityError: its description could not be had, or is another.
-        InputError: it is not what ``wish`` says.
-    """
-    workshop.fetcher.fetch([described(at.url, at.sha256, workshop)])
-    blob = workshop.store.find(at.sha256)
-    if blob is None:
-        raise AssertionError  # the fetcher would have raised
-    payload = read_payload(blob.read(), place=at.url)
-    found = (payload.os, payload.kernel, payload.architecture)
-    if found != (wish.os, wish.kernel, lock.architecture):
-        raise InputError(
-            f"{at.url}: is {payload.name}, the recipe wishes for "
-            f"{wish.os}-{wish.kernel}-{lock.architecture}",
-            hint="correct boot.os, boot.kernel or boot.payload in the recipe",
-        )
-    return lock.model_copy(update={"boot": LockedBoot.of(payload, url=at.url)})
 
 
 def find_lock(recipe_path: Path, architecture: str) -> LockFile | None:

@@ -95,8 +95,9 @@ def import_recipe(source: Path, *, recipe: Path | None, out: Path) -> tuple[Path
         write_whole(recipe, text.encode())
         written = (recipe,)
     loaded = load_recipe(recipe, imported.architecture)
-    lock = lock_from(imported, loaded, str(source))
     path = lock_path(recipe, loaded, imported.architecture)
+    previous = load_lock(path) if path.exists() else None
+    lock = lock_from(imported, loaded, str(source), previous)
     write_whole(path, lock.to_bytes())
     return (*written, path)
 

@@ -9,16 +9,18 @@ from pathlib import Path
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
 from isobuilder.iso.archive_check import Expected, check_archives
+from isobuilder.iso.bootable import PAYLOAD
 from isobuilder.iso.check import check_iso
 from isobuilder.iso.reader import IsoReader
 from isobuilder.model.document import parse_manifest_json
 from isobuilder.model.finding import Finding
 from isobuilder.model.image import ImageReference
-from isobuilder.model.lock import Lock
+from isobuilder.model.lock import Lock, LockedBoot
 from isobuilder.model.manifest import Manifest
 from isobuilder.model.recipe import ProfileName
 from isobuilder.node.contract import play
 from isobuilder.node.deep import Programs, import_all
+from isobuilder.node.ospayload import read_payload
 from isobuilder.progress import SILENT, Progress
 from isobuilder.sources.checksums import parse
 
@@ -174,6 +176,7 @@ class _Verifier:
         return found
 
     def _against_lock(self, lock: Lock, files: Mapping[str, Digest]) -> Iterator[Finding]:
+        lock = self._as_built(lock)
         pinned = {file.path: file.sha256 for file in lock.files}
         pinned |= {item.path: item.sha256 for item in lock.manifests if item.images == "keep"}
         for path, digest in sorted(pinned.items()):
@@ -191,6 +194,19 @@ class _Verifier:
                 "manifest.json",
                 f"made from the lock {self.manifest.lock_sha256}, this lock is {lock.digest.hex}",
             )
+
+    def _as_built(self, lock: Lock) -> Lock:
+        """Return ``lock`` with the ISO's own OS payload, where it leaves that to the build."""
+        if lock.boot is None or lock.boot.payload is not None or PAYLOAD not in self.reader.files:
+            return lock
+        try:
+            with self.reader.open(PAYLOAD) as file:
+                payload = read_payload(file.read(_MANIFEST_LIMIT), place=PAYLOAD)
+        except IsobuilderError:
+            return lock  # the checks of the boot structure say what is wrong with it
+        if f"{payload.os}-{payload.kernel}" != lock.boot.name:
+            return lock
+        return lock.model_copy(update={"boot": LockedBoot.of(payload)})
 
 
 def _once(findings: Sequence[Finding]) -> Iterator[Finding]:

@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import Any
 
 FACTS = Path(__file__).parent / "upstream-facts.json"
+RUNTIME = Path(__file__).parent / "runtime-facts.json"
 
 
 def releases() -> list[dict[str, Any]]:
     """Return the facts, one dictionary for each Kubernetes version."""
     found: list[dict[str, Any]] = json.loads(FACTS.read_text())["versions"]
+    return found
+
+
+def runtime_files() -> list[dict[str, Any]]:
+    """Return the files that nodes which boot from the ISO need beside those of ``releases``."""
+    found: list[dict[str, Any]] = json.loads(RUNTIME.read_text())["files"]
     return found
 
 

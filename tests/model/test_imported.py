@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from isobuilder.errors import InputError
-from isobuilder.model.document import load_recipe
+from isobuilder.model.document import load_lock, load_recipe
 from isobuilder.model.door import build, yaml_map
 from isobuilder.model.imported import ImportedRecipe, load_imported, lock_from, recipe_data
 from isobuilder.model.lock import Lock, answers
@@ -20,6 +20,8 @@ from isobuilder.model.yamltext import yaml_text
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "facts" / "kubernetes-1.34.12-amd64.json"
 RECIPE = ROOT / "recipes" / "kubernetes-1.34.12.yaml"
+LOCK = ROOT / "recipes" / "kubernetes-1.34.12.amd64.lock.json"
+RUNTIME = ("containerd", "runc")  # for machines that start from the ISO
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -35,8 +37,10 @@ def made(found: ImportedRecipe) -> Recipe:
     return build(yaml_map(text.encode(), "x.yaml"), Recipe)
 
 
-def lock(change: Change) -> Lock:
-    return lock_from(imported(change), load_recipe(RECIPE, "amd64"), "x.json")
+def lock(change: Change, recipe: Recipe | None = None) -> Lock:
+    """Import what is changed so for our recipe, of which a lock is there already."""
+    recipe = recipe or load_recipe(RECIPE, "amd64")
+    return lock_from(imported(change), recipe, "x.json", previous=load_lock(LOCK))
 
 
 def differences(change: Change) -> list[str]:
@@ -54,7 +58,9 @@ def test_a_recipe_of_the_present_builder_becomes_a_recipe_that_its_lock_answers(
 def test_the_made_recipe_asks_for_the_same_as_ours_and_keeps_the_digests() -> None:
     recipe, ours = made(imported()), load_recipe(RECIPE, "amd64")
     assert {file.name: (file.path, file.url, file.mode) for file in recipe.files} == {
-        file.name: (file.path, file.url, file.mode) for file in ours.files
+        file.name: (file.path, file.url, file.mode)
+        for file in ours.files
+        if file.name not in RUNTIME
     }
     assert {one.name: (one.path, one.url, one.images) for one in recipe.manifests} == {
         one.name: (one.path, one.url, one.images) for one in ours.manifests
@@ -85,17 +91,28 @@ def test_sizes_are_unknown_and_the_evidence_says_imported() -> None:
 def test_the_epoch_is_the_day_of_the_newest_minor_that_is_surely_older() -> None:
     assert lock(lambda _data: None).epoch == 1756252800  # 2025-08-27
     dated = load_recipe(RECIPE, "amd64").model_copy(update={"released": "2026-10-01"})
-    assert lock_from(imported(), dated, "x.json").epoch == 1790812800
+    assert lock(lambda _data: None, dated).epoch == 1790812800
+
+
+def test_what_that_builder_does_not_have_comes_from_the_lock_so_far_or_from_upstream() -> None:
+    locked = {file.name: file.sha256 for file in lock(lambda _data: None).files}
+    before = {file.name: file.sha256 for file in load_lock(LOCK).files}
+    assert {name: locked[name] for name in RUNTIME} == {name: before[name] for name in RUNTIME}
+    with pytest.raises(InputErrors) as caught:
+        lock_from(imported(), load_recipe(RECIPE, "amd64"), "x.json")
+    assert [mistake.path for mistake in caught.value.mistakes] == [
+        "files[runtime/containerd-linux-amd64.tar.gz]",
+        "files[runtime/runc]",
+    ]
 
 
 def test_without_any_day_the_author_is_asked() -> None:
     recipe = load_recipe(RECIPE, "amd64")
-    old = ImportedRecipe.model_validate_json(SAMPLE.read_text())
     from isobuilder.model.kube import KubeVersion
 
     older = recipe.model_copy(update={"kubernetes": KubeVersion("1.33.1")})
     with pytest.raises(InputError, match=r"when was Kubernetes 1\.33\.1 released"):
-        lock_from(old, older, "x.json")
+        lock(lambda _data: None, older)
 
 
 def test_every_difference_from_the_recipe_is_named() -> None:
@@ -107,7 +124,8 @@ def test_every_difference_from_the_recipe_is_named() -> None:
 
     found = differences(change)
     assert len(found) == 4
-    assert "x.json: files[k8s/kubelet]: not there, but the recipe has it" in found
+    kubelet = "x.json: files[k8s/kubelet]: not there, but the recipe has it"
+    assert any(line.startswith(kubelet) for line in found)
     assert "x.json: files[x]: not in the recipe" in found
     assert any("its url is https://example.com/other.yaml, that of the recipe" in x for x in found)
     assert any("replaces ghcr.io/else/else:1, for which the recipe has nothing" in x for x in found)

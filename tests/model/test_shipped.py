@@ -13,12 +13,12 @@ from isobuilder.model.document import load_lock, load_recipe, read_recipe
 from isobuilder.model.door import read_yaml
 from isobuilder.model.imported import ImportedRecipe, lock_from
 from isobuilder.model.kube import core_images
-from isobuilder.model.lock import LockedFile, LockedManifest, answers
+from isobuilder.model.lock import LockedBoot, LockedFile, LockedManifest, answers
 from isobuilder.model.recipe import FileEntry, ManifestEntry
 from isobuilder.model.schema import recipe_schema, schema_bytes
 from isobuilder.model.tree import plain
 from isobuilder.model.yamltext import yaml_text
-from tests.facts.present_form import present_form, releases
+from tests.facts.present_form import present_form, releases, runtime_files
 
 jsonschema: Any = import_module("jsonschema")  # comes without types
 
@@ -51,10 +51,10 @@ def test_six_releases_are_shipped_and_nothing_else() -> None:
 @every_release
 def test_a_recipe_asks_for_the_files_of_the_facts(facts: dict[str, Any]) -> None:
     recipe = load_recipe(recipe_path(facts), "amd64")
-    wanted = {file["path"]: file["url"] for file in facts["files"]}
+    wanted = {file["path"]: file["url"] for file in (*facts["files"], *runtime_files())}
     asked: tuple[FileEntry | ManifestEntry, ...] = (*recipe.files, *recipe.manifests)
     assert {entry.path: entry.url for entry in asked} == wanted
-    assert len(wanted) == 20
+    assert len(wanted) == 22
 
 
 @every_release
@@ -63,7 +63,7 @@ def test_a_lock_has_every_digest_of_the_facts(facts: dict[str, Any]) -> None:
     assert str(lock.kubernetes) == facts["kubernetes_version"]
     locked: tuple[LockedFile | LockedManifest, ...] = (*lock.files, *lock.manifests)
     assert {entry.path: entry.sha256.hex for entry in locked} == {
-        file["path"]: file["sha256"] for file in facts["files"]
+        file["path"]: file["sha256"] for file in (*facts["files"], *runtime_files())
     }
     assert {image.reference: image.digest for image in lock.images} == {
         image["tag"]: image["digest"] for image in facts["images"]
@@ -102,11 +102,20 @@ def test_a_lock_answers_its_recipe(facts: dict[str, Any]) -> None:
 @every_release
 def test_a_lock_is_what_importing_the_facts_gives(facts: dict[str, Any]) -> None:
     imported = ImportedRecipe.model_validate_json(json.dumps(present_form(facts)))
-    made = lock_from(imported, load_recipe(recipe_path(facts), "amd64"), "facts")
     shipped = load_lock(lock_path(facts))
+    recipe = load_recipe(recipe_path(facts), "amd64")
+    # The present builder's ISOs start no machines, so its facts have no containerd and no runc.
+    made = lock_from(imported, recipe, "facts", previous=shipped)
     assert (
         made.model_copy(update={"tool": shipped.tool}).to_bytes() == lock_path(facts).read_bytes()
     )
+
+
+@every_release
+def test_a_shipped_release_boots_and_leaves_the_payload_to_the_build(facts: dict[str, Any]) -> None:
+    lock = load_lock(lock_path(facts))
+    assert lock.boot == LockedBoot(os="debian-13", kernel="cloud")
+    assert lock.boot.payload is None
 
 
 @every_release

@@ -16,7 +16,8 @@ from isobuilder.node.ospayload import export_payload, forget_payload, keep_paylo
 from isobuilder.pipeline.boot import try_boot
 from isobuilder.pipeline.build import build, check
 from isobuilder.pipeline.fetch import fetch, missing_blobs, plan, reachable
-from isobuilder.pipeline.lock import lock_recipe, with_payload
+from isobuilder.pipeline.lock import lock_recipe
+from isobuilder.pipeline.payload import with_payload
 from isobuilder.pipeline.verify import verify
 from isobuilder.pipeline.workshop import Workshop
 from isobuilder.store import Store
@@ -156,12 +157,71 @@ def test_a_recipe_that_wishes_for_an_os_is_locked_with_the_one_of_the_store(
     assert load_lock(locked.path) == locked.lock
 
 
-def test_a_wish_that_the_store_cannot_fulfil_is_an_error(
-    world: World, empty_workshop: Workshop, tmp_path: Path
+@pytest.fixture
+def undecided(world: World, empty_workshop: Workshop, tmp_path: Path) -> Lock:
+    """A lock that leaves the payload to the build, made where the store has none."""
+    lock = lock_recipe(wishing(world, tmp_path, "{os: debian-13}"), "amd64", empty_workshop).lock
+    assert lock.boot == LockedBoot(os="debian-13", kernel="cloud")
+    return lock
+
+
+def test_a_wish_that_the_store_cannot_fulfil_is_left_to_the_build(
+    undecided: Lock, empty_workshop: Workshop, tmp_path: Path
 ) -> None:
-    recipe = wishing(world, tmp_path, "{os: debian-13}")
-    with pytest.raises(EnvironmentProblem, match="no OS payload debian-13-cloud"):
-        lock_recipe(recipe, "amd64", empty_workshop)
+    made = make_payload(empty_workshop.store, mark="own")
+    built = build(undecided, tmp_path / "out", empty_workshop)
+    assert built.lock.boot == LockedBoot.of(made)
+    (beside,) = (tmp_path / "out").glob("*.lock.json")
+    assert load_lock(beside) == built.lock
+    assert check(undecided, built.iso, empty_workshop) == built.digest
+    assert build(undecided, tmp_path / "out", empty_workshop).reused
+
+
+def test_a_build_without_any_payload_says_both_ways_out(
+    undecided: Lock, empty_workshop: Workshop, tmp_path: Path
+) -> None:
+    with pytest.raises(EnvironmentProblem, match="no OS payload debian-13-cloud") as caught:
+        build(undecided, tmp_path / "out", empty_workshop)
+    assert "isobuilder os build" in str(caught.value.hint)
+    assert "--no-boot" in str(caught.value.hint)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_iso_agrees_with_the_lock_that_left_its_payload_open(
+    undecided: Lock, empty_workshop: Workshop, tmp_path: Path
+) -> None:
+    make_payload(empty_workshop.store)
+    iso = build(undecided, tmp_path / "out", empty_workshop).iso
+    against = {finding.rule for finding in verify(iso, lock=undecided).findings}
+    assert "lock.pin" not in against
+    generic = undecided.model_copy(update={"boot": LockedBoot(os="debian-13", kernel="generic")})
+    against = {finding.rule for finding in verify(iso, lock=generic).findings}
+    assert "lock.pin" in against
+
+
+def test_a_plan_names_the_payload_that_is_still_to_be_made(
+    undecided: Lock, empty_workshop: Workshop
+) -> None:
+    items = [item for item in plan(undecided, empty_workshop.store).items if item.kind == "payload"]
+    assert [(item.name, item.missing) for item in items] == [("debian-13-cloud", 0)]
+    make_payload(empty_workshop.store)
+    items = [item for item in plan(undecided, empty_workshop.store).items if item.kind == "payload"]
+    assert "kernel" in {item.name for item in items}
+
+
+@pytest.mark.parametrize(
+    "boot",
+    [
+        {"os": "debian-13", "kernel": "cloud", "url": SERVED},
+        {"os": "debian-13", "kernel": "cloud", "payload": "sha256:" + "0" * 64},
+    ],
+    ids=["address-without-payload", "payload-without-artifacts"],
+)
+def test_half_a_payload_is_refused(locked: Locked, tmp_path: Path, boot: dict[str, str]) -> None:
+    path = tmp_path / "half.lock.json"
+    path.write_text(json.dumps(locked.lock.to_data() | {"boot": boot}))
+    with pytest.raises(InputError, match="boot"):
+        load_lock(path)
 
 
 def test_a_served_payload_is_locked_and_fetched_by_digest(
