@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.errors import EnvironmentProblem
@@ -17,27 +17,53 @@ from isobuilder.store import Writeback, disk_problem, reserve
 _PREFIX, _SUFFIX = ".isobuilder-", ".part"
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A file that is being written, locked for as long as its writer lives."""
+_SECTOR = 4096  # bytes: what goes past the cache comes in multiples of it
 
-    path: Path
-    fd: int
-    writeback: Writeback
+
+class Part:
+    """A file that is being written, locked for as long as its writer lives.
+
+    Where the file system can, bytes go to the disk past the page cache. An ISO is as long as what
+    it is made of and not read again by this process: cached, it would push out blobs that the next
+    build needs, and finding so many free pages costs more than copying into them.
+    """
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+        self._size = 0
+        self._cached: Writeback | None = None  # None as long as bytes go past the cache
+        if not _set_direct(fd, on=True):
+            self._cached = Writeback(fd)
 
     def write(self, data: memoryview) -> None:
-        """Append ``data``.
+        """Append ``data``; fastest when it lies on a page boundary and is a multiple of a page.
 
         Raises:
             EnvironmentProblem: the disk is full or failed.
         """
         try:
             while data:
-                count = os.write(self.fd, data)
-                self.writeback.grown(count)
+                count = self._write_some(data)
+                self._size += count
                 data = data[count:]
         except OSError as error:
             raise disk_problem(error, self.path.parent) from error
+
+    def _write_some(self, data: memoryview) -> int:
+        if self._cached is None:
+            if whole := len(data) // _SECTOR * _SECTOR:
+                try:
+                    return os.write(self.fd, data[:whole])
+                except OSError as error:
+                    if error.errno != errno.EINVAL:
+                        raise
+            # The end of the file, or a disk of larger sectors.
+            _set_direct(self.fd, on=False)
+            self._cached = Writeback(self.fd, size=self._size)
+        count = os.write(self.fd, data)
+        self._cached.grown(count)
+        return count
 
 
 @contextmanager
@@ -99,8 +125,18 @@ def _create(folder: Path) -> Part:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         _lock(fd)
         if os.fstat(fd).st_nlink:  # else another build took it for a leftover before it was locked
-            return Part(path, fd, Writeback(fd))
+            return Part(path, fd)
         os.close(fd)
+
+
+def _set_direct(fd: int, *, on: bool) -> bool:
+    """Have bytes go past the page cache or not; False when the file system cannot."""
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_DIRECT if on else flags & ~os.O_DIRECT)
+    except OSError:
+        return False
+    return True
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from isobuilder.digest import BUFFER_SIZE
 
 Consumer = Callable[[memoryview], None]
 
-_SLOTS = 8  # 2 MiB: enough to even out a slow disk, small enough to stay in the processor's cache
+_SLOTS = 8  # enough to even out a slow disk
 
 
 class Ring:
@@ -19,13 +20,12 @@ class Ring:
 
     A buffer is used again only when all consumers are done with it, so nothing is copied and memory
     stays the same for any amount of bytes. Hashing and reading release the interpreter's lock.
+    A buffer has ``size`` bytes and begins where a page does if that is a multiple of a page.
     """
 
-    def __init__(self, consumers: Sequence[Consumer]) -> None:
-        memory = memoryview(bytearray(_SLOTS * BUFFER_SIZE))
-        self._slots = [
-            memory[start : start + BUFFER_SIZE] for start in range(0, len(memory), BUFFER_SIZE)
-        ]
+    def __init__(self, consumers: Sequence[Consumer], *, size: int = BUFFER_SIZE) -> None:
+        memory = memoryview(mmap.mmap(-1, _SLOTS * size))
+        self._slots = [memory[start : start + size] for start in range(0, len(memory), size)]
         self._given = 0
         self._failed: list[BaseException] = []
         self._free = [threading.Semaphore(_SLOTS) for _ in consumers]
@@ -56,7 +56,7 @@ class Ring:
             self._raise_failure()
 
     def take(self) -> memoryview:
-        """Return a free buffer of ``BUFFER_SIZE`` bytes, waiting for the slowest consumer."""
+        """Return a whole buffer that is free, waiting for the slowest consumer."""
         for free in self._free:
             free.acquire()
         self._raise_failure()
