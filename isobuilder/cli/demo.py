@@ -103,6 +103,7 @@ def _registered(done: Tour) -> str:
 
 def _boot(app: App, out: Path) -> None:
     from isobuilder.demo.boot import boot_tour
+    from isobuilder.errors import EnvironmentProblem
 
     def listen(_name: str, line: str) -> None:
         if app.verbosity or "kiso: " in line:
@@ -117,14 +118,19 @@ def _boot(app: App, out: Path) -> None:
     refuse_failed([done.outcome])
     for line in done.said:
         click.echo(f"node says {line}")
+    if done.unsaid:
+        raise EnvironmentProblem(
+            f"{done.outcome.name}: came up but did not say {' nor '.join(map(repr, done.unsaid))}",
+            hint=f"read {done.outcome.log}",
+        )
     click.echo(_BOOT_END.format(store=out / "store"))
 
 
 _BOOT_END = """
 Shown: a recipe became an ISO; a machine started from it without any network, checked it, installed
-its container runtime, imported its images and ran cloud-init. Not shown: a cluster, because
-kubeadm, kubelet, kubectl and every image are stand-ins here. A real one, where upstream or a mirror
-of it can be reached, begins with
+its container runtime, imported its images, did what cloud-init was told and ran a container.
+Not shown: a cluster, because kubeadm, kubelet, kubectl and every image are stand-ins here. A real
+one, where upstream or a mirror of it can be reached, begins with
 
   isobuilder build kubernetes-1.34.12.yaml --boot debian-13 --store {store}
 

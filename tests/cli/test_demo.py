@@ -46,24 +46,34 @@ while [ $# -gt 0 ]; do
 done
 printf '[  1.0] Linux version 6.12\\n[  9.0] kiso: images: 13 imported: done in 1.0 s\\n' >> "$log"
 printf '[  9.5] demo: 13 images are imported\\n' >> "$log"
+printf '[  9.6] demo: a container said: %s: a stand-in\\n' "$(cat "$0.says")" >> "$log"
 printf '[ 10.0] kiso: system up: demo-node, 321 of 1973 MiB of memory in use\\n' >> "$log"
 exec sleep 60
 """
 
 
-@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="apt-get install dpkg")
-def test_the_demo_that_boots_tells_what_was_reached_and_what_is_real(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    programs, debs, out = tmp_path / "programs", tmp_path / "debs", tmp_path / "demo"
+@pytest.fixture
+def container_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Everything that booting needs, in small; the file has what the node's container prints."""
+    programs, debs = tmp_path / "programs", tmp_path / "debs"
     programs.mkdir()
     debs.mkdir()
+    if not shutil.which("dpkg-deb"):
+        pytest.skip("apt-get install dpkg")
     make_both(debs)
     put_apt(programs, debs)
     (programs / "qemu-system-x86_64").write_text(QEMU, encoding="ascii")
     (programs / "qemu-system-x86_64").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     make_payload(Store(tmp_path / "store"))
+    says = programs / "qemu-system-x86_64.says"
+    says.write_text("kube-proxy")
+    return says
+
+
+@pytest.mark.usefixtures("container_says")
+def test_the_demo_that_boots_tells_what_was_reached_and_what_is_real(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
     done = call("demo", "--boot", "--out", out, "--store", tmp_path / "store")
     iso = next(out.glob("*.iso"))
     assert str(Digest.of_file(iso)) in done.stdout
@@ -81,6 +91,16 @@ def test_the_demo_that_boots_tells_what_was_reached_and_what_is_real(
     assert "kiso: system up" in done.stderr
     assert "Linux version" not in done.stderr  # only with -v
     assert (out / "boot-logs/demo-node.log").is_file()
+
+
+def test_a_node_without_a_running_container_is_no_success(
+    container_says: Path, tmp_path: Path
+) -> None:
+    container_says.write_text("ctr: not found")
+    done = call("demo", "--boot", "--out", tmp_path / "a", "--store", tmp_path / "store", code=6)
+    assert "system up" in done.stdout
+    assert "Shown:" not in done.stdout
+    assert "did not say 'kube-proxy: a stand-in'" in errors(done)[0]
 
 
 def test_the_demo_that_boots_says_first_what_is_missing(
