@@ -19,6 +19,7 @@ from isobuilder.iso.writer import write_iso
 from isobuilder.node.lab import Machine, Outcome, start
 from isobuilder.node.ospayload import payloads
 from isobuilder.store import Store
+from tests.boot.host import KVM
 from tests.boot.summary import Summary
 from tests.lab.place import HERE as LAB_SOURCE
 from tests.lab.place import lab_dir
@@ -153,7 +154,7 @@ class Booted:
 def boot(
     machine: Machine, logs: Path, *, until: str | None = "cloud-init done", limit: float = PATIENCE
 ) -> Booted:
-    (outcome,) = start([machine], logs=logs, until=until, timeout=limit, kvm=False)
+    (outcome,) = start([machine], logs=logs, until=until, timeout=limit, kvm=KVM)
     return Booted(outcome)
 
 

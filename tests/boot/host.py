@@ -8,6 +8,9 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+KVM = False
+"""Machines of these tests run in emulation, on whatever host."""
+
 
 def when_and_where() -> str:
     """Return the date, the processors of this machine and how busy they are."""

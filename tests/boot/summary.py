@@ -9,20 +9,19 @@ from pathlib import Path
 from bench import page
 from isobuilder.node.console import NAMES
 from isobuilder.node.lab import Machine, Outcome
-from tests.boot.host import qemu, when_and_where
+from tests.boot.host import KVM, qemu, when_and_where
 
 _FIRMWARE = {"bios": "BIOS", "uefi": "UEFI", "secureboot": "Secure Boot"}
 _ATTACHMENT = {"cd": "CD", "disk": "disk", "usb": "USB stick"}
 
 _INTRODUCTION = f"""\
 Kubernetes 1.20.2 of the lab on an ISO with an operating system, started in a virtual machine that
-reaches nothing outside, until its images are imported and cloud-init is done, or the whole system.
-Written by
+reaches nothing outside. It runs until its images are imported and cloud-init is done, or until the
+whole system is up. Written by
 
     {page.VARIABLE}=bench/RESULTS.md make test-boot
 
-Each row is the last run of that machine that did all that its test demands; a machine that never
-was started has none. State is kept in memory, unless there is a data disk."""
+Each row is the last run of that machine in which all was as its test demands. State is kept in memory, unless there is a data disk."""
 
 _SIZES = "ISO"
 _SECONDS = "Seconds after power-on"
@@ -55,7 +54,7 @@ class Summary:
         name = ", ".join([*words, detail] if detail else words)
         seconds = {step: f"{value:.0f}" for step, value in outcome.reached.items()}
         memory = {step: str(value) for step, value in outcome.memory.items()}
-        guest = f"{machine.processors} processors in emulation (no KVM)"
+        guest = f"{machine.processors} processors in {'KVM' if KVM else 'emulation (no KVM)'}"
         self._put(
             {
                 _SIZES: {f"with the {kernel} kernel": _size(machine.iso)},
