@@ -21,7 +21,8 @@ whole system is up. Written by
 
     {page.VARIABLE}=bench/RESULTS.md make test-boot
 
-Each row is the last run of that machine in which all was as its test demands. State is kept in memory, unless there is a data disk."""
+Each row is the last run of that machine in which all was as its test demands. State is
+kept in memory, unless there is a data disk."""
 
 _SIZES = "ISO"
 _SECONDS = "Seconds after power-on"
