@@ -22,7 +22,7 @@ MILESTONES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("kubeadm done", re.compile(r"kiso: node: kubeadm (?:init|join): done")),
     ("node Ready", re.compile(r"kiso: node: node \S+ Ready: done")),
     ("node up", re.compile(r"kiso: node: up: ")),
-    ("cloud-init done", re.compile(r"kiso: cloud-init done|kiso: cloud-init: ")),
+    ("cloud-init done", re.compile(r"kiso: cloud-init: ")),
     ("system up", re.compile(r"kiso: system up")),
 )
 """What a boot passes, in order, and the text by which one knows."""

@@ -17,15 +17,14 @@ from bench.page import VARIABLE
 from isobuilder.iso.entries import IsoEntry
 from isobuilder.iso.writer import write_iso
 from isobuilder.node.lab import Machine, Outcome, start
-from isobuilder.node.ospayload import payloads
-from isobuilder.store import Store
 from tests.boot.host import KVM
 from tests.boot.summary import Summary
+from tests.lab import payload
 from tests.lab.place import HERE as LAB_SOURCE
 from tests.lab.place import lab_dir
 from tests.lab.upstream import lab_upstream
 
-NEEDED = ("qemu-system-x86_64", "mmdebstrap", "sqfstar")
+NEEDED = ("qemu-system-x86_64", *payload.NEEDED)
 PATIENCE = 900.0
 """Seconds for a whole boot in emulation on two busy processors."""
 
@@ -50,22 +49,20 @@ def isobuilder(*words: str | Path) -> str:
     return done.stdout.strip()
 
 
-@pytest.fixture(scope="session")
-def boot_store() -> Path:
-    """A store for OS payloads, kept between runs."""
+def store_with(kernel: str) -> Path:
+    """Return the lab's store with the payload that has that kernel; made when it is not there."""
     missing = [name for name in NEEDED if shutil.which(name) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
-    store = Path(os.environ.get("ISOBUILDER_BOOT_STORE", lab_dir() / "boot" / "store"))
-    store.mkdir(parents=True, exist_ok=True)
+    store = payload.payload_store(kernel)
+    assert store is not None
     return store
 
 
-def _iso(store: Path, kernel: str, folder: Path) -> Path:
-    """Build the lab's recipe with the payload that has that kernel, which is made when missing."""
-    if not any(payload.kernel == kernel for payload in payloads(Store(store))):
-        isobuilder("os", "build", "--kernel", kernel, "--store", store)
-    return _built(store, folder, "--boot", f"debian-13-{kernel}")
+@pytest.fixture(scope="session")
+def boot_store() -> Path:
+    """A store with the OS payload that most tests start from."""
+    return store_with("cloud")
 
 
 def _built(store: Path, folder: Path, *words: str) -> Path:
@@ -84,15 +81,16 @@ def _built(store: Path, folder: Path, *words: str) -> Path:
 @pytest.fixture(scope="session")
 def iso(boot_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The lab's recipe, built with an OS payload."""
-    path = _iso(boot_store, "cloud", tmp_path_factory.mktemp("boot"))
+    path = _built(boot_store, tmp_path_factory.mktemp("boot"), "--boot", "debian-13")
     yield path
     path.unlink()
 
 
 @pytest.fixture(scope="session")
-def generic_iso(boot_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def generic_iso(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The same with the kernel that knows real hardware."""
-    path = _iso(boot_store, "generic", tmp_path_factory.mktemp("generic"))
+    folder = tmp_path_factory.mktemp("generic")
+    path = _built(store_with("generic"), folder, "--boot", "debian-13")
     yield path
     path.unlink()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.lab import catalogue, containerd2, kubernetes, parts
 from tests.lab.debian import Apt, check_machine
 from tests.lab.images import oci_archive, read_catalogue
+from tests.lab.payload import payload_store
 from tests.lab.place import (
     HERE,
     LabError,
@@ -53,6 +54,7 @@ def prepare(lab: Path) -> None:
         containerd2.containerd1(lab, apt)
         containerd2.containerd2(lab)
         prove_runtimes(lab, images)
+        payload_store(lab=lab)
         (lab / "ready").write_text("")
 
 

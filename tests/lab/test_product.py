@@ -17,6 +17,7 @@ from isobuilder.iso.reader import IsoReader
 from isobuilder.model.document import load_lock
 from isobuilder.pipeline.verify import verify
 from tests.lab import containerd2
+from tests.lab.payload import NEEDED, payload_store
 from tests.lab.place import HERE, lab_dir
 from tests.lab.upstream import lab_upstream
 from tests.pipeline.world import run_cli
@@ -27,11 +28,13 @@ pytestmark = [
 ]
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
 NAMES = ["kubernetes-1.20.2", "kubernetes-1.20.2-csi"]
+BOOTABLE = "kubernetes-1.20.2 that boots"
+ALL = [*NAMES, BOOTABLE]
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """The ISOs of both recipes of the lab, each made by one command."""
+    """The ISOs of both recipes of the lab, and one that boots, each made by one command."""
     folder = tmp_path_factory.mktemp("product")
     shutil.copytree(HERE / "recipes", folder / "recipes")
     isos = {}
@@ -44,30 +47,52 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
             )
             assert "from the built-in table" not in done.stderr  # the real kubeadm was asked
             isos[name] = Path(done.stdout.strip())
+        if store := payload_store():
+            done = run_cli(
+                *("build", folder / "recipes" / f"{NAMES[0]}.yaml", "--out", folder / "boots"),
+                *("--store", store, "--config", folder / "config.yaml", "--boot", "debian-13"),
+            )
+            isos[BOOTABLE] = Path(done.stdout.strip())
     yield isos
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("name", NAMES)
+def iso_of(built: dict[str, Path], name: str) -> Path:
+    if name not in built:
+        pytest.skip(f"not installed: {', '.join(NEEDED.values())}")
+    return built[name]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_the_iso_passes_every_check_against_its_lock(built: dict[str, Path], name: str) -> None:
-    iso = built[name]
+    iso = iso_of(built, name)
     lock = load_lock(iso.with_suffix(".lock.json"))
     result = verify(iso, lock=lock, expected=Digest.of_file(iso))
     assert [str(finding) for finding in result.findings] == []
     assert "node of " + lock.profile in result.checked
 
 
+def test_an_iso_that_boots_is_built_again_from_the_lock_beside_it(built: dict[str, Path]) -> None:
+    iso, store = iso_of(built, BOOTABLE), payload_store()
+    assert store is not None
+    done = run_cli("build", iso.with_suffix(".lock.json"), "--check", iso, "--store", store)
+    assert "reproduced" in done.stderr
+
+
 @ROOT_ONLY
-@pytest.mark.parametrize("major", ["1", "2"])
-def test_a_real_containerd_imports_every_image(built: dict[str, Path], major: str) -> None:
+@pytest.mark.parametrize(("name", "major"), [(NAMES[0], "1"), (NAMES[0], "2"), (BOOTABLE, "2")])
+def test_a_real_containerd_imports_every_image(
+    built: dict[str, Path], name: str, major: str
+) -> None:
     containerd = containerd2.paths()[major]["containerd"]
-    result = verify(built[NAMES[0]], deep=True, containerd=containerd, layers=False)
+    result = verify(iso_of(built, name), deep=True, containerd=containerd, layers=False)
     assert [str(finding) for finding in result.findings] == []
     assert "containerd import" in result.checked
 
 
-def test_xorriso_isoinfo_and_our_reader_see_one_tree(built: dict[str, Path]) -> None:
-    iso = built[NAMES[0]]
+@pytest.mark.parametrize("name", [NAMES[0], BOOTABLE])
+def test_xorriso_isoinfo_and_our_reader_see_one_tree(built: dict[str, Path], name: str) -> None:
+    iso = iso_of(built, name)
     for tool in ("xorriso", "isoinfo"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed: apt-get install xorriso genisoimage")
@@ -103,8 +128,9 @@ def _bits(text: str) -> int:
     return sum(1 << (8 - index) for index, letter in enumerate(text[1:]) if letter != "-")
 
 
+@pytest.mark.parametrize("name", [NAMES[0], BOOTABLE])
 def test_a_node_accepts_the_checksums_with_its_own_tool(
-    built: dict[str, Path], tmp_path: Path
+    built: dict[str, Path], name: str, tmp_path: Path
 ) -> None:
     if shutil.which("xorriso") is None:
         pytest.skip("xorriso is not installed: apt-get install xorriso")
@@ -114,7 +140,7 @@ def test_a_node_accepts_the_checksums_with_its_own_tool(
             "-osirrox",
             "on",
             "-indev",
-            built[NAMES[0]],
+            iso_of(built, name),
             "-extract",
             "/",
             tmp_path / "disc",
@@ -127,6 +153,17 @@ def test_a_node_accepts_the_checksums_with_its_own_tool(
         cwd=tmp_path / "disc",
         check=True,
     )
+
+
+@pytest.mark.skipif(shutil.which("sgdisk") is None, reason="gdisk is not installed")
+def test_partition_tools_accept_an_iso_that_boots(built: dict[str, Path]) -> None:
+    iso = iso_of(built, BOOTABLE)
+    tables = subprocess.run(["sgdisk", "-v", iso], capture_output=True, text=True, check=True)
+    assert "No problems found" in tables.stdout
+    words = ["xorriso", "-indev", str(iso), "-report_system_area", "plain"]
+    seen = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert "protective-msdos-label grub2-mbr" in seen
+    assert "GPT partition path :   2  /boot/grub/efi.img" in seen
 
 
 def test_the_lock_carries_the_evidence_of_each_dialect(built: dict[str, Path]) -> None:

@@ -80,10 +80,11 @@ def words(machine: Machine, tmp_path: Path, *, link: str | None = None, kvm: boo
 
 
 def test_a_boot_is_followed_to_its_milestone(qemu: Install, tmp_path: Path) -> None:
-    qemu("echo '[   99.0] cloud-init[1]: kiso: cloud-init done after 99.0 s'")
+    qemu("echo '[   99.0] cloud-init[1]: kiso: cloud-init: done, 9 of 99 MiB of memory in use'")
     outcome, lines = run_it(tmp_path)
     assert not outcome.failed
     assert list(outcome.reached) == ["loader", "kernel", "medium found", "cloud-init done"]
+    assert outcome.memory == {"cloud-init done": 9}
     assert "[    9.1] kiso: medium found on /dev/sr0" in lines
     assert not any("\x1b" in line for line in lines)
 
