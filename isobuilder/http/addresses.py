@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import netrc
 import os
-import ssl
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urldefrag, urlsplit, urlunsplit
 
 from isobuilder.errors import EnvironmentProblem, InputError
+
+if TYPE_CHECKING:
+    import ssl
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -107,6 +110,8 @@ def tls_context() -> ssl.SSLContext:
         EnvironmentProblem: SSL_CERT_FILE or SSL_CERT_DIR names what is not there; OpenSSL itself
             would say nothing and then refuse every server.
     """
+    import ssl
+
     for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         named = os.environ.get(variable)
         if named and not Path(named).exists():
@@ -124,6 +129,9 @@ def tls_context() -> ssl.SSLContext:
 
 def proxy_of(url: str) -> str | None:
     """Return the proxy that HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY choose for ``url``."""
+    if not any(name.lower().endswith("_proxy") and value for name, value in os.environ.items()):
+        return None  # what follows takes long to import
+
     from requests.utils import get_environ_proxies, select_proxy
 
     proxy = select_proxy(url, get_environ_proxies(url))

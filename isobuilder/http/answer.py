@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 from urllib.parse import urljoin, urlsplit
-
-import urllib3
 
 from isobuilder.http.addresses import local_path, origin, redact
 from isobuilder.http.failure import HttpFailure, of_status
@@ -87,7 +85,7 @@ def accepted(response: Response, accept: Collection[int]) -> Response:
     if response.status in accept:
         return response
     response.close()
-    reason = http.client.responses.get(response.status, "")
+    reason = next((known.phrase for known in HTTPStatus if known == response.status), "")
     raise of_status(redact(response.url), response.status, reason, response.headers)
 
 
@@ -133,17 +131,18 @@ def redirect_target(response: Response) -> str:
 
 def open_file(url: str) -> Response:
     """Answer a ``file:`` address from this machine."""
+    from urllib3 import HTTPHeaderDict
+
     path = local_path(url)
     if path is None or not path.is_file():
-        raise of_status(redact(url), 404, "no such file", urllib3.HTTPHeaderDict())
+        raise of_status(redact(url), 404, "no such file", {})
     try:
         file = path.open("rb", buffering=0)
     except OSError as error:
         raise HttpFailure(f"{redact(url)}: {error.strerror}", temporary=False) from error
-    headers = urllib3.HTTPHeaderDict({"Content-Length": str(path.stat().st_size)})
     return Response(
         status=200,
-        headers=headers,
+        headers=HTTPHeaderDict({"Content-Length": str(path.stat().st_size)}),
         url=url,
         read=lambda: file.read(PIECE),
         close=file.close,
@@ -153,5 +152,7 @@ def open_file(url: str) -> Response:
 
 def without(headers: Mapping[str, str], *names: str) -> Mapping[str, str]:
     """Return ``headers`` less those with one of ``names``, given in lower case."""
+    from urllib3 import HTTPHeaderDict
+
     kept = {name: value for name, value in headers.items() if name.lower() not in names}
-    return urllib3.HTTPHeaderDict(kept)
+    return HTTPHeaderDict(kept)

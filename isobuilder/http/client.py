@@ -1,4 +1,7 @@
-"""Requests over http and https, and files of local mirrors."""
+"""Requests over http and https, and files of local mirrors.
+
+urllib3 is imported with the first connection: many a command finds all it needs in the store.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,8 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urldefrag, urlencode, urlsplit
-
-import urllib3
-from urllib3.exceptions import HTTPError
-from urllib3.util import parse_url
 
 from isobuilder.http.addresses import (
     Netrc,
@@ -36,6 +35,9 @@ from isobuilder.http.answer import (
 from isobuilder.http.failure import HttpFailure, of_error
 from isobuilder.http.pacing import Patience, Pause, RateLimit
 from isobuilder.http.settings import PIECE, HttpSettings
+
+if TYPE_CHECKING:
+    import urllib3
 
 _log = logging.getLogger(__name__)
 
@@ -213,6 +215,8 @@ class Http:
         auth: str | None,
         body: bytes | None = None,
     ) -> Response:
+        import urllib3
+
         settings = self.settings
         place = redact(url)
         if settings.offline:
@@ -231,7 +235,7 @@ class Http:
             with self._explained(place):
                 raw = self._manager(url).request(
                     method,
-                    parse_url(url)._replace(auth=None).url,
+                    urllib3.util.parse_url(url)._replace(auth=None).url,
                     headers=sent,
                     body=body,
                     preload_content=False,
@@ -251,6 +255,8 @@ class Http:
     def _response(
         self, raw: urllib3.BaseHTTPResponse, url: str, slot: threading.Semaphore
     ) -> Response:
+        from urllib3.exceptions import HTTPError
+
         place = redact(url)
         piece = PIECE if self._rate is None else min(PIECE, self._rate.piece)
         with self._lock:
@@ -303,6 +309,8 @@ class Http:
 
     @contextmanager
     def _explained(self, place: str) -> Iterator[None]:
+        from urllib3.exceptions import HTTPError
+
         try:
             yield
         except (HTTPError, OSError, ValueError) as error:
@@ -328,12 +336,14 @@ def _refuse_loop(seen: list[str], url: str) -> None:
 
 
 def _new_manager(scheme: str, proxy: str | None, per_host: int) -> urllib3.PoolManager:
+    import urllib3
+
     # Reading all certificate authorities takes longer than most requests: only where needed.
     secure = scheme == "https" or (proxy or "").startswith("https:")
     context = tls_context() if secure else None
     if proxy is None:
         return urllib3.PoolManager(num_pools=32, maxsize=per_host, ssl_context=context)
-    login = parse_url(proxy).auth
+    login = urllib3.util.parse_url(proxy).auth
     return urllib3.ProxyManager(
         proxy,
         num_pools=32,

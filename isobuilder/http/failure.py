@@ -5,24 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-
-import urllib3
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    IncompleteRead,
-    NameResolutionError,
-    NewConnectionError,
-    ProtocolError,
-    ProxyError,
-    ReadTimeoutError,
-    SSLError,
-)
+from types import MappingProxyType
 
 from isobuilder.errors import UpstreamError
 
 _TLS_FOR_GOOD = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
-_NO_HEADERS: Mapping[str, str] = urllib3.HTTPHeaderDict()
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class HttpFailure(UpstreamError):
@@ -48,6 +36,8 @@ class HttpFailure(UpstreamError):
 
         Source: RFC 9110, 10.2.3: seconds, or a date.
         """
+        from email.utils import parsedate_to_datetime
+
         text = self.headers.get("Retry-After", "").strip()
         if text.isascii() and text.isdigit():
             return float(text[:9])
@@ -81,6 +71,17 @@ def of_error(place: str, error: Exception, *, connect: float, stall: float) -> H
 
     ``connect`` and ``stall`` are the time limits in seconds that were in force.
     """
+    from urllib3.exceptions import (
+        ConnectTimeoutError,
+        IncompleteRead,
+        NameResolutionError,
+        NewConnectionError,
+        ProtocolError,
+        ProxyError,
+        ReadTimeoutError,
+        SSLError,
+    )
+
     hint = None
     temporary = True
     if isinstance(error, ReadTimeoutError):
