@@ -8,17 +8,27 @@ from pathlib import Path
 import pytest
 
 from isobuilder.node.lab import Machine, make_data_disk, start
-from tests.boot.conftest import REPORT, boot, seed
+from tests.boot.conftest import REPORT, Booted, boot, seed
+from tests.boot.host import KVM
 from tests.boot.summary import Summary
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(7200)]
 
 
+CUTS = 10
+
+
+def on_new_disk(iso: Path, folder: Path) -> Machine:
+    """Return a machine with an empty data disk."""
+    folder.mkdir()
+    disk = folder / "data.img"
+    make_data_disk(disk, mebibytes=8192)
+    return Machine("node1", iso, data=disk, seed=seed(folder / "seed.iso", REPORT))
+
+
 @pytest.fixture
 def machine(iso: Path, tmp_path: Path) -> Machine:
-    disk = tmp_path / "data.img"
-    make_data_disk(disk, mebibytes=8192)
-    return Machine("node1", iso, data=disk, seed=seed(tmp_path / "seed.iso", REPORT))
+    return on_new_disk(iso, tmp_path / "machine")
 
 
 def test_a_second_boot_finds_everything_and_imports_nothing(
@@ -41,14 +51,28 @@ def test_a_second_boot_finds_everything_and_imports_nothing(
     summary.add(machine, second.outcome, kernel="cloud", detail="second boot from that data disk")
 
 
-def test_a_power_cut_at_any_moment_is_no_end(machine: Machine, tmp_path: Path) -> None:
-    chosen = random.Random(20)
-    for _ in range(10):
-        seconds = chosen.uniform(20, 250)
-        (outcome,) = start([machine], logs=tmp_path, until="system up", timeout=seconds, kvm=False)
-        print(f"cut after {seconds:.0f} s, at {list(outcome.reached)[-1:]}")
-        assert not outcome.errors
-    booted = boot(machine, tmp_path, until="system up")
+def complete(booted: Booted) -> None:
+    """Look whether a boot ended with everything in place."""
     assert not booted.outcome.failed, booted.text[-4000:]
     assert booted.said("images") == "14"
+    assert booted.said("kubeadm") == "v1.20.2"
+    assert booted.said("containerd") == "active"
     assert booted.said("failed") == ""
+
+
+def test_a_power_cut_at_any_moment_of_the_first_boot_is_no_end(iso: Path, tmp_path: Path) -> None:
+    whole = on_new_disk(iso, tmp_path / "whole")
+    uncut = boot(whole, tmp_path, until="system up")
+    complete(uncut)
+    end = uncut.outcome.reached["images imported"]
+    for number in range(CUTS):
+        machine = on_new_disk(iso, tmp_path / f"cut{number}")
+        seconds = random.uniform(uncut.outcome.reached["kernel"], end)
+        (cut,) = start([machine], logs=tmp_path, until="system up", timeout=seconds, kvm=KVM)
+        assert not cut.errors
+        booted = boot(machine, tmp_path, until="system up")
+        print(
+            f"cut after {seconds:.0f} of {end:.0f} s, behind {list(cut.reached)[-1]}; then up "
+            f"after {booted.outcome.reached.get('system up', 0):.0f} s"
+        )
+        complete(booted)
