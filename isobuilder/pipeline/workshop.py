@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from isobuilder.http import Http, settings_of
 from isobuilder.model.config import Config
@@ -12,8 +13,10 @@ from isobuilder.progress import SILENT, Progress
 from isobuilder.sources.fetch import Fetcher
 from isobuilder.sources.oci import RegistryClient
 from isobuilder.sources.registry_auth import Credentials
-from isobuilder.sources.resolve import Upstream
 from isobuilder.store import Store
+
+if TYPE_CHECKING:
+    from isobuilder.sources.resolve import Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Workshop:
     @property
     def upstream(self) -> Upstream:
         """The outside world as resolving sees it."""
+        from isobuilder.sources.resolve import Upstream
+
         return Upstream(
             self.store, self.http, self.fetcher, self.registry, self.config, self.progress
         )

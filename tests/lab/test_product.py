@@ -108,8 +108,12 @@ def test_xorriso_isoinfo_and_our_reader_see_one_tree(built: dict[str, Path], nam
     )
     lines = re.findall(r"^(-[rwx-]{9}) .* '/(.*)'$", listed.stdout, re.MULTILINE)
     theirs = {path: mode for mode, path in lines}
-    assert set(theirs) == ours
-    assert {path: _bits(text) for path, text in theirs.items()} == modes
+    # To xorriso the boot catalogue is a thing of its own and no file; isoinfo lists it.
+    files = ours - {"boot/grub/boot.cat"}
+    assert set(theirs) == files
+    assert {path: _bits(text) for path, text in theirs.items()} == {
+        path: modes[path] for path in files
+    }
     isoinfo = subprocess.run(
         ["isoinfo", "-f", "-R", "-i", iso], capture_output=True, text=True, check=True
     )
