@@ -14,7 +14,6 @@ from isobuilder.model.lock import Lock, answers, lock_name
 from isobuilder.model.recipe import Recipe
 from isobuilder.pipeline.payload import with_own_payload, with_served_payload
 from isobuilder.pipeline.workshop import Workshop
-from isobuilder.sources.resolve import resolve
 from isobuilder.store import disk_problem
 
 
@@ -51,6 +50,8 @@ def lock_recipe(
 
     An OS payload that nobody serves is pinned if the store has it, else left open.
     """
+    from isobuilder.sources.resolve import resolve  # heavy, and a build has its lock already
+
     recipe = load_recipe(recipe_path, architecture)
     path = output or lock_path(recipe_path, recipe, architecture)
     _refuse_unwritable(path, recipe_path, architecture)
