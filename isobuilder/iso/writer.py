@@ -20,7 +20,7 @@ from isobuilder.store import Blob, disk_problem
 
 _LABEL = re.compile(r"[A-Z0-9_]{1,32}|cidata|config-2")
 _LAST_EPOCH = 5_869_583_999  # 2155-12-31 23:59:59 UTC: ISO 9660 counts years in a byte from 1900
-_WRITTEN_AT_ONCE = 1024 * 1024  # bytes: past the cache, each write waits for the disk
+_WRITTEN_AT_ONCE = 2 * 1024 * 1024  # bytes: past the cache, each write waits for the disk
 _ZEROS = memoryview(bytes(64 * 1024))
 
 
