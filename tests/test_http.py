@@ -4,6 +4,7 @@ import base64
 import logging
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +30,21 @@ from tests.fakes.hostile import (
     slow,
     stall,
 )
+
+BUILDER = """
+import sys
+import isobuilder.pipeline.build, isobuilder.pipeline.workshop
+from isobuilder.http import Http
+with Http():
+    pass
+print(*sorted(sys.modules.keys() & {"http.client", "requests", "ssl", "urllib3"}))
+"""
+
+
+def test_what_needs_no_connection_imports_no_library_for_it() -> None:
+    done = subprocess.run([sys.executable, "-c", BUILDER], check=True, capture_output=True)
+    assert done.stdout.split() == []
+
 
 # --- one request
 
