@@ -132,7 +132,7 @@ its container runtime, imported its images, did what cloud-init was told and ran
 Not shown: a cluster, because kubeadm, kubelet, kubectl and every image are stand-ins here. A real
 one, where upstream or a mirror of it can be reached, begins with
 
-  isobuilder build kubernetes-1.34.12.yaml --boot debian-13 --store {store}
+  isobuilder build kubernetes-1.34.12.yaml --store {store}
 
 and docs/booting-a-node.md tells how it goes on."""
 
