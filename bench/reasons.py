@@ -3,13 +3,12 @@
 REASONS: dict[str, str] = {
     "warm-2.0": """\
 isobuilder waits until its ISO is on the disk (fsync) before it gives it a name; xorrisofs leaves it
-in the page cache. What else it spends is one SHA-256 and one copy of every byte, and a third of a
-second of start-up, nearly all of it imports.""",
+in the page cache. What else it spends is one SHA-256 of every byte, one read from the page cache,
+one write past it, and a third of a second of start-up, nearly all of it imports.""",
     "warm-0.85": """\
-What isobuilder has to spend at this size is start-up, one SHA-256 of every byte, and one copy into
-the page cache. That is close to the goal, so there is next to no room for noise: on a machine that
-is busy or short of free memory the system time of the very same copy was seen to vary threefold.
-The wall time comes from three threads, which need two free processors.""",
+What isobuilder has to spend at this size is start-up, one SHA-256 of every byte, one read from the
+page cache and one write past it. The wall time comes from three threads, which need two free
+processors.""",
     "cold-full": """\
 Every byte of an image is hashed three times: on arrival, as part of its archive (the manifest on
 the ISO names that hash), and as part of the ISO; bytes of files twice. The peers hash the ISO, and
@@ -17,11 +16,12 @@ skopeo what it pulls. isobuilder also waits for the disk (fsync) for each blob a
 which the peers do not.""",
     "cold-throttled": """\
 With n connections of 20 MiB/s the payload takes 41 s / n, so the number of transfers at once
-decides: at most 8 to a host, and 16 in all. Behind them come start-up, the wait for the disk and
-the ISO itself, which has to be written after the last byte has arrived.""",
+decides: at most 8 to a host, and 16 in all; the registry alone takes 3 s of that. Behind them come
+start-up, the archives' hashes, the wait for the disk and the ISO itself, which has to be written
+after the last byte has arrived.""",
     "images": """\
-Start-up is a good part of isobuilder's CPU time here. It syncs each blob to the disk, skopeo none,
-and its threads share two processors with the registry.""",
+Start-up, nearly all of it imports, is a quarter of isobuilder's CPU time here and the rest is
+hashing and copying; its threads share two processors with the registry.""",
     "verify": """\
 Two SHA-256 of each byte, of the image and of its files, run side by side, so the goal needs two
 free processors; on busy ones the ratio is that of the CPU times. Start-up and unpacking the CNI
@@ -31,6 +31,6 @@ The writer alone is linear, some 75 us a file. What is taken off here is start-u
 of the 2,500 files is as short, so a hundredth of a second of noise moves the ratio by half a
 point.""",
     "growth-bytes": """\
-User time grows less than the bytes; what grows more is the kernel's: 8 GB read and 8 GB written are
-most of this machine's memory, so pages have to be found while the ISO is written.""",
+User time grows less than the bytes; what grows more is the kernel's, which reads 8 GB of blobs on a
+machine whose memory they nearly fill.""",
 }
