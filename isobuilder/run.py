@@ -28,6 +28,7 @@ PACKAGES = {
 
 _LAST_LINES = 8
 _ASK_AGAIN = 0.05  # seconds between two questions whether a server is ready
+_NOTHING = "it said nothing"
 _GRACE = 10  # seconds a server gets to end
 
 
@@ -141,9 +142,9 @@ def running(
         deadline = time.monotonic() + timeout
         while not ready():
             if (code := process.poll()) is not None:
-                raise EnvironmentProblem(f"{command}: exit {code}: {_last_lines(log)}")
+                raise EnvironmentProblem(f"{command}: exit {code}: {last_lines(log) or _NOTHING}")
             if time.monotonic() > deadline:
-                said = _last_lines(log)
+                said = last_lines(log) or _NOTHING
                 raise EnvironmentProblem(f"{command}: not ready after {timeout:g} s: {said}")
             time.sleep(_ASK_AGAIN)
         yield lambda: process.poll() is None
@@ -156,11 +157,12 @@ def running(
             process.wait()
 
 
-def _last_lines(log: Path) -> str:
+def last_lines(log: Path) -> str:
+    """Return the end of what a program wrote into ``log``, on one line; empty if nothing."""
     with log.open("rb") as file:
         file.seek(max(file.seek(0, os.SEEK_END) - 8192, 0))
         tail = file.read().decode("utf-8", "replace").strip().splitlines()[-_LAST_LINES:]
-    return " | ".join(line.strip() for line in tail) or "it said nothing"
+    return " | ".join(line.strip() for line in tail)
 
 
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

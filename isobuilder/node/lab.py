@@ -15,7 +15,7 @@ from typing import Literal
 
 from isobuilder.errors import EnvironmentProblem, UsageProblem
 from isobuilder.node.console import NAMES, Console
-from isobuilder.run import find_program, run, running
+from isobuilder.run import find_program, last_lines, run, running
 
 Firmware = Literal["bios", "uefi", "secureboot"]
 Attachment = Literal["cd", "disk", "usb"]
@@ -29,6 +29,7 @@ _ASK_AGAIN = 0.2  # seconds
 _HINT_SECONDS = 1.0
 _PROBE_SECONDS = 20.0
 
+_SCSI = "cds"  # the controller of CDs; QEMU itself calls buses scsi.0 and so on
 _PROGRAMS = {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
 _FIRMWARE: dict[tuple[str, Firmware], tuple[tuple[str, str], ...]] = {
     ("amd64", "uefi"): (
@@ -127,6 +128,10 @@ def start(
             )
         _follow(consoles, alive, until=until, deadline=timeout, began=began, listener=listener)
         ended = {name for name, is_on in alive.items() if not is_on()}
+        for name in ended:
+            console = consoles[name]
+            if not console.reached and (said := last_lines(Path(folder) / f"{name}.qemu")):
+                console.errors.append(f"QEMU ended: {said}")
     return [
         Outcome(
             name=name,
@@ -221,7 +226,7 @@ def qemu_command(
     argv += _medium(machine)
     if machine.seed is not None:
         argv += ["-drive", _drive("seed", machine.seed, cd=True)]
-        argv += ["-device", "scsi-cd,drive=seed"]
+        argv += ["-device", f"scsi-cd,drive=seed,bus={_SCSI}.0"]
     if machine.data is not None:
         argv += ["-drive", _drive("data", machine.data, writable=True)]
         argv += ["-device", "virtio-blk-pci,drive=data"]
@@ -258,9 +263,10 @@ def _firmware(machine: Machine, scratch: Path) -> list[str | Path]:
 
 
 def _medium(machine: Machine) -> list[str | Path]:
-    controller: list[str | Path] = ["-device", "virtio-scsi-pci"]
+    # Named, because a USB stick brings a SCSI bus of its own, on which nothing else has room.
+    controller: list[str | Path] = ["-device", f"virtio-scsi-pci,id={_SCSI}"]
     if machine.attachment == "cd":
-        device = ["-device", "scsi-cd,drive=medium,bootindex=1"]
+        device = ["-device", f"scsi-cd,drive=medium,bootindex=1,bus={_SCSI}.0"]
     elif machine.attachment == "disk":
         device = ["-device", "virtio-blk-pci,drive=medium,bootindex=1"]
     else:

@@ -12,7 +12,7 @@ import pytest
 from isobuilder.errors import EnvironmentProblem, UsageProblem
 from isobuilder.node import lab
 from isobuilder.node.console import MILESTONES, Console
-from isobuilder.node.lab import Machine, Outcome, make_data_disk, qemu_command, start
+from isobuilder.node.lab import Attachment, Machine, Outcome, make_data_disk, qemu_command, start
 
 Install = Callable[..., None]
 
@@ -124,6 +124,31 @@ def test_a_qemu_that_does_not_start_says_why(qemu: Install, tmp_path: Path) -> N
     script.write_text("#!/bin/sh\necho 'Could not access KVM kernel module' >&2\nexit 1\n")
     with pytest.raises(EnvironmentProblem, match="Could not access KVM kernel module"):
         run_it(tmp_path)
+
+
+def test_a_qemu_that_gives_up_at_once_says_why_too(qemu: Install, tmp_path: Path) -> None:
+    qemu(":", ":")
+    script = tmp_path / "qemu-system-x86_64"
+    log = tmp_path / "node1.log"
+    script.write_text(f"#!/bin/sh\n: > {log}\necho 'no room on the bus' >&2\nsleep 0.3\nexit 1\n")
+    outcome, _lines = run_it(tmp_path)
+    assert outcome.ended
+    assert outcome.errors == ("QEMU ended: no room on the bus",)
+
+
+@pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="no QEMU")
+@pytest.mark.parametrize("attachment", ["cd", "disk", "usb"])
+def test_qemu_accepts_every_way_to_attach_an_iso_with_a_seed(
+    attachment: Attachment, tmp_path: Path
+) -> None:
+    # Nothing on it starts; a device that has no place would end QEMU at once.
+    iso, seed = tmp_path / "a,b.iso", tmp_path / "seed.iso"
+    for path in (iso, seed):
+        path.write_bytes(bytes(1 << 20))
+    machine = dataclasses.replace(ISO, iso=iso, seed=seed, attachment=attachment, memory=64)
+    (outcome,) = start([machine], logs=tmp_path, until="kernel", timeout=2.0, kvm=False)
+    assert outcome.errors == ()
+    assert not outcome.ended
 
 
 def test_an_unknown_milestone_is_a_usage_problem(tmp_path: Path) -> None:
