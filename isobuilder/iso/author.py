@@ -20,10 +20,10 @@ from typing import Any, BinaryIO
 
 import pycdlib
 
+from isobuilder.iso.boot_names import CATALOG
 from isobuilder.iso.entries import IsoEntry
 from isobuilder.iso.hybrid import (
     BIOS_LOAD,
-    CATALOG,
     SYSTEM_AREA,
     Boot,
     Places,

@@ -17,20 +17,14 @@ from typing import Any, BinaryIO
 
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError
+from isobuilder.iso.boot_names import BIOS, CATALOG, EFI, INITRD, KERNEL, MENU, PAYLOAD, ROOT
 from isobuilder.iso.fat import FatFile, read_fat
 from isobuilder.iso.reader import IsoReader
 from isobuilder.model.finding import Finding
 from isobuilder.model.ospayload import UEFI_NAMES
 
 _BLOCK, _SECTOR = 2048, 512
-_CATALOG, _EFI = "boot/grub/boot.cat", "boot/grub/efi.img"
-_BIOS = "boot/grub/i386-pc/eltorito.img"
-_PAYLOAD = "boot/kiso/payload.json"
-_AS_THEY_ARE = {
-    "boot/kiso/vmlinuz": "kernel",
-    "boot/kiso/initrd.img": "initrd",
-    "boot/kiso/root.squashfs": "root",
-}
+_AS_THEY_ARE = {KERNEL: "kernel", INITRD: "initrd", ROOT: "root"}
 _ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b").bytes_le
 _GRUB_DEFAULT = 2  # what GRUB's image has where its own place is filled in
 _AGAIN = "build the ISO again; do not use this one"
@@ -38,7 +32,7 @@ _AGAIN = "build the ISO again; do not use this one"
 
 def is_bootable(reader: IsoReader) -> bool:
     """Return whether the ISO wants to be a boot medium."""
-    return _PAYLOAD in reader.files or _CATALOG in reader.files
+    return PAYLOAD in reader.files or CATALOG in reader.files
 
 
 def check_boot(reader: IsoReader, files: Mapping[str, Digest]) -> Iterator[Finding]:
@@ -48,13 +42,13 @@ def check_boot(reader: IsoReader, files: Mapping[str, Digest]) -> Iterator[Findi
     """
     if not is_bootable(reader):
         return
-    needed = [_CATALOG, _EFI, _PAYLOAD, "boot/grub/grub.cfg", *_AS_THEY_ARE]
+    needed = [CATALOG, EFI, PAYLOAD, MENU, *_AS_THEY_ARE]
     missing = [path for path in needed if path not in reader.files]
     for path in missing:
         yield _wrong("boot.files", path, "it is not on the ISO")
     payload = _payload(reader)
     if payload is None:
-        yield _wrong("boot.payload", _PAYLOAD, "it does not describe an OS payload")
+        yield _wrong("boot.payload", PAYLOAD, "it does not describe an OS payload")
     if missing or payload is None:
         return
     with reader.open_image() as image:
@@ -81,7 +75,7 @@ class _Disk:
     @property
     def bios(self) -> int | None:
         """The block of the BIOS image; None when there is none."""
-        return self.block(_BIOS) if _BIOS in self.reader.files else None
+        return self.block(BIOS) if BIOS in self.reader.files else None
 
     def block(self, path: str) -> int:
         return self.reader.files[path].extents[0].offset // _BLOCK
@@ -97,45 +91,45 @@ class _Disk:
             yield _wrong("boot.record", "block 17", "no El Torito boot record")
             return
         (at,) = struct.unpack_from("<I", record, 71)
-        if at != self.block(_CATALOG):
-            fact = f"it points to block {at}, {_CATALOG} is at {self.block(_CATALOG)}"
+        if at != self.block(CATALOG):
+            fact = f"it points to block {at}, {CATALOG} is at {self.block(CATALOG)}"
             yield _wrong("boot.record", "block 17", fact)
         data = self.read(at * _BLOCK, _BLOCK)
         if data[0] != 1 or data[30:32] != b"\x55\xaa" or sum(_words(data[:32])) & 0xFFFF:
-            yield _wrong("boot.catalog", _CATALOG, "its first entry is not valid")
+            yield _wrong("boot.catalog", CATALOG, "its first entry is not valid")
             return
         wanted = []
         if self.bios is not None:
             wanted.append((0, self.bios, 4))
-        efi_sectors = self.reader.files[_EFI].size // _SECTOR
-        wanted.append((0xEF, self.block(_EFI), efi_sectors))
+        efi_sectors = self.reader.files[EFI].size // _SECTOR
+        wanted.append((0xEF, self.block(EFI), efi_sectors))
         got = list(_catalog_entries(data))
         if got != wanted:
             yield _wrong(
                 "boot.catalog",
-                _CATALOG,
+                CATALOG,
                 f"expected (platform, block, sectors) {wanted}, got {got}",
             )
 
     def check_bios(self) -> Iterator[Finding]:
         """Check what the BIOS image knows of its own place, and that GRUB is the payload's."""
-        block, size = self.block(_BIOS), self.reader.files[_BIOS].size
+        block, size = self.block(BIOS), self.reader.files[BIOS].size
         data = bytearray(self.read(block * _BLOCK, size))
         if size < 4096:
-            yield _wrong("boot.bios", _BIOS, f"{size} bytes are too few")
+            yield _wrong("boot.bios", BIOS, f"{size} bytes are too few")
             return
         padded = data[64:] + bytes(-size % 4)
         total = sum(struct.unpack(f"<{len(padded) // 4}I", padded)) & 0xFFFFFFFF
         wanted = (16, block, size, total)
         if (got := struct.unpack_from("<IIII", data, 8)) != wanted:
             fact = f"expected {wanted}, got {got} (descriptor, block, bytes, sum)"
-            yield _wrong("boot.info-table", _BIOS, fact)
+            yield _wrong("boot.info-table", BIOS, fact)
         if (own := struct.unpack_from("<Q", data, 2548)[0]) != block * 4 + 5:
             fact = f"its code continues at sector {own}, expected {block * 4 + 5}"
-            yield _wrong("boot.bios", _BIOS, fact)
+            yield _wrong("boot.bios", BIOS, fact)
         data[8:64] = bytes(56)
         struct.pack_into("<Q", data, 2548, _GRUB_DEFAULT)
-        yield from _same(_BIOS, "bios", self.payload, Digest.of(bytes(data)))
+        yield from _same(BIOS, "bios", self.payload, Digest.of(bytes(data)))
 
     def check_mbr(self) -> Iterator[Finding]:
         """Check the first sector: GRUB's code, where it leads, and the two entries it has."""
@@ -172,8 +166,8 @@ class _Disk:
             tables.append(table)
         if tables[0] != tables[1]:
             yield _wrong("boot.gpt", "end", "the two partition tables differ")
-        start = self.block(_EFI) * 4
-        wanted = (start, start + self.reader.files[_EFI].size // _SECTOR - 1)
+        start = self.block(EFI) * 4
+        wanted = (start, start + self.reader.files[EFI].size // _SECTOR - 1)
         esps = [
             struct.unpack_from("<QQ", tables[0], at + 32)
             for at in range(0, len(tables[0]), 128)
@@ -220,23 +214,23 @@ def _words(data: bytes) -> tuple[int, ...]:
 
 def _check_efi(reader: IsoReader, payload: Mapping[str, Any]) -> Iterator[Finding]:
     """Check the FAT image: its structure, and the chain shim, GRUB, kernel by name and digest."""
-    with reader.open(_EFI) as image:
+    with reader.open(EFI) as image:
         try:
             files = read_fat(image)
         except IntegrityError as error:
-            yield _wrong("boot.efi", _EFI, str(error))
+            yield _wrong("boot.efi", EFI, str(error))
             return
         names = UEFI_NAMES.get(str(payload.get("architecture")), {})
         for artifact, name in names.items():
             path = f"EFI/BOOT/{name}".upper()
             if path not in files:
-                yield _wrong("boot.efi", _EFI, f"no {path}, so Secure Boot cannot start")
+                yield _wrong("boot.efi", EFI, f"no {path}, so Secure Boot cannot start")
                 continue
             digest = _digest_within(image, files[path])
-            yield from _same(f"{_EFI}: {path}", artifact, payload, digest)
+            yield from _same(f"{EFI}: {path}", artifact, payload, digest)
         for path in ("BOOT/GRUB/GRUB.CFG", "EFI/BOOT/GRUB.CFG"):
             if path not in files:
-                yield _wrong("boot.efi", _EFI, f"no {path}, so GRUB cannot find the ISO")
+                yield _wrong("boot.efi", EFI, f"no {path}, so GRUB cannot find the ISO")
 
 
 def _digest_within(image: BinaryIO, file: FatFile) -> Digest:
@@ -264,9 +258,9 @@ def _check_identity(reader: IsoReader) -> Iterator[Finding]:
 
 
 def _payload(reader: IsoReader) -> Mapping[str, Any] | None:
-    if _PAYLOAD not in reader.files or reader.files[_PAYLOAD].size > 16 * 1024 * 1024:
+    if PAYLOAD not in reader.files or reader.files[PAYLOAD].size > 16 * 1024 * 1024:
         return None
-    with reader.open(_PAYLOAD) as file:
+    with reader.open(PAYLOAD) as file:
         try:
             data = json.loads(file.read())
         except ValueError:

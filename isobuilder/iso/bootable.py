@@ -8,20 +8,23 @@ from dataclasses import dataclass
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError
 from isobuilder.iso.author import author
+from isobuilder.iso.boot_names import (
+    BIOS,
+    CATALOG,
+    EFI,
+    EFI_FOLDER,
+    EFI_MENUS,
+    FOLDER,
+    INITRD,
+    KERNEL,
+    MENU,
+    PAYLOAD,
+    ROOT,
+)
 from isobuilder.iso.entries import FileFact, IsoEntry, Piece, digest_of, size_of
 from isobuilder.iso.fat import fat_image
-from isobuilder.iso.hybrid import CATALOG, Boot, identifier, patched_bios
+from isobuilder.iso.hybrid import Boot, identifier, patched_bios
 from isobuilder.store import Blob
-
-FOLDER = "boot/kiso"
-KERNEL, INITRD, ROOT = f"{FOLDER}/vmlinuz", f"{FOLDER}/initrd.img", f"{FOLDER}/root.squashfs"
-PAYLOAD = f"{FOLDER}/payload.json"
-MENU = "boot/grub/grub.cfg"
-BIOS = "boot/grub/i386-pc/eltorito.img"
-EFI = "boot/grub/efi.img"
-EFI_FOLDER = "EFI/BOOT"
-EFI_MENUS = ("boot/grub/grub.cfg", "EFI/BOOT/grub.cfg")
-"""Where signed GRUBs look on the FAT image: which of them depends on how the machine started."""
 
 
 @dataclass(frozen=True, slots=True)

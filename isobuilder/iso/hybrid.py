@@ -17,7 +17,6 @@ SECTOR = 512
 SYSTEM_AREA = 32 * 1024
 """Bytes before the first volume descriptor, which ISO 9660 leaves to others."""
 
-CATALOG = "boot/grub/boot.cat"
 BIOS_LOAD = 4
 """Sectors the BIOS loads of its image; that part loads the rest."""
 

@@ -20,7 +20,6 @@ from isobuilder.model.merge import merged
 from isobuilder.model.mistake import InputErrors, Mark, Mistake, nearest
 from isobuilder.model.profile import check_profile
 from isobuilder.model.recipe import Recipe
-from isobuilder.model.template import TemplateProblem, expand, is_template
 from isobuilder.model.tree import Entry, Items, Map, Node, Scalar, path_text
 
 _MAX_CHAIN = 8
@@ -241,6 +240,9 @@ class _Expander:
     def _scalar(
         self, node: Scalar, values: Mapping[str, str], path: tuple[str | int, ...]
     ) -> Scalar:
+        # Late, with all of Jinja2: whoever has a lock expands nothing.
+        from isobuilder.model.template import TemplateProblem, expand, is_template
+
         if not isinstance(node.value, str) or not is_template(node.value):
             return node
         try:

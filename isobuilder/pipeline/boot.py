@@ -13,7 +13,8 @@ from pathlib import Path
 from isobuilder import __version__
 from isobuilder.digest import BUFFER_SIZE
 from isobuilder.errors import InputError
-from isobuilder.iso.bootable import KERNEL, PAYLOAD, BootParts
+from isobuilder.iso.boot_names import KERNEL, PAYLOAD
+from isobuilder.iso.bootable import BootParts
 from isobuilder.iso.reader import IsoReader
 from isobuilder.model.lock import Lock
 from isobuilder.model.ospayload import UEFI_NAMES, OsPayload

@@ -9,7 +9,7 @@ from pathlib import Path
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
 from isobuilder.iso.archive_check import Expected, check_archives
-from isobuilder.iso.bootable import PAYLOAD
+from isobuilder.iso.boot_names import PAYLOAD
 from isobuilder.iso.check import check_iso
 from isobuilder.iso.reader import IsoReader
 from isobuilder.model.document import parse_manifest_json

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.iso.bootable import KERNEL, PAYLOAD
+from isobuilder.iso.boot_names import KERNEL, PAYLOAD
 from isobuilder.iso.entries import IsoEntry
 from isobuilder.iso.writer import write_iso
 from tests.cli.calling import call, errors

@@ -10,9 +10,9 @@ import pytest
 
 from isobuilder.digest import Digest
 from isobuilder.iso.boot_check import check_boot
+from isobuilder.iso.boot_names import CATALOG
 from isobuilder.iso.check import check_sums
 from isobuilder.iso.hashing import hash_iso
-from isobuilder.iso.hybrid import CATALOG
 from isobuilder.iso.reader import IsoReader
 from isobuilder.iso.structure import check_structure
 from isobuilder.store import Store
