@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,9 @@ from isobuilder.cli.app import (
     table,
 )
 from isobuilder.cli.ending import for_each
+
+if TYPE_CHECKING:
+    from isobuilder.pipeline.fetch import PlanItem
 
 
 @click.command(cls=AppCommand)
@@ -71,9 +75,7 @@ def plan(app: App, lock_file: Path, as_json: bool) -> None:
     if as_json:
         app.show_json(asdict(result) | {"disk": result.disk})
         return
-    rows = [
-        (item.kind, item.name, human_size(item.size), _state(item.missing)) for item in result.items
-    ]
+    rows = [(item.kind, item.name, human_size(item.size), _state(item)) for item in result.items]
     click.echo(table(rows, ("KIND", "NAME", "SIZE", "DOWNLOAD")))
     more = f", and {result.unknown} of unknown size" if result.unknown else ""
     click.echo(
@@ -83,7 +85,9 @@ def plan(app: App, lock_file: Path, as_json: bool) -> None:
     )
 
 
-def _state(missing: int | None) -> str:
-    if missing is None:
+def _state(item: PlanItem) -> str:
+    if item.kind == "payload" and item.size is None:
+        return f"no: make it with {item.source}"
+    if item.missing is None:
         return "yes"
-    return human_size(missing) if missing else "cached"
+    return human_size(item.missing) if item.missing else "cached"

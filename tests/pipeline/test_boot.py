@@ -199,6 +199,17 @@ def test_an_iso_agrees_with_the_lock_that_left_its_payload_open(
     assert "lock.pin" in against
 
 
+def test_a_shipped_lock_says_what_it_lacks_and_both_ways_out(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[2] / "recipes" / "kubernetes-1.34.12.yaml"
+    options = ("--store", tmp_path / "store")
+    planned = run_cli("plan", shipped.with_suffix(".amd64.lock.json"), *options).stdout
+    assert "no: make it with isobuilder os build" in planned
+    done = run_cli("build", shipped, "--out", tmp_path / "out", *options, check=6)
+    assert "no OS payload debian-13-cloud for amd64" in done.stderr
+    assert "isobuilder os build" in done.stderr
+    assert "--no-boot" in done.stderr
+
+
 def test_a_plan_names_the_payload_that_is_still_to_be_made(
     undecided: Lock, empty_workshop: Workshop
 ) -> None:
