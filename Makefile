@@ -20,7 +20,7 @@ demo: $(VENV)/.ready ## Build and verify a small ISO from an embedded upstream; 
 test: $(VENV)/.ready ## Run all tests; those on real parts run once `make lab` has prepared them
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-boot: $(VENV)/.ready ## Start the ISO in virtual machines in every way; takes an hour without KVM
+test-boot: $(VENV)/.ready ## Start the ISO in virtual machines in every way; takes an hour and a half without KVM
 	$(BIN)/python -m pytest -m boot tests/boot $(PYTEST_ARGS)
 
 test-cluster: $(VENV)/.ready ## Make a real cluster of virtual machines from the lab's ISO
