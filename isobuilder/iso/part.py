@@ -15,8 +15,6 @@ from isobuilder.errors import EnvironmentProblem
 from isobuilder.store import Writeback, disk_problem, reserve
 
 _PREFIX, _SUFFIX = ".isobuilder-", ".part"
-
-
 _SECTOR = 4096  # bytes: what goes past the cache comes in multiples of it
 
 

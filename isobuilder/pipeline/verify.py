@@ -204,9 +204,8 @@ class _Verifier:
                 payload = read_payload(file.read(_MANIFEST_LIMIT), place=PAYLOAD)
         except IsobuilderError:
             return lock  # the checks of the boot structure say what is wrong with it
-        if f"{payload.os}-{payload.kernel}" != lock.boot.name:
-            return lock
-        return lock.model_copy(update={"boot": LockedBoot.of(payload)})
+        own = LockedBoot.of(payload)
+        return lock.model_copy(update={"boot": own}) if own.name == lock.boot.name else lock
 
 
 def _once(findings: Sequence[Finding]) -> Iterator[Finding]:
