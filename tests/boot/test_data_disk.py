@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import pytest
 
 from isobuilder.node.lab import Machine, make_data_disk, start
-from tests.boot.conftest import REPORT, Booted, boot, seed
+from tests.boot.conftest import PATIENCE, REPORT, Booted, boot, seed
 from tests.boot.host import KVM
 from tests.boot.summary import Summary
 
@@ -16,6 +17,10 @@ pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(7200)]
 
 
 CUTS = 10
+
+
+class PowerCut(Exception):
+    """Raised to end a machine at once."""
 
 
 def on_new_disk(iso: Path, folder: Path) -> Machine:
@@ -64,7 +69,7 @@ def test_a_power_cut_at_any_moment_of_the_first_boot_is_no_end(iso: Path, tmp_pa
     whole = on_new_disk(iso, tmp_path / "whole")
     uncut = boot(whole, tmp_path, until="system up")
     complete(uncut)
-    end = uncut.outcome.reached["images imported"]
+    end = uncut.outcome.reached["system up"]
     for number in range(CUTS):
         machine = on_new_disk(iso, tmp_path / f"cut{number}")
         seconds = random.uniform(uncut.outcome.reached["kernel"], end)
@@ -76,3 +81,22 @@ def test_a_power_cut_at_any_moment_of_the_first_boot_is_no_end(iso: Path, tmp_pa
             f"after {booted.outcome.reached.get('system up', 0):.0f} s"
         )
         complete(booted)
+
+
+@pytest.mark.parametrize("stage", ["init", "modules:config", "modules:final"])
+def test_a_power_cut_while_cloud_init_is_at_work_is_no_end(
+    iso: Path, tmp_path: Path, stage: str
+) -> None:
+    machine = on_new_disk(iso, tmp_path / "machine")
+
+    def cut(_name: str, line: str) -> None:
+        if f"running '{stage}'" in line:
+            # Long enough for the stage to note what it did, too short for all that to be written.
+            time.sleep(random.uniform(0, 2))
+            raise PowerCut
+
+    with pytest.raises(PowerCut):
+        start([machine], logs=tmp_path, until=None, timeout=PATIENCE, kvm=KVM, listener=cut)
+    booted = boot(machine, tmp_path, until="system up")
+    assert "the first boot was cut off: cloud-init begins again" in booted.text
+    complete(booted)
