@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +156,31 @@ def boot(
 ) -> Booted:
     (outcome,) = start([machine], logs=logs, until=until, timeout=limit, kvm=KVM)
     return Booted(outcome)
+
+
+class _PowerCut(Exception):
+    """Raised to end a machine at once."""
+
+
+def cut_power(machine: Machine, logs: Path, *, behind: str, within: float) -> None:
+    """Start ``machine`` and kill it some seconds, ``within`` at most, behind a line of its console.
+
+    Raises:
+        AssertionError: it ended, or took too long, before it came to a line with ``behind``.
+    """
+
+    def cut(_name: str, line: str) -> None:
+        if behind in line:
+            time.sleep(random.uniform(0, within))
+            raise _PowerCut
+
+    try:
+        (outcome,) = start(
+            [machine], logs=logs, until=None, timeout=PATIENCE, kvm=KVM, listener=cut
+        )
+    except _PowerCut:
+        return
+    raise AssertionError(f"never said {behind!r}: {outcome}")
 
 
 REPORT = """#cloud-config

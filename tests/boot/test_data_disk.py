@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-import time
 from pathlib import Path
 
 import pytest
 
 from isobuilder.node.lab import Machine, make_data_disk, start
-from tests.boot.conftest import PATIENCE, REPORT, Booted, boot, seed
+from tests.boot.conftest import REPORT, Booted, boot, cut_power, seed
 from tests.boot.host import KVM
 from tests.boot.summary import Summary
 
@@ -17,10 +16,6 @@ pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(7200)]
 
 
 CUTS = 10
-
-
-class PowerCut(Exception):
-    """Raised to end a machine at once."""
 
 
 def on_new_disk(iso: Path, folder: Path) -> Machine:
@@ -88,15 +83,8 @@ def test_a_power_cut_while_cloud_init_is_at_work_is_no_end(
     iso: Path, tmp_path: Path, stage: str
 ) -> None:
     machine = on_new_disk(iso, tmp_path / "machine")
-
-    def cut(_name: str, line: str) -> None:
-        if f"running '{stage}'" in line:
-            # Long enough for the stage to note what it did, too short for all that to be written.
-            time.sleep(random.uniform(0, 2))
-            raise PowerCut
-
-    with pytest.raises(PowerCut):
-        start([machine], logs=tmp_path, until=None, timeout=PATIENCE, kvm=KVM, listener=cut)
+    # Long enough for the stage to note what it did, too short for all that to be written.
+    cut_power(machine, tmp_path, behind=f"running '{stage}'", within=2)
     booted = boot(machine, tmp_path, until="system up")
     assert "the first boot was cut off: cloud-init begins again" in booted.text
     complete(booted)

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,18 +84,35 @@ class Run:
         return "\n".join(parts)
 
 
-def run_cluster(case: Case, iso: Path, folder: Path) -> Run:
-    """Render the nodes of ``case`` and start them from ``iso`` until all are up, or one fails.
+@dataclass(frozen=True)
+class Rendered:
+    """What makes a machine that node of a cluster."""
 
-    Their consoles are shown on stderr meanwhile.
-    """
+    name: str
+    seed: Path
+
+
+def render(case: Case, folder: Path) -> list[Rendered]:
+    """Render the nodes of ``case``."""
     made = json.loads(
         isobuilder("node", "cluster", case.description, "--out", folder / "nodes", "--json")
     )
+    return [Rendered(node["name"], Path(node["seed"])) for node in made["nodes"]]
+
+
+def run_cluster(
+    case: Case, iso: Path, folder: Path, nodes: Sequence[Rendered], *, data: Path | None = None
+) -> Run:
+    """Start the nodes of ``case`` from ``iso`` until all are up, or one fails.
+
+    Their consoles are shown on stderr meanwhile. ``data`` is the disk of the only node.
+    """
     words: list[str | Path] = [sys.executable, "-m", "isobuilder", "boot", iso, "--json"]
     words += ["--until", "node up", "--timeout", str(case.minutes * 60), "--logs", folder / "logs"]
-    for node in made["nodes"]:
-        words += ["--seed", node["seed"]]
+    for node in nodes:
+        words += ["--seed", node.seed]
+    if data is not None:
+        words += ["--data", data]
     for memory in case.memory:
         words += ["--memory", str(memory)]
     began = time.monotonic()
@@ -109,14 +126,14 @@ def run_cluster(case: Case, iso: Path, folder: Path) -> Run:
     )
     wall = time.monotonic() - began
     outcomes: list[dict[str, Any]] = json.loads(done.stdout or "[]")
-    nodes = zip(made["nodes"], case.memory, outcomes, strict=False)
+    started = zip(nodes, case.memory, outcomes, strict=False)
     return Run(
         case=case,
         code=done.returncode,
         wall=wall,
         nodes=tuple(
-            Node(node["name"], memory, folder / "logs" / f"{outcome['name']}.log")
-            for node, memory, outcome in nodes
+            Node(node.name, memory, folder / "logs" / f"{outcome['name']}.log")
+            for node, memory, outcome in started
         ),
         errors=tuple(_errors(outcomes)),
     )

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.runs import HERE, Case, Run, run_cluster
+from isobuilder.node.lab import Machine, make_data_disk
+from tests.boot.conftest import cut_power
+from tests.cluster.runs import HERE, Case, Run, render, run_cluster
 from tests.cluster.summary import Summary, restarts_of, section
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -43,7 +45,7 @@ def check_cluster(run: Run, *, home: str) -> None:
 
 
 def run_and_check(case: Case, iso: Path, folder: Path, summary: Summary, *, home: str) -> None:
-    run = run_cluster(case, iso, folder)
+    run = run_cluster(case, iso, folder, render(case, folder))
     assert run.nodes, run.trouble
     text = section(run, iso)
     print(f"\n{case.title}\n\n{text}")
@@ -61,3 +63,16 @@ def test_a_worker_of_the_same_iso_joins_and_runs_a_pod_that_both_nodes_reach(
     iso: Path, tmp_path: Path, summary: Summary
 ) -> None:
     run_and_check(TWO, iso, tmp_path, summary, home="worker")
+
+
+def test_a_node_whose_power_went_while_kubeadm_was_at_work_begins_again(
+    iso: Path, tmp_path: Path
+) -> None:
+    nodes = render(ONE, tmp_path)
+    disk = tmp_path / "data.img"
+    make_data_disk(disk, mebibytes=8192)
+    machine = Machine("cut", iso, memory=ONE.memory[0], seed=nodes[0].seed, data=disk)
+    cut_power(machine, tmp_path, behind="kiso: node: kubeadm init: begins", within=100)
+    run = run_cluster(ONE, iso, tmp_path, nodes, data=disk)
+    assert run.nodes[0].said("kiso: node: an earlier try did not finish: starting over")
+    check_cluster(run, home="control")
