@@ -5,6 +5,7 @@ Source: Microsoft, FAT32 File System Specification 1.03 ("FAT16" parts); UEFI 2.
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,8 @@ _ROOT_ENTRIES = 512
 _ENTRY = 32  # bytes of a directory entry
 _ROOT_SECTORS = _ROOT_ENTRIES * _ENTRY // SECTOR
 _FEWEST = 4085  # clusters: with fewer, readers take it for FAT12
+_MOST = 0xFFF4  # clusters: with more, for FAT32
+_LONGEST_TABLE = 256  # sectors: two bytes for each of the most clusters
 _END = 0xFFFF
 _FOLDER, _FILE = 0x10, 0x20
 
@@ -93,6 +96,7 @@ def read_fat(image: BinaryIO) -> dict[str, FatFile]:
     Raises:
         IntegrityError: it is no such file system, or contradicts itself.
     """
+    size = image.seek(0, os.SEEK_END)
     image.seek(0)
     boot = image.read(SECTOR)
     if len(boot) < SECTOR or boot[510:512] != b"\x55\xaa":
@@ -103,15 +107,19 @@ def read_fat(image: BinaryIO) -> dict[str, FatFile]:
     if sector != SECTOR or not per_cluster or not tables or not length:
         raise IntegrityError("ESP: not a FAT16 file system with sectors of 512 bytes")
     total = small or struct.unpack_from("<I", boot, 32)[0]
+    if total * SECTOR > size:
+        raise IntegrityError(f"ESP: {total} sectors by its own word, the image has {size} bytes")
     first = reserved + tables * length + entries * _ENTRY // SECTOR
     clusters = (total - first) // per_cluster
-    if not _FEWEST <= clusters <= 0xFFF4:
-        raise IntegrityError(f"ESP: {clusters} clusters, FAT16 has {_FEWEST} to 65524")
+    if not _FEWEST <= clusters <= _MOST:
+        raise IntegrityError(f"ESP: {clusters} clusters, FAT16 has {_FEWEST} to {_MOST}")
+    if length > _LONGEST_TABLE or length * SECTOR < (clusters + 2) * 2:
+        raise IntegrityError(f"ESP: tables of {length} sectors for {clusters} clusters")
     image.seek(reserved * SECTOR)
-    table = struct.unpack(f"<{length * SECTOR // 2}H", _read(image, length * SECTOR))
-    again = _read(image, length * SECTOR)
-    if tables > 1 and again != struct.pack(f"<{len(table)}H", *table):
+    data = _read(image, length * SECTOR)
+    if tables > 1 and _read(image, length * SECTOR) != data:
         raise IntegrityError("ESP: the two file allocation tables differ")
+    table = struct.unpack_from(f"<{clusters + 2}H", data)
     image.seek((reserved + tables * length) * SECTOR)
     reader = _Reader(image, table, first * SECTOR, per_cluster * SECTOR)
     return dict(reader.walk(_read(image, entries * _ENTRY), "", 0))
@@ -123,34 +131,43 @@ class _Reader:
     table: tuple[int, ...]
     data: int  # where cluster 2 begins
     cluster_size: int
+    taken: set[int] = field(default_factory=set)  # clusters that belong to something
 
     def walk(self, listing: bytes, prefix: str, depth: int) -> Iterator[tuple[str, FatFile]]:
         if depth > 8:
             raise IntegrityError(f"ESP: {prefix} is more than eight folders deep")
+        names: set[str] = set()
         for offset in range(0, len(listing), _ENTRY):
             entry = listing[offset : offset + _ENTRY]
             if entry[0] == 0:
                 return
             if entry[0] in {0xE5, ord(".")} or entry[11] & 0x08:  # removed, itself, a label
                 continue
-            name = entry[:11].decode("ascii", "replace")
-            path = prefix + f"{name[:8].rstrip()}.{name[8:].rstrip()}".rstrip(".")
+            path = prefix + _name(entry)
+            if path in names:
+                raise IntegrityError(f"ESP: {path} is there twice")
+            names.add(path)
             cluster, size = struct.unpack_from("<HI", entry, 26)
             if entry[11] & _FOLDER:
                 size = self._run(cluster, path) * self.cluster_size
                 self.image.seek(self._offset(cluster))
                 yield from self.walk(_read(self.image, size), f"{path}/", depth + 1)
-            else:
-                if size > (self._run(cluster, path) if size else 0) * self.cluster_size:
+            elif size:
+                if size > self._run(cluster, path) * self.cluster_size:
                     raise IntegrityError(f"ESP: {path} has {size} bytes and too few clusters")
                 yield path, FatFile(size, self._offset(cluster))
+            else:
+                yield path, FatFile(0, self.data)
 
     def _run(self, cluster: int, path: str) -> int:
-        """Return how many clusters the run at ``cluster`` has."""
+        """Return how many clusters the run at ``cluster`` has; nobody else may have one of them."""
         count = 1
         while True:
             if not 2 <= cluster < len(self.table):
                 raise IntegrityError(f"ESP: {path} leads to cluster {cluster}, which is not there")
+            if cluster in self.taken:
+                raise IntegrityError(f"ESP: {path} leads to cluster {cluster}, which is taken")
+            self.taken.add(cluster)
             following = self.table[cluster]
             if following >= 0xFFF8:
                 return count
@@ -160,6 +177,13 @@ class _Reader:
 
     def _offset(self, cluster: int) -> int:
         return self.data + (cluster - 2) * self.cluster_size
+
+
+def _name(entry: bytes) -> str:
+    name = entry[:11].decode("ascii", "replace")
+    if not name.isprintable():
+        raise IntegrityError(f"ESP: {name!r} is no name of a file")
+    return f"{name[:8].rstrip()}.{name[8:].rstrip()}".rstrip(".")
 
 
 def _read(image: BinaryIO, size: int) -> bytes:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -68,6 +69,9 @@ def test_more_than_el_torito_can_count_is_refused() -> None:
         (510, b"\0", "55 AA"),
         (11, b"\0\4", "sectors of 512"),
         (SECTOR + 8, b"\x77", "tables differ"),
+        (19, b"\xff\xff", "sectors by its own word"),
+        (22, b"\xff\x0f", "clusters"),
+        (13, b"\xff", "clusters"),
     ],
 )
 def test_a_damaged_file_system_is_refused(offset: int, value: bytes, message: str) -> None:
@@ -75,6 +79,51 @@ def test_a_damaged_file_system_is_refused(offset: int, value: bytes, message: st
     data[offset : offset + len(value)] = value
     with pytest.raises(IntegrityError, match=message):
         read_fat(io.BytesIO(data))
+
+
+def with_listing(entries: list[bytes]) -> bytes:
+    """Return an image whose root folder and first other folder both have these entries."""
+    data = bytearray(image())
+    root = (1 + 2 * int.from_bytes(data[22:24], "little")) * SECTOR
+    first_folder = root + 512 * 32
+    for place in (root, first_folder):
+        for number, entry in enumerate(entries):
+            data[place + number * 32 : place + number * 32 + 32] = entry
+    return bytes(data)
+
+
+def named(name: bytes, cluster: int, *, size: int = 0) -> bytes:
+    kind = 0x20 if size else 0x10
+    return struct.pack("<11sB14xHI", name, kind, cluster, size)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        pytest.param([named(b"LOOP       ", 2)], "LOOP/LOOP leads to cluster 2", id="a loop"),
+        pytest.param(
+            [named(b"A          ", 2), named(b"B          ", 2)], "taken", id="two folders in one"
+        ),
+        pytest.param(
+            [named(b"A       EFI", 4, size=9), named(b"B       EFI", 4, size=9)],
+            r"B\.EFI leads to cluster 4, which is taken",
+            id="two files in one",
+        ),
+        pytest.param(
+            [named(b"A       EFI", 4, size=9), named(b"A       EFI", 5, size=9)],
+            r"A\.EFI is there twice",
+            id="one name twice",
+        ),
+        pytest.param([named(b"A\x1b[2J", 4, size=9)], "no name of a file", id="not printable"),
+        pytest.param(
+            [named(b"A          ", 0, size=9)], "cluster 0, which is not there", id="no cluster"
+        ),
+        pytest.param([named(b"A          ", 0xFFF0, size=9)], "is not there", id="behind the end"),
+    ],
+)
+def test_folders_that_lead_astray_are_refused(entries: list[bytes], message: str) -> None:
+    with pytest.raises(IntegrityError, match=message):
+        read_fat(io.BytesIO(with_listing(entries)))
 
 
 def test_no_flipped_bit_makes_the_reader_fail_in_another_way() -> None:
