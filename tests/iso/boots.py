@@ -27,6 +27,11 @@ def bios_image(size: int = 30_001) -> bytes:
     return bytes(data)
 
 
+def mbr_image() -> bytes:
+    """What GRUB's first sector looks like to us: code, and the 1 that is replaced."""
+    return b"M" * 432 + struct.pack("<Q70x", 1) + b"\x55\xaa"
+
+
 @dataclass(frozen=True)
 class Booted:
     """A written boot medium."""
@@ -40,14 +45,24 @@ class Booted:
         return self.written.path
 
 
-def boot_parts(store: Store, *, bios: bool = True, architecture: str = "amd64") -> BootParts:
+def boot_parts(store: Store, *, architecture: str = "amd64") -> BootParts:
     names = ["kernel", "initrd", "root", "shim", "grub", "mok-manager"]
     blobs = {name: store.add_bytes(f"{name} ".encode() * 1000) for name in names}
-    if bios:
-        blobs |= {"bios": store.add_bytes(bios_image()), "bios-mbr": store.add_bytes(b"M" * 512)}
+    if architecture == "amd64":  # no other has a BIOS
+        blobs |= {"bios": store.add_bytes(bios_image()), "bios-mbr": store.add_bytes(mbr_image())}
     payload = {
+        "schema": 1,
+        "os": "debian-13",
+        "suite": "trixie",
+        "kernel": "cloud",
+        "kernel_version": "6.12.1",
         "architecture": architecture,
-        "artifacts": {name: {"digest": blob.digest} for name, blob in blobs.items()},
+        "epoch": EPOCH,
+        "tool": "1",
+        "artifacts": {
+            name: {"digest": blob.digest, "size": blob.size} for name, blob in blobs.items()
+        },
+        "packages": [],
     }
     return BootParts(
         identity=IDENTITY,
@@ -58,14 +73,17 @@ def boot_parts(store: Store, *, bios: bool = True, architecture: str = "amd64") 
         bios=blobs.get("bios"),
         mbr=blobs.get("bios-mbr"),
         payload=json.dumps(payload).encode(),
-        menu=f'set kiso_options="boot=kiso kiso.id={IDENTITY} quiet"\n'.encode(),
-        finder=b"search\n",
+        menu=(
+            f'set kiso_options="boot=kiso kiso.id={IDENTITY} quiet"\n'
+            "linux /boot/kiso/vmlinuz $kiso_options\ninitrd /boot/kiso/initrd.img\n"
+        ).encode(),
+        finder=f"search --file /boot/kiso/{IDENTITY}.id\n".encode(),
     )
 
 
-def boot_medium(store: Store, target: Path, *, bios: bool = True) -> Booted:
+def boot_medium(store: Store, target: Path, parts: BootParts | None = None) -> Booted:
     """Write an ISO of ``OTHERS`` and boot files, with SHA256SUMS over all of them."""
-    parts = boot_parts(store, bios=bios)
+    parts = parts or boot_parts(store)
     tree = boot_tree(parts, OTHERS, planned=(MANIFEST, SUMS), epoch=EPOCH)
     facts = dict(tree.facts)
     for other in OTHERS:

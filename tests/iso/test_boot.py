@@ -3,8 +3,11 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +19,7 @@ from isobuilder.iso.hashing import hash_iso
 from isobuilder.iso.reader import IsoReader
 from isobuilder.iso.structure import check_structure
 from isobuilder.store import Store
-from tests.iso.boots import Booted, bios_image, boot_medium
+from tests.iso.boots import IDENTITY, Booted, bios_image, boot_medium, boot_parts
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def test_the_iso_is_a_disk_of_whole_mebibytes(medium: Booted) -> None:
 
 
 def test_a_medium_without_bios_has_one_entry_and_no_code(store: Store, tmp_path: Path) -> None:
-    medium = boot_medium(store, tmp_path / "efi.iso", bios=False)
+    medium = boot_medium(store, tmp_path / "efi.iso", boot_parts(store, architecture="arm64"))
     assert findings(medium.path) == []
     assert medium.path.read_bytes()[:440] == bytes(440)
 
@@ -88,10 +91,13 @@ BIOS, EFI = "boot/grub/i386-pc/eltorito.img", "boot/grub/efi.img"
     ("place", "value", "rule"),
     [
         pytest.param(lambda _: 17 * 2048 + 71, b"\x11", "boot.record", id="catalogue elsewhere"),
+        pytest.param(lambda _: 17 * 2048 + 71, b"\xff" * 4, "boot.record", id="behind the end"),
         pytest.param(lambda _: 17 * 2048 + 7, b"x", "boot.record", id="no boot record"),
         pytest.param(of(CATALOG, 28), b"\1", "boot.catalog", id="catalogue's checksum"),
         pytest.param(of(CATALOG, 32 + 6), b"\5", "boot.catalog", id="BIOS load size"),
         pytest.param(of(CATALOG, 32 + 8), b"\1", "boot.catalog", id="BIOS image elsewhere"),
+        pytest.param(of(CATALOG, 32 + 1), b"\2", "boot.catalog", id="BIOS image as a floppy"),
+        pytest.param(of(CATALOG, 32 + 2), b"\1", "boot.catalog", id="BIOS image elsewhere loaded"),
         pytest.param(of(CATALOG, 64 + 1), b"\0", "boot.catalog", id="UEFI entry of no platform"),
         pytest.param(of(CATALOG, 96 + 6), b"\1", "boot.catalog", id="UEFI load size"),
         pytest.param(of(BIOS, 12), b"\1", "boot.info-table", id="info table's block"),
@@ -99,7 +105,9 @@ BIOS, EFI = "boot/grub/i386-pc/eltorito.img", "boot/grub/efi.img"
         pytest.param(of(BIOS, 2548), b"\1", "boot.bios", id="continues elsewhere"),
         pytest.param(of(BIOS, 5000), b"\0", "boot.payload", id="another GRUB"),
         pytest.param(lambda _: 510, b"\0", "boot.mbr", id="signature"),
+        pytest.param(lambda _: 100, b"\xcc", "boot.payload", id="code of the MBR"),
         pytest.param(lambda _: 450, b"\x83", "boot.mbr", id="protective entry"),
+        pytest.param(lambda _: 478, b"\x83", "boot.mbr", id="third entry"),
         pytest.param(lambda _: 462, b"\0", "boot.mbr", id="active entry"),
         pytest.param(lambda _: 432, b"\1", "boot.mbr", id="hybrid continues elsewhere"),
         pytest.param(lambda _: 512 + 60, b"\1", "boot.gpt", id="GUID of the disk"),
@@ -118,6 +126,74 @@ def test_what_is_spoiled_is_found(medium: Booted, place: Place, value: bytes, ru
         offset = place(reader)
     spoil(medium.path, offset, value)
     assert rule in findings(medium.path)
+
+
+def gpt_with(entry: bytes, number: int) -> Callable[[bytes], bytes]:
+    """Return what changes one entry of both partition tables and makes all checksums right."""
+
+    def change(data: bytes) -> bytes:
+        disk, end = bytearray(data), len(data)
+        for header, table in ((512, 1024), (end - 512, end - 33 * 512)):
+            at = table + number * 128
+            disk[at : at + len(entry)] = entry
+            sums = zlib.crc32(disk[table : table + 128 * 128])
+            struct.pack_into("<I", disk, header + 88, sums)
+            struct.pack_into("<I", disk, header + 16, 0)
+            struct.pack_into("<I", disk, header + 16, zlib.crc32(disk[header : header + 92]))
+        return bytes(disk)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("entry", "number"),
+    [
+        pytest.param(struct.pack("<16s16sQQ", b"k" * 16, b"u" * 16, 64, 1 << 40), 3, id="too long"),
+        pytest.param(struct.pack("<16s16sQQ", b"k" * 16, b"u" * 16, 70, 80), 3, id="overlapping"),
+        pytest.param(struct.pack("<16s16sQQ", b"k" * 16, b"u" * 16, 3, 9), 0, id="in the table"),
+        pytest.param(bytes(128), 1, id="no ESP"),
+    ],
+)
+def test_partitions_that_cannot_be_are_found_though_checksums_are_right(
+    medium: Booted, entry: bytes, number: int
+) -> None:
+    medium.path.write_bytes(gpt_with(entry, number)(medium.path.read_bytes()))
+    assert set(findings(medium.path)) == {"boot.gpt"}
+
+
+@pytest.mark.parametrize("size", [-512, -1, 1, 512, 1024 * 1024])
+def test_a_medium_of_another_length_is_found(medium: Booted, size: int) -> None:
+    data = medium.path.read_bytes()
+    medium.path.write_bytes(data[:size] if size < 0 else data + bytes(size))
+    assert "boot.gpt" in findings(medium.path)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        pytest.param({"menu": b"linux /vmlinuz kiso.id=" + IDENTITY.encode()}, "boot.menu"),
+        pytest.param({"menu": b""}, "boot.files", id="empty menu"),
+        pytest.param({"menu": b"#" * (1024 * 1024 + 1)}, "boot.files", id="endless menu"),
+        pytest.param({"finder": b"search --file /boot/kiso/x.id"}, "boot.identity"),
+        pytest.param({"efi": {}}, "boot.efi", id="no shim"),
+        pytest.param({"payload": b"[" * 100_000}, "boot.payload", id="bottomless description"),
+        pytest.param({"payload": b""}, "boot.payload", id="empty description"),
+        pytest.param({"bios": None, "mbr": None}, "boot.files", id="no BIOS image"),
+    ],
+)
+def test_a_medium_that_was_made_wrong_is_found(
+    store: Store, tmp_path: Path, change: dict[str, Any], rule: str
+) -> None:
+    parts = replace(boot_parts(store), **change)
+    medium = boot_medium(store, tmp_path / "wrong.iso", parts)
+    assert rule in findings(medium.path)
+
+
+def test_a_medium_of_an_unknown_architecture_is_found(store: Store, tmp_path: Path) -> None:
+    parts = boot_parts(store)
+    other = parts.payload.replace(b"amd64", b"sparc")
+    medium = boot_medium(store, tmp_path / "wrong.iso", replace(parts, payload=other))
+    assert findings(medium.path) == ["boot.payload"]
 
 
 def test_a_foreign_shim_in_the_fat_image_is_found(medium: Booted) -> None:

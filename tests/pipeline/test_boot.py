@@ -21,7 +21,7 @@ from isobuilder.pipeline.payload import with_payload
 from isobuilder.pipeline.verify import verify
 from isobuilder.pipeline.workshop import Workshop
 from isobuilder.store import Store
-from tests.iso.boots import bios_image
+from tests.iso.boots import bios_image, mbr_image
 from tests.pipeline.world import Locked, World, run_cli
 
 SERVED = "https://dl.k8s.io/os/payload.json"
@@ -30,7 +30,7 @@ SERVED = "https://dl.k8s.io/os/payload.json"
 def make_payload(store: Store, *, mark: str = "") -> OsPayload:
     contents = {name: f"{name}{mark} ".encode() * 999 for name in ("kernel", "initrd", "root")}
     contents |= {name: name.encode() * 9999 for name in ("shim", "grub", "mok-manager")}
-    contents |= {"bios": bios_image(), "bios-mbr": b"M" * 512}
+    contents |= {"bios": bios_image(), "bios-mbr": mbr_image()}
     blobs = {name: store.add_bytes(data) for name, data in contents.items()}
     artifacts = {name: {"digest": blob.digest, "size": blob.size} for name, blob in blobs.items()}
     data = {
