@@ -30,11 +30,11 @@ def inspect(app: App, source: Path, as_json: bool) -> None:
         app.show_json(found)
         return
     for name, value in found["facts"].items():
-        click.echo(f"{name + ':':17}{value}")
+        click.echo(f"{name + ':':18}{value}")
     if found["label"]:
-        click.echo(f"{'label:':17}{found['label']}")
-        click.echo(f"{'made by:':17}isobuilder {found['tool']}")
-    click.echo(f"{'payload:':17}{human_size(found['size'])}\n")
+        click.echo(f"{'label:':18}{found['label']}")
+        click.echo(f"{'made by:':18}isobuilder {found['tool']}")
+    click.echo(f"{'payload:':18}{human_size(found['size'])}\n")
     rows = [
         (item["path"], human_size(item["size"]), item["digest"] or "-") for item in found["files"]
     ]

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from isobuilder.digest import Digest
 from isobuilder.iso.boot_check import check_boot
+from isobuilder.iso.boot_names import PAYLOAD
 from isobuilder.iso.hashing import hash_iso
 from isobuilder.iso.reader import IsoReader
 from isobuilder.iso.structure import check_structure
@@ -113,6 +114,7 @@ def check_manifest(
     for finding in _compare("iso.manifest", MANIFEST, listed, files, but={MANIFEST, SUMS}):
         if finding.place not in told:
             yield finding
+    yield from _check_system(data, files)
     images = data.get("images")
     for number, image in enumerate(images if isinstance(images, list) else []):
         path = image.get("path") if isinstance(image, dict) else None
@@ -123,6 +125,16 @@ def check_manifest(
                 f"{MANIFEST} images[{number}]",
                 f"its archive {path!r} is not on the ISO or has another hash",
             )
+
+
+def _check_system(data: Mapping[str, Any], files: Mapping[str, Digest]) -> Iterator[Finding]:
+    """Check that a manifest of ours tells of the operating system that is there."""
+    system = data.get("operating_system")
+    told = system.get("payload_sha256") if isinstance(system, dict) else None
+    found = files[PAYLOAD].hex if PAYLOAD in files else None
+    if "lock_sha256" in data and told != found:
+        fact = f"it tells of the OS payload {told}, {PAYLOAD} is {found}"
+        yield _wrong("iso.manifest", f"{MANIFEST} operating_system", fact)
 
 
 def _manifest_data(text: str) -> dict[str, Any]:

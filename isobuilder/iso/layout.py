@@ -14,7 +14,8 @@ from isobuilder.iso.hybrid import Boot
 from isobuilder.model.base import check_iso_path
 from isobuilder.model.image import ImageReference
 from isobuilder.model.lock import Lock, LockedImage
-from isobuilder.model.manifest import Manifest
+from isobuilder.model.manifest import Manifest, ManifestSystem
+from isobuilder.model.ospayload import OsPayload
 from isobuilder.store import Blob
 
 MANIFEST, SUMS, SBOM = "manifest.json", "SHA256SUMS", "sbom.cdx.json"
@@ -70,6 +71,7 @@ def build_tree(
     tool: str,
     sbom: SbomMaker,
     boot: BootParts | None = None,
+    payload: OsPayload | None = None,
 ) -> IsoTree:
     """Return the tree of the ISO that ``lock`` describes.
 
@@ -77,7 +79,7 @@ def build_tree(
     both by path; ``tool`` is the version of isobuilder. ``docker/images.list`` is left out for
     ``cloudstack-cks``: Apache's nodes try to import every file in ``docker/`` and would fail three
     times on it. The digests in ``SHA256SUMS`` are those of the lock and of bytes in hand, so no
-    file is read. With ``boot`` the tree also has what starts a machine.
+    file is read. With ``boot`` the tree also has what starts a machine, made of ``payload``.
 
     Raises:
         InputError: two entries for a path, a name that nodes lose or take for another, or more
@@ -103,7 +105,8 @@ def build_tree(
             tree.add(entry.path, entry.pieces, *started.facts[entry.path])
         tree.facts |= started.facts  # also the catalogue, which the writer makes
     tree.add_bytes(SBOM, sbom_bytes := sbom(lock, tree.facts, tool))
-    tree.add_bytes(MANIFEST, manifest := _manifest(lock, tree.facts, images, tool).to_bytes())
+    described = _manifest(lock, tree.facts, images, tool, payload)
+    tree.add_bytes(MANIFEST, manifest := described.to_bytes())
     tree.add_bytes(SUMS, sums(tree.facts))
     _check_names(tree.entries)
     entries = tuple(tree.entries[path] for path in sorted(tree.entries))
@@ -183,7 +186,11 @@ def _check_names(entries: Mapping[str, IsoEntry]) -> None:
 
 
 def _manifest(
-    lock: Lock, facts: Mapping[str, FileFact], images: Sequence[ImageParts], tool: str
+    lock: Lock,
+    facts: Mapping[str, FileFact],
+    images: Sequence[ImageParts],
+    tool: str,
+    payload: OsPayload | None,
 ) -> Manifest:
     return Manifest.model_validate(
         {
@@ -213,6 +220,7 @@ def _manifest(
                 for parts in sorted(images, key=lambda parts: parts.image.reference)
             ),
             "files": {path: digest.hex for path, (digest, _) in facts.items()},
+            "operating_system": None if payload is None else ManifestSystem.of(payload),
         }
     )
 

@@ -56,11 +56,31 @@ def _network(text: str) -> str:
         ) from None
 
 
+_HOST = re.compile(
+    r"(?!.{254})[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
+)
+
+
+def _host(text: str) -> str:
+    """Return a DNS name or IPv4 address in lower case, as kubeadm wants it."""
+    name = text.lower()
+    if not _HOST.fullmatch(name):
+        raise ValueError(f"expected a DNS name or an IPv4 address, found {text[:80]!r}")
+    return _address(name) if re.fullmatch(r"[0-9.]+", name) else name
+
+
 def _endpoint(text: str) -> str:
-    match = re.fullmatch(r"([A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}))(?::([0-9]{1,5}))?", text)
+    match = re.fullmatch(r"([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?", text)
     if match is None or not 0 < int(match[2] or API_PORT) < 65536:
         raise ValueError(f"expected host or host:port, found {text[:80]!r}")
-    return f"{match[1]}:{match[2] or API_PORT}"
+    return f"{_host(match[1])}:{match[2] or API_PORT}"
+
+
+def _registry_name(text: str) -> str:
+    match = re.fullmatch(r"([A-Za-z0-9.-]+)(:[0-9]{1,5})?", text)
+    if match is None:
+        raise ValueError(f"expected a registry's host or host:port, found {text[:80]!r}")
+    return _host(match[1]) + (match[2] or "")
 
 
 _KEY = re.compile(
@@ -108,6 +128,12 @@ def _seconds(text: str) -> str:
     return f"{int(match[1]) * {'s': 1, 'm': 60, 'h': 3600}[match[2]]}s"
 
 
+def _not_zero(text: str) -> str:
+    if text == "0s":
+        raise ValueError("no time at all")
+    return text
+
+
 def _path(text: str) -> str:
     if not re.fullmatch(r"/(?:[A-Za-z0-9._@:+-]+/)*[A-Za-z0-9._@:+-]+", text) or re.search(
         r"/\.\.?(?:/|$)", text
@@ -125,6 +151,48 @@ def _cni(text: object) -> object:
     )
 
 
+_LABEL_NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+
+
+def _label(text: str) -> str:
+    """Return a key of a label or taint. Source: Kubernetes, "Labels and Selectors", syntax."""
+    prefix, slash, name = text.rpartition("/")
+    if not re.fullmatch(_LABEL_NAME, name) or (slash and not _HOST.fullmatch(prefix)):
+        raise ValueError(f"expected a label such as zone or example.com/zone, found {text[:80]!r}")
+    return text
+
+
+def _label_value(text: str) -> str:
+    if text and not re.fullmatch(_LABEL_NAME, text):
+        raise ValueError(
+            f"expected up to 63 letters, digits, dots, dashes or underscores between letters or "
+            f"digits, found {text[:80]!r}"
+        )
+    return text
+
+
+def _taint(text: str) -> str:
+    match = re.fullmatch(r"([^=:]+)(?:=([^=:]*))?:(NoSchedule|PreferNoSchedule|NoExecute)", text)
+    if match is None:
+        raise ValueError(f"expected a taint such as gpu=yes:NoSchedule, found {text[:80]!r}")
+    _label(match[1])
+    _label_value(match[2] or "")
+    return text
+
+
+def _flag(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", text):
+        raise ValueError(f"expected a flag without its dashes, found {text[:80]!r}")
+    return text
+
+
+def _password_hash(text: object) -> object:
+    # What stands here is shown to nobody: it may well be the password itself.
+    if not isinstance(text, str) or not re.fullmatch(r"\$[0-9a-z]+\$[!-~]+", text):
+        raise ValueError("expected a hash of a password, as openssl passwd -6 prints it")
+    return text
+
+
 NodeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Address = Annotated[str, AfterValidator(_address)]
 NodeAddress = Annotated[str, AfterValidator(_address_in_network)]
@@ -134,25 +202,21 @@ SshKey = Annotated[str, AfterValidator(_ssh_key)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 RegistryAddress = Annotated[str, AfterValidator(_registry_address)]
 Duration = Annotated[str, AfterValidator(_seconds)]
+Patience = Annotated[str, AfterValidator(_seconds), AfterValidator(_not_zero)]
 AbsolutePath = Annotated[str, AfterValidator(_path)]
 Cni = Annotated[Literal["bridge", "none"] | IsoPath, BeforeValidator(_cni)]
 Mac = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")]
 Interface = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.*-]{1,15}$")]
-HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252})$")]
-RegistryName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?$")]
+HostName = Annotated[str, AfterValidator(_host)]
+RegistryName = Annotated[str, AfterValidator(_registry_name)]
 UserName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
-Flag = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
+Flag = Annotated[str, AfterValidator(_flag)]
 Line = Annotated[str, StringConstraints(pattern=r"^[^\r\n\x00]*$")]
 Script = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]+$")]
-Taint = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^[A-Za-z0-9./_-]+(=[A-Za-z0-9._-]*)?:(NoSchedule|PreferNoSchedule|NoExecute)$"
-    ),
-]
-Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9./_-]+$")]
-LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,63}$")]
-PasswordHash = Annotated[str, StringConstraints(pattern=r"^\$[0-9a-z]+\$[!-~]+$")]
+Taint = Annotated[str, AfterValidator(_taint)]
+Label = Annotated[str, AfterValidator(_label)]
+LabelValue = Annotated[str, AfterValidator(_label_value)]
+PasswordHash = Annotated[str, BeforeValidator(_password_hash)]
 
 
 class NodesNetwork(Model):
@@ -231,9 +295,9 @@ class LeaderElection(Model):
 class Timeouts(Model):
     """How long things may take."""
 
-    control_plane: Duration = "1200s"  # until the API server answers; also for start-up probes
-    join: Duration = "1200s"  # until the API answers, and then until the cluster can be joined
-    ready: Duration = "1200s"  # until the node is Ready
+    control_plane: Patience = "1200s"  # until the API server answers; also for start-up probes
+    join: Patience = "1200s"  # until the API answers, and then until the cluster can be joined
+    ready: Patience = "1200s"  # until the node is Ready
 
 
 class Arguments(Model):

@@ -11,8 +11,26 @@ from isobuilder.model.door import check, read_yaml
 from isobuilder.model.mistake import InputErrors, Mistake
 from isobuilder.model.tree import Map, locate, path_text
 
+_KUBELETS_OWN = frozenset(
+    {
+        "kubernetes.io/hostname",
+        "kubernetes.io/os",
+        "kubernetes.io/arch",
+        "beta.kubernetes.io/os",
+        "beta.kubernetes.io/arch",
+        "beta.kubernetes.io/instance-type",
+        "topology.kubernetes.io/zone",
+        "topology.kubernetes.io/region",
+        "failure-domain.beta.kubernetes.io/zone",
+        "failure-domain.beta.kubernetes.io/region",
+    }
+)
+
 POD_PREFIX = 24
 """Every node's part of the pod network: 254 addresses, as Kubernetes itself would cut it."""
+
+OLDEST_MINOR = 15
+"""Where the oldest form of kubeadm's configuration that is written here begins, v1beta2."""
 
 SECRETS = "secrets"
 """The folder of a cluster's secrets, beside one for each node."""
@@ -68,6 +86,18 @@ def pod_subnets(cluster: Cluster) -> dict[str, IPv4Network]:
     return found
 
 
+def _kubelet_may_set(label: str) -> bool:
+    """Say if a kubelet takes ``label``. Source: its well_known_labels.go, IsKubeletLabel."""
+    prefix, slash, _name = label.rpartition("/")
+    if not slash or not _is_in(prefix, "kubernetes.io", "k8s.io") or label in _KUBELETS_OWN:
+        return True
+    return _is_in(prefix, "kubelet.kubernetes.io", "node.kubernetes.io")
+
+
+def _is_in(domain: str, *zones: str) -> bool:
+    return any(domain == zone or domain.endswith(f".{zone}") for zone in zones)
+
+
 class _Judge:
     def __init__(self, cluster: Cluster, tree: Map) -> None:
         self._cluster, self._tree = cluster, tree
@@ -79,8 +109,13 @@ class _Judge:
         yield from self._doubles()
         yield from self._roles()
         yield from self._overlaps()
+        yield from self._sizes()
+        if self._cluster.kubernetes.minor < OLDEST_MINOR:
+            fact = f"Kubernetes 1.{OLDEST_MINOR} is the oldest whose kubeadm can be configured"
+            yield self._at(fact, "kubernetes")
         for index, node in enumerate(self._cluster.nodes):
             yield from self._reach(index, node)
+            yield from self._labels(index, node)
         if self._cluster.cni == "bridge":
             yield from self._bridge()
         elif any(node.pods is not None for node in self._cluster.nodes):
@@ -128,7 +163,7 @@ class _Judge:
             yield self._at(fact, "ca_hash", hint="leave it out; the authority is made beforehand")
         if self._cluster.api is None and (not firsts or len(self._cluster.nodes) > 1):
             fact = "nodes cannot join: no endpoint, and no first-control-plane with an address"
-            yield self._at(fact, "nodes", hint="add endpoint: HOST:6443")
+            yield self._at(fact, "nodes", hint="add endpoint: HOST:6443 (--endpoint)")
 
     def _overlaps(self) -> Iterator[Mistake]:
         networks = self._cluster.networks
@@ -136,9 +171,6 @@ class _Judge:
         if pods.overlaps(services):
             fact = f"the pod network {pods} and the service network {services} overlap"
             yield self._at(fact, "networks")
-        if services.prefixlen > 24:
-            fact = f"{services} is too small for services; expected /24 or larger"
-            yield self._at(fact, "networks", "services")
         for index, node in enumerate(self._cluster.nodes):
             if node.address is None:
                 continue
@@ -147,6 +179,28 @@ class _Judge:
                 if own.overlaps(other):
                     fact = f"the network of {node.address} overlaps the {name} network {other}"
                     yield self._at(fact, "nodes", index, "address")
+
+    def _sizes(self) -> Iterator[Mistake]:
+        """Say what kubeadm would refuse later. Source: its validation.ValidateNetworking."""
+        networks, flags = self._cluster.networks, self._cluster.arguments.controller_manager
+        pods, services = IPv4Network(networks.pods), IPv4Network(networks.services)
+        if not 12 <= services.prefixlen <= 24:
+            size = "small" if services.prefixlen > 24 else "large"
+            fact = f"{services} is too {size} for services; expected /12 to /24"
+            yield self._at(fact, "networks", "services")
+        if not 8 <= pods.prefixlen <= POD_PREFIX and "node-cidr-mask-size" not in flags:
+            size = "small" if pods.prefixlen > POD_PREFIX else "large"
+            fact = f"{pods} is too {size} for pods: each node gets a /{POD_PREFIX} of it"
+            yield self._at(fact, "networks", "pods", hint=f"choose one of /8 to /{POD_PREFIX}")
+
+    def _labels(self, index: int, node: ClusterNode) -> Iterator[Mistake]:
+        for key, value in node.labels.items():
+            if not _kubelet_may_set(key):
+                yield self._at(
+                    f"no kubelet starts that is to give itself the label {key}",
+                    *("nodes", index, "labels", key),
+                    hint=f"on a control plane, later: kubectl label node {node.name} {key}={value}",
+                )
 
     def _reach(self, index: int, node: ClusterNode) -> Iterator[Mistake]:
         if node.mac is not None and node.interface is not None:
@@ -160,7 +214,7 @@ class _Judge:
                 f"{node.name} has a fixed address and there is no gateway; without a default route "
                 "a node cannot reach services",
                 *("nodes", index, "address"),
-                hint="add networks.nodes.gateway; without a router any free address there does",
+                hint="add networks.nodes.gateway (--gateway): any free address there will do",
             )
             return
         own = IPv4Interface(node.address)

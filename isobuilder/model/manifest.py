@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from isobuilder.digest import Digest
 from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
 from isobuilder.model.kube import KubeVersion
+from isobuilder.model.ospayload import OsPayload, PayloadPackage
 from isobuilder.model.recipe import Component, ProfileName
 
 Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -25,6 +26,25 @@ class ManifestImage(Model):
     sha256: Sha256Hex  # of the archive file
     size: NonNegativeInt
     core: bool
+
+
+class ManifestSystem(Model):
+    """The operating system that machines start from the ISO."""
+
+    name: str  # of the OS payload, e.g. debian-13-cloud-amd64
+    kernel_version: str
+    payload_sha256: Sha256Hex  # of boot/kiso/payload.json, which names the artifacts
+    packages: tuple[PayloadPackage, ...]
+
+    @classmethod
+    def of(cls, payload: OsPayload) -> ManifestSystem:
+        """Return what a manifest says of ``payload``."""
+        return cls(
+            name=payload.name,
+            kernel_version=payload.kernel_version,
+            payload_sha256=payload.digest.hex,
+            packages=payload.packages,
+        )
 
 
 class Manifest(Model):
@@ -44,10 +64,12 @@ class Manifest(Model):
     features: tuple[str, ...]
     images: tuple[ManifestImage, ...]
     files: dict[IsoPath, Sha256Hex]
+    operating_system: ManifestSystem | None = None  # None: the ISO starts no machine
 
     def to_data(self) -> dict[str, Any]:
         """Return the manifest as plain JSON values."""
-        return self.model_dump(mode="json", by_alias=True)
+        absent = None if self.operating_system else {"operating_system"}
+        return self.model_dump(mode="json", by_alias=True, exclude=absent)
 
     def to_bytes(self) -> bytes:
         """Return the canonical text."""

@@ -156,6 +156,7 @@ def tree_of(lock: Lock, store: Store, *, progress: Progress = SILENT) -> IsoTree
         tool=__version__,
         sbom=partial(sbom, payload=payload),
         boot=None if payload is None else boot_parts(lock, payload, store),
+        payload=payload,
     )
 
 

@@ -9,12 +9,16 @@ from typing import Any, Literal
 
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError
+from isobuilder.iso.boot_names import INITRD, KERNEL, PAYLOAD, ROOT
 from isobuilder.iso.reader import IsoReader
 from isobuilder.model.document import load_lock, parse_manifest_json
 from isobuilder.model.lock import Lock
 from isobuilder.model.manifest import Manifest
+from isobuilder.model.ospayload import ArtifactName
 
 _MANIFEST_LIMIT = 32 * 1024 * 1024  # bytes
+_AS_THEY_ARE: dict[str, ArtifactName] = {KERNEL: "kernel", INITRD: "initrd", ROOT: "root"}
+_NO_SYSTEM = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,14 @@ def _of_lock(path: Path, lock: Lock) -> Contents:
     # A manifest that is pinned gets other bytes on the ISO than upstream serves.
     files |= {item.path: item.sha256 for item in lock.manifests if item.images == "keep"}
     sizes = {file.path: file.size for file in lock.files if file.size is not None}
+    system = _NO_SYSTEM
+    if lock.boot is not None:
+        system = f"{lock.boot.name}-{lock.architecture}"
+        if lock.boot.payload is not None:
+            files[PAYLOAD] = lock.boot.payload
+            for place, name in _AS_THEY_ARE.items():
+                if (part := lock.boot.artifacts.get(name)) is not None:
+                    files[place], sizes[place] = part.digest, part.size
     return Contents(
         source=path,
         kind="lock",
@@ -69,6 +81,7 @@ def _of_lock(path: Path, lock: Lock) -> Contents:
             "profile": lock.profile,
             "architecture": lock.architecture,
             "revision": str(lock.revision),
+            "operating system": system,
         },
         files=files,
         sizes=sizes,
@@ -84,6 +97,7 @@ def _of_iso(path: Path, reader: IsoReader) -> Contents:
         )
     with reader.open("manifest.json") as file:
         manifest = parse_manifest_json(file.read(_MANIFEST_LIMIT), f"{path}: manifest.json")
+    system = manifest.operating_system
     return Contents(
         source=path,
         kind="iso",
@@ -93,6 +107,7 @@ def _of_iso(path: Path, reader: IsoReader) -> Contents:
             "profile": manifest.profile,
             "architecture": manifest.architecture,
             "revision": str(manifest.revision),
+            "operating system": system.name if system else _NO_SYSTEM,
         },
         files={name: Digest.from_hex(sha256) for name, sha256 in manifest.files.items()},
         sizes={name: entry.size for name, entry in reader.files.items()},

@@ -189,6 +189,7 @@ class _Verifier:
                 yield _not_locked(
                     image.archive, f"the lock pins {image.reference}, it is not there"
                 )
+        yield from _boot_against_lock(lock.boot, files)
         if self.manifest is not None and self.manifest.lock_sha256 != lock.digest.hex:
             yield _not_locked(
                 "manifest.json",
@@ -206,6 +207,19 @@ class _Verifier:
             return lock  # the checks of the boot structure say what is wrong with it
         own = LockedBoot.of(payload)
         return lock.model_copy(update={"boot": own}) if own.name == lock.boot.name else lock
+
+
+def _boot_against_lock(boot: LockedBoot | None, files: Mapping[str, Digest]) -> Iterator[Finding]:
+    """Compare the OS payload's description; that the rest is what it says is checked elsewhere."""
+    found = files.get(PAYLOAD)
+    fact = f"the ISO has {found}" if found is not None else "it is not there"
+    if boot is None:
+        if found is not None:
+            yield _not_locked(PAYLOAD, f"the lock has no OS payload, {fact}")
+    elif boot.payload is None:
+        yield _not_locked(PAYLOAD, f"the lock wants an OS payload {boot.name}, {fact}")
+    elif boot.payload != found:
+        yield _not_locked(PAYLOAD, f"the lock pins {boot.payload}, {fact}")
 
 
 def _once(findings: Sequence[Finding]) -> Iterator[Finding]:

@@ -91,6 +91,22 @@ def test_the_hint_names_the_key_that_was_meant() -> None:
         (("}}\n", "}, pods: 10.0.0.0/16}\n"), "overlaps the pod network 10.0.0.0/16"),
         (("}}\n", "}, pods: 10.96.0.0/16}\n"), "the pod network 10.96.0.0/16 and the service"),
         (("}}\n", "}, services: 10.96.0.0/28}\n"), "is too small for services"),
+        (("}}\n", "}, services: 172.0.0.0/8}\n"), "is too large for services"),
+        (("}}\n", "}, pods: 10.244.0.0/25}\n"), "10.244.0.0/25 is too small for pods"),
+        (("}}\n", "}, pods: 64.0.0.0/7}\n"), "64.0.0.0/7 is too large for pods"),
+        (("}}\n", "}, domain: cluster..local}\n"), "expected a DNS name"),
+        (("nodes:\n", "endpoint: 10.0.0.300:6443\nnodes:\n"), "expected an IPv4 address"),
+        (("nodes:\n", "timeouts: {join: 0s}\nnodes:\n"), "timeouts.join: no time at all"),
+        (("nodes:\n", "registries: {'..': {}}\nnodes:\n"), "expected a DNS name"),
+        (('"1.34.12"', '"1.14.9"'), "Kubernetes 1.15 is the oldest"),
+        (
+            ("role: worker", "role: worker, labels: {node-role.kubernetes.io/worker: ''}"),
+            "give itself the label node-role.kubernetes.io/worker",
+        ),
+        (("role: worker", "role: worker, labels: {a/b/c: x}"), "expected a label such as zone"),
+        (("role: worker", "role: worker, labels: {a: -x}"), "between letters or digits"),
+        (("role: worker", "role: worker, taints: ['-a:NoSchedule']"), "found '-a'"),
+        (("nodes:\n", "arguments: {kubelet: {--v: '2'}}\nnodes:\n"), "found '--v'"),
         (("name: two", "name: secrets"), "secrets is the name of the folder"),
         (("role: worker", "role: worker, pods: 10.244.7.0/24"), "for cni: bridge only"),
         (
@@ -123,6 +139,29 @@ def test_values_that_do_not_fit_together_are_refused(change: tuple[str, str], me
     found = mistakes(TWO.replace(*change, 1))
     assert [line for line in found if message in line], found
     assert all(re.match(r"cluster\.yaml:\d+:\d+: ", line) for line in found)
+
+
+def test_labels_that_a_kubelet_may_give_itself_are_taken() -> None:
+    labels = "zone: a, example.com/x: '', topology.kubernetes.io/zone: b, a.node.kubernetes.io/c: d"
+    cluster = read(TWO.replace("role: worker", f"role: worker, labels: {{{labels}}}"))
+    assert len(cluster.nodes[1].labels) == 4
+
+
+def test_pods_get_another_share_by_a_flag_of_the_controller_manager() -> None:
+    text = TWO.replace("}}\n", "}, pods: 10.244.0.0/25}\n")
+    flag = "arguments: {controller_manager: {node-cidr-mask-size: '27'}}\n"
+    assert read(text + flag).networks.pods == "10.244.0.0/25"
+
+
+@pytest.mark.parametrize("written", ["Geheim", "'12345678'", "12345678"])
+def test_a_password_in_place_of_its_hash_is_not_shown(written: str) -> None:
+    (found,) = mistakes(SMALL + f"users: [{{name: a, password_hash: {written}}}]\n")
+    assert "expected a hash of a password, as openssl passwd -6 prints it" in found
+    assert written.strip("'") not in found
+
+
+def test_host_names_are_lower_case_for_kubeadm() -> None:
+    assert read(TWO + "endpoint: API.example\n").api == "api.example:6443"
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError
+from isobuilder.iso.boot_names import KERNEL, PAYLOAD
+from isobuilder.iso.check import check_manifest
+from isobuilder.iso.hashing import hash_iso
 from isobuilder.iso.reader import IsoReader
-from isobuilder.model.document import load_lock
+from isobuilder.model.document import load_lock, parse_manifest_json
 from isobuilder.model.lock import Lock, LockedBoot
 from isobuilder.model.ospayload import OsPayload
 from isobuilder.node.ospayload import export_payload, forget_payload, keep_payload, payloads
 from isobuilder.pipeline.boot import try_boot
 from isobuilder.pipeline.build import build, check
+from isobuilder.pipeline.compare import contents_of, diff
 from isobuilder.pipeline.fetch import fetch, missing_blobs, plan, reachable
 from isobuilder.pipeline.lock import lock_recipe
 from isobuilder.pipeline.payload import with_payload
@@ -97,6 +102,70 @@ def test_the_packages_are_in_the_bill_of_materials(
     components = json.loads(bill.read_bytes())["components"]
     libraries = [item["purl"] for item in components if item["type"] == "library"]
     assert libraries == ["pkg:deb/debian/bash@5.2?arch=amd64&distro=debian-13"]
+
+
+def test_the_operating_system_and_its_packages_are_in_the_manifest(
+    bootable: Lock, payload: OsPayload, workshop: Workshop, tmp_path: Path
+) -> None:
+    built = build(bootable, tmp_path, workshop)
+    (beside,) = tmp_path.glob("*.manifest.json")
+    system = parse_manifest_json(beside.read_bytes(), beside.name).operating_system
+    assert system is not None
+    assert (system.name, system.kernel_version) == ("debian-13-cloud-amd64", "6.12")
+    assert system.packages == payload.packages
+    with IsoReader(built.iso) as reader:
+        files = dict(hash_iso(reader).files) | {PAYLOAD: Digest.of(b"another")}
+        places = [finding.place for finding in check_manifest(reader, files)]
+    assert places == [PAYLOAD, "manifest.json operating_system"]
+
+
+def test_a_plain_iso_has_no_operating_system_in_its_manifest(
+    locked: Locked, workshop: Workshop, tmp_path: Path
+) -> None:
+    build(locked.lock, tmp_path, workshop)
+    (beside,) = tmp_path.glob("*.manifest.json")
+    assert "operating_system" not in json.loads(beside.read_bytes())
+
+
+def test_an_iso_with_another_operating_system_than_its_lock_is_noticed(
+    bootable: Lock, locked: Locked, workshop: Workshop, tmp_path: Path
+) -> None:
+    other = bootable.model_copy(
+        update={"boot": LockedBoot.of(make_payload(workshop.store, mark="2"))}
+    )
+    isos = {
+        name: build(lock, tmp_path / name, workshop).iso
+        for name, lock in (("boots", bootable), ("other", other), ("plain", locked.lock))
+    }
+    pairs = [("other", bootable), ("plain", bootable), ("boots", locked.lock)]
+    for name, lock in pairs:
+        found = verify(isos[name], lock=lock, layers=False).findings
+        assert PAYLOAD in {finding.place for finding in found if finding.rule == "lock.pin"}, name
+    found = verify(isos["boots"], lock=bootable, layers=False).findings
+    assert "lock.pin" not in {finding.rule for finding in found}
+
+
+def test_two_locks_with_other_operating_systems_differ(
+    bootable: Lock, locked: Locked, undecided: Lock, workshop: Workshop, tmp_path: Path
+) -> None:
+    other = LockedBoot.of(make_payload(workshop.store, mark="2"))
+    locks = {
+        "boots": bootable,
+        "other": bootable.model_copy(update={"boot": other}),
+        "open": undecided,
+        "plain": locked.lock,
+    }
+    contents = {}
+    for name, lock in locks.items():
+        path = tmp_path / f"{name}.lock.json"
+        path.write_bytes(lock.to_bytes())
+        contents[name] = contents_of(path)
+    iso = contents_of(build(bootable, tmp_path, workshop).iso)
+    named = [item.name for item in diff(contents["boots"], contents["other"])]
+    assert named == ["boot/kiso/initrd.img", PAYLOAD, "boot/kiso/root.squashfs", KERNEL]
+    assert [item.name for item in diff(contents["plain"], iso)] == ["operating system"]
+    assert diff(contents["boots"], iso) == ()
+    assert diff(contents["open"], iso) == ()
 
 
 def test_another_payload_gives_another_iso(
