@@ -182,7 +182,7 @@ def _pairs(flag: str, left: str, right: str) -> _Change:
 
 
 def _map(flag: str) -> _Change:
-    return lambda texts: dict(_split(text, flag) for text in texts)
+    return lambda texts: dict(_split(text, flag, may_be_empty=True) for text in texts)
 
 
 def _election(text: str) -> dict[str, str]:
@@ -262,9 +262,9 @@ def _options(given: dict[str, Any]) -> Iterator[Option]:
         yield Option(("registries",), registries, "--registry-mirror")
 
 
-def _split(text: str, flag: str) -> tuple[str, str]:
+def _split(text: str, flag: str, *, may_be_empty: bool = False) -> tuple[str, str]:
     left, equals, right = text.partition("=")
-    if not (left and equals and right):
+    if not (left and equals and (right or may_be_empty)):
         raise UsageProblem(f"{flag}: expected two values with = between, got {text!r}")
     return left, right
 

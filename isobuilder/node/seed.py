@@ -18,6 +18,12 @@ USER_DATA, META_DATA = "user-data", "meta-data"
 NETWORK_CONFIG, NETWORK_DATA = "network-config", "network_data.json"
 
 _LATEST = "openstack/latest"
+_BEGINNINGS = (
+    *("#cloud-config", "#!", "#include", "#cloud-boothook", "#part-handler", "## template: jinja"),
+    *("content-type:", "mime-version:"),
+)
+"""Of user-data in lower case. Source: cloud-init, handlers: INCLUSION_TYPES_MAP; and MIME."""
+_GZIP = b"\x1f\x8b"
 
 
 def seed_files(
@@ -32,14 +38,15 @@ def seed_files(
     """
     for name in ("instance-id", "local-hostname"):
         if not isinstance(meta.get(name), str) or not meta[name]:
-            raise InputError(f"{place}: {META_DATA} has no {name}")
+            raise InputError(f"{place}: {META_DATA} has no {name}, or one that is not text")
+    _check_beginning(found[USER_DATA], place)
     if kind == "nocloud":
         wanted = (USER_DATA, META_DATA, NETWORK_CONFIG)
         return {name: found[name] for name in wanted if name in found}
     if NETWORK_CONFIG in found and NETWORK_DATA not in found:
         raise InputError(
-            f"{place}: ConfigDrive names an interface by its MAC address or exact name, and "
-            f"{NETWORK_CONFIG} has neither",
+            f"{place}: ConfigDrive names an interface by its MAC address or exact name, in "
+            f"{NETWORK_DATA}, which is not there",
             hint="give the node a mac or an interface, or make a nocloud seed",
         )
     files = {
@@ -55,6 +62,15 @@ def seed_files(
     if NETWORK_DATA in found:
         files[f"{_LATEST}/{NETWORK_DATA}"] = found[NETWORK_DATA]
     return files
+
+
+def _check_beginning(user_data: bytes, place: str) -> None:
+    head = user_data[:200].decode("utf-8", "replace").lower().lstrip()
+    if head and not head.startswith(_BEGINNINGS) and not user_data.startswith(_GZIP):
+        raise InputError(
+            f"{place}: cloud-init would ignore {USER_DATA}: its first line does not say what it is",
+            hint="begin it with #cloud-config, or with #! and an interpreter",
+        )
 
 
 def json_text(value: object) -> bytes:

@@ -1,6 +1,6 @@
 """Nodes: from a cluster's description to what cloud-init reads on each machine.
 
-Everything written here may hold secrets, so folders are for their owner only, and so is every file.
+Everything written here may hold secrets: every file is for its owner only, and so are new folders.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from isobuilder.iso.entries import IsoEntry
 from isobuilder.iso.writer import write_iso
 from isobuilder.model.cluster import Cluster, ClusterNode
 from isobuilder.model.cluster_rules import cluster_of, load_cluster
-from isobuilder.model.door import MAX_YAML, read_bytes, yaml_map
+from isobuilder.model.door import MAX_YAML, MIB, read_bytes, yaml_map
 from isobuilder.model.mistake import Mark
 from isobuilder.model.tree import Entry, Items, Map, Node, node_of, plain
 from isobuilder.model.yamltext import yaml_text
@@ -157,6 +157,12 @@ def make_nodes(
         data = network_data(cluster, node)
         if data is not None:
             found[NETWORK_DATA] = json_text(data)
+        if len(texts.user_data) > MAX_YAML:
+            raise InputError(
+                f"{node.name}: its user-data would have {len(texts.user_data)} bytes; "
+                f"expected at most {MAX_YAML // MIB} MiB",
+                hint="let commands.before fetch what is large",
+            )
         if seed is not None:
             seed_files(seed, found, texts.meta_data, node.name)  # refuse before anything is written
         plans.append((node, texts.meta_data["instance-id"], found))
@@ -168,9 +174,9 @@ def make_nodes(
                 _write_private(folder / name, found[name])
             else:
                 (folder / name).unlink(missing_ok=True)
-        _ask_cloud_init(folder / USER_DATA)
         (folder / SEED).unlink(missing_ok=True)  # of an earlier call, with other contents
-        disc = None if seed is None else make_seed(folder, folder / SEED, kind=seed)
+        _ask_cloud_init(folder / USER_DATA)
+        disc = None if seed is None else _pack(folder, folder / SEED, kind=seed)
         made.append(MadeNode(node, instance, folder, disc))
     return tuple(made)
 
@@ -184,6 +190,12 @@ def make_seed(folder: Path, target: Path, *, kind: SeedKind) -> Path:
         InputError: user-data or meta-data is missing or wrong, or the kind cannot hold the network.
         EnvironmentProblem: ``target`` cannot be written.
     """
+    if read_bytes(folder / USER_DATA, MAX_YAML).startswith(b"#cloud-config\n"):
+        _ask_cloud_init(folder / USER_DATA)  # somebody may have changed it by hand
+    return _pack(folder, target, kind=kind)
+
+
+def _pack(folder: Path, target: Path, *, kind: SeedKind) -> Path:
     found = {
         name: read_bytes(folder / name, MAX_YAML)
         for name in (USER_DATA, META_DATA, NETWORK_CONFIG, NETWORK_DATA)
@@ -328,14 +340,17 @@ def _ask_cloud_init(user_data: Path) -> None:
     try:
         run([program, "schema", "--config-file", user_data], timeout=_SECONDS)
     except EnvironmentProblem as error:
-        raise InputError(f"cloud-init refuses what was made: {error}") from error
+        raise InputError(f"cloud-init refuses {user_data}: {error}") from error
 
 
 def _private_folder(folder: Path) -> Path:
+    """Make ``folder`` for its owner only; one that is there stays as it is, its files are private.
+
+    It may be anything, such as /tmp or a home, whose mode is for others to choose.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
-        folder.chmod(0o700)
     except OSError as error:
         raise disk_problem(error, folder) from error
     return folder

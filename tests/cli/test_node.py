@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -319,10 +320,44 @@ def test_cloud_init_is_asked_where_it_is_installed(
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     program.write_text(program.read_text().replace("$VERDICT", "1"), encoding="utf-8")
     done = call(*FIRST, "--name", "one", "--out", tmp_path / "out", "--no-verify-ca", code=3)
-    assert "cloud-init refuses what was made" in errors(done)[0]
+    assert f"cloud-init refuses {tmp_path}/out/one/user-data" in errors(done)[0]
     assert "hostname is wrong" in errors(done)[0]
     program.write_text(program.read_text().replace("exit 1", "exit 0"), encoding="utf-8")
     call(*FIRST, "--name", "one", "--out", tmp_path / "out", "--no-verify-ca")
+    program.write_text(program.read_text().replace("exit 0", "exit 1"), encoding="utf-8")
+    done = call("node", "seed", tmp_path / "out/one", code=3)
+    assert "cloud-init refuses" in errors(done)[0]
+    assert not (tmp_path / "out/one/seed.iso").exists()
+
+
+def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    shared = tmp_path / "tmp"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    call("node", "secrets", shared, "--no-ca")
+    call(*FIRST, "--name", "tmp", "--out", tmp_path, "--no-verify-ca")
+    assert shared.stat().st_mode & 0o7777 == 0o1777
+    assert {path.stat().st_mode & 0o777 for path in shared.iterdir()} == {0o600}
+
+
+def test_user_data_that_no_seed_could_hold_is_refused_before_anything_is_written(
+    description: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "blob").write_bytes(bytes(range(256)) * 13_000)
+    text = f"{CLUSTER}files: [{{path: /opt/blob, source: blob}}]\n"
+    description.write_text(text, encoding="utf-8")
+    done = call("node", "cluster", description, "--out", tmp_path / "out", code=3)
+    assert re.fullmatch(
+        r"error: one: its user-data would have \d{7} bytes; expected at most 4 MiB",
+        errors(done)[0],
+    )
+    assert not (tmp_path / "out/one").exists()
+
+
+def test_a_label_may_be_without_a_value(tmp_path: Path) -> None:
+    call(*FIRST, "--name", "one", "--out", tmp_path, "--no-verify-ca", "--label", "storage=")
+    flags = kubeadm(tmp_path / "one")[0]["nodeRegistration"]["kubeletExtraArgs"]
+    assert flags == [{"name": "node-labels", "value": "storage="}]
 
 
 def test_secrets_are_made_once_and_only_their_places_printed(tmp_path: Path) -> None:

@@ -101,6 +101,8 @@ def test_a_network_that_config_drive_cannot_say_is_not_dropped_in_silence(
         ("meta-data", b"local-hostname: one\n", "meta-data has no instance-id"),
         ("meta-data", b"instance-id: 1\nlocal-hostname: one\n", "meta-data has no instance-id"),
         ("meta-data", b"- a\n", "expected keys and values"),
+        ("user-data", b"hostname: one\n", "cloud-init would ignore user-data"),
+        ("user-data", b"#cloud-confg\nhostname: one\n", "cloud-init would ignore user-data"),
     ],
 )
 def test_what_is_missing_is_named(
@@ -110,6 +112,22 @@ def test_what_is_missing_is_named(
     with pytest.raises(InputError, match=message):
         make_seed(folder, tmp_path / "seed.iso", kind="nocloud")
     assert not (tmp_path / "seed.iso").exists()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"#!/bin/sh\n",
+        b"## template: jinja\n#cloud-config\n",
+        b"Content-Type: multipart/mixed; boundary=b\n",
+        b"\x1f\x8b\x08\x00",
+    ],
+)
+def test_every_form_of_user_data_is_taken(data: bytes, folder: Path, tmp_path: Path) -> None:
+    (folder / "user-data").write_bytes(data)
+    _, files = contents(make_seed(folder, tmp_path / "seed.iso", kind="nocloud"))
+    assert files["user-data"] == data
 
 
 def test_a_folder_that_is_not_there_is_a_problem_of_the_machine(
