@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from isobuilder.errors import InputError
 from isobuilder.iso.boot_names import KERNEL, PAYLOAD
 from isobuilder.iso.bootable import BootParts
 from isobuilder.iso.reader import IsoReader
-from isobuilder.model.lock import Lock
+from isobuilder.model.lock import Lock, LockedBoot
 from isobuilder.model.ospayload import UEFI_NAMES, OsPayload
 from isobuilder.node.bootmenu import boot_menu, finder, identity_of
 from isobuilder.node.lab import Listener, Machine, Outcome, kvm_works, start
@@ -25,6 +24,7 @@ from isobuilder.pipeline.payload import check_payload
 from isobuilder.progress import SILENT, Progress
 from isobuilder.store import Store
 
+_LARGEST_PAYLOAD = 16 * 1024 * 1024  # bytes of a description
 _NEEDED = ("runtime/containerd-linux-*.tar.gz", "runtime/runc", "cni/cni-plugins-*.tgz")
 
 
@@ -33,6 +33,7 @@ def locked_payload(lock: Lock, store: Store) -> OsPayload | None:
 
     Raises:
         EnvironmentProblem: the store does not have it.
+        InputError: it is not what else the lock says of it.
     """
     if lock.boot is None:
         return None
@@ -40,7 +41,15 @@ def locked_payload(lock: Lock, store: Store) -> OsPayload | None:
     description = None if lock.boot.payload is None else store.find(lock.boot.payload)
     if description is None:
         raise AssertionError  # the build has chosen one, and check_payload would have raised
-    return read_payload(description.read(), place=str(lock.boot.payload))
+    payload = read_payload(description.read(), place=str(lock.boot.payload))
+    told = LockedBoot.of(payload, url=lock.boot.url)
+    if told != lock.boot or payload.architecture != lock.architecture:
+        raise InputError(
+            f"{lock.base_name}: boot: the OS payload {payload.digest} is {payload.name}, and the "
+            f"lock says otherwise of it",
+            hint="make the lock again with isobuilder lock; locks are not edited by hand",
+        )
+    return payload
 
 
 def boot_parts(lock: Lock, payload: OsPayload, store: Store) -> BootParts:
@@ -106,7 +115,8 @@ def try_boot(
                 hint="build it with an OS payload: see isobuilder os build",
             )
         with reader.open(PAYLOAD) as file:
-            architecture = str(json.loads(file.read()).get("architecture", "amd64"))
+            payload = read_payload(file.read(_LARGEST_PAYLOAD), place=f"{iso}: {PAYLOAD}")
+        architecture = payload.architecture
         if kvm is None:
             kernel = Path(folder) / "vmlinuz"
             with reader.open(KERNEL) as source, kernel.open("wb") as target:

@@ -333,6 +333,29 @@ def test_a_plain_iso_is_not_started(workshop: Workshop, locked: Locked, tmp_path
         try_boot(built.iso, [], logs=tmp_path, until=None, timeout=1)
 
 
+def test_a_medium_with_a_damaged_description_is_not_started(
+    bootable: Lock, workshop: Workshop, tmp_path: Path
+) -> None:
+    iso = build(bootable, tmp_path, workshop).iso
+    with IsoReader(iso) as reader:
+        offset = reader.files[PAYLOAD].extents[0].offset
+    with iso.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"!")
+    with pytest.raises(InputError, match=r"boot/kiso/payload\.json: "):
+        try_boot(iso, [], logs=tmp_path, until=None, timeout=1)
+
+
+@pytest.mark.parametrize("change", [{"kernel": "generic"}, {"artifacts": {}}])
+def test_a_lock_that_says_other_things_of_its_payload_is_refused(
+    bootable: Lock, workshop: Workshop, tmp_path: Path, change: dict[str, str]
+) -> None:
+    assert bootable.boot is not None
+    boot = bootable.boot.model_copy(update=change)
+    with pytest.raises(InputError, match="debian-13-cloud-amd64, and the lock says otherwise"):
+        build(bootable.model_copy(update={"boot": boot}), tmp_path, workshop)
+
+
 def test_payloads_are_listed_shown_exported_and_removed(tmp_path: Path) -> None:
     made = make_payload(Store(tmp_path / "store"))
     options = ("--store", tmp_path / "store")
