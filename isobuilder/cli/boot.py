@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppCommand, json_option, table
+from isobuilder.errors import EnvironmentProblem, UsageProblem
 
 if TYPE_CHECKING:
     from isobuilder.node.lab import Outcome
@@ -41,18 +42,32 @@ if TYPE_CHECKING:
     show_default=True,
     help="Milestone to stop at; 'off': the machine goes off by itself.",
 )
-@click.option("--timeout", type=float, default=900, show_default=True, help="Seconds.")
+@click.option(
+    "--timeout", type=click.IntRange(1, 10**9), default=900, show_default=True, help="Seconds."
+)
 @click.option(
     "--memory",
-    type=int,
+    type=click.IntRange(64, 2**30),
     multiple=True,
     default=(3072,),
     show_default=True,
     help="MiB; given once for all nodes, or once for each.",
 )
-@click.option("--cpus", type=int, default=2, show_default=True, help="Processors of each node.")
+@click.option(
+    "--cpus",
+    type=click.IntRange(1, 255),
+    default=2,
+    show_default=True,
+    help="Processors of each node.",
+)
 @click.option("--data", type=NEW_FILE, help="Disk image that keeps state; made when missing.")
-@click.option("--data-size", type=int, default=16384, show_default=True, help="MiB, when made.")
+@click.option(
+    "--data-size",
+    type=click.IntRange(64, 2**30),
+    default=16384,
+    show_default=True,
+    help="MiB, when made.",
+)
 @click.option("--online", is_flag=True, help="Let the nodes reach what this machine reaches.")
 @click.option(
     "--accel",
@@ -72,7 +87,7 @@ def boot(
     firmware: str,
     attachment: str,
     until: str,
-    timeout: float,
+    timeout: int,
     memory: tuple[int, ...],
     cpus: int,
     data: Path | None,
@@ -86,10 +101,12 @@ def boot(
 
     Several nodes share a private network. Without --online nothing outside can be reached.
     """
-    from isobuilder.node.lab import Attachment, Firmware, Machine, make_data_disk
+    from isobuilder.node.lab import Attachment, Firmware, Machine, check_milestone, make_data_disk
     from isobuilder.pipeline.boot import try_boot
 
     count = _count(nodes, seed, memory, data)
+    wanted = None if until == "off" else until
+    check_milestone(wanted)
     if data is not None and not data.exists():
         make_data_disk(data, mebibytes=data_size)
     logs.mkdir(parents=True, exist_ok=True)
@@ -116,21 +133,24 @@ def boot(
         iso,
         machines,
         logs=logs,
-        until=None if until == "off" else until,
+        until=wanted,
         timeout=timeout,
         kvm={"auto": None, "kvm": True, "tcg": False}[accel],
         listener=listen,
         progress=app.progress,
     )
     _tell(app, outcomes, as_json=as_json)
+    for outcome in outcomes:
+        if wanted is None and not outcome.ended:
+            raise EnvironmentProblem(
+                f"{outcome.name}: still on after {timeout} s", hint=f"read {outcome.log}"
+            )
 
 
 def _count(
     nodes: int | None, seed: tuple[Path, ...], memory: tuple[int, ...], data: Path | None
 ) -> int:
     """Return how many machines there are, if the options that are given for each fit that."""
-    from isobuilder.errors import UsageProblem
-
     count = nodes or max(1, len(seed))
     if len(seed) > count:
         raise UsageProblem(f"{len(seed)} seeds for {count} nodes")
@@ -151,6 +171,7 @@ def _tell(app: App, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
                     "reached": outcome.reached,
                     "memory_mib": outcome.memory,
                     "errors": outcome.errors,
+                    "log": str(outcome.log),
                 }
                 for outcome in outcomes
             ]
@@ -172,11 +193,10 @@ def milestone_table(outcomes: Sequence[Outcome]) -> str:
 
 def refuse_failed(outcomes: Sequence[Outcome]) -> None:
     """Raise an ``EnvironmentProblem`` for the first machine that did not come as far as asked."""
-    from isobuilder.errors import EnvironmentProblem
-
     for outcome in outcomes:
         if outcome.failed:
-            fact = "; ".join(outcome.errors) or f"did not reach {outcome.wanted!r}"
+            how = "went off and" if outcome.ended else "was stopped and"
+            fact = "; ".join(outcome.errors) or f"{how} did not reach {outcome.wanted!r}"
             hint = "; ".join(outcome.hints) or f"read {outcome.log}"
             raise EnvironmentProblem(f"{outcome.name}: {fact}", hint=hint)
 

@@ -16,6 +16,7 @@ from typing import Literal
 from isobuilder.errors import EnvironmentProblem, UsageProblem
 from isobuilder.node.console import NAMES, Console
 from isobuilder.run import find_program, last_lines, run, running
+from isobuilder.store import disk_problem
 
 Firmware = Literal["bios", "uefi", "secureboot"]
 Attachment = Literal["cd", "disk", "usb"]
@@ -109,8 +110,7 @@ def start(
     Raises:
         EnvironmentProblem: QEMU or the firmware is not installed, or QEMU does not start.
     """
-    if until is not None and until not in NAMES:
-        raise UsageProblem(f"no milestone {until!r}", hint=f"known ones: {', '.join(NAMES)}")
+    check_milestone(until)
     consoles = {machine.name: Console(logs / f"{machine.name}.log") for machine in machines}
     with tempfile.TemporaryDirectory(prefix="isobuilder-boot-") as folder, ExitStack() as stack:
         began = time.monotonic()
@@ -145,6 +145,12 @@ def start(
         )
         for name, console in consoles.items()
     ]
+
+
+def check_milestone(name: str | None) -> None:
+    """Raise a ``UsageProblem`` if no boot passes the milestone ``name``."""
+    if name is not None and name not in NAMES:
+        raise UsageProblem(f"no milestone {name!r}", hint=f"known ones: {', '.join(NAMES)}")
 
 
 def _follow(
@@ -338,13 +344,15 @@ def make_data_disk(path: Path, *, mebibytes: int) -> None:
     """Make a disk image that keeps a node's state, empty; ``path`` must not exist yet.
 
     Raises:
-        EnvironmentProblem: mkfs.ext4 is not installed or fails.
+        EnvironmentProblem: mkfs.ext4 is not installed or fails, or ``path`` cannot be made.
     """
     program = find_program("mkfs.ext4")
-    with path.open("xb") as file:
-        file.truncate(mebibytes * 1024 * 1024)
-    try:
+    with ExitStack() as undo:
+        try:
+            with path.open("xb") as file:
+                undo.callback(path.unlink)
+                file.truncate(mebibytes * 1024 * 1024)
+        except OSError as error:
+            raise disk_problem(error, path) from error
         run([program, "-q", "-F", "-L", DATA_LABEL, path], timeout=60)
-    except EnvironmentProblem:
-        path.unlink()
-        raise
+        undo.pop_all()

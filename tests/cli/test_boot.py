@@ -11,6 +11,7 @@ import pytest
 from isobuilder.iso.boot_names import KERNEL, PAYLOAD
 from isobuilder.iso.entries import IsoEntry
 from isobuilder.iso.writer import write_iso
+from isobuilder.model.ospayload import ALWAYS, BIOS
 from tests.cli.calling import call, errors
 
 QEMU = """\
@@ -32,7 +33,11 @@ def iso(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (programs / "qemu-system-x86_64").write_text(QEMU, encoding="ascii")
     (programs / "qemu-system-x86_64").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    entries = [IsoEntry(KERNEL, 0o644, (b"k",)), IsoEntry(PAYLOAD, 0o644, (b"{}",))]
+    artifacts = {key: {"digest": f"sha256:{'0' * 64}", "size": 1} for key in ALWAYS | BIOS}
+    payload = {"schema": 1, "os": "debian-13", "suite": "trixie", "kernel": "cloud", "tool": "1"}
+    payload |= {"kernel_version": "6.12", "architecture": "amd64", "epoch": 0, "packages": []}
+    described = json.dumps(payload | {"artifacts": artifacts}).encode()
+    entries = [IsoEntry(KERNEL, 0o644, (b"k",)), IsoEntry(PAYLOAD, 0o644, (described,))]
     return write_iso(entries, tmp_path / "a.iso", label="CDROM", epoch=1_700_000_000).path
 
 
@@ -59,3 +64,28 @@ def test_one_amount_of_memory_is_for_all_nodes(iso: Path, tmp_path: Path) -> Non
 def test_more_amounts_than_nodes_are_refused(iso: Path) -> None:
     done = call("boot", iso, "--memory", "1000", "--memory", "2000", code=2)
     assert errors(done) == ["error: --memory given 2 times for 1 nodes"]
+
+
+def test_a_machine_that_should_go_off_and_stays_on_is_no_success(iso: Path, tmp_path: Path) -> None:
+    words: list[str | Path] = ["boot", iso, "--accel", "tcg", "--until", "off", "--timeout", "1"]
+    done = call(*words, "--logs", tmp_path / "logs", code=6)
+    assert errors(done) == ["error: node1: still on after 1 s"]
+
+
+def test_what_was_not_reached_in_time_is_told(iso: Path, tmp_path: Path) -> None:
+    words: list[str | Path] = ["boot", iso, "--accel", "tcg", "--timeout", "1", "--json"]
+    done = call(*words, "--logs", tmp_path / "logs", code=6)
+    assert errors(done) == ["error: node1: was stopped and did not reach 'cloud-init done'"]
+    assert json.loads(done.stdout)[0]["log"] == str(tmp_path / "logs/node1.log")
+
+
+def test_a_milestone_nobody_knows_is_told_before_a_disk_is_made(iso: Path, tmp_path: Path) -> None:
+    done = call("boot", iso, "--until", "done", "--data", tmp_path / "disk", code=2)
+    assert errors(done) == ["error: no milestone 'done'"]
+    assert not (tmp_path / "disk").exists()
+
+
+@pytest.mark.parametrize("option", ["--timeout", "--memory", "--cpus", "--data-size"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan"])
+def test_amounts_that_make_no_sense_are_refused(option: str, value: str, iso: Path) -> None:
+    assert option in errors(call("boot", iso, f"{option}={value}", code=2))[0]

@@ -261,5 +261,13 @@ def test_a_data_disk_has_the_label_the_menu_looks_for(tmp_path: Path) -> None:
     done = subprocess.run(["/sbin/blkid", "-p", path], capture_output=True, text=True, check=True)
     assert 'LABEL="kiso-data"' in done.stdout
     assert 'TYPE="ext4"' in done.stdout
-    with pytest.raises(FileExistsError):
+    with pytest.raises(EnvironmentProblem, match="File exists"):
         make_data_disk(path, mebibytes=64)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("mebibytes", [0, 8 * 10**12])
+def test_a_data_disk_that_cannot_be_made_leaves_nothing(mebibytes: int, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentProblem):
+        make_data_disk(tmp_path / "data.img", mebibytes=mebibytes)
+    assert not (tmp_path / "data.img").exists()
