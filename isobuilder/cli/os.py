@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 
 from isobuilder.cli.app import FOLDER, App, AppGroup, human_size, json_option, table
+
+_ADDRESS = re.compile(r"(https?://|file:/|copy:/)[!-Z^-~]+")
+"""What apt takes as one word, without options in brackets."""
 
 _KERNELS = click.Choice(["cloud", "generic"])
 _ARCH = click.option(
@@ -59,6 +63,14 @@ def build(
         raise UsageProblem(f"no suite {suite!r}", hint=f"known suites: {', '.join(SUITES)}")
     if mirror is None and (security_mirror is not None or snapshot):
         raise UsageProblem("--security-mirror and --snapshot go with --mirror")
+    for name, value in (("--mirror", mirror), ("--security-mirror", security_mirror)):
+        if value is not None and not _ADDRESS.fullmatch(value):
+            from isobuilder.http import redact
+
+            raise UsageProblem(
+                f"{name}: expected the address of a Debian archive, got {redact(value)!r}",
+                hint="such as https://HOST/debian, or file:///srv/debian",
+            )
     source = host_mirror() if mirror is None else Mirror(mirror, security_mirror, snapshot)
     payload = build_payload(
         app.store,
