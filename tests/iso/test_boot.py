@@ -128,6 +128,31 @@ def test_what_is_spoiled_is_found(medium: Booted, place: Place, value: bytes, ru
     assert rule in findings(medium.path)
 
 
+def test_no_changed_byte_of_the_boot_structure_makes_the_check_end_in_another_way(
+    medium: Booted,
+) -> None:
+    size = medium.path.stat().st_size
+    with IsoReader(medium.path) as reader:
+        files = hash_iso(reader, whole=False).files
+        starts = {path: reader.files[path].extents[0].offset for path in (CATALOG, BIOS, EFI)}
+    places = [*range(430, 600), *range(1024, 1200), *range(17 * 2048 + 7, 17 * 2048 + 80)]
+    places += [*range(size - 512, size - 410), *range(size - 33 * 512, size - 33 * 512 + 100)]
+    places += [start + at for start in starts.values() for at in range(70)]
+    for place in places:
+        with medium.path.open("r+b") as disk:
+            disk.seek(place)
+            before = disk.read(1)
+            for value in (b"\xff", b"\0", bytes([before[0] ^ 0x10])):
+                disk.seek(place)
+                disk.write(value)
+                disk.flush()
+                with IsoReader(medium.path) as reader:
+                    assert all(str(finding) for finding in check_boot(reader, files)), place
+            disk.seek(place)
+            disk.write(before)
+    assert findings(medium.path) == []
+
+
 def gpt_with(entry: bytes, number: int) -> Callable[[bytes], bytes]:
     """Return what changes one entry of both partition tables and makes all checksums right."""
 
