@@ -307,13 +307,30 @@ def _authority(folder: Path, *, makes: bool) -> Authority:
             f"{folder}: only one of {CA_CERTIFICATE} and {CA_KEY}; a new cluster needs both",
             hint="put the other one there, or remove both to have new ones",
         )
-    find_program("openssl")
-    public = run(["openssl", "x509", "-in", certificate, "-noout", "-pubkey"], timeout=_SECONDS)
+    public = _public_key(certificate, "x509", "-noout", "-pubkey")
+    if key.exists() and _public_key(key, "pkey", "-pubout") != public:
+        raise InputError(
+            f"{folder}: {CA_KEY} is not the key of {CA_CERTIFICATE}",
+            hint="put the right one there, or remove both to have new ones",
+        )
     return Authority(
         certificate=_read_secret(certificate),
         hash=public_key_hash(public, str(certificate)),
         key=_read_secret(key) if key.exists() else None,
     )
+
+
+def _public_key(path: Path, command: str, *options: str) -> str:
+    """Return the public key in a certificate (``x509``) or of a private key (``pkey``)."""
+    read_bytes(path, MIB)  # says so if it cannot be read
+    find_program("openssl")
+    try:
+        # No passphrase, and nobody is asked for one: kubeadm cannot ask either.
+        argv: list[str | Path] = ["openssl", command, "-in", path, *options, "-passin", "pass:"]
+        return run(argv, timeout=_SECONDS)
+    except EnvironmentProblem as error:
+        what = "certificate" if command == "x509" else "private key without a passphrase"
+        raise InputError(f"{path}: expected a {what} in PEM form") from error
 
 
 def _new_authority(folder: Path) -> None:

@@ -291,6 +291,21 @@ def test_half_an_authority_is_refused(tmp_path: Path) -> None:
     assert "only one of ca.crt and ca.key" in errors(done)[0]
 
 
+def test_an_authority_that_kubeadm_would_refuse_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    call("node", "secrets", folder)
+    call("node", "secrets", tmp_path / "other")
+    first = (*FIRST, "--name", "one", "--out", tmp_path, "--secrets", folder)
+    (folder / "ca.key").write_bytes((tmp_path / "other/ca.key").read_bytes())
+    assert errors(call(*first, code=3)) == [f"error: {folder}: ca.key is not the key of ca.crt"]
+    (folder / "ca.key").write_text("Geheim\n", encoding="utf-8")
+    done = call(*first, code=3)
+    assert f"{folder}/ca.key: expected a private key without a passphrase" in errors(done)[0]
+    assert "Geheim" not in done.output
+    (folder / "ca.crt").write_text("nothing\n", encoding="utf-8")
+    assert f"{folder}/ca.crt: expected a certificate" in errors(call(*first, code=3))[0]
+
+
 def test_the_bridge_asks_for_a_part_of_the_pod_network(tmp_path: Path) -> None:
     done = call(*WORKER, "--endpoint", "10.0.0.5", "--cni", "bridge", "--out", tmp_path, code=2)
     assert "--pod-subnet" in errors(done)[0]
