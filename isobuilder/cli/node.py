@@ -120,8 +120,10 @@ def user_data(
     """Write user-data, meta-data and network-config of one node.
 
     A first control plane makes the cluster; its token and keys are made if the folder of secrets
-    has none. All others join it and need that folder, or the same secrets from the environment. For
-    more than a few options write a file for "isobuilder node cluster".
+    has none. All others join it and need that folder, or the same secrets from the environment. If
+    further control planes follow, begin with "isobuilder node secrets OUT/secrets": only then the
+    first one offers them its certificates. For more than a few options write a file for
+    "isobuilder node cluster".
     """
     from isobuilder.pipeline.node import cluster_from_options, make_nodes
 

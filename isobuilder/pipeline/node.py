@@ -254,7 +254,8 @@ def find_access(cluster: Cluster, folder: Path) -> Access:
     if key is None and any(node.role == "control-plane" for node in cluster.nodes):
         if not makes:
             way = "kubeadm init phase upload-certs --upload-certs"
-            raise _missing("certificate key", folder / CERTIFICATE_KEY, KEY_VARIABLE, way)
+            early = f"before its data is made: isobuilder node secrets {folder}; once it runs, "
+            raise _missing("certificate key", folder / CERTIFICATE_KEY, KEY_VARIABLE, way, early)
         key = _kept(folder, CERTIFICATE_KEY, new_certificate_key)
     authority, known = None, cluster.ca_hash
     if cluster.verify_ca and known is None:
@@ -263,10 +264,10 @@ def find_access(cluster: Cluster, folder: Path) -> Access:
     return Access(token, key, authority, known if cluster.verify_ca else None)
 
 
-def _missing(what: str, path: Path, variable: str, way: str) -> InputError:
+def _missing(what: str, path: Path, variable: str, way: str, early: str = "") -> InputError:
     return InputError(
         f"no {what} to join with: neither {path} nor {variable} in the environment",
-        hint=f"on the first control plane: {way}",
+        hint=f"{early}on the first control plane: {way}",
     )
 
 

@@ -270,11 +270,23 @@ def test_another_control_plane_needs_the_certificate_key(tmp_path: Path) -> None
     options = ("--endpoint", "10.0.0.5", "--no-verify-ca", "--out", tmp_path)
     done = call(*words, *options, code=3, env=env)
     assert "no certificate key to join with" in errors(done)[0]
+    assert f"before its data is made: isobuilder node secrets {tmp_path}/secrets;" in hints(done)[0]
     env["ISOBUILDER_NODE_CERTIFICATE_KEY"] = "0" * 64
     call(*words, *options, env=env)
     join = kubeadm(tmp_path / "w")[0]
     assert join["controlPlane"]["certificateKey"] == "0" * 64
     assert join["discovery"]["bootstrapToken"]["unsafeSkipCAVerification"] is True
+
+
+def test_secrets_that_are_made_first_let_control_planes_follow_one_by_one(tmp_path: Path) -> None:
+    call("node", "secrets", tmp_path / "secrets")
+    call(*FIRST, "--name", "one", "--endpoint", "api.example", "--out", tmp_path)
+    words = [word if word != "worker" else "control-plane" for word in WORKER]
+    call(*words, "--endpoint", "api.example", "--out", tmp_path)
+    key = (tmp_path / "secrets/certificate-key").read_text().strip()
+    assert kubeadm(tmp_path / "one")[0]["certificateKey"] == key
+    assert "UPLOAD_CERTS=yes" in written(tmp_path / "one", "/etc/kiso/node/settings")
+    assert kubeadm(tmp_path / "w")[0]["controlPlane"]["certificateKey"] == key
 
 
 def test_a_damaged_secret_is_refused_and_not_shown(tmp_path: Path) -> None:
