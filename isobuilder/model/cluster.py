@@ -43,17 +43,22 @@ def _address_in_network(text: str) -> str:
     network = found.network
     if network.prefixlen < 31 and found.ip in {network.network_address, network.broadcast_address}:
         raise ValueError(f"{text} is the address of the network itself or of its broadcasts")
+    if found.ip.is_loopback or found.ip.is_multicast:
+        raise ValueError(f"{text} is no address that other machines reach")
     return str(found)
 
 
 def _network(text: str) -> str:
     try:
-        return str(IPv4Network(text))
+        found = IPv4Network(text)
     except ValueError as error:
         why = "bits behind the prefix are set" if "host bits" in str(error) else "not a network"
         raise ValueError(
             f"expected an IPv4 network such as 10.244.0.0/16, found {text[:60]!r}: {why}"
         ) from None
+    if found.is_loopback or found.is_multicast:
+        raise ValueError(f"{text} is no network of machines")
+    return str(found)
 
 
 _HOST = re.compile(

@@ -93,6 +93,8 @@ def test_the_hint_names_the_key_that_was_meant() -> None:
         (("}}\n", "}, services: 10.96.0.0/28}\n"), "is too small for services"),
         (("}}\n", "}, services: 172.0.0.0/8}\n"), "is too large for services"),
         (("}}\n", "}, pods: 10.244.0.0/25}\n"), "10.244.0.0/25 is too small for pods"),
+        (("}}\n", "}, pods: 127.0.0.0/16}\n"), "127.0.0.0/16 is no network of machines"),
+        (("10.0.0.12/24", "224.0.0.12/24"), "no address that other machines reach"),
         (("}}\n", "}, pods: 64.0.0.0/7}\n"), "64.0.0.0/7 is too large for pods"),
         (("}}\n", "}, domain: cluster..local}\n"), "expected a DNS name"),
         (("nodes:\n", "endpoint: 10.0.0.300:6443\nnodes:\n"), "expected an IPv4 address"),
