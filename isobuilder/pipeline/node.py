@@ -6,6 +6,7 @@ Everything written here may hold secrets: every file is for its owner only, and 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable
@@ -358,7 +359,10 @@ def _ask_cloud_init(user_data: Path) -> None:
     try:
         run([program, "schema", "--config-file", user_data], timeout=_SECONDS)
     except EnvironmentProblem as error:
-        raise InputError(f"cloud-init refuses {user_data}: {error}") from error
+        said = str(error)
+        while (short := re.sub(r"\{[^{}]*\}", "(...)", said)) != said:
+            said = short  # it shows what it refuses as a whole, passwords of users as well
+        raise InputError(f"cloud-init refuses {user_data}: {said}") from None
 
 
 def _private_folder(folder: Path) -> Path:

@@ -340,7 +340,8 @@ def test_cloud_init_is_asked_where_it_is_installed(
     program.parent.mkdir()
     program.write_text(
         '#!/bin/sh\n[ "$1 $2" = "schema --config-file" ] && grep -q ^#cloud-config "$3" || exit 9\n'
-        "echo 'Error: hostname is wrong' >&2\nexit $VERDICT\n",
+        "echo \"Error: hostname is wrong, users.0: {'a': {'plain_text_passwd': 'geheim'}} is not "
+        'valid" >&2\nexit $VERDICT\n',
         encoding="utf-8",
     )
     program.chmod(0o755)
@@ -348,7 +349,8 @@ def test_cloud_init_is_asked_where_it_is_installed(
     program.write_text(program.read_text().replace("$VERDICT", "1"), encoding="utf-8")
     done = call(*FIRST, "--name", "one", "--out", tmp_path / "out", "--no-verify-ca", code=3)
     assert f"cloud-init refuses {tmp_path}/out/one/user-data" in errors(done)[0]
-    assert "hostname is wrong" in errors(done)[0]
+    assert "hostname is wrong, users.0: (...) is not valid" in errors(done)[0]
+    assert "geheim" not in done.output
     program.write_text(program.read_text().replace("exit 1", "exit 0"), encoding="utf-8")
     call(*FIRST, "--name", "one", "--out", tmp_path / "out", "--no-verify-ca")
     program.write_text(program.read_text().replace("exit 0", "exit 1"), encoding="utf-8")
