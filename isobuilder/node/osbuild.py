@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 import shutil
 import tarfile
 import tempfile
@@ -35,6 +36,9 @@ _HARMLESS = ("usr/share/doc/*", "usr/share/info/*", "usr/share/locale/*", "usr/s
 """Left out of every package; licences stay."""
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+_PROXIES = {"http_proxy": "Acquire::http::Proxy", "https_proxy": "Acquire::https::Proxy"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,22 @@ def host_mirror() -> Mirror:
     return Mirror(archive, security)
 
 
+def host_proxies() -> dict[str, str]:
+    """Return by which proxies this machine reaches mirrors: apt's settings, else the environment's.
+
+    As variables, because mmdebstrap reads no settings of this machine.
+    """
+    asked = [word for pair in _PROXIES.items() for word in pair]
+    found = {}
+    for line in run(["apt-config", "shell", *asked], timeout=_MINUTES).splitlines():
+        name, _, value = line.partition("=")
+        found[name] = "".join(shlex.split(value))
+    for name in (*_PROXIES, "no_proxy"):
+        if given := os.environ.get(name) or os.environ.get(name.upper()):
+            found.setdefault(name, given)
+    return {name: value for name, value in found.items() if value != "DIRECT"}
+
+
 def build_payload(
     store: Store,
     *,
@@ -116,7 +136,7 @@ def build_payload(
         )
         environment = {"SOURCE_DATE_EPOCH": str(facts.epoch)}
         try:
-            run(argv, timeout=60 * _MINUTES, env=environment)
+            run(argv, timeout=60 * _MINUTES, env=environment | host_proxies())
         except EnvironmentProblem as error:
             raise explained(error) from error
         progress.step("packing the root file system: about a minute")
@@ -309,6 +329,12 @@ def explained(error: EnvironmentProblem) -> Exception:
     if "Failed to fetch" in text or "Temporary failure resolving" in text:
         return UpstreamError(
             f"mmdebstrap: {text}", hint="check the mirror, or name one by --mirror"
+        )
+    if "qemu user emulation" in text:
+        return EnvironmentProblem(
+            f"mmdebstrap: {text}",
+            hint="on Debian or Ubuntu: apt-get install qemu-user-binfmt, or build it on a machine "
+            "of that architecture",
         )
     if "newuidmap" in text or "subuid" in text or "unshare" in text:
         return EnvironmentProblem(

@@ -81,14 +81,15 @@ def read_payload(text: bytes, *, place: str) -> OsPayload:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{place}: {where}: {first['msg']}") from error
+        what = f"{where}: {first['msg']}" if where else str(first["msg"])
+        raise InputError(f"{place}: {what}") from error
 
 
 def choose_payload(store: Store, wanted: str, *, architecture: str) -> OsPayload:
     """Return the one payload that ``wanted`` names.
 
-    ``wanted`` is the beginning of a name (``debian-13``, ``debian-13-generic``) or of a digest
-    (at least six characters after ``sha256:``).
+    ``wanted`` is whole words from the beginning of a name (``debian-13``, ``debian-13-generic``)
+    or the beginning of a digest (at least six characters after ``sha256:``).
 
     Raises:
         EnvironmentProblem: there is none, or several; the hint says the ways out.
@@ -104,7 +105,7 @@ def choose_payload(store: Store, wanted: str, *, architecture: str) -> OsPayload
     names = ", ".join(f"{payload.name} {payload.digest[:19]}" for payload in matching)
     raise EnvironmentProblem(
         f"several OS payloads are {wanted} for {architecture}: {names}",
-        hint="name one by its digest",
+        hint="name one in full, or by its digest",
     )
 
 
@@ -118,7 +119,10 @@ def _matching(store: Store, wanted: str, architecture: str) -> list[OsPayload]:
         payload
         for payload in payloads(store)
         if payload.architecture == architecture
-        and (payload.name.startswith(wanted) or payload.digest.startswith(_digest_form(wanted)))
+        and (
+            f"{payload.name}-".startswith(f"{wanted}-")
+            or payload.digest.startswith(_digest_form(wanted))
+        )
     ]
 
 

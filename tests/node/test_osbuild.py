@@ -111,6 +111,27 @@ def test_a_missing_program_is_named_with_its_package(
     assert "apt-get install mmdebstrap" in caught.value.hint
 
 
+@pytest.mark.skipif(shutil.which("apt-config") is None, reason="no apt here")
+def test_proxies_are_apts_or_those_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://environment.example:3128")
+    monkeypatch.setenv("no_proxy", "localhost")
+    assert osbuild.host_proxies() == {
+        "http_proxy": "http://environment.example:3128",
+        "no_proxy": "localhost",
+    }
+    settings = tmp_path / "apt.conf"
+    settings.write_text('Acquire::http::Proxy "http://apt.example:3142";\n')
+    monkeypatch.setattr(
+        "isobuilder.run.child_environment",
+        lambda _env: {"PATH": "/usr/bin:/bin", "APT_CONFIG": str(settings)},
+    )
+    assert osbuild.host_proxies()["http_proxy"] == "http://apt.example:3142"
+
+
 def test_no_mirror_of_anybody_is_written_down() -> None:
     folder = Path(str(files("isobuilder.node") / "os"))
     text = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
@@ -154,6 +175,12 @@ def test_shellcheck_has_nothing_to_say() -> None:
             "exit 25: Reading lists | E: Failed to fetch http://m/InRelease | E: mmdebstrap failed",
             "E: Failed to fetch http://m/InRelease",
             UpstreamError,
+        ),
+        (
+            "exit 1: E: arm64 can neither be executed natively nor via qemu user emulation with "
+            "binfmt_misc",
+            "neither be executed natively",
+            EnvironmentProblem,
         ),
         ("exit 1: E: unshare syscall failed: not permitted", "not permitted", EnvironmentProblem),
         ("still running after 3600 s", "still running after 3600 s", EnvironmentProblem),

@@ -8,6 +8,7 @@ from isobuilder.model.ospayload import OsPayload
 from isobuilder.node.ospayload import (
     artifact,
     choose_payload,
+    has_payload,
     keep_payload,
     needed_by,
     payloads,
@@ -65,6 +66,13 @@ def test_a_payload_is_chosen_by_name_or_digest(store: Store, wanted: str) -> Non
     made = payload(store, kernel="generic")
     name = made.digest[:20] if wanted == "digest" else wanted
     assert choose_payload(store, name, architecture="amd64") == made
+
+
+@pytest.mark.parametrize("wanted", ["", "debian-1", "debian", "sha256:", "debian-13-cl"])
+def test_half_a_name_names_no_payload(store: Store, wanted: str) -> None:
+    payload(store)
+    found = has_payload(store, wanted, architecture="amd64")
+    assert found == (wanted == "debian")
 
 
 def test_no_payload_says_both_ways_out(store: Store) -> None:
