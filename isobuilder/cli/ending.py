@@ -124,9 +124,14 @@ def _discard_output() -> None:
 
 
 def become_interruptible() -> None:
-    """Let SIGTERM end us as Ctrl-C does, so that temporary files go away."""
+    """Let SIGTERM and a closed terminal end us as Ctrl-C does: no temporary file or machine stays.
+
+    Who starts us with nohup means it.
+    """
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, stop)

@@ -13,10 +13,12 @@ __all__ = ["built", "full_store", "locked", "world"]
 
 @pytest.fixture(autouse=True)
 def _process_as_it_was() -> Iterator[None]:
-    """The program sets up logging and a signal handler; the test process gets its own back."""
-    root, stop = logging.getLogger(), signal.getsignal(signal.SIGTERM)
+    """The program sets up logging and signal handlers; the test process gets its own back."""
+    root = logging.getLogger()
+    stops = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     handlers, level = root.handlers[:], root.level
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    signal.signal(signal.SIGTERM, stop)
+    for number, stop in stops.items():
+        signal.signal(number, stop)

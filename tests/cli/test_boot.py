@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from isobuilder.iso.entries import IsoEntry
 from isobuilder.iso.writer import write_iso
 from isobuilder.model.ospayload import ALWAYS, BIOS
 from tests.cli.calling import call, errors
+from tests.pipeline.world import command
 
 QEMU = """\
 #!/bin/sh
@@ -21,6 +24,7 @@ while [ $# -gt 0 ]; do
     case "$1" in -serial) log=${2#file:} ;; esac
     shift
 done
+echo $$ > "$(dirname "$0")/pid"
 printf '[  1.0] kiso: medium found on /dev/sr0\\n[ 99.0] kiso: node: up: one\\n' >> "$log"
 exec sleep 60
 """
@@ -89,3 +93,39 @@ def test_a_milestone_nobody_knows_is_told_before_a_disk_is_made(iso: Path, tmp_p
 @pytest.mark.parametrize("value", ["0", "-1", "nan"])
 def test_amounts_that_make_no_sense_are_refused(option: str, value: str, iso: Path) -> None:
     assert option in errors(call("boot", iso, f"{option}={value}", code=2))[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=str)
+def test_no_machine_outlives_the_command(number: signal.Signals, iso: Path, tmp_path: Path) -> None:
+    process = start(iso, tmp_path)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert said.endswith("error: interrupted; the same command carries on from here\n")
+    machine = int((tmp_path / "bin/pid").read_text(encoding="ascii"))
+    with pytest.raises(ProcessLookupError):
+        os.kill(machine, 0)
+
+
+def test_nohup_outlives_the_terminal(iso: Path, tmp_path: Path) -> None:
+    process = start(iso, tmp_path, "nohup")
+    process.send_signal(signal.SIGHUP)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 6
+    assert "was stopped and did not reach" in said
+
+
+def start(iso: Path, tmp_path: Path, *before: str) -> subprocess.Popen[str]:
+    """Return the running command, whose machine has said something."""
+    words = command("boot", iso, "--accel", "tcg", "--timeout", "3", "--logs", tmp_path / "logs")
+    process = subprocess.Popen(
+        [*before, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while "kiso: node: up" not in (line := process.stderr.readline()):
+        assert line, "it ended before"
+    return process
