@@ -47,7 +47,8 @@ def hosts_toml(host: str, registry: Registry) -> str:
     lines = [f"server = {json.dumps(upstream)}"]
     for address in registry.mirrors or (upstream,):
         parts = urlsplit(address)
-        path = parts.path if parts.path.startswith("/v2") or not parts.path else f"/v2{parts.path}"
+        has_v2 = not parts.path or f"{parts.path}/".startswith("/v2/")
+        path = parts.path if has_v2 else f"/v2{parts.path}"
         lines += [
             "",
             f"[host.{json.dumps(f'{parts.scheme}://{parts.netloc}{path}')}]",

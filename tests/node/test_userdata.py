@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from isobuilder.errors import InputError
-from isobuilder.model.cluster import Cluster
+from isobuilder.model.cluster import Cluster, Registry
 from isobuilder.model.yamltext import yaml_text
 from isobuilder.node.access import (
     CERTIFICATE_KEY,
@@ -226,6 +226,9 @@ def test_a_mirror_with_a_path_is_asked_below_it() -> None:
         '[host."http://10.0.0.9:5000"]\n'
         '  capabilities = ["pull", "resolve"]\n'
     )
+    for given, asked in (("/v2/docker.io", "/v2/docker.io"), ("/v2mirror", "/v2/v2mirror")):
+        registry = Registry(mirrors=(f"https://site.example{given}",))
+        assert f'[host."https://site.example{asked}"]' in hosts_toml("docker.io", registry)
     own = hosts_toml("site.example:5000", cluster.registries["site.example:5000"])
     assert '[host."https://site.example:5000"]' in own
 
