@@ -7,6 +7,8 @@ the console how far it is: lines that begin with ``kiso: node:``, as ``MILESTONE
 from __future__ import annotations
 
 import base64
+import binascii
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -39,6 +41,9 @@ FAILURE = "kiso: error: node: "
 """How the line begins that says why a node did not come up; a hint follows."""
 
 
+_CERTIFICATE = re.compile(
+    r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----"
+)
 _LOCALHOST = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 
 
@@ -209,9 +214,18 @@ def _file(path: str, content: str, mode: str) -> dict[str, Any]:
 
 def _certificates(name: str, sources: Mapping[str, bytes]) -> str:
     text = _text(name, sources)
-    if "-----BEGIN CERTIFICATE-----" not in text or "PRIVATE KEY" in text:
-        raise InputError(f"{name}: expected certificates in PEM form and nothing else")
+    found = _CERTIFICATE.findall(text)
+    # Nothing else: neither a private key, nor one of which the end is missing.
+    if not found or text.count("-----BEGIN ") != len(found) or not all(map(_is_der, found)):
+        raise InputError(f"{name}: expected certificates in PEM form, whole, and nothing else")
     return text
+
+
+def _is_der(text: str) -> bool:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True).startswith(b"\x30")
+    except binascii.Error:
+        return False
 
 
 def _text(name: str, sources: Mapping[str, bytes]) -> str:

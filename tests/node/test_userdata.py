@@ -274,6 +274,26 @@ def test_public_keys_are_read_from_files_and_private_ones_refused() -> None:
         assert "BEGIN" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        clusters.CERTIFICATE[:40],
+        clusters.CERTIFICATE + clusters.CERTIFICATE[:40],
+        clusters.CERTIFICATE.replace("MIIB", "MII"),
+        clusters.CERTIFICATE.replace("MIIB", "AAAA"),
+        clusters.CERTIFICATE + "-----BEGIN PRIVATE KEY-----\nZZZZ\n-----END PRIVATE KEY-----\n",
+    ],
+)
+def test_certificates_are_whole_and_alone(wrong: str) -> None:
+    cluster = read(SMALL + "ca_certificates: [site.pem]\n")
+    good = f"# of the site\n{clusters.CERTIFICATE}".replace("\n", "\r\n") + clusters.CERTIFICATE
+    config_of(cluster, sources={"site.pem": good.encode()})
+    with pytest.raises(InputError, match=r"^site\.pem: expected certificates") as caught:
+        config_of(cluster, sources={"site.pem": wrong.encode()})
+    assert "ZZZZ" not in str(caught.value)
+
+
 def test_users_without_a_password_cannot_use_one() -> None:
     users = "users: [{name: a}, {name: b, password_hash: '$6$salt$hash', sudo: false}]\n"
     first, second = config_of(read(SMALL + users))["users"]
