@@ -29,6 +29,9 @@ _KUBELETS_OWN = frozenset(
 POD_PREFIX = 24
 """Every node's part of the pod network: 254 addresses, as Kubernetes itself would cut it."""
 
+SMALLEST_POD_PREFIX = 29
+"""Of what a node may name for itself: the bridge and five pods."""
+
 OLDEST_MINOR = 15
 """Where the oldest form of kubeadm's configuration that is written here begins, v1beta2."""
 
@@ -224,6 +227,11 @@ class _Judge:
         if gateway == node.ip:
             fact = f"{node.ip} is the gateway's address too"
             yield self._at(fact, "nodes", index, "address", hint="a gateway is another machine")
+        for number, route in enumerate(node.routes):
+            if IPv4Address(route.via) not in own.network:
+                # With one route that cannot be, systemd-networkd gives the whole interface up.
+                fact = f"{route.via} is not in the network of {node.address}"
+                yield self._at(fact, "nodes", index, "routes", number, "via")
 
     def _bridge(self) -> Iterator[Mistake]:
         cluster = self._cluster
@@ -234,6 +242,9 @@ class _Judge:
                 fact = f"the pod network {whole} has no part left for {node.name}"
                 yield self._at(fact, "nodes", index, hint="choose a larger networks.pods")
                 continue
+            if subnet.prefixlen > SMALLEST_POD_PREFIX:
+                fact = f"{subnet} is too small; expected /{SMALLEST_POD_PREFIX} or larger"
+                yield self._at(fact, "nodes", index, "pods")
             if not subnet.subnet_of(whole):
                 fact = f"{subnet} is not a part of the pod network {whole}"
                 yield self._at(fact, "nodes", index, "pods")

@@ -93,6 +93,10 @@ def test_the_hint_names_the_key_that_was_meant() -> None:
         (("}}\n", "}, services: 10.96.0.0/28}\n"), "is too small for services"),
         (("}}\n", "}, services: 172.0.0.0/8}\n"), "is too large for services"),
         (("}}\n", "}, pods: 10.244.0.0/25}\n"), "10.244.0.0/25 is too small for pods"),
+        (
+            ("role: worker", "role: worker, routes: [{to: 10.9.0.0/16, via: 10.8.0.1}]"),
+            "nodes[two].routes[0].via: 10.8.0.1 is not in the network of 10.0.0.12/24",
+        ),
         (("}}\n", "}, pods: 127.0.0.0/16}\n"), "127.0.0.0/16 is no network of machines"),
         (("10.0.0.12/24", "224.0.0.12/24"), "no address that other machines reach"),
         (("}}\n", "}, pods: 64.0.0.0/7}\n"), "64.0.0.0/7 is too large for pods"),
@@ -170,6 +174,7 @@ def test_host_names_are_lower_case_for_kubeadm() -> None:
     ("change", "message"),
     [
         (("role: worker", "role: worker, pods: 10.9.0.0/24"), "not a part of the pod network"),
+        (("role: worker", "role: worker, pods: 10.244.1.8/30"), "10.244.1.8/30 is too small"),
         (("role: worker", "role: worker, pods: 10.244.0.0/20"), "overlaps 10.244"),
         ((", address: 10.0.0.12/24", ""), "cni: bridge needs a route to two"),
         (("}}\n", "}, pods: 10.244.0.0/24}\n"), "has no part left for two"),
