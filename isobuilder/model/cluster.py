@@ -148,11 +148,11 @@ def _path(text: str) -> str:
 
 
 def _cni(text: object) -> object:
-    if text in {"bridge", "none"} or not isinstance(text, str) or text.endswith((".yaml", ".yml")):
+    if isinstance(text, str) and (text in {"bridge", "none"} or text.endswith((".yaml", ".yml"))):
         return text
     raise ValueError(
         f"expected bridge, none or the path of a manifest on the ISO such as network.yaml, "
-        f"found {text[:60]!r}"
+        f"found {str(text)[:60]!r}"
     )
 
 
