@@ -102,6 +102,8 @@ def test_the_hint_names_the_key_that_was_meant() -> None:
         (("}}\n", "}, pods: 64.0.0.0/7}\n"), "64.0.0.0/7 is too large for pods"),
         (("}}\n", "}, domain: cluster..local}\n"), "expected a DNS name"),
         (("nodes:\n", "endpoint: 10.0.0.300:6443\nnodes:\n"), "expected an IPv4 address"),
+        (("nodes:\n", "users: [{name: Admin}]\nnodes:\n"), "expected a user's name of lower-case"),
+        (("role: worker", "role: worker, interface: 'e 0'"), "expected the name of an interface"),
         (("nodes:\n", "cni: [bridge]\nnodes:\n"), "cni: expected bridge, none or the path"),
         (("nodes:\n", "cni: {}\nnodes:\n"), "cni: expected bridge, none or the path"),
         (("nodes:\n", "cni:\nnodes:\n"), "cni: expected bridge, none or the path"),
