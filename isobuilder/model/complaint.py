@@ -38,7 +38,7 @@ _FORMS = {  # the pattern of a field -> what a person calls it
     r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$": "a MAC address such as 52:54:00:12:34:56, in lower case",
     r"^[^\r\n\x00]*$": "one line",
     r"^[a-z_][a-z0-9_-]{0,31}$": "a user's name of lower-case letters, digits, dash, underscore",
-    r"^[a-zA-Z0-9_.*-]{1,15}$": "the name of an interface, at most 15 characters such as ens3 or e*",
+    r"^[a-zA-Z0-9_.*-]{1,15}$": "the name of an interface, of at most 15 characters, such as ens3",
 }
 
 
