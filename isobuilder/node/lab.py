@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from isobuilder.errors import EnvironmentProblem, UsageProblem
-from isobuilder.node.console import NAMES, Console
+from isobuilder.node.console import NAMES, STUMBLE, Console
 from isobuilder.run import find_program, last_lines, run, running
 from isobuilder.store import disk_problem
 
@@ -29,6 +29,7 @@ DATA_LABEL = "kiso-data"
 _ASK_AGAIN = 0.2  # seconds
 _HINT_SECONDS = 1.0
 _PROBE_SECONDS = 20.0
+_TRIES = 3
 
 _SCSI = "cds"  # the controller of CDs; QEMU itself calls buses scsi.0 and so on
 _PROGRAMS = {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
@@ -105,12 +106,35 @@ def start(
 
     They run until each has reached the milestone ``until`` (None: until they go off by
     themselves), one of them reports an error, or ``timeout`` seconds are over; then they are
-    stopped. Consoles go to ``logs``/NAME.log and, line by line, to ``listener``.
+    stopped. Consoles go to ``logs``/NAME.log and, line by line, to ``listener``. When it is
+    emulation itself that failed, all are started again, twice at most; times count from the last
+    start.
 
     Raises:
         EnvironmentProblem: QEMU or the firmware is not installed, or QEMU does not start.
     """
     check_milestone(until)
+    for count in range(1, _TRIES + 1):
+        outcomes = _run(
+            machines, logs=logs, until=until, timeout=timeout, kvm=kvm, listener=listener
+        )
+        stumbled = [outcome.name for outcome in outcomes if STUMBLE in outcome.errors]
+        if kvm or not stumbled or count == _TRIES:
+            return outcomes
+        listener(stumbled[0], f"isobuilder: {STUMBLE}; starting again")
+    raise AssertionError  # the last try has returned
+
+
+def _run(
+    machines: Sequence[Machine],
+    *,
+    logs: Path,
+    until: str | None,
+    timeout: float,
+    kvm: bool,
+    listener: Listener,
+) -> list[Outcome]:
+    """Start ``machines`` once."""
     consoles = {machine.name: Console(logs / f"{machine.name}.log") for machine in machines}
     with tempfile.TemporaryDirectory(prefix="isobuilder-boot-") as folder, ExitStack() as stack:
         began = time.monotonic()

@@ -11,7 +11,7 @@ import pytest
 
 from isobuilder.errors import EnvironmentProblem, UsageProblem
 from isobuilder.node import lab
-from isobuilder.node.console import MILESTONES, Console
+from isobuilder.node.console import MILESTONES, STUMBLE, Console
 from isobuilder.node.lab import Attachment, Machine, Outcome, make_data_disk, qemu_command, start
 
 Install = Callable[..., None]
@@ -102,6 +102,29 @@ def test_a_machine_that_goes_off_early_did_not_reach_it(qemu: Install, tmp_path:
     assert outcome.failed
     assert outcome.ended
     assert outcome.wanted == "cloud-init done"
+
+
+INT3 = "[    2.726484] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI"
+
+
+def test_a_machine_that_emulation_broke_is_started_again(qemu: Install, tmp_path: Path) -> None:
+    once = tmp_path / "once"
+    done = "[   99.0] cloud-init[1]: kiso: cloud-init: done"
+    qemu(f"if mkdir {once}; then echo '{INT3}'; else echo '{done}'; fi")
+    outcome, lines = run_it(tmp_path)
+    assert not outcome.failed
+    assert "cloud-init done" in outcome.reached
+    assert INT3 in lines
+    assert lines[lines.index(INT3) + 1] == f"isobuilder: {STUMBLE}; starting again"
+
+
+def test_emulation_that_breaks_each_time_is_an_error(qemu: Install, tmp_path: Path) -> None:
+    tries = tmp_path / "tries"
+    qemu(f"echo '{INT3}'; echo >> {tries}")
+    outcome, _lines = run_it(tmp_path)
+    assert outcome.errors == (STUMBLE,)
+    assert "newer QEMU" in outcome.hints[0]
+    assert tries.read_text() == "\n" * 3
 
 
 def test_a_machine_may_run_until_it_goes_off(qemu: Install, tmp_path: Path) -> None:
