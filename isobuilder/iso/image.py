@@ -44,7 +44,8 @@ class Image:
             self.size = os.lseek(self._fd, 0, os.SEEK_END) if not stat.S_ISFIFO(mode) else 0
         except OSError as error:
             raise disk_problem(error, path) from error
-        if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+        self.is_device = stat.S_ISBLK(mode)
+        if not stat.S_ISREG(mode) and not self.is_device:
             self.close()
             raise InputError(f"{path}: expected a file or a disc, got something else")
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from isobuilder.errors import InputError
-from isobuilder.iso.image import Extent, Image
+from isobuilder.iso.image import BLOCK, Extent, Image
 from isobuilder.iso.tree import IsoFile, Naming, Tree, system_use_skip, walk
 from isobuilder.iso.volume import Volumes, read_volumes
 
@@ -32,6 +32,10 @@ class IsoReader:
         self.image = Image(path)
         try:
             self.volumes: Volumes = read_volumes(self.image)
+            if self.image.is_device:
+                # A disc, disk or stick is larger than what was written to it.
+                written = self.volumes.primary.blocks * BLOCK
+                self.image.size = min(self.image.size, written)
             found = system_use_skip(self.image, self.volumes.primary)
             self._skip = found[0] if found else 0
             self.rock_ridge: str | None = found[1] if found else None  # the extension's name

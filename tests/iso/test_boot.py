@@ -4,7 +4,7 @@ import shutil
 import struct
 import subprocess
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,6 +191,29 @@ def test_a_medium_of_another_length_is_found(medium: Booted, size: int) -> None:
     data = medium.path.read_bytes()
     medium.path.write_bytes(data[:size] if size < 0 else data + bytes(size))
     assert "boot.gpt" in findings(medium.path)
+
+
+@pytest.fixture
+def stick(medium: Booted, tmp_path: Path) -> Iterator[Path]:
+    """A block device that the medium was written to, and that is larger than it."""
+    image = tmp_path / "stick"
+    image.write_bytes(medium.path.read_bytes() + b"old" * 1_000_000 + bytes(72))
+    command = ["losetup", "--find", "--show", "--read-only", str(image)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"needs root and a loop device: {done.stderr.strip()}")
+    device = Path(done.stdout.strip())
+    yield device
+    subprocess.run(["losetup", "--detach", device], check=True)
+
+
+@pytest.mark.skipif(shutil.which("losetup") is None, reason="losetup is not installed")
+def test_a_larger_stick_with_the_medium_is_the_medium(medium: Booted, stick: Path) -> None:
+    with IsoReader(stick) as reader:
+        hashes = hash_iso(reader, whole=True)
+        assert hashes.image == medium.written.digest
+        assert not list(check_boot(reader, hashes.files))
+        assert not list(check_structure(reader, label="CDROM"))
 
 
 @pytest.mark.parametrize(
