@@ -72,8 +72,9 @@ answers() {
     say "$1 $2 answers: $body"
 }
 
+# What is shown is the list that was judged: a node may change its state at any time.
 ready_nodes() {
-    [ "$(get nodes | awk '$2 == "Ready"' | wc -l)" = "$1" ]
+    nodes=$(get nodes -o wide) && [ "$(awk '$2 == "Ready"' <<< "$nodes" | wc -l)" = "$1" ]
 }
 
 hello_made() {
@@ -81,26 +82,28 @@ hello_made() {
 }
 
 prove_cluster() {
-    local address
+    local address nodes line
     wait_for 900 "there are not $1 Ready nodes" ready_nodes "$1"
-    get nodes -o wide | while IFS= read -r line; do say "node $line"; done
-    wait_for 60 "the pod cannot be made" hello_made
+    while IFS= read -r line; do say "node $line"; done <<< "$nodes"
+    wait_for 120 "the pod cannot be made" hello_made
     kubectl wait --for=condition=Ready pod/hello --timeout=300s || fail "the pod does not run"
     address=$(get pod hello -o 'jsonpath={.status.podIP}')
     say "pod runs on $(get pod hello -o 'jsonpath={.spec.nodeName}')"
-    wait_for 30 "the pod's address does not answer" answers "pod" "http://$address/"
-    wait_for 60 "the service's address does not answer" answers "service" "http://$hello/"
-    wait_for 30 "the API's service does not answer" answers "API service" "https://$api/healthz"
+    wait_for 120 "the pod's address does not answer" answers "pod" "http://$address/"
+    wait_for 120 "the service's address does not answer" answers "service" "http://$hello/"
+    wait_for 120 "the API's service does not answer" answers "API service" "https://$api/healthz"
     say "log: $(kubectl --request-timeout=30s logs hello | tail -n 1)"
     kubectl wait --for=condition=Ready pod --all -A --timeout=400s || fail "not all pods are Ready"
     say "all pods Ready"
     get pods -A -o wide | while IFS= read -r line; do say "pod of $line"; done
     [ -z "$(get pods -A | awk '$5 != 0')" ] || fail "a container was started more than once"
+    get events -A --field-selector reason=NodeNotReady | while IFS= read -r line; do say "event $line"; done
+    wait_for 120 "a node is no longer Ready" ready_nodes "$1"
 }
 
 prove_worker() {
     wait_for 900 "the service's address does not answer" answers "service" "http://$hello/"
-    wait_for 60 "the API's service does not answer" answers "API service" "https://$api/healthz"
+    wait_for 120 "the API's service does not answer" answers "API service" "https://$api/healthz"
 }
 
 watch() {

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +27,7 @@ line=$(head -n 1 "$PLAY/${0##*/}" 2> /dev/null)
 [ -s "$PLAY/${0##*/}" ] && sed -i 1d "$PLAY/${0##*/}"
 case "$line" in
     '') exit 0 ;;
-    [0-9]*) exit "$line" ;;
+    [0-9]) exit "$line" ;;
     *) printf '%s' "$line" ;;
 esac
 """
@@ -101,9 +102,20 @@ def machine(root: Path, name: str, *, settings: str = "", cni: str = "bridge") -
         (root / "bin" / program).write_text(PLAYER)
         (root / "bin" / program).chmod(0o755)
     made = Machine(root)
-    made.says("kubectl", "True")
+    made.says("kubectl", f"True {ago(0)}")
     made.says("curl", "ok")
     return made
+
+
+def ago(seconds: int) -> str:
+    """Return the time so many seconds ago as Kubernetes writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds))
+
+
+def kubelet_runs_for(node: Machine, seconds: int) -> None:
+    """Let systemd say that the kubelet was started so many seconds ago."""
+    uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+    node.says("systemctl", *[f"{int((uptime - seconds) * 1e6)}"] * 200)
 
 
 def heads(lines: list[str]) -> list[str]:
@@ -115,7 +127,7 @@ def heads(lines: list[str]) -> list[str]:
 
 def test_a_first_control_plane_makes_the_cluster(tmp_path: Path) -> None:
     node = machine(tmp_path, "one")
-    node.says("kubectl", "False", "1", "True")
+    node.says("kubectl", f"False {ago(2)}", "1", f"True {ago(1)}")
     assert heads(node.run()) == [
         "starting one as first-control-plane of Kubernetes v1.20.2",
         "kubeadm init: begins",
@@ -154,7 +166,7 @@ def test_a_worker_waits_for_the_api_and_then_joins(tmp_path: Path) -> None:
 
 def test_the_network_of_the_medium_is_applied_until_the_api_takes_it(tmp_path: Path) -> None:
     node = machine(tmp_path, "one", cni="network.yaml")
-    node.says("kubectl", "1", "applied", "True")
+    node.says("kubectl", "1", "applied", f"True {ago(0)}")
     assert "network network.yaml: done in N s" in heads(node.run())
     applied = "kubectl --request-timeout=60s apply -f /medium/network.yaml"
     assert node.calls[1:3] == [applied, applied]
@@ -250,8 +262,25 @@ def test_an_api_that_never_answers_is_told_after_the_time_for_it(tmp_path: Path)
 
 def test_a_node_that_does_not_become_ready_is_told(tmp_path: Path) -> None:
     node = machine(tmp_path, "three", settings="READY_TIME=1\n")
-    node.says("kubectl", *["False"] * 200)
+    node.says("kubectl", *[f"False {ago(0)}"] * 200)
     assert f"{FAILURE}three is not Ready after 1 s" in node.run(code=1)
+
+
+def test_a_node_is_not_ready_because_the_kubelet_before_said_so(tmp_path: Path) -> None:
+    node = machine(tmp_path, "one")
+    kubelet_runs_for(node, 10)
+    old, new = ago(30), ago(1)
+    node.says("kubectl", f"True {old}", f"True {old}", f"False {new}", f"True {new}")
+    assert heads(node.run())[-1] == "up: one"
+    assert len([call for call in node.calls if call.startswith("kubectl")]) == 4
+
+
+def test_a_clock_that_was_set_keeps_no_node_from_being_ready(tmp_path: Path) -> None:
+    node = machine(tmp_path, "one")
+    kubelet_runs_for(node, 61)
+    node.says("kubectl", f"True {ago(3600)}")
+    assert heads(node.run())[-1] == "up: one"
+    assert len([call for call in node.calls if call.startswith("kubectl")]) == 1
 
 
 def test_commands_run_around_kubeadm_and_stop_at_the_first_that_fails(tmp_path: Path) -> None:
@@ -278,7 +307,7 @@ def test_every_milestone_that_is_promised_is_shown(tmp_path: Path) -> None:
         folder.mkdir()
         node = machine(folder, name, cni=cni)
         if cni != "bridge":
-            node.says("kubectl", "applied", "True")
+            node.says("kubectl", "applied", f"True {ago(0)}")
         seen += [line.removeprefix("kiso: node: ") for line in node.run()]
     for milestone in MILESTONES:
         form = re.sub(r"\\{\w+\\}", r"\\S+", re.escape(milestone))

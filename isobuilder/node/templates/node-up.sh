@@ -92,9 +92,23 @@ api_answers() {
     [ "$(curl --insecure --silent --noproxy '*' --max-time 10 "https://$API/healthz" 2>> "$log")" = ok ]
 }
 
+# For how many seconds the present kubelet has been running.
+kubelet_age() {
+    local began
+    began=$(systemctl show --property=ExecMainStartTimestampMonotonic --value kubelet 2>> "$log") || began=
+    [[ $began =~ ^[0-9]+$ ]] || began=0
+    echo $(($(seconds) - began / 1000000))
+}
+
 node_is_ready() {
-    [ "$(kubectl --request-timeout=20s get node "$NODE" \
-        -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}' 2>> "$log")" = True ]
+    local form='{range .status.conditions[?(@.type=="Ready")]}{.status} {.lastHeartbeatTime}{end}' answer told age
+    answer=$(kubectl --request-timeout=20s get node "$NODE" -o "jsonpath=$form" 2>> "$log") || return 1
+    [ "${answer%% *}" = True ] || return 1
+    told=$(date --date="${answer#* }" +%s 2>> "$log") || return 1
+    # kubeadm init ends with a restart of the kubelet, and a kubelet begins by calling its node not ready: what the one
+    # before it said does not count. Times are whole seconds; after a minute nothing is left of a kubelet before.
+    age=$(kubelet_age)
+    [ "$age" -ge 60 ] || [ $(($(date +%s) - told)) -lt $((age - 1)) ]
 }
 
 apply_manifest() {
