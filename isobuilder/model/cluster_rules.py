@@ -110,6 +110,7 @@ class _Judge:
             yield self._at("no node; expected at least one", "nodes")
             return
         yield from self._doubles()
+        yield from self._folders()
         yield from self._roles()
         yield from self._overlaps()
         yield from self._sizes()
@@ -144,13 +145,16 @@ class _Judge:
                 if value is not None and seen.setdefault(value, node) is not node:
                     fact = f"two nodes with the {key} {value}"
                     yield self._at(fact, "nodes", index, key)
-            if node.name == SECRETS:
-                fact = f"{SECRETS} is the name of the folder beside those of the nodes"
-                yield self._at(fact, "nodes", index, "name", hint="choose another name")
         names = [user.name for user in self._cluster.users]
         for index, name in enumerate(names):
             if name in names[:index]:
                 yield self._at(f"two users with the name {name}", "users", index, "name")
+
+    def _folders(self) -> Iterator[Mistake]:
+        for index, node in enumerate(self._cluster.nodes):
+            if node.name == SECRETS:
+                fact = f"{SECRETS} is the name of the folder beside those of the nodes"
+                yield self._at(fact, "nodes", index, "name", hint="choose another name")
 
     def _roles(self) -> Iterator[Mistake]:
         firsts = [

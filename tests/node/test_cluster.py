@@ -118,7 +118,8 @@ def test_the_hint_names_the_key_that_was_meant() -> None:
         (("role: worker", "role: worker, labels: {a: -x}"), "between letters or digits"),
         (("role: worker", "role: worker, taints: ['-a:NoSchedule']"), "found '-a'"),
         (("nodes:\n", "arguments: {kubelet: {--v: '2'}}\nnodes:\n"), "found '--v'"),
-        (("name: two", "name: secrets"), "secrets is the name of the folder"),
+        (("name: one", "name: secrets"), "nodes[secrets].name: secrets is the name of the folder"),
+        (("name: two", "name: secrets"), "nodes[secrets].name: secrets is the name of the folder"),
         (("role: worker", "role: worker, pods: 10.244.7.0/24"), "for cni: bridge only"),
         (
             ("role: worker", "role: worker, mac: '52:54:00:00:00:01', interface: ens3"),
@@ -149,6 +150,7 @@ def test_values_that_do_not_fit_together_are_refused(change: tuple[str, str], me
     assert change[0] in TWO
     found = mistakes(TWO.replace(*change, 1))
     assert [line for line in found if message in line], found
+    assert len(set(found)) == len(found)
     assert all(re.match(r"cluster\.yaml:\d+:\d+: ", line) for line in found)
 
 
