@@ -53,9 +53,7 @@ def run_and_check(case: Case, iso: Path, folder: Path, summary: Summary, *, home
     summary.add(run, text)
 
 
-def test_one_node_runs_a_pod_and_its_service(
-    iso: Path, tmp_path: Path, summary: Summary
-) -> None:
+def test_one_node_runs_a_pod_and_its_service(iso: Path, tmp_path: Path, summary: Summary) -> None:
     run_and_check(ONE, iso, tmp_path, summary, home="control")
 
 
