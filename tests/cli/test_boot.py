@@ -97,7 +97,7 @@ def test_amounts_that_make_no_sense_are_refused(option: str, value: str, iso: Pa
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=str)
 def test_no_machine_outlives_the_command(number: signal.Signals, iso: Path, tmp_path: Path) -> None:
-    process = start(iso, tmp_path)
+    process = start(iso, tmp_path, "env", "--default-signal")  # these tests too may run under nohup
     process.send_signal(number)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130
