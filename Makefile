@@ -37,7 +37,7 @@ format: $(VENV)/.ready ## Put the code into the project's format
 	$(BIN)/ruff format .
 
 lab: $(VENV)/.ready ## Prepare real parts: Kubernetes from source, containerd, runc, etcd, images
-	$(BIN)/python -m tests.lab.prepare
+	$(BIN)/python -m tools.lab.prepare
 
 bench: $(VENV)/.ready ## Measure against xorriso, openssl, curl and skopeo; writes bench/RESULTS.md
 	$(BIN)/python -m bench.run

@@ -14,8 +14,8 @@ from pathlib import Path
 from bench import payload, upstream
 from bench.measure import BenchError, clean_environment
 from isobuilder.digest import BUFFER_SIZE, Digest
-from isobuilder.iso.reader import IsoReader
-from isobuilder.model.document import load_lock
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.model.loading import load_lock
 from isobuilder.model.lock import Lock
 from isobuilder.store import Store
 

@@ -23,10 +23,10 @@ import yaml
 from isobuilder.demo import content, images
 from isobuilder.demo.programs import elf_stand_in, program
 from isobuilder.digest import Digest
-from isobuilder.model.image import ImageReference
-from isobuilder.model.kube import KubeVersion, core_images
+from isobuilder.formats.kube import KubeVersion, core_images
+from isobuilder.formats.reference import ImageReference
 from isobuilder.store import Store
-from tests.lab.images import DOCKER, OCI, STAND_IN, Builder, Descriptor, Tagged
+from tools.lab.images import DOCKER, OCI, STAND_IN, Builder, Descriptor, Tagged
 
 MB = 1_000_000
 _PIECE = 1 << 20

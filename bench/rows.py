@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.ground import LARGE, MIDDLE, ONE, PRODUCT, SMALL, Ground
 from bench.measure import Contender, Figure
 from bench.payload import MB
-from isobuilder.model.document import load_lock
+from isobuilder.model.loading import load_lock
 from isobuilder.model.lock import Lock, LockedFile, LockedManifest
 
 OURS = "isobuilder"

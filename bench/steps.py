@@ -14,11 +14,11 @@ from pathlib import Path
 
 def pull(lock_path: Path, config_path: Path, root: Path) -> None:
     """Bring the images of a lock into a store."""
+    from isobuilder.formats.reference import ImageReference
     from isobuilder.model.config import load_config
-    from isobuilder.model.document import load_lock
-    from isobuilder.model.image import ImageReference
-    from isobuilder.pipeline.workshop import open_workshop
-    from isobuilder.sources.oci import ImagePin, pull_images
+    from isobuilder.model.loading import load_lock
+    from isobuilder.sources.registry import ImagePin, pull_images
+    from isobuilder.sources.session import open_workshop
     from isobuilder.store import Store
 
     lock = load_lock(lock_path)
@@ -32,8 +32,8 @@ def pull(lock_path: Path, config_path: Path, root: Path) -> None:
 def write(folder: Path, target: Path) -> None:
     """Write an ISO of a folder; files stand for blobs, whose digest the writer never looks at."""
     from isobuilder.digest import Digest
-    from isobuilder.iso.entries import IsoEntry
-    from isobuilder.iso.writer import write_iso
+    from isobuilder.iso.write.entries import IsoEntry
+    from isobuilder.iso.write.writer import write_iso
     from isobuilder.store import Blob
 
     unknown = Digest.of(b"")

@@ -18,9 +18,9 @@ import yaml
 
 from bench.measure import BenchError
 from bench.payload import Payload
-from isobuilder.model.image import ImageReference
-from tests.lab.images import Tagged
-from tests.lab.push import push
+from isobuilder.formats.reference import ImageReference
+from tools.lab.images import Tagged
+from tools.lab.push import push
 
 FILE_HOSTS = ("dl.k8s.io", "github.com", "raw.githubusercontent.com")
 LIMIT = "20m"  # bytes per second of each connection, in nginx's spelling: 20 MiB

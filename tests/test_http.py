@@ -33,7 +33,7 @@ from tests.fakes.hostile import (
 
 BUILDER = """
 import sys
-import isobuilder.pipeline.build, isobuilder.pipeline.workshop
+import isobuilder.pipeline.build, isobuilder.sources.session
 from isobuilder.http import Http
 with Http():
     pass

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from isobuilder.node.contract import RULES
-from isobuilder.node.deep import DEEP_RULES
-from isobuilder.node.rule import Rule
+from isobuilder.contract.deep import DEEP_RULES
+from isobuilder.contract.play import RULES
+from isobuilder.contract.rule import Rule
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "node-contract.md"
 BEGIN = "<!-- rules: python tools/rules_table.py --write -->"

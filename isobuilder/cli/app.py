@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli import ending
+from isobuilder.cli import exits as ending
 
 if TYPE_CHECKING:
     from isobuilder.http import Http
@@ -270,7 +270,7 @@ def load_lock_file(path: Path) -> Lock:
         InputError: it is not a lock; a recipe or an ISO in its place is told as such.
     """
     from isobuilder.errors import InputError
-    from isobuilder.model.document import load_lock
+    from isobuilder.model.loading import load_lock
 
     if path.suffix in {".yaml", ".yml"}:
         raise InputError(

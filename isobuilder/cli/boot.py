@@ -12,7 +12,7 @@ from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppCommand, json_opt
 from isobuilder.errors import EnvironmentProblem, UsageProblem
 
 if TYPE_CHECKING:
-    from isobuilder.node.lab import Outcome
+    from isobuilder.machine.qemu import Outcome
 
 
 @click.command(cls=AppCommand)
@@ -101,7 +101,13 @@ def boot(
 
     Several nodes share a private network. Without --online nothing outside can be reached.
     """
-    from isobuilder.node.lab import Attachment, Firmware, Machine, check_milestone, make_data_disk
+    from isobuilder.machine.qemu import (
+        Attachment,
+        Firmware,
+        Machine,
+        check_milestone,
+        make_data_disk,
+    )
     from isobuilder.pipeline.boot import try_boot
 
     count = _count(nodes, seed, memory, data)

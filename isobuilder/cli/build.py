@@ -17,12 +17,12 @@ from isobuilder.cli.app import (
     load_lock_file,
     refuse_iso,
 )
-from isobuilder.cli.ending import for_each
+from isobuilder.cli.exits import for_each
 
 if TYPE_CHECKING:
     from isobuilder.model.lock import Lock
     from isobuilder.pipeline.build import Built
-    from isobuilder.pipeline.workshop import Workshop
+    from isobuilder.sources.session import Workshop
 
 
 @click.command(cls=AppCommand)
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def fetch(app: App, locks: tuple[Path, ...]) -> None:
     """Bring into the store everything that the LOCKs name."""
     from isobuilder.pipeline.fetch import fetch as fetch_all
-    from isobuilder.pipeline.workshop import open_workshop
+    from isobuilder.sources.session import open_workshop
 
     loaded = [load_lock_file(path) for path in locks]
     with open_workshop(app.config, app.store, progress=app.progress) as workshop:
@@ -74,7 +74,7 @@ def build(
     from isobuilder.pipeline.build import build as build_iso
     from isobuilder.pipeline.build import check
     from isobuilder.pipeline.payload import with_payload
-    from isobuilder.pipeline.workshop import open_workshop
+    from isobuilder.sources.session import open_workshop
 
     if boot is not None and no_boot:
         raise UsageProblem("--boot and --no-boot contradict each other")
@@ -127,7 +127,7 @@ def _locks(
 ) -> list[Lock]:
     """Return the locks that SOURCE means: itself, or those of a recipe."""
     from isobuilder.errors import InputError
-    from isobuilder.model.document import architectures_of
+    from isobuilder.model.loading import architectures_of
     from isobuilder.pipeline.lock import find_lock, lock_recipe
 
     refuse_iso(source, "a recipe or a lock")

@@ -18,7 +18,7 @@ from isobuilder.cli.app import (
     load_lock_file,
     table,
 )
-from isobuilder.cli.ending import for_each
+from isobuilder.cli.exits import for_each
 
 if TYPE_CHECKING:
     from isobuilder.pipeline.fetch import PlanItem
@@ -43,9 +43,9 @@ def lock(
     Prints the path of each lock. Without --arch every architecture of the recipe is locked.
     """
     from isobuilder.errors import UsageProblem
-    from isobuilder.model.document import architectures_of
+    from isobuilder.model.loading import architectures_of
     from isobuilder.pipeline.lock import lock_recipe
-    from isobuilder.pipeline.workshop import open_workshop
+    from isobuilder.sources.session import open_workshop
 
     architectures = [arch] if arch else list(architectures_of(recipe))
     if output and len(architectures) > 1:

@@ -28,7 +28,10 @@ COMMANDS = {
     "diff": ("isobuilder.cli.inspect", "Compare two locks, two ISOs, or one of each."),
     "node": ("isobuilder.cli.node", "Write cloud-init's data for control planes and workers."),
     "store": ("isobuilder.cli.store", "List, check and clean the store of downloaded bytes."),
-    "mold": ("isobuilder.cli.mold", "Register ISOs with Mold or CloudStack, and look after them."),
+    "mold": (
+        "isobuilder.cli.mold.group",
+        "Register ISOs with Mold or CloudStack, and look after them.",
+    ),
     "os": ("isobuilder.cli.os", "Build and list what makes ISOs bootable."),
     "boot": ("isobuilder.cli.boot", "Start ISO in QEMU and tell what it reaches when."),
     "config": ("isobuilder.cli.config", "Show the settings and where they come from."),

@@ -12,8 +12,8 @@ from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_optio
 from isobuilder.errors import UsageProblem
 
 if TYPE_CHECKING:
-    from isobuilder.node.seed import SeedKind
-    from isobuilder.pipeline.node import MadeNode, Option
+    from isobuilder.nodeconfig.seed import SeedKind
+    from isobuilder.pipeline.cluster import MadeNode, Option
 
 ROLES = click.Choice(["first-control-plane", "control-plane", "worker"])
 KINDS = click.Choice(["nocloud", "config-drive"])
@@ -53,7 +53,7 @@ def cluster(
     cluster needs (token, certificate key, certificate authority) is made once and kept beside
     them, so that the same call later, with more nodes in FILE, fits the running cluster.
     """
-    from isobuilder.pipeline.node import make_cluster
+    from isobuilder.pipeline.cluster import make_cluster
 
     found, made = make_cluster(description, out, secrets_folder=secrets, seed=_kind(seed))
     facts = {"name": found.name, "kubernetes": str(found.kubernetes), "endpoint": found.api}
@@ -125,7 +125,7 @@ def user_data(
     first one offers them its certificates. For more than a few options write a file for
     "isobuilder node cluster".
     """
-    from isobuilder.pipeline.node import cluster_from_options, make_nodes
+    from isobuilder.pipeline.cluster import cluster_from_options, make_nodes
 
     if (
         given["cni"] == "bridge"
@@ -148,7 +148,7 @@ def user_data(
 @click.option("--out", type=NEW_FILE, help="The ISO.  [default: FOLDER/seed.iso]")
 def seed(folder: Path, kind: SeedKind, out: Path | None) -> None:
     """Pack user-data, meta-data and network-config in FOLDER as a disc for cloud-init."""
-    from isobuilder.pipeline.node import make_seed
+    from isobuilder.pipeline.cluster import make_seed
 
     click.echo(make_seed(folder, out or folder / "seed.iso", kind=kind))
 
@@ -158,7 +158,7 @@ def seed(folder: Path, kind: SeedKind, out: Path | None) -> None:
 @click.option("--no-ca", is_flag=True, help="Make no certificate authority.")
 def secrets(folder: Path, no_ca: bool) -> None:
     """Make in FOLDER the token and keys of a new cluster; what is there stays."""
-    from isobuilder.pipeline.node import make_secrets
+    from isobuilder.pipeline.cluster import make_secrets
 
     for path in make_secrets(folder, authority=not no_ca):
         click.echo(path)
@@ -230,7 +230,7 @@ _PLACES: dict[str, tuple[tuple[str, ...], _Change | None]] = {
 
 def _options(given: dict[str, Any]) -> Iterator[Option]:
     """Return what was given, at its place in a cluster's description."""
-    from isobuilder.pipeline.node import Option
+    from isobuilder.pipeline.cluster import Option
 
     for name in ("http_proxy", "https_proxy"):
         if given[name] and "@" in given[name]:

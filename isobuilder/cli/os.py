@@ -57,7 +57,7 @@ def build(
     It serves every Kubernetes version. Prints its name and digest.
     """
     from isobuilder.errors import UsageProblem
-    from isobuilder.node.osbuild import SUITES, Mirror, build_payload, host_mirror
+    from isobuilder.machine.osbuild import SUITES, Mirror, build_payload, host_mirror
 
     if suite not in SUITES:
         raise UsageProblem(f"no suite {suite!r}", hint=f"known suites: {', '.join(SUITES)}")
@@ -91,7 +91,7 @@ def build(
 @click.pass_obj
 def list_payloads(app: App, as_json: bool) -> None:
     """List the OS payloads of the store."""
-    from isobuilder.node.ospayload import payloads
+    from isobuilder.machine.payload import payloads
 
     found = payloads(app.store)
     if as_json:
@@ -125,7 +125,7 @@ def list_payloads(app: App, as_json: bool) -> None:
 @click.pass_obj
 def show(app: App, payload: str, arch: str, as_json: bool) -> None:
     """Tell what PAYLOAD, a name or the beginning of a digest, consists of."""
-    from isobuilder.node.ospayload import choose_payload
+    from isobuilder.machine.payload import choose_payload
 
     chosen = choose_payload(app.store, payload, architecture=arch)
     if as_json:
@@ -152,7 +152,7 @@ def export(app: App, payload: str, arch: str, out: Path) -> None:
 
     Prints the path of its description; the digest to write into the recipe goes to stderr.
     """
-    from isobuilder.node.ospayload import choose_payload, export_payload
+    from isobuilder.machine.payload import choose_payload, export_payload
 
     chosen = choose_payload(app.store, payload, architecture=arch)
     click.echo(export_payload(app.store, chosen, out))
@@ -165,7 +165,7 @@ def export(app: App, payload: str, arch: str, out: Path) -> None:
 @click.pass_obj
 def remove(app: App, payload: str, arch: str) -> None:
     """Forget PAYLOAD; isobuilder store gc then removes what no lock needs of it."""
-    from isobuilder.node.ospayload import choose_payload, forget_payload
+    from isobuilder.machine.payload import choose_payload, forget_payload
 
     chosen = choose_payload(app.store, payload, architecture=arch)
     forget_payload(app.store, chosen)

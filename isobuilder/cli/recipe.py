@@ -52,7 +52,7 @@ def check(app: App, files: tuple[Path, ...], as_json: bool) -> None:
 
     Also compares the locks beside them. Nothing is asked of the network.
     """
-    from isobuilder.model.mistake import InputErrors
+    from isobuilder.documents.mistakes import InputErrors
     from isobuilder.pipeline.recipes import check_recipe
 
     found = [check_recipe(path) for path in files]
@@ -87,7 +87,7 @@ def check(app: App, files: tuple[Path, ...], as_json: bool) -> None:
 @click.pass_obj
 def show(app: App, file: Path, arch: str | None, as_json: bool) -> None:
     """Print RECIPE with all that it extends, and every template expanded."""
-    from isobuilder.model.document import load_recipe
+    from isobuilder.model.loading import load_recipe
     from isobuilder.pipeline.recipes import expanded_text
 
     loaded = load_recipe(file, arch)

@@ -104,8 +104,8 @@ def gc(
 ) -> None:
     """Remove what no LOCK reaches, the longest unused first; never what a running build uses."""
     from isobuilder.errors import UsageProblem
+    from isobuilder.machine.payload import payload_digests
     from isobuilder.model.config import parse_size
-    from isobuilder.node.ospayload import payload_digests
     from isobuilder.pipeline.fetch import reachable
     from isobuilder.store import collect
 

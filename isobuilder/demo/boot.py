@@ -17,21 +17,21 @@ from isobuilder.demo.content import KUBERNETES
 from isobuilder.demo.debian import Runtime, fetch_runtime
 from isobuilder.demo.tour import embedded_upstream, verified
 from isobuilder.errors import EnvironmentProblem
-from isobuilder.model.ospayload import OsPayload
-from isobuilder.node.console import NAMES
-from isobuilder.node.lab import Listener, Machine, Outcome
-from isobuilder.node.osbuild import build_payload, check_programs, host_mirror
-from isobuilder.node.ospayload import keep_payload, needed_by, payloads
-from isobuilder.node.seed import META_DATA, USER_DATA
+from isobuilder.machine.console import NAMES
+from isobuilder.machine.osbuild import build_payload, check_programs, host_mirror
+from isobuilder.machine.payload import keep_payload, needed_by, payloads
+from isobuilder.machine.qemu import Listener, Machine, Outcome
+from isobuilder.model.payload import OsPayload
+from isobuilder.nodeconfig.seed import META_DATA, USER_DATA
 from isobuilder.pipeline.boot import try_boot
 from isobuilder.pipeline.build import Built, build
+from isobuilder.pipeline.cluster import make_seed
 from isobuilder.pipeline.fetch import fetch
 from isobuilder.pipeline.lock import LockFile, lock_recipe, write_whole
-from isobuilder.pipeline.node import make_seed
 from isobuilder.pipeline.verify import Verification
-from isobuilder.pipeline.workshop import open_workshop
 from isobuilder.progress import SILENT, Progress
 from isobuilder.run import PACKAGES, find_program
+from isobuilder.sources.session import open_workshop
 from isobuilder.store import Store
 
 PAYLOAD = "debian-13-cloud-amd64"

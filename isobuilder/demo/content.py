@@ -17,8 +17,8 @@ from isobuilder.demo.programs import elf_stand_in, program
 from isobuilder.demo.upstream import Upstream
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError
-from isobuilder.model.image import ImageReference
-from isobuilder.model.kube import KubeVersion, core_images
+from isobuilder.formats.kube import KubeVersion, core_images
+from isobuilder.formats.reference import ImageReference
 
 KUBERNETES = "1.34.12"
 ARCHITECTURES = ("amd64", "arm64")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from isobuilder.digest import Digest
-from isobuilder.model import oci
+from isobuilder.formats import oci
 
 STAND_IN = "io.isobuilder.stand-in"
 """The label of every image made here: nobody shall take one for the real thing."""

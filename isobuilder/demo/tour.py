@@ -10,16 +10,16 @@ from pathlib import Path
 
 from isobuilder.demo.content import KUBERNETES, fill, put_release, write_boot_recipe, write_recipes
 from isobuilder.demo.debian import Runtime
+from isobuilder.demo.trial import Rehearsal, rehearse
 from isobuilder.demo.upstream import Upstream
 from isobuilder.errors import IntegrityError
 from isobuilder.model.config import Config
-from isobuilder.mold.rehearsal import Rehearsal, rehearse
 from isobuilder.pipeline.build import Built, build
 from isobuilder.pipeline.fetch import Plan, fetch, plan
 from isobuilder.pipeline.lock import LockFile, lock_recipe, write_whole
 from isobuilder.pipeline.verify import Verification, verify
-from isobuilder.pipeline.workshop import open_workshop
 from isobuilder.progress import SILENT, Progress
+from isobuilder.sources.session import open_workshop
 from isobuilder.store import Store
 
 

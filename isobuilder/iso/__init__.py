@@ -1,1 +1,1 @@
-"""The ISO 9660 format: what goes where, writing it and reading it."""
+"""ISO 9660 and what starts from it: sectors, no locks."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from isobuilder.errors import IntegrityError
-from isobuilder.iso.entries import Piece, size_of
+from isobuilder.iso.write.entries import Piece, size_of
 
 SECTOR = 512
 LIMIT = 32 * 1024 * 1024

@@ -1,1 +1,1 @@
-"""Pure data: recipes, locks and manifests. Nothing here touches disk or network."""
+"""Our own documents as frozen values: recipe, lock, cluster, configuration, profile."""

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.base import IsoPath, Model
-from isobuilder.model.kube import KubeVersion
 
 Role = Literal["first-control-plane", "control-plane", "worker"]
 

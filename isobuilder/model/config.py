@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveFloat
 
+from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
+from isobuilder.documents.nodes import Entry, Map, Node, Scalar, node_of
 from isobuilder.errors import InputError
 from isobuilder.model.base import Model
-from isobuilder.model.door import check, read_yaml, resolve_plain
-from isobuilder.model.mistake import InputErrors, Mark, Mistake
-from isobuilder.model.tree import Entry, Map, Node, Scalar, node_of
+from isobuilder.model.reading import check, read_yaml, resolve_plain
 
 
 def check_origin(text: str) -> str:

@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from isobuilder.documents.merge import merged
+from isobuilder.documents.mistakes import InputErrors, Mark, Mistake, nearest
+from isobuilder.documents.nodes import Entry, Items, Map, Node, Scalar, path_text
 from isobuilder.errors import InputError
-from isobuilder.model.door import check, read_yaml
-from isobuilder.model.kube import KubeVersion
-from isobuilder.model.merge import merged
-from isobuilder.model.mistake import InputErrors, Mark, Mistake, nearest
+from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.profile import check_profile
+from isobuilder.model.reading import check, read_yaml
 from isobuilder.model.recipe import Recipe
-from isobuilder.model.tree import Entry, Items, Map, Node, Scalar, path_text
 
 _MAX_CHAIN = 8
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -241,7 +241,7 @@ class _Expander:
         self, node: Scalar, values: Mapping[str, str], path: tuple[str | int, ...]
     ) -> Scalar:
         # Late, with all of Jinja2: whoever has a lock expands nothing.
-        from isobuilder.model.template import TemplateProblem, expand, is_template
+        from isobuilder.documents.template import TemplateProblem, expand, is_template
 
         if not isinstance(node.value, str) or not is_template(node.value):
             return node

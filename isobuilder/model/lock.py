@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from isobuilder.digest import Digest
+from isobuilder.formats.kube import KubeVersion
+from isobuilder.formats.reference import ImageReference
 from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
-from isobuilder.model.image import ImageReference
-from isobuilder.model.kube import KubeVersion
-from isobuilder.model.ospayload import ArtifactName, Kernel, OsPayload, PayloadArtifact
+from isobuilder.model.payload import ArtifactName, Kernel, OsPayload, PayloadArtifact
 from isobuilder.model.recipe import (
     Component,
     FileEntry,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from isobuilder.model.mistake import Mistake
+from isobuilder.documents.mistakes import Mistake
+from isobuilder.documents.nodes import Map, locate, path_text
 from isobuilder.model.recipe import Component, ManifestEntry, ProfileName, Recipe
-from isobuilder.model.tree import Map, locate, path_text
 
 Kind = Literal["file", "manifest", "render"]
 

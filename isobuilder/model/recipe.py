@@ -17,10 +17,10 @@ from pydantic import (
 )
 
 from isobuilder.digest import Digest
+from isobuilder.formats.kube import KubeVersion
+from isobuilder.formats.reference import ImageReference
 from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
-from isobuilder.model.image import ImageReference
-from isobuilder.model.kube import KubeVersion
-from isobuilder.model.ospayload import Kernel
+from isobuilder.model.payload import Kernel
 
 FORMAT = 1
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from isobuilder.documents.merge import NAMED
 from isobuilder.model.base import canonical_json
-from isobuilder.model.merge import NAMED
 from isobuilder.model.recipe import Recipe
 
 _TEMPLATE = {"type": "string", "pattern": r"\{[{%#]"}

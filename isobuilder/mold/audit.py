@@ -8,12 +8,12 @@ from datetime import date
 from enum import StrEnum
 from itertools import pairwise
 
-from isobuilder.mold.api import Mold
+from isobuilder.mold.api.commands import Mold
+from isobuilder.mold.api.records import ClusterRecord, ZoneRecord
 from isobuilder.mold.catalogue import Item
-from isobuilder.mold.entries import Entry, Health, age_order, entries_of, health_of, zones_served
 from isobuilder.mold.lifecycle import END_OF_LIFE, end_of_life, minor_of
 from isobuilder.mold.plan import Action, ServerPlan, Subject
-from isobuilder.mold.records import ClusterRecord, ZoneRecord
+from isobuilder.mold.registered import Entry, Health, age_order, entries_of, health_of, zones_served
 
 
 class Kind(StrEnum):

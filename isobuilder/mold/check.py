@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from isobuilder.errors import IsobuilderError, MoldError
 from isobuilder.http import Http
 from isobuilder.model.registration import RegistrationFile
-from isobuilder.mold.api import Mold
+from isobuilder.mold.api.commands import Mold
+from isobuilder.mold.api.credentials import Login
+from isobuilder.mold.api.errors import AccessRefused
+from isobuilder.mold.api.records import SettingRecord, ZoneRecord
 from isobuilder.mold.check_url import check_url
 from isobuilder.mold.checklist import Fix, Line, Question, Report
-from isobuilder.mold.credentials import Login
 from isobuilder.mold.journal import Journal
-from isobuilder.mold.records import SettingRecord, ZoneRecord
-from isobuilder.mold.refusal import AccessRefused
 from isobuilder.progress import SILENT, Progress
 
 ENABLED = "cloud.kubernetes.service.enabled"

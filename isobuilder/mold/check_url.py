@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from isobuilder.errors import UpstreamError
 from isobuilder.http import Http
 from isobuilder.mold.address import Served, allowed_by, hash_of, look_at, refused_kind
-from isobuilder.mold.api import Mold
+from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.checklist import Fix, Question, Report
 from isobuilder.mold.journal import FOLLOW_REDIRECTS
 from isobuilder.progress import Progress

@@ -11,7 +11,7 @@ from enum import StrEnum
 from isobuilder.errors import MoldError
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.address import resolve_host
-from isobuilder.mold.api import Mold
+from isobuilder.mold.api.commands import Mold
 
 
 class Level(StrEnum):

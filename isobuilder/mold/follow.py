@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from isobuilder.model.registration import RegistrationFile
-from isobuilder.mold.api import Mold
-from isobuilder.mold.entries import Entry, Health, health_of, percent_of
-from isobuilder.mold.records import IsoInZone, ZoneRecord
-from isobuilder.mold.refusal import remedy_for
-from isobuilder.mold.wish import Outcome, ZoneResult
+from isobuilder.mold.api.commands import Mold
+from isobuilder.mold.api.errors import remedy_for
+from isobuilder.mold.api.records import IsoInZone, ZoneRecord
+from isobuilder.mold.registered import Entry, Health, health_of, percent_of
+from isobuilder.mold.request import Outcome, ZoneResult
 from isobuilder.progress import Progress, Task, task
 
 _PATIENCE_WITH_WORDS = 30.0  # seconds an unknown status text may stand still before it is a failure

@@ -24,8 +24,8 @@ from pydantic import Field, ValidationError
 
 from isobuilder.errors import EnvironmentProblem, IsobuilderError, MoldError
 from isobuilder.model.base import Model, canonical_json
-from isobuilder.mold.api import Mold
-from isobuilder.mold.refusal import MoldRefused
+from isobuilder.mold.api.commands import Mold
+from isobuilder.mold.api.errors import MoldRefused
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from isobuilder.errors import MoldError
-from isobuilder.mold.api import Mold
-from isobuilder.mold.entries import Entry, entries_of
-from isobuilder.mold.records import ClusterRecord, EventRecord, KubernetesVersion
+from isobuilder.mold.api.commands import Mold
+from isobuilder.mold.api.records import ClusterRecord, EventRecord, KubernetesVersion
+from isobuilder.mold.registered import Entry, entries_of
 
 
 @dataclass(frozen=True, slots=True)

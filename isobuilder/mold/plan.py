@@ -12,13 +12,13 @@ from pydantic import Field
 from isobuilder.errors import InputError, IsobuilderError, MoldError
 from isobuilder.model.base import Model, canonical_json
 from isobuilder.model.registration import RegistrationFile
-from isobuilder.mold.api import Mold
-from isobuilder.mold.entries import entries_of
+from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.journal import Journal
 from isobuilder.mold.jsonfile import read_json_file
 from isobuilder.mold.manage import refuse_if_used, users_of
 from isobuilder.mold.register import register
-from isobuilder.mold.wish import Outcome, Wish
+from isobuilder.mold.registered import entries_of
+from isobuilder.mold.request import Outcome, Wish
 from isobuilder.progress import SILENT, Progress
 
 Deed = Literal["delete", "register", "enable", "disable"]

@@ -10,13 +10,13 @@ from pathlib import Path
 import filelock
 
 from isobuilder.errors import EnvironmentProblem, IsobuilderError, MoldError
-from isobuilder.mold.api import Mold
-from isobuilder.mold.client import MoldClient
-from isobuilder.mold.clock import Clock
-from isobuilder.mold.entries import zones_served
+from isobuilder.mold.api.client import MoldClient
+from isobuilder.mold.api.clock import Clock
+from isobuilder.mold.api.commands import Mold
+from isobuilder.mold.api.records import ZoneRecord
 from isobuilder.mold.journal import FOLLOW_REDIRECTS, Journal
-from isobuilder.mold.records import ZoneRecord
-from isobuilder.mold.wish import ServerResult, Wish, check_wish
+from isobuilder.mold.registered import zones_served
+from isobuilder.mold.request import ServerResult, Wish, check_wish
 from isobuilder.mold.work import Work
 from isobuilder.progress import SILENT, Progress
 

@@ -7,14 +7,14 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from isobuilder.errors import IsobuilderError, MoldError
-from isobuilder.mold.api import Addition, Mold
-from isobuilder.mold.entries import Entry, age_order, best_of, entries_of
+from isobuilder.mold.api.commands import Addition, Mold
+from isobuilder.mold.api.errors import MoldRefused, OutcomeUnknown
+from isobuilder.mold.api.records import ZoneRecord
+from isobuilder.mold.api.upload import send_file
 from isobuilder.mold.follow import Watch
 from isobuilder.mold.journal import Journal
-from isobuilder.mold.records import ZoneRecord
-from isobuilder.mold.refusal import MoldRefused, OutcomeUnknown
-from isobuilder.mold.upload import send_file
-from isobuilder.mold.wish import Outcome, ServerResult, Wish, ZoneResult
+from isobuilder.mold.registered import Entry, age_order, best_of, entries_of
+from isobuilder.mold.request import Outcome, ServerResult, Wish, ZoneResult
 from isobuilder.progress import Progress
 
 log = logging.getLogger(__name__)

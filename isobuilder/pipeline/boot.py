@@ -13,13 +13,13 @@ from isobuilder import __version__
 from isobuilder.digest import BUFFER_SIZE
 from isobuilder.errors import InputError
 from isobuilder.iso.boot_names import KERNEL, PAYLOAD
-from isobuilder.iso.bootable import BootParts
-from isobuilder.iso.reader import IsoReader
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.iso.write.bootable import BootParts
+from isobuilder.machine.bootmenu import boot_menu, finder, identity_of
+from isobuilder.machine.payload import artifact, read_payload
+from isobuilder.machine.qemu import Listener, Machine, Outcome, kvm_works, start
 from isobuilder.model.lock import Lock, LockedBoot
-from isobuilder.model.ospayload import UEFI_NAMES, OsPayload
-from isobuilder.node.bootmenu import boot_menu, finder, identity_of
-from isobuilder.node.lab import Listener, Machine, Outcome, kvm_works, start
-from isobuilder.node.ospayload import artifact, read_payload
+from isobuilder.model.payload import UEFI_NAMES, OsPayload
 from isobuilder.pipeline.payload import check_payload
 from isobuilder.progress import SILENT, Progress
 from isobuilder.store import Store

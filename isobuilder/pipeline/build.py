@@ -13,26 +13,26 @@ from functools import partial
 from pathlib import Path
 
 from isobuilder import __version__
+from isobuilder.content.archives import archive_fact, image_archive
+from isobuilder.content.layout import ImageParts, IsoTree, build_tree
+from isobuilder.content.render import render_file
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, IntegrityError
-from isobuilder.evidence.sbom import sbom
-from isobuilder.iso.archive import archive_fact, image_archive
-from isobuilder.iso.layout import ImageParts, IsoTree, build_tree
-from isobuilder.iso.writer import iso_digest, write_iso
+from isobuilder.formats.kubeyaml import pin_images
+from isobuilder.formats.oci import parse_manifest
+from isobuilder.formats.reference import ImageReference
+from isobuilder.iso.write.writer import iso_digest, write_iso
 from isobuilder.model.base import canonical_json
-from isobuilder.model.image import ImageReference
-from isobuilder.model.kubeyaml import pin_images
 from isobuilder.model.lock import Lock, LockedImage
-from isobuilder.model.oci import parse_manifest
 from isobuilder.model.registration import registration_for
-from isobuilder.node.render import render_file
 from isobuilder.pipeline.boot import boot_parts, locked_payload
 from isobuilder.pipeline.fetch import fetched, missing_blobs
 from isobuilder.pipeline.lock import write_whole
 from isobuilder.pipeline.payload import with_chosen_payload
-from isobuilder.pipeline.workshop import Workshop
 from isobuilder.progress import SILENT, Progress, task
+from isobuilder.sources.session import Workshop
 from isobuilder.store import Blob, Store, disk_problem
+from isobuilder.trust.sbom import sbom
 
 _WORKERS = 4  # archives hashed at once; hashing lets other threads run
 

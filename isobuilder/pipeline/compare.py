@@ -10,11 +10,11 @@ from typing import Any, Literal
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError
 from isobuilder.iso.boot_names import INITRD, KERNEL, PAYLOAD, ROOT
-from isobuilder.iso.reader import IsoReader
-from isobuilder.model.document import load_lock, parse_manifest_json
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.model.isomanifest import Manifest
+from isobuilder.model.loading import load_lock, parse_manifest_json
 from isobuilder.model.lock import Lock
-from isobuilder.model.manifest import Manifest
-from isobuilder.model.ospayload import ArtifactName
+from isobuilder.model.payload import ArtifactName
 
 _MANIFEST_LIMIT = 32 * 1024 * 1024  # bytes
 _AS_THEY_ARE: dict[str, ArtifactName] = {KERNEL: "kernel", INITRD: "initrd", ROOT: "root"}

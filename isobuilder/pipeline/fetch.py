@@ -9,15 +9,15 @@ from typing import Literal
 
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem
+from isobuilder.formats.oci import parse_manifest
+from isobuilder.formats.reference import ImageReference
+from isobuilder.machine.payload import has_payload
 from isobuilder.model.config import mirror_urls
-from isobuilder.model.image import ImageReference
 from isobuilder.model.lock import Lock, LockedFile, LockedManifest
-from isobuilder.model.oci import parse_manifest
-from isobuilder.node.ospayload import has_payload
 from isobuilder.pipeline.payload import check_payload, served_payload, with_chosen_payload
-from isobuilder.pipeline.workshop import Workshop
-from isobuilder.sources.oci import ImagePin, check_images, image_blobs
-from isobuilder.sources.wanted import Wanted
+from isobuilder.sources.download import Wanted
+from isobuilder.sources.registry import ImagePin, check_images, image_blobs
+from isobuilder.sources.session import Workshop
 from isobuilder.store import Store, lease
 
 Kind = Literal["file", "manifest", "image", "payload"]

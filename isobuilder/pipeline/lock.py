@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.errors import EnvironmentProblem, InputError
-from isobuilder.model.document import load_lock, load_recipe
+from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock, answers, lock_name
 from isobuilder.model.recipe import Recipe
 from isobuilder.pipeline.payload import with_own_payload, with_served_payload
-from isobuilder.pipeline.workshop import Workshop
+from isobuilder.sources.session import Workshop
 from isobuilder.store import disk_problem
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError
+from isobuilder.machine.payload import choose_payload, has_payload, read_payload
 from isobuilder.model.config import mirror_urls
 from isobuilder.model.lock import Lock, LockedBoot
 from isobuilder.model.recipe import BootWish, PayloadAt
-from isobuilder.node.ospayload import choose_payload, has_payload, read_payload
-from isobuilder.pipeline.workshop import Workshop
-from isobuilder.sources.wanted import Wanted
+from isobuilder.sources.download import Wanted
+from isobuilder.sources.session import Workshop
 from isobuilder.store import Store
 
 

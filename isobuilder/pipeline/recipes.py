@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from isobuilder.compat.ablestack import load_imported, lock_from, recipe_data
+from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
+from isobuilder.documents.nodes import plain
+from isobuilder.documents.text import yaml_text
 from isobuilder.errors import InputError
-from isobuilder.model.document import builtin_recipes, load_lock, load_recipe, read_recipe
-from isobuilder.model.door import build, read_yaml, yaml_map
-from isobuilder.model.imported import load_imported, lock_from, recipe_data
-from isobuilder.model.kube import KubeVersion
+from isobuilder.formats.kube import KubeVersion
+from isobuilder.model.loading import builtin_recipes, load_lock, load_recipe, read_recipe
 from isobuilder.model.lock import answers
-from isobuilder.model.mistake import InputErrors, Mark, Mistake
+from isobuilder.model.reading import build, read_yaml, yaml_map
 from isobuilder.model.recipe import ProfileName, Recipe
-from isobuilder.model.tree import plain
-from isobuilder.model.yamltext import yaml_text
 from isobuilder.pipeline.lock import lock_path, write_whole
 
 _SCHEMA_LINE = "# yaml-language-server: $schema={}\n"

@@ -6,21 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from isobuilder.contract.deep import Programs, import_all
+from isobuilder.contract.play import play
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
-from isobuilder.iso.archive_check import Expected, check_archives
+from isobuilder.formats.reference import ImageReference
 from isobuilder.iso.boot_names import PAYLOAD
-from isobuilder.iso.check import check_iso
-from isobuilder.iso.reader import IsoReader
-from isobuilder.model.document import parse_manifest_json
+from isobuilder.iso.check.archives import Expected, check_archives
+from isobuilder.iso.check.contents import check_iso
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.machine.payload import read_payload
 from isobuilder.model.finding import Finding
-from isobuilder.model.image import ImageReference
+from isobuilder.model.isomanifest import Manifest
+from isobuilder.model.loading import parse_manifest_json
 from isobuilder.model.lock import Lock, LockedBoot
-from isobuilder.model.manifest import Manifest
 from isobuilder.model.recipe import ProfileName
-from isobuilder.node.contract import play
-from isobuilder.node.deep import Programs, import_all
-from isobuilder.node.ospayload import read_payload
 from isobuilder.progress import SILENT, Progress
 from isobuilder.sources.checksums import parse
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from urllib.parse import urlsplit
 
+from isobuilder.cancel import CalledOff, Halt
 from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError, UpstreamError
 from isobuilder.http import Http
 from isobuilder.progress import SILENT, Progress, task
-from isobuilder.sources.halt import CalledOff, Halt
-from isobuilder.sources.parts import SMALLEST, WAYS
+from isobuilder.sources.download import Authorize, Wanted
+from isobuilder.sources.ranges import SMALLEST, WAYS
 from isobuilder.sources.transfer import Transfer
-from isobuilder.sources.wanted import Authorize, Wanted
 from isobuilder.store import Blob, Partial, Store, partial_of
 
 __all__ = ["Authorize", "Fetcher", "Wanted"]

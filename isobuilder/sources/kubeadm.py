@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 from isobuilder.errors import EnvironmentProblem, InputError
-from isobuilder.model.image import ImageReference
-from isobuilder.model.kube import KubeVersion, core_images
+from isobuilder.formats.kube import KubeVersion, core_images
+from isobuilder.formats.reference import ImageReference
 from isobuilder.progress import Progress
 from isobuilder.run import run
 from isobuilder.store import Blob

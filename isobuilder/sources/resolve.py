@@ -16,18 +16,18 @@ from urllib.parse import urlsplit
 from isobuilder import __version__
 from isobuilder.digest import BUFFER_SIZE, Digest
 from isobuilder.errors import InputError, IntegrityError, UpstreamError
+from isobuilder.formats.kubeyaml import images_of
+from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Http, HttpFailure
 from isobuilder.model.config import Config, mirror_urls
-from isobuilder.model.image import ImageReference
-from isobuilder.model.kubeyaml import images_of
 from isobuilder.model.lock import Evidence, Lock, LockedFile, LockedImage, LockedManifest
 from isobuilder.model.recipe import Component, FileEntry, ManifestEntry, Recipe
 from isobuilder.progress import Progress
 from isobuilder.sources.checksums import Checksum, parse
+from isobuilder.sources.download import Wanted
 from isobuilder.sources.fetch import Fetcher
 from isobuilder.sources.kubeadm import wanted_images
-from isobuilder.sources.oci import RegistryClient, ResolvedImage
-from isobuilder.sources.wanted import Wanted
+from isobuilder.sources.registry import RegistryClient, ResolvedImage
 from isobuilder.store import Blob, Store
 
 log = logging.getLogger(__name__)

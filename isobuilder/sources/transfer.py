@@ -7,12 +7,12 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 
+from isobuilder.cancel import Halt
 from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError, UpstreamError
 from isobuilder.http import Http, HttpFailure, Response, redact
 from isobuilder.progress import Task
-from isobuilder.sources.halt import Halt
-from isobuilder.sources.parts import Parts, Stretch
-from isobuilder.sources.wanted import Authorize, Wanted
+from isobuilder.sources.download import Authorize, Wanted
+from isobuilder.sources.ranges import Parts, Stretch
 from isobuilder.store import Blob, Origin, Partial
 
 _log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """The local disk: blobs named by their content, shared by all builds of a user."""
 
+from isobuilder.files import disk_problem
 from isobuilder.store.blobs import Blob, Store, default_root
-from isobuilder.store.disk import disk_problem
 from isobuilder.store.partial import Origin, Partial, partial_of
 from isobuilder.store.upkeep import (
     CheckReport,

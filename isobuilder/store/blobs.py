@@ -16,7 +16,7 @@ from platformdirs import user_cache_path
 
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.errors import IntegrityError
-from isobuilder.store.disk import disk_problem, explained
+from isobuilder.files import disk_problem, explained
 
 SCRATCH = "add-"
 """How names begin of files that only the process that made them will use."""

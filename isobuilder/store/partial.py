@@ -13,8 +13,8 @@ from typing import BinaryIO, Literal
 
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.errors import EnvironmentProblem
+from isobuilder.files import explained, locked
 from isobuilder.store.blobs import Blob, Store
-from isobuilder.store.disk import explained, locked
 from isobuilder.store.writeback import Writeback
 
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
+from isobuilder.files import disk_problem, explained, is_locked, locked, may_not_write
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.store.blobs import SCRATCH, Store
-from isobuilder.store.disk import disk_problem, explained, is_locked, locked, may_not_write
 
 _log = logging.getLogger(__name__)
 

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 
 from bench.page import VARIABLE
-from isobuilder.iso.entries import IsoEntry
-from isobuilder.iso.writer import write_iso
-from isobuilder.node.lab import Machine, Outcome, start
+from isobuilder.iso.write.entries import IsoEntry
+from isobuilder.iso.write.writer import write_iso
+from isobuilder.machine.qemu import Machine, Outcome, start
 from tests.boot.host import KVM
 from tests.boot.summary import Summary
-from tests.lab import payload
-from tests.lab.place import HERE as LAB_SOURCE
-from tests.lab.place import lab_dir
-from tests.lab.upstream import lab_upstream
+from tools.lab import payload
+from tools.lab.place import HERE as LAB_SOURCE
+from tools.lab.place import lab_dir
+from tools.lab.upstream import lab_upstream
 
 NEEDED = ("qemu-system-x86_64", *payload.NEEDED)
 PATIENCE = 900.0

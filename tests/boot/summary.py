@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import page
-from isobuilder.node.console import NAMES
-from isobuilder.node.lab import Machine, Outcome
+from isobuilder.machine.console import NAMES
+from isobuilder.machine.qemu import Machine, Outcome
 from tests.boot.host import KVM, qemu, when_and_where
 
 _FIRMWARE = {"bios": "BIOS", "uefi": "UEFI", "secureboot": "Secure Boot"}

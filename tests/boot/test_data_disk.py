@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.node.lab import Machine, make_data_disk, start
+from isobuilder.machine.qemu import Machine, make_data_disk, start
 from tests.boot.conftest import REPORT, Booted, boot, cut_power, seed
 from tests.boot.host import KVM
 from tests.boot.summary import Summary

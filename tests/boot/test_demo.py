@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.node.console import NAMES
+from isobuilder.machine.console import NAMES
 from tests.boot.conftest import isobuilder
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(2400)]

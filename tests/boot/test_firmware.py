@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.node.lab import Attachment, Firmware, Machine
+from isobuilder.machine.qemu import Attachment, Firmware, Machine
 from tests.boot.conftest import REPORT, boot, seed
 from tests.boot.summary import Summary
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.node.lab import Machine, start
+from isobuilder.machine.qemu import Machine, start
 from tests.boot.conftest import Booted, seed
 from tests.boot.host import KVM
 

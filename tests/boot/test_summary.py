@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.node.lab import Machine, Outcome
+from isobuilder.machine.qemu import Machine, Outcome
 from tests.boot.summary import Summary
 
 OTHERS = "# What it costs\n\n## Goals\n\nmet\n"

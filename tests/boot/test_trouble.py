@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.iso.reader import IsoReader
-from isobuilder.node.lab import Machine
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.machine.qemu import Machine
 from tests.boot.conftest import boot, seed
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(1200)]

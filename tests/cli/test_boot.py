@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from isobuilder.iso.boot_names import KERNEL, PAYLOAD
-from isobuilder.iso.entries import IsoEntry
-from isobuilder.iso.writer import write_iso
-from isobuilder.model.ospayload import ALWAYS, BIOS
+from isobuilder.iso.write.entries import IsoEntry
+from isobuilder.iso.write.writer import write_iso
+from isobuilder.model.payload import ALWAYS, BIOS
 from tests.cli.calling import call, errors
 from tests.pipeline.world import command
 

@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from isobuilder.cli import main
+from isobuilder.demo.mold import Cloud, Cluster, Pace, Simulator, User
 from isobuilder.mold.journal import FOLLOW_REDIRECTS, Journal
-from isobuilder.mold.simulator import Cloud, Cluster, Pace, Simulator, User
 from tests.mold.conftest import Published, Web, iso_bytes, registration_of
 from tests.mold.messes import add_directly
 from tests.mold.test_journal import leave_a_note

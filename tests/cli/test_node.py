@@ -16,10 +16,10 @@ import pytest
 import yaml
 from click.testing import Result
 
-from isobuilder.iso.reader import IsoReader
-from isobuilder.node.access import CERTIFICATE_KEY, TOKEN
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.nodeconfig.access import CERTIFICATE_KEY, TOKEN
 from tests.cli.calling import call, errors, hints
-from tests.node.clusters import KEY
+from tests.nodeconfig.clusters import KEY
 
 TOKEN_OF_ENV = "aaaaaa.bbbbbbbbbbbbbbbb"
 

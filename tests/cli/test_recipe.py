@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from isobuilder.cli import main
-from isobuilder.model.document import load_lock, load_recipe
+from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.schema import schema_bytes
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from isobuilder.node.console import Console
+from isobuilder.machine.console import Console
 from tests.boot.conftest import isobuilder
 
 HERE = Path(__file__).parent

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.node.lab import Machine, make_data_disk
+from isobuilder.machine.qemu import Machine, make_data_disk
 from tests.boot.conftest import cut_power
 from tests.cluster.runs import HERE, Case, Run, render, run_cluster
 from tests.cluster.summary import Summary, restarts_of, section

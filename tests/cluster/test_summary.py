@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.model.cluster_rules import load_cluster
+from isobuilder.model.cluster_checks import load_cluster
 from tests.cluster.runs import HERE, Case, Node, Run
 from tests.cluster.summary import Summary, restarts_of, section
 

@@ -12,11 +12,11 @@ from isobuilder.demo.debian import Part, Runtime
 from isobuilder.demo.tour import embedded_upstream
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem
-from isobuilder.iso.reader import IsoReader
-from isobuilder.model.document import load_recipe
-from isobuilder.node.ospayload import payloads
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.machine.payload import payloads
+from isobuilder.model.loading import load_recipe
 from isobuilder.pipeline.lock import lock_recipe
-from isobuilder.pipeline.workshop import open_workshop
+from isobuilder.sources.session import open_workshop
 from isobuilder.store import Store
 from tests.pipeline.test_boot import make_payload
 

@@ -14,16 +14,16 @@ from isobuilder.demo import content
 from isobuilder.demo.images import STAND_IN
 from isobuilder.demo.upstream import Upstream
 from isobuilder.errors import InputError
+from isobuilder.formats.elf import inspect_binary
+from isobuilder.formats.kube import core_images
+from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Http, HttpSettings
 from isobuilder.model.config import Config, mirror_urls
-from isobuilder.model.document import load_recipe
-from isobuilder.model.image import ImageReference
-from isobuilder.model.kube import core_images
+from isobuilder.model.loading import load_recipe
 from isobuilder.model.recipe import FileEntry, ManifestEntry
-from isobuilder.node.binary import inspect_binary
 from isobuilder.sources.checksums import parse
 from isobuilder.sources.fetch import Fetcher, Wanted
-from isobuilder.sources.oci import ImagePin, RegistryClient, pull_images
+from isobuilder.sources.registry import ImagePin, RegistryClient, pull_images
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.store import Store
 

@@ -10,7 +10,7 @@ import pytest
 
 from isobuilder.demo import images
 from isobuilder.digest import Digest
-from isobuilder.model import oci
+from isobuilder.formats import oci
 
 
 @pytest.mark.parametrize("style", ["docker", "oci"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.demo.programs import elf_stand_in, program
-from isobuilder.node.binary import inspect_binary
+from isobuilder.formats.elf import inspect_binary
 
 
 @pytest.mark.parametrize("architecture", ["amd64", "arm64"])

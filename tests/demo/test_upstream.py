@@ -18,7 +18,7 @@ from isobuilder.demo.logins import TokenLogin
 from isobuilder.demo.server import Reply, Request
 from isobuilder.demo.upstream import Upstream
 from isobuilder.digest import Digest
-from isobuilder.model import oci
+from isobuilder.formats import oci
 
 FILE = "/dl.k8s.io/release/v1.34.12/bin/linux/amd64/kubeadm"
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from isobuilder.content.archives import archive_fact, image_archive
+from isobuilder.content.layout import ImageParts
 from isobuilder.digest import Digest
-from isobuilder.iso.archive import archive_fact, image_archive
-from isobuilder.iso.entries import IsoEntry, Piece
-from isobuilder.iso.layout import ImageParts
-from isobuilder.iso.writer import WrittenIso, write_iso
+from isobuilder.formats.oci import DOCKER_MANIFEST, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from isobuilder.iso.write.entries import IsoEntry, Piece
+from isobuilder.iso.write.writer import WrittenIso, write_iso
 from isobuilder.model.lock import Lock
-from isobuilder.model.oci import DOCKER_MANIFEST, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from isobuilder.store import Blob, Store
 
 EPOCH = 1_700_000_000

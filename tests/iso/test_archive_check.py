@@ -17,19 +17,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from isobuilder.content.archives import tar_header
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError
-from isobuilder.iso.archive import tar_header
-from isobuilder.iso.archive_check import (
+from isobuilder.formats.oci import OCI_CONFIG, OCI_LAYER
+from isobuilder.formats.tarwalk import walk_tar
+from isobuilder.iso.check.archives import (
     ArchiveReport,
     Expected,
     check_archive,
     check_archives,
 )
-from isobuilder.iso.entries import IsoEntry
-from isobuilder.iso.reader import IsoReader
-from isobuilder.iso.tarwalk import walk_tar
-from isobuilder.model.oci import OCI_CONFIG, OCI_LAYER
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.iso.write.entries import IsoEntry
 from isobuilder.store import Store
 from tests.iso.makers import SmallImage, docker_image, iso_of, joined, layer_tar, small_image
 
@@ -91,7 +91,7 @@ def test_layers_may_be_plain_gzip_or_zstd(store: Store) -> None:
 def test_without_zstd_the_layer_is_told_to_be_unchecked(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("isobuilder.iso.inflate._zstd_module", lambda: None)
+    monkeypatch.setattr("isobuilder.formats.inflate._zstd_module", lambda: None)
     image = small_image(store, layers=[("+zstd", b"compressed", b"plain")])
     (finding,) = check(joined(image.archive)).findings
     assert finding.severity == "warning"

@@ -8,8 +8,8 @@ import time
 import pycdlib
 import pytest
 
-from isobuilder.iso.author import author, build, fixed_clock
-from isobuilder.iso.entries import IsoEntry
+from isobuilder.iso.write.author import author, build, fixed_clock
+from isobuilder.iso.write.entries import IsoEntry
 from tests.iso.makers import EPOCH, entry
 
 

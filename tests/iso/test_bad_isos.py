@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError
-from isobuilder.iso import tree
-from isobuilder.iso.check import check_iso
-from isobuilder.iso.reader import IsoReader
+from isobuilder.iso.check.contents import check_iso
+from isobuilder.iso.read import tree
+from isobuilder.iso.read.reader import IsoReader
 from tests.iso.makers import entry, iso_of
 
 BLOCK = 2048

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from isobuilder.content.layout import build_tree
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError
-from isobuilder.evidence.sbom import sbom
-from isobuilder.iso.check import IsoCheck, check_iso
-from isobuilder.iso.entries import IsoEntry
-from isobuilder.iso.layout import build_tree
-from isobuilder.iso.reader import IsoReader
+from isobuilder.iso.check.contents import IsoCheck, check_iso
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.iso.write.entries import IsoEntry
 from isobuilder.store import Store
+from isobuilder.trust.sbom import sbom
 from tests.iso.makers import entry, iso_of, joined, payload
 
 BLOCK = 2048

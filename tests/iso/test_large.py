@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from isobuilder.digest import Digest
-from isobuilder.iso.check import check_iso
-from isobuilder.iso.entries import IsoEntry
-from isobuilder.iso.reader import IsoReader
+from isobuilder.iso.check.contents import check_iso
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.iso.write.entries import IsoEntry
 from isobuilder.store import Blob
 from tests.iso.makers import entry, iso_of
 
@@ -23,10 +23,10 @@ MEASURED = """
 import json, re, sys
 from pathlib import Path
 from isobuilder.digest import Digest
-from isobuilder.iso.check import check_iso
-from isobuilder.iso.entries import IsoEntry
-from isobuilder.iso.reader import IsoReader
-from isobuilder.iso.writer import write_iso
+from isobuilder.iso.check.contents import check_iso
+from isobuilder.iso.write.entries import IsoEntry
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.iso.write.writer import write_iso
 from isobuilder.store import Blob
 
 def peak():

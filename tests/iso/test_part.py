@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.errors import EnvironmentProblem
-from isobuilder.iso.part import Part, part_file
+from isobuilder.iso.write.output import Part, part_file
 
 PIECE = 64 * 1024
 

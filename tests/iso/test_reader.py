@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
-from isobuilder.iso.entries import IsoEntry
-from isobuilder.iso.reader import IsoReader
-from isobuilder.iso.structure import check_structure
+from isobuilder.iso.check.structure import check_structure
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.iso.write.entries import IsoEntry
 from tests.iso.makers import entry, iso_of
 
 DIGEST_NAME = "docker/" + "ab" * 32 + ".tar"

@@ -15,9 +15,9 @@ import pytest
 
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
-from isobuilder.iso.entries import IsoEntry
-from isobuilder.iso.reader import IsoReader
-from isobuilder.iso.writer import iso_digest, write_iso
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.iso.write.entries import IsoEntry
+from isobuilder.iso.write.writer import iso_digest, write_iso
 from isobuilder.store import Blob, Store
 from tests.iso.makers import EPOCH, entry, iso_of
 
@@ -66,8 +66,8 @@ SCRIPT = """
 import os, sys
 from pathlib import Path
 os.umask(int(sys.argv[2], 8))
-from isobuilder.iso.entries import IsoEntry
-from isobuilder.iso.writer import write_iso
+from isobuilder.iso.write.entries import IsoEntry
+from isobuilder.iso.write.writer import write_iso
 paths = ["k8s/kubeadm", "docker/" + "ab" * 32 + ".tar", "b.yaml", "a.yaml", "B.yaml"]
 entries = [IsoEntry(path, 0o755, (path.encode() * 999,)) for path in paths]
 if sys.argv[3] == "reversed":
@@ -83,7 +83,7 @@ def interpreters() -> list[str]:
         program = shutil.which(name)
         if program is None:
             continue
-        probe = [program, "-c", "import isobuilder.iso.writer"]
+        probe = [program, "-c", "import isobuilder.iso.write.writer"]
         if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
             found.append(program)
     return found
@@ -244,8 +244,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from isobuilder.iso import writer
-from isobuilder.iso.entries import IsoEntry
-from isobuilder.iso.part import Part
+from isobuilder.iso.write.entries import IsoEntry
+from isobuilder.iso.write.output import Part
 
 def stuck(self, data):
     print("writing", flush=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.debian import host_sources, mirrors
-from tests.lab.parts import upstream_version
-from tests.lab.place import LabError
+from tools.lab.debian import host_sources, mirrors
+from tools.lab.parts import upstream_version
+from tools.lab.place import LabError
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_named_mirror_wins_over_the_machines_own(
     etc: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keyring = etc / "keyring.gpg"
-    monkeypatch.setattr("tests.lab.debian.KEYRING", keyring)
+    monkeypatch.setattr("tools.lab.debian.KEYRING", keyring)
     monkeypatch.setenv("ISOBUILDER_LAB_MIRROR", "http://named.example/debian")
     (etc / "sources.list").write_text("deb http://one.example/debian bookworm main\n")
     found = mirrors(host_sources(etc))

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.model.document import load_recipe
-from tests.lab import containerd2
-from tests.lab.images import OCI, Tagged, oci_archive, read_catalogue
-from tests.lab.kubernetes import PROGRAMS, VERSION, prove
-from tests.lab.place import HERE, lab_dir, run
-from tests.lab.upstream import Upstream, lab_upstream
+from isobuilder.model.loading import load_recipe
+from tools.lab import containerd2
+from tools.lab.images import OCI, Tagged, oci_archive, read_catalogue
+from tools.lab.kubernetes import PROGRAMS, VERSION, prove
+from tools.lab.place import HERE, lab_dir, run
+from tools.lab.upstream import Upstream, lab_upstream
 
 pytestmark = [
     pytest.mark.lab,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.archives import pack, tree
-from tests.lab.place import once
+from tools.lab.archives import pack, tree
+from tools.lab.place import once
 
 
 def test_a_step_runs_once_for_the_same_mark_and_again_for_another(tmp_path: Path) -> None:

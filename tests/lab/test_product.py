@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from isobuilder.digest import Digest
-from isobuilder.iso.reader import IsoReader
-from isobuilder.model.document import load_lock
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.model.loading import load_lock
 from isobuilder.pipeline.verify import verify
-from tests.lab import containerd2
-from tests.lab.payload import NEEDED, payload_store
-from tests.lab.place import HERE, lab_dir
-from tests.lab.upstream import lab_upstream
 from tests.pipeline.world import run_cli
+from tools.lab import containerd2
+from tools.lab.payload import NEEDED, payload_store
+from tools.lab.place import HERE, lab_dir
+from tools.lab.upstream import lab_upstream
 
 pytestmark = [
     pytest.mark.lab,

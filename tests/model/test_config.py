@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import InputError
 from isobuilder.model.config import Config, load_config, mirror_urls, parse_size, registry_bases
-from isobuilder.model.mistake import InputErrors
 
 FILE = """\
 mirrors:

@@ -7,10 +7,10 @@ from textwrap import dedent
 
 import pytest
 
+from isobuilder.documents.mistakes import InputErrors
+from isobuilder.documents.template import TemplateProblem, expand
 from isobuilder.errors import InputError
-from isobuilder.model.document import architectures_of, builtin_recipes, load_recipe, read_recipe
-from isobuilder.model.mistake import InputErrors
-from isobuilder.model.template import TemplateProblem, expand
+from isobuilder.model.loading import architectures_of, builtin_recipes, load_recipe, read_recipe
 
 Write = Callable[[str, str], Path]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from isobuilder.model.document import load_lock, load_recipe, parse_lock
+from isobuilder.model.loading import load_lock, load_recipe, parse_lock
 from isobuilder.model.lock import Lock, answers, lock_name, released_epoch
 from isobuilder.model.recipe import Recipe
 

@@ -6,8 +6,8 @@ from textwrap import indent
 
 import pytest
 
-from isobuilder.model.document import read_recipe
-from isobuilder.model.mistake import InputErrors
+from isobuilder.documents.mistakes import InputErrors
+from isobuilder.model.loading import read_recipe
 
 SHIPPED = Path(__file__).parents[2] / "recipes"
 Extend = Callable[..., Path]

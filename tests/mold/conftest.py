@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from isobuilder.demo.mold import Cloud, Pace, Simulator, User
 from isobuilder.model.registration import RegistrationFile
-from isobuilder.mold.client import MoldClient
-from isobuilder.mold.credentials import ApiKey, Server
-from isobuilder.mold.simulator import Cloud, Pace, Simulator, User
+from isobuilder.mold.api.client import MoldClient
+from isobuilder.mold.api.credentials import ApiKey, Server
 from tests.mold.clocks import VirtualClock
 
 ADMIN = User("admin", "Ak-admin-0123456789", "Sk-admin-secret-9876543210", "password")

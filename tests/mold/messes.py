@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from isobuilder.mold.simulator import Cloud
-from isobuilder.mold.simulator.cloud import IsoRow, Version
-from isobuilder.mold.simulator.download import Outcome
+from isobuilder.demo.mold import Cloud
+from isobuilder.demo.mold.cloud import IsoRow, Version
+from isobuilder.demo.mold.download import Outcome
 
 
 def add_directly(cloud: Cloud, semver: str = "1.34.12", **values: object) -> Version:

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from isobuilder.demo.mold import Cluster, Simulator
+from isobuilder.demo.mold.download import Outcome
 from isobuilder.errors import InputError
-from isobuilder.mold.api import Mold
+from isobuilder.mold.api.client import MoldClient
+from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.audit import Finding, Kind, Policy, audit
 from isobuilder.mold.catalogue import Item, read_catalogue, read_registration
-from isobuilder.mold.client import MoldClient
 from isobuilder.mold.journal import Journal
 from isobuilder.mold.lifecycle import END_OF_LIFE, end_of_life, read_table
 from isobuilder.mold.plan import Fate, ServerPlan, apply_plan, plan_for, read_plan
-from isobuilder.mold.simulator import Cluster, Simulator
-from isobuilder.mold.simulator.download import Outcome
 from tests.mold.conftest import Published, PublishedOf
 from tests.mold.messes import add_directly
 

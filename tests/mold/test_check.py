@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
+from isobuilder.demo.mold import Simulator, Zone
 from isobuilder.errors import MoldError
 from isobuilder.http import Http, HttpSettings
 from isobuilder.mold.address import allowed_by, refused_kind, resolve_host
-from isobuilder.mold.api import Mold
+from isobuilder.mold.api.client import MoldClient
+from isobuilder.mold.api.commands import Mold
+from isobuilder.mold.api.credentials import ApiKey, Server
 from isobuilder.mold.check import ENABLED, check
 from isobuilder.mold.check_url import INTERNAL_SITES, MAX_SIZE
 from isobuilder.mold.checklist import Fix, Level, Line, Question
-from isobuilder.mold.client import MoldClient
-from isobuilder.mold.credentials import ApiKey, Server
 from isobuilder.mold.journal import FOLLOW_REDIRECTS, Journal
-from isobuilder.mold.simulator import Simulator, Zone
 from tests.mold.clocks import SkewedClock, VirtualClock
 from tests.mold.conftest import ADMIN, VIEWER, ClientOf, Published, PublishedOf, Web
 from tests.mold.messes import add_directly
@@ -96,7 +96,7 @@ def test_a_refused_key_ends_the_check_with_its_cause(
     mess: str,
     cause: str,
 ) -> None:
-    from isobuilder.mold.signing import SignatureAlgorithm
+    from isobuilder.mold.api.signing import SignatureAlgorithm
 
     secret = "wrong" if mess == "key" else ADMIN.secret
     algorithm = (

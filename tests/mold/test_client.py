@@ -16,11 +16,11 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isobuilder.demo.mold import Cloud, Cluster, Simulator, Zone
 from isobuilder.errors import MoldError
-from isobuilder.mold.client import JobLost, MoldClient, parse_time
-from isobuilder.mold.credentials import ApiKey, Login, Server
-from isobuilder.mold.records import KubernetesVersion, read_record
-from isobuilder.mold.refusal import (
+from isobuilder.mold.api.client import JobLost, MoldClient, parse_time
+from isobuilder.mold.api.credentials import ApiKey, Login, Server
+from isobuilder.mold.api.errors import (
     AccessRefused,
     MoldRefused,
     MoldUnreachable,
@@ -28,9 +28,9 @@ from isobuilder.mold.refusal import (
     StrangeAnswer,
     remedy_for,
 )
-from isobuilder.mold.signing import SignatureAlgorithm
-from isobuilder.mold.simulator import Cloud, Cluster, Simulator, Zone
-from isobuilder.mold.transport import Lost
+from isobuilder.mold.api.records import KubernetesVersion, read_record
+from isobuilder.mold.api.signing import SignatureAlgorithm
+from isobuilder.mold.api.transport import Lost
 from tests.mold.clocks import SkewedClock, VirtualClock
 from tests.mold.conftest import ADMIN, VIEWER, ClientOf, Web
 from tests.mold.messes import add_directly

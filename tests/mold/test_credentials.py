@@ -16,8 +16,8 @@ import pytest
 
 from isobuilder.errors import EnvironmentProblem, InputError, UsageProblem
 from isobuilder.model.config import MoldProfile
-from isobuilder.mold.client import MoldClient
-from isobuilder.mold.credentials import (
+from isobuilder.mold.api.client import MoldClient
+from isobuilder.mold.api.credentials import (
     ApiKey,
     Choice,
     Login,
@@ -26,8 +26,8 @@ from isobuilder.mold.credentials import (
     read_key_file,
     resolve_server,
 )
-from isobuilder.mold.refusal import MoldUnreachable
-from isobuilder.mold.signing import SignatureAlgorithm
+from isobuilder.mold.api.errors import MoldUnreachable
+from isobuilder.mold.api.signing import SignatureAlgorithm
 from tests.mold.clocks import VirtualClock
 
 LAB = {"lab": MoldProfile(endpoint="https://mold.example")}

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from isobuilder.cli.mold import mold
+from isobuilder.cli.mold.group import mold
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [DOCS / "registering-with-mold.md", DOCS / "ko" / "registering-with-mold.md"]

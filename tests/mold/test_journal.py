@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from isobuilder.demo.mold import Cloud, Pace, Simulator
 from isobuilder.errors import EnvironmentProblem, MoldError
 from isobuilder.model.registration import RegistrationFile
-from isobuilder.mold.api import Mold
-from isobuilder.mold.client import MoldClient
-from isobuilder.mold.credentials import ApiKey, Server
+from isobuilder.mold.api.client import MoldClient
+from isobuilder.mold.api.commands import Mold
+from isobuilder.mold.api.credentials import ApiKey, Server
 from isobuilder.mold.journal import FOLLOW_REDIRECTS, Holder, Journal, Note, SettingNotRestored
 from isobuilder.mold.register import register
-from isobuilder.mold.simulator import Cloud, Pace, Simulator
-from isobuilder.mold.wish import Wish
+from isobuilder.mold.request import Wish
 from tests.mold.conftest import VIEWER, ClientOf, Published, Web, server_of
 from tests.mold.messes import add_directly
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from isobuilder.demo.mold import Cluster, Simulator
 from isobuilder.errors import MoldError
 from isobuilder.mold import manage
-from isobuilder.mold.api import Mold
-from isobuilder.mold.client import MoldClient
+from isobuilder.mold.api.client import MoldClient
+from isobuilder.mold.api.commands import Mold
+from isobuilder.mold.api.errors import MoldRefused
 from isobuilder.mold.manage import Filter
-from isobuilder.mold.refusal import MoldRefused
-from isobuilder.mold.simulator import Cluster, Simulator
 from tests.mold.conftest import VIEWER, ClientOf
 from tests.mold.messes import add_directly
 

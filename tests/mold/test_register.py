@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from isobuilder.demo.mold import Cloud, Pace, Simulator, Zone
 from isobuilder.errors import InputError, MoldError
-from isobuilder.mold.api import Mold
-from isobuilder.mold.client import MoldClient
+from isobuilder.mold.api.client import MoldClient
+from isobuilder.mold.api.commands import Mold
+from isobuilder.mold.api.errors import AccessRefused, MoldUnreachable
 from isobuilder.mold.journal import FOLLOW_REDIRECTS, Journal
-from isobuilder.mold.refusal import AccessRefused, MoldUnreachable
 from isobuilder.mold.register import register
-from isobuilder.mold.simulator import Cloud, Pace, Simulator, Zone
-from isobuilder.mold.wish import Outcome, ServerResult, Wish
+from isobuilder.mold.request import Outcome, ServerResult, Wish
 from tests.mold.clocks import VirtualClock
 from tests.mold.conftest import VIEWER, ClientOf, Published, PublishedOf, Web, server_of
 from tests.mold.messes import add_directly
@@ -131,7 +131,7 @@ def test_without_reported_checksums_the_url_or_else_the_name_decides(
 
 
 def test_a_checksum_may_be_reported_with_its_algorithm() -> None:
-    from isobuilder.mold.records import IsoInZone
+    from isobuilder.mold.api.records import IsoInZone
 
     digits = "AB" * 32
     assert IsoInZone(id="x", checksum="{SHA-256}" + digits).sha256 == digits.lower()
@@ -452,7 +452,7 @@ def test_an_iso_that_is_too_large_is_told(
 def test_a_private_address_that_is_not_allowed_is_told(
     simulator: Simulator, client: MoldClient, journal: Journal, published: Published, web: Web
 ) -> None:
-    from isobuilder.mold.simulator import Upstream
+    from isobuilder.demo.mold import Upstream
 
     simulator.cloud.resolve["iso.internal"] = Upstream("10.20.30.40", web.base)
     url = published.url.replace(web.base, "http://iso.internal")

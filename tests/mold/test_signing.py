@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from isobuilder.mold.signing import SignatureAlgorithm, java_quote, sign, string_to_sign
+from isobuilder.mold.api.signing import SignatureAlgorithm, java_quote, sign, string_to_sign
 
 KEY = "AkExampleKey0000000000000000000000000000000000000000000000000001"
 SECRET = "SkExampleSecret00000000000000000000000000000000000000000000000002"

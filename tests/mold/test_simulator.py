@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import requests
 
-from isobuilder.mold.client import MoldClient
-from isobuilder.mold.credentials import Login, Server
-from isobuilder.mold.refusal import AccessRefused, MoldRefused, remedy_for
-from isobuilder.mold.signing import sign
-from isobuilder.mold.simulator import Cluster, Simulator, Zone
-from isobuilder.mold.simulator.download import split_checksum
+from isobuilder.demo.mold import Cluster, Simulator, Zone
+from isobuilder.demo.mold.download import split_checksum
+from isobuilder.mold.api.client import MoldClient
+from isobuilder.mold.api.credentials import Login, Server
+from isobuilder.mold.api.errors import AccessRefused, MoldRefused, remedy_for
+from isobuilder.mold.api.signing import sign
 from tests.mold.clocks import VirtualClock
 from tests.mold.conftest import ADMIN, VIEWER, ClientOf, Published
 from tests.mold.messes import add_directly

@@ -9,7 +9,7 @@ from isobuilder.demo.content import fill, write_recipes
 from isobuilder.demo.upstream import Upstream
 from isobuilder.pipeline.build import Built, build
 from isobuilder.pipeline.lock import lock_recipe
-from isobuilder.pipeline.workshop import Workshop, open_workshop
+from isobuilder.sources.session import Workshop, open_workshop
 from isobuilder.store import Store
 from tests.pipeline.world import Locked, World, write_config
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pycdlib
 import pytest
 
+from isobuilder.contract.play import play
 from isobuilder.errors import InputError
-from isobuilder.iso.entries import IsoEntry
-from isobuilder.iso.reader import IsoReader
-from isobuilder.iso.writer import write_iso
-from isobuilder.node.contract import play
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.iso.write.entries import IsoEntry
+from isobuilder.iso.write.writer import write_iso
 from isobuilder.pipeline.verify import verify
-from tests.node.bad_trees import BAD_TREES, BadTree
-from tests.node.trees import good
+from tests.contract.bad_trees import BAD_TREES, BadTree
+from tests.contract.trees import good
 
 EPOCH = 1_700_000_000
 # A change that only shows in sizes no test wants to write, or that no ISO writer lets through.

@@ -10,13 +10,13 @@ import pytest
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.iso.boot_names import KERNEL, PAYLOAD
-from isobuilder.iso.check import check_manifest
-from isobuilder.iso.hashing import hash_iso
-from isobuilder.iso.reader import IsoReader
-from isobuilder.model.document import load_lock, parse_manifest_json
+from isobuilder.iso.check.contents import check_manifest
+from isobuilder.iso.read.hashing import hash_iso
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.machine.payload import export_payload, forget_payload, keep_payload, payloads
+from isobuilder.model.loading import load_lock, parse_manifest_json
 from isobuilder.model.lock import Lock, LockedBoot
-from isobuilder.model.ospayload import OsPayload
-from isobuilder.node.ospayload import export_payload, forget_payload, keep_payload, payloads
+from isobuilder.model.payload import OsPayload
 from isobuilder.pipeline.boot import try_boot
 from isobuilder.pipeline.build import build, check
 from isobuilder.pipeline.compare import contents_of, diff
@@ -24,7 +24,7 @@ from isobuilder.pipeline.fetch import fetch, missing_blobs, plan, reachable
 from isobuilder.pipeline.lock import lock_recipe
 from isobuilder.pipeline.payload import with_payload
 from isobuilder.pipeline.verify import verify
-from isobuilder.pipeline.workshop import Workshop
+from isobuilder.sources.session import Workshop
 from isobuilder.store import Store
 from tests.iso.boots import bios_image, mbr_image
 from tests.pipeline.world import Locked, World, run_cli

@@ -19,7 +19,7 @@ from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
 from isobuilder.pipeline.build import Built, build, check
 from isobuilder.pipeline.fetch import fetch
 from isobuilder.pipeline.lock import find_lock, lock_recipe
-from isobuilder.pipeline.workshop import Workshop, open_workshop
+from isobuilder.sources.session import Workshop, open_workshop
 from isobuilder.store import Collected, Store, collect
 from tests.pipeline.world import Locked, World, command, run_cli
 

@@ -15,10 +15,10 @@ from isobuilder.demo.server import Hook
 from isobuilder.demo.upstream import Upstream
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError, UpstreamError
+from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Http, HttpSettings
 from isobuilder.model.config import Config
-from isobuilder.model.image import ImageReference
-from isobuilder.sources.oci import RegistryClient
+from isobuilder.sources.registry import RegistryClient
 from isobuilder.sources.registry_auth import Credentials
 from tests.fakes import hostile_registry as hostile
 

@@ -18,10 +18,10 @@ from isobuilder.demo.logins import BasicLogin, TokenLogin
 from isobuilder.demo.server import Reply, Request
 from isobuilder.demo.upstream import Upstream
 from isobuilder.errors import EnvironmentProblem, InputError, IsobuilderError, UpstreamError
+from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Http, HttpSettings
 from isobuilder.model.config import Config
-from isobuilder.model.image import ImageReference
-from isobuilder.sources.oci import RegistryClient
+from isobuilder.sources.registry import RegistryClient
 from isobuilder.sources.registry_auth import Credentials, Login, auth_paths
 from tests.fakes import hostile_registry as hostile
 

@@ -22,11 +22,11 @@ from isobuilder.demo.logins import TokenLogin
 from isobuilder.demo.upstream import Upstream
 from isobuilder.digest import Digest
 from isobuilder.errors import UpstreamError
+from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Http, HttpSettings
 from isobuilder.model.config import Config
-from isobuilder.model.image import ImageReference
 from isobuilder.sources.fetch import Fetcher
-from isobuilder.sources.oci import ImagePin, RegistryClient, pull_images
+from isobuilder.sources.registry import ImagePin, RegistryClient, pull_images
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.store import Store
 

@@ -16,12 +16,12 @@ from isobuilder.demo.server import Hook, Reply, Request
 from isobuilder.demo.upstream import Upstream
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError, UpstreamError
+from isobuilder.formats.oci import Compression
+from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Http, HttpSettings
 from isobuilder.model.config import Config
-from isobuilder.model.image import ImageReference
-from isobuilder.model.oci import Compression
 from isobuilder.sources.fetch import Fetcher
-from isobuilder.sources.oci import ImagePin, RegistryClient, pull_images
+from isobuilder.sources.registry import ImagePin, RegistryClient, pull_images
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.store import Store
 from tests.fakes import hostile_registry as hostile

@@ -12,7 +12,7 @@ from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError, UpstreamError
 from isobuilder.http import Http, HttpFailure
 from isobuilder.sources.fetch import Fetcher
-from isobuilder.sources.parts import Parts
+from isobuilder.sources.ranges import Parts
 from isobuilder.store import Store, collect
 from tests.conftest import QUICK
 from tests.fakes.hostile import Exchange, Fault, FileServer, refuse, slow

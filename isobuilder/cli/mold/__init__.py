@@ -1,0 +1,1 @@
+"""``isobuilder mold``: one file for each group of commands."""

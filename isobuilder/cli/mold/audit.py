@@ -1,0 +1,173 @@
+"""``isobuilder mold audit`` and ``isobuilder mold apply``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, json_option, table
+from isobuilder.cli.mold.register import (
+    follow_option,
+    poll_option,
+    timeout_option,
+    zone_option,
+)
+from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
+
+if TYPE_CHECKING:
+    from isobuilder.mold.audit import Finding
+
+
+@click.command(cls=AppCommand)
+@click.argument("catalogue", type=click.Path(exists=True, path_type=Path))
+@server_options
+@zone_option
+@click.option("--url-base", metavar="URL", help="Where the catalogue's ISOs can be fetched.")
+@click.option("--keep-extra", is_flag=True, help="Leave alone what the catalogue does not know.")
+@click.option("--lifecycle", type=FILE, help='Ends of life, JSON: {"1.34": "2026-10-27"}.')
+@click.option("--plan", "plan_file", type=NEW_FILE, help="Write the changes that would mend it.")
+@json_option
+@click.pass_obj
+def audit(
+    app: App,
+    servers: Servers,
+    catalogue: Path,
+    zones: tuple[str, ...],
+    url_base: str | None,
+    keep_extra: bool,
+    lifecycle: Path | None,
+    plan_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare servers with CATALOGUE: a folder of finished ISOs, or a JSON list of registrations.
+
+    A notice is what only people can mend, such as a cluster on an old version. Exit code 9 if
+    there are differences beside notices.
+    """
+    from isobuilder.errors import DifferencesFound
+    from isobuilder.mold.audit import Policy
+    from isobuilder.mold.audit import audit as audit_server
+    from isobuilder.mold.catalogue import read_catalogue
+    from isobuilder.mold.lifecycle import END_OF_LIFE, read_table
+    from isobuilder.mold.plan import plan_for
+
+    items = read_catalogue(catalogue, url_base=url_base)
+    policy = Policy(
+        today=datetime.now(UTC).date(),
+        table=read_table(lifecycle) if lifecycle else END_OF_LIFE,
+        zones=zones,
+        keep_extra=keep_extra,
+    )
+    results = [audit_server(mold, items, policy) for mold in servers.open(app)]
+    findings = [finding for found, _plan in results for finding in found]
+    if plan_file is not None:
+        plan_file.write_bytes(plan_for(tuple(plan for _found, plan in results)).to_bytes())
+        app.say(f"wrote {plan_file}; isobuilder mold apply {plan_file} carries it out")
+    _show_findings(app, findings, as_json=as_json)
+    differences = sum(not finding.notice for finding in findings)
+    if differences:
+        raise DifferencesFound(
+            f"{differences} difference{'s' if differences > 1 else ''} from {catalogue}",
+            hint=None if plan_file else "--plan FILE writes the changes that would mend it",
+        )
+    app.say(f"no difference from {catalogue}")
+
+
+def _show_findings(app: App, findings: Sequence[Finding], *, as_json: bool) -> None:
+    if as_json:
+        app.show_json(
+            [
+                {
+                    "server": finding.server,
+                    "kind": str(finding.kind),
+                    "subject": finding.subject,
+                    "fact": finding.fact,
+                    "notice": finding.notice,
+                    "actions": [str(action) for action in finding.actions],
+                }
+                for finding in findings
+            ]
+        )
+    else:
+        rows = [
+            (
+                finding.server,
+                "notice" if finding.notice else "difference",
+                str(finding.kind),
+                finding.subject,
+                finding.fact,
+            )
+            for finding in findings
+        ]
+        if rows:
+            click.echo(table(rows, ("SERVER", "LEVEL", "KIND", "SUBJECT", "FACT")))
+
+
+@click.command(cls=AppCommand)
+@click.argument("plan_file", metavar="PLAN", type=FILE)
+@server_options
+@follow_option
+@timeout_option
+@poll_option
+@dry_run_option
+@json_option
+@click.pass_obj
+def apply(
+    app: App,
+    servers: Servers,
+    plan_file: Path,
+    follow_redirects: bool,
+    timeout: float,
+    poll: float,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Carry out PLAN, looking again before each change; what clusters use is never touched."""
+    from isobuilder.errors import MoldError, PartlyDone
+    from isobuilder.mold.journal import Journal, default_folder
+    from isobuilder.mold.plan import Fate, apply_plan, read_plan
+
+    plan = read_plan(plan_file)
+    journal = Journal(default_folder())
+    chosen = [s for s in plan.servers if not servers.names or s.server in servers.names]
+    done = []
+    for part in chosen:
+        mold = servers.open_named(app, None if servers.endpoint else part.server)
+        applied = apply_plan(
+            mold,
+            part,
+            journal=journal,
+            follow_redirects=follow_redirects,
+            timeout=timeout,
+            poll=poll,
+            dry_run=dry_run,
+            progress=app.progress,
+        )
+        done += [(part.server, one) for one in applied]
+    if as_json:
+        app.show_json(
+            [
+                {
+                    "server": server,
+                    "action": str(one.action),
+                    "fate": str(one.fate),
+                    "text": one.text,
+                }
+                for server, one in done
+            ]
+        )
+    else:
+        rows = [(server, str(one.fate), str(one.action), one.text) for server, one in done]
+        if rows:
+            click.echo(table(rows, ("SERVER", "RESULT", "CHANGE", "TEXT")))
+    bad = [one for _server, one in done if one.fate in {Fate.SKIPPED, Fate.FAILED}]
+    if bad:
+        kind = PartlyDone if len(bad) < len(done) else MoldError
+        raise kind(
+            f"{len(bad)} of {len(done)} changes were not made",
+            hint="audit again for a plan that fits what is there now",
+        )

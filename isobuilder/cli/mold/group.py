@@ -1,0 +1,316 @@
+"""``isobuilder mold``: the group, and the commands that look at or change one version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from isobuilder.cli.app import App, AppGroup, json_option, table
+from isobuilder.cli.mold.audit import apply, audit
+from isobuilder.cli.mold.register import check, register
+from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
+from isobuilder.cli.mold.simulate import simulate
+
+if TYPE_CHECKING:
+    from isobuilder.mold.manage import Details
+    from isobuilder.mold.registered import Entry
+
+
+@click.group(cls=AppGroup)
+def mold() -> None:
+    """Register ISOs with Mold or CloudStack, and look after them.
+
+    Servers are profiles under mold: in the configuration, sections of cloudstack.ini, or given with
+    --endpoint. Keys come from ISOBUILDER_MOLD_API_KEY and ISOBUILDER_MOLD_SECRET_KEY, a key file,
+    the system keyring, or cloudstack.ini; never from the command line.
+    """
+
+
+for command in (check, register, audit, apply, simulate):
+    mold.add_command(command)
+
+
+def iso_text(entry: Entry) -> str:
+    """Return how the ISO of a version is doing, zone by zone only where it is not Ready."""
+    if not entry.rows:
+        return entry.version.isostate or "?"
+    waiting = [row for row in entry.rows if not row.isready]
+    if not waiting:
+        return "Ready"
+    return "; ".join(f"{row.zonename}: {row.status or 'Allocated'}" for row in waiting)
+
+
+def entry_data(server: str, entry: Entry) -> dict[str, Any]:
+    """Return a version for machines."""
+    return {
+        "server": server,
+        **entry.version.model_dump(),
+        "sha256": entry.sha256,
+        "isos": [row.model_dump() for row in entry.rows],
+    }
+
+
+@mold.command("list")
+@server_options
+@click.option("--zone", metavar="ZONE", help="In this zone or all zones.")
+@click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Only of this one.")
+@click.option(
+    "--state",
+    type=click.Choice(["Enabled", "Disabled"], case_sensitive=False),
+    help="Only in this state.",
+)
+@click.option("--version", metavar="X.Y[.Z]", help="This version, or all patches of this minor.")
+@click.option("--keyword", metavar="TEXT", help="With this text in the name.")
+@click.option("--ready/--not-ready", default=None, help="Ready in all its zones, or not.")
+@json_option
+@click.pass_obj
+def list_versions(app: App, /, servers: Servers, as_json: bool, **wanted: Any) -> None:
+    """Print the Kubernetes versions that are registered."""
+    from isobuilder.mold.manage import Filter, list_entries
+
+    found = [
+        (server.name, entry)
+        for server in servers.open(app)
+        for entry in list_entries(server, Filter(**wanted))
+    ]
+    if as_json:
+        app.show_json([entry_data(name, entry) for name, entry in found])
+        return
+    rows = [
+        (
+            name,
+            entry.version.name,
+            entry.version.semanticversion,
+            entry.version.arch,
+            entry.version.zonename or "all zones",
+            entry.version.state,
+            iso_text(entry),
+            entry.version.id,
+        )
+        for name, entry in found
+    ]
+    header = ("SERVER", "NAME", "VERSION", "ARCH", "ZONE", "STATE", "ISO", "ID")
+    if rows:
+        click.echo(table(rows, header))
+    app.say(f"{len(rows)} versions")
+
+
+@mold.command()
+@click.argument("version")
+@server_options
+@click.option("--events", default=10, show_default=True, help="How many events to show.")
+@json_option
+@click.pass_obj
+def show(app: App, servers: Servers, version: str, events: int, as_json: bool) -> None:
+    """Print everything about VERSION: an id, a name, or a number such as 1.34.12."""
+    from isobuilder.mold import manage
+
+    server = servers.open_one(app)
+    details = manage.show(server, version, events=events)
+    if as_json:
+        app.show_json(
+            entry_data(server.name, details.entry)
+            | {
+                "clusters": [cluster.model_dump() for cluster in details.clusters],
+                "events": [event.model_dump() for event in details.events],
+            }
+        )
+        return
+    _print_details(details)
+
+
+def _print_details(details: Details) -> None:
+    version = details.entry.version
+    facts = [
+        ("name", version.name),
+        ("id", version.id),
+        ("version", version.semanticversion),
+        ("architecture", version.arch),
+        ("zone", version.zonename or "all zones"),
+        ("state", version.state),
+        ("minimum", f"{version.mincpunumber} CPUs, {version.minmemory} MB"),
+        ("url", version.isourl or "not reported"),
+        ("sha256", details.entry.sha256 or "not reported"),
+        ("direct download", "yes" if version.directdownload else "no"),
+        ("created", version.created or "?"),
+        ("used by", ", ".join(sorted(c.name for c in details.clusters)) or "no cluster"),
+    ]
+    for name, value in facts:
+        click.echo(f"{name + ':':17}{value}")
+    rows = [
+        (row.zonename, "Ready" if row.isready else "not ready", row.status, str(row.size or "?"))
+        for row in details.entry.rows
+    ]
+    if rows:
+        click.echo("\n" + table(rows, ("ZONE", "ISO", "STATUS", "SIZE")))
+    events = [(e.created, e.level, e.type, e.description) for e in details.events]
+    if events:
+        click.echo("\n" + table(events, ("TIME", "LEVEL", "EVENT", "DESCRIPTION")))
+
+
+def _change_state(app: App, servers: Servers, version: str, *, enabled: bool, dry: bool) -> None:
+    from isobuilder.mold import manage
+
+    for server in servers.open(app):
+        done = manage.set_state(server, version, enabled=enabled, dry_run=dry)
+        click.echo(f"{server.name}: {done}")
+
+
+@mold.command()
+@click.argument("version")
+@server_options
+@dry_run_option
+@click.pass_obj
+def enable(app: App, servers: Servers, version: str, dry_run: bool) -> None:
+    """Let clusters be made from VERSION."""
+    _change_state(app, servers, version, enabled=True, dry=dry_run)
+
+
+@mold.command()
+@click.argument("version")
+@server_options
+@dry_run_option
+@click.pass_obj
+def disable(app: App, servers: Servers, version: str, dry_run: bool) -> None:
+    """Let no new cluster be made from VERSION; those that are there go on."""
+    _change_state(app, servers, version, enabled=False, dry=dry_run)
+
+
+@mold.command()
+@click.argument("version")
+@server_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@dry_run_option
+@click.pass_obj
+def delete(app: App, servers: Servers, version: str, yes: bool, dry_run: bool) -> None:
+    """Delete VERSION and its ISO, unless a cluster uses it."""
+    from isobuilder.mold import manage
+
+    server = servers.open_one(app)
+    planned = manage.delete(server, version, dry_run=True)
+    if dry_run:
+        click.echo(f"{server.name}: {planned}")
+        return
+    if not yes:
+        click.confirm(f"{server.name}: {planned}. Go on?", abort=True, err=True)
+    click.echo(f"{server.name}: {manage.delete(server, version)}")
+
+
+@mold.command()
+@server_options
+@click.option("--of", "version", metavar="VERSION", help="Only about this version and its ISO.")
+@click.option("--type", "kind", metavar="TYPE", help="Such as KUBERNETES.VERSION.ADD.")
+@click.option(
+    "--level",
+    type=click.Choice(["INFO", "WARN", "ERROR"], case_sensitive=False),
+    help="Only of this level.",
+)
+@click.option("--limit", default=20, show_default=True, help="How many, the newest first.")
+@json_option
+@click.pass_obj
+def events(
+    app: App,
+    servers: Servers,
+    version: str | None,
+    kind: str | None,
+    level: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Print what happened to versions and ISOs."""
+    from isobuilder.mold import manage
+
+    server = servers.open_one(app)
+    if version:
+        found = manage.events_of(server, manage.find_entry(server, version))
+    else:
+        found = server.events(**{"type": kind} if kind else {})
+    chosen = [
+        event
+        for event in found
+        if (kind is None or event.type == kind)
+        and (level is None or event.level == level.upper())
+        and (kind or version or event.type.startswith(("KUBERNETES.", "ISO.", "TEMPLATE.")))
+    ][:limit]
+    if as_json:
+        app.show_json([event.model_dump() for event in chosen])
+        return
+    rows = [(e.created, e.level, e.type, e.username, e.description) for e in chosen]
+    if rows:
+        click.echo(table(rows, ("TIME", "LEVEL", "EVENT", "USER", "DESCRIPTION")))
+
+
+@mold.command()
+@server_options
+@json_option
+@click.pass_obj
+def zones(app: App, servers: Servers, as_json: bool) -> None:
+    """Print the zones."""
+    found = [(server.name, zone) for server in servers.open(app) for zone in server.zones()]
+    if as_json:
+        app.show_json([{"server": name, **zone.model_dump()} for name, zone in found])
+        return
+    rows = [(name, z.name, z.type, z.networktype, z.allocationstate, z.id) for name, z in found]
+    if rows:
+        click.echo(table(rows, ("SERVER", "NAME", "TYPE", "NETWORK", "STATE", "ID")))
+
+
+@mold.command()
+@click.argument("name")
+@click.argument("value", required=False)
+@server_options
+@dry_run_option
+@json_option
+@click.pass_obj
+def setting(
+    app: App, servers: Servers, name: str, value: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Print the global setting NAME, or give it VALUE."""
+    from isobuilder.errors import MoldError, UsageProblem
+    from isobuilder.mold.checklist import Fix
+
+    if as_json and value is not None:
+        raise UsageProblem("--json is for reading a setting, and VALUE changes it")
+    shown = []
+    for server in servers.open(app):
+        found = server.setting(name)
+        if found is None:
+            raise MoldError(f"{server.name}: no setting {name}")
+        if as_json:
+            shown.append({"server": server.name, "name": name, "value": found.effective})
+        elif value is None:
+            click.echo(f"{server.name}: {name} = {found.effective}")
+        elif found.effective == value:
+            click.echo(f"{server.name}: {name} is {value!r} already")
+        elif dry_run:
+            click.echo(f"{server.name}: would change {name} from {found.effective!r} to {value!r}")
+        else:
+            fix = Fix(name, found.effective, value)
+            fix.apply(server)
+            click.echo(f"{server.name}: {name} was {found.effective!r}, is {value!r}")
+            app.say(f"undo: {fix.restore_command(server.name)}")
+            if found.isdynamic is False:
+                app.say(f"{name} is read at the start only: restart the management server")
+    if as_json:
+        app.show_json(shown)
+
+
+@mold.command()
+@server_options
+@dry_run_option
+@click.pass_obj
+def recover(app: App, servers: Servers, dry_run: bool) -> None:
+    """Put back settings that a killed run left changed. Registering does this by itself, too."""
+    from isobuilder.mold.journal import Journal, default_folder
+
+    journal = Journal(default_folder())
+    for server in servers.open(app):
+        if dry_run:
+            for note in journal.pending(server.client.endpoint):
+                click.echo(f"{server.name}: would put {note.setting} back to {note.old!r}")
+            for upload in journal.pending_uploads(server.client.endpoint):
+                click.echo(f"{server.name}: would delete {upload.name}, whose upload broke off")
+        else:
+            for text in journal.finish_pending(server):
+                click.echo(text)

@@ -1,0 +1,293 @@
+"""``isobuilder mold check`` and ``isobuilder mold register``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from isobuilder.cli.app import FILE, App, AppCommand, json_option, table
+from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
+
+if TYPE_CHECKING:
+    from isobuilder.mold.api.commands import Mold
+    from isobuilder.mold.checklist import Line
+    from isobuilder.mold.request import ServerResult, Wish
+
+
+def parse_duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
+    """Return the seconds of 90, 90s, 45m or 2h."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value)
+    if not match:
+        raise click.BadParameter("expected a time such as 90s, 45m or 2h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+url_option = click.option("--url", metavar="URL", help="Where the server can fetch the ISO.")
+zone_option = click.option("--zone", "zones", multiple=True, metavar="ZONE", help="Repeatable.")
+follow_option = click.option(
+    "--follow-redirects-during-download",
+    "follow_redirects",
+    is_flag=True,
+    help="Have store.download.follow.redirects on meanwhile, and put it back whatever happens.",
+)
+timeout_option = click.option(
+    "--timeout",
+    default="1h",
+    show_default=True,
+    metavar="TIME",
+    callback=parse_duration,
+    help="How long to wait for Mold, such as 30m.",
+)
+poll_option = click.option("--poll", default="3s", callback=parse_duration, hidden=True)
+
+
+@click.command(cls=AppCommand)
+@click.argument("iso", type=FILE, required=False)
+@server_options
+@url_option
+@zone_option
+@click.option("--direct-download", is_flag=True, help="As for a registration with this option.")
+@click.option(
+    "--follow-redirects-during-download",
+    "follow_redirects",
+    is_flag=True,
+    help="As for a registration with this option.",
+)
+@click.option("--download-check", is_flag=True, help="Fetch the ISO and compare its SHA-256.")
+@click.option("--fix", is_flag=True, help="Offer to change settings that stand in the way.")
+@click.option("--yes", is_flag=True, help="Do not ask before a change.")
+@dry_run_option
+@json_option
+@click.pass_obj
+def check(
+    app: App,
+    servers: Servers,
+    iso: Path | None,
+    url: str | None,
+    zones: tuple[str, ...],
+    direct_download: bool,
+    follow_redirects: bool,
+    download_check: bool,
+    fix: bool,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Tell whether a server is ready for ISO (or its registration.json) at --url.
+
+    One line for each thing: ok, warning or problem, with what to do. Exit code 8 if there is a
+    problem.
+    """
+    from isobuilder.errors import MoldError
+    from isobuilder.mold.catalogue import read_registration
+    from isobuilder.mold.check import check as check_server
+    from isobuilder.mold.checklist import Level, Question
+    from isobuilder.mold.journal import Journal, default_folder
+
+    registration = read_registration(iso)[0] if iso else None
+    question = Question(
+        registration=registration,
+        url=url or (registration.download_url if registration else None),
+        zones=zones,
+        direct_download=direct_download,
+        follow_redirects=follow_redirects,
+        download=download_check,
+    )
+    journal = Journal(default_folder())
+    results = [
+        (mold, check_server(mold, question, http=app.http, journal=journal, progress=app.progress))
+        for mold in servers.open(app)
+    ]
+    if as_json:
+        app.show_json([_line_data(mold.name, line) for mold, lines in results for line in lines])
+    else:
+        for mold, lines in results:
+            if len(results) > 1:
+                click.echo(f"{mold.name}:")
+            for line in lines:
+                click.echo(_line_text(line))
+    problems = 0
+    fixable = any(line.fix for _mold, lines in results for line in lines)
+    for mold, lines in results:
+        wrong = [line for line in lines if line.level is Level.PROBLEM]
+        mended = _offer_fixes(app, mold, wrong, yes=yes, dry_run=dry_run) if fix else 0
+        problems += len(wrong) - mended
+    if problems:
+        raise MoldError(
+            f"{problems} problem{'s' if problems > 1 else ''} to mend before registering",
+            hint="--fix offers to change what is a setting" if fixable and not fix else None,
+        )
+
+
+def _line_text(line: Line) -> str:
+    text = f"{line.level:8} {line.subject}: {line.fact}"
+    return f"{text}\n{'':8} -> {line.remedy}" if line.remedy else text
+
+
+def _line_data(server: str, line: Line) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "server": server,
+        "level": str(line.level),
+        "subject": line.subject,
+        "fact": line.fact,
+        "remedy": line.remedy,
+    }
+    if line.fix is not None:
+        data["fix"] = {"setting": line.fix.setting, "old": line.fix.old, "new": line.fix.new}
+    return data
+
+
+def _offer_fixes(app: App, mold: Mold, lines: list[Line], *, yes: bool, dry_run: bool) -> int:
+    """Change settings one by one, each only if the person agrees; return how many."""
+    mended = 0
+    for line in lines:
+        fix = line.fix
+        if fix is None:
+            continue
+        text = f"{mold.name}: {fix.setting}: {fix.old!r} -> {fix.new!r}"
+        if dry_run:
+            click.echo(f"would change {text}", err=True)
+            continue
+        if not yes and not click.confirm(f"change {text}?", err=True):
+            continue
+        fix.apply(mold)
+        mended += 1
+        click.echo(f"changed {text}", err=True)
+        click.echo(f"undo: {fix.restore_command(mold.name)}", err=True)
+        if fix.then:
+            app.say(fix.then)
+    return mended
+
+
+@click.command(cls=AppCommand)
+@click.argument("iso", type=FILE)
+@server_options
+@url_option
+@zone_option
+@click.option("--all-zones", is_flag=True, help="Once for all zones; the default without --zone.")
+@click.option("--upload", is_flag=True, help="Send the ISO through Mold; needs no web server.")
+@click.option("--name", metavar="TEXT", help="Name of the version.  [default: that of the ISO]")
+@click.option("--enable/--disabled", "enabled", default=None, help="State.  [default: enabled]")
+@click.option("--direct-download", is_flag=True, help="KVM hosts fetch the ISO themselves.")
+@click.option("--min-cpu", type=int, metavar="N", help="CPUs a node needs at least.")
+@click.option("--min-memory", type=int, metavar="MB", help="Memory a node needs at least.")
+@click.option("--wait/--no-wait", default=True, help="Until Ready in every zone.  [default: wait]")
+@timeout_option
+@poll_option
+@click.option("--keep-failed", is_flag=True, help="Do not delete what this run could not finish.")
+@follow_option
+@dry_run_option
+@json_option
+@click.pass_obj
+def register(
+    app: App,
+    /,
+    servers: Servers,
+    iso: Path,
+    upload: bool,
+    all_zones: bool,
+    as_json: bool,
+    **wished: Any,
+) -> None:
+    """Make ISO (or its registration.json) a Kubernetes version, Ready in every zone.
+
+    Run again it changes nothing, or adds what is missing.
+    """
+    from isobuilder.errors import InputError, UsageProblem
+    from isobuilder.mold.catalogue import read_registration
+    from isobuilder.mold.journal import Journal, default_folder
+    from isobuilder.mold.register import register as register_on
+    from isobuilder.mold.request import Wish
+
+    if all_zones and wished["zones"]:
+        raise UsageProblem("--all-zones and --zone exclude each other")
+    registration, file = read_registration(iso)
+    if upload and file is None:
+        raise InputError(f"{iso}: {registration.filename} is not beside it")
+    if upload and wished["url"]:
+        raise UsageProblem("--upload and --url exclude each other")
+    url = wished.pop("url") or (None if upload else registration.download_url)
+    if url is None and not upload:
+        raise UsageProblem(
+            "where can the server fetch the ISO?", hint="give --url URL, or --upload to send it"
+        )
+    wish = Wish(registration, url=url, upload=file if upload else None, **wished)
+    clients = [mold.client for mold in servers.open(app)]
+    journal = Journal(default_folder())
+    results = register_on(clients, wish, journal=journal, progress=app.progress)
+    _show_results(app, results, wish, as_json=as_json)
+    _raise_for(results)
+
+
+def _show_results(app: App, results: list[ServerResult], wish: Wish, *, as_json: bool) -> None:
+    if as_json:
+        app.show_json([_result_data(result, wish) for result in results])
+        return
+    for result in results:
+        for text in result.done:
+            app.say(f"{result.server}: {text}")
+        if result.ok and not result.done:
+            app.say(f"{result.server}: nothing to change")
+        for text in result.warnings:
+            app.say(f"warning: {result.server}: {text}")
+    rows = [
+        (result.server, zone.zone, zone.outcome.capitalize(), zone.text, zone.version_id or "")
+        for result in results
+        for zone in result.zones
+    ]
+    if rows:
+        click.echo(table(rows, ("SERVER", "ZONE", "RESULT", "STATUS", "ID")))
+
+
+def _result_data(result: ServerResult, wish: Wish) -> dict[str, Any]:
+    return {
+        "server": result.server,
+        "name": wish.full_name,
+        "ok": result.ok,
+        "error": str(result.error) if result.error else None,
+        "hint": result.error.hint if result.error else None,
+        "done": result.done,
+        "warnings": result.warnings,
+        "zones": [
+            {
+                "zone": zone.zone,
+                "outcome": str(zone.outcome),
+                "text": zone.text,
+                "hint": zone.hint,
+                "version_id": zone.version_id,
+            }
+            for zone in result.zones
+        ],
+    }
+
+
+def _raise_for(results: list[ServerResult]) -> None:
+    """Turn what failed into the command's error and exit code."""
+    from isobuilder.errors import MoldError, PartlyDone
+    from isobuilder.mold.request import Outcome
+
+    texts, hints = [], []
+    good = sum(
+        zone.outcome is not Outcome.FAILED
+        for result in results
+        if result.error is None
+        for zone in result.zones
+    )
+    for result in results:
+        if result.error is not None:
+            texts.append(str(result.error))
+            hints.append(result.error.hint)
+        for zone in result.zones:
+            if zone.outcome is Outcome.FAILED:
+                texts.append(f"{result.server}: {zone.zone}: {zone.text}")
+                hints.append(zone.hint)
+    if not texts:
+        return
+    if len(results) == 1 and results[0].error is not None:
+        raise results[0].error
+    hint = next((hint for hint in hints if hint), None)
+    kind = PartlyDone if good else MoldError
+    raise kind("\n".join(texts), hint=hint)

@@ -1,0 +1,72 @@
+"""``isobuilder mold simulate``."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import click
+
+from isobuilder.cli.app import NEW_FILE, App, AppCommand
+
+
+@click.command(cls=AppCommand)
+@click.option("--port", default=0, help="Port on the loopback interface.  [default: a free one]")
+@click.option("--zone", "zones", multiple=True, metavar="NAME", help="A zone; repeatable.")
+@click.option(
+    "--key-file",
+    type=NEW_FILE,
+    default="mold-simulator.key",
+    show_default=True,
+    help="Where the keys of its user are written.",
+)
+@click.option(
+    "--signature",
+    type=click.Choice(["hmac-sha256", "hmac-sha1"]),
+    default="hmac-sha256",
+    show_default=True,
+    help="What it verifies: Mold's or CloudStack's.",
+)
+@click.pass_obj
+def simulate(app: App, port: int, zones: tuple[str, ...], key_file: Path, signature: str) -> None:
+    """Run a SIMULATOR of Mold's API to try the other commands on. It is not a Mold.
+
+    It keeps everything in memory, really downloads what is registered and checks it. Ctrl-C ends
+    it.
+    """
+    from isobuilder.demo.mold import Cloud, Simulator
+    from isobuilder.errors import EnvironmentProblem
+    from isobuilder.mold.api.signing import SignatureAlgorithm
+
+    cloud = Cloud(zones=zones or ("Zone1", "Zone2"))
+    try:
+        simulator = Simulator(cloud, algorithm=SignatureAlgorithm(signature), port=port)
+    except OSError as error:
+        raise EnvironmentProblem(f"port {port}: cannot be used: {error.strerror}") from error
+    user = simulator.admin
+    _write_private(key_file, f"api_key = {user.key}\nsecret_key = {user.secret}\n")
+    with simulator:
+        click.echo(simulator.endpoint)
+        app.say(f"a SIMULATOR of Mold, with the zones {', '.join(z.name for z in cloud.zones)}")
+        app.say("in another terminal:")
+        app.say(f"  export ISOBUILDER_MOLD_ENDPOINT={simulator.endpoint}")
+        app.say(f"  export ISOBUILDER_MOLD_KEY_FILE={key_file.resolve()}")
+        if signature != "hmac-sha256":
+            app.say(f"  export ISOBUILDER_MOLD_SIGNATURE={signature}")
+        app.say("  isobuilder mold check")
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            app.say("the simulator ended; everything it knew is gone")
+        finally:
+            key_file.unlink(missing_ok=True)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, from its first byte on."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,1 @@
+"""Files of other builders, taken over."""

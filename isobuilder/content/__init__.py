@@ -1,0 +1,1 @@
+"""Lock and blobs -> what an ISO of that lock contains. Pure."""

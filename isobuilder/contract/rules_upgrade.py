@@ -1,0 +1,48 @@
+"""Rules of section A.9 of the node contract: what an upgrade needs beside what a cluster needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isobuilder.contract.rule import Problem, Rule, rule
+from isobuilder.contract.view import Disc
+
+_MAX_ARCHIVES = 4 * 1024**3  # bytes; 7 MiB/s for ten minutes, a node with a slow disk
+
+
+@rule("A.9.dashboard", clouds=("mold",), actions=("upgrade",), roles=("control",))
+def dashboard_for_upgrade(disc: Disc) -> Iterator[Problem]:
+    """There is a dashboard for an upgrade.
+
+    The upgrade script ends with `dashboard payload is missing` after the control plane was
+    upgraded.
+    """
+    if not disc.has_dashboard:
+        fact = "neither headlamp.yaml nor dashboard.yaml: no cluster can be upgraded to this ISO"
+        yield Problem("headlamp.yaml", fact, "add one to the recipe's manifests")
+
+
+@rule("A.9.provider", clouds=("mold",), actions=("upgrade",), roles=("control",))
+def provider_for_upgrade(disc: Disc) -> Iterator[Problem]:
+    """There is a cloud provider for an upgrade.
+
+    The upgrade script ends with `Mold Provider payload is missing` unless an earlier ISO left one.
+    """
+    if not disc.has("provider.yaml"):
+        fact = "missing or empty: a cluster can be upgraded only if it has a provider from before"
+        yield Problem("provider.yaml", fact, "add it to the recipe's manifests")
+
+
+@rule("A.9.import-time", severity="warning", actions=("upgrade",))
+def import_time(disc: Disc) -> Iterator[Problem]:
+    """All images can be imported within ten minutes.
+
+    In an upgrade each run over SSH may take no longer, and importing everything is one run.
+    """
+    total = sum(disc.files[f"docker/{name}"].size for name in disc.archive_names)
+    if total > _MAX_ARCHIVES:
+        fact = f"{total / 1024**3:.1f} GiB of image archives, expected at most 4"
+        yield Problem("docker/", fact, "leave out images that no manifest names")
+
+
+RULES: tuple[Rule, ...] = (dashboard_for_upgrade, provider_for_upgrade, import_time)

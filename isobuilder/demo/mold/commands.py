@@ -1,0 +1,241 @@
+"""The other commands of the simulated API, and the table of all."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from isobuilder.demo.mold import versions
+from isobuilder.demo.mold.cloud import ApiError, Cloud, Setting, User
+
+Params = dict[str, str]
+Answer = Callable[[Cloud, User, Params], dict[str, Any]]
+Items = Callable[[Cloud, User, Params], list[dict[str, Any]]]
+
+
+def _capabilities(cloud: Cloud, _user: User, _params: Params) -> dict[str, Any]:
+    return {
+        "capability": {
+            "cloudstackversion": "4.22.0.0-simulator",
+            "simulator": True,
+            "kubernetesserviceenabled": cloud.plugin_on,
+            "kubernetesclusterexperimentalfeaturesenabled": False,
+            "defaultuipagesize": 20,
+            "dynamicrolesenabled": True,
+        }
+    }
+
+
+def _zones(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": zone.id,
+            "name": zone.name,
+            "allocationstate": "Enabled" if zone.enabled else "Disabled",
+            "networktype": "Advanced",
+            "type": zone.type,
+            "localstorageenabled": False,
+        }
+        for zone in cloud.zones
+        if params.get("id", zone.id) == zone.id and params.get("name", zone.name) == zone.name
+    ]
+
+
+def _configurations(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
+    found = []
+    for name, setting in sorted(cloud.settings.items()):
+        if params.get("name", name) == name and params.get("keyword", "") in name:
+            item: dict[str, Any] = {
+                "name": name,
+                "category": "Advanced",
+                "defaultvalue": setting.default,
+                "isdynamic": setting.dynamic,
+                "description": "",
+            }
+            if setting.value is not None:
+                item["value"] = setting.value
+            found.append(item)
+    return found
+
+
+def _update_configuration(cloud: Cloud, user: User, params: Params) -> dict[str, Any]:
+    name = params.get("name", "")
+    if name not in cloud.settings:
+        raise ApiError(431, f"Config parameter with name {name} doesn't exist", 4350)
+    old = cloud.settings[name]
+    value = params.get("value")
+    cloud.settings[name] = Setting(value or None, old.default, old.dynamic)
+    cloud.note("CONFIGURATION.VALUE.EDIT", f"{name} = {value}", resource=name)
+    return {"configuration": _configurations(cloud, user, {"name": name})[0]}
+
+
+def _events(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
+    return [
+        event
+        for event in reversed(cloud.events)
+        if params.get("type", event["type"]) == event["type"]
+        and params.get("level", event["level"]) == event["level"]
+        and params.get("resourceid", event["resourceid"]) == event["resourceid"]
+    ]
+
+
+def _job(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
+    job = cloud.jobs.get(params.get("jobid", ""))
+    if job is None:
+        raise ApiError(
+            431,
+            f"Invalid parameter jobid value={params.get('jobid')} due to incorrect long value "
+            "format, or entity does not exist",
+            4350,
+        )
+    answer: dict[str, Any] = {
+        "jobid": job.id,
+        "cmd": job.command,
+        "jobstatus": job.status,
+        "jobprocstatus": 0,
+        "jobresultcode": 0 if job.status != 2 else 530,
+    }
+    if job.result is not None:
+        answer |= {"jobresulttype": "object", "jobresult": job.result}
+    return answer
+
+
+def _clusters(cloud: Cloud, _user: User, _params: Params) -> list[dict[str, Any]]:
+    found = []
+    for cluster in cloud.clusters:
+        version = cloud.versions.get(cluster.version_id)
+        found.append(
+            {
+                "id": cluster.id,
+                "name": cluster.name,
+                "state": "Running",
+                "clustertype": "CloudManaged",
+                "zoneid": cluster.zone.id,
+                "zonename": cluster.zone.name,
+                "kubernetesversionid": cluster.version_id,
+                "kubernetesversionname": version.name if version else "",
+            }
+        )
+    return found
+
+
+def _image_stores(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
+    return [
+        {"id": f"store-{zone.id}", "name": f"nfs-{zone.name}", "zoneid": zone.id,
+         "zonename": zone.name, "protocol": "nfs", "scope": "ZONE"}
+        for zone in cloud.zones
+        if zone.has_store and params.get("zoneid", zone.id) == zone.id
+    ]  # fmt: skip
+
+
+def _offerings(cloud: Cloud, _user: User, _params: Params) -> list[dict[str, Any]]:
+    return [{"id": f"offering-{item['name']}", **item} for item in cloud.offerings]
+
+
+def _network_offerings(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
+    return [
+        {"id": f"network-{name}", "name": name, "state": "Enabled"}
+        for name in cloud.network_offerings
+        if params.get("name", name) == name
+    ]
+
+
+def _templates(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
+    return [
+        {"id": f"template-{item['name']}", "forcks": True, "isready": True, **item}
+        for item in cloud.node_templates
+        if params.get("arch", item["arch"]) == item["arch"]
+    ]
+
+
+def _apis(_cloud: Cloud, user: User, params: Params) -> list[dict[str, Any]]:
+    name = params.get("name")
+    if name is not None and (find(name) is None or not may_use(user, name)):
+        raise ApiError(431, f"The given command '{name}' either does not exist", 4350)
+    return [{"name": name}] if name else []
+
+
+def _login(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
+    for user in cloud.users:
+        if user.name == params.get("username") and user.password and user.enabled:
+            if not secrets.compare_digest(user.password.encode(), params["password"].encode()):
+                break
+            key = secrets.token_hex(16)
+            cloud.sessions[key] = user
+            return {
+                "sessionkey": key,
+                "username": user.name,
+                "account": user.name,
+                "type": "1" if user.role == "admin" else "0",
+                "timeout": 1800,
+            }
+    raise ApiError(531, "Failed to authenticate user; please provide valid credentials", 4365)
+
+
+def _logout(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
+    cloud.sessions.pop(params.get("sessionkey", ""), None)
+    return {"description": "success"}
+
+
+ANSWERS: dict[str, Answer] = {
+    "listCapabilities": _capabilities,
+    "queryAsyncJobResult": _job,
+    "updateConfiguration": _update_configuration,
+    "addKubernetesSupportedVersion": versions.add_version,
+    "updateKubernetesSupportedVersion": versions.update_version,
+    "deleteKubernetesSupportedVersion": versions.delete_version,
+    "getUploadParamsForKubernetesSupportedVersion": versions.upload_params,
+    "login": _login,
+    "logout": _logout,
+}
+LISTS: dict[str, tuple[str, Items]] = {
+    "listZones": ("zone", _zones),
+    "listConfigurations": ("configuration", _configurations),
+    "listEvents": ("event", _events),
+    "listIsos": ("iso", versions.list_isos),
+    "listTemplates": ("template", _templates),
+    "listServiceOfferings": ("serviceoffering", _offerings),
+    "listNetworkOfferings": ("networkoffering", _network_offerings),
+    "listImageStores": ("imagestore", _image_stores),
+    "listApis": ("api", _apis),
+    "listKubernetesClusters": ("kubernetescluster", _clusters),
+    "listKubernetesSupportedVersions": ("kubernetessupportedversion", versions.list_versions),
+}
+_NAMES = {name.lower(): name for name in (*ANSWERS, *LISTS)}
+_FOR_ALL = {
+    "listCapabilities", "listZones", "listIsos", "listApis", "listTemplates", "listEvents",
+    "listServiceOfferings", "listNetworkOfferings", "listKubernetesClusters",
+    "listKubernetesSupportedVersions", "queryAsyncJobResult", "login", "logout",
+}  # fmt: skip
+
+
+def find(command: str) -> str | None:
+    """Return the command's own spelling; names are case-insensitive to the server."""
+    return _NAMES.get(command.lower())
+
+
+def changes_state(command: str) -> bool:
+    """Tell whether a command writes."""
+    return not command.startswith(("list", "query", "log"))
+
+
+def may_use(user: User, command: str) -> bool:
+    """Tell whether the user's role has the command."""
+    return user.role == "admin" or find(command) in _FOR_ALL
+
+
+def answer(cloud: Cloud, user: User, command: str, params: Params) -> dict[str, Any]:
+    """Run a command; lists are paged, and an empty one is an empty object."""
+    if command in ANSWERS:
+        return ANSWERS[command](cloud, user, params)
+    key, items = LISTS[command]
+    found = items(cloud, user, params)
+    total = len(found)
+    if "page" in params and "pagesize" in params:
+        size, limit = int(params["pagesize"]), int(cloud.setting("default.page.size"))
+        if size > limit:
+            raise ApiError(431, f"Page size can not exceed max allowed page size value: {limit}")
+        begin = (int(params["page"]) - 1) * size
+        found = found[begin : begin + size]
+    return {"count": total, key: found} if found else {}

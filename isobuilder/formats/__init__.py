@@ -1,0 +1,1 @@
+"""Other people's formats, one bounded reader each: bytes in, frozen values out."""

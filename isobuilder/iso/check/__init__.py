@@ -1,0 +1,1 @@
+"""What is wrong with an ISO, found from its bytes alone."""

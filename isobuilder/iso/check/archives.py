@@ -1,0 +1,263 @@
+"""What is wrong with an image archive: checked where it lies, down to the uncompressed layers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from isobuilder.digest import Digest
+from isobuilder.errors import InputError, IntegrityError, IsobuilderError
+from isobuilder.formats.inflate import hash_layer
+from isobuilder.formats.oci import (
+    MAX_DOCUMENT,
+    NAME_ANNOTATIONS,
+    Descriptor,
+    ImageConfig,
+    ImageManifest,
+    check_config,
+    parse_config,
+    parse_index,
+    parse_manifest,
+)
+from isobuilder.formats.tarwalk import Member, walk_tar
+from isobuilder.medium import Medium
+from isobuilder.model.finding import Finding
+from isobuilder.progress import SILENT, Progress, task
+
+_WORKERS = 2
+_REBUILD = "fetch the image again and rebuild the ISO"
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What an archive should hold; None where anything will do."""
+
+    reference: str | None = None  # the full reference with tag
+    digest: Digest | None = None  # of the manifest
+    architecture: str | None = None
+
+
+@dataclass(slots=True)
+class ArchiveReport:
+    """What an archive holds, as far as it could be read, and what is wrong with it."""
+
+    place: str
+    findings: list[Finding] = field(default_factory=list)
+    reference: str | None = None
+    digest: Digest | None = None
+    manifest: ImageManifest | None = None
+    config: ImageConfig | None = None
+
+    def wrong(self, rule: str, fact: str, remedy: str = _REBUILD, *, blob: str = "") -> None:
+        """Add a finding."""
+        place = f"{self.place}: {blob}" if blob else self.place
+        self.findings.append(Finding(rule=rule, place=place, fact=fact, remedy=remedy))
+
+
+def check_archives(
+    medium: Medium,
+    expected: Mapping[str, Expected],
+    *,
+    layers: bool = True,
+    progress: Progress = SILENT,
+) -> tuple[ArchiveReport, ...]:
+    """Check the archives at the paths of ``expected``, two at a time, in the order of their paths.
+
+    Raises:
+        EnvironmentProblem: the medium cannot be read.
+    """
+    present = [path for path in sorted(expected) if path in medium.files]
+    total = sum(medium.files[path].size for path in present)
+    with task(progress, "checking image archives", total=total) as work:
+
+        def check(path: str) -> ArchiveReport:
+            with medium.open(path) as stream:
+                report = check_archive(stream, expected[path], place=path, layers=layers)
+            work.advance(medium.files[path].size)
+            return report
+
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            reports = dict(zip(present, pool.map(check, present), strict=True))
+    for path in sorted(expected.keys() - reports.keys()):
+        reports[path] = ArchiveReport(path)
+        reports[path].wrong("oci.archive", "not on the ISO")
+    return tuple(reports[path] for path in sorted(reports))
+
+
+def check_archive(
+    stream: BinaryIO, expected: Expected, *, place: str, layers: bool = True
+) -> ArchiveReport:
+    """Check one archive.
+
+    ``layers`` also hashes every layer as it is and uncompressed; without it, layers are checked for
+    presence and size only, which is enough when the hash of the whole archive is known to be right.
+    """
+    report = ArchiveReport(place)
+    try:
+        members = walk_tar(stream, place=place)
+    except IntegrityError as error:
+        report.wrong("oci.tar", _fact(error, place))
+        return report
+    archive = _Archive(stream, members, report)
+    try:
+        _check_layout(archive)
+        _check_index(archive, expected)
+        _check_image(archive, expected)
+        if layers:
+            _check_layers(archive)
+    except _Stop:
+        pass
+    except (InputError, IntegrityError) as error:
+        report.wrong("oci.document", _fact(error, place))
+    return report
+
+
+class _Stop(Exception):
+    """What follows makes no sense without what is missing; the finding is already there."""
+
+
+@dataclass(slots=True)
+class _Archive:
+    stream: BinaryIO
+    members: dict[str, Member]
+    report: ArchiveReport
+
+    def document(self, name: str, rule: str) -> bytes:
+        member = self.members.get(name)
+        if member is None:
+            self.report.wrong(rule, f"no {name}")
+            raise _Stop
+        if member.size > MAX_DOCUMENT:
+            self.report.wrong(rule, f"{name} has {member.size} bytes, at most {MAX_DOCUMENT}")
+            raise _Stop
+        self.stream.seek(member.offset)
+        return self.stream.read(member.size)
+
+    def blob(self, wanted: Descriptor, what: str) -> bytes:
+        """Return a small blob whose size and hash were checked."""
+        self.check_size(wanted, what)
+        data = self.document(_blob_name(wanted.digest), "oci.blob")
+        if (found := Digest.of(data)) != wanted.digest:
+            self.report.wrong("oci.blob", f"expected {wanted.digest}, got {found}", blob=what)
+            raise _Stop
+        return data
+
+    def check_size(self, wanted: Descriptor, what: str) -> Member:
+        member = self.members.get(_blob_name(wanted.digest))
+        if member is None:
+            self.report.wrong("oci.blob", f"{wanted.digest} is missing", blob=what)
+            raise _Stop
+        if member.size != wanted.size:
+            self.report.wrong(
+                "oci.blob", f"expected {wanted.size} bytes, got {member.size}", blob=what
+            )
+            raise _Stop
+        return member
+
+
+def _check_layout(archive: _Archive) -> None:
+    data = archive.document("oci-layout", "oci.layout")
+    try:
+        version = json.loads(data).get("imageLayoutVersion")
+    except (ValueError, AttributeError, RecursionError):
+        version = None
+    if version != "1.0.0":
+        archive.report.wrong("oci.layout", f"expected image layout 1.0.0, got {data[:60]!r}")
+
+
+def _check_index(archive: _Archive, expected: Expected) -> None:
+    data = archive.document("index.json", "oci.index")
+    report = archive.report
+    index = parse_index(data, place=f"{report.place}: index.json")
+    if len(index.manifests) != 1:
+        report.wrong("oci.index", f"expected one manifest, got {len(index.manifests)}")
+        raise _Stop
+    entry = index.manifests[0]
+    report.digest = entry.digest
+    if expected.digest is not None and entry.digest != expected.digest:
+        report.wrong("oci.index", f"expected the manifest {expected.digest}, got {entry.digest}")
+    names = {entry.annotations[key] for key in NAME_ANNOTATIONS if key in entry.annotations}
+    if len(names) != 1:
+        told = ", ".join(sorted(names)) or "none"
+        report.wrong("oci.name", f"expected one image name in the annotations, got {told[:300]}")
+    else:
+        report.reference = names.pop()
+        if expected.reference is not None and report.reference != expected.reference:
+            report.wrong("oci.name", f"expected {expected.reference}, got {report.reference[:300]}")
+    manifest = archive.blob(entry, "manifest")
+    report.manifest = parse_manifest(
+        manifest, place=f"{report.place}: manifest", content_type=entry.media_type
+    )
+
+
+def _check_image(archive: _Archive, expected: Expected) -> None:
+    report = archive.report
+    if report.manifest is None or report.digest is None:
+        raise _Stop
+    place = f"{report.place}: config"
+    report.config = parse_config(archive.blob(report.manifest.config, "config"), place=place)
+    architecture = expected.architecture or report.config.platform.architecture
+    check_config(report.config, report.manifest, architecture, place=place)
+    wanted = {_blob_name(blob.digest) for blob in report.manifest.blobs}
+    wanted |= {_blob_name(report.digest), "oci-layout", "index.json"}
+    for name in sorted(archive.members.keys() - wanted)[:20]:
+        report.wrong("oci.extra", "nothing refers to it", blob=name)
+    for number, layer in enumerate(report.manifest.layers):
+        archive.check_size(layer, f"layer {number}")
+
+
+def _check_layers(archive: _Archive) -> None:
+    report = archive.report
+    if report.manifest is None or report.config is None:
+        raise _Stop
+    checked: set[tuple[Digest, Digest]] = set()
+    for number, (layer, diff_id) in enumerate(
+        zip(report.manifest.layers, report.config.diff_ids, strict=True)
+    ):
+        if (layer.digest, diff_id) in checked:
+            continue
+        checked.add((layer.digest, diff_id))
+        report.findings += _check_layer(archive, layer, diff_id, f"layer {number}")
+
+
+def _check_layer(
+    archive: _Archive, layer: Descriptor, diff_id: Digest, what: str
+) -> Iterator[Finding]:
+    place = f"{archive.report.place}: {what}"
+    member = archive.members[_blob_name(layer.digest)]
+    try:
+        found = hash_layer(
+            archive.stream,
+            offset=member.offset,
+            size=member.size,
+            compression=layer.compression,
+            place=place,
+        )
+    except IntegrityError as error:
+        yield Finding(rule="oci.layer", place=place, fact=_fact(error, place), remedy=_REBUILD)
+        return
+    if found.blob != layer.digest:
+        fact = f"expected {layer.digest}, got {found.blob}"
+        yield Finding(rule="oci.blob", place=place, fact=fact, remedy=_REBUILD)
+    elif found.content is None:
+        yield Finding(
+            rule="oci.layer",
+            place=place,
+            fact="not checked: this Python cannot read zstd",
+            remedy="install the Python package backports.zstd",
+            severity="warning",
+        )
+    elif found.content != diff_id:
+        fact = f"expected {diff_id} uncompressed, got {found.content}"
+        yield Finding(rule="oci.layer", place=place, fact=fact, remedy=_REBUILD)
+
+
+def _blob_name(digest: Digest) -> str:
+    return f"blobs/sha256/{digest.hex}"
+
+
+def _fact(error: IsobuilderError, place: str) -> str:
+    return str(error).removeprefix(f"{place}: ")

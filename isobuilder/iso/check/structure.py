@@ -1,0 +1,169 @@
+"""What is wrong with an ISO's descriptors and trees."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+
+from isobuilder.iso.names import JOLIET_LIMIT
+from isobuilder.iso.read.rawiso import BLOCK, Extent, Image
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.iso.read.tree import Tree
+from isobuilder.iso.read.volume import Volume
+from isobuilder.model.finding import Finding
+
+_AGAIN = "build the ISO again; do not use this one"
+_NOT_FOR_JOLIET = re.compile(r"[*/:;?\\\x00-\x1f]")
+
+_Node = tuple[Extent, ...] | None  # a file's extents; None for a folder
+
+
+def check_structure(reader: IsoReader, *, label: str | None = None) -> Iterator[Finding]:
+    """Give what is wrong with descriptors, trees and names; reads no file.
+
+    ``label`` is the volume label to expect, None if any will do.
+
+    Raises:
+        IntegrityError: a path table cannot be read.
+    """
+    primary = reader.volumes.primary
+    promised = primary.blocks * BLOCK
+    if label is not None and reader.label != label:
+        yield Finding(
+            rule="iso.label",
+            place="volume label",
+            fact=f"expected {label!r}, got {reader.label!r}",
+            remedy=f"give the ISO the label {label}; nodes search for it",
+        )
+    if reader.size < promised:
+        yield Finding(
+            rule="iso.size",
+            place="volume descriptor",
+            fact=f"the volume has {promised} bytes, the file only {reader.size}",
+            remedy="download or build it again",
+        )
+    elif reader.size > promised:
+        yield Finding(
+            rule="iso.size",
+            place="volume descriptor",
+            fact=f"{reader.size - promised} bytes behind the volume of {promised}",
+            remedy="cut them off, or find out what added them",
+            severity="warning",
+        )
+    if reader.rock_ridge is None:
+        yield Finding(
+            rule="iso.rock-ridge",
+            place="root folder",
+            fact="no Rock Ridge, so names and modes are not the ones a node looks for",
+            remedy="write the ISO with Rock Ridge",
+        )
+    for path, kind in reader.tree.specials.items():
+        yield Finding(
+            rule="iso.special", place=path, fact=f"a {kind}", remedy="put regular files on it only"
+        )
+    yield from _check_path_tables(reader.image, primary, reader.tree)
+    yield from _check_joliet(reader)
+
+
+def _check_joliet(reader: IsoReader) -> Iterator[Finding]:
+    primary, joliet = reader.volumes.primary, reader.volumes.joliet
+    if joliet is None or reader.joliet is None:
+        yield Finding(
+            rule="iso.joliet",
+            place="volume descriptors",
+            fact="no Joliet tree, so Windows shows short names",
+            remedy="write the ISO with Joliet",
+            severity="warning",
+        )
+        return
+    if joliet.blocks != primary.blocks:
+        yield Finding(
+            rule="iso.joliet",
+            place="volume descriptors",
+            fact=f"the primary volume has {primary.blocks} blocks, the Joliet one {joliet.blocks}",
+            remedy=_AGAIN,
+        )
+    yield from _check_path_tables(reader.image, joliet, reader.joliet)
+    if reader.rock_ridge is not None:
+        yield from _compare(reader.tree, reader.joliet)
+
+
+def _check_path_tables(image: Image, volume: Volume, tree: Tree) -> Iterator[Finding]:
+    folders = sorted(extent.offset for extent in tree.folders.values())
+    for table, order in zip(volume.path_tables, ("<", ">"), strict=True):
+        if sorted(_table_folders(image, table, order)) != folders:
+            yield Finding(
+                rule="iso.path-table",
+                place=f"byte {table.offset}",
+                fact=f"a path table lists other folders than the {tree.naming.value} tree has",
+                remedy=_AGAIN,
+            )
+
+
+def _table_folders(image: Image, table: Extent, order: str) -> Iterator[int]:
+    # ECMA-119, 9.4: lengths of name and attributes, extent, parent, name padded to even.
+    data = image.read(table, "path table")
+    at = 0
+    while at + 8 < len(data) and data[at]:
+        (block,) = struct.unpack_from(order + "I", data, at + 2)
+        yield block * BLOCK
+        at += 8 + data[at] + data[at] % 2
+
+
+def _compare(tree: Tree, joliet: Tree) -> Iterator[Finding]:
+    """Give the differences between the two trees, folder by folder.
+
+    What has a name that Joliet cannot hold may have another name there, or none.
+    """
+    ours, theirs = _by_folder(tree), _by_folder(joliet)
+    waiting = [("", "")]
+    while waiting:
+        here, there = waiting.pop()
+        children, left = ours.get(here, {}), dict(theirs.get(there, {}))
+        stand_ins: dict[_Node, list[str]] = {}
+        for name in sorted(left.keys() - children.keys(), reverse=True):
+            stand_ins.setdefault(left[name], []).append(name)
+        for name, node in sorted(children.items()):
+            fits = _fits_joliet(name)
+            candidates = [name] if fits or name in left else stand_ins.get(node, [])
+            other = candidates.pop() if candidates else name
+            if other not in left:
+                yield _difference(here, name, "not in the Joliet tree", warning=not fits)
+                continue
+            found = left.pop(other)
+            if node is None and found is None:
+                waiting.append((_below(here, name), _below(there, other)))
+            elif node != found:
+                yield _difference(here, name, "the Joliet tree has other bytes for it")
+        for name in sorted(left):
+            yield _difference(there, name, "in the Joliet tree only")
+
+
+def _by_folder(tree: Tree) -> dict[str, dict[str, _Node]]:
+    found: dict[str, dict[str, _Node]] = {}
+    nodes: dict[str, _Node] = dict.fromkeys(tree.folders)
+    nodes.update({path: entry.extents for path, entry in tree.files.items()})
+    del nodes[""]
+    for path, node in nodes.items():
+        parent, _, name = path.rpartition("/")
+        found.setdefault(parent, {})[name] = node
+    return found
+
+
+def _difference(folder: str, name: str, fact: str, *, warning: bool = False) -> Finding:
+    return Finding(
+        rule="iso.joliet",
+        place=_below(folder, name),
+        fact=fact,
+        remedy=_AGAIN,
+        severity="warning" if warning else "error",
+    )
+
+
+def _fits_joliet(name: str) -> bool:
+    return len(name) <= JOLIET_LIMIT and not _NOT_FOR_JOLIET.search(name)
+
+
+def _below(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name

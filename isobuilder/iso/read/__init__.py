@@ -1,0 +1,1 @@
+"""ISO -> files, with code that shares nothing with the writer."""

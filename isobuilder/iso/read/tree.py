@@ -1,0 +1,245 @@
+"""A walk through the folders of one volume, wary of everything it is told.
+
+Source: ECMA-119, 9.1 (directory records) and 6.8 (hierarchy).
+"""
+
+from __future__ import annotations
+
+import stat
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from isobuilder.iso.read.rawiso import BLOCK, Extent, Image, both_endian, both_endian_short
+from isobuilder.iso.read.rockridge import fields, posix, short_time
+from isobuilder.iso.read.volume import Volume
+
+MAX_ENTRIES = 200_000
+"""Records of one tree; ten times what the largest payload has."""
+
+MAX_FOLDER_BYTES = 128 * 1024 * 1024
+"""Bytes of all folders together, so that folders cannot cost unbounded time."""
+
+MAX_DEPTH = 32
+MAX_SECTIONS = 2048
+"""Extents of one file: 8 TiB."""
+
+_DIRECTORY, _ASSOCIATED, _MORE = 0x02, 0x04, 0x80  # file flags (ECMA-119, 9.1.6)
+
+
+class Naming(Enum):
+    """Which names a tree is read with."""
+
+    ROCK_RIDGE = "Rock Ridge"
+    JOLIET = "Joliet"
+    PLAIN = "plain ISO 9660"
+    MAPPED = "mapped"  # plain names as Linux shows them: lower case, without ";1" and last dot
+
+
+@dataclass(frozen=True, slots=True)
+class IsoFile:
+    """One regular file."""
+
+    size: int  # bytes
+    mode: int  # permission bits; 0444 where the tree has none
+    mtime: int | None  # seconds since 1970-01-01 UTC
+    extents: tuple[Extent, ...]
+    offset: int  # of its (first) directory record
+
+
+@dataclass(slots=True)
+class Tree:
+    """Everything below one root; paths are relative to it, "" is the root itself."""
+
+    naming: Naming
+    files: dict[str, IsoFile] = field(default_factory=dict)
+    folders: dict[str, Extent] = field(default_factory=dict)
+    modes: dict[str, int] = field(default_factory=dict)  # permission bits of folders
+    specials: dict[str, str] = field(default_factory=dict)  # path -> "symbolic link" and so on
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One directory record, its numbers checked."""
+
+    offset: int
+    identifier: bytes
+    extent: Extent
+    flags: int
+    stamp: bytes
+    system_use: bytes
+    system_use_offset: int
+
+
+def system_use_skip(image: Image, volume: Volume) -> tuple[int, str] | None:
+    """Return how many bytes each system use area begins with, and the extension's name.
+
+    None when the tree has no Rock Ridge: its root does not begin with a field SP.
+    """
+    first = next(_records(image, volume.root, "the root folder"), None)
+    if first is None or first.system_use[:3] != b"SP\x07" or first.system_use[4:6] != b"\xbe\xef":
+        return None
+    name = ""
+    for entry in fields(image, first.system_use, first.system_use_offset):
+        if entry.signature == b"ER" and len(entry.data) >= 4:
+            name = entry.data[4 : 4 + entry.data[0]].decode("ascii", "replace")
+    return first.system_use[6], name
+
+
+def walk(image: Image, volume: Volume, naming: Naming, *, skip: int = 0) -> Tree:
+    """Return the tree of ``volume``.
+
+    Raises:
+        IntegrityError: records contradict themselves, lie outside the image, form a loop, have
+            names that are equal or leave the tree, or are beyond a limit.
+    """
+    tree = Tree(naming)
+    tree.folders[""], tree.modes[""] = volume.root, 0o555
+    seen = {volume.root.offset}
+    waiting = deque([("", volume.root)])
+    entries = budget = 0
+    while waiting:
+        path, extent = waiting.popleft()
+        budget += extent.size
+        if budget > MAX_FOLDER_BYTES:
+            raise image.wrong(extent.offset, f"folders of more than {MAX_FOLDER_BYTES} bytes")
+        for run in _members(image, path, extent):
+            entries += 1
+            if entries > MAX_ENTRIES:
+                raise image.wrong(run[0].offset, f"more than {MAX_ENTRIES} directory records")
+            child = _place(image, tree, path, run, skip)
+            if child is None:
+                continue
+            if run[0].extent.offset in seen:
+                raise image.wrong(run[0].offset, f"the folder {child!r} is there twice: a loop")
+            if child.count("/") >= MAX_DEPTH:
+                raise image.wrong(run[0].offset, f"folders more than {MAX_DEPTH} deep")
+            seen.add(run[0].extent.offset)
+            waiting.append((child, run[0].extent))
+    return tree
+
+
+def _members(image: Image, path: str, extent: Extent) -> Iterator[list[Record]]:
+    """Give the records of a folder without "." and "..", those of one file together."""
+    what = f"the folder {path!r}" if path else "the root folder"
+    run: list[Record] = []
+    for number, record in enumerate(_records(image, extent, what)):
+        if number < 2:
+            # No reader follows "..", and xorriso's Joliet trees have a wrong size in it.
+            if record.identifier != bytes([number]) or (number == 0 and record.extent != extent):
+                raise image.wrong(
+                    record.offset, f"{what}: expected the record of {'.' * (number + 1)}"
+                )
+            continue
+        if run and record.identifier != run[0].identifier:
+            raise image.wrong(record.offset, f"{what}: a file of several extents is not complete")
+        run.append(record)
+        if len(run) > MAX_SECTIONS:
+            raise image.wrong(record.offset, f"{what}: a file of more than {MAX_SECTIONS} extents")
+        if not record.flags & _MORE:
+            yield run
+            run = []
+    if run:
+        raise image.wrong(run[-1].offset, f"{what}: a file of several extents is not complete")
+
+
+def _records(image: Image, extent: Extent, what: str) -> Iterator[Record]:
+    if extent.size % BLOCK or not extent.size:
+        raise image.wrong(extent.offset, f"{what}: {extent.size} bytes, not whole blocks")
+    image.check_inside(extent, what, at=extent.offset)
+    for start in range(extent.offset, extent.end, BLOCK):
+        block = image.read(Extent(start, BLOCK), what)
+        at = 0
+        while at < BLOCK and block[at]:
+            length = block[at]
+            if length < 34 or at + length > BLOCK:
+                raise image.wrong(start + at, f"{what}: a record of {length} bytes does not fit")
+            yield _record(image, block[at : at + length], start + at, what)
+            at += length
+
+
+def _record(image: Image, data: bytes, offset: int, what: str) -> Record:
+    if data[1] or data[26] or data[27]:
+        raise image.wrong(offset, f"{what}: an interleaved file or extended attributes")
+    both_endian_short(image, data, 28, offset, "volume sequence number")
+    extent = Extent(
+        both_endian(image, data, 2, offset, "extent") * BLOCK,
+        both_endian(image, data, 10, offset, "size"),
+    )
+    length = data[32]
+    end = 33 + length + (1 - length % 2)  # a padding byte keeps the length even
+    if not length or 33 + length > len(data):
+        raise image.wrong(offset + 32, f"{what}: an identifier of {length} bytes does not fit")
+    if data[25] & _ASSOCIATED:
+        raise image.wrong(offset, f"{what}: an associated file")
+    return Record(
+        offset, data[33 : 33 + length], extent, data[25], data[18:25], data[end:], offset + end
+    )
+
+
+def _place(image: Image, tree: Tree, path: str, run: list[Record], skip: int) -> str | None:
+    """Add what ``run`` is to the tree; return its path if it is a folder to walk into."""
+    first = run[0]
+    is_folder = bool(first.flags & _DIRECTORY)
+    name, mode, mtime, kind = _describe(image, tree.naming, first, skip, folder=is_folder)
+    if name in {"", ".", ".."} or "/" in name or not name.isprintable():
+        raise image.wrong(first.offset, f"a name that leaves the tree or hides: {name[:80]!r}")
+    child = f"{path}/{name}" if path else name
+    if child in tree.files or child in tree.folders or child in tree.specials:
+        raise image.wrong(first.offset, f"two entries for {child!r}")
+    if kind is not None:
+        tree.specials[child] = kind
+        return None
+    if is_folder:
+        if len(run) > 1:
+            raise image.wrong(first.offset, f"the folder {child!r} has several extents")
+        tree.folders[child], tree.modes[child] = first.extent, mode
+        return child
+    for record in run:
+        image.check_inside(record.extent, repr(child), at=record.offset)
+        if record is not run[-1] and record.extent.size % BLOCK:
+            raise image.wrong(record.offset, f"{child!r}: an inner extent ends inside a block")
+        if record.flags & _DIRECTORY:
+            raise image.wrong(record.offset, f"{child!r} is a file and a folder")
+    extents = tuple(record.extent for record in run if record.extent.size)
+    size = sum(extent.size for extent in extents)
+    tree.files[child] = IsoFile(size, mode, mtime, extents, first.offset)
+    return None
+
+
+def _describe(
+    image: Image, naming: Naming, record: Record, skip: int, *, folder: bool
+) -> tuple[str, int, int | None, str | None]:
+    """Return name, permission bits, time and, for what is neither file nor folder, its kind."""
+    mtime = short_time(record.stamp)
+    mode = 0o555 if folder else 0o444
+    if naming is Naming.JOLIET:
+        name = _decoded(image, record, "utf-16-be")
+        return (name if folder else name.removesuffix(";1")), mode, mtime, None
+    plain = _decoded(image, record, "latin-1")
+    if naming is Naming.PLAIN:
+        return plain, mode, mtime, None
+    if naming is Naming.MAPPED:
+        return plain.removesuffix(";1").removesuffix(".").lower(), mode, mtime, None
+    area = record.system_use[skip:]
+    facts = posix(image, area, record.system_use_offset + skip)
+    name = facts.name if facts.name is not None else plain
+    when = facts.mtime if facts.mtime is not None else mtime
+    kind = None
+    if facts.link:
+        kind = "symbolic link"
+    elif stat.S_IFMT(facts.mode) not in {stat.S_IFREG, stat.S_IFDIR}:
+        kind = f"special file (mode {facts.mode:o})"
+    elif stat.S_ISDIR(facts.mode) != folder:
+        raise image.wrong(record.offset, f"{name!r}: file or folder? mode {facts.mode:o}")
+    return name, stat.S_IMODE(facts.mode), when, kind
+
+
+def _decoded(image: Image, record: Record, encoding: str) -> str:
+    try:
+        return record.identifier.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise image.wrong(
+            record.offset, f"an identifier that is not text: {record.identifier[:60]!r}"
+        ) from error

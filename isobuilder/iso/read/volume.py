@@ -1,0 +1,94 @@
+"""Volume descriptors: where an ISO says what it is and where its trees begin.
+
+Sources: ECMA-119 (ISO 9660), 8; Joliet specification; El Torito 1.0 for the boot record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from isobuilder.iso.read.rawiso import BLOCK, Extent, Image, both_endian, both_endian_short
+
+_FIRST = 16  # the first sector of the descriptors
+_MOST = 64  # descriptors; real ISOs have three to five
+_JOLIET_ESCAPES = (b"%/@", b"%/C", b"%/E")  # UCS-2 levels 1, 2 and 3
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """One tree of the ISO."""
+
+    offset: int  # of its descriptor
+    joliet: bool
+    label: str
+    blocks: int  # of the whole volume, each BLOCK bytes
+    root: Extent
+    path_tables: tuple[Extent, Extent]  # little and big byte order
+
+
+@dataclass(frozen=True, slots=True)
+class Volumes:
+    """All descriptors of an image."""
+
+    primary: Volume
+    joliet: Volume | None
+    boot: bool  # there is an El Torito boot record
+    area: Extent  # of the descriptors themselves
+
+
+def read_volumes(image: Image) -> Volumes:
+    """Return what the descriptors of ``image`` say.
+
+    Raises:
+        IntegrityError: it is not an ISO 9660 image, or its descriptors contradict themselves.
+    """
+    primary = joliet = None
+    boot = False
+    for number in range(_MOST):
+        offset = (_FIRST + number) * BLOCK
+        if offset + BLOCK > image.size:
+            what = "not an ISO 9660 image" if number == 0 else "no end of the volume descriptors"
+            raise image.wrong(offset, f"{what}: the file has only {image.size} bytes")
+        data = image.read(Extent(offset, BLOCK), "volume descriptor")
+        if data[1:6] != b"CD001":
+            what = "not an ISO 9660 image" if number == 0 else "not a volume descriptor"
+            raise image.wrong(offset + 1, f"{what}: expected b'CD001', got {data[1:6]!r}")
+        kind = data[0]
+        if kind == 255:
+            if primary is None:
+                raise image.wrong(offset, "no primary volume descriptor")
+            return Volumes(primary, joliet, boot, Extent(_FIRST * BLOCK, (number + 1) * BLOCK))
+        if kind == 0:
+            boot = boot or data[7:30] == b"EL TORITO SPECIFICATION"
+        elif kind == 1 and primary is None:
+            primary = _volume(image, data, offset, joliet=False)
+        elif kind == 2 and data[88:91] in _JOLIET_ESCAPES and joliet is None:
+            joliet = _volume(image, data, offset, joliet=True)
+    raise image.wrong(_FIRST * BLOCK, f"more than {_MOST} volume descriptors")
+
+
+def _volume(image: Image, data: bytes, offset: int, *, joliet: bool) -> Volume:
+    blocks = both_endian(image, data, 80, offset, "volume space size")
+    block_size = both_endian_short(image, data, 128, offset, "logical block size")
+    if block_size != BLOCK:
+        raise image.wrong(offset + 128, f"expected blocks of {BLOCK} bytes, got {block_size}")
+    table_size = both_endian(image, data, 132, offset, "path table size")
+    little = int.from_bytes(data[140:144], "little")
+    big = int.from_bytes(data[148:152], "big")
+    root = Extent(
+        both_endian(image, data, 158, offset, "root folder") * BLOCK,
+        both_endian(image, data, 166, offset, "size of the root folder"),
+    )
+    label = data[40:72]
+    try:
+        text = label.decode("utf-16-be" if joliet else "ascii")
+    except UnicodeDecodeError as error:
+        raise image.wrong(offset + 40, f"volume label: not text: {label!r}") from error
+    return Volume(
+        offset,
+        joliet,
+        text.rstrip(" \0"),
+        blocks,
+        root,
+        (Extent(little * BLOCK, table_size), Extent(big * BLOCK, table_size)),
+    )

@@ -1,0 +1,1 @@
+"""Entries -> ISO, the same bytes every time."""

@@ -1,0 +1,1 @@
+"""The machine that starts from the ISO: OS payload, boot menu, QEMU, console."""

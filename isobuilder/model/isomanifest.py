@@ -1,0 +1,81 @@
+"""manifest.json: what one finished ISO holds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from isobuilder.digest import Digest
+from isobuilder.formats.kube import KubeVersion
+from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
+from isobuilder.model.payload import OsPayload, PayloadPackage
+from isobuilder.model.recipe import Component, ProfileName
+
+Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ManifestImage(Model):
+    """One image archive; the field names are those the existing Mold tooling reads."""
+
+    original: tuple[str, ...]  # names manifests use, where they differ
+    resolved_from: str  # the tag reference that was locked
+    reference: str  # repository@sha256:..., the name `ctr import --digests` creates
+    import_alias: str  # the full tag reference inside the archive
+    path: IsoPath
+    sha256: Sha256Hex  # of the archive file
+    size: NonNegativeInt
+    core: bool
+
+
+class ManifestSystem(Model):
+    """The operating system that machines start from the ISO."""
+
+    name: str  # of the OS payload, e.g. debian-13-cloud-amd64
+    kernel_version: str
+    payload_sha256: Sha256Hex  # of boot/kiso/payload.json, which names the artifacts
+    packages: tuple[PayloadPackage, ...]
+
+    @classmethod
+    def of(cls, payload: OsPayload) -> ManifestSystem:
+        """Return what a manifest says of ``payload``."""
+        return cls(
+            name=payload.name,
+            kernel_version=payload.kernel_version,
+            payload_sha256=payload.digest.hex,
+            packages=payload.packages,
+        )
+
+
+class Manifest(Model):
+    """What is on the ISO, with the digest of every file except itself and SHA256SUMS."""
+
+    format: Annotated[Literal[1], Field(alias="schema")]
+    kubernetes_version: KubeVersion
+    product_version: str
+    architecture: Architecture
+    profile: ProfileName
+    revision: PositiveInt
+    epoch: NonNegativeInt
+    tool: str
+    lock_sha256: Sha256Hex
+    recipe_sha256: Sha256Hex
+    components: dict[Name, Component]
+    features: tuple[str, ...]
+    images: tuple[ManifestImage, ...]
+    files: dict[IsoPath, Sha256Hex]
+    operating_system: ManifestSystem | None = None  # None: the ISO starts no machine
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the manifest as plain JSON values."""
+        absent = None if self.operating_system else {"operating_system"}
+        return self.model_dump(mode="json", by_alias=True, exclude=absent)
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical text."""
+        return canonical_json(self.to_data())
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the canonical text."""
+        return Digest.of(self.to_bytes())

@@ -1,0 +1,72 @@
+"""The files we read, each by its name: recipes, locks, manifests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from isobuilder.model.expand import builtin_recipes, read_recipe
+from isobuilder.model.isomanifest import Manifest
+from isobuilder.model.lock import Lock
+from isobuilder.model.reading import load_json, parse_json
+from isobuilder.model.recipe import Recipe
+
+__all__ = [
+    "architectures_of",
+    "builtin_recipes",
+    "load_lock",
+    "load_recipe",
+    "parse_lock",
+    "parse_manifest_json",
+    "read_recipe",
+]
+
+
+def load_recipe(path: Path, architecture: str | None = None) -> Recipe:
+    """Return the recipe in ``path`` for an architecture, its first one if None.
+
+    Raises:
+        InputErrors: all mistakes of the file and of what it extends.
+        InputError: the file cannot be read, or is not for this architecture.
+    """
+    return read_recipe(path, architecture).recipe
+
+
+def architectures_of(path: Path) -> tuple[str, ...]:
+    """Return the architectures a recipe is for.
+
+    Raises:
+        InputError: as ``load_recipe``.
+    """
+    return load_recipe(path).architectures
+
+
+def load_lock(path: Path) -> Lock:
+    """Return the lock in ``path``.
+
+    Any text with the same value will do: a lock that git or an editor wrapped anew is the same
+    lock. A digest that was changed by hand cannot be told from a right one here; no bytes will
+    answer to it, so fetching refuses it.
+
+    Raises:
+        InputErrors: all that is wrong with it, with places.
+        InputError: the file cannot be read.
+    """
+    return load_json(path, Lock)
+
+
+def parse_lock(data: bytes, place: str) -> Lock:
+    """Return the lock in ``data``, which messages call ``place``.
+
+    Raises:
+        InputErrors: all that is wrong with it.
+    """
+    return parse_json(data, place, Lock)
+
+
+def parse_manifest_json(data: bytes, place: str) -> Manifest:
+    """Return the manifest of an ISO in ``data``, which messages call ``place``.
+
+    Raises:
+        InputErrors: all that is wrong with it.
+    """
+    return parse_json(data, place, Manifest)

@@ -1,0 +1,148 @@
+"""Pydantic's errors as mistakes: the place in the file, what was found, what was expected."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from isobuilder.documents.mistakes import Mistake, nearest
+from isobuilder.documents.nodes import Items, Map, Node, Scalar, locate, path_text
+
+M = TypeVar("M", bound=BaseModel)
+
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "keys and values",
+    "model_type": "keys and values",
+}
+
+_FORMS = {  # the pattern of a field -> what a person calls it
+    r"^[a-z0-9][a-z0-9._-]{0,99}$": "a name of lower-case letters, digits, dot, dash, underscore",
+    r"^(amd64|arm64)$": "amd64 or arm64",
+    r"^0[0-7]{3}$": 'a file mode such as "0755"',
+    r"^[0-9a-f]{64}$": "64 lower-case hexadecimal digits",
+    r"^[0-9a-f]{40}$": "a commit of 40 hexadecimal digits",
+    r"^\d{4}-\d{2}-\d{2}$": "a date such as 2026-10-08",
+    r"^sha256:[0-9a-f]{64}$": "sha256: and 64 lower-case hexadecimal digits",
+    r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$": "a name of lower-case letters, digits and dashes",
+    r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$": "a MAC address such as 52:54:00:12:34:56, in lower case",
+    r"^[^\r\n\x00]*$": "one line",
+    r"^[a-z_][a-z0-9_-]{0,31}$": "a user's name of lower-case letters, digits, dash, underscore",
+    r"^[a-zA-Z0-9_.*-]{1,15}$": "the name of an interface, of at most 15 characters, such as ens3",
+}
+
+
+def mistakes_of(error: ValidationError, root: Node, model: type[M]) -> list[Mistake]:
+    """Return one mistake for each error of ``model``, with the place of its value in ``root``."""
+    found = [_mistake(detail, root, model) for detail in error.errors(include_url=False)]
+    return sorted(found, key=lambda one: (one.mark.file, one.mark.line or 0, one.mark.column or 0))
+
+
+def _mistake(detail: ErrorDetails, root: Node, model: type[BaseModel]) -> Mistake:
+    steps = [step for step in detail["loc"] if step != "[key]"]
+    kind = detail["type"]
+    mark, node = locate(root, steps)
+    if kind == "missing":
+        fact, hint = f"the key {steps[-1]!r} is missing", None
+        return Mistake(mark, path_text(root, steps[:-1]), fact, hint)
+    if kind == "extra_forbidden":
+        key = str(steps[-1])
+        parent = locate(root, steps[:-1])[1]
+        if isinstance(parent, Map):
+            mark = parent.entries[key].mark
+        hint = nearest(key, keys_at(model, steps[:-1]))
+        return Mistake(mark, path_text(root, steps[:-1]), f"unknown key {key[:80]!r}", hint)
+    fact, hint = _fact(detail, steps, node)
+    return Mistake(mark, path_text(root, steps), fact, hint)
+
+
+def _fact(
+    detail: ErrorDetails, steps: Sequence[str | int], node: Node | None
+) -> tuple[str, str | None]:
+    kind, context = detail["type"], detail.get("ctx", {})
+    found = _found(node)
+    wants_text = kind == "string_type" or (kind == "value_error" and steps[-1:] == ["kubernetes"])
+    if wants_text and isinstance(node, Scalar) and not isinstance(node.value, str):
+        return _not_text(node, steps)
+    if kind in _EXPECTED:
+        return f"expected {_EXPECTED[kind]}, found {found}", None
+    if kind == "string_pattern_mismatch":
+        pattern = str(context.get("pattern", ""))
+        return f"expected {_FORMS.get(pattern, f'text like {pattern}')}, found {found}", None
+    if kind == "literal_error":
+        words = [part.strip("'") for part in str(context["expected"]).split(" or ")[0].split(", ")]
+        words += [part.strip("'") for part in str(context["expected"]).split(" or ")[1:]]
+        hint = nearest(node.text, words) if isinstance(node, Scalar) and len(words) > 1 else None
+        return f"expected {context['expected']}, found {found}", hint
+    if kind == "value_error":
+        return str(context["error"]), None
+    return f"{detail['msg'][:1].lower()}{detail['msg'][1:]}, found {found}", None
+
+
+def _not_text(node: Scalar, steps: Sequence[str | int]) -> tuple[str, str | None]:
+    if node.value is None:
+        return "expected text, found nothing", None
+    read_as = "true or false" if isinstance(node.value, bool) else "a number"
+    meant = node.text
+    if steps[-1:] == ["kubernetes"] and isinstance(node.value, float):
+        meant += ".0"
+    return f"{node.text} is read as {read_as}, expected text", f'write "{meant}"'
+
+
+def _found(node: Node | None) -> str:
+    if node is None:
+        return "something else"
+    if isinstance(node, Map):
+        return "keys and values"
+    if isinstance(node, Items):
+        return "a list"
+    if node.value is None:
+        return "nothing"
+    if isinstance(node.value, str):
+        return repr(node.value) if len(node.value) <= 80 else repr(node.value[:80]) + "..."
+    return node.text[:80]
+
+
+def keys_at(model: type[BaseModel], steps: Sequence[str | int]) -> tuple[str, ...]:
+    """Return the keys that a file may have at the place ``steps`` of ``model``."""
+    kind: Any = model
+    for step in steps:
+        kind = _inside(kind, step)
+    kind = _bare(kind)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return tuple(field.alias or name for name, field in kind.model_fields.items())
+    return ()
+
+
+def _inside(kind: Any, step: str | int) -> Any:
+    kind = _bare(kind)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        for name, field in kind.model_fields.items():
+            if step in {name, field.alias}:
+                return field.annotation
+        return None
+    arguments = get_args(kind)
+    if get_origin(kind) is dict:
+        return arguments[1]
+    return arguments[0] if get_origin(kind) is tuple and arguments else None
+
+
+def _bare(kind: Any) -> Any:
+    """Return the type without ``Annotated`` and without "or None"."""
+    while True:
+        if get_origin(kind) is Annotated:
+            kind = get_args(kind)[0]
+        elif get_origin(kind) in {Union, types.UnionType}:
+            kind = next(part for part in get_args(kind) if part is not type(None))
+        else:
+            return kind

@@ -1,0 +1,1 @@
+"""Talking to the management server: signed calls, typed answers, honest failures."""

@@ -1,0 +1,173 @@
+"""The commands we use, with typed answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from isobuilder.mold.api.client import JobLost, MoldClient
+from isobuilder.mold.api.errors import MoldRefused, OutcomeUnknown, StrangeAnswer
+from isobuilder.mold.api.records import (
+    ClusterRecord,
+    EventRecord,
+    IsoInZone,
+    KubernetesVersion,
+    SettingRecord,
+    UploadTicket,
+    ZoneRecord,
+    read_record,
+    read_records,
+)
+
+_VERSION = "kubernetessupportedversion"
+_TRIES = 3
+_LOCK_TIME = 10.0  # seconds Mold keeps its lock on references to a version
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """The parameters of one ``addKubernetesSupportedVersion`` call."""
+
+    name: str
+    semver: str
+    arch: str
+    url: str
+    checksum: str
+    min_cpu: int
+    min_memory: int
+    zone_id: str | None = None  # None: all zones
+    direct_download: bool = False
+
+
+class Mold:
+    """One management server: what is there, and how to change it."""
+
+    def __init__(self, client: MoldClient) -> None:
+        self.client = client
+
+    @property
+    def name(self) -> str:
+        """How people call this server."""
+        return self.client.server.name
+
+    def _list(self, command: str, key: str, **params: Any) -> list[dict[str, Any]]:
+        """Return a list; one asked for by an id that is unknown is refused there, empty here."""
+        try:
+            return self.client.list_all(command, key, **params)
+        except MoldRefused as refused:
+            if "id" in params and refused.says("entity does not exist"):
+                return []
+            raise
+
+    def capabilities(self) -> dict[str, Any]:
+        """Return what the server says about itself."""
+        found = self.client.call("listCapabilities").get("capability")
+        return found if isinstance(found, dict) else {}
+
+    def zones(self) -> tuple[ZoneRecord, ...]:
+        """Return all zones."""
+        return read_records(ZoneRecord, self.client.list_all("listZones", "zone"), "listZones")
+
+    def versions(self, **params: Any) -> tuple[KubernetesVersion, ...]:
+        """Return the supported Kubernetes versions."""
+        command = "listKubernetesSupportedVersions"
+        items = self._list(command, _VERSION, **params)
+        return read_records(KubernetesVersion, items, command)
+
+    def isos(self, iso_id: str | None = None) -> tuple[IsoInZone, ...]:
+        """Return an ISO in each of its zones, or all ISOs; without an admin key the public ones."""
+        params = {"id": iso_id} if iso_id else {}
+        try:
+            items = self._list("listIsos", "iso", isofilter="all", **params)
+        except MoldRefused as refused:
+            if not refused.says("root admin"):
+                raise
+            # ISOs of Kubernetes versions are public and not featured.
+            items = self._list("listIsos", "iso", isofilter="community", **params)
+        return read_records(IsoInZone, items, "listIsos")
+
+    def clusters(self) -> tuple[ClusterRecord, ...]:
+        """Return the Kubernetes clusters of all accounts."""
+        command = "listKubernetesClusters"
+        items = self.client.list_all(command, "kubernetescluster", listall=True)
+        return read_records(ClusterRecord, items, command)
+
+    def events(self, **params: Any) -> tuple[EventRecord, ...]:
+        """Return events, newest first."""
+        items = self.client.list_all("listEvents", "event", listall=True, **params)
+        return read_records(EventRecord, items, "listEvents")
+
+    def setting(self, name: str) -> SettingRecord | None:
+        """Return a global setting, None if this server has none of that name."""
+        items = self.client.list_all("listConfigurations", "configuration", name=name)
+        for record in read_records(SettingRecord, items, "listConfigurations"):
+            if record.name == name:
+                return record
+        return None
+
+    def set_setting(self, name: str, value: str) -> None:
+        """Change a global setting."""
+        self.client.call("updateConfiguration", name=name, value=value)
+
+    def add_version(self, addition: Addition) -> KubernetesVersion:
+        """Register a version by URL; the download goes on after this returns."""
+        command = "addKubernetesSupportedVersion"
+        answer = self.client.call(
+            command,
+            name=addition.name,
+            semanticversion=addition.semver,
+            arch=addition.arch,
+            url=addition.url,
+            checksum=addition.checksum,
+            mincpunumber=addition.min_cpu,
+            minmemory=addition.min_memory,
+            zoneid=addition.zone_id,
+            directdownload=True if addition.direct_download else None,
+        )
+        return read_record(KubernetesVersion, answer.get(_VERSION), command)
+
+    def upload_ticket(self, addition: Addition) -> UploadTicket:
+        """Make a version that waits for its ISO by upload."""
+        command = "getUploadParamsForKubernetesSupportedVersion"
+        answer = self.client.call(
+            command,
+            name=addition.name,
+            semanticversion=addition.semver,
+            mincpunumber=addition.min_cpu,
+            minmemory=addition.min_memory,
+            checksum=addition.checksum,
+            format="ISO",
+            zoneid=addition.zone_id,
+        )
+        return read_record(UploadTicket, answer.get("getuploadparams"), command)
+
+    def set_state(self, version_id: str, *, enabled: bool) -> None:
+        """Enable or disable a version."""
+        state = "Enabled" if enabled else "Disabled"
+        self.client.call("updateKubernetesSupportedVersion", id=version_id, state=state)
+
+    def delete_version(self, version_id: str) -> None:
+        """Delete a version and its ISO, and wait for it. One that is gone already is fine.
+
+        Raises:
+            MoldRefused: in use, or refused otherwise.
+        """
+        for attempt in range(1, _TRIES + 1):
+            try:
+                result = self.client.call_job("deleteKubernetesSupportedVersion", id=version_id)
+            except (OutcomeUnknown, JobLost):
+                # Deleting by id may be asked for again: nothing else can have that id.
+                if not self.versions(id=version_id):
+                    return
+                if attempt == _TRIES:
+                    raise
+            except MoldRefused as refused:
+                if refused.says("Invalid Kubernetes version id", "entity does not exist"):
+                    return
+                if not refused.says("reference operation is in progress") or attempt == _TRIES:
+                    raise
+            else:
+                if isinstance(result, dict) and result.get("success") is False:
+                    raise StrangeAnswer(f"{self.name}: {version_id} was not deleted")
+                return
+            self.client.clock.sleep(_LOCK_TIME)

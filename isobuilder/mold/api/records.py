@@ -1,0 +1,152 @@
+"""What the server tells, typed: unknown fields are dropped, missing ones have defaults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from isobuilder.mold.api.errors import StrangeAnswer
+
+
+class Record(BaseModel):
+    """One object of an answer. Unlike our own files it is read leniently: servers differ."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class KubernetesVersion(Record):
+    """A supported Kubernetes version (contract D.2)."""
+
+    id: str
+    name: str = ""
+    semanticversion: str = ""
+    isoid: str = ""
+    isostate: str = ""  # of one arbitrary zone; readiness comes from listIsos
+    isourl: str | None = None
+    arch: str = "x86_64"  # servers before 4.20 know no other
+    directdownload: bool = False
+    zoneid: str | None = None  # None: all zones
+    zonename: str | None = None
+    state: str = ""
+    mincpunumber: int | None = None
+    minmemory: int | None = None
+    created: str | None = None
+
+
+class IsoInZone(Record):
+    """The ISO of a version in one zone (contract D.10)."""
+
+    id: str
+    zoneid: str = ""
+    zonename: str = ""
+    status: str = ""
+    isready: bool = False
+    size: int | None = None
+    checksum: str | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        """The reported SHA-256, lower case, or None if none or another hash is reported."""
+        match = re.fullmatch(r"(?:\{SHA-256\})?([0-9a-fA-F]{64})", self.checksum or "")
+        return match[1].lower() if match else None
+
+
+class ZoneRecord(Record):
+    """A zone."""
+
+    id: str
+    name: str = ""
+    allocationstate: str = "Enabled"
+    type: str = "Core"
+    networktype: str = ""
+
+    @property
+    def edge(self) -> bool:
+        """Whether only direct download works there."""
+        return self.type.lower() == "edge"
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the zone takes new work."""
+        return self.allocationstate == "Enabled"
+
+
+class ClusterRecord(Record):
+    """A Kubernetes cluster."""
+
+    id: str
+    name: str = ""
+    state: str = ""
+    clustertype: str = ""
+    zoneid: str = ""
+    zonename: str = ""
+    kubernetesversionid: str | None = None
+    kubernetesversionname: str = ""
+
+
+class EventRecord(Record):
+    """An event."""
+
+    id: str = ""
+    type: str = ""
+    level: str = ""
+    state: str = ""
+    description: str = ""
+    created: str = ""
+    username: str = ""
+    account: str = ""
+    resourceid: str | None = None
+
+
+class SettingRecord(Record):
+    """A global setting; Mold leaves out a value that is null."""
+
+    name: str
+    value: str | None = None
+    defaultvalue: str | None = None
+    isdynamic: bool | None = None
+
+    @property
+    def effective(self) -> str:
+        """The value in effect."""
+        return self.value if self.value is not None else self.defaultvalue or ""
+
+
+class UploadTicket(Record):
+    """Where and with which headers an ISO may be uploaded (contract D.6)."""
+
+    id: str
+    postURL: str  # noqa: N815 - the API's name
+    metadata: str
+    expires: str
+    signature: str
+
+
+R = TypeVar("R", bound=Record)
+
+
+def read_record(kind: type[R], data: Any, where: str) -> R:
+    """Return ``data`` as that kind of record.
+
+    Raises:
+        StrangeAnswer: a field one cannot do without is missing, or of another type.
+    """
+    if isinstance(data, dict):
+        data = {name: value for name, value in data.items() if value is not None}
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        raise StrangeAnswer(
+            f"{where}: the field {path or '(all)'} is not as expected: {first['msg']}",
+            hint="is this a Mold or CloudStack server?",
+        ) from error
+
+
+def read_records(kind: type[R], items: Iterable[Any], where: str) -> tuple[R, ...]:
+    """Return all of them."""
+    return tuple(read_record(kind, item, where) for item in items)

@@ -1,0 +1,293 @@
+"""One signed request and its answer, checked: what every call of the client is made of."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import requests
+import requests.adapters
+from cs import CloudStack
+from cs.client import transform
+
+from isobuilder.http.addresses import tls_context
+from isobuilder.mold.api.clock import Clock
+from isobuilder.mold.api.credentials import ApiKey, Server
+from isobuilder.mold.api.errors import (
+    MoldRefused,
+    MoldUnreachable,
+    OutcomeUnknown,
+    StrangeAnswer,
+    error_fields,
+)
+from isobuilder.mold.api.signing import SignatureAlgorithm, sign
+
+log = logging.getLogger(__name__)
+
+MAX_ANSWER = 64 * 1024 * 1024  # bytes; 500 versions take about 300 KiB
+EXPIRY = 600.0  # seconds a signed request stays valid
+READS = ("list", "query")
+_SLOW = 8  # an answer may take so many time-outs in all, however steadily it drips
+
+
+class Lost(Exception):
+    """No usable answer to one try."""
+
+    def __init__(self, reason: str, *, maybe_done: bool, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.maybe_done = maybe_done
+        self.wait = wait
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How one try is signed; diagnosis tries other manners than the usual one."""
+
+    algorithm: SignatureAlgorithm
+    expires: bool = True
+
+
+class _SystemTrust(requests.adapters.HTTPAdapter):
+    """Trusts what this machine trusts, beside what ``requests`` brings along."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make connections with the machine's certificates."""
+        super().init_poolmanager(*args, **kwargs, ssl_context=tls_context())
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Do the same through a proxy."""
+        kwargs["ssl_context"] = tls_context()
+        return super().proxy_manager_for(proxy, **kwargs)
+
+
+class Transport(CloudStack):
+    """Signs, sends and reads one request. Its errors never hold a secret.
+
+    Every call goes out as a POST, so that neither key nor signature is in a URL that a proxy
+    logs; ``read_method="get"`` is for servers behind something that lets no other reads through.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        clock: Clock,
+        read_method: str = "post",
+        max_answer: int = MAX_ANSWER,
+    ) -> None:
+        super().__init__(
+            server.endpoint,
+            timeout=max(1, int(server.timeout)),
+            method="post",
+            verify=str(server.ca_file) if server.ca_file else None,
+            name=server.name,
+            session=requests.Session(),
+        )
+        if server.endpoint.startswith("https://"):
+            self.trust_system()
+        # It logs whole addresses when debugging, and those of reads by GET hold key and signature.
+        logging.getLogger("urllib3").setLevel(logging.WARNING)
+        self.server = server
+        self.clock = clock
+        self.skew: float | None = None  # seconds the server's clock is ahead of ours, once known
+        self.session_key: str | None = None  # of a login, which replaces signatures
+        self._read_kind = "params" if read_method == "get" else "data"
+        self._max_answer = max_answer
+
+    def trust_system(self) -> None:
+        """Trust this machine's authorities; only where TLS is used, as reading them takes time."""
+        if not isinstance(self.session.adapters["https://"], _SystemTrust):
+            self.session.mount("https://", _SystemTrust())
+
+    @property
+    def usual(self) -> Manner:
+        """How requests to this server are signed."""
+        return Manner(self.server.algorithm)
+
+    def _sign(self, data: dict[str, str]) -> None:
+        self._sign_with(data, self.server.algorithm)
+
+    def _sign_with(self, data: dict[str, str], algorithm: SignatureAlgorithm) -> None:
+        if isinstance(self.server.credentials, ApiKey):
+            data["signature"] = sign(data, self.server.credentials.secret, algorithm)
+
+    def try_once(self, command: str, params: Mapping[str, Any], manner: Manner) -> dict[str, Any]:
+        """Send one request and return the value of its answer's only key.
+
+        Raises:
+            Lost: no usable answer to this try.
+            MoldRefused: the server answered an error.
+            StrangeAnswer: the answer is not one of this API.
+        """
+        body, status = self._exchange(command, self._parameters(command, params, manner))
+        value = self._unwrapped(command, body, status)
+        code, text = error_fields(value)
+        if status != 200 or code is not None:
+            if status in {502, 504} and code is None:
+                raise Lost(f"HTTP {status}", maybe_done=True)
+            raise MoldRefused(command, code or status, text, server=self.server.name)
+        return value
+
+    def _parameters(
+        self, command: str, params: Mapping[str, Any], manner: Manner
+    ) -> dict[str, str]:
+        data: dict[str, Any] = {name.lower(): value for name, value in params.items()}
+        data["command"] = command
+        data["response"] = "json"
+        credentials = self.server.credentials
+        if isinstance(credentials, ApiKey):
+            data["apikey"] = credentials.key
+            if manner.expires:
+                expires = self.clock.now().astimezone(UTC) + timedelta(seconds=EXPIRY)
+                data["signatureversion"] = "3"
+                data["expires"] = expires.strftime("%Y-%m-%dT%H:%M:%S+0000")
+        elif self.session_key is not None:
+            data["sessionkey"] = self.session_key
+        transform(data)
+        self._sign_with(data, manner.algorithm)
+        return data
+
+    def _exchange(self, command: str, data: dict[str, str]) -> tuple[bytes, int]:
+        """Send one request and return body and status of its answer."""
+        kind = self._read_kind if command.startswith(READS) else "data"
+        request = requests.Request(
+            "GET" if kind == "params" else "POST",
+            self.endpoint,
+            headers={"Accept": "application/json"},
+            cookies=self.session.cookies,
+            **{kind: data},
+        )
+        if not command.startswith(READS):
+            # A kept connection may just have been closed by the other side; then nobody could
+            # tell whether the change arrived. A new one has no such doubt.
+            self.session.close()
+        began = self.clock.monotonic()
+        with _network_errors():
+            response = self.session.send(
+                request.prepare(),
+                timeout=(min(10.0, self.server.timeout), self.server.timeout),
+                verify=self.verify,
+                allow_redirects=False,
+                stream=True,
+            )
+        with response:
+            self._learn_time(response)
+            body = self._read(command, response, until=began + _SLOW * self.server.timeout)
+        self.session.cookies.update(response.cookies)
+        log.info("%s: %s -> %d, %d bytes", self.name, command, response.status_code, len(body))
+        if 300 <= response.status_code < 400:
+            raise StrangeAnswer(
+                f"{self.name}: {self.endpoint} answers with a redirect "
+                f"({response.status_code}) to {response.headers.get('Location', '?')[:200]!r}",
+                hint="give the address of the API itself; signed requests follow no redirects",
+            )
+        if response.status_code in {429, 503} and not body.lstrip().startswith(b"{"):
+            raise Lost(
+                f"HTTP {response.status_code}", maybe_done=False, wait=_retry_after(response)
+            )
+        if response.status_code == 429:
+            raise Lost("too many requests", maybe_done=False, wait=_retry_after(response))
+        return body, response.status_code
+
+    def _read(self, command: str, response: requests.Response, *, until: float) -> bytes:
+        body = bytearray()
+        with _network_errors(sent=True):
+            for chunk in response.iter_content(65536):
+                body += chunk
+                if len(body) > self._max_answer:
+                    raise StrangeAnswer(
+                        f"{self.name}: {command}: the answer is longer than {self._max_answer} "
+                        "bytes",
+                        hint="is this a Mold or CloudStack server?",
+                    )
+                if self.clock.monotonic() > until:
+                    raise Lost("the answer comes too slowly", maybe_done=True)
+        return bytes(body)
+
+    def _unwrapped(self, command: str, body: bytes, status: int) -> dict[str, Any]:
+        """Return the value of the answer's only key, whatever the key's name."""
+        try:
+            data = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            begin = body[:60].decode("utf-8", "replace").strip()
+            if status in {502, 504}:
+                raise Lost(f"HTTP {status}", maybe_done=True) from error
+            if begin.startswith("{") or not begin:
+                raise Lost("the answer was cut off", maybe_done=True) from error
+            text = (
+                f"{self.name}: {command}: HTTP {status}, and the answer is not JSON but begins "
+                f"{' '.join(begin.split())!r}"
+            )
+            hint = f"is {self.endpoint} the API, or a login page or proxy in front of it?"
+            if command.startswith(READS) or status >= 400:
+                raise StrangeAnswer(text, hint=hint) from error
+            raise OutcomeUnknown(text, hint=hint) from error
+        if isinstance(data, dict) and len(data) == 1:
+            value = next(iter(data.values()))
+            if isinstance(value, dict):
+                return value
+        raise StrangeAnswer(
+            f"{self.name}: {command}: expected an object with one key that holds an object",
+            hint="is this a Mold or CloudStack server?",
+        )
+
+    def _learn_time(self, response: requests.Response) -> None:
+        try:
+            there = parsedate_to_datetime(response.headers.get("Date", ""))
+        except (ValueError, TypeError):
+            return
+        if there.tzinfo is None:
+            there = there.replace(tzinfo=UTC)
+        self.skew = (there - self.clock.now()).total_seconds()
+
+
+@contextmanager
+def _network_errors(*, sent: bool = False) -> Iterator[None]:
+    """Turn what ``requests`` raises into one try that was lost.
+
+    The original is not kept as the cause: its text repeats the address, which for a read by GET
+    holds key and signature, and causes are printed with -v.
+    """
+    try:
+        yield
+    except requests.exceptions.SSLError as error:
+        raise MoldUnreachable(
+            f"TLS: {_short(error)}",
+            hint="for a private authority give its certificates with --ca-file or ca_file:",
+        ) from None
+    except requests.exceptions.ConnectTimeout:
+        raise Lost("no connection in time", maybe_done=sent) from None
+    except requests.exceptions.Timeout:
+        raise Lost("no answer in time", maybe_done=True) from None
+    except requests.exceptions.ConnectionError as error:
+        never_sent = any(
+            sign_of_it in str(error)
+            for sign_of_it in ("NewConnectionError", "NameResolutionError", "Connection refused")
+        )
+        reason = "cannot connect" if never_sent else "the connection broke"
+        raise Lost(reason, maybe_done=sent or not never_sent) from None
+    except requests.exceptions.RequestException as error:
+        # Also ChunkedEncodingError: the peer closed in the middle of its answer.
+        raise Lost(f"the connection broke ({type(error).__name__})", maybe_done=True) from None
+
+
+def _short(error: Exception) -> str:
+    """Return the innermost reason; the outer texts repeat the request's address."""
+    reason: BaseException = error
+    while reason.args and isinstance(reason.args[0], BaseException):
+        reason = reason.args[0]
+    inner = getattr(reason, "reason", None)
+    return str(inner if isinstance(inner, BaseException) else reason)[:200]
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isdigit():
+        return min(float(text), 60.0)
+    return None

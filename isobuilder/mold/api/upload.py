@@ -1,0 +1,100 @@
+"""Sending an ISO through Mold, for sites without a web server."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+
+from isobuilder.errors import EnvironmentProblem, MoldError
+from isobuilder.mold.api.client import MoldClient
+from isobuilder.mold.api.errors import MoldUnreachable
+from isobuilder.mold.api.records import UploadTicket
+from isobuilder.progress import SILENT, Progress, Task, task
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 256 * 1024
+
+
+class _Form:
+    """A multipart form with the one file, read as it is sent; its length is known before."""
+
+    def __init__(self, iso: Path, bar: Task) -> None:
+        self.boundary = secrets.token_hex(16)
+        self._iso = iso
+        self._bar = bar
+        self._head = (
+            f"--{self.boundary}\r\n"
+            f'Content-Disposition: form-data; name="files[]"; filename="{iso.name}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        ).encode()
+        self._tail = f"\r\n--{self.boundary}--\r\n".encode()
+        self._length = len(self._head) + iso.stat().st_size + len(self._tail)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._head
+        with self._iso.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+                self._bar.advance(len(chunk))
+        yield self._tail
+
+
+def send_file(
+    client: MoldClient, ticket: UploadTicket, iso: Path, *, progress: Progress = SILENT
+) -> None:
+    """Send ``iso`` to where the ticket says (contract D.6).
+
+    Raises:
+        MoldUnreachable: the address does not answer or broke off.
+        MoldError: it refused the file.
+        EnvironmentProblem: the file cannot be read.
+    """
+    host = urlsplit(ticket.postURL).hostname or "?"
+    if ticket.postURL.startswith("https://"):
+        client.trust_system()
+    try:
+        size = iso.stat().st_size
+        with task(progress, f"upload {iso.name}", total=size) as bar:
+            form = _Form(iso, bar)
+            response = client.session.post(
+                ticket.postURL,
+                data=form,
+                headers={
+                    "Content-Type": f"multipart/form-data; boundary={form.boundary}",
+                    "x-signature": ticket.signature,
+                    "x-expires": ticket.expires,
+                    "x-metadata": ticket.metadata,
+                },
+                timeout=(10.0, 600.0),
+                verify=client.verify,
+                allow_redirects=False,
+            )
+    except requests.exceptions.SSLError as error:
+        raise MoldUnreachable(
+            f"upload to {host}: its certificate is not trusted",
+            hint="set secstorage.ssl.cert.domain and upload a certificate, or give the private "
+            "authority with --ca-file",
+        ) from error
+    except requests.exceptions.RequestException as error:
+        raise MoldUnreachable(
+            f"upload to {host}: the connection broke ({type(error).__name__})",
+            hint="this machine must reach the secondary storage VM; run the same command again",
+        ) from error
+    except OSError as error:
+        raise EnvironmentProblem(f"{iso}: cannot be read: {error.strerror}") from error
+    with response:
+        if response.status_code not in {200, 201}:
+            said = " ".join(response.text[:200].split())
+            raise MoldError(
+                f"upload to {host}: HTTP {response.status_code}: {said}",
+                hint="the ticket may have expired; run the same command again",
+            )

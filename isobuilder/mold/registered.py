@@ -1,0 +1,142 @@
+"""What is registered, seen as one thing: a version with its ISO in every zone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from isobuilder.model.registration import RegistrationFile
+from isobuilder.mold.api.client import parse_time
+from isobuilder.mold.api.commands import Mold
+from isobuilder.mold.api.errors import remedy_for
+from isobuilder.mold.api.records import IsoInZone, KubernetesVersion, ZoneRecord
+
+_UNDER_WAY = re.compile(
+    r"|processing|queued|\d{1,3}\s?% downloaded|installing (iso|template)|download complete",
+    re.IGNORECASE,
+)
+_DONE = re.compile(r"successfully installed|bypassed secondary storage", re.IGNORECASE)
+_SOUNDS_WRONG = re.compile(r"fail|error|refused|invalid|unable|timed? ?out|not (found|match)", re.I)
+
+
+class Health(StrEnum):
+    """How an ISO is doing in a zone."""
+
+    READY = "ready"
+    UNDER_WAY = "under way"
+    FAILED = "failed"
+    UNCLEAR = "unclear"  # a status text nobody told us about
+
+
+def health_of(row: IsoInZone) -> Health:
+    """Judge an ISO in a zone by what ``listIsos`` says (contract D.10)."""
+    if row.isready:
+        return Health.READY
+    text = row.status.strip()
+    if _UNDER_WAY.fullmatch(text) or _DONE.fullmatch(text):
+        return Health.UNDER_WAY
+    if remedy_for(text) is not None or _SOUNDS_WRONG.search(text):
+        return Health.FAILED
+    return Health.UNCLEAR
+
+
+def percent_of(row: IsoInZone) -> int:
+    """Return how much is done, of 100."""
+    if row.isready:
+        return 100
+    match = re.match(r"(\d{1,3})\s?%", row.status.strip())
+    return min(int(match[1]), 99) if match else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A registered version and its ISO wherever it is."""
+
+    version: KubernetesVersion
+    rows: tuple[IsoInZone, ...]
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash Mold reports for the ISO; None if none, or if zones disagree."""
+        found = {row.sha256 for row in self.rows if row.sha256}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def scope(self) -> str | None:
+        """The zone's id, or None for all zones."""
+        return self.version.zoneid
+
+    def covers(self, zone_id: str) -> bool:
+        """Tell whether the version is meant for a zone."""
+        return self.version.zoneid in {None, zone_id}
+
+    def serves(self, zone: ZoneRecord) -> bool:
+        """Tell whether it can become Ready in a zone; edge zones take only direct download."""
+        return self.covers(zone.id) and (self.version.directdownload or not zone.edge)
+
+    def row(self, zone_id: str) -> IsoInZone | None:
+        """Return the ISO in a zone."""
+        return next((row for row in self.rows if row.zoneid == zone_id), None)
+
+    def ready_in(self, zone_id: str) -> bool:
+        """Tell whether a cluster could be made from it in a zone."""
+        row = self.row(zone_id)
+        return row is not None and row.isready
+
+    @property
+    def anywhere_ready(self) -> bool:
+        """Whether it is Ready in some zone."""
+        return any(row.isready for row in self.rows)
+
+    def failures(self, zone_ids: Iterable[str]) -> list[IsoInZone]:
+        """Return the zones of ``zone_ids`` in which it failed."""
+        wanted = set(zone_ids)
+        return [r for r in self.rows if r.zoneid in wanted and health_of(r) is Health.FAILED]
+
+    def is_same(self, registration: RegistrationFile, *, name: str, url: str | None) -> bool:
+        """Tell whether it is that very ISO: same version, architecture and bytes.
+
+        Where Mold reports no hash, the URL decides, and where it reports no URL, the name.
+        """
+        version = self.version
+        if version.semanticversion != registration.kubernetesversion:
+            return False
+        if version.arch != registration.arch:
+            return False
+        wanted = registration.checksum.split("}")[-1]
+        if any(row.checksum for row in self.rows) and self.sha256 is not None:
+            return self.sha256 == wanted
+        if version.isourl and url:
+            return version.isourl == url
+        return version.name == name
+
+
+def entries_of(mold: Mold, versions: Sequence[KubernetesVersion]) -> tuple[Entry, ...]:
+    """Return ``versions`` with their ISOs; one call for each when few, one for all when many."""
+    if len(versions) > 5:
+        rows: dict[str, list[IsoInZone]] = {}
+        for row in mold.isos():
+            rows.setdefault(row.id, []).append(row)
+        return tuple(Entry(v, tuple(rows.get(v.isoid, ()))) for v in versions)
+    return tuple(Entry(v, mold.isos(v.isoid) if v.isoid else ()) for v in versions)
+
+
+def age_order(entry: Entry) -> tuple[str, str]:
+    """Sort key: the oldest first, the same on every client."""
+    created = parse_time(entry.version.created)
+    return (f"{created.timestamp():020.3f}" if created else "~", entry.version.id)
+
+
+def best_of(entries: Sequence[Entry]) -> Entry:
+    """Return the entry to keep among equal ones: Ready, Enabled, oldest."""
+    return min(
+        entries,
+        key=lambda e: (not e.anywhere_ready, e.version.state == "Disabled", age_order(e)),
+    )
+
+
+def zones_served(zones: Sequence[ZoneRecord], *, direct: bool) -> tuple[ZoneRecord, ...]:
+    """Return the zones an all-zone version must become Ready in."""
+    return tuple(zone for zone in zones if zone.enabled and (direct or not zone.edge))

@@ -1,1 +1,0 @@
-"""The machine that mounts the ISO: its contract and the files made for it."""

@@ -1,0 +1,167 @@
+"""kubeadm's configuration, in the form that the kubeadm of a version reads.
+
+Sources: kubernetes ``cmd/kubeadm/app/apis/kubeadm/v1beta2``, ``v1beta3`` and ``v1beta4``, types.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from isobuilder.documents.text import yaml_documents
+from isobuilder.formats.kube import KubeVersion, kubeadm_api
+from isobuilder.model.cluster import API_PORT, Cluster, ClusterNode
+from isobuilder.nodeconfig.access import Access
+
+_SOCKET = "/run/containerd/containerd.sock"
+
+
+def cri_socket(version: KubeVersion) -> str:
+    """Return containerd's address as this kubeadm wants it: an URL since 1.24, else a path."""
+    return f"unix://{_SOCKET}" if version.minor >= 24 else _SOCKET
+
+
+def kubeadm_config(cluster: Cluster, node: ClusterNode, access: Access) -> str:
+    """Return the configuration file of ``kubeadm init`` or ``kubeadm join`` on ``node``."""
+    if node.role == "first-control-plane":
+        return yaml_documents([_init(cluster, node, access), _cluster(cluster), _kubelet(cluster)])
+    return yaml_documents([_join(cluster, node, access)])
+
+
+class _Form:
+    """What differs between the versions of the configuration."""
+
+    def __init__(self, version: KubeVersion) -> None:
+        self.api = kubeadm_api(version)
+        self.lists = self.api.endswith("v1beta4")  # flags are lists; all time limits in one place
+        self.socket = cri_socket(version)
+
+    def head(self, kind: str) -> dict[str, Any]:
+        return {"apiVersion": self.api, "kind": kind}
+
+    def flags(self, flags: Mapping[str, str]) -> Any:
+        """Return flags of a program: a list of names and values since v1beta4, else a map."""
+        if self.lists:
+            return [{"name": name, "value": value} for name, value in sorted(flags.items())]
+        return dict(sorted(flags.items()))
+
+
+def _init(cluster: Cluster, node: ClusterNode, access: Access) -> dict[str, Any]:
+    form = _Form(cluster.kubernetes)
+    config = form.head("InitConfiguration")
+    config["bootstrapTokens"] = [
+        {
+            "token": access.token,
+            "ttl": cluster.token_ttl,
+            "usages": ["signing", "authentication"],
+            "groups": ["system:bootstrappers:kubeadm:default-node-token"],
+        }
+    ]
+    if access.certificate_key is not None:
+        config["certificateKey"] = access.certificate_key
+    if endpoint := _local_endpoint(node):
+        config["localAPIEndpoint"] = endpoint
+    config["nodeRegistration"] = _registration(cluster, node, form)
+    if form.lists:
+        config["timeouts"] = {"controlPlaneComponentHealthCheck": cluster.timeouts.control_plane}
+    return config
+
+
+def _cluster(cluster: Cluster) -> dict[str, Any]:
+    form = _Form(cluster.kubernetes)
+    config = form.head("ClusterConfiguration")
+    config["clusterName"] = cluster.name
+    config["kubernetesVersion"] = f"v{cluster.kubernetes}"
+    if cluster.api is not None:
+        config["controlPlaneEndpoint"] = cluster.api
+    config["networking"] = {
+        "podSubnet": cluster.networks.pods,
+        "serviceSubnet": cluster.networks.services,
+        "dnsDomain": cluster.networks.domain,
+    }
+    arguments = cluster.arguments
+    election = {}
+    if cluster.leader_election is not None:
+        election = {
+            "leader-elect-lease-duration": cluster.leader_election.lease,
+            "leader-elect-renew-deadline": cluster.leader_election.renew,
+            "leader-elect-retry-period": cluster.leader_election.retry,
+        }
+    api_server: dict[str, Any] = {}
+    if names := [*cluster.certificate_names]:
+        api_server["certSANs"] = names
+    if arguments.api_server:
+        api_server["extraArgs"] = form.flags(arguments.api_server)
+    if not form.lists:
+        api_server["timeoutForControlPlane"] = cluster.timeouts.control_plane
+    if api_server:
+        config["apiServer"] = api_server
+    for key, flags in (
+        ("controllerManager", election | arguments.controller_manager),
+        ("scheduler", election | arguments.scheduler),
+    ):
+        if flags:
+            config[key] = {"extraArgs": form.flags(flags)}
+    return config
+
+
+def _kubelet(cluster: Cluster) -> dict[str, Any]:
+    """Return what every kubelet of the cluster shares; kubeadm hands it to those that join."""
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        # The ISO's containerd is set up likewise; kubeadm before 1.22 would choose cgroupfs.
+        "cgroupDriver": "systemd",
+        "clusterDomain": cluster.networks.domain,
+    }
+
+
+def _join(cluster: Cluster, node: ClusterNode, access: Access) -> dict[str, Any]:
+    form = _Form(cluster.kubernetes)
+    bootstrap: dict[str, Any] = {"token": access.token, "apiServerEndpoint": cluster.api}
+    if access.ca_hash is not None:
+        bootstrap["caCertHashes"] = [access.ca_hash]
+    else:
+        bootstrap["unsafeSkipCAVerification"] = True
+    config = form.head("JoinConfiguration")
+    config["discovery"] = {"bootstrapToken": bootstrap}
+    if form.lists:
+        config["timeouts"] = {
+            "controlPlaneComponentHealthCheck": cluster.timeouts.control_plane,
+            "discovery": cluster.timeouts.join,
+        }
+    else:
+        config["discovery"]["timeout"] = cluster.timeouts.join
+    if node.role == "control-plane":
+        config["controlPlane"] = {"certificateKey": access.certificate_key}
+        if endpoint := _local_endpoint(node):
+            config["controlPlane"]["localAPIEndpoint"] = endpoint
+    config["nodeRegistration"] = _registration(cluster, node, form)
+    return config
+
+
+def _local_endpoint(node: ClusterNode) -> dict[str, Any] | None:
+    return None if node.ip is None else {"advertiseAddress": node.ip, "bindPort": API_PORT}
+
+
+def _registration(cluster: Cluster, node: ClusterNode, form: _Form) -> dict[str, Any]:
+    registration: dict[str, Any] = {"name": node.name, "criSocket": form.socket}
+    if node.taints is not None:
+        registration["taints"] = [_taint(text) for text in node.taints]
+    flags = {}
+    if node.ip is not None:
+        flags["node-ip"] = node.ip
+    if node.labels:
+        flags["node-labels"] = ",".join(f"{k}={v}" for k, v in sorted(node.labels.items()))
+    flags |= cluster.arguments.kubelet
+    if flags:
+        registration["kubeletExtraArgs"] = form.flags(flags)
+    if cluster.ignore_preflight_errors:
+        registration["ignorePreflightErrors"] = [*cluster.ignore_preflight_errors]
+    return registration
+
+
+def _taint(text: str) -> dict[str, str]:
+    rest, _, effect = text.rpartition(":")
+    key, equals, value = rest.partition("=")
+    return {"key": key, **({"value": value} if equals else {}), "effect": effect}

@@ -1,0 +1,319 @@
+"""Container images from registries: what a reference means, and where its blobs are.
+
+Source: OCI distribution specification 1.1. Every digest is computed here, from the bytes that
+arrived. ``Docker-Content-Digest`` is a second opinion: where nothing is pinned yet (a tag), an
+answer that contradicts its own header is refused; where the bytes are what was pinned they are
+proven, and a lying header is only logged.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from isobuilder.digest import Digest
+from isobuilder.errors import IntegrityError, IsobuilderError, UpstreamError
+from isobuilder.formats import oci
+from isobuilder.formats.oci import Descriptor, ImageConfig, ImageIndex, ImageManifest
+from isobuilder.formats.reference import ImageReference
+from isobuilder.http import Answer, Http, HttpFailure
+from isobuilder.model.config import Config, registry_bases
+from isobuilder.sources.fetch import Fetcher, Wanted
+from isobuilder.sources.registry_auth import Credentials
+from isobuilder.sources.registry_tokens import RegistryTokens, full_name
+from isobuilder.store import Store
+
+_log = logging.getLogger(__name__)
+
+_ACCEPT = {"Accept": ", ".join(oci.ACCEPTED)}
+_DEEPEST = 2  # indexes on the way to a manifest: an index, and one index within it
+_MOST_LOGINS = 2  # for one request: the first one, and one after a token has expired
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A manifest or index as a registry serves it, its digest computed here."""
+
+    data: bytes = field(repr=False)
+    digest: Digest
+    content_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedImage:
+    """One image of one platform: what a reference means at this moment."""
+
+    reference: ImageReference  # as it was asked for
+    index: Digest | None  # None when the reference names the manifest of a single platform
+    digest: Digest  # of the platform's manifest
+    manifest_bytes: bytes = field(repr=False)
+    manifest: ImageManifest
+    config: ImageConfig
+
+    @property
+    def size(self) -> int:
+        """Bytes of manifest, configuration and layers, each blob once."""
+        return len(self.manifest_bytes) + sum(blob.size for blob in self.manifest.blobs)
+
+    @property
+    def layers(self) -> tuple[Descriptor, ...]:
+        """The layers, lowest first."""
+        return self.manifest.layers
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePin:
+    """One image of one platform, as a lock pins it."""
+
+    reference: ImageReference
+    digest: Digest  # of the platform's manifest
+
+
+class RegistryClient:
+    """Asks registries, or their mirrors, for images. Safe to use from several threads."""
+
+    def __init__(self, http: Http, config: Config, credentials: Credentials) -> None:
+        self._http = http
+        self._config = config
+        self._tokens = RegistryTokens(http, credentials)
+
+    def resolve(self, reference: ImageReference, architecture: str) -> ResolvedImage:
+        """Return the image that ``reference`` means on Linux and ``architecture``.
+
+        Raises:
+            InputError: there is no such image for this architecture, or none a node can run.
+            IntegrityError: bytes contradict a digest, or are no image.
+            UpstreamError: the registry, and each of its mirrors, failed.
+        """
+        place = str(reference)
+        document = self.document(reference)
+        parsed = oci.read_document(document.data, place=place, content_type=document.content_type)
+        index = document.digest if isinstance(parsed, ImageIndex) else None
+        depth = 0
+        while isinstance(parsed, ImageIndex):
+            depth += 1
+            if depth > _DEEPEST:
+                raise IntegrityError(f"{place}: more than {_DEEPEST} indexes within each other")
+            entry = oci.choose_platform(parsed, architecture, place=place)
+            document = self.document(reference.with_digest(entry.digest), size=entry.size)
+            parsed = oci.read_document(document.data, place=place, content_type=entry.media_type)
+        config = self._image_config(reference, parsed)
+        oci.check_config(config, parsed, architecture, place=place)
+        return ResolvedImage(reference, index, document.digest, document.data, parsed, config)
+
+    def labels(self, resolved: ResolvedImage) -> Mapping[str, str]:
+        """Return the labels of an image's configuration."""
+        return resolved.config.labels
+
+    def document(self, reference: ImageReference, *, size: int | None = None) -> Document:
+        """Return the manifest or index that ``reference`` names, at most 4 MiB.
+
+        Raises:
+            IntegrityError: not the bytes of the digest, or not of ``size``.
+            UpstreamError: the registry, and each of its mirrors, failed.
+        """
+        place = str(reference)
+
+        def check(answer: Answer) -> Document:
+            digest = _checked_digest(answer, reference.digest, place)
+            if size is not None and len(answer.body) != size:
+                raise IntegrityError(f"{place}: expected {size} bytes, got {len(answer.body)}")
+            return Document(answer.body, digest, answer.headers.get("Content-Type"))
+
+        name = reference.digest or reference.tag or "latest"
+        return self._first(reference, f"manifests/{name}", _ACCEPT, check)
+
+    def blob_wanted(self, reference: ImageReference, blob: Descriptor) -> Wanted:
+        """Return what the fetcher needs to bring a blob of an image from the first good mirror."""
+        bases = registry_bases(self._config, reference.registry)
+        places = {
+            _address(base, reference.repository, f"blobs/{blob.digest}"): base for base in bases
+        }
+        return Wanted(
+            name=f"{reference.name}@{blob.digest}",
+            urls=tuple(places),
+            digest=blob.digest,
+            size=blob.size,
+            ceiling=oci.MAX_LAYER,
+            authorize=_Authorizer(self._tokens, reference.repository, places),
+        )
+
+    @property
+    def jobs(self) -> int:
+        """How many requests to have under way at once."""
+        return self._config.jobs
+
+    def _image_config(self, reference: ImageReference, manifest: ImageManifest) -> ImageConfig:
+        wanted = manifest.config.digest
+        place = f"{reference}: configuration"
+
+        def check(answer: Answer) -> bytes:
+            _checked_digest(answer, wanted, place)
+            return answer.body
+
+        return oci.parse_config(self._first(reference, f"blobs/{wanted}", {}, check), place=place)
+
+    def _first(
+        self,
+        reference: ImageReference,
+        path: str,
+        headers: Mapping[str, str],
+        check: Callable[[Answer], T],
+    ) -> T:
+        """Return the first good answer of the registry or its mirrors, in their order."""
+        problems: list[IsobuilderError] = []
+        for base in registry_bases(self._config, reference.registry):
+            try:
+                return check(self._ask(base, reference.repository, path, headers))
+            except (UpstreamError, IntegrityError) as error:
+                _log.info("%s: %s", reference, error)
+                problems.append(error)
+        raise _summary(reference, problems)
+
+    def _ask(self, base: str, repository: str, path: str, headers: Mapping[str, str]) -> Answer:
+        url = _address(base, repository, path)
+        authorization = self._tokens.header(base, repository)
+        for _ in range(_MOST_LOGINS):
+            try:
+                return self._get(url, headers, authorization)
+            except HttpFailure as failure:
+                if failure.status != 401:
+                    raise
+                authorization = self._tokens.renew(base, repository, failure.headers, authorization)
+        return self._get(url, headers, authorization)
+
+    def _get(self, url: str, headers: Mapping[str, str], authorization: str | None) -> Answer:
+        return self._http.get_small(
+            url, limit=oci.MAX_DOCUMENT, headers=headers, auth=authorization
+        )
+
+
+def pull_images(
+    client: RegistryClient,
+    fetcher: Fetcher,
+    store: Store,
+    images: Sequence[ImagePin],
+    architecture: str,
+) -> None:
+    """Bring manifest, configuration and layers of all ``images`` into the store.
+
+    Manifests come first, several at once; then every blob that any image needs, the largest first
+    and each digest once. What the store has is not asked for.
+
+    Raises:
+        IntegrityError: bytes that are not the pinned ones, or an image of another platform.
+        UpstreamError: something could not be had from any mirror.
+        EnvironmentProblem: the disk is full or may not be written.
+    """
+    wanted = image_blobs(client, store, images)
+    fetcher.fetch(wanted)
+    check_images(store, images, architecture)
+
+
+def image_blobs(
+    client: RegistryClient, store: Store, images: Sequence[ImagePin]
+) -> tuple[Wanted, ...]:
+    """Return what the fetcher has to bring for ``images``; their manifests are in the store then.
+
+    Raises:
+        IntegrityError: a manifest that is not the pinned one, or malformed.
+        UpstreamError: a manifest could not be had from any mirror.
+    """
+    unique = list({pin.digest: pin for pin in images}.values())
+    pool = ThreadPoolExecutor(max_workers=client.jobs, thread_name_prefix="manifest")
+    try:
+        manifests = list(pool.map(lambda pin: _manifest(client, store, pin), unique))
+    finally:
+        # Without waiting: who interrupts us closes the connections, and that ends the threads.
+        pool.shutdown(wait=False, cancel_futures=True)
+    wanted: dict[Digest, Wanted] = {}
+    for pin, manifest in zip(unique, manifests, strict=True):
+        for blob in manifest.blobs:
+            known = wanted.setdefault(blob.digest, client.blob_wanted(pin.reference, blob))
+            if known.size != blob.size:
+                raise IntegrityError(
+                    f"{pin.reference}: {blob.digest} has {blob.size} bytes here "
+                    f"and {known.size} as {known.name}"
+                )
+    return tuple(wanted.values())
+
+
+def check_images(store: Store, images: Sequence[ImagePin], architecture: str) -> None:
+    """Return if every image, all of which the store has, is one for ``architecture``.
+
+    Raises:
+        IntegrityError: one is not, or its configuration does not fit its layers.
+    """
+    for pin in images:
+        place = str(pin.reference)
+        manifest = oci.parse_manifest(_stored(store, pin.digest, place), place=place)
+        config = oci.parse_config(_stored(store, manifest.config.digest, place), place=place)
+        oci.check_config(config, manifest, architecture, place=place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Authorizer:
+    """Finds the Authorization header for one blob at each of its places."""
+
+    tokens: RegistryTokens = field(repr=False)
+    repository: str
+    places: Mapping[str, str]  # address -> base of the registry or mirror
+
+    def __call__(self, url: str, failure: HttpFailure | None, sent: str | None) -> str | None:
+        base = self.places[url]
+        if failure is None:
+            return self.tokens.header(base, self.repository)
+        return self.tokens.renew(base, self.repository, failure.headers, sent)
+
+
+def _address(base: str, repository: str, path: str) -> str:
+    parts = urlsplit(base)
+    if parts.scheme == "file":  # a tree on disk, laid out as the API's paths
+        return f"{base}/v2/{repository}/{path}"
+    return f"{parts.scheme}://{parts.netloc}/v2/{full_name(base, repository)}/{path}"
+
+
+def _checked_digest(answer: Answer, pinned: Digest | None, place: str) -> Digest:
+    digest = Digest.of(answer.body)
+    if pinned is not None and digest != pinned:
+        raise IntegrityError(f"{place}: expected {pinned}, got {digest}")
+    claimed = answer.headers.get("Docker-Content-Digest", "")
+    if claimed.startswith("sha256:") and claimed != digest:
+        if pinned is None:
+            raise IntegrityError(f"{place}: the registry says {claimed[:71]}, but sent {digest}")
+        _log.warning("%s: the registry's header says %.71r about the right bytes", place, claimed)
+    return digest
+
+
+def _summary(reference: ImageReference, problems: Sequence[IsobuilderError]) -> IsobuilderError:
+    """Return the error to report when every mirror failed: wrong bytes before no bytes."""
+    for problem in problems:
+        if isinstance(problem, IntegrityError):
+            return problem
+    reasons = "; ".join(dict.fromkeys(str(problem) for problem in problems))
+    hint = next((problem.hint for problem in problems if problem.hint), None)
+    return UpstreamError(f"{reference}: {reasons}", hint=hint)
+
+
+def _manifest(client: RegistryClient, store: Store, pin: ImagePin) -> ImageManifest:
+    place = str(pin.reference)
+    blob = store.find(pin.digest)
+    if blob is not None:
+        return oci.parse_manifest(blob.read(), place=place)
+    document = client.document(pin.reference.with_digest(pin.digest))
+    manifest = oci.parse_manifest(document.data, place=place, content_type=document.content_type)
+    store.add_bytes(document.data)
+    return manifest
+
+
+def _stored(store: Store, digest: Digest, place: str) -> bytes:
+    blob = store.find(digest)
+    if blob is None:
+        raise IntegrityError(f"{place}: {digest} is not in the store {store.root}")
+    return blob.read()

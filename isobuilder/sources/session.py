@@ -1,0 +1,51 @@
+"""What every step works with: settings, store, connections and a listener."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from isobuilder.http import Http, settings_of
+from isobuilder.model.config import Config
+from isobuilder.progress import SILENT, Progress
+from isobuilder.sources.fetch import Fetcher
+from isobuilder.sources.registry import RegistryClient
+from isobuilder.sources.registry_auth import Credentials
+from isobuilder.store import Store
+
+if TYPE_CHECKING:
+    from isobuilder.sources.resolve import Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Settings, store and connections of one call; open it with ``open_workshop``."""
+
+    config: Config
+    store: Store
+    http: Http
+    fetcher: Fetcher
+    registry: RegistryClient
+    progress: Progress
+
+    @property
+    def upstream(self) -> Upstream:
+        """The outside world as resolving sees it."""
+        from isobuilder.sources.resolve import Upstream
+
+        return Upstream(
+            self.store, self.http, self.fetcher, self.registry, self.config, self.progress
+        )
+
+
+@contextmanager
+def open_workshop(
+    config: Config, store: Store, *, progress: Progress = SILENT
+) -> Iterator[Workshop]:
+    """Give the tools of a step; connections are closed at the end."""
+    with Http(settings_of(config)) as http:
+        fetcher = Fetcher(store, http, jobs=config.jobs, progress=progress)
+        registry = RegistryClient(http, config, Credentials())
+        yield Workshop(config, store, http, fetcher, registry, progress)

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import copy
+import time
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isobuilder.documents.mistakes import InputErrors
+from isobuilder.formats.kubeyaml import images_of, pin_images
+
+D = "a" * 64
+PINNED = {"quay.io/a/b:v1": f"quay.io/a/b@sha256:{D}", "c/d:2": f"docker.io/c/d@sha256:{D}"}
+AB, CD = PINNED["quay.io/a/b:v1"], PINNED["c/d:2"]
+
+
+def pin(text: str) -> str:
+    return pin_images(text.encode(), PINNED, "m.yaml").decode()
+
+
+def refused(text: str) -> str:
+    with pytest.raises(InputErrors) as caught:
+        pin(text)
+    return str(caught.value)
+
+
+MANIFEST = """\
+# image: quay.io/comment/only:1
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: 설정}
+data:
+  pod.yaml: |
+    containers:
+      - image: quay.io/text/only:1
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata:
+  annotations:
+    설명: "컨테이너 이미지"
+spec:
+  template:
+    spec:
+      initContainers:
+        - name: one
+          image: quay.io/a/b:v1  # 주석
+          command: [sh]
+      containers:
+      - image: "c/d:2"
+        imagePullPolicy: Always   # why not
+        name: two
+---
+---
+apiVersion: batch/v1
+kind: CronJob
+spec:
+  jobTemplate: {spec: {template: {spec: {containers: [{name: x, image: 'c/d:2'}]}}}}
+---
+{"apiVersion":"v1","kind":"List","items":[{"kind":"Pod","spec":{"containers":[{"image":"c/d:2"}]}}]}
+---
+kind: CustomResourceDefinition
+spec:
+  properties:
+    containers:
+      items: {properties: {image: {type: string}}}
+    image: nothing
+"""
+
+
+def test_images_of_containers_are_found_wherever_they_are() -> None:
+    found = [
+        (use.document, use.line, use.path, use.image, use.pull_policy)
+        for use in images_of(MANIFEST.encode(), "m.yaml")
+    ]
+    spec = "spec.template.spec"
+    assert found == [
+        (2, 20, f"{spec}.initContainers[0].image", "quay.io/a/b:v1", None),
+        (2, 23, f"{spec}.containers[0].image", "c/d:2", "Always"),
+        (3, 31, f"spec.jobTemplate.{spec}.containers[0].image", "c/d:2", None),
+        (4, 33, "items[0].spec.containers[0].image", "c/d:2", None),
+    ]
+
+
+def test_pinning_changes_images_and_pull_policies_and_nothing_else() -> None:
+    expected = (
+        MANIFEST.replace(
+            "          image: quay.io/a/b:v1  # 주석\n",
+            f"          image: {AB}  # 주석\n          imagePullPolicy: IfNotPresent\n",
+        )
+        .replace('- image: "c/d:2"', f'- image: "{CD}"')
+        .replace("imagePullPolicy: Always ", "imagePullPolicy: IfNotPresent ")
+        .replace("image: 'c/d:2'}", f"image: '{CD}', imagePullPolicy: IfNotPresent}}")
+        .replace('"image":"c/d:2"}', f'"image":"{CD}", "imagePullPolicy": "IfNotPresent"}}')
+    )
+    assert pin(MANIFEST) == expected
+
+
+def test_pinning_twice_is_pinning_once() -> None:
+    once = pin_images(MANIFEST.encode(), PINNED, "m.yaml")
+    assert pin_images(once, {AB: AB, CD: CD}, "m.yaml") == once
+
+
+def test_windows_line_ends_stay() -> None:
+    text = "spec:\r\n  containers:\r\n  - name: 가\r\n    image: c/d:2\r\n    tty: true\r\n"
+    changed = f"image: {CD}\r\n    imagePullPolicy: IfNotPresent\r\n"
+    assert pin(text) == text.replace("image: c/d:2\r\n", changed)
+
+
+def test_a_missing_last_newline_stays_missing() -> None:
+    assert pin("containers:\n- image: c/d:2") == (
+        f"containers:\n- image: {CD}\n  imagePullPolicy: IfNotPresent"
+    )
+
+
+def test_a_byte_order_mark_stays() -> None:
+    data = b"\xef\xbb\xbfcontainers:\n- image: c/d:2\n"
+    pinned = pin_images(data, PINNED, "m.yaml")
+    assert pinned.startswith(b"\xef\xbb\xbfcontainers:")
+    assert pinned.count(b"\xef\xbb\xbf") == 1
+
+
+def test_an_empty_pull_policy_is_filled_in() -> None:
+    assert pin("containers:\n- image: c/d:2\n  imagePullPolicy:\n  name: x\n") == (
+        f"containers:\n- image: {CD}\n  imagePullPolicy: IfNotPresent\n  name: x\n"
+    )
+
+
+def test_an_image_on_the_line_below_its_key_is_pinned() -> None:
+    assert pin("containers:\n- image:\n    c/d:2\n  name: x\n") == (
+        f"containers:\n- image:\n    {CD}\n  imagePullPolicy: IfNotPresent\n  name: x\n"
+    )
+
+
+def test_a_container_without_image_stays() -> None:
+    text = "containers:\n- name: x\n- name: y\n  image: c/d:2\n"
+    assert pin(text).startswith("containers:\n- name: x\n- name: y\n")
+
+
+def test_every_image_that_is_not_locked_is_named_with_its_line() -> None:
+    text = "containers:\n- image: other:1\n- image: c/d:2\n- {image: more:2}\n"
+    assert refused(text).splitlines() == [
+        "m.yaml:2:10: containers[0].image: no locked image for 'other:1'",
+        "m.yaml:4:11: containers[2].image: no locked image for 'more:2'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("containers:\n- image: |-\n    c/d:2\n", "m.yaml:2:10: a value in block style"),
+        ("containers:\n- image: >-\n    c/d:2\n", "m.yaml:2:10: a value in block style"),
+        ("x: &i c/d:2\ncontainers:\n- image: *i\n", "m.yaml:3:10: an alias cannot be pinned"),
+        ("containers:\n- image: &i c/d:2\n", "m.yaml:2:10: a value with an anchor or tag"),
+        ("containers:\n- image: !!str c/d:2\n", "m.yaml:2:10: a value with an anchor or tag"),
+        ("a:\n  containers: &c\n  - image: c/d:2\nb: {initContainers: *c}\n", "behind an anchor"),
+        ("containers:\n- ? image\n  : c/d:2\n", "a key written with ? cannot be pinned"),
+        ("containers:\n- image: c/d:2\n  image: c/d:2\n", "'image' is there twice"),
+        ("containers:\n- image: [c]\n", "expected the name of an image as text"),
+        ("containers:\n- image:\n", "no locked image for ''"),
+        ("containers:\n- image: c/d:2\n  imagePullPolicy: |-\n    x\n", "in block style"),
+    ],
+)
+def test_what_cannot_be_changed_alone_is_refused_with_its_line(text: str, fact: str) -> None:
+    assert fact in refused(text)
+
+
+def test_aliases_are_followed_when_images_are_only_read() -> None:
+    text = "x: &i c/d:2\na:\n  containers: &c\n  - image: *i\nb: {initContainers: *c}\n"
+    assert [use.image for use in images_of(text.encode(), "m.yaml")] == ["c/d:2", "c/d:2"]
+
+
+def test_an_anchor_elsewhere_does_not_hinder() -> None:
+    text = "labels: &l {a: b}\nselector: *l\ncontainers:\n- image: c/d:2\n"
+    assert "selector: *l\n" in pin(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("a: &a [*a]\n", "is part of what it stands for"),
+        ("a: *b\n", "has no anchor before it"),
+        ("a:\n\tb: 1\n", "m.yaml:2:1: a tab"),
+        ("[" * 300, "nested more than 100 levels deep"),
+    ],
+)
+def test_a_crafted_manifest_is_refused(text: str, fact: str) -> None:
+    with pytest.raises(InputErrors, match=fact.replace("[", r"\[")):
+        images_of(text.encode(), "m.yaml")
+
+
+def test_a_bomb_is_refused_in_bounded_time() -> None:
+    lines = ["a0: &a0 [{containers: [{image: x}]}]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    started = time.monotonic()
+    with pytest.raises(InputErrors, match="aliases that make it larger"):
+        images_of("\n".join(lines).encode(), "m.yaml")
+    assert time.monotonic() - started < 10
+
+
+def test_a_manifest_that_is_too_large_is_refused() -> None:
+    with pytest.raises(InputErrors, match="expected at most 16777216 bytes, got 16777217"):
+        images_of(b" " * (16 * 1024 * 1024 + 1), "m.yaml")
+
+
+# --- what holds for every manifest ---
+
+_WORDS = st.text(alphabet="abz한글é#:'\"{}[],&*!|>%@` -\\", max_size=12)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | _WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORDS, inner, max_size=3),
+    max_leaves=8,
+)
+_CONTAINERS = st.fixed_dictionaries(
+    {"image": st.sampled_from(sorted(PINNED))},
+    optional={
+        "name": _WORDS,
+        "imagePullPolicy": st.sampled_from(["Always", "Never", "IfNotPresent"]),
+        "env": _VALUES,
+        "설명": _WORDS,
+    },
+)
+_PODS = st.fixed_dictionaries(
+    {"kind": st.just("Pod"), "metadata": _VALUES},
+    optional={
+        "containers": st.lists(_CONTAINERS, min_size=1, max_size=3),
+        "spec": st.fixed_dictionaries({"initContainers": st.lists(_CONTAINERS, max_size=2)}),
+    },
+)
+
+
+def _pinned(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_pinned(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: _pinned(item) for key, item in value.items()}
+    for name in ("containers", "initContainers"):
+        for container in found.get(name) or []:
+            container["image"] = PINNED[container["image"]]
+            container["imagePullPolicy"] = "IfNotPresent"
+    return found
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    pods=st.lists(_PODS, min_size=1, max_size=3),
+    flow=st.sampled_from([None, False, True]),
+    width=st.sampled_from([20, 80, 4096]),
+    indent=st.integers(2, 6),
+    unicode=st.booleans(),
+    crlf=st.booleans(),
+)
+def test_the_parsed_result_differs_only_in_images_and_pull_policies(
+    pods: list[Any],
+    flow: bool | None,
+    width: int,
+    indent: int,
+    unicode: bool,
+    crlf: bool,
+) -> None:
+    text = yaml.safe_dump_all(
+        copy.deepcopy(pods),
+        default_flow_style=flow,
+        width=width,
+        indent=indent,
+        allow_unicode=unicode,
+        line_break="\r\n" if crlf else "\n",
+    )
+    loaded = list(yaml.safe_load_all(text))
+    pinned = pin(text)
+    assert list(yaml.safe_load_all(pinned)) == [_pinned(pod) for pod in loaded]
+    if flow is False:
+        others = [line for line in text.splitlines(keepends=True) if "image" not in line]
+        assert [x for x in pinned.splitlines(keepends=True) if "image" not in x] == others

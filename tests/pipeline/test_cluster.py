@@ -1,0 +1,255 @@
+"""Descriptions of clusters: every mistake at its place, all at once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from isobuilder.documents.mistakes import InputErrors
+from isobuilder.model.cluster import Cluster, ClusterNode, User, cluster_schema
+from isobuilder.model.cluster_checks import load_cluster, pod_subnets
+from tests.nodeconfig.clusters import SMALL, read, three
+
+TWO = """\
+schema: 1
+kubernetes: "1.34.12"
+networks: {nodes: {gateway: 10.0.0.1}}
+nodes:
+  - {name: one, role: first-control-plane, address: 10.0.0.11/24}
+  - {name: two, role: worker, address: 10.0.0.12/24}
+"""
+
+
+def mistakes(text: str) -> list[str]:
+    with pytest.raises(InputErrors) as caught:
+        read(text)
+    return [str(mistake) for mistake in caught.value.mistakes]
+
+
+def test_all_wrong_values_are_told_at_once_with_their_places() -> None:
+    found = mistakes(
+        """\
+schema: 1
+kubernetes: 1.34
+endpoint: "10.0.0.11:99999"
+networks:
+  pods: 10.244.0.1/16
+  nodes: {gateway: 10.0.0}
+cni: flannel
+token_ttl: 1 day
+users:
+  - {name: admin, ssh_keys: [AAAA], pasword: x}
+registries:
+  docker.io: {mirrors: ["https://user:secret@site.example"]}
+nodes:
+  - {name: One, role: master, address: 10.0.0.11, mac: 52-54-00-00-00-01}
+"""
+    )
+    assert [line.split(" ")[0] for line in found] == [
+        "cluster.yaml:2:13:",
+        "cluster.yaml:3:11:",
+        "cluster.yaml:5:9:",
+        "cluster.yaml:6:20:",
+        "cluster.yaml:7:6:",
+        "cluster.yaml:8:12:",
+        "cluster.yaml:10:30:",
+        "cluster.yaml:10:37:",
+        "cluster.yaml:12:25:",
+        "cluster.yaml:14:12:",
+        "cluster.yaml:14:23:",
+        "cluster.yaml:14:40:",
+        "cluster.yaml:14:56:",
+    ]
+    assert "secret" not in "\n".join(found)
+
+
+def test_a_cluster_without_nodes_is_none() -> None:
+    assert mistakes('schema: 1\nkubernetes: "1.34.12"\nnodes: []\n') == [
+        "cluster.yaml:3:8: nodes: no node; expected at least one"
+    ]
+
+
+def test_the_hint_names_the_key_that_was_meant() -> None:
+    with pytest.raises(InputErrors) as caught:
+        read(SMALL.replace("nodes:", "endpont: 10.0.0.11\nnodes:"))
+    assert caught.value.hint == "did you mean 'endpoint'?"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("name: two", "name: one"), "two nodes with the name one"),
+        (("10.0.0.12/24", "10.0.0.11/24"), "two nodes with the address 10.0.0.11"),
+        (("role: worker", "role: first-control-plane"), "a second first-control-plane"),
+        (("first-control-plane", "control-plane"), "nodes cannot join: no endpoint"),
+        (("{nodes: {gateway: 10.0.0.1}}", "{}"), "there is no gateway"),
+        (("gateway: 10.0.0.1", "gateway: 10.0.1.1"), "is not in the network of 10.0.0.11/24"),
+        (("gateway: 10.0.0.1}", "gateway: 10.0.0.12}"), "10.0.0.12 is the gateway's address too"),
+        (("10.0.0.12/24", "10.0.0.255/24"), "is the address of the network itself"),
+        (("}}\n", "}, pods: 10.0.0.0/16}\n"), "overlaps the pod network 10.0.0.0/16"),
+        (("}}\n", "}, pods: 10.96.0.0/16}\n"), "the pod network 10.96.0.0/16 and the service"),
+        (("}}\n", "}, services: 10.96.0.0/28}\n"), "is too small for services"),
+        (("}}\n", "}, services: 172.0.0.0/8}\n"), "is too large for services"),
+        (("}}\n", "}, pods: 10.244.0.0/25}\n"), "10.244.0.0/25 is too small for pods"),
+        (
+            ("role: worker", "role: worker, routes: [{to: 10.9.0.0/16, via: 10.8.0.1}]"),
+            "nodes[two].routes[0].via: 10.8.0.1 is not in the network of 10.0.0.12/24",
+        ),
+        (("}}\n", "}, pods: 127.0.0.0/16}\n"), "127.0.0.0/16 is no network of machines"),
+        (("10.0.0.12/24", "224.0.0.12/24"), "no address that other machines reach"),
+        (("}}\n", "}, pods: 64.0.0.0/7}\n"), "64.0.0.0/7 is too large for pods"),
+        (("}}\n", "}, domain: cluster..local}\n"), "expected a DNS name"),
+        (("nodes:\n", "endpoint: 10.0.0.300:6443\nnodes:\n"), "expected an IPv4 address"),
+        (("nodes:\n", "users: [{name: Admin}]\nnodes:\n"), "expected a user's name of lower-case"),
+        (("role: worker", "role: worker, interface: 'e 0'"), "expected the name of an interface"),
+        (("nodes:\n", "cni: [bridge]\nnodes:\n"), "cni: expected bridge, none or the path"),
+        (("nodes:\n", "cni: {}\nnodes:\n"), "cni: expected bridge, none or the path"),
+        (("nodes:\n", "cni:\nnodes:\n"), "cni: expected bridge, none or the path"),
+        (("nodes:\n", "timeouts: {join: 0s}\nnodes:\n"), "timeouts.join: no time at all"),
+        (("nodes:\n", "registries: {'..': {}}\nnodes:\n"), "expected a DNS name"),
+        (('"1.34.12"', '"1.14.9"'), "Kubernetes 1.15 is the oldest"),
+        (
+            ("role: worker", "role: worker, labels: {node-role.kubernetes.io/worker: ''}"),
+            "give itself the label node-role.kubernetes.io/worker",
+        ),
+        (("role: worker", "role: worker, labels: {a/b/c: x}"), "expected a label such as zone"),
+        (("role: worker", "role: worker, labels: {a: -x}"), "between letters or digits"),
+        (("role: worker", "role: worker, taints: ['-a:NoSchedule']"), "found '-a'"),
+        (("nodes:\n", "arguments: {kubelet: {--v: '2'}}\nnodes:\n"), "found '--v'"),
+        (("name: one", "name: secrets"), "nodes[secrets].name: secrets is the name of the folder"),
+        (("name: two", "name: secrets"), "nodes[secrets].name: secrets is the name of the folder"),
+        (("role: worker", "role: worker, pods: 10.244.7.0/24"), "for cni: bridge only"),
+        (
+            ("role: worker", "role: worker, mac: '52:54:00:00:00:01', interface: ens3"),
+            "the interface by its name and by its MAC address",
+        ),
+        (
+            ("nodes:\n", "leader_election: {lease: 60s, renew: 80s, retry: 10s}\nnodes:\n"),
+            "lease 60 s, renew 80 s, retry 10 s do not fit",
+        ),
+        (
+            ("nodes:\n", "files: [{path: /etc/kiso/node/up, content: x}]\nnodes:\n"),
+            "/etc/kiso/node/ is for our own files",
+        ),
+        (
+            ("nodes:\n", "files: [{path: /a, content: x}, {path: /a, content: y}]\nnodes:\n"),
+            "two files with the path /a",
+        ),
+        (("nodes:\n", "files: [{path: /a}]\nnodes:\n"), "/a: expected either content or source"),
+        (("nodes:\n", "files: [{path: /a/../b, content: x}]\nnodes:\n"), "absolute path"),
+        (
+            ("nodes:\n", f"ca_hash: sha256:{'0' * 64}\nnodes:\n"),
+            "the hash of a certificate authority that is there",
+        ),
+        (("nodes:\n", "users: [{name: a}, {name: a}]\nnodes:\n"), "two users with the name a"),
+    ],
+)
+def test_values_that_do_not_fit_together_are_refused(change: tuple[str, str], message: str) -> None:
+    assert change[0] in TWO
+    found = mistakes(TWO.replace(*change, 1))
+    assert [line for line in found if message in line], found
+    assert len(set(found)) == len(found)
+    assert all(re.match(r"cluster\.yaml:\d+:\d+: ", line) for line in found)
+
+
+def test_labels_that_a_kubelet_may_give_itself_are_taken() -> None:
+    labels = "zone: a, example.com/x: '', topology.kubernetes.io/zone: b, a.node.kubernetes.io/c: d"
+    cluster = read(TWO.replace("role: worker", f"role: worker, labels: {{{labels}}}"))
+    assert len(cluster.nodes[1].labels) == 4
+
+
+def test_pods_get_another_share_by_a_flag_of_the_controller_manager() -> None:
+    text = TWO.replace("}}\n", "}, pods: 10.244.0.0/25}\n")
+    flag = "arguments: {controller_manager: {node-cidr-mask-size: '27'}}\n"
+    assert read(text + flag).networks.pods == "10.244.0.0/25"
+
+
+@pytest.mark.parametrize("written", ["Geheim", "'12345678'", "12345678"])
+def test_a_password_in_place_of_its_hash_is_not_shown(written: str) -> None:
+    (found,) = mistakes(SMALL + f"users: [{{name: a, password_hash: {written}}}]\n")
+    assert "expected a hash of a password, as openssl passwd -6 prints it" in found
+    assert written.strip("'") not in found
+
+
+def test_host_names_are_lower_case_for_kubeadm() -> None:
+    assert read(TWO + "endpoint: API.example\n").api == "api.example:6443"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("role: worker", "role: worker, pods: 10.9.0.0/24"), "not a part of the pod network"),
+        (("role: worker", "role: worker, pods: 10.244.1.8/30"), "10.244.1.8/30 is too small"),
+        (("role: worker", "role: worker, pods: 10.244.0.0/20"), "overlaps 10.244"),
+        ((", address: 10.0.0.12/24", ""), "cni: bridge needs a route to two"),
+        (("}}\n", "}, pods: 10.244.0.0/24}\n"), "has no part left for two"),
+    ],
+)
+def test_the_bridge_needs_a_part_and_a_route_for_every_node(
+    change: tuple[str, str], message: str
+) -> None:
+    text = TWO.replace(
+        "first-control-plane, address", "first-control-plane, pods: 10.244.0.0/24, address"
+    )
+    found = mistakes(text.replace(*change, 1) + "cni: bridge\n")
+    assert [line for line in found if message in line], found
+
+
+def test_parts_of_the_pod_network_avoid_those_that_were_named() -> None:
+    text = TWO.replace("role: worker", "role: worker, pods: 10.244.0.0/23")
+    subnets = pod_subnets(read(text + "cni: bridge\n"))
+    assert {name: str(subnet) for name, subnet in subnets.items()} == {
+        "one": "10.244.2.0/24",
+        "two": "10.244.0.0/23",
+    }
+
+
+def test_the_api_is_at_the_first_control_plane_unless_named() -> None:
+    assert read(TWO).api == "10.0.0.11:6443"
+    assert read(TWO + "endpoint: api.example\n").api == "api.example:6443"
+    assert read(SMALL).api is None
+
+
+def test_workers_alone_may_join_a_cluster_that_is_there() -> None:
+    text = TWO.replace("first-control-plane", "worker")
+    cluster = read(text + "endpoint: api.example:8443\n")
+    assert cluster.first is None
+
+
+def test_a_description_is_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(TWO, encoding="utf-8")
+    assert load_cluster(path).nodes[1].ip == "10.0.0.12"
+
+
+def test_the_schema_for_editors_accepts_what_the_program_accepts() -> None:
+    import jsonschema  # type: ignore[import-untyped]
+    import yaml
+
+    schema = cluster_schema()
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    for text in (TWO, SMALL):
+        validator.validate(yaml.safe_load(text))
+    assert list(validator.iter_errors({"schema": 1, "kubernetes": "1.34.12", "nodes": []}))
+    assert list(validator.iter_errors(yaml.safe_load(TWO.replace("worker", "slave"))))
+
+
+def test_durations_become_seconds() -> None:
+    assert three().timeouts.join == "1200s"
+    assert read(SMALL + "timeouts: {join: 2h}\n").timeouts.join == "7200s"
+
+
+def test_the_example_of_the_documentation_is_one() -> None:
+    text = (Path(__file__).parents[2] / "docs/cluster-files.md").read_text(encoding="utf-8")
+    cluster = read(text.split("```yaml\n")[1].split("```")[0])
+    assert [node.role for node in cluster.nodes] == ["first-control-plane", "worker"]
+
+
+def test_the_documentation_names_every_key() -> None:
+    text = (Path(__file__).parents[2] / "docs/cluster-files.md").read_text(encoding="utf-8")
+    keys = {*Cluster.model_fields, *ClusterNode.model_fields, *User.model_fields} - {"format"}
+    missing = sorted(key for key in keys if f"`{key}" not in text and f"{key}:" not in text)
+    assert not missing

@@ -1,0 +1,120 @@
+"""Prepare the lab: ``python3 -m tools.lab.prepare``, which is what ``make lab`` does.
+
+What is done stays; a second run takes seconds and asks no mirror.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tools.lab import catalogue, containerd2, kubernetes, parts
+from tools.lab.debian import Apt, check_machine
+from tools.lab.images import oci_archive, read_catalogue
+from tools.lab.payload import payload_store
+from tools.lab.place import (
+    HERE,
+    LabError,
+    alone,
+    fingerprint,
+    lab_dir,
+    once,
+    remove,
+    say,
+    size_of,
+)
+from tools.lab.push import push
+from tools.lab.servers import registry
+from tools.lab.shelf import shelf
+
+SUITE = "bookworm"
+
+
+def prepare(lab: Path) -> None:
+    """Make everything below ``lab`` that is not there yet.
+
+    Raises:
+        LabError: something cannot be had or does not work; what was finished before is kept.
+    """
+    check_machine()
+    with alone(lab):
+        (lab / "ready").unlink(missing_ok=True)
+        apt = Apt(lab / "apt", SUITE)
+        programs = kubernetes.kubernetes(lab, apt)
+        debian = parts.unpacked(lab, apt)
+        go = parts.stand_ins(lab, apt)
+        releases = parts.repacked(lab, debian, go)
+        images = catalogue.images(lab, debian, programs, go)
+        shelf(lab, programs, releases, images)
+        fill_registry(lab, debian, images)
+        containerd2.containerd1(lab, apt)
+        containerd2.containerd2(lab)
+        prove_runtimes(lab, images)
+        payload_store(lab=lab)
+        (lab / "ready").write_text("")
+
+
+def fill_registry(lab: Path, debian: parts.Debian, images: Path) -> Path:
+    """Push the lab's images to a registry whose storage stays."""
+
+    def make(target: Path) -> None:
+        with (
+            tempfile.TemporaryDirectory(prefix="isobuilder-lab-") as scratch,
+            registry(debian.peers, target / "storage", Path(scratch), read_only=False) as port,
+        ):
+            push(read_catalogue(images / "catalogue.json"), images / "blobs", port)
+
+    mark = fingerprint((images / ".mark").read_text(), HERE / "push.py", HERE / "servers.py")
+    return once(lab / "registry", mark, make)
+
+
+def prove_runtimes(lab: Path, images: Path) -> None:
+    """Import one image into both containerds, if this machine lets us start one."""
+
+    def make(target: Path) -> None:
+        pause = next(
+            image
+            for image in read_catalogue(images / "catalogue.json")
+            if "/pause:" in image.reference
+        )
+        archive = oci_archive(pause, images / "blobs", target / "pause.tar")
+        for major, programs in containerd2.paths(lab).items():
+            version = containerd2.prove(programs, major, archive, pause.reference)
+            say(f"containerd {version} imports {pause.reference}")
+        archive.unlink()
+
+    if os.geteuid() != 0:
+        say("not root: whether the containerds import an image stays untried")
+        return
+    marks = [(lab / name / ".mark").read_text() for name in ("containerd1", "containerd2")]
+    once(lab / "proof", fingerprint(*marks, (images / ".mark").read_text()), make)
+
+
+def main() -> int:
+    """Prepare, say what it took, and turn a problem into two lines."""
+    parser = argparse.ArgumentParser(prog="python3 -m tools.lab.prepare", description=__doc__)
+    parser.add_argument("--again", action="store_true", help="remove the lab and begin anew")
+    options = parser.parse_args()
+    lab = lab_dir()
+    begun = time.monotonic()
+    try:
+        if options.again:
+            remove(lab)
+        prepare(lab)
+    except LabError as error:
+        print(f"error: lab: {error}", file=sys.stderr)
+        return 6
+    except KeyboardInterrupt:
+        say("interrupted; the next run goes on where this one was")
+        return 130
+    say(f"images {size_of([lab / 'images/blobs']) / 1e6:.0f} MB")
+    say(f"ready in {time.monotonic() - begun:.0f} s: {lab}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
