@@ -18,15 +18,15 @@ def pull(lock_path: Path, config_path: Path, root: Path) -> None:
     from isobuilder.model.config import load_config
     from isobuilder.model.loading import load_lock
     from isobuilder.sources.registry import ImagePin, pull_images
-    from isobuilder.sources.session import open_workshop
+    from isobuilder.sources.session import open_session
     from isobuilder.store import Store
 
     lock = load_lock(lock_path)
     config, _ = load_config(config_path, {}, {})
     pins = [ImagePin(ImageReference.parse(image.reference), image.digest) for image in lock.images]
     store = Store(root)
-    with open_workshop(config, store) as workshop:
-        pull_images(workshop.registry, workshop.fetcher, store, pins, lock.architecture)
+    with open_session(config, store) as session:
+        pull_images(session.registry, session.fetcher, store, pins, lock.architecture)
 
 
 def write(folder: Path, target: Path) -> None:

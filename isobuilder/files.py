@@ -31,7 +31,7 @@ def may_not_write(error: OSError) -> bool:
 
 
 @contextmanager
-def explained(place: Path) -> Iterator[None]:
+def as_environment_problem(place: Path) -> Iterator[None]:
     """Turn what the system says about a disk into an ``EnvironmentProblem``."""
     try:
         yield

@@ -209,7 +209,7 @@ def test_retry_after_is_waited_for(http: Http, files: FileServer, as_date: bool)
     assert 0.5 < time.monotonic() - begin < 4
 
 
-@pytest.mark.parametrize("said", ["3600", http_date(3600)])
+@pytest.mark.parametrize("said", ["3600", http_date(3600)], ids=["seconds", "date"])
 def test_a_retry_after_beyond_the_budget_ends_the_tries(
     http: Http, files: FileServer, said: str
 ) -> None:

@@ -22,7 +22,7 @@ from isobuilder.cli.exits import for_each
 if TYPE_CHECKING:
     from isobuilder.model.lock import Lock
     from isobuilder.pipeline.build import Built
-    from isobuilder.sources.session import Workshop
+    from isobuilder.sources.session import Session
 
 
 @click.command(cls=AppCommand)
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 def fetch(app: App, locks: tuple[Path, ...]) -> None:
     """Bring into the store everything that the LOCKs name."""
     from isobuilder.pipeline.fetch import fetch as fetch_all
-    from isobuilder.sources.session import open_workshop
+    from isobuilder.sources.session import open_session
 
     loaded = [load_lock_file(path) for path in locks]
-    with open_workshop(app.config, app.store, progress=app.progress) as workshop:
-        fetch_all(loaded, workshop)
+    with open_session(app.config, app.store, progress=app.progress) as session:
+        fetch_all(loaded, session)
     app.say(f"complete in {app.store.root}")
 
 
@@ -74,29 +74,29 @@ def build(
     from isobuilder.pipeline.build import build as build_iso
     from isobuilder.pipeline.build import check
     from isobuilder.pipeline.payload import with_payload
-    from isobuilder.sources.session import open_workshop
+    from isobuilder.sources.session import open_session
 
     if boot is not None and no_boot:
         raise UsageProblem("--boot and --no-boot contradict each other")
-    with open_workshop(app.config, app.store, progress=app.progress) as workshop:
+    with open_session(app.config, app.store, progress=app.progress) as session:
         wanted = [
-            item for source in sources for item in _locks(source, arch, revision, locked, workshop)
+            item for source in sources for item in _locks(source, arch, revision, locked, session)
         ]
         if no_boot:
             wanted = [lock.model_copy(update={"boot": None}) for lock in wanted]
         elif boot is not None:
-            wanted = [with_payload(lock, boot, workshop.store) for lock in wanted]
+            wanted = [with_payload(lock, boot, session.store) for lock in wanted]
         if check_iso is not None:
             if len(wanted) != 1:
                 raise UsageProblem(
                     f"--check compares one ISO, these are {len(wanted)}", hint="choose with --arch"
                 )
-            app.say(f"reproduced: {check_iso} is {check(wanted[0], check_iso, workshop)}")
+            app.say(f"reproduced: {check_iso} is {check(wanted[0], check_iso, session)}")
             return
         results: list[Built] = []
 
         def build_one(lock: Lock) -> None:
-            built = build_iso(lock, out, workshop, force=force)
+            built = build_iso(lock, out, session, force=force)
             state = "unchanged" if built.reused else "built"
             app.say(f"{state}: {built.digest}, {human_size(built.size)}")
             results.append(built)
@@ -123,7 +123,7 @@ def _as_data(built: Built) -> dict[str, Any]:
 
 
 def _locks(
-    source: Path, arch: str | None, revision: str | None, locked: bool, workshop: Workshop
+    source: Path, arch: str | None, revision: str | None, locked: bool, session: Session
 ) -> list[Lock]:
     """Return the locks that SOURCE means: itself, or those of a recipe."""
     from isobuilder.errors import InputError
@@ -147,7 +147,7 @@ def _locks(
             raise InputError(
                 f"{source}: no lock for {name}", hint=f"run isobuilder lock {source} --arch {name}"
             )
-        answer = lock_file or lock_recipe(source, name, workshop)
+        answer = lock_file or lock_recipe(source, name, session)
         result.append(_revised(answer.lock, revision))
     return result
 

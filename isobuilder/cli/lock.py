@@ -45,7 +45,7 @@ def lock(
     from isobuilder.errors import UsageProblem
     from isobuilder.model.loading import architectures_of
     from isobuilder.pipeline.lock import lock_recipe
-    from isobuilder.sources.session import open_workshop
+    from isobuilder.sources.session import open_session
 
     architectures = [arch] if arch else list(architectures_of(recipe))
     if output and len(architectures) > 1:
@@ -53,10 +53,10 @@ def lock(
             f"--output names one file, {recipe} has {len(architectures)} architectures",
             hint="choose one with --arch",
         )
-    with open_workshop(app.config, app.store, progress=app.progress) as workshop:
+    with open_session(app.config, app.store, progress=app.progress) as session:
 
         def lock_one(architecture: str) -> None:
-            result = lock_recipe(recipe, architecture, workshop, update=update, output=output)
+            result = lock_recipe(recipe, architecture, session, update=update, output=output)
             app.say(f"{architecture}: {'written' if result.changed else 'unchanged'}")
             click.echo(result.path)
 

@@ -13,7 +13,7 @@ from isobuilder.iso.write.bootable import BootParts, boot_tree
 from isobuilder.iso.write.entries import FileFact, IsoEntry, Piece
 from isobuilder.iso.write.hybrid import Boot
 from isobuilder.model.base import check_iso_path
-from isobuilder.model.isomanifest import Manifest, ManifestSystem
+from isobuilder.model.isomanifest import IsoManifest, ManifestSystem
 from isobuilder.model.lock import Lock, LockedImage
 from isobuilder.model.payload import OsPayload
 from isobuilder.store import Blob
@@ -191,8 +191,8 @@ def _manifest(
     images: Sequence[ImageParts],
     tool: str,
     payload: OsPayload | None,
-) -> Manifest:
-    return Manifest.model_validate(
+) -> IsoManifest:
+    return IsoManifest.model_validate(
         {
             "schema": 1,
             "kubernetes_version": lock.kubernetes,

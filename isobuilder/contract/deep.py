@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.contract.rule import CLOUDS
-from isobuilder.contract.view import Disc
+from isobuilder.contract.view import NodeView
 from isobuilder.digest import BUFFER_SIZE
 from isobuilder.errors import EnvironmentProblem, IntegrityError
 from isobuilder.medium import Medium
@@ -106,7 +106,7 @@ def import_all(
             "containerd needs root to import images",
             hint="run the command with sudo, or leave out --deep",
         )
-    disc = Disc(
+    disc = NodeView(
         medium,
         cloud=CLOUDS[profile],
         profile=profile,
@@ -168,7 +168,7 @@ class _Daemon:
             return False
         return True
 
-    def take(self, disc: Disc, name: str, work: Task) -> list[Finding]:
+    def take(self, disc: NodeView, name: str, work: Task) -> list[Finding]:
         """Import one archive as a node does and compare the names there are afterwards."""
         path = f"docker/{name}"
         archive = self._place / "archive.tar"

@@ -19,7 +19,7 @@ from isobuilder.contract import (
     rules_upgrade,
 )
 from isobuilder.contract.rule import CLOUDS, Action, Rule
-from isobuilder.contract.view import Disc
+from isobuilder.contract.view import NodeView
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.medium import Medium
 from isobuilder.model.finding import Finding
@@ -54,7 +54,7 @@ def play(
     Nothing on the medium makes this raise: what cannot be read is a finding.
     """
     cloud = CLOUDS[profile]
-    disc = Disc(
+    disc = NodeView(
         medium,
         cloud=cloud,
         profile=profile,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from isobuilder.contract.view import Disc
+from isobuilder.contract.view import NodeView
 from isobuilder.model.finding import Finding, Severity
 
 Action = Literal["create", "upgrade"]
@@ -32,7 +32,7 @@ class Problem(NamedTuple):
     remedy: str
 
 
-Check = Callable[[Disc], Iterator[Problem]]
+Check = Callable[[NodeView], Iterator[Problem]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Rule:
         """What a node does, and so what happens when the rule is broken."""
         return " ".join((self.check.__doc__ or "").strip().partition("\n")[2].split())
 
-    def findings(self, disc: Disc) -> Iterator[Finding]:
+    def findings(self, disc: NodeView) -> Iterator[Finding]:
         """Return what is wrong with ``disc`` by this rule."""
         for place, fact, remedy in self.check(disc):
             yield Finding(

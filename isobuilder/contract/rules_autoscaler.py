@@ -7,7 +7,7 @@ from typing import Any
 
 from isobuilder.contract.rule import Problem, Rule, rule
 from isobuilder.contract.rules_manifests import RELEASED
-from isobuilder.contract.view import Disc
+from isobuilder.contract.view import NodeView
 from isobuilder.formats.kubedocs import at, items, of_kind
 
 _PATH = "autoscaler.yaml"
@@ -20,7 +20,7 @@ _DYNAMIC_SINCE = 34  # dynamic resource allocation is on by default from Kuberne
 
 
 @rule("A.7.autoscaler-missing", severity="warning", roles=("control",))
-def autoscaler_missing(disc: Disc) -> Iterator[Problem]:
+def autoscaler_missing(disc: NodeView) -> Iterator[Problem]:
     """There is an autoscaler.yaml.
 
     Without it autoscaling cannot be switched on for clusters of this ISO.
@@ -30,7 +30,7 @@ def autoscaler_missing(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.7.autoscaler", roles=("control",))
-def autoscaler(disc: Disc) -> Iterator[Problem]:
+def autoscaler(disc: NodeView) -> Iterator[Problem]:
     """autoscaler.yaml is a template that the cloud can fill in.
 
     `autoscale-kube-cluster` replaces <cluster-id>, <min> and <max> and waits for the Deployment
@@ -48,7 +48,7 @@ def autoscaler(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("C.4.autoscaler-rbac", clouds=("mold",), roles=("control",))
-def autoscaler_rbac(disc: Disc) -> Iterator[Problem]:
+def autoscaler_rbac(disc: NodeView) -> Iterator[Problem]:
     """The autoscaler may read storage and, from 1.34, dynamic resource allocation.
 
     The scheduler's plugins in it start informers for these resources; without the right to list

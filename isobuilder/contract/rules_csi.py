@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from isobuilder.contract.rule import Problem, Rule, rule
 from isobuilder.contract.rules_manifests import PIN, PROVIDER_IMAGES, RELEASED
-from isobuilder.contract.view import Disc
+from isobuilder.contract.view import NodeView
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.kubedocs import at, items, of_kind
 
@@ -15,7 +15,7 @@ _SHA = re.compile(r"[0-9a-f]{40}")
 
 
 @rule("A.3.csi-manifest", actions=("create",), roles=("control",))
-def csi_manifest(disc: Disc) -> Iterator[Problem]:
+def csi_manifest(disc: NodeView) -> Iterator[Problem]:
     """snapshot-crds.yaml comes with manifest.yaml.
 
     If snapshot-crds.yaml is there both are copied, and the script ends when manifest.yaml is
@@ -33,7 +33,7 @@ def csi_manifest(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.7.csi-profile", clouds=("mold",), actions=("create",), roles=("control",))
-def csi_profile(disc: Disc) -> Iterator[Problem]:
+def csi_profile(disc: NodeView) -> Iterator[Problem]:
     """csi-profile.json names the qualified driver and the digests of the CSI manifests.
 
     `deploy-csi-driver` refuses the files otherwise.
@@ -65,7 +65,7 @@ def csi_profile(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.7.csi-workloads", clouds=("mold",), actions=("create",), roles=("control",))
-def csi_workloads(disc: Disc) -> Iterator[Problem]:
+def csi_workloads(disc: NodeView) -> Iterator[Problem]:
     """manifest.yaml has the two CSI workloads, with every image by digest.
 
     `deploy-csi-driver` refuses other workloads, other namespaces, images without digest and a
@@ -107,7 +107,7 @@ _RENDER_PROFILE = "render it from the lock with the template csi-profile.json.j2
 
 
 @rule("A.3.ownership", clouds=("mold",), actions=("create",), roles=("control",))
-def ownership(disc: Disc) -> Iterator[Problem]:
+def ownership(disc: NodeView) -> Iterator[Problem]:
     """provider-ownership-v1.json names provider and SDK by commit and digest.
 
     It is copied to the first control node, where it says that the provider of this ISO marks the

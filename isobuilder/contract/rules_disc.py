@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator
 
 from isobuilder.contract.rule import Problem, Rule, rule
-from isobuilder.contract.view import Disc
+from isobuilder.contract.view import NodeView
 
 _PLAIN = re.compile(r"[A-Za-z0-9._+@=:,~ -]+")
 _REMEDY = "rename the file, or leave it out"
 
 
 @rule("A.2.label")
-def label(disc: Disc) -> Iterator[Problem]:
+def label(disc: NodeView) -> Iterator[Problem]:
     """The volume label is CDROM.
 
     Nodes look for the disc with `blkid -t LABEL=CDROM`; with another label they wait until
@@ -28,7 +28,7 @@ def label(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.2.dot-file", roles=("worker",))
-def dot_file(disc: Disc) -> Iterator[Problem]:
+def dot_file(disc: NodeView) -> Iterator[Problem]:
     """No name begins with a dot.
 
     Workers that fetch the tree over HTTP move everything except dot files, so such a file is
@@ -40,7 +40,7 @@ def dot_file(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.2.index-html", roles=("worker",))
-def index_html(disc: Disc) -> Iterator[Problem]:
+def index_html(disc: NodeView) -> Iterator[Problem]:
     """No name begins with index.html.
 
     Workers that fetch the tree over HTTP do so with `wget -r -R "index.html*"`, which leaves
@@ -52,7 +52,7 @@ def index_html(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.2.plain-name", severity="warning", roles=("worker",))
-def plain_name(disc: Disc) -> Iterator[Problem]:
+def plain_name(disc: NodeView) -> Iterator[Problem]:
     """Names survive a listing over HTTP.
 
     Workers that fetch the tree over HTTP take names from links, where characters other than

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from isobuilder.contract.archives import normal_name
 from isobuilder.contract.rule import Problem, Rule, rule
-from isobuilder.contract.view import IMAGES_LIST, Disc, ImportLine, repository_of
+from isobuilder.contract.view import IMAGES_LIST, ImportLine, NodeView, repository_of
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.kube import core_images as kubeadm_images
 from isobuilder.formats.kubedocs import containers_of
@@ -20,7 +20,7 @@ _ADD_IMAGE = "add it to the recipe's images, then run isobuilder lock and build"
 
 
 @rule("A.3.docker-missing")
-def docker_missing(disc: Disc) -> Iterator[Problem]:
+def docker_missing(disc: NodeView) -> Iterator[Problem]:
     """There are image archives in docker/.
 
     A missing folder ends the installation; an empty one lets it go on to a cluster whose nodes
@@ -31,7 +31,7 @@ def docker_missing(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.4.no-images-list", severity="warning", clouds=("mold",))
-def no_images_list(disc: Disc) -> Iterator[Problem]:
+def no_images_list(disc: NodeView) -> Iterator[Problem]:
     """There is an images.list.
 
     Without it nodes import with an empty base name: no image can be found by the digest of its
@@ -42,7 +42,7 @@ def no_images_list(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.4.images-list", clouds=("mold",))
-def images_list(disc: Disc) -> Iterator[Problem]:
+def images_list(disc: NodeView) -> Iterator[Problem]:
     """Every line of images.list is an archive and a repository, each archive once.
 
     A line without repository counts as none, and two lines for one archive make a base name of two
@@ -59,7 +59,7 @@ def images_list(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.4.images-list-line", clouds=("mold",))
-def images_list_line(disc: Disc) -> Iterator[Problem]:
+def images_list_line(disc: NodeView) -> Iterator[Problem]:
     """Every archive has its line in images.list.
 
     An archive without one ends the installation with `image import repository missing`.
@@ -71,7 +71,7 @@ def images_list_line(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.4.images-list-stale", clouds=("mold",))
-def images_list_stale(disc: Disc) -> Iterator[Problem]:
+def images_list_stale(disc: NodeView) -> Iterator[Problem]:
     """Every line of images.list has its archive.
 
     An image that was meant to be on the disc is not; if it is the pause image, nodes stop.
@@ -82,7 +82,7 @@ def images_list_stale(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.4.base-name-tag", clouds=("mold",))
-def base_name_tag(disc: Disc) -> Iterator[Problem]:
+def base_name_tag(disc: NodeView) -> Iterator[Problem]:
     """The repository in images.list has neither tag nor digest.
 
     It becomes the base name of the import; `--digests` puts `@sha256:...` behind it, and manifests
@@ -95,7 +95,7 @@ def base_name_tag(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.4.base-name", clouds=("mold",))
-def base_name(disc: Disc) -> Iterator[Problem]:
+def base_name(disc: NodeView) -> Iterator[Problem]:
     """The repository in images.list is that of the reference in the archive.
 
     `ctr image import --base-name` drops every reference that does not begin with the base name.
@@ -111,7 +111,7 @@ def base_name(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.4.archive")
-def archive(disc: Disc) -> Iterator[Problem]:
+def archive(disc: NodeView) -> Iterator[Problem]:
     """Nodes can import every archive.
 
     Three tries, then a Mold node stops; an Apache one goes on without the image. An archive with
@@ -123,7 +123,7 @@ def archive(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.4.archive-name")
-def archive_name(disc: Disc) -> Iterator[Problem]:
+def archive_name(disc: NodeView) -> Iterator[Problem]:
     """Names in docker/ have no spaces.
 
     The script reads names line by line and looks them up as fields between white space.
@@ -134,7 +134,7 @@ def archive_name(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.4.reference")
-def reference(disc: Disc) -> Iterator[Problem]:
+def reference(disc: NodeView) -> Iterator[Problem]:
     """Every image in an archive has a name to be imported by.
 
     The full reference with its tag belongs into the annotation org.opencontainers.image.ref.name.
@@ -147,7 +147,7 @@ def reference(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.4.platform")
-def platform(disc: Disc) -> Iterator[Problem]:
+def platform(disc: NodeView) -> Iterator[Problem]:
     """Images are for the architecture of the ISO.
 
     `ctr` imports the names of an image for another architecture without a word; its containers end
@@ -164,7 +164,7 @@ def platform(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.4.nested", severity="warning")
-def nested(disc: Disc) -> Iterator[Problem]:
+def nested(disc: NodeView) -> Iterator[Problem]:
     """Image archives lie directly in docker/.
 
     Nodes do not look into folders below it.
@@ -175,7 +175,7 @@ def nested(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.4.stray", severity="warning")
-def stray(disc: Disc) -> Iterator[Problem]:
+def stray(disc: NodeView) -> Iterator[Problem]:
     """Only image archives and images.list are in docker/.
 
     Mold passes over names that do not end in .tar. Apache tries to import whatever it finds there,
@@ -187,7 +187,7 @@ def stray(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.4.digest-name", clouds=("mold",))
-def digest_name(disc: Disc) -> Iterator[Problem]:
+def digest_name(disc: NodeView) -> Iterator[Problem]:
     """Image archives are named by the digest of their manifest.
 
     With an images.list, the name of an archive is taken for the digest of its image; nodes do so
@@ -200,7 +200,7 @@ def digest_name(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.4.core-images")
-def core_images(disc: Disc) -> Iterator[Problem]:
+def core_images(disc: NodeView) -> Iterator[Problem]:
     """All images kubeadm asks for are on the disc.
 
     kubeadm looks them up by their tag before it starts anything, and a node without a network
@@ -220,7 +220,7 @@ def core_images(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.4.manifest-images")
-def manifest_images(disc: Disc) -> Iterator[Problem]:
+def manifest_images(disc: NodeView) -> Iterator[Problem]:
     """All images that manifests name are on the disc, by the very name.
 
     Otherwise nodes pull them, which fails without a network (apache/cloudstack#4459). A digest is
@@ -241,7 +241,7 @@ def manifest_images(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.5.pause-line", clouds=("mold",))
-def pause_line(disc: Disc) -> Iterator[Problem]:
+def pause_line(disc: NodeView) -> Iterator[Problem]:
     """images.list has exactly one line for the pause image.
 
     containerd is configured with what the lines give whose repository ends in /pause; with none or
@@ -257,7 +257,7 @@ def pause_line(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.5.pause-digest", clouds=("mold",))
-def pause_digest(disc: Disc) -> Iterator[Problem]:
+def pause_digest(disc: NodeView) -> Iterator[Problem]:
     """The archive of the pause image is named by the digest of its manifest.
 
     The node makes `repository@sha256:<file name>` of its line and stops if there is no such image.
@@ -268,7 +268,7 @@ def pause_digest(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.5.pause-imported", clouds=("mold",))
-def pause_imported(disc: Disc) -> Iterator[Problem]:
+def pause_imported(disc: NodeView) -> Iterator[Problem]:
     """Without an images.list, an archive gives a pause image.
 
     The node takes the last one by text of all imported names, and stops if there is none.
@@ -280,15 +280,15 @@ def pause_imported(disc: Disc) -> Iterator[Problem]:
         yield Problem("docker/", "no archive gives a pause image", _ADD_IMAGE)
 
 
-def _pause_lines(disc: Disc) -> list[ImportLine]:
+def _pause_lines(disc: NodeView) -> list[ImportLine]:
     return [line for line in disc.images_list if _PAUSE.fullmatch(line.base)]
 
 
-def _gives_pause(disc: Disc) -> bool:
+def _gives_pause(disc: NodeView) -> bool:
     return any(_PAUSE.fullmatch(repository_of(name)) for name in disc.imported)
 
 
-def _wrong_digest(disc: Disc, name: str) -> str | None:
+def _wrong_digest(disc: NodeView, name: str) -> str | None:
     """Say in what the name of an archive differs from its manifest's digest."""
     found = disc.archive(name)
     if isinstance(found, IntegrityError):

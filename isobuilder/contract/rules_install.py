@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from isobuilder.contract.rule import EVERYWHERE, Problem, Rule, rule
-from isobuilder.contract.view import PROGRAMS, Disc, Packed
+from isobuilder.contract.view import PROGRAMS, NodeView, Packed
 from isobuilder.errors import IntegrityError
 
 _CNI, _CNI_GLOB = "cni", "cni-plugins-*64.tgz"
@@ -16,19 +16,19 @@ _BUILD_AGAIN = "fetch it again from its release, then build the ISO again"
 _SUM = re.compile(r"\\?[0-9A-Fa-f]{64} [ *](?P<path>.+)")
 
 
-def _one(disc: Disc, folder: str, glob: str) -> Iterator[Problem]:
+def _one(disc: NodeView, folder: str, glob: str) -> Iterator[Problem]:
     names = disc.within(folder, glob)
     if len(names) != 1:
         found = ", ".join(names) if names else "none"
         yield Problem(f"{folder}/{glob}", f"expected exactly one file, found {found}", "keep one")
 
 
-def _only(disc: Disc, folder: str, glob: str) -> str | None:
+def _only(disc: NodeView, folder: str, glob: str) -> str | None:
     names = disc.within(folder, glob)
     return f"{folder}/{names[0]}" if len(names) == 1 else None
 
 
-def _programs_at_the_top(disc: Disc, path: str | None, wanted: str) -> Iterator[Problem]:
+def _programs_at_the_top(disc: NodeView, path: str | None, wanted: str) -> Iterator[Problem]:
     if path is None:
         return
     contents = disc.packed(path)
@@ -46,7 +46,7 @@ def _programs_at_the_top(disc: Disc, path: str | None, wanted: str) -> Iterator[
 
 
 @rule("A.3.cni-glob")
-def cni_glob(disc: Disc) -> Iterator[Problem]:
+def cni_glob(disc: NodeView) -> Iterator[Problem]:
     """Exactly one archive of CNI plugins.
 
     The script gives the glob to `tar -f`: with no match it fails, and with two the second
@@ -56,7 +56,7 @@ def cni_glob(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.3.cni-archive")
-def cni_archive(disc: Disc) -> Iterator[Problem]:
+def cni_archive(disc: NodeView) -> Iterator[Problem]:
     """CNI plugins lie at the top of their archive.
 
     The archive is unpacked into /opt/cni/bin, and containerd looks for plugins only there;
@@ -66,7 +66,7 @@ def cni_archive(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.3.crictl-glob")
-def crictl_glob(disc: Disc) -> Iterator[Problem]:
+def crictl_glob(disc: NodeView) -> Iterator[Problem]:
     """Exactly one archive of crictl.
 
     The script gives the glob to `tar -f`, as with the CNI plugins.
@@ -75,7 +75,7 @@ def crictl_glob(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.3.crictl-archive")
-def crictl_archive(disc: Disc) -> Iterator[Problem]:
+def crictl_archive(disc: NodeView) -> Iterator[Problem]:
     """The program crictl lies at the top of its archive.
 
     The archive is unpacked into /opt/bin, which is on the PATH; kubeadm wants crictl there.
@@ -84,7 +84,7 @@ def crictl_archive(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.3.sums-missing", clouds=("mold",))
-def sums_missing(disc: Disc) -> Iterator[Problem]:
+def sums_missing(disc: NodeView) -> Iterator[Problem]:
     """manifest.json comes with SHA256SUMS.
 
     If manifest.json is there, nodes run `sha256sum -c SHA256SUMS` and stop when it fails.
@@ -98,7 +98,7 @@ def sums_missing(disc: Disc) -> Iterator[Problem]:
     severity="warning",
     clouds=("mold",),
 )
-def sums_unused(disc: Disc) -> Iterator[Problem]:
+def sums_unused(disc: NodeView) -> Iterator[Problem]:
     """SHA256SUMS comes with manifest.json.
 
     Without manifest.json nodes do not check SHA256SUMS at all.
@@ -108,7 +108,7 @@ def sums_unused(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.3.sums-syntax", clouds=("mold",))
-def sums_syntax(disc: Disc) -> Iterator[Problem]:
+def sums_syntax(disc: NodeView) -> Iterator[Problem]:
     """SHA256SUMS reads as sha256sum writes it.
 
     `sha256sum -c` skips lines it does not understand, so what they name goes unchecked, looks
@@ -143,7 +143,7 @@ def sums_syntax(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.3.program-missing")
-def program_missing(disc: Disc) -> Iterator[Problem]:
+def program_missing(disc: NodeView) -> Iterator[Problem]:
     """The programs kubeadm, kubelet and kubectl are there.
 
     They are copied to /opt/bin; a missing one ends the installation.
@@ -154,7 +154,7 @@ def program_missing(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.3.program")
-def program(disc: Disc) -> Iterator[Problem]:
+def program(disc: NodeView) -> Iterator[Problem]:
     """The programs kubeadm, kubelet and kubectl are Linux programs.
 
     An error page that was saved under a program's name (apache/cloudstack#10295) is copied
@@ -167,7 +167,7 @@ def program(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.3.kubelet-service", actions=("create",))
-def kubelet_service(disc: Disc) -> Iterator[Problem]:
+def kubelet_service(disc: NodeView) -> Iterator[Problem]:
     """kubelet.service runs the kubelet.
 
     It becomes /etc/systemd/system/kubelet.service, with /usr/bin replaced by /opt/bin.
@@ -183,7 +183,7 @@ def kubelet_service(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.3.kubeadm-drop-in", actions=("create",))
-def kubeadm_drop_in(disc: Disc) -> Iterator[Problem]:
+def kubeadm_drop_in(disc: NodeView) -> Iterator[Problem]:
     """The drop-in 10-kubeadm.conf starts the kubelet for kubeadm.
 
     It becomes kubelet.service.d/10-kubeadm.conf. The kubelet must get the configuration
@@ -231,7 +231,7 @@ def _values(unit: str, key: str, *, empty: bool = False) -> list[str]:
 
 
 @rule("A.6.kubeadm-version")
-def kubeadm_version(disc: Disc) -> Iterator[Problem]:
+def kubeadm_version(disc: NodeView) -> Iterator[Problem]:
     """The program kubeadm is of the registered version.
 
     `kubeadm init` and `kubeadm upgrade apply` get the version the ISO was registered with; a
@@ -248,7 +248,7 @@ def kubeadm_version(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.6.program-versions")
-def program_versions(disc: Disc) -> Iterator[Problem]:
+def program_versions(disc: NodeView) -> Iterator[Problem]:
     """The kubelet and kubectl are of kubeadm's version.
 
     kubeadm refuses a kubelet that is newer than itself, and an older one is not what the
@@ -261,7 +261,7 @@ def program_versions(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.6.version-unknown", severity="warning")
-def version_unknown(disc: Disc) -> Iterator[Problem]:
+def version_unknown(disc: NodeView) -> Iterator[Problem]:
     """Programs tell their version.
 
     A program that carries no version of Kubernetes cannot be compared with what is
@@ -277,7 +277,7 @@ def version_unknown(disc: Disc) -> Iterator[Problem]:
             yield Problem(path, fact, "use the program that Kubernetes released")
 
 
-def _version(disc: Disc, name: str) -> str | None:
+def _version(disc: NodeView, name: str) -> str | None:
     path = f"k8s/{name}"
     facts = disc.binary(path) if path in disc.files else None
     if facts is None or isinstance(facts, IntegrityError):
@@ -291,7 +291,7 @@ def _version(disc: Disc, name: str) -> str | None:
     actions=("create",),
     roles=("etcd",),
 )
-def etcd_missing(disc: Disc) -> Iterator[Problem]:
+def etcd_missing(disc: NodeView) -> Iterator[Problem]:
     """The archive for separate etcd nodes is there.
 
     Clusters with etcd nodes of their own need it, under this name on arm64 too; others do
@@ -307,7 +307,7 @@ def etcd_missing(disc: Disc) -> Iterator[Problem]:
     actions=("create",),
     roles=("etcd",),
 )
-def etcd_archive(disc: Disc) -> Iterator[Problem]:
+def etcd_archive(disc: NodeView) -> Iterator[Problem]:
     """The programs of etcd lie in one folder of their archive.
 
     It is unpacked in /opt/bin and `etcd*/etcd*` is moved up from there.
@@ -327,7 +327,7 @@ def etcd_archive(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.10.architecture", roles=(*EVERYWHERE, "etcd"))
-def architecture(disc: Disc) -> Iterator[Problem]:
+def architecture(disc: NodeView) -> Iterator[Problem]:
     """All programs are of one architecture.
 
     An ISO serves one architecture; which, is registered with it. A program of another one

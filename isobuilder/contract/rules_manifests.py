@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from isobuilder.contract.rule import Problem, Rule, rule
-from isobuilder.contract.view import APPLIED, Disc
+from isobuilder.contract.view import APPLIED, NodeView
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.kubedocs import at, containers_of, items, of_kind
 from isobuilder.formats.reference import ImageReference
@@ -23,7 +23,7 @@ RELEASED = "take the manifest from a release of the component"
 
 
 @rule("A.6.manifest")
-def manifest(disc: Disc) -> Iterator[Problem]:
+def manifest(disc: NodeView) -> Iterator[Problem]:
     """Manifests are YAML files of Kubernetes objects.
 
     An error page that was saved as a manifest, or text that is not YAML, fails in `kubectl apply`
@@ -39,7 +39,7 @@ def manifest(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.6.network", roles=("control",))
-def network(disc: Disc) -> Iterator[Problem]:
+def network(disc: NodeView) -> Iterator[Problem]:
     """There is a network.yaml.
 
     It is applied unless a cluster brings its own CNI configuration; without it nodes never become
@@ -50,7 +50,7 @@ def network(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.6.dashboard", severity="warning", actions=("create",), roles=("control",))
-def dashboard(disc: Disc) -> Iterator[Problem]:
+def dashboard(disc: NodeView) -> Iterator[Problem]:
     """There is a dashboard.
 
     headlamp.yaml is applied if it is there, else dashboard.yaml; without both a cluster has none.
@@ -62,7 +62,7 @@ def dashboard(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.7.headlamp", clouds=("mold",), roles=("control",))
-def headlamp(disc: Disc) -> Iterator[Problem]:
+def headlamp(disc: NodeView) -> Iterator[Problem]:
     """headlamp.yaml is the Headlamp that Mold manages.
 
     Mold adds tolerations to it and refuses a manifest with other names or an image without digest:
@@ -74,7 +74,7 @@ def headlamp(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.7.provider", clouds=("mold",), actions=("upgrade",), roles=("control",))
-def provider(disc: Disc) -> Iterator[Problem]:
+def provider(disc: NodeView) -> Iterator[Problem]:
     """provider.yaml is the cloud provider that Mold manages.
 
     Mold refuses a manifest with other names, another service account or another image, so the
@@ -123,7 +123,7 @@ def _managed(
 
 
 @rule("A.7.provider-missing", severity="warning", actions=("create",), roles=("control",))
-def provider_missing(disc: Disc) -> Iterator[Problem]:
+def provider_missing(disc: NodeView) -> Iterator[Problem]:
     """There is a provider.yaml.
 
     Without it clusters have no load balancers, and Mold leaves out `--cloud-provider=external`.
@@ -134,7 +134,7 @@ def provider_missing(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.7.pull-policy", clouds=("mold",))
-def pull_policy(disc: Disc) -> Iterator[Problem]:
+def pull_policy(disc: NodeView) -> Iterator[Problem]:
     """No manifest has images pulled that are on the disc.
 
     With imagePullPolicy Always the image on the disc is never used (apache/cloudstack#8296).
@@ -143,7 +143,7 @@ def pull_policy(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("B.4.pull-policy", severity="warning", clouds=("cloudstack",))
-def pull_policy_kept(disc: Disc) -> Iterator[Problem]:
+def pull_policy_kept(disc: NodeView) -> Iterator[Problem]:
     """No manifest has images pulled that are on the disc.
 
     With imagePullPolicy Always the image on the disc is never used (apache/cloudstack#8296), so
@@ -152,7 +152,7 @@ def pull_policy_kept(disc: Disc) -> Iterator[Problem]:
     yield from _pulled(disc)
 
 
-def _pulled(disc: Disc) -> Iterator[Problem]:
+def _pulled(disc: NodeView) -> Iterator[Problem]:
     for path, documents in disc.applied():
         always = set()
         for container in containers_of(documents):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isobuilder.contract.rule import Problem, Rule, rule
-from isobuilder.contract.view import Disc
+from isobuilder.contract.view import NodeView
 
 _MAX_ARCHIVES = 4 * 1024**3  # bytes; 7 MiB/s for ten minutes, a node with a slow disk
 
 
 @rule("A.9.dashboard", clouds=("mold",), actions=("upgrade",), roles=("control",))
-def dashboard_for_upgrade(disc: Disc) -> Iterator[Problem]:
+def dashboard_for_upgrade(disc: NodeView) -> Iterator[Problem]:
     """There is a dashboard for an upgrade.
 
     The upgrade script ends with `dashboard payload is missing` after the control plane was
@@ -23,7 +23,7 @@ def dashboard_for_upgrade(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.9.provider", clouds=("mold",), actions=("upgrade",), roles=("control",))
-def provider_for_upgrade(disc: Disc) -> Iterator[Problem]:
+def provider_for_upgrade(disc: NodeView) -> Iterator[Problem]:
     """There is a cloud provider for an upgrade.
 
     The upgrade script ends with `Mold Provider payload is missing` unless an earlier ISO left one.
@@ -34,7 +34,7 @@ def provider_for_upgrade(disc: Disc) -> Iterator[Problem]:
 
 
 @rule("A.9.import-time", severity="warning", actions=("upgrade",))
-def import_time(disc: Disc) -> Iterator[Problem]:
+def import_time(disc: NodeView) -> Iterator[Problem]:
     """All images can be imported within ten minutes.
 
     In an upgrade each run over SSH may take no longer, and importing everything is one run.

@@ -80,14 +80,14 @@ class ImportLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class ArchiveNames:
     """The files in a .tar.gz."""
 
     files: tuple[Packed, ...]
     whole: bool  # False when only the beginning was looked at
 
 
-class Disc:
+class NodeView:
     """A medium together with what is known about it; everything is read when first asked for."""
 
     def __init__(
@@ -183,10 +183,10 @@ class Disc:
 
         return self._once("binary", path, inspect)
 
-    def packed(self, path: str) -> Contents | IntegrityError:
+    def packed(self, path: str) -> ArchiveNames | IntegrityError:
         """Return the files in a .tar.gz, or what is wrong with it."""
 
-        def unpack() -> Contents:
+        def unpack() -> ArchiveNames:
             with self.open(path) as file:
                 if (head := file.read(_HEAD * 8))[:2] != b"\x1f\x8b":
                     raise IntegrityError(f"expected gzip data, found {describe(head)}")
@@ -198,9 +198,9 @@ class Disc:
                         found.append(Packed(member, start))
                         passed += member.size
                     if passed > _BEGINNING and not self._unpack:
-                        return Contents(tuple(found), whole=False)
+                        return ArchiveNames(tuple(found), whole=False)
                 source.finish()
-            return Contents(tuple(found), whole=True)
+            return ArchiveNames(tuple(found), whole=True)
 
         return self._once("packed", path, unpack)
 

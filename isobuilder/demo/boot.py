@@ -31,7 +31,7 @@ from isobuilder.pipeline.lock import LockFile, lock_recipe, write_whole
 from isobuilder.pipeline.verify import Verification
 from isobuilder.progress import SILENT, Progress
 from isobuilder.run import PACKAGES, find_program
-from isobuilder.sources.session import open_workshop
+from isobuilder.sources.session import open_session
 from isobuilder.store import Store
 
 PAYLOAD = "debian-13-cloud-amd64"
@@ -118,10 +118,10 @@ def boot_tour(
         runtime = fetch_runtime(Path(scratch), progress=progress)
         with embedded_upstream(out, runtime=runtime) as config:
             recipe = out / f"kubernetes-{KUBERNETES}-boot.yaml"
-            with open_workshop(config, store, progress=progress) as workshop:
-                lock = lock_recipe(recipe, "amd64", workshop)
-                fetch([lock.lock], workshop)
-                built = build(lock.lock, out, workshop)
+            with open_session(config, store, progress=progress) as session:
+                lock = lock_recipe(recipe, "amd64", session)
+                fetch([lock.lock], session)
+                built = build(lock.lock, out, session)
     verification = verified(built, progress=progress)
     seed = write_seed(out / "seed")
     logs = out / "boot-logs"

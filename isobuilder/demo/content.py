@@ -14,7 +14,7 @@ from pathlib import Path
 from isobuilder.demo import images
 from isobuilder.demo.images import Image, Layer, Style
 from isobuilder.demo.programs import elf_stand_in, program
-from isobuilder.demo.upstream import Upstream
+from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError
 from isobuilder.formats.kube import KubeVersion, core_images
@@ -38,7 +38,7 @@ CSI_IMAGE = f"{TEAM}/ablestack-kubernetes-csi:0.1.0"
 _GITHUB, _RAW = "github.com", "raw.githubusercontent.com"
 
 
-def fill(upstream: Upstream, kubernetes: str = KUBERNETES) -> None:
+def fill(upstream: DemoUpstream, kubernetes: str = KUBERNETES) -> None:
     """Put one Kubernetes release and all its companions for both architectures into ``upstream``.
 
     May be called for several releases; what they share stays the same.
@@ -68,7 +68,7 @@ class Release:
     signed: bool = False
 
 
-def put_release(upstream: Upstream, release: Release) -> None:
+def put_release(upstream: DemoUpstream, release: Release) -> None:
     """Put ``release`` and its checksum files where its project has them, over what was there."""
     folder = f"/{_GITHUB}/{release.project}/releases/download/v{release.version}"
     lines = ""
@@ -118,7 +118,7 @@ def _text(*path: str) -> bytes:
 
 
 def _put_kubernetes(
-    upstream: Upstream, version: str, architecture: str, core: tuple[str, ...]
+    upstream: DemoUpstream, version: str, architecture: str, core: tuple[str, ...]
 ) -> None:
     folder = f"/dl.k8s.io/release/v{version}/bin/linux/{architecture}"
     # kubeadm answers the one question we ask it; the others tell their version.
@@ -132,7 +132,7 @@ def _put_kubernetes(
         upstream.put_file(f"/dl.k8s.io/release/{marker}.txt", f"v{version}".encode())
 
 
-def _put_companions(upstream: Upstream) -> None:
+def _put_companions(upstream: DemoUpstream) -> None:
     """Put archives and programs of other projects, each with its kind of checksum file."""
     for asset in _ASSETS:
         put_release(upstream, asset.release())
@@ -218,7 +218,7 @@ def _clear_signed(text: str) -> str:
     )
 
 
-def _put_manifests(upstream: Upstream, csi: Image) -> None:
+def _put_manifests(upstream: DemoUpstream, csi: Image) -> None:
     places = {
         "network": f"projectcalico/calico/v{CALICO}/manifests/calico.yaml",
         "headlamp": f"kubernetes-sigs/headlamp/{HEADLAMP_SHA}/kubernetes-headlamp.yaml",
@@ -242,7 +242,7 @@ _CSI_PLACE = f"ablecloud-team/ablestack-kubernetes-csi/{CSI_SHA}/deploy"
 # --- images ---
 
 
-def _put_images(upstream: Upstream, core: tuple[str, ...]) -> Image:
+def _put_images(upstream: DemoUpstream, core: tuple[str, ...]) -> Image:
     """Put every image and return that of the CSI driver, whose manifest names its digests."""
     base = images.layer(
         {"etc/os-release": b"NAME=stand-in\n", "etc/nsswitch.conf": b"hosts: files"}
@@ -272,7 +272,7 @@ def _put_images(upstream: Upstream, core: tuple[str, ...]) -> Image:
 
 
 def _put(
-    upstream: Upstream,
+    upstream: DemoUpstream,
     text: str,
     *,
     shared: list[Layer],

@@ -11,15 +11,15 @@ from pathlib import Path
 from isobuilder.demo.content import KUBERNETES, fill, put_release, write_boot_recipe, write_recipes
 from isobuilder.demo.debian import Runtime
 from isobuilder.demo.trial import Rehearsal, rehearse
-from isobuilder.demo.upstream import Upstream
+from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.errors import IntegrityError
 from isobuilder.model.config import Config
 from isobuilder.pipeline.build import Built, build
-from isobuilder.pipeline.fetch import Plan, fetch, plan
+from isobuilder.pipeline.fetch import DownloadPlan, fetch, plan
 from isobuilder.pipeline.lock import LockFile, lock_recipe, write_whole
 from isobuilder.pipeline.verify import Verification, verify
 from isobuilder.progress import SILENT, Progress
-from isobuilder.sources.session import open_workshop
+from isobuilder.sources.session import open_session
 from isobuilder.store import Store
 
 
@@ -29,7 +29,7 @@ class Tour:
 
     recipe: Path
     lock: LockFile
-    plan: Plan
+    plan: DownloadPlan
     built: Built
     verification: Verification
     rehearsal: Rehearsal
@@ -48,7 +48,7 @@ def embedded_upstream(
     Raises:
         EnvironmentProblem: the folder cannot be written.
     """
-    with Upstream(port=port) as upstream:
+    with DemoUpstream(port=port) as upstream:
         fill(upstream)
         for release in runtime.releases if runtime else ():
             put_release(upstream, release)
@@ -76,11 +76,11 @@ def tour(out: Path, *, progress: Progress = SILENT) -> Tour:
     with embedded_upstream(out) as config:
         recipe = out / f"kubernetes-{KUBERNETES}.yaml"
         store = Store(out / "store")
-        with open_workshop(config, store, progress=progress) as workshop:
-            lock = lock_recipe(recipe, "amd64", workshop)
+        with open_session(config, store, progress=progress) as session:
+            lock = lock_recipe(recipe, "amd64", session)
             planned = plan(lock.lock, store)
-            fetch([lock.lock], workshop)
-            built = build(lock.lock, out, workshop)
+            fetch([lock.lock], session)
+            built = build(lock.lock, out, session)
     verification = verified(built, progress=progress)
     progress.step("registering with a simulator of Mold")
     rehearsal = rehearse(built.iso, progress=progress)

@@ -24,8 +24,8 @@ from isobuilder.mold.checklist import Line, Question
 from isobuilder.mold.journal import Journal
 from isobuilder.mold.manage import list_entries
 from isobuilder.mold.register import register
-from isobuilder.mold.registered import Entry
-from isobuilder.mold.request import Wish, ZoneResult
+from isobuilder.mold.registered import RegisteredVersion
+from isobuilder.mold.request import Request, ZoneResult
 from isobuilder.progress import SILENT, Progress
 
 ZONES = ("Seoul", "Busan")
@@ -38,7 +38,7 @@ class Rehearsal:
 
     lines: tuple[Line, ...]  # of the check
     zones: tuple[ZoneResult, ...]
-    entries: tuple[Entry, ...]  # what is registered in the end
+    entries: tuple[RegisteredVersion, ...]  # what is registered in the end
     changes_at_first: int  # calls that changed something, in the first run and in the second
     changes_again: int
 
@@ -70,7 +70,7 @@ def rehearse(iso: Path, *, progress: Progress = SILENT) -> Rehearsal:
             mold = Mold(client)
             question = Question(registration=registration, url=url, download=True)
             lines = check(mold, question, http=http, journal=journal, progress=progress)
-            wish = Wish(registration, url=url, poll=0.1)
+            wish = Request(registration, url=url, poll=0.1)
             [first] = register([client], wish, journal=journal, progress=progress)
             changes = len(simulator.writes())
             [second] = register([client], wish, journal=journal)

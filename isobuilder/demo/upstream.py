@@ -1,7 +1,7 @@
 """Upstream on loopback: files and container images over their real protocols.
 
 ``GET /dl.k8s.io/release/...`` is a file of that host, ``/v2/registry.k8s.io/pause/...`` a
-repository of that registry; ``Upstream.mirrors`` is the configuration that leads there.
+repository of that registry; ``DemoUpstream.mirrors`` is the configuration that leads there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from isobuilder.demo.server import Exchange, Reply, Request, Server, content_rep
 _TYPES = {".yaml": "text/plain", ".txt": "text/plain", ".html": "text/html"}
 
 
-class Upstream(Server):
+class DemoUpstream(Server):
     """A file server and a registry on one port, with what was put in."""
 
     def __init__(self, *, login: Login | None = None, port: int = 0) -> None:

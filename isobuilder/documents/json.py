@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 
 from isobuilder.documents.mistakes import Mark, Mistake, key_path
-from isobuilder.documents.nodes import Entry, Items, Map, Node, Scalar
+from isobuilder.documents.nodes import Items, Map, Node, Pair, Scalar
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _MAX_DEPTH = 50
@@ -57,7 +57,7 @@ class _Walker:
         return Scalar(value, written, mark, quoted=isinstance(value, str)), end
 
     def _object(self, index: int, path: tuple[str | int, ...], mark: Mark) -> tuple[Map, int]:
-        entries: dict[str, Entry] = {}
+        entries: dict[str, Pair] = {}
         index = self.skip(index + 1)
         while self._text[index] != "}":
             key_mark = self._mark(index)
@@ -68,7 +68,7 @@ class _Walker:
                 first = entries[key].mark
                 fact = f"the key {key!r} is there twice, first in line {first.line}"
                 self.doubled.append(Mistake(key_mark, key_path(path), fact, "keep one of them"))
-            entries.setdefault(key, Entry(key_mark, value))
+            entries.setdefault(key, Pair(key_mark, value))
             index = self._next(index)
         return Map(entries, mark), index + 1
 

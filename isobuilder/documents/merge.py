@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isobuilder.documents.mistakes import Mistake, key_path, nearest
-from isobuilder.documents.nodes import Entry, Items, Map, Node, Scalar
+from isobuilder.documents.nodes import Items, Map, Node, Pair, Scalar
 
 NAMED = {"files": "name", "manifests": "name", "render": "path"}
 """The lists whose entries have an identity, and the key that holds it."""
@@ -35,7 +35,7 @@ class _Merger:
                 self._drop(entries, key, entry.value, path)
                 continue
             value = self._values(below.value if below else None, entry.value, (*path, key))
-            entries[key] = Entry(entry.mark, value)
+            entries[key] = Pair(entry.mark, value)
         return Map(entries, top.mark)
 
     def _values(self, base: Node | None, top: Node, path: tuple[str | int, ...]) -> Node:
@@ -82,7 +82,7 @@ class _Merger:
 
     def _drop(
         self,
-        found: dict[str, Node] | dict[str, Entry],
+        found: dict[str, Node] | dict[str, Pair],
         name: str,
         item: Node,
         path: tuple[str | int, ...],

@@ -28,7 +28,7 @@ class Items:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Pair:
     """One key of a map: where the key is, and its value."""
 
     mark: Mark
@@ -39,7 +39,7 @@ class Entry:
 class Map:
     """Keys and values, in the order of the file."""
 
-    entries: dict[str, Entry]
+    entries: dict[str, Pair]
     mark: Mark
 
     def get(self, key: str) -> Node | None:
@@ -101,7 +101,7 @@ def path_text(root: Node, steps: Iterable[str | int]) -> str:
 def node_of(value: Any, mark: Mark) -> Node:
     """Return plain values as a tree that says ``mark`` for every place."""
     if isinstance(value, dict):
-        entries = {str(key): Entry(mark, node_of(item, mark)) for key, item in value.items()}
+        entries = {str(key): Pair(mark, node_of(item, mark)) for key, item in value.items()}
         return Map(entries, mark)
     if isinstance(value, list | tuple):
         return Items(tuple(node_of(item, mark) for item in value), mark)

@@ -4,7 +4,7 @@ from isobuilder.http.addresses import redact
 from isobuilder.http.answer import Answer, Response
 from isobuilder.http.client import Http
 from isobuilder.http.failure import HttpFailure
-from isobuilder.http.pacing import Patience, Pause, RateLimit
+from isobuilder.http.pacing import Pause, RateLimit, RetryBudget
 from isobuilder.http.settings import HttpSettings, settings_of
 
 __all__ = [
@@ -12,10 +12,10 @@ __all__ = [
     "Http",
     "HttpFailure",
     "HttpSettings",
-    "Patience",
     "Pause",
     "RateLimit",
     "Response",
+    "RetryBudget",
     "redact",
     "settings_of",
 ]

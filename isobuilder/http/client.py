@@ -33,7 +33,7 @@ from isobuilder.http.answer import (
     without,
 )
 from isobuilder.http.failure import HttpFailure, of_error
-from isobuilder.http.pacing import Patience, Pause, RateLimit
+from isobuilder.http.pacing import Pause, RateLimit, RetryBudget
 from isobuilder.http.settings import PIECE, HttpSettings
 
 if TYPE_CHECKING:
@@ -97,9 +97,9 @@ class Http:
         if self._closed.wait(seconds):
             raise HttpFailure("stopped", temporary=False)
 
-    def patience(self, pause: Pause | None = None) -> Patience:
+    def patience(self, pause: Pause | None = None) -> RetryBudget:
         """Return a fresh count of tries for one thing; ``pause`` is how to sleep between them."""
-        return Patience(
+        return RetryBudget(
             retries=self.settings.retries,
             budget=self.settings.retry_budget,
             first_delay=self.settings.first_delay,

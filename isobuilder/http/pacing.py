@@ -15,7 +15,7 @@ Pause = Callable[[float], None]
 """Sleep for some seconds; raises when the work was called off meanwhile."""
 
 
-class Patience:
+class RetryBudget:
     """How often and how long one thing is tried again.
 
     Delays double from ``first_delay``, half of each by chance, so that many clients do not come

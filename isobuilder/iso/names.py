@@ -37,7 +37,7 @@ class Names:
     folders: tuple[str, ...]  # every folder, parents first
 
 
-def tree_of(paths: Iterable[str]) -> Folder:
+def folders_of(paths: Iterable[str]) -> Folder:
     """Return ``paths`` as a tree.
 
     Raises:
@@ -61,11 +61,11 @@ def names_of(paths: Iterable[str]) -> Names:
     """Return the plain and Joliet names of ``paths``.
 
     Raises:
-        ValueError: as for ``tree_of``.
+        ValueError: as for ``folders_of``.
     """
     names = Names({}, {}, ())
     folders: list[str] = []
-    waiting = deque([("", "", "", tree_of(paths))])
+    waiting = deque([("", "", "", folders_of(paths))])
     while waiting:
         path, plain, joliet, folder = waiting.popleft()
         members = sorted([*folder.folders, *folder.files])

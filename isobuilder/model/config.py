@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveFloat
 
 from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
-from isobuilder.documents.nodes import Entry, Map, Node, Scalar, node_of
+from isobuilder.documents.nodes import Map, Node, Pair, Scalar, node_of
 from isobuilder.errors import InputError
 from isobuilder.model.base import Model
 from isobuilder.model.reading import check, read_yaml, resolve_plain
@@ -165,7 +165,7 @@ def load_config(
         InputErrors: all that is wrong, each with file and line, flag or variable.
         InputError: the file cannot be read.
     """
-    entries: dict[str, Entry] = {}
+    entries: dict[str, Pair] = {}
     origins = dict.fromkeys(Config.model_fields, DEFAULT)
     for name, entry in (*_from_file(path, env), *_from_env(env), *_from_flags(flags)):
         entries[name] = entry
@@ -176,7 +176,7 @@ def load_config(
     return config, origins
 
 
-def _from_file(path: Path | None, env: Mapping[str, str]) -> Iterator[tuple[str, Entry]]:
+def _from_file(path: Path | None, env: Mapping[str, str]) -> Iterator[tuple[str, Pair]]:
     named = env.get(PREFIX + "CONFIG")
     chosen = path or (Path(named) if named else _default_file(env))
     if chosen is not None:
@@ -190,13 +190,13 @@ def _default_file(env: Mapping[str, str]) -> Path | None:
     return file if file.is_file() else None
 
 
-def _from_env(env: Mapping[str, str]) -> Iterator[tuple[str, Entry]]:
+def _from_env(env: Mapping[str, str]) -> Iterator[tuple[str, Pair]]:
     for name in Config.model_fields:
         variable = PREFIX + name.upper()
         text = env.get(variable, "")
         if text and name != "mold":  # servers have variables of their own
             mark = Mark(variable)
-            yield name, Entry(mark, _node_of_variable(name, text, mark))
+            yield name, Pair(mark, _node_of_variable(name, text, mark))
 
 
 def _node_of_variable(name: str, text: str, mark: Mark) -> Node:
@@ -217,11 +217,11 @@ def _node_of_variable(name: str, text: str, mark: Mark) -> Node:
     return Scalar(value, text, mark, quoted=False)
 
 
-def _from_flags(flags: Mapping[str, Any]) -> Iterator[tuple[str, Entry]]:
+def _from_flags(flags: Mapping[str, Any]) -> Iterator[tuple[str, Pair]]:
     for name, value in flags.items():
         if value is not None:
             mark = Mark("--" + name.replace("_", "-"))
-            yield name, Entry(mark, node_of(value, mark))
+            yield name, Pair(mark, node_of(value, mark))
 
 
 def _without_secrets(mistake: Mistake) -> Mistake:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from isobuilder.documents.merge import merged
 from isobuilder.documents.mistakes import InputErrors, Mark, Mistake, nearest
-from isobuilder.documents.nodes import Entry, Items, Map, Node, Scalar, path_text
+from isobuilder.documents.nodes import Items, Map, Node, Pair, Scalar, path_text
 from isobuilder.errors import InputError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.profile import check_profile
@@ -186,10 +186,10 @@ class _Expander:
         variables = entries.get("vars")
         if variables is not None:
             expanded = self._variables(variables.value)
-            entries["vars"] = Entry(variables.mark, expanded)
+            entries["vars"] = Pair(variables.mark, expanded)
         for key, entry in entries.items():
             if key not in _FIXED and key != "vars":
-                entries[key] = Entry(entry.mark, self._node(entry.value, self._values, (key,)))
+                entries[key] = Pair(entry.mark, self._node(entry.value, self._values, (key,)))
         return Map(entries, self._tree.mark)
 
     def _variables(self, node: Node) -> Node:
@@ -232,7 +232,7 @@ class _Expander:
         first = [key for key in ("name", "path", "url") if in_list and key in entries]
         for key in [*first, *(key for key in entries if key not in first)]:
             value = self._node(entries[key].value, own, (*path, key))
-            entries[key] = Entry(entries[key].mark, value)
+            entries[key] = Pair(entries[key].mark, value)
             if key in first:
                 own[key] = self._as_value(value)
         return Map(entries, node.mark)

@@ -47,7 +47,7 @@ class ManifestSystem(Model):
         )
 
 
-class Manifest(Model):
+class IsoManifest(Model):
     """What is on the ISO, with the digest of every file except itself and SHA256SUMS."""
 
     format: Annotated[Literal[1], Field(alias="schema")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from isobuilder.model.expand import builtin_recipes, read_recipe
-from isobuilder.model.isomanifest import Manifest
+from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.lock import Lock
 from isobuilder.model.reading import load_json, parse_json
 from isobuilder.model.recipe import Recipe
@@ -63,10 +63,10 @@ def parse_lock(data: bytes, place: str) -> Lock:
     return parse_json(data, place, Lock)
 
 
-def parse_manifest_json(data: bytes, place: str) -> Manifest:
+def parse_manifest_json(data: bytes, place: str) -> IsoManifest:
     """Return the manifest of an ISO in ``data``, which messages call ``place``.
 
     Raises:
         InputErrors: all that is wrong with it.
     """
-    return parse_json(data, place, Manifest)
+    return parse_json(data, place, IsoManifest)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from isobuilder.documents.json import json_tree
 from isobuilder.documents.mistakes import InputErrors, Mark, Mistake, key_path
-from isobuilder.documents.nodes import Entry, Items, Map, Node, Scalar, plain
+from isobuilder.documents.nodes import Items, Map, Node, Pair, Scalar, plain
 from isobuilder.documents.yaml import (
     AliasNode,
     MappingNode,
@@ -167,7 +167,7 @@ class _YamlReader:
         return Scalar(value, node.text, self._mark(node.start), quoted=bool(node.style))
 
     def _map(self, node: MappingNode, path: tuple[str | int, ...]) -> Map:
-        entries: dict[str, Entry] = {}
+        entries: dict[str, Pair] = {}
         for key, value in node.pairs:
             if not isinstance(key, ScalarNode) or key.tag or key.anchor:
                 self.complain(key.start, path, "a key that is not plain text")
@@ -178,7 +178,7 @@ class _YamlReader:
                 fact = f"the key {key.text!r} is there twice, first in line {first.line}"
                 self.complain(key.start, path, fact, "keep one of them")
                 continue
-            entries[key.text] = Entry(self._mark(key.start), child)
+            entries[key.text] = Pair(self._mark(key.start), child)
         return Map(entries, self._mark(node.start))
 
 

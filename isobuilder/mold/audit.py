@@ -13,7 +13,14 @@ from isobuilder.mold.api.records import ClusterRecord, ZoneRecord
 from isobuilder.mold.catalogue import Item
 from isobuilder.mold.lifecycle import END_OF_LIFE, end_of_life, minor_of
 from isobuilder.mold.plan import Action, ServerPlan, Subject
-from isobuilder.mold.registered import Entry, Health, age_order, entries_of, health_of, zones_served
+from isobuilder.mold.registered import (
+    Health,
+    RegisteredVersion,
+    age_order,
+    entries_of,
+    health_of,
+    zones_served,
+)
 
 
 class Kind(StrEnum):
@@ -32,7 +39,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Deviation:
     """One difference, or a notice: something only people can mend, such as what clusters use."""
 
     server: str
@@ -55,7 +62,7 @@ class Policy:
 
 def audit(
     mold: Mold, catalogue: Sequence[Item], policy: Policy
-) -> tuple[list[Finding], ServerPlan]:
+) -> tuple[list[Deviation], ServerPlan]:
     """Compare one server with the catalogue; return what differs, and what would mend it."""
     run = _Audit(mold, catalogue, policy)
     run.clusters_on_old_versions()
@@ -77,7 +84,7 @@ class _Audit:
         self.mold = mold
         self.catalogue = catalogue
         self.policy = policy
-        self.findings: list[Finding] = []
+        self.findings: list[Deviation] = []
         self.entries = entries_of(mold, mold.versions())
         self.clusters = mold.clusters()
         zones = mold.zones()
@@ -87,7 +94,7 @@ class _Audit:
         self.claimed: set[str] = set()  # ids of entries that are of the catalogue
         self.wished: dict[str, set[str]] = {}  # architecture -> minors that will be Enabled
 
-    def users(self, entry: Entry) -> list[ClusterRecord]:
+    def users(self, entry: RegisteredVersion) -> list[ClusterRecord]:
         return [c for c in self.clusters if c.kubernetesversionid == entry.version.id]
 
     def ended(self, version: str) -> date | None:
@@ -127,11 +134,11 @@ class _Audit:
         notice: bool = False,
     ) -> None:
         self.findings.append(
-            Finding(self.mold.name, kind, subject, fact, notice=notice, actions=actions)
+            Deviation(self.mold.name, kind, subject, fact, notice=notice, actions=actions)
         )
 
     @staticmethod
-    def act(do: str, entry: Entry, why: str) -> Action:
+    def act(do: str, entry: RegisteredVersion, why: str) -> Action:
         version = entry.version
         subject = Subject(
             id=version.id,
@@ -141,7 +148,7 @@ class _Audit:
         )
         return Action.model_validate({"do": do, "why": why, "version": subject})
 
-    def drop(self, kind: Kind, entry: Entry, fact: str) -> None:
+    def drop(self, kind: Kind, entry: RegisteredVersion, fact: str) -> None:
         """Say that an entry should go; what clusters use stays."""
         name = entry.version.name
         users = self.users(entry)
@@ -176,7 +183,7 @@ class _Audit:
                 name, fact = entry.version.name, "Disabled, so no cluster can be made from it"
                 self.say(Kind.DISABLED, name, fact, self.act("enable", entry, fact))
 
-    def _retire(self, same: Iterable[Entry], ended: date) -> None:
+    def _retire(self, same: Iterable[RegisteredVersion], ended: date) -> None:
         for entry in same:
             fact = f"support ended {ended}"
             users = self.users(entry)
@@ -188,9 +195,9 @@ class _Audit:
                 action = self.act("disable", entry, fact)
                 self.say(Kind.END_OF_LIFE, entry.version.name, fact, action)
 
-    def _weed(self, same: Sequence[Entry]) -> list[Entry]:
+    def _weed(self, same: Sequence[RegisteredVersion]) -> list[RegisteredVersion]:
         """Keep one entry for every zone, the best; the others are doubles or have failed."""
-        kept: list[Entry] = []
+        kept: list[RegisteredVersion] = []
         covered: set[str] = set()
         for entry in sorted(same, key=self._rank):
             zones = {zone.id for zone in self.zones if entry.serves(zone)}
@@ -208,7 +215,7 @@ class _Audit:
                 covered |= zones
         return kept
 
-    def _rank(self, entry: Entry) -> tuple[object, ...]:
+    def _rank(self, entry: RegisteredVersion) -> tuple[object, ...]:
         zones = [zone for zone in self.zones if entry.serves(zone)]
         return (
             not self.users(entry),
@@ -218,7 +225,7 @@ class _Audit:
             age_order(entry),
         )
 
-    def _complete(self, item: Item, kept: Sequence[Entry]) -> None:
+    def _complete(self, item: Item, kept: Sequence[RegisteredVersion]) -> None:
         missing: list[ZoneRecord] = []
         for zone in self.zones:
             entry = next((entry for entry in kept if entry.serves(zone)), None)
@@ -261,7 +268,7 @@ class _Audit:
             if entry.version.id not in self.claimed:
                 self._stranger(entry)
 
-    def _stranger(self, entry: Entry) -> None:
+    def _stranger(self, entry: RegisteredVersion) -> None:
         version = entry.version
         for item in self.catalogue:
             registration = item.registration

@@ -9,7 +9,7 @@ from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.errors import remedy_for
 from isobuilder.mold.api.records import IsoInZone, ZoneRecord
-from isobuilder.mold.registered import Entry, Health, health_of, percent_of
+from isobuilder.mold.registered import Health, RegisteredVersion, health_of, percent_of
 from isobuilder.mold.request import Outcome, ZoneResult
 from isobuilder.progress import Progress, Task, task
 
@@ -23,7 +23,7 @@ class Watch:
         self,
         mold: Mold,
         zones: Sequence[ZoneRecord],
-        serving: Mapping[str, Entry],
+        serving: Mapping[str, RegisteredVersion],
         registration: RegistrationFile,
     ) -> None:
         self.mold = mold

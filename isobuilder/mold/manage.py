@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from isobuilder.errors import MoldError
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.records import ClusterRecord, EventRecord, KubernetesVersion
-from isobuilder.mold.registered import Entry, entries_of
+from isobuilder.mold.registered import RegisteredVersion, entries_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Filter:
     keyword: str | None = None
     ready: bool | None = None
 
-    def takes(self, entry: Entry) -> bool:
+    def takes(self, entry: RegisteredVersion) -> bool:
         """Tell whether an entry is meant."""
         version = entry.version
         if self.zone and version.zoneid and self.zone not in {version.zoneid, version.zonename}:
@@ -40,24 +40,24 @@ class Filter:
         )
 
 
-def _ready_everywhere(entry: Entry) -> bool:
+def _ready_everywhere(entry: RegisteredVersion) -> bool:
     return bool(entry.rows) and all(row.isready for row in entry.rows)
 
 
-def version_order(entry: Entry) -> tuple[tuple[int, ...], str, str]:
+def version_order(entry: RegisteredVersion) -> tuple[tuple[int, ...], str, str]:
     """Sort key: newest version first, then by name."""
     numbers = (part for part in entry.version.semanticversion.split("."))
     parts = tuple(-int(part) if part.isdigit() else 0 for part in numbers)
     return parts, entry.version.name, entry.version.id
 
 
-def list_entries(mold: Mold, wanted: Filter = Filter()) -> list[Entry]:
+def list_entries(mold: Mold, wanted: Filter = Filter()) -> list[RegisteredVersion]:
     """Return what is registered, newest version first."""
     entries = entries_of(mold, mold.versions())
     return sorted((entry for entry in entries if wanted.takes(entry)), key=version_order)
 
 
-def find_entry(mold: Mold, key: str) -> Entry:
+def find_entry(mold: Mold, key: str) -> RegisteredVersion:
     """Return the one version with that id, name or version number.
 
     Raises:
@@ -87,7 +87,7 @@ def _described(version: KubernetesVersion) -> str:
 class Details:
     """Everything about one version."""
 
-    entry: Entry
+    entry: RegisteredVersion
     clusters: tuple[ClusterRecord, ...]
     events: tuple[EventRecord, ...]
 
@@ -98,13 +98,13 @@ def show(mold: Mold, key: str, *, events: int = 10) -> Details:
     return Details(entry, users_of(mold, entry), events_of(mold, entry)[:events])
 
 
-def users_of(mold: Mold, entry: Entry) -> tuple[ClusterRecord, ...]:
+def users_of(mold: Mold, entry: RegisteredVersion) -> tuple[ClusterRecord, ...]:
     """Return the clusters that use a version."""
     version_id = entry.version.id
     return tuple(c for c in mold.clusters() if c.kubernetesversionid == version_id)
 
 
-def events_of(mold: Mold, entry: Entry) -> tuple[EventRecord, ...]:
+def events_of(mold: Mold, entry: RegisteredVersion) -> tuple[EventRecord, ...]:
     """Return the events about a version and its ISO, newest first."""
     found = [
         event
@@ -145,7 +145,7 @@ def delete(mold: Mold, key: str, *, dry_run: bool = False) -> str:
     return f"deleted {version.name} ({version.id}) and its ISO"
 
 
-def refuse_if_used(mold: Mold, entry: Entry, users: Sequence[ClusterRecord]) -> None:
+def refuse_if_used(mold: Mold, entry: RegisteredVersion, users: Sequence[ClusterRecord]) -> None:
     """Raise if clusters use a version.
 
     Raises:

@@ -18,7 +18,7 @@ from isobuilder.mold.jsonfile import read_json_file
 from isobuilder.mold.manage import refuse_if_used, users_of
 from isobuilder.mold.register import register
 from isobuilder.mold.registered import entries_of
-from isobuilder.mold.request import Outcome, Wish
+from isobuilder.mold.request import Outcome, Request
 from isobuilder.progress import SILENT, Progress
 
 Deed = Literal["delete", "register", "enable", "disable"]
@@ -66,7 +66,7 @@ class ServerPlan(Model):
     actions: tuple[Action, ...]
 
 
-class Plan(Model):
+class ChangePlan(Model):
     """The changes to several servers; what the plan file holds."""
 
     format: Annotated[Literal[1], Field(alias="schema")]
@@ -77,16 +77,16 @@ class Plan(Model):
         return canonical_json(self.model_dump(mode="json", by_alias=True))
 
 
-def plan_for(servers: tuple[ServerPlan, ...]) -> Plan:
+def plan_for(servers: tuple[ServerPlan, ...]) -> ChangePlan:
     """Return the plan for several servers, in the order in which it is carried out."""
     ordered = tuple(
         server.model_copy(update={"actions": tuple(sorted(server.actions, key=lambda a: a.order))})
         for server in servers
     )
-    return Plan.model_validate({"schema": 1, "servers": ordered})
+    return ChangePlan.model_validate({"schema": 1, "servers": ordered})
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path) -> ChangePlan:
     """Return the plan in a file.
 
     Raises:
@@ -94,7 +94,7 @@ def read_plan(path: Path) -> Plan:
     """
     return read_json_file(
         path,
-        Plan.model_validate_json,
+        ChangePlan.model_validate_json,
         hint="expected a plan that isobuilder mold audit --plan wrote",
     )
 
@@ -161,15 +161,15 @@ def apply_plan(
     return done
 
 
-def _wish(action: Action) -> Wish:
+def _wish(action: Action) -> Request:
     if action.registration is None:
         raise InputError("a plan's register action needs a registration")
     zones = (action.zone,) if action.zone else ()
-    return Wish(action.registration, url=action.url, zones=zones)
+    return Request(action.registration, url=action.url, zones=zones)
 
 
 def _register(
-    mold: Mold, action: Action, wish: Wish, journal: Journal, progress: Progress
+    mold: Mold, action: Action, wish: Request, journal: Journal, progress: Progress
 ) -> Applied:
     [result] = register([mold.client], wish, journal=journal, progress=progress)
     if result.error is not None:

@@ -16,14 +16,14 @@ from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.records import ZoneRecord
 from isobuilder.mold.journal import FOLLOW_REDIRECTS, Journal
 from isobuilder.mold.registered import zones_served
-from isobuilder.mold.request import ServerResult, Wish, check_wish
+from isobuilder.mold.request import Request, ServerResult, check_request
 from isobuilder.mold.work import Work
 from isobuilder.progress import SILENT, Progress
 
 
 def register(
     clients: Sequence[MoldClient],
-    wish: Wish,
+    wish: Request,
     *,
     journal: Journal,
     progress: Progress = SILENT,
@@ -36,7 +36,7 @@ def register(
     Raises:
         InputError: the wish itself makes no sense.
     """
-    check_wish(wish)
+    check_request(wish)
     runs: list[tuple[ServerResult, Clock, Generator[float, None, None]]] = []
     seen: set[str] = set()
     for client in clients:
@@ -68,7 +68,7 @@ def register(
 
 
 def _on_server(
-    mold: Mold, wish: Wish, journal: Journal, result: ServerResult, progress: Progress
+    mold: Mold, wish: Request, journal: Journal, result: ServerResult, progress: Progress
 ) -> Generator[float, None, None]:
     """Do it on one server; yields the seconds until it wants to look again."""
     if not wish.dry_run:
@@ -101,7 +101,7 @@ def _on_server(
                 return
 
 
-def _wanted_zones(mold: Mold, wish: Wish, result: ServerResult) -> tuple[ZoneRecord, ...]:
+def _wanted_zones(mold: Mold, wish: Request, result: ServerResult) -> tuple[ZoneRecord, ...]:
     zones = mold.zones()
     if not zones:
         raise MoldError(f"{mold.name}: this server has no zone, or the key may not see it")
@@ -132,7 +132,7 @@ def _wanted_zones(mold: Mold, wish: Wish, result: ServerResult) -> tuple[ZoneRec
 
 
 @contextmanager
-def _one_at_a_time(folder: Path, mold: Mold, wish: Wish) -> Iterator[None]:
+def _one_at_a_time(folder: Path, mold: Mold, wish: Request) -> Iterator[None]:
     """Keep two runs on this machine from registering the same thing at the same time."""
     registration = wish.registration
     what = f"{mold.client.endpoint} {registration.kubernetesversion} {registration.arch}"

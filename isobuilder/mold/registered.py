@@ -51,7 +51,7 @@ def percent_of(row: IsoInZone) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RegisteredVersion:
     """A registered version and its ISO wherever it is."""
 
     version: KubernetesVersion
@@ -113,23 +113,23 @@ class Entry:
         return version.name == name
 
 
-def entries_of(mold: Mold, versions: Sequence[KubernetesVersion]) -> tuple[Entry, ...]:
+def entries_of(mold: Mold, versions: Sequence[KubernetesVersion]) -> tuple[RegisteredVersion, ...]:
     """Return ``versions`` with their ISOs; one call for each when few, one for all when many."""
     if len(versions) > 5:
         rows: dict[str, list[IsoInZone]] = {}
         for row in mold.isos():
             rows.setdefault(row.id, []).append(row)
-        return tuple(Entry(v, tuple(rows.get(v.isoid, ()))) for v in versions)
-    return tuple(Entry(v, mold.isos(v.isoid) if v.isoid else ()) for v in versions)
+        return tuple(RegisteredVersion(v, tuple(rows.get(v.isoid, ()))) for v in versions)
+    return tuple(RegisteredVersion(v, mold.isos(v.isoid) if v.isoid else ()) for v in versions)
 
 
-def age_order(entry: Entry) -> tuple[str, str]:
+def age_order(entry: RegisteredVersion) -> tuple[str, str]:
     """Sort key: the oldest first, the same on every client."""
     created = parse_time(entry.version.created)
     return (f"{created.timestamp():020.3f}" if created else "~", entry.version.id)
 
 
-def best_of(entries: Sequence[Entry]) -> Entry:
+def best_of(entries: Sequence[RegisteredVersion]) -> RegisteredVersion:
     """Return the entry to keep among equal ones: Ready, Enabled, oldest."""
     return min(
         entries,

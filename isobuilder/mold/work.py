@@ -13,8 +13,8 @@ from isobuilder.mold.api.records import ZoneRecord
 from isobuilder.mold.api.upload import send_file
 from isobuilder.mold.follow import Watch
 from isobuilder.mold.journal import Journal
-from isobuilder.mold.registered import Entry, age_order, best_of, entries_of
-from isobuilder.mold.request import Outcome, ServerResult, Wish, ZoneResult
+from isobuilder.mold.registered import RegisteredVersion, age_order, best_of, entries_of
+from isobuilder.mold.request import Outcome, Request, ServerResult, ZoneResult
 from isobuilder.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Work:
     def __init__(
         self,
         mold: Mold,
-        wish: Wish,
+        wish: Request,
         zones: Sequence[ZoneRecord],
         result: ServerResult,
         journal: Journal,
@@ -39,14 +39,14 @@ class Work:
         self.wish = wish
         self.zones = zones
         self.result = result
-        self.serving: dict[str, Entry] = {}  # zone id -> the entry that serves it
+        self.serving: dict[str, RegisteredVersion] = {}  # zone id -> the entry that serves it
         self.created: set[str] = set()  # ids of versions this run added
         self.ever_created: set[str | None] = set()
         self.refused: list[ZoneResult] = []
         self.timed_out = False
-        self.broken: list[Entry] = []  # equal entries that failed, to be replaced
+        self.broken: list[RegisteredVersion] = []  # equal entries that failed, to be replaced
 
-    def same(self) -> list[Entry]:
+    def same(self) -> list[RegisteredVersion]:
         """Return the entries that are this very ISO."""
         registration = self.wish.registration
         versions = [
@@ -243,7 +243,7 @@ class Work:
                     self._drop(loser)
         self.look()
 
-    def _drop(self, loser: Entry) -> None:
+    def _drop(self, loser: RegisteredVersion) -> None:
         try:
             self.mold.delete_version(loser.version.id)
         except MoldRefused as refused:

@@ -26,11 +26,11 @@ from isobuilder.model.base import canonical_json
 from isobuilder.model.lock import Lock, LockedImage
 from isobuilder.model.registration import registration_for
 from isobuilder.pipeline.boot import boot_parts, locked_payload
-from isobuilder.pipeline.fetch import fetched, missing_blobs
+from isobuilder.pipeline.fetch import holding, missing_blobs
 from isobuilder.pipeline.lock import write_whole
 from isobuilder.pipeline.payload import with_chosen_payload
 from isobuilder.progress import SILENT, Progress, task
-from isobuilder.sources.session import Workshop
+from isobuilder.sources.session import Session
 from isobuilder.store import Blob, Store, disk_problem
 from isobuilder.trust.sbom import sbom
 
@@ -58,7 +58,7 @@ class Built:
         return tuple(self.iso.with_name(f"{self.lock.base_name}.{end}") for end in SIDE_FILES)
 
 
-def build(lock: Lock, out: Path, workshop: Workshop, *, force: bool = False) -> Built:
+def build(lock: Lock, out: Path, session: Session, *, force: bool = False) -> Built:
     """Write the ISO of ``lock`` and its side files into the folder ``out``.
 
     A pure function of lock, store and version: nothing of this machine goes in. What the store
@@ -69,43 +69,43 @@ def build(lock: Lock, out: Path, workshop: Workshop, *, force: bool = False) -> 
         InputError, UpstreamError, IntegrityError, EnvironmentProblem: no ISO was written, and one
             that was there before is as it was.
     """
-    lock = with_chosen_payload(lock, workshop.store)
+    lock = with_chosen_payload(lock, session.store)
     target = out / f"{lock.base_name}.iso"
-    if not force and (known := _unchanged(lock, target, workshop.store)) is not None:
+    if not force and (known := _unchanged(lock, target, session.store)) is not None:
         return known
     _make_folder(out)
-    with fetched([lock], workshop):
-        tree = tree_of(lock, workshop.store, progress=workshop.progress)
+    with holding([lock], session):
+        tree = tree_of(lock, session.store, progress=session.progress)
         _check_space(out, tree)
-        workshop.progress.step(f"writing {target}")
+        session.progress.step(f"writing {target}")
         written = write_iso(
             tree.entries,
             target,
             label=LABEL,
             epoch=lock.epoch,
             boot=tree.boot,
-            progress=workshop.progress,
+            progress=session.progress,
         )
     built = Built(target, written.digest, written.size, lock, reused=False)
     _write_side_files(built, tree)
-    _remember(built, workshop.store)
+    _remember(built, session.store)
     return built
 
 
-def check(lock: Lock, iso: Path, workshop: Workshop) -> Digest:
+def check(lock: Lock, iso: Path, session: Session) -> Digest:
     """Build the ISO again, compare it with ``iso`` and return the digest that both have.
 
     Raises:
         IntegrityError: the two differ.
     """
-    lock = with_chosen_payload(lock, workshop.store)
+    lock = with_chosen_payload(lock, session.store)
     try:
         expected = Digest.of_file(iso)
     except OSError as error:
         raise disk_problem(error, iso) from error
-    with fetched([lock], workshop):
-        tree = tree_of(lock, workshop.store, progress=workshop.progress)
-        workshop.progress.step("building it again, without writing it")
+    with holding([lock], session):
+        tree = tree_of(lock, session.store, progress=session.progress)
+        session.progress.step("building it again, without writing it")
         again, _ = iso_digest(tree.entries, label=LABEL, epoch=lock.epoch, boot=tree.boot)
     if again != expected:
         raise IntegrityError(

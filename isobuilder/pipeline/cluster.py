@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from isobuilder.documents.mistakes import Mark
-from isobuilder.documents.nodes import Entry, Items, Map, Node, node_of, plain
+from isobuilder.documents.nodes import Items, Map, Node, Pair, node_of, plain
 from isobuilder.documents.text import yaml_text
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.iso.write.entries import IsoEntry
@@ -94,22 +94,22 @@ def cluster_from_options(options: Iterable[Option]) -> Cluster:
     Raises:
         InputErrors: all that is wrong with them, each with its flag.
     """
-    root: dict[str, Entry] = {}
+    root: dict[str, Pair] = {}
     origin = Mark("options")
     _put(root, ("schema",), node_of(1, origin))
     for option in options:
         _put(root, option.steps, node_of(option.value, Mark(option.flag)))
-    only = root.pop("node", Entry(origin, Map({}, origin)))
-    root["nodes"] = Entry(origin, Items((only.value,), origin))
+    only = root.pop("node", Pair(origin, Map({}, origin)))
+    root["nodes"] = Pair(origin, Items((only.value,), origin))
     return cluster_of(Map(root, origin))
 
 
-def _put(entries: dict[str, Entry], steps: tuple[str, ...], value: Node) -> None:
+def _put(entries: dict[str, Pair], steps: tuple[str, ...], value: Node) -> None:
     head, *rest = steps
     if not rest:
-        entries[head] = Entry(value.mark, value)
+        entries[head] = Pair(value.mark, value)
         return
-    inner = entries.setdefault(head, Entry(value.mark, Map({}, value.mark))).value
+    inner = entries.setdefault(head, Pair(value.mark, Map({}, value.mark))).value
     if isinstance(inner, Map):
         _put(inner.entries, tuple(rest), value)
 

@@ -11,7 +11,7 @@ from isobuilder.digest import Digest
 from isobuilder.errors import InputError
 from isobuilder.iso.boot_names import INITRD, KERNEL, PAYLOAD, ROOT
 from isobuilder.iso.read.reader import IsoReader
-from isobuilder.model.isomanifest import Manifest
+from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.loading import load_lock, parse_manifest_json
 from isobuilder.model.lock import Lock
 from isobuilder.model.payload import ArtifactName
@@ -22,7 +22,7 @@ _NO_SYSTEM = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class IsoFiles:
     """What a lock promises or an ISO has, in one form so that they can be compared."""
 
     source: Path
@@ -32,7 +32,7 @@ class Contents:
     sizes: Mapping[str, int]  # path -> bytes, where known
     images: Mapping[str, Digest]  # tag reference -> digest of the platform's manifest
     label: str | None = None
-    manifest: Manifest | None = None
+    manifest: IsoManifest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Difference:
     growth: int | None = field(default=None)  # bytes more on the right, for files on two ISOs
 
 
-def contents_of(path: Path) -> Contents:
+def contents_of(path: Path) -> IsoFiles:
     """Read a lock or an ISO; of an ISO only its directory and ``manifest.json``.
 
     Raises:
@@ -59,7 +59,7 @@ def contents_of(path: Path) -> Contents:
         return _of_iso(path, reader)
 
 
-def _of_lock(path: Path, lock: Lock) -> Contents:
+def _of_lock(path: Path, lock: Lock) -> IsoFiles:
     files = {file.path: file.sha256 for file in lock.files}
     # A manifest that is pinned gets other bytes on the ISO than upstream serves.
     files |= {item.path: item.sha256 for item in lock.manifests if item.images == "keep"}
@@ -72,7 +72,7 @@ def _of_lock(path: Path, lock: Lock) -> Contents:
             for place, name in _AS_THEY_ARE.items():
                 if (part := lock.boot.artifacts.get(name)) is not None:
                     files[place], sizes[place] = part.digest, part.size
-    return Contents(
+    return IsoFiles(
         source=path,
         kind="lock",
         facts={
@@ -89,7 +89,7 @@ def _of_lock(path: Path, lock: Lock) -> Contents:
     )
 
 
-def _of_iso(path: Path, reader: IsoReader) -> Contents:
+def _of_iso(path: Path, reader: IsoReader) -> IsoFiles:
     if "manifest.json" not in reader.files:
         raise InputError(
             f"{path}: has no manifest.json, so nobody can say what is on it",
@@ -98,7 +98,7 @@ def _of_iso(path: Path, reader: IsoReader) -> Contents:
     with reader.open("manifest.json") as file:
         manifest = parse_manifest_json(file.read(_MANIFEST_LIMIT), f"{path}: manifest.json")
     system = manifest.operating_system
-    return Contents(
+    return IsoFiles(
         source=path,
         kind="iso",
         facts={
@@ -120,7 +120,7 @@ def _of_iso(path: Path, reader: IsoReader) -> Contents:
     )
 
 
-def diff(left: Contents, right: Contents) -> tuple[Difference, ...]:
+def diff(left: IsoFiles, right: IsoFiles) -> tuple[Difference, ...]:
     """Return the differences, facts first, then files and images by name.
 
     A lock knows less than an ISO: between the two only what the lock pins is compared.
@@ -149,7 +149,7 @@ def _changes(
             yield Difference(what, name, left.get(name), right.get(name))
 
 
-def summary(contents: Contents) -> dict[str, Any]:
+def summary(contents: IsoFiles) -> dict[str, Any]:
     """Return what ``inspect --json`` prints."""
     manifest = contents.manifest
     return {

@@ -15,9 +15,9 @@ from isobuilder.machine.payload import has_payload
 from isobuilder.model.config import mirror_urls
 from isobuilder.model.lock import Lock, LockedFile, LockedManifest
 from isobuilder.pipeline.payload import check_payload, served_payload, with_chosen_payload
-from isobuilder.sources.download import Wanted
+from isobuilder.sources.download import Download
 from isobuilder.sources.registry import ImagePin, check_images, image_blobs
-from isobuilder.sources.session import Workshop
+from isobuilder.sources.session import Session
 from isobuilder.store import Store, lease
 
 Kind = Literal["file", "manifest", "image", "payload"]
@@ -35,7 +35,7 @@ class PlanItem:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DownloadPlan:
     """What fetching and building one or more locks will take."""
 
     items: tuple[PlanItem, ...]
@@ -49,7 +49,7 @@ class Plan:
         return self.download + self.iso
 
 
-def plan(lock: Lock, store: Store) -> Plan:
+def plan(lock: Lock, store: Store) -> DownloadPlan:
     """Say what would be downloaded, what is cached and which disk is needed; touches no network."""
     counted: set[Digest] = set()
     items: list[PlanItem] = []
@@ -73,7 +73,7 @@ def plan(lock: Lock, store: Store) -> Plan:
             )
         )
     items += _payload_items(lock, store)
-    return Plan(
+    return DownloadPlan(
         items=tuple(items),
         download=sum(item.missing or 0 for item in items),
         unknown=sum(1 for item in items if item.missing is None),
@@ -110,7 +110,7 @@ def _missing_of_image(
     return missing
 
 
-def fetch(locks: Sequence[Lock], workshop: Workshop) -> None:
+def fetch(locks: Sequence[Lock], session: Session) -> None:
     """Bring everything the locks name into the store; what is there already is not asked for.
 
     Raises:
@@ -118,46 +118,46 @@ def fetch(locks: Sequence[Lock], workshop: Workshop) -> None:
         IntegrityError: upstream serves other bytes than were locked.
         EnvironmentProblem: the disk is full, or ``offline`` is set and something is missing.
     """
-    with fetched(locks, workshop):
+    with holding(locks, session):
         pass
 
 
 @contextmanager
-def fetched(locks: Sequence[Lock], workshop: Workshop) -> Iterator[None]:
+def holding(locks: Sequence[Lock], session: Session) -> Iterator[None]:
     """Do as ``fetch`` does, and keep it all from being collected while the block runs."""
-    store = workshop.store
+    store = session.store
     with lease(store, reachable(locks, store)):
-        wanted = _wanted(locks, workshop)
+        wanted = _wanted(locks, session)
         # What images consist of is only known now that their manifests are there.
         with lease(store, wanted.keys() | reachable(locks, store)):
-            workshop.fetcher.fetch(list(wanted.values()))
+            session.fetcher.fetch(list(wanted.values()))
             for architecture, images in _pins(locks).items():
                 check_images(store, images, architecture)
             yield
 
 
-def _wanted(locks: Sequence[Lock], workshop: Workshop) -> dict[Digest, Wanted]:
-    wanted: dict[Digest, Wanted] = {}
+def _wanted(locks: Sequence[Lock], session: Session) -> dict[Digest, Download]:
+    wanted: dict[Digest, Download] = {}
     for lock in locks:
         for entry in _entries(lock):
-            wanted[entry.sha256] = Wanted(
+            wanted[entry.sha256] = Download(
                 name=entry.name,
-                urls=mirror_urls(workshop.config, entry.url),
+                urls=mirror_urls(session.config, entry.url),
                 digest=entry.sha256,
                 size=entry.size,
-                ceiling=workshop.config.max_file_size,
+                ceiling=session.config.max_file_size,
             )
-    if workshop.config.offline:
-        _refuse_missing(locks, workshop.store)
-    if any(missing_blobs(lock, workshop.store) for lock in locks):
-        workshop.progress.step(f"fetching into {workshop.store.root}")
+    if session.config.offline:
+        _refuse_missing(locks, session.store)
+    if any(missing_blobs(lock, session.store) for lock in locks):
+        session.progress.step(f"fetching into {session.store.root}")
     for lock in locks:
-        for part in served_payload(lock, workshop):
+        for part in served_payload(lock, session):
             wanted.setdefault(Digest.from_hex(part.key), part)
         if lock.boot is not None and lock.boot.url is None:
-            check_payload(lock, workshop.store)
+            check_payload(lock, session.store)
     for images in _pins(locks).values():
-        for blob in image_blobs(workshop.registry, workshop.store, images):
+        for blob in image_blobs(session.registry, session.store, images):
             if blob.digest is not None:
                 wanted.setdefault(blob.digest, blob)
     return wanted

@@ -13,7 +13,7 @@ from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock, answers, lock_name
 from isobuilder.model.recipe import Recipe
 from isobuilder.pipeline.payload import with_own_payload, with_served_payload
-from isobuilder.sources.session import Workshop
+from isobuilder.sources.session import Session
 from isobuilder.store import disk_problem
 
 
@@ -37,7 +37,7 @@ def lock_path(recipe_path: Path, recipe: Recipe, architecture: str) -> Path:
 def lock_recipe(
     recipe_path: Path,
     architecture: str,
-    workshop: Workshop,
+    session: Session,
     *,
     update: Iterable[str] = (),
     output: Path | None = None,
@@ -56,11 +56,11 @@ def lock_recipe(
     path = output or lock_path(recipe_path, recipe, architecture)
     _refuse_unwritable(path, recipe_path, architecture)
     previous = load_lock(path) if path.exists() and update else None
-    lock = resolve(recipe, architecture, workshop.upstream, previous=previous, update=update)
+    lock = resolve(recipe, architecture, session.upstream, previous=previous, update=update)
     if recipe.boot and recipe.boot.payload:
-        lock = with_served_payload(lock, recipe.boot, recipe.boot.payload, workshop)
+        lock = with_served_payload(lock, recipe.boot, recipe.boot.payload, session)
     elif recipe.boot:
-        lock = with_own_payload(lock, recipe.boot, workshop)
+        lock = with_own_payload(lock, recipe.boot, session)
     data = lock.to_bytes()
     changed = not path.exists() or path.read_bytes() != data
     if changed:

@@ -10,8 +10,8 @@ from isobuilder.machine.payload import choose_payload, has_payload, read_payload
 from isobuilder.model.config import mirror_urls
 from isobuilder.model.lock import Lock, LockedBoot
 from isobuilder.model.recipe import BootWish, PayloadAt
-from isobuilder.sources.download import Wanted
-from isobuilder.sources.session import Workshop
+from isobuilder.sources.download import Download
+from isobuilder.sources.session import Session
 from isobuilder.store import Store
 
 
@@ -36,7 +36,7 @@ def with_chosen_payload(lock: Lock, store: Store) -> Lock:
     return with_payload(lock, lock.boot.name, store)
 
 
-def with_own_payload(lock: Lock, wish: BootWish, workshop: Workshop) -> Lock:
+def with_own_payload(lock: Lock, wish: BootWish, session: Session) -> Lock:
     """Return ``lock`` with the payload of the store that ``wish`` means, else leave that open.
 
     Raises:
@@ -44,23 +44,23 @@ def with_own_payload(lock: Lock, wish: BootWish, workshop: Workshop) -> Lock:
     """
     kind = LockedBoot(os=wish.os, kernel=wish.kernel)
     still_open = lock.model_copy(update={"boot": kind})
-    if has_payload(workshop.store, kind.name, architecture=lock.architecture):
-        return with_chosen_payload(still_open, workshop.store)
-    workshop.progress.step(
+    if has_payload(session.store, kind.name, architecture=lock.architecture):
+        return with_chosen_payload(still_open, session.store)
+    session.progress.step(
         f"no OS payload {kind.name} in the store: the lock leaves it open for the build"
     )
     return still_open
 
 
-def with_served_payload(lock: Lock, wish: BootWish, at: PayloadAt, workshop: Workshop) -> Lock:
+def with_served_payload(lock: Lock, wish: BootWish, at: PayloadAt, session: Session) -> Lock:
     """Return ``lock`` with the OS payload that is served at ``at``.
 
     Raises:
         UpstreamError, IntegrityError: its description could not be had, or is another.
         InputError: it is not what ``wish`` says.
     """
-    workshop.fetcher.fetch([described(at.url, at.sha256, workshop)])
-    blob = workshop.store.find(at.sha256)
+    session.fetcher.fetch([described(at.url, at.sha256, session)])
+    blob = session.store.find(at.sha256)
     if blob is None:
         raise AssertionError  # the fetcher would have raised
     payload = read_payload(blob.read(), place=at.url)
@@ -74,27 +74,27 @@ def with_served_payload(lock: Lock, wish: BootWish, at: PayloadAt, workshop: Wor
     return lock.model_copy(update={"boot": LockedBoot.of(payload, url=at.url)})
 
 
-def described(url: str, digest: Digest, workshop: Workshop) -> Wanted:
+def described(url: str, digest: Digest, session: Session) -> Download:
     """Return the description of an OS payload as a thing to fetch."""
-    return Wanted(
+    return Download(
         name="the OS payload's description",
-        urls=mirror_urls(workshop.config, url),
+        urls=mirror_urls(session.config, url),
         digest=digest,
         size=None,
         ceiling=16 * 1024 * 1024,
     )
 
 
-def served_payload(lock: Lock, workshop: Workshop) -> Iterator[Wanted]:
+def served_payload(lock: Lock, session: Session) -> Iterator[Download]:
     """Return what is to be fetched of the OS payload of ``lock``; nothing if nobody serves it."""
     if lock.boot is None or lock.boot.payload is None or lock.boot.url is None:
         return
-    yield described(lock.boot.url, lock.boot.payload, workshop)
+    yield described(lock.boot.url, lock.boot.payload, session)
     folder = lock.boot.url.rpartition("/")[0]
     for name, part in lock.boot.artifacts.items():
-        yield Wanted(
+        yield Download(
             name=f"{name} of {lock.boot.os}",
-            urls=mirror_urls(workshop.config, f"{folder}/{name}"),
+            urls=mirror_urls(session.config, f"{folder}/{name}"),
             digest=part.digest,
             size=part.size,
             ceiling=part.size,

@@ -17,7 +17,7 @@ from isobuilder.iso.check.contents import check_iso
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.machine.payload import read_payload
 from isobuilder.model.finding import Finding
-from isobuilder.model.isomanifest import Manifest
+from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.loading import parse_manifest_json
 from isobuilder.model.lock import Lock, LockedBoot
 from isobuilder.model.recipe import ProfileName
@@ -93,7 +93,7 @@ class _Verifier:
     reader: IsoReader
     profile: ProfileName | None
     progress: Progress
-    manifest: Manifest | None = None
+    manifest: IsoManifest | None = None
 
     def run(
         self,

@@ -16,7 +16,7 @@ Asked with None twice first; after a 401 with that failure and the header it was
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Download:
     """One thing to have in the store."""
 
     name: str  # for people

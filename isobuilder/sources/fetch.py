@@ -12,12 +12,12 @@ from isobuilder.cancel import CalledOff, Halt
 from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError, UpstreamError
 from isobuilder.http import Http
 from isobuilder.progress import SILENT, Progress, task
-from isobuilder.sources.download import Authorize, Wanted
+from isobuilder.sources.download import Authorize, Download
 from isobuilder.sources.ranges import SMALLEST, WAYS
 from isobuilder.sources.transfer import Transfer
 from isobuilder.store import Blob, Partial, Store, partial_of
 
-__all__ = ["Authorize", "Fetcher", "Wanted"]
+__all__ = ["Authorize", "Download", "Fetcher"]
 
 GRACE = 3.0  # seconds in which other downloads may still end by themselves after one failed
 _STOPPING = 2.0  # seconds to wait for threads that were told to stop
@@ -40,7 +40,7 @@ class Fetcher:
         self._jobs = jobs
         self._progress = progress
 
-    def fetch(self, wanted: Sequence[Wanted]) -> list[Blob]:
+    def fetch(self, wanted: Sequence[Download]) -> list[Blob]:
         """Return the blobs of ``wanted``, in the same order.
 
         The first failure stops the queue. Whatever is complete by then is kept, and so are the
@@ -51,7 +51,7 @@ class Fetcher:
             IntegrityError: some server has other bytes than were promised.
             EnvironmentProblem: the disk is full, or ``offline`` is set and something is missing.
         """
-        groups: dict[str, list[Wanted]] = {}
+        groups: dict[str, list[Download]] = {}
         for item in wanted:
             groups.setdefault(item.key, []).append(item)
         blobs: dict[str, Blob] = {}
@@ -76,7 +76,7 @@ class _Round:
     """One call of ``fetch``: its queue, its threads, what became of each thing."""
 
     def __init__(
-        self, store: Store, http: Http, progress: Progress, groups: Sequence[Sequence[Wanted]]
+        self, store: Store, http: Http, progress: Progress, groups: Sequence[Sequence[Download]]
     ) -> None:
         self._store = store
         self._http = http
@@ -155,7 +155,7 @@ class _Round:
         self._busy[host] += 1
         return True
 
-    def _settle(self, group: Sequence[Wanted]) -> None:
+    def _settle(self, group: Sequence[Download]) -> None:
         """Bring one thing and note what became of it."""
         try:
             blob = self._bring(group)
@@ -169,7 +169,7 @@ class _Round:
             with self._changed:
                 self._unsettled -= 1
 
-    def _bring(self, group: Sequence[Wanted]) -> Blob:
+    def _bring(self, group: Sequence[Download]) -> Blob:
         first = group[0]
         while True:
             with partial_of(self._store, first.key) as held:
@@ -182,7 +182,7 @@ class _Round:
                     return self._transfer(group, held)
             self._halt.pause(_OTHER_HOLDER)
 
-    def _transfer(self, group: Sequence[Wanted], held: Partial) -> Blob:
+    def _transfer(self, group: Sequence[Download], held: Partial) -> Blob:
         with task(self._progress, group[0].name, total=group[0].size) as work:
             transfer = Transfer(group, http=self._http, partial=held, halt=self._halt, work=work)
             with self._changed:
@@ -194,16 +194,16 @@ class _Round:
                     del self._transfers[transfer]
 
 
-def _largest_first(group: Sequence[Wanted]) -> float:
+def _largest_first(group: Sequence[Download]) -> float:
     sizes = [item.size for item in group if item.size is not None]
     return -max(sizes) if sizes else float("-inf")
 
 
-def _host(group: Sequence[Wanted]) -> str:
+def _host(group: Sequence[Download]) -> str:
     return urlsplit(group[0].urls[0]).netloc
 
 
-def _refuse_remote(missing: Sequence[Sequence[Wanted]], store: Store) -> None:
+def _refuse_remote(missing: Sequence[Sequence[Download]], store: Store) -> None:
     names = [
         group[0].name
         for group in missing

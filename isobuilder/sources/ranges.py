@@ -16,7 +16,7 @@ SMALLEST = 16 * 1024 * 1024  # bytes that are worth a connection of their own
 
 
 @dataclass(slots=True, eq=False)
-class Stretch:
+class ByteRange:
     """Consecutive bytes that one connection brings."""
 
     start: int
@@ -30,7 +30,7 @@ class Stretch:
         return self.end - self.start - self.received
 
 
-class Parts:
+class ByteRanges:
     """The stretches of one download of ``size`` bytes, of which the head has ``position``.
 
     ``leftovers`` are stretches of an earlier run: start and number of bytes.
@@ -40,9 +40,9 @@ class Parts:
         self._size = size
         self._lock = threading.Lock()
         self._open = False
-        self._head = Stretch(0, size, position)
+        self._head = ByteRange(0, size, position)
         self._others = {
-            start: Stretch(start, start + length, length, busy=False)
+            start: ByteRange(start, start + length, length, busy=False)
             for start, length in leftovers.items()
             if start >= position
         }
@@ -65,7 +65,7 @@ class Parts:
             for stretch in self._others.values():
                 stretch.end = stretch.start
 
-    def take(self) -> Stretch | None:
+    def take(self) -> ByteRange | None:
         """Return a stretch that the caller is to bring, or None when there is none worth it."""
         with self._lock:
             busy = [part for part in (self._head, *self._others.values()) if part.busy]
@@ -75,18 +75,18 @@ class Parts:
             if longest.left < 2 * SMALLEST:
                 return None
             middle = longest.end - longest.left // 2
-            taken = self._others[middle] = Stretch(middle, longest.end)
+            taken = self._others[middle] = ByteRange(middle, longest.end)
             longest.end = middle
             return taken
 
-    def accept(self, stretch: Stretch, amount: int) -> int:
+    def accept(self, stretch: ByteRange, amount: int) -> int:
         """Count ``amount`` received bytes and return how many of them belong to ``stretch``."""
         with self._lock:
             fitting = min(amount, max(0, stretch.left))
             stretch.received += fitting
             return fitting
 
-    def settle(self, stretch: Stretch) -> None:
+    def settle(self, stretch: ByteRange) -> None:
         """Nothing more will come of ``stretch`` by its connection."""
         with self._lock:
             stretch.busy = False
@@ -100,12 +100,12 @@ class Parts:
         with self._lock:
             return self._head.left <= 0
 
-    def following(self, position: int) -> Stretch | None:
+    def following(self, position: int) -> ByteRange | None:
         """Return the stretch that somebody else brings from ``position`` on."""
         with self._lock:
             return self._others.get(position)
 
-    def collect(self, stretch: Stretch, amount: int) -> None:
+    def collect(self, stretch: ByteRange, amount: int) -> None:
         """Make ``amount`` bytes of a settled stretch the head's own; the rest is the head's too."""
         with self._lock:
             del self._others[stretch.start]

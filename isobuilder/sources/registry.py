@@ -22,7 +22,7 @@ from isobuilder.formats.oci import Descriptor, ImageConfig, ImageIndex, ImageMan
 from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Answer, Http, HttpFailure
 from isobuilder.model.config import Config, registry_bases
-from isobuilder.sources.fetch import Fetcher, Wanted
+from isobuilder.sources.fetch import Download, Fetcher
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens, full_name
 from isobuilder.store import Store
@@ -129,13 +129,13 @@ class RegistryClient:
         name = reference.digest or reference.tag or "latest"
         return self._first(reference, f"manifests/{name}", _ACCEPT, check)
 
-    def blob_wanted(self, reference: ImageReference, blob: Descriptor) -> Wanted:
+    def blob_wanted(self, reference: ImageReference, blob: Descriptor) -> Download:
         """Return what the fetcher needs to bring a blob of an image from the first good mirror."""
         bases = registry_bases(self._config, reference.registry)
         places = {
             _address(base, reference.repository, f"blobs/{blob.digest}"): base for base in bases
         }
-        return Wanted(
+        return Download(
             name=f"{reference.name}@{blob.digest}",
             urls=tuple(places),
             digest=blob.digest,
@@ -218,7 +218,7 @@ def pull_images(
 
 def image_blobs(
     client: RegistryClient, store: Store, images: Sequence[ImagePin]
-) -> tuple[Wanted, ...]:
+) -> tuple[Download, ...]:
     """Return what the fetcher has to bring for ``images``; their manifests are in the store then.
 
     Raises:
@@ -232,7 +232,7 @@ def image_blobs(
     finally:
         # Without waiting: who interrupts us closes the connections, and that ends the threads.
         pool.shutdown(wait=False, cancel_futures=True)
-    wanted: dict[Digest, Wanted] = {}
+    wanted: dict[Digest, Download] = {}
     for pin, manifest in zip(unique, manifests, strict=True):
         for blob in manifest.blobs:
             known = wanted.setdefault(blob.digest, client.blob_wanted(pin.reference, blob))

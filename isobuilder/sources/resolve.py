@@ -24,7 +24,7 @@ from isobuilder.model.lock import Evidence, Lock, LockedFile, LockedImage, Locke
 from isobuilder.model.recipe import Component, FileEntry, ManifestEntry, Recipe
 from isobuilder.progress import Progress
 from isobuilder.sources.checksums import Checksum, parse
-from isobuilder.sources.download import Wanted
+from isobuilder.sources.download import Download
 from isobuilder.sources.fetch import Fetcher
 from isobuilder.sources.kubeadm import wanted_images
 from isobuilder.sources.registry import RegistryClient, ResolvedImage
@@ -195,7 +195,7 @@ class _Resolution:
         """Fetch what was promised and return it locked, with its size."""
         config = self.upstream.config
         wanted = [
-            Wanted(
+            Download(
                 name=promise.entry.name,
                 urls=mirror_urls(config, promise.entry.url),
                 digest=_sha256_of(promise),
@@ -245,7 +245,7 @@ class _Resolution:
                     wanted,
                 )
             )
-        return tuple(sorted(merged(images), key=lambda image: image.reference))
+        return tuple(sorted(without_doubles(images), key=lambda image: image.reference))
 
     def _kubeadm(self, locked: Mapping[str, Locked]) -> Blob | None:
         for entry in locked.values():
@@ -264,8 +264,8 @@ class _Resolution:
                 names[use.image] = None
         return list(names)
 
-    def _wanted_again(self, locked: Locked) -> Wanted:
-        return Wanted(
+    def _wanted_again(self, locked: Locked) -> Download:
+        return Download(
             name=locked.name,
             urls=mirror_urls(self.upstream.config, locked.url),
             digest=locked.sha256,
@@ -333,7 +333,7 @@ class _Resolution:
             return None
 
 
-def merged(images: Iterable[LockedImage]) -> Iterator[LockedImage]:
+def without_doubles(images: Iterable[LockedImage]) -> Iterator[LockedImage]:
     """Give each image of a repository once, though it may be wanted by tag and by digest.
 
     An archive is named by the digest, so two names for one image are one archive: the name with a

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
-    """Settings, store and connections of one call; open it with ``open_workshop``."""
+class Session:
+    """Settings, store and connections of one call; open it with ``open_session``."""
 
     config: Config
     store: Store
@@ -41,11 +41,9 @@ class Workshop:
 
 
 @contextmanager
-def open_workshop(
-    config: Config, store: Store, *, progress: Progress = SILENT
-) -> Iterator[Workshop]:
+def open_session(config: Config, store: Store, *, progress: Progress = SILENT) -> Iterator[Session]:
     """Give the tools of a step; connections are closed at the end."""
     with Http(settings_of(config)) as http:
         fetcher = Fetcher(store, http, jobs=config.jobs, progress=progress)
         registry = RegistryClient(http, config, Credentials())
-        yield Workshop(config, store, http, fetcher, registry, progress)
+        yield Session(config, store, http, fetcher, registry, progress)

@@ -11,8 +11,8 @@ from isobuilder.cancel import Halt
 from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError, UpstreamError
 from isobuilder.http import Http, HttpFailure, Response, redact
 from isobuilder.progress import Task
-from isobuilder.sources.download import Authorize, Wanted
-from isobuilder.sources.ranges import Parts, Stretch
+from isobuilder.sources.download import Authorize, Download
+from isobuilder.sources.ranges import ByteRange, ByteRanges
 from isobuilder.store import Blob, Origin, Partial
 
 _log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Transfer:
     """Brings one thing, wanted once or several times, from the first address that can deliver."""
 
     def __init__(
-        self, wanted: Sequence[Wanted], *, http: Http, partial: Partial, halt: Halt, work: Task
+        self, wanted: Sequence[Download], *, http: Http, partial: Partial, halt: Halt, work: Task
     ) -> None:
         self._all = wanted
         self._wanted = wanted[0]
@@ -270,7 +270,12 @@ class Transfer:
             self._parts.invite()
 
     def _help(
-        self, parts: Parts, stretch: Stretch, url: str, etag: str, authorize: Authorize | None
+        self,
+        parts: ByteRanges,
+        stretch: ByteRange,
+        url: str,
+        etag: str,
+        authorize: Authorize | None,
     ) -> None:
         """Bring a stretch, trying once: the head fetches what does not come."""
         last = stretch.end - 1  # now; others may take the second half of it later
@@ -307,9 +312,9 @@ class Transfer:
             self._parts.collect(stretch, amount)
             self._show()
 
-    def _new_parts(self) -> Parts:
+    def _new_parts(self) -> ByteRanges:
         size = self._wanted.limit
-        return Parts(size, min(self._partial.size, size), self._partial.stretches())
+        return ByteRanges(size, min(self._partial.size, size), self._partial.stretches())
 
     def _checked(self, url: str) -> Blob:
         """Name the bytes, if they are the promised ones."""

@@ -16,7 +16,7 @@ from platformdirs import user_cache_path
 
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.errors import IntegrityError
-from isobuilder.files import disk_problem, explained
+from isobuilder.files import as_environment_problem, disk_problem
 
 SCRATCH = "add-"
 """How names begin of files that only the process that made them will use."""
@@ -106,7 +106,7 @@ class Store:
             EnvironmentProblem: the disk is full or may not be written; nothing is kept.
         """
         target = self.path_of(blob.digest)
-        with explained(target.parent):
+        with as_environment_problem(target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
         # Another disk, another user's file, a file system without links: copying does it as well.
         with contextlib.suppress(OSError):
@@ -142,7 +142,7 @@ class Store:
         For the modules of the store: nobody else can promise that the bytes are the right ones.
         """
         target = self.path_of(digest)
-        with explained(target.parent):
+        with as_environment_problem(target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
             path.chmod(0o444)
             path.replace(target)

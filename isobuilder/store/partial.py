@@ -13,7 +13,7 @@ from typing import BinaryIO, Literal
 
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.errors import EnvironmentProblem
-from isobuilder.files import explained, locked
+from isobuilder.files import as_environment_problem, locked
 from isobuilder.store.blobs import Blob, Store
 from isobuilder.store.writeback import Writeback
 
@@ -65,7 +65,7 @@ class Partial:
     def start(self, origin: Origin) -> None:
         """Throw away what is there and expect the first byte of what ``origin`` serves."""
         self.discard()
-        with explained(self.path.parent):
+        with as_environment_problem(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             torn = self._about.with_suffix(".tmp")
             torn.write_text(json.dumps(asdict(origin)), encoding="utf-8")
@@ -80,7 +80,7 @@ class Partial:
             EnvironmentProblem: the disk is full or may not be written.
         """
         hasher = self._continued()
-        with explained(self.path.parent):
+        with as_environment_problem(self.path.parent):
             file, writeback = self._out or self._open("ab")
             file.write(chunk)
             writeback.grown(len(chunk))
@@ -97,14 +97,14 @@ class Partial:
 
     def open_stretch(self, start: int) -> BinaryIO:
         """Open a file for bytes that will follow those before ``start``."""
-        with explained(self.path.parent):
+        with as_environment_problem(self.path.parent):
             return self._stretch(start).open("wb", buffering=BUFFER_SIZE)
 
     def absorb(self, start: int) -> int:
         """Append the bytes of a stretch that begins here and return how many there were."""
         path = self._stretch(start)
         before = self.size
-        with explained(self.path.parent):
+        with as_environment_problem(self.path.parent):
             if path.exists():
                 with path.open("rb", buffering=0) as file:
                     while chunk := file.read(BUFFER_SIZE):
@@ -118,7 +118,7 @@ class Partial:
         Whoever calls has compared ``size`` and ``digest`` with what was promised.
         """
         hasher = self._continued()
-        with explained(self.path.parent):
+        with as_environment_problem(self.path.parent):
             file, _ = self._out or self._open("ab")
             file.flush()
             os.fsync(file.fileno())
@@ -131,7 +131,7 @@ class Partial:
         """Throw away what is there."""
         with contextlib.suppress(EnvironmentProblem):  # a full disk takes no last bytes either
             self.close()
-        with explained(self.path.parent):
+        with as_environment_problem(self.path.parent):
             self.path.unlink(missing_ok=True)
             self._about.unlink(missing_ok=True)
             for start in self.stretches():
@@ -142,7 +142,7 @@ class Partial:
         out, self._out = self._out, None
         self._hasher = None
         if out is not None:
-            with explained(self.path.parent):
+            with as_environment_problem(self.path.parent):
                 out[0].close()
 
     def _open(self, mode: Literal["ab", "wb"]) -> tuple[BinaryIO, Writeback]:
@@ -157,7 +157,7 @@ class Partial:
         if self._hasher is None:
             hasher = Hasher()
             if self.path.exists():
-                with explained(self.path), self.path.open("rb", buffering=0) as file:
+                with as_environment_problem(self.path), self.path.open("rb", buffering=0) as file:
                     while chunk := file.read(BUFFER_SIZE):
                         hasher.update(chunk)
             self._hasher = hasher
@@ -172,7 +172,7 @@ def partial_of(store: Store, key: str) -> Iterator[Partial | None]:
     """
     place = store.root / "locks" / f"{key}.lock"
     with contextlib.ExitStack() as stack:
-        with explained(place.parent):
+        with as_environment_problem(place.parent):
             mine = stack.enter_context(locked(place, wait=False))
         if not mine:
             yield None

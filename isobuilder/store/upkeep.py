@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
-from isobuilder.files import disk_problem, explained, is_locked, locked, may_not_write
+from isobuilder.files import as_environment_problem, disk_problem, is_locked, locked, may_not_write
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.store.blobs import SCRATCH, Store
 
@@ -135,7 +135,7 @@ def collect(
         EnvironmentProblem: the store may not be written.
     """
     needed = set(reachable)
-    with explained(store.root), locked(store.root / "locks" / "collect.lock"):
+    with as_environment_problem(store.root), locked(store.root / "locks" / "collect.lock"):
         leased = _leased(store)
         blobs = stored(store)
         left = sum(blob.size for blob in blobs)

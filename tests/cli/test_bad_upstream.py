@@ -15,7 +15,7 @@ from isobuilder.demo import images
 from isobuilder.demo.content import fill, write_recipes
 from isobuilder.demo.images import Image
 from isobuilder.demo.server import Hook
-from isobuilder.demo.upstream import Upstream
+from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.digest import Digest
 from tests.cli.calling import (
     KUBEADM,
@@ -143,7 +143,7 @@ def test_content_that_changes_between_runs_is_fetched_anew(
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[World]:
     """An upstream of this test alone, to be spoiled."""
-    with Upstream() as upstream:
+    with DemoUpstream() as upstream:
         fill(upstream)
         plain, csi = write_recipes(tmp_path)
         yield World(upstream, plain, csi, write_config(tmp_path / "config.yaml", upstream))

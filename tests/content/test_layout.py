@@ -10,7 +10,7 @@ import pytest
 from isobuilder.content.layout import IsoTree, build_tree
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
-from isobuilder.model.isomanifest import Manifest
+from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.store import Store
 from isobuilder.trust.sbom import sbom
 from tests.iso.makers import Payload, joined, payload
@@ -88,7 +88,7 @@ def test_the_manifest_says_what_is_there(store: Store) -> None:
     given = payload(store)
     tree = built(given)
     contents = bytes_of(tree)
-    manifest = Manifest.model_validate_json(tree.manifest)
+    manifest = IsoManifest.model_validate_json(tree.manifest)
     assert contents["manifest.json"] == tree.manifest == manifest.to_bytes()
     assert manifest.files == {
         path: Digest.of(data).hex

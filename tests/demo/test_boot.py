@@ -16,7 +16,7 @@ from isobuilder.iso.read.reader import IsoReader
 from isobuilder.machine.payload import payloads
 from isobuilder.model.loading import load_recipe
 from isobuilder.pipeline.lock import lock_recipe
-from isobuilder.sources.session import open_workshop
+from isobuilder.sources.session import open_session
 from isobuilder.store import Store
 from tests.pipeline.test_boot import make_payload
 
@@ -72,8 +72,8 @@ def test_the_lock_pins_the_real_runtime_and_the_payload(tmp_path: Path, runtime:
     payload = make_payload(store)
     with embedded_upstream(out, runtime=runtime) as config:
         recipe = out / "kubernetes-1.34.12-boot.yaml"
-        with open_workshop(config, store) as workshop:
-            lock = lock_recipe(recipe, "amd64", workshop).lock
+        with open_session(config, store) as session:
+            lock = lock_recipe(recipe, "amd64", session).lock
     files = {file.name: file for file in lock.files}
     assert files["containerd"].url.endswith("/v1.7.24/containerd-1.7.24-linux-amd64.tar.gz")
     assert files["containerd"].sha256 == Digest.of_file(runtime.containerd.path)

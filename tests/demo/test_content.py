@@ -12,7 +12,7 @@ import pytest
 
 from isobuilder.demo import content
 from isobuilder.demo.images import STAND_IN
-from isobuilder.demo.upstream import Upstream
+from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.errors import InputError
 from isobuilder.formats.elf import inspect_binary
 from isobuilder.formats.kube import core_images
@@ -22,7 +22,7 @@ from isobuilder.model.config import Config, mirror_urls
 from isobuilder.model.loading import load_recipe
 from isobuilder.model.recipe import FileEntry, ManifestEntry
 from isobuilder.sources.checksums import parse
-from isobuilder.sources.fetch import Fetcher, Wanted
+from isobuilder.sources.fetch import Download, Fetcher
 from isobuilder.sources.registry import ImagePin, RegistryClient, pull_images
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.store import Store
@@ -31,8 +31,8 @@ BOTH = pytest.mark.parametrize("architecture", content.ARCHITECTURES)
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with Upstream() as server:
+def upstream() -> Iterator[DemoUpstream]:
+    with DemoUpstream() as server:
         content.fill(server)
         yield server
 
@@ -50,7 +50,7 @@ def recipe_path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @BOTH
 def test_every_file_of_the_recipe_is_there_with_its_checksum(
-    upstream: Upstream, http: Http, tmp_path: Path, recipe_path: Path, architecture: str
+    upstream: DemoUpstream, http: Http, tmp_path: Path, recipe_path: Path, architecture: str
 ) -> None:
     config = Config(mirrors=upstream.mirrors)
     recipe = load_recipe(recipe_path, architecture)
@@ -59,7 +59,7 @@ def test_every_file_of_the_recipe_is_there_with_its_checksum(
     entries: list[FileEntry | ManifestEntry] = [*recipe.files, *recipe.manifests]
     for entry in entries:
         urls = mirror_urls(config, entry.url)
-        blob = fetcher.fetch([Wanted(entry.path, urls, None, None, 1 << 20)])[0]
+        blob = fetcher.fetch([Download(entry.path, urls, None, None, 1 << 20)])[0]
         if entry.checksum:
             said = http.get_small(mirror_urls(config, entry.checksum)[0], limit=9999).body
             listed = parse(said, place=entry.checksum)
@@ -70,7 +70,7 @@ def test_every_file_of_the_recipe_is_there_with_its_checksum(
 
 @BOTH
 def test_programs_in_archives_are_of_the_architecture(
-    upstream: Upstream, http: Http, tmp_path: Path, architecture: str
+    upstream: DemoUpstream, http: Http, tmp_path: Path, architecture: str
 ) -> None:
     config = Config(mirrors=upstream.mirrors)
     expected = {
@@ -93,7 +93,7 @@ def test_programs_in_archives_are_of_the_architecture(
 
 @BOTH
 def test_every_image_is_there_and_marked(
-    upstream: Upstream, http: Http, tmp_path: Path, recipe_path: Path, architecture: str
+    upstream: DemoUpstream, http: Http, tmp_path: Path, recipe_path: Path, architecture: str
 ) -> None:
     config = Config(mirrors=upstream.mirrors)
     recipe = load_recipe(recipe_path, architecture)
@@ -117,14 +117,14 @@ def test_every_image_is_there_and_marked(
 
 
 def test_two_upstreams_hold_the_same_bytes() -> None:
-    first, second = Upstream(), Upstream()
+    first, second = DemoUpstream(), DemoUpstream()
     for server in (first, second):
         content.fill(server)
         server.close()
     assert vars(first)["_files"] == vars(second)["_files"]
 
 
-def test_a_second_release_leaves_what_is_shared_as_it_was(upstream: Upstream) -> None:
+def test_a_second_release_leaves_what_is_shared_as_it_was(upstream: DemoUpstream) -> None:
     before = upstream.registry.manifest("registry.k8s.io/pause", "3.10.1")
     content.fill(upstream, "1.34.9")
     assert upstream.registry.manifest("registry.k8s.io/pause", "3.10.1") == before
@@ -132,7 +132,7 @@ def test_a_second_release_leaves_what_is_shared_as_it_was(upstream: Upstream) ->
 
 
 def test_a_release_whose_images_are_not_known_is_refused() -> None:
-    server = Upstream()
+    server = DemoUpstream()
     with pytest.raises(InputError, match=r"1\.34\.99"):
         content.fill(server, "1.34.99")
     server.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 from isobuilder.demo.images import Document
 from isobuilder.demo.server import FilePart, Hook, Reply, Request
-from isobuilder.demo.upstream import Upstream
+from isobuilder.demo.upstream import DemoUpstream
 
 
 def only(part: str, fault: Hook, *, times: int | None = None) -> Hook:
@@ -75,7 +75,7 @@ def header(name: str, value: str) -> Hook:
     return hook
 
 
-def moved_to(other: Upstream) -> Hook:
+def moved_to(other: DemoUpstream) -> Hook:
     """The content is at the same path of another host, as with a registry's CDN."""
 
     def hook(request: Request, reply: Reply) -> Reply:

@@ -243,7 +243,7 @@ KILLED = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from isobuilder.iso import writer
+from isobuilder.iso.write import writer
 from isobuilder.iso.write.entries import IsoEntry
 from isobuilder.iso.write.output import Part
 

@@ -14,7 +14,7 @@ from isobuilder.demo.mold.download import Outcome
 from isobuilder.errors import InputError
 from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.commands import Mold
-from isobuilder.mold.audit import Finding, Kind, Policy, audit
+from isobuilder.mold.audit import Deviation, Kind, Policy, audit
 from isobuilder.mold.catalogue import Item, read_catalogue, read_registration
 from isobuilder.mold.journal import Journal
 from isobuilder.mold.lifecycle import END_OF_LIFE, end_of_life, read_table
@@ -39,19 +39,19 @@ def item_of(published: Published) -> Item:
     return Item(published.registration, published.url, "test")
 
 
-Look = Callable[..., tuple[list[Finding], ServerPlan]]
+Look = Callable[..., tuple[list[Deviation], ServerPlan]]
 
 
 @pytest.fixture
 def look(mold: Mold) -> Look:
-    def call(*published: Published, **policy: object) -> tuple[list[Finding], ServerPlan]:
+    def call(*published: Published, **policy: object) -> tuple[list[Deviation], ServerPlan]:
         values = {"today": TODAY, "table": END_OF_LIFE} | policy
         return audit(mold, [item_of(p) for p in published], Policy(**values))  # type: ignore[arg-type]
 
     return call
 
 
-def kinds(findings: list[Finding], *, notice: bool = False) -> list[Kind]:
+def kinds(findings: list[Deviation], *, notice: bool = False) -> list[Kind]:
     return [finding.kind for finding in findings if finding.notice == notice]
 
 

@@ -30,7 +30,7 @@ from isobuilder.mold.api.errors import (
 )
 from isobuilder.mold.api.records import KubernetesVersion, read_record
 from isobuilder.mold.api.signing import SignatureAlgorithm
-from isobuilder.mold.api.transport import Lost
+from isobuilder.mold.api.transport import RequestLost
 from tests.mold.clocks import SkewedClock, VirtualClock
 from tests.mold.conftest import ADMIN, VIEWER, ClientOf, Web
 from tests.mold.messes import add_directly
@@ -380,7 +380,7 @@ JSON = st.recursive(
        st.sampled_from([200, 401, 431, 500, 502, 530]))  # fmt: skip
 def test_whatever_is_answered_is_an_object_or_a_known_error(body: bytes, status: int) -> None:
     client = MoldClient(Server("odd", "http://odd/client/api", ApiKey("k", "s")))
-    with contextlib.suppress(StrangeAnswer, Lost):
+    with contextlib.suppress(StrangeAnswer, RequestLost):
         assert isinstance(client._unwrapped("listZones", body, status), dict)
     client.close()
 

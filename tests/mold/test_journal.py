@@ -20,7 +20,7 @@ from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import ApiKey, Server
 from isobuilder.mold.journal import FOLLOW_REDIRECTS, Holder, Journal, Note, SettingNotRestored
 from isobuilder.mold.register import register
-from isobuilder.mold.request import Wish
+from isobuilder.mold.request import Request
 from tests.mold.conftest import VIEWER, ClientOf, Published, Web, server_of
 from tests.mold.messes import add_directly
 
@@ -248,7 +248,7 @@ def uploading_process(
 ) -> None:
     """Upload in a process of its own, until it is done or killed."""
     client = MoldClient(Server("lab", endpoint, ApiKey(key, secret)))
-    wish = Wish(registration, upload=iso, poll=0.02)
+    wish = Request(registration, upload=iso, poll=0.02)
     register([client], wish, journal=Journal(folder))
 
 
@@ -276,7 +276,7 @@ def test_an_upload_that_was_killed_is_begun_again_at_once(
     assert len(journal.pending_uploads(simulator.endpoint)) == 1
     simulator.faults.watchers.clear()
     client = MoldClient(server_of(simulator, user))
-    wish = Wish(published.registration, upload=published.path, poll=0.02)
+    wish = Request(published.registration, upload=published.path, poll=0.02)
     [result] = register([client], wish, journal=journal)
     assert result.ok, result
     assert len(simulator.cloud.versions) == 2
@@ -321,7 +321,7 @@ def registering_process(
 ) -> None:
     """Register in a process of its own, until it is done or killed."""
     client = MoldClient(Server("lab", endpoint, ApiKey(key, secret)))
-    wish = Wish(registration, url=url, follow_redirects=True, poll=0.02)
+    wish = Request(registration, url=url, follow_redirects=True, poll=0.02)
     [result] = register([client], wish, journal=Journal(folder))
     if not result.ok:
         raise SystemExit(str(result))
@@ -380,7 +380,7 @@ def kill_again_and_again(
         executioner.pid = None
         assert process.exitcode is not None
         killed += process.exitcode == -signal.SIGKILL
-        wish = Wish(published.registration, url=url, follow_redirects=True, poll=0.02)
+        wish = Request(published.registration, url=url, follow_redirects=True, poll=0.02)
         for _ in range(2):
             [result] = register([client], wish, journal=Journal(folder))
             assert simulator.cloud.setting(FOLLOW_REDIRECTS) == "false", number

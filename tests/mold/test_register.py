@@ -15,7 +15,7 @@ from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.errors import AccessRefused, MoldUnreachable
 from isobuilder.mold.journal import FOLLOW_REDIRECTS, Journal
 from isobuilder.mold.register import register
-from isobuilder.mold.request import Outcome, ServerResult, Wish
+from isobuilder.mold.request import Outcome, Request, ServerResult
 from tests.mold.clocks import VirtualClock
 from tests.mold.conftest import VIEWER, ClientOf, Published, PublishedOf, Web, server_of
 from tests.mold.messes import add_directly
@@ -28,7 +28,7 @@ def journal(tmp_path: Path) -> Journal:
 
 def run(client: MoldClient, journal: Journal, published: Published, **wish: Any) -> ServerResult:
     options = {"url": published.url} | wish
-    [result] = register([client], Wish(published.registration, **options), journal=journal)
+    [result] = register([client], Request(published.registration, **options), journal=journal)
     return result
 
 
@@ -452,9 +452,9 @@ def test_an_iso_that_is_too_large_is_told(
 def test_a_private_address_that_is_not_allowed_is_told(
     simulator: Simulator, client: MoldClient, journal: Journal, published: Published, web: Web
 ) -> None:
-    from isobuilder.demo.mold import Upstream
+    from isobuilder.demo.mold import Host
 
-    simulator.cloud.resolve["iso.internal"] = Upstream("10.20.30.40", web.base)
+    simulator.cloud.resolve["iso.internal"] = Host("10.20.30.40", web.base)
     url = published.url.replace(web.base, "http://iso.internal")
     text, hint = failed(run(client, journal, published, url=url))
     assert text == "Connection refused"
@@ -752,7 +752,7 @@ def test_each_server_has_its_own_result(
             client_of(third, server=server_of(third, name="jeju")),
             client_of(second, server=server_of(second, name="busan-again")),
         ]
-        wish = Wish(published.registration, url=published.url)
+        wish = Request(published.registration, url=published.url)
         results = register(clients, wish, journal=journal)
     assert [result.server for result in results] == ["seoul", "busan", "jeju"]
     assert [result.ok for result in results] == [True, True, False]

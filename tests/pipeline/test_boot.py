@@ -24,7 +24,7 @@ from isobuilder.pipeline.fetch import fetch, missing_blobs, plan, reachable
 from isobuilder.pipeline.lock import lock_recipe
 from isobuilder.pipeline.payload import with_payload
 from isobuilder.pipeline.verify import verify
-from isobuilder.sources.session import Workshop
+from isobuilder.sources.session import Session
 from isobuilder.store import Store
 from tests.iso.boots import bios_image, mbr_image
 from tests.pipeline.world import Locked, World, run_cli
@@ -63,8 +63,8 @@ def make_payload(store: Store, *, mark: str = "") -> OsPayload:
 
 
 @pytest.fixture
-def payload(workshop: Workshop) -> OsPayload:
-    return make_payload(workshop.store)
+def payload(session: Session) -> OsPayload:
+    return make_payload(session.store)
 
 
 @pytest.fixture
@@ -73,12 +73,12 @@ def bootable(locked: Locked, payload: OsPayload) -> Lock:
 
 
 def test_a_bootable_iso_passes_every_check_and_is_reproduced(
-    bootable: Lock, workshop: Workshop, tmp_path: Path
+    bootable: Lock, session: Session, tmp_path: Path
 ) -> None:
-    built = build(bootable, tmp_path, workshop)
+    built = build(bootable, tmp_path, session)
     found = verify(built.iso)
     assert not [finding for finding in found.findings if finding.rule.startswith(("iso.", "boot."))]
-    assert check(bootable, built.iso, workshop) == built.digest
+    assert check(bootable, built.iso, session) == built.digest
     with IsoReader(built.iso) as reader:
         assert "boot/kiso/root.squashfs" in reader.files
         with reader.open("boot/grub/grub.cfg") as file:
@@ -86,18 +86,18 @@ def test_a_bootable_iso_passes_every_check_and_is_reproduced(
 
 
 def test_the_lock_beside_a_bootable_iso_builds_it_again(
-    bootable: Lock, workshop: Workshop, tmp_path: Path
+    bootable: Lock, session: Session, tmp_path: Path
 ) -> None:
-    built = build(bootable, tmp_path / "one", workshop)
+    built = build(bootable, tmp_path / "one", session)
     (beside,) = (tmp_path / "one").glob("*.lock.json")
-    again = build(load_lock(beside), tmp_path / "two", workshop)
+    again = build(load_lock(beside), tmp_path / "two", session)
     assert again.digest == built.digest
 
 
 def test_the_packages_are_in_the_bill_of_materials(
-    bootable: Lock, workshop: Workshop, tmp_path: Path
+    bootable: Lock, session: Session, tmp_path: Path
 ) -> None:
-    build(bootable, tmp_path, workshop)
+    build(bootable, tmp_path, session)
     (bill,) = tmp_path.glob("*.sbom.cdx.json")
     components = json.loads(bill.read_bytes())["components"]
     libraries = [item["purl"] for item in components if item["type"] == "library"]
@@ -105,9 +105,9 @@ def test_the_packages_are_in_the_bill_of_materials(
 
 
 def test_the_operating_system_and_its_packages_are_in_the_manifest(
-    bootable: Lock, payload: OsPayload, workshop: Workshop, tmp_path: Path
+    bootable: Lock, payload: OsPayload, session: Session, tmp_path: Path
 ) -> None:
-    built = build(bootable, tmp_path, workshop)
+    built = build(bootable, tmp_path, session)
     (beside,) = tmp_path.glob("*.manifest.json")
     system = parse_manifest_json(beside.read_bytes(), beside.name).operating_system
     assert system is not None
@@ -120,21 +120,21 @@ def test_the_operating_system_and_its_packages_are_in_the_manifest(
 
 
 def test_a_plain_iso_has_no_operating_system_in_its_manifest(
-    locked: Locked, workshop: Workshop, tmp_path: Path
+    locked: Locked, session: Session, tmp_path: Path
 ) -> None:
-    build(locked.lock, tmp_path, workshop)
+    build(locked.lock, tmp_path, session)
     (beside,) = tmp_path.glob("*.manifest.json")
     assert "operating_system" not in json.loads(beside.read_bytes())
 
 
 def test_an_iso_with_another_operating_system_than_its_lock_is_noticed(
-    bootable: Lock, locked: Locked, workshop: Workshop, tmp_path: Path
+    bootable: Lock, locked: Locked, session: Session, tmp_path: Path
 ) -> None:
     other = bootable.model_copy(
-        update={"boot": LockedBoot.of(make_payload(workshop.store, mark="2"))}
+        update={"boot": LockedBoot.of(make_payload(session.store, mark="2"))}
     )
     isos = {
-        name: build(lock, tmp_path / name, workshop).iso
+        name: build(lock, tmp_path / name, session).iso
         for name, lock in (("boots", bootable), ("other", other), ("plain", locked.lock))
     }
     pairs = [("other", bootable), ("plain", bootable), ("boots", locked.lock)]
@@ -146,9 +146,9 @@ def test_an_iso_with_another_operating_system_than_its_lock_is_noticed(
 
 
 def test_two_locks_with_other_operating_systems_differ(
-    bootable: Lock, locked: Locked, undecided: Lock, workshop: Workshop, tmp_path: Path
+    bootable: Lock, locked: Locked, undecided: Lock, session: Session, tmp_path: Path
 ) -> None:
-    other = LockedBoot.of(make_payload(workshop.store, mark="2"))
+    other = LockedBoot.of(make_payload(session.store, mark="2"))
     locks = {
         "boots": bootable,
         "other": bootable.model_copy(update={"boot": other}),
@@ -160,7 +160,7 @@ def test_two_locks_with_other_operating_systems_differ(
         path = tmp_path / f"{name}.lock.json"
         path.write_bytes(lock.to_bytes())
         contents[name] = contents_of(path)
-    iso = contents_of(build(bootable, tmp_path, workshop).iso)
+    iso = contents_of(build(bootable, tmp_path, session).iso)
     named = [item.name for item in diff(contents["boots"], contents["other"])]
     assert named == ["boot/kiso/initrd.img", PAYLOAD, "boot/kiso/root.squashfs", KERNEL]
     assert [item.name for item in diff(contents["plain"], iso)] == ["operating system"]
@@ -169,11 +169,11 @@ def test_two_locks_with_other_operating_systems_differ(
 
 
 def test_another_payload_gives_another_iso(
-    bootable: Lock, workshop: Workshop, tmp_path: Path
+    bootable: Lock, session: Session, tmp_path: Path
 ) -> None:
-    other = LockedBoot.of(make_payload(workshop.store, mark="2"))
-    first = build(bootable, tmp_path / "one", workshop)
-    second = build(bootable.model_copy(update={"boot": other}), tmp_path / "two", workshop)
+    other = LockedBoot.of(make_payload(session.store, mark="2"))
+    first = build(bootable, tmp_path / "one", session)
+    second = build(bootable.model_copy(update={"boot": other}), tmp_path / "two", session)
     assert first.digest != second.digest
 
 
@@ -182,31 +182,31 @@ def test_a_lock_without_boot_is_written_as_before(locked: Locked) -> None:
 
 
 def test_a_payload_counts_as_reachable_and_as_missing(
-    bootable: Lock, workshop: Workshop, empty_workshop: Workshop
+    bootable: Lock, session: Session, empty_session: Session
 ) -> None:
     assert bootable.boot is not None
-    assert bootable.boot.blobs <= reachable([bootable], workshop.store)
-    assert any("OS payload" in name for name in missing_blobs(bootable, empty_workshop.store))
-    assert "kernel" in {item.name for item in plan(bootable, workshop.store).items}
+    assert bootable.boot.blobs <= reachable([bootable], session.store)
+    assert any("OS payload" in name for name in missing_blobs(bootable, empty_session.store))
+    assert "kernel" in {item.name for item in plan(bootable, session.store).items}
 
 
 def test_a_payload_nobody_serves_is_an_error_with_the_ways_out(
-    bootable: Lock, empty_workshop: Workshop, tmp_path: Path
+    bootable: Lock, empty_session: Session, tmp_path: Path
 ) -> None:
     with pytest.raises(EnvironmentProblem, match="lacks the OS payload debian-13") as caught:
-        build(bootable, tmp_path, empty_workshop)
+        build(bootable, tmp_path, empty_session)
     assert "os build" in str(caught.value.hint)
     assert "--no-boot" in str(caught.value.hint)
     assert not list(tmp_path.glob("*.iso"))
 
 
 def test_an_iso_that_no_node_could_run_is_refused(
-    locked: Locked, workshop: Workshop, payload: OsPayload, tmp_path: Path
+    locked: Locked, session: Session, payload: OsPayload, tmp_path: Path
 ) -> None:
     lock = locked.lock.model_copy(update={"boot": LockedBoot.of(payload), "files": ()})
     without = tuple(file for file in lock.files if not file.path.startswith("runtime/"))
     with pytest.raises(InputError, match="needs runtime/") as caught:
-        build(lock.model_copy(update={"files": without}), tmp_path, workshop)
+        build(lock.model_copy(update={"files": without}), tmp_path, session)
     assert "--no-boot" in str(caught.value.hint)
 
 
@@ -217,50 +217,50 @@ def wishing(world: World, folder: Path, boot: str) -> Path:
 
 
 def test_a_recipe_that_wishes_for_an_os_is_locked_with_the_one_of_the_store(
-    world: World, empty_workshop: Workshop, tmp_path: Path
+    world: World, empty_session: Session, tmp_path: Path
 ) -> None:
-    made = make_payload(empty_workshop.store)
+    made = make_payload(empty_session.store)
     recipe = wishing(world, tmp_path, "{os: debian-13, secure_boot: true}")
-    locked = lock_recipe(recipe, "amd64", empty_workshop)
+    locked = lock_recipe(recipe, "amd64", empty_session)
     assert locked.lock.boot == LockedBoot.of(made)
     assert load_lock(locked.path) == locked.lock
 
 
 @pytest.fixture
-def undecided(world: World, empty_workshop: Workshop, tmp_path: Path) -> Lock:
+def undecided(world: World, empty_session: Session, tmp_path: Path) -> Lock:
     """A lock that leaves the payload to the build, made where the store has none."""
-    lock = lock_recipe(wishing(world, tmp_path, "{os: debian-13}"), "amd64", empty_workshop).lock
+    lock = lock_recipe(wishing(world, tmp_path, "{os: debian-13}"), "amd64", empty_session).lock
     assert lock.boot == LockedBoot(os="debian-13", kernel="cloud")
     return lock
 
 
 def test_a_wish_that_the_store_cannot_fulfil_is_left_to_the_build(
-    undecided: Lock, empty_workshop: Workshop, tmp_path: Path
+    undecided: Lock, empty_session: Session, tmp_path: Path
 ) -> None:
-    made = make_payload(empty_workshop.store, mark="own")
-    built = build(undecided, tmp_path / "out", empty_workshop)
+    made = make_payload(empty_session.store, mark="own")
+    built = build(undecided, tmp_path / "out", empty_session)
     assert built.lock.boot == LockedBoot.of(made)
     (beside,) = (tmp_path / "out").glob("*.lock.json")
     assert load_lock(beside) == built.lock
-    assert check(undecided, built.iso, empty_workshop) == built.digest
-    assert build(undecided, tmp_path / "out", empty_workshop).reused
+    assert check(undecided, built.iso, empty_session) == built.digest
+    assert build(undecided, tmp_path / "out", empty_session).reused
 
 
 def test_a_build_without_any_payload_says_both_ways_out(
-    undecided: Lock, empty_workshop: Workshop, tmp_path: Path
+    undecided: Lock, empty_session: Session, tmp_path: Path
 ) -> None:
     with pytest.raises(EnvironmentProblem, match="no OS payload debian-13-cloud") as caught:
-        build(undecided, tmp_path / "out", empty_workshop)
+        build(undecided, tmp_path / "out", empty_session)
     assert "isobuilder os build" in str(caught.value.hint)
     assert "--no-boot" in str(caught.value.hint)
     assert not (tmp_path / "out").exists()
 
 
 def test_an_iso_agrees_with_the_lock_that_left_its_payload_open(
-    undecided: Lock, empty_workshop: Workshop, tmp_path: Path
+    undecided: Lock, empty_session: Session, tmp_path: Path
 ) -> None:
-    make_payload(empty_workshop.store)
-    iso = build(undecided, tmp_path / "out", empty_workshop).iso
+    make_payload(empty_session.store)
+    iso = build(undecided, tmp_path / "out", empty_session).iso
     against = {finding.rule for finding in verify(iso, lock=undecided).findings}
     assert "lock.pin" not in against
     generic = undecided.model_copy(update={"boot": LockedBoot(os="debian-13", kernel="generic")})
@@ -280,12 +280,12 @@ def test_a_shipped_lock_says_what_it_lacks_and_both_ways_out(tmp_path: Path) -> 
 
 
 def test_a_plan_names_the_payload_that_is_still_to_be_made(
-    undecided: Lock, empty_workshop: Workshop
+    undecided: Lock, empty_session: Session
 ) -> None:
-    items = [item for item in plan(undecided, empty_workshop.store).items if item.kind == "payload"]
+    items = [item for item in plan(undecided, empty_session.store).items if item.kind == "payload"]
     assert [(item.name, item.missing) for item in items] == [("debian-13-cloud", 0)]
-    make_payload(empty_workshop.store)
-    items = [item for item in plan(undecided, empty_workshop.store).items if item.kind == "payload"]
+    make_payload(empty_session.store)
+    items = [item for item in plan(undecided, empty_session.store).items if item.kind == "payload"]
     assert "kernel" in {item.name for item in items}
 
 
@@ -305,38 +305,38 @@ def test_half_a_payload_is_refused(locked: Locked, tmp_path: Path, boot: dict[st
 
 
 def test_a_served_payload_is_locked_and_fetched_by_digest(
-    world: World, workshop: Workshop, empty_workshop: Workshop, tmp_path: Path
+    world: World, session: Session, empty_session: Session, tmp_path: Path
 ) -> None:
-    made = make_payload(workshop.store, mark="served")
-    description = export_payload(workshop.store, made, tmp_path / "export")
+    made = make_payload(session.store, mark="served")
+    description = export_payload(session.store, made, tmp_path / "export")
     for path in description.parent.iterdir():
         world.upstream.put_file(f"dl.k8s.io/os/{path.name}", path)
     text = f"{{os: debian-13, payload: {{url: '{SERVED}', sha256: '{made.digest}'}}}}"
-    locked = lock_recipe(wishing(world, tmp_path, text), "amd64", empty_workshop)
+    locked = lock_recipe(wishing(world, tmp_path, text), "amd64", empty_session)
     assert locked.lock.boot == LockedBoot.of(made, url=SERVED)
-    fetch([locked.lock], empty_workshop)
-    assert missing_blobs(locked.lock, empty_workshop.store) == []
-    assert not payloads(empty_workshop.store)  # it belongs to the lock, not to this machine
+    fetch([locked.lock], empty_session)
+    assert missing_blobs(locked.lock, empty_session.store) == []
+    assert not payloads(empty_session.store)  # it belongs to the lock, not to this machine
 
 
-def test_a_forgotten_payload_is_not_chosen(workshop: Workshop, locked: Locked) -> None:
-    made = make_payload(workshop.store, mark="old")
-    forget_payload(workshop.store, made)
-    assert made not in payloads(workshop.store)
+def test_a_forgotten_payload_is_not_chosen(session: Session, locked: Locked) -> None:
+    made = make_payload(session.store, mark="old")
+    forget_payload(session.store, made)
+    assert made not in payloads(session.store)
     with pytest.raises(EnvironmentProblem, match="no OS payload debian-14"):
-        with_payload(locked.lock, "debian-14", workshop.store)
+        with_payload(locked.lock, "debian-14", session.store)
 
 
-def test_a_plain_iso_is_not_started(workshop: Workshop, locked: Locked, tmp_path: Path) -> None:
-    built = build(locked.lock, tmp_path, workshop)
+def test_a_plain_iso_is_not_started(session: Session, locked: Locked, tmp_path: Path) -> None:
+    built = build(locked.lock, tmp_path, session)
     with pytest.raises(InputError, match="not a boot medium"):
         try_boot(built.iso, [], logs=tmp_path, until=None, timeout=1)
 
 
 def test_a_medium_with_a_damaged_description_is_not_started(
-    bootable: Lock, workshop: Workshop, tmp_path: Path
+    bootable: Lock, session: Session, tmp_path: Path
 ) -> None:
-    iso = build(bootable, tmp_path, workshop).iso
+    iso = build(bootable, tmp_path, session).iso
     with IsoReader(iso) as reader:
         offset = reader.files[PAYLOAD].extents[0].offset
     with iso.open("r+b") as file:
@@ -348,12 +348,12 @@ def test_a_medium_with_a_damaged_description_is_not_started(
 
 @pytest.mark.parametrize("change", [{"kernel": "generic"}, {"artifacts": {}}])
 def test_a_lock_that_says_other_things_of_its_payload_is_refused(
-    bootable: Lock, workshop: Workshop, tmp_path: Path, change: dict[str, str]
+    bootable: Lock, session: Session, tmp_path: Path, change: dict[str, str]
 ) -> None:
     assert bootable.boot is not None
     boot = bootable.boot.model_copy(update=change)
     with pytest.raises(InputError, match="debian-13-cloud-amd64, and the lock says otherwise"):
-        build(bootable.model_copy(update={"boot": boot}), tmp_path, workshop)
+        build(bootable.model_copy(update={"boot": boot}), tmp_path, session)
 
 
 def test_payloads_are_listed_shown_exported_and_removed(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
 from isobuilder.pipeline.build import Built, build, check
 from isobuilder.pipeline.fetch import fetch
 from isobuilder.pipeline.lock import find_lock, lock_recipe
-from isobuilder.sources.session import Workshop, open_workshop
+from isobuilder.sources.session import Session, open_session
 from isobuilder.store import Collected, Store, collect
 from tests.pipeline.world import Locked, World, command, run_cli
 
@@ -46,11 +46,11 @@ def test_the_side_files_describe_the_iso(built: Built) -> None:
 
 
 def test_a_second_build_of_the_same_reads_and_writes_nothing(
-    workshop: Workshop, locked: Locked, tmp_path: Path
+    session: Session, locked: Locked, tmp_path: Path
 ) -> None:
-    first = build(locked.lock, tmp_path, workshop)
+    first = build(locked.lock, tmp_path, session)
     before = first.iso.stat()
-    again = build(locked.lock, tmp_path, workshop)
+    again = build(locked.lock, tmp_path, session)
     assert again.reused
     assert again.digest == first.digest
     after = first.iso.stat()
@@ -59,23 +59,23 @@ def test_a_second_build_of_the_same_reads_and_writes_nothing(
 
 
 def test_an_iso_that_somebody_changed_is_built_again(
-    workshop: Workshop, locked: Locked, tmp_path: Path
+    session: Session, locked: Locked, tmp_path: Path
 ) -> None:
-    first = build(locked.lock, tmp_path, workshop)
+    first = build(locked.lock, tmp_path, session)
     with first.iso.open("r+b") as file:
         file.seek(40000)
         file.write(b"changed")
-    again = build(locked.lock, tmp_path, workshop)
+    again = build(locked.lock, tmp_path, session)
     assert not again.reused
     assert Digest.of_file(again.iso) == first.digest
 
 
 def test_a_side_file_that_is_missing_comes_back(
-    workshop: Workshop, locked: Locked, tmp_path: Path
+    session: Session, locked: Locked, tmp_path: Path
 ) -> None:
-    first = build(locked.lock, tmp_path, workshop)
+    first = build(locked.lock, tmp_path, session)
     first.side_files[0].unlink()
-    build(locked.lock, tmp_path, workshop)
+    build(locked.lock, tmp_path, session)
     assert first.side_files[0].read_text().startswith(first.digest.hex)
 
 
@@ -83,7 +83,7 @@ def test_offline_builds_from_a_full_store(
     world: World, locked: Locked, full_store: Store, built: Built, tmp_path: Path
 ) -> None:
     config = world.config.model_copy(update={"offline": True, "mirrors": {}})
-    with open_workshop(config, full_store) as offline:
+    with open_session(config, full_store) as offline:
         assert build(locked.lock, tmp_path, offline).digest == built.digest
 
 
@@ -92,7 +92,7 @@ def test_offline_names_everything_that_is_missing(
 ) -> None:
     config = world.config.model_copy(update={"offline": True})
     with (
-        open_workshop(config, Store(tmp_path / "store")) as offline,
+        open_session(config, Store(tmp_path / "store")) as offline,
         pytest.raises(
             EnvironmentProblem, match=r"lacks 25 things: kubeadm, kubelet, .* and 15 more"
         ),
@@ -101,28 +101,28 @@ def test_offline_names_everything_that_is_missing(
 
 
 def test_build_check_agrees_with_what_was_built(
-    workshop: Workshop, locked: Locked, built: Built
+    session: Session, locked: Locked, built: Built
 ) -> None:
-    assert check(locked.lock, built.iso, workshop) == built.digest
+    assert check(locked.lock, built.iso, session) == built.digest
 
 
 def test_build_check_refuses_an_iso_with_one_other_bit(
-    workshop: Workshop, locked: Locked, built: Built, tmp_path: Path
+    session: Session, locked: Locked, built: Built, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy.iso"
     data = bytearray(built.iso.read_bytes())
     data[-3000] ^= 1
     copy.write_bytes(data)
     with pytest.raises(IntegrityError, match="not reproduced"):
-        check(locked.lock, copy, workshop)
+        check(locked.lock, copy, session)
 
 
 def test_a_lock_that_does_not_answer_its_recipe_is_refused_with_the_difference(
-    world: World, workshop: Workshop, tmp_path: Path
+    world: World, session: Session, tmp_path: Path
 ) -> None:
     recipe = tmp_path / "kubernetes-1.34.12.yaml"
     recipe.write_bytes(world.recipe.read_bytes())
-    lock_recipe(recipe, "amd64", workshop)
+    lock_recipe(recipe, "amd64", session)
     text = recipe.read_text()
     recipe.write_text(text.replace('crictl: "1.34.0"', 'crictl: "1.34.1"'))
     with pytest.raises(InputError, match=r"crictl.*1\.34\.1") as caught:
@@ -130,18 +130,16 @@ def test_a_lock_that_does_not_answer_its_recipe_is_refused_with_the_difference(
     assert "isobuilder lock" in (caught.value.hint or "")
 
 
-def test_locking_twice_gives_the_same_bytes(
-    world: World, workshop: Workshop, tmp_path: Path
-) -> None:
+def test_locking_twice_gives_the_same_bytes(world: World, session: Session, tmp_path: Path) -> None:
     recipe = tmp_path / "kubernetes-1.34.12.yaml"
     recipe.write_bytes(world.recipe.read_bytes())
-    first = lock_recipe(recipe, "amd64", workshop)
+    first = lock_recipe(recipe, "amd64", session)
     assert first.changed
-    assert not lock_recipe(recipe, "amd64", workshop).changed
+    assert not lock_recipe(recipe, "amd64", session).changed
 
 
 def test_update_changes_only_what_it_names(
-    world: World, workshop: Workshop, locked: Locked, tmp_path: Path
+    world: World, session: Session, locked: Locked, tmp_path: Path
 ) -> None:
     recipe = tmp_path / "kubernetes-1.34.12.yaml"
     recipe.write_bytes(world.recipe.read_bytes())
@@ -152,17 +150,17 @@ def test_update_changes_only_what_it_names(
         for file in locked.lock.files
     )
     path.write_bytes(locked.lock.model_copy(update={"files": files}).to_bytes())
-    updated = lock_recipe(recipe, "amd64", workshop, update=["kubelet"]).lock
+    updated = lock_recipe(recipe, "amd64", session, update=["kubelet"]).lock
     digests = {file.name: file.sha256 for file in updated.files}
     assert digests["kubelet"] == next(f.sha256 for f in locked.lock.files if f.name == "kubelet")
     assert digests["kubectl"] == stale
 
 
 def test_update_of_an_unknown_name_lists_the_known_ones(
-    world: World, workshop: Workshop, locked: Locked
+    world: World, session: Session, locked: Locked
 ) -> None:
     with pytest.raises(InputError, match="nothing in the lock is called 'kubelett'") as caught:
-        lock_recipe(world.recipe, "amd64", workshop, update=["kubelett"])
+        lock_recipe(world.recipe, "amd64", session, update=["kubelett"])
     assert "kubelet," in (caught.value.hint or "")
 
 
@@ -170,7 +168,7 @@ def test_update_of_an_unknown_name_lists_the_known_ones(
 
 
 def test_an_output_folder_that_is_read_only_is_named_before_anything_is_fetched(
-    empty_workshop: Workshop,
+    empty_session: Session,
     locked: Locked,
     tmp_path: Path,
     read_only: Callable[[Path], None],
@@ -179,20 +177,20 @@ def test_an_output_folder_that_is_read_only_is_named_before_anything_is_fetched(
     out.mkdir()
     read_only(out)
     with pytest.raises(EnvironmentProblem, match=str(out)):
-        build(locked.lock, out, empty_workshop)
+        build(locked.lock, out, empty_session)
     assert not list(out.iterdir())
-    assert not (empty_workshop.store.root / "blobs").exists()
+    assert not (empty_session.store.root / "blobs").exists()
 
 
 def test_a_full_disk_leaves_the_iso_that_was_there(
-    workshop: Workshop, locked: Locked, small_disk: Path
+    session: Session, locked: Locked, small_disk: Path
 ) -> None:
-    first = build(locked.lock, small_disk, workshop)
+    first = build(locked.lock, small_disk, session)
     names = sorted(path.name for path in small_disk.iterdir())
     with (small_disk / "ballast").open("wb") as ballast:
         ballast.write(bytes(600 * 1024))
     with pytest.raises(EnvironmentProblem, match=r"\d+ bytes|No space|File too large"):
-        build(locked.lock, small_disk, workshop, force=True)
+        build(locked.lock, small_disk, session, force=True)
     (small_disk / "ballast").unlink()
     assert sorted(path.name for path in small_disk.iterdir()) == names
     assert Digest.of_file(first.iso) == first.digest
@@ -203,8 +201,8 @@ def test_a_full_store_leaves_nothing_half_written(
 ) -> None:
     (small_disk / "ballast").write_bytes(bytes(1000 * 1024))
     store = Store(small_disk / "store")
-    with open_workshop(world.config, store) as workshop, pytest.raises(EnvironmentProblem):
-        fetch([locked.lock], workshop)
+    with open_session(world.config, store) as session, pytest.raises(EnvironmentProblem):
+        fetch([locked.lock], session)
     for path in (small_disk / "store").rglob("blobs/sha256/*/*"):
         assert Digest.of_file(path).hex == path.name
 
@@ -313,17 +311,17 @@ def test_two_builds_at_once_both_give_whole_isos(
 
 
 def test_a_collection_at_any_moment_takes_nothing_from_a_running_build(
-    world: World, locked: Locked, built: Built, empty_workshop: Workshop, tmp_path: Path
+    world: World, locked: Locked, built: Built, empty_session: Session, tmp_path: Path
 ) -> None:
     collections: list[Collected] = []
 
     def collect_all(request: Request, reply: Reply) -> None:
         if "/blobs/" in request.path or request.path.endswith("kubelet"):
-            collections.append(collect(empty_workshop.store, ()))
+            collections.append(collect(empty_session.store, ()))
 
     world.upstream.hooks.append(collect_all)
     try:
-        again = build(locked.lock, tmp_path / "out", empty_workshop)
+        again = build(locked.lock, tmp_path / "out", empty_session)
     finally:
         world.upstream.hooks.remove(collect_all)
     assert again.digest == built.digest

@@ -7,9 +7,9 @@ import random
 from collections.abc import Callable
 
 from isobuilder.digest import Digest
-from isobuilder.sources.fetch import Wanted
+from isobuilder.sources.fetch import Download
 
-Want = Callable[..., Wanted]
+Want = Callable[..., Download]
 
 MIB = 1024 * 1024
 
@@ -27,7 +27,7 @@ def want(
     sized: bool = True,
     known: bool = True,
     ceiling: int = 16 * MIB,
-) -> Wanted:
+) -> Download:
     """Ask for ``content``, with its digest and size as a lock has them, or without."""
     digest = Digest.of(content) if known else None
-    return Wanted(name, urls, digest, len(content) if sized else None, ceiling)
+    return Download(name, urls, digest, len(content) if sized else None, ceiling)

@@ -13,7 +13,7 @@ from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, IntegrityError, UpstreamError
 from isobuilder.http import Http, HttpFailure, HttpSettings
 from isobuilder.progress import Task
-from isobuilder.sources.fetch import Fetcher, Wanted
+from isobuilder.sources.fetch import Download, Fetcher
 from isobuilder.store import Store, check, partial_of
 from tests.conftest import QUICK
 from tests.fakes.hostile import FileServer, html, redirect, refuse, silent, slow, stall
@@ -145,7 +145,7 @@ def wait_for(fact: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.005)
 
 
-def after(fact: Callable[[], object], wanted: Wanted) -> Wanted:
+def after(fact: Callable[[], object], wanted: Download) -> Download:
     """Let a download begin only when ``fact`` has come true."""
 
     def authorize(url: str, failure: HttpFailure | None, sent: str | None) -> None:

@@ -23,11 +23,11 @@ import json, sys
 from pathlib import Path
 from isobuilder.digest import Digest
 from isobuilder.http import Http, HttpSettings
-from isobuilder.sources.fetch import Fetcher, Wanted
+from isobuilder.sources.fetch import Fetcher, Download
 from isobuilder.store import Store
 
 wanted = [
-    Wanted(url, (url,), Digest(digest), size, 2**30)
+    Download(url, (url,), Digest(digest), size, 2**30)
     for url, digest, size in json.loads(sys.argv[2])
 ]
 with Http(HttpSettings(first_delay=0.01)) as http:

@@ -16,7 +16,7 @@ import pytest
 from isobuilder.demo import images
 from isobuilder.demo.logins import BasicLogin, TokenLogin
 from isobuilder.demo.server import Reply, Request
-from isobuilder.demo.upstream import Upstream
+from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.errors import EnvironmentProblem, InputError, IsobuilderError, UpstreamError
 from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Http, HttpSettings
@@ -37,14 +37,14 @@ def http() -> Iterator[Http]:
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with Upstream() as server:
+def upstream() -> Iterator[DemoUpstream]:
+    with DemoUpstream() as server:
         for name in NAMES:
             server.put_image(f"r.example/team/{name}", "1", images.simple(name))
         yield server
 
 
-def client(http: Http, server: Upstream, credentials: Credentials) -> RegistryClient:
+def client(http: Http, server: DemoUpstream, credentials: Credentials) -> RegistryClient:
     config = Config(mirrors={"r.example": (f"{server.url}/r.example",)})
     return RegistryClient(http, config, credentials)
 
@@ -59,7 +59,7 @@ def write(path: Path, document: object) -> Path:
     return path
 
 
-def logged_in(folder: Path, server: Upstream, **entry: str) -> Credentials:
+def logged_in(folder: Path, server: DemoUpstream, **entry: str) -> Credentials:
     auths = {server.url.removeprefix("http://"): entry or {"auth": PACKED}}
     return Credentials([write(folder / "config.json", {"auths": auths})])
 
@@ -67,7 +67,9 @@ def logged_in(folder: Path, server: Upstream, **entry: str) -> Credentials:
 # --- tokens ---
 
 
-def test_each_repository_gets_one_token_for_its_own_scope(http: Http, upstream: Upstream) -> None:
+def test_each_repository_gets_one_token_for_its_own_scope(
+    http: Http, upstream: DemoUpstream
+) -> None:
     login = upstream.registry.login = TokenLogin()
     pulls = client(http, upstream, Credentials(()))
     for name in (*NAMES, *NAMES):
@@ -77,7 +79,7 @@ def test_each_repository_gets_one_token_for_its_own_scope(http: Http, upstream: 
     assert [line.status for line in upstream.log].count(401) == 1
 
 
-def test_one_token_serves_all_threads_that_wait_for_it(http: Http, upstream: Upstream) -> None:
+def test_one_token_serves_all_threads_that_wait_for_it(http: Http, upstream: DemoUpstream) -> None:
     login = upstream.registry.login = TokenLogin()
     pulls = client(http, upstream, Credentials(()))
     together = threading.Barrier(6)
@@ -91,7 +93,7 @@ def test_one_token_serves_all_threads_that_wait_for_it(http: Http, upstream: Ups
     assert login.issued == ["repository:r.example/team/a:pull"]
 
 
-def test_a_token_that_expires_on_the_way_is_replaced(http: Http, upstream: Upstream) -> None:
+def test_a_token_that_expires_on_the_way_is_replaced(http: Http, upstream: DemoUpstream) -> None:
     login = upstream.registry.login = TokenLogin()
     pulls = client(http, upstream, Credentials(()))
     pulls.resolve(reference("a"), "amd64")
@@ -101,7 +103,7 @@ def test_a_token_that_expires_on_the_way_is_replaced(http: Http, upstream: Upstr
 
 
 def test_a_registry_that_refuses_its_own_tokens_is_not_asked_for_ever(
-    http: Http, upstream: Upstream
+    http: Http, upstream: DemoUpstream
 ) -> None:
     login = upstream.registry.login = TokenLogin(lifetime=0)
     pulls = client(http, upstream, Credentials(()))
@@ -111,7 +113,7 @@ def test_a_registry_that_refuses_its_own_tokens_is_not_asked_for_ever(
 
 
 def test_the_token_service_gets_the_login_and_the_registry_only_the_token(
-    http: Http, upstream: Upstream, tmp_path: Path
+    http: Http, upstream: DemoUpstream, tmp_path: Path
 ) -> None:
     upstream.registry.login = TokenLogin(USERS)
     client(http, upstream, logged_in(tmp_path, upstream)).resolve(reference("a"), "amd64")
@@ -120,14 +122,14 @@ def test_the_token_service_gets_the_login_and_the_registry_only_the_token(
         assert sent.startswith("Basic ") == (line.path == "/token")
 
 
-def test_an_identity_token_is_exchanged(http: Http, upstream: Upstream, tmp_path: Path) -> None:
+def test_an_identity_token_is_exchanged(http: Http, upstream: DemoUpstream, tmp_path: Path) -> None:
     upstream.registry.login = TokenLogin(USERS, identity_tokens=frozenset({"long-lived"}))
     credentials = logged_in(tmp_path, upstream, identitytoken="long-lived")
     client(http, upstream, credentials).resolve(reference("a"), "amd64")
     assert [line.path for line in upstream.log if line.method == "POST"] == ["/token"]
 
 
-def test_without_a_login_the_hint_says_how_to_log_in(http: Http, upstream: Upstream) -> None:
+def test_without_a_login_the_hint_says_how_to_log_in(http: Http, upstream: DemoUpstream) -> None:
     upstream.registry.login = TokenLogin(USERS)
     with pytest.raises(UpstreamError, match="a login is needed") as caught:
         client(http, upstream, Credentials(())).resolve(reference("a"), "amd64")
@@ -135,7 +137,7 @@ def test_without_a_login_the_hint_says_how_to_log_in(http: Http, upstream: Upstr
 
 
 def test_a_refused_login_is_tried_once_and_said_so(
-    http: Http, upstream: Upstream, tmp_path: Path
+    http: Http, upstream: DemoUpstream, tmp_path: Path
 ) -> None:
     for login in (TokenLogin({"ann": "other"}), BasicLogin({"ann": "other"})):
         upstream.registry.login = login
@@ -146,7 +148,7 @@ def test_a_refused_login_is_tried_once_and_said_so(
         assert sum("authorization" in line.headers for line in upstream.log) == 1
 
 
-def test_basic_is_answered_with_basic(http: Http, upstream: Upstream, tmp_path: Path) -> None:
+def test_basic_is_answered_with_basic(http: Http, upstream: DemoUpstream, tmp_path: Path) -> None:
     upstream.registry.login = BasicLogin(USERS)
     client(http, upstream, logged_in(tmp_path, upstream)).resolve(reference("a"), "amd64")
     assert [line.status for line in upstream.log].count(401) == 1
@@ -163,7 +165,7 @@ def test_basic_is_answered_with_basic(http: Http, upstream: Upstream, tmp_path: 
     ],
 )
 def test_a_challenge_without_a_usable_answer_is_an_error(
-    http: Http, upstream: Upstream, challenge: str
+    http: Http, upstream: DemoUpstream, challenge: str
 ) -> None:
     def refuse(request: Request, reply: Reply) -> Reply:
         return Reply(401, {"WWW-Authenticate": challenge} if challenge else {})
@@ -179,7 +181,7 @@ def test_a_challenge_without_a_usable_answer_is_an_error(
     [b"", b"<html>", b"[]", b"{}", b'{"token": 7}', b'{"token": "a\\r\\nX: y"}', b"[" * 100_000],
 )
 def test_a_token_service_that_talks_nonsense_is_an_error(
-    http: Http, upstream: Upstream, body: bytes
+    http: Http, upstream: DemoUpstream, body: bytes
 ) -> None:
     upstream.registry.login = TokenLogin()
 
@@ -192,10 +194,10 @@ def test_a_token_service_that_talks_nonsense_is_an_error(
 
 
 def test_a_blob_on_another_host_is_fetched_without_the_token(
-    http: Http, upstream: Upstream
+    http: Http, upstream: DemoUpstream
 ) -> None:
     upstream.registry.login = TokenLogin()
-    with Upstream() as cdn:
+    with DemoUpstream() as cdn:
         upstream.hooks.append(hostile.only("/blobs/", hostile.moved_to(cdn)))
         client(http, upstream, Credentials(())).resolve(reference("a"), "amd64")
         assert [line.status for line in cdn.log] == [200]
@@ -203,7 +205,7 @@ def test_a_blob_on_another_host_is_fetched_without_the_token(
 
 
 def test_no_secret_is_logged_or_shown(
-    http: Http, upstream: Upstream, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    http: Http, upstream: DemoUpstream, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tokens = upstream.registry.login = TokenLogin(USERS)
     credentials = logged_in(tmp_path, upstream)

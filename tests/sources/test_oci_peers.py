@@ -19,7 +19,7 @@ import pytest
 from isobuilder.demo import images
 from isobuilder.demo.images import Image
 from isobuilder.demo.logins import TokenLogin
-from isobuilder.demo.upstream import Upstream
+from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.digest import Digest
 from isobuilder.errors import UpstreamError
 from isobuilder.formats.reference import ImageReference
@@ -176,7 +176,7 @@ def test_skopeo_pulls_from_the_embedded_registry_and_pushes_to_it(
     tmp_path: Path, style: images.Style
 ) -> None:
     image = one_image(style)
-    with Upstream(login=TokenLogin({USER: PASSWORD})) as server:
+    with DemoUpstream(login=TokenLogin({USER: PASSWORD})) as server:
         server.put_image("r.example/tool", "1", image)
         auth = login_file(tmp_path, server.url)
         host = urlsplit(server.url).netloc

@@ -13,7 +13,7 @@ from isobuilder.demo import images
 from isobuilder.demo.images import Image
 from isobuilder.demo.logins import TokenLogin
 from isobuilder.demo.server import Hook, Reply, Request
-from isobuilder.demo.upstream import Upstream
+from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError, UpstreamError
 from isobuilder.formats.oci import Compression
@@ -39,13 +39,13 @@ class Site:
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with Upstream() as server:
+def upstream() -> Iterator[DemoUpstream]:
+    with DemoUpstream() as server:
         yield server
 
 
 @pytest.fixture
-def site(tmp_path: Path, upstream: Upstream) -> Iterator[Site]:
+def site(tmp_path: Path, upstream: DemoUpstream) -> Iterator[Site]:
     store = Store(tmp_path / "store")
     with Http(SETTINGS, netrc=False) as http:
 
@@ -62,7 +62,7 @@ def site(tmp_path: Path, upstream: Upstream) -> Iterator[Site]:
         yield Site(store, pull)
 
 
-def put(server: Upstream, name: str, **options: object) -> tuple[Image, ImagePin]:
+def put(server: DemoUpstream, name: str, **options: object) -> tuple[Image, ImagePin]:
     """Serve an image of ``name`` on the common base layer, and pin it for amd64."""
     image = images.simple(name, shared=[BASE], **options)  # type: ignore[arg-type]
     server.put_image(f"r.example/{name}", "1", image)
@@ -70,7 +70,7 @@ def put(server: Upstream, name: str, **options: object) -> tuple[Image, ImagePin
     return image, ImagePin(reference, image.manifests[0].digest)
 
 
-def test_every_part_of_an_image_is_in_the_store(site: Site, upstream: Upstream) -> None:
+def test_every_part_of_an_image_is_in_the_store(site: Site, upstream: DemoUpstream) -> None:
     image, pin = put(upstream, "a")
     site.pull(pin)
     wanted = {Digest.of(BASE.data), pin.digest}
@@ -82,7 +82,7 @@ def test_every_part_of_an_image_is_in_the_store(site: Site, upstream: Upstream) 
     assert manifest.read() == image.manifests[0].data
 
 
-def test_each_digest_is_on_the_wire_once(site: Site, upstream: Upstream) -> None:
+def test_each_digest_is_on_the_wire_once(site: Site, upstream: DemoUpstream) -> None:
     pins = [put(upstream, name)[1] for name in "abcdef"]
     site.pull(*pins, *pins)
     asked = Counter(line.path.rpartition("/")[2] for line in upstream.log)
@@ -93,7 +93,7 @@ def test_each_digest_is_on_the_wire_once(site: Site, upstream: Upstream) -> None
     assert upstream.log == []
 
 
-def test_blobs_start_with_the_largest(site: Site, upstream: Upstream) -> None:
+def test_blobs_start_with_the_largest(site: Site, upstream: DemoUpstream) -> None:
     pins = [put(upstream, name)[1] for name in "abc"]
     site.pull(*pins, jobs=1)
     sizes = [line.size for line in upstream.log if "/blobs/" in line.path]
@@ -102,7 +102,9 @@ def test_blobs_start_with_the_largest(site: Site, upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("part", ["/manifests/", "/blobs/"])
-def test_wrong_bytes_are_refused_and_not_kept(site: Site, upstream: Upstream, part: str) -> None:
+def test_wrong_bytes_are_refused_and_not_kept(
+    site: Site, upstream: DemoUpstream, part: str
+) -> None:
     _, pin = put(upstream, "a")
     upstream.hooks.append(hostile.only(part, hostile.flipped))
     with pytest.raises(IntegrityError, match=r"expected sha256:\w+, got sha256:\w+"):
@@ -114,7 +116,7 @@ def test_wrong_bytes_are_refused_and_not_kept(site: Site, upstream: Upstream, pa
 
 @pytest.mark.parametrize("fault", [hostile.truncated, hostile.busy(429), hostile.busy(503)])
 def test_a_blob_that_fails_on_the_way_is_fetched_to_its_end(
-    site: Site, upstream: Upstream, fault: Hook
+    site: Site, upstream: DemoUpstream, fault: Hook
 ) -> None:
     _, pin = put(upstream, "a")
     upstream.hooks.append(hostile.only(str(Digest.of(BASE.data)), fault, times=2))
@@ -124,7 +126,9 @@ def test_a_blob_that_fails_on_the_way_is_fetched_to_its_end(
     assert blob.read() == BASE.data
 
 
-def test_a_blob_that_breaks_off_goes_on_where_it_stopped(site: Site, upstream: Upstream) -> None:
+def test_a_blob_that_breaks_off_goes_on_where_it_stopped(
+    site: Site, upstream: DemoUpstream
+) -> None:
     _, pin = put(upstream, "a")
     upstream.hooks.append(hostile.only(str(Digest.of(BASE.data)), hostile.truncated, times=1))
     site.pull(pin)
@@ -134,37 +138,39 @@ def test_a_blob_that_breaks_off_goes_on_where_it_stopped(site: Site, upstream: U
 
 
 def test_an_image_of_another_platform_than_wanted_is_refused(
-    site: Site, upstream: Upstream
+    site: Site, upstream: DemoUpstream
 ) -> None:
     _, pin = put(upstream, "a")
     with pytest.raises(IntegrityError, match=r"r\.example/a:1: .*says linux/amd64"):
         site.pull(pin, architecture="arm64")
 
 
-def test_an_index_where_a_manifest_was_pinned_is_refused(site: Site, upstream: Upstream) -> None:
+def test_an_index_where_a_manifest_was_pinned_is_refused(
+    site: Site, upstream: DemoUpstream
+) -> None:
     image, pin = put(upstream, "a")
     with pytest.raises(IntegrityError, match="got an index"):
         site.pull(ImagePin(pin.reference, image.top.digest))
 
 
 def test_blobs_come_from_the_next_mirror_when_one_lacks_them(
-    site: Site, upstream: Upstream
+    site: Site, upstream: DemoUpstream
 ) -> None:
     _, pin = put(upstream, "a")
     upstream.hooks.append(hostile.only(str(Digest.of(BASE.data)), hostile.gone))
-    with Upstream() as second:
+    with DemoUpstream() as second:
         put(second, "a")
         site.pull(pin, mirrors=(f"{upstream.url}/r.example", f"{second.url}/r.example"))
         assert [line.path.rpartition("/")[2] for line in second.log] == [Digest.of(BASE.data)]
 
 
-def test_an_image_that_is_nowhere_is_named_in_the_error(site: Site, upstream: Upstream) -> None:
+def test_an_image_that_is_nowhere_is_named_in_the_error(site: Site, upstream: DemoUpstream) -> None:
     pin = ImagePin(ImageReference.parse("r.example/none:1"), Digest.of(b"none"))
     with pytest.raises(UpstreamError, match="none"):
         site.pull(pin)
 
 
-def test_a_token_that_expires_between_blobs_is_replaced(site: Site, upstream: Upstream) -> None:
+def test_a_token_that_expires_between_blobs_is_replaced(site: Site, upstream: DemoUpstream) -> None:
     login = upstream.registry.login = TokenLogin()
     _, pin = put(upstream, "a")
 
@@ -178,10 +184,10 @@ def test_a_token_that_expires_between_blobs_is_replaced(site: Site, upstream: Up
     assert site.store.find(Digest.of(BASE.data)) is not None
 
 
-def test_a_blob_at_a_cdn_is_fetched_without_the_token(site: Site, upstream: Upstream) -> None:
+def test_a_blob_at_a_cdn_is_fetched_without_the_token(site: Site, upstream: DemoUpstream) -> None:
     upstream.registry.login = TokenLogin()
     _, pin = put(upstream, "a")
-    with Upstream() as cdn:
+    with DemoUpstream() as cdn:
         upstream.hooks.append(hostile.only("/blobs/", hostile.moved_to(cdn)))
         site.pull(pin)
         assert [line.status for line in cdn.log] == [200] * 3
@@ -190,7 +196,7 @@ def test_a_blob_at_a_cdn_is_fetched_without_the_token(site: Site, upstream: Upst
     assert all("authorization" in line.headers for line in asked)
 
 
-def test_layers_of_every_compression_travel_as_they_are(site: Site, upstream: Upstream) -> None:
+def test_layers_of_every_compression_travel_as_they_are(site: Site, upstream: DemoUpstream) -> None:
     kinds: tuple[Compression, ...] = ("none", "gzip", "zstd")
     layers = [images.layer({kind: b"x" * 99}, compression=kind) for kind in kinds]
     styles: tuple[images.Style, ...] = ("docker", "oci")
@@ -204,7 +210,7 @@ def test_layers_of_every_compression_travel_as_they_are(site: Site, upstream: Up
 
 
 def test_a_layer_of_two_sizes_is_refused_before_anything_is_fetched(
-    site: Site, upstream: Upstream
+    site: Site, upstream: DemoUpstream
 ) -> None:
     _, first = put(upstream, "a")
     other = images.image([BASE])

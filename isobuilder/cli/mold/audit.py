@@ -19,7 +19,7 @@ from isobuilder.cli.mold.register import (
 from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
 
 if TYPE_CHECKING:
-    from isobuilder.mold.audit import Finding
+    from isobuilder.mold.audit import Deviation
 
 
 @click.command(cls=AppCommand)
@@ -77,7 +77,7 @@ def audit(
     app.say(f"no difference from {catalogue}")
 
 
-def _show_findings(app: App, findings: Sequence[Finding], *, as_json: bool) -> None:
+def _show_findings(app: App, findings: Sequence[Deviation], *, as_json: bool) -> None:
     if as_json:
         app.show_json(
             [

@@ -14,7 +14,7 @@ from isobuilder.cli.mold.simulate import simulate
 
 if TYPE_CHECKING:
     from isobuilder.mold.manage import Details
-    from isobuilder.mold.registered import Entry
+    from isobuilder.mold.registered import RegisteredVersion
 
 
 @click.group(cls=AppGroup)
@@ -31,7 +31,7 @@ for command in (check, register, audit, apply, simulate):
     mold.add_command(command)
 
 
-def iso_text(entry: Entry) -> str:
+def iso_text(entry: RegisteredVersion) -> str:
     """Return how the ISO of a version is doing, zone by zone only where it is not Ready."""
     if not entry.rows:
         return entry.version.isostate or "?"
@@ -41,7 +41,7 @@ def iso_text(entry: Entry) -> str:
     return "; ".join(f"{row.zonename}: {row.status or 'Allocated'}" for row in waiting)
 
 
-def entry_data(server: str, entry: Entry) -> dict[str, Any]:
+def entry_data(server: str, entry: RegisteredVersion) -> dict[str, Any]:
     """Return a version for machines."""
     return {
         "server": server,

@@ -14,7 +14,7 @@ from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
 if TYPE_CHECKING:
     from isobuilder.mold.api.commands import Mold
     from isobuilder.mold.checklist import Line
-    from isobuilder.mold.request import ServerResult, Wish
+    from isobuilder.mold.request import Request, ServerResult
 
 
 def parse_duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
@@ -200,7 +200,7 @@ def register(
     from isobuilder.mold.catalogue import read_registration
     from isobuilder.mold.journal import Journal, default_folder
     from isobuilder.mold.register import register as register_on
-    from isobuilder.mold.request import Wish
+    from isobuilder.mold.request import Request
 
     if all_zones and wished["zones"]:
         raise UsageProblem("--all-zones and --zone exclude each other")
@@ -214,7 +214,7 @@ def register(
         raise UsageProblem(
             "where can the server fetch the ISO?", hint="give --url URL, or --upload to send it"
         )
-    wish = Wish(registration, url=url, upload=file if upload else None, **wished)
+    wish = Request(registration, url=url, upload=file if upload else None, **wished)
     clients = [mold.client for mold in servers.open(app)]
     journal = Journal(default_folder())
     results = register_on(clients, wish, journal=journal, progress=app.progress)
@@ -222,7 +222,7 @@ def register(
     _raise_for(results)
 
 
-def _show_results(app: App, results: list[ServerResult], wish: Wish, *, as_json: bool) -> None:
+def _show_results(app: App, results: list[ServerResult], wish: Request, *, as_json: bool) -> None:
     if as_json:
         app.show_json([_result_data(result, wish) for result in results])
         return
@@ -242,7 +242,7 @@ def _show_results(app: App, results: list[ServerResult], wish: Wish, *, as_json:
         click.echo(table(rows, ("SERVER", "ZONE", "RESULT", "STATUS", "ID")))
 
 
-def _result_data(result: ServerResult, wish: Wish) -> dict[str, Any]:
+def _result_data(result: ServerResult, wish: Request) -> dict[str, Any]:
     return {
         "server": result.server,
         "name": wish.full_name,

@@ -124,7 +124,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Upstream:
+class Host:
     """A name the simulated cloud resolves: what its rules see, and where it really connects."""
 
     address: str
@@ -175,7 +175,7 @@ class Cloud:
         self.parameter_error = 530  # Mold rethrows what would naturally be 431
         self.reports_checksum = True
         self.reports_url = True
-        self.resolve: dict[str, Upstream] = {}
+        self.resolve: dict[str, Host] = {}
         self.refuses_loopback = False  # a real Mold does; here ISOs usually come from there
         self.offerings = [{"name": "Small Instance", "cpunumber": 2, "memory": 4096}]
         self.network_offerings = ["DefaultNetworkOfferingforKubernetesService"]

@@ -23,7 +23,7 @@ from isobuilder.iso.check.structure import check_structure
 from isobuilder.iso.read.hashing import hash_iso
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.model.finding import Finding
-from isobuilder.model.isomanifest import Manifest
+from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.progress import SILENT, Progress
 
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
@@ -142,7 +142,7 @@ def _manifest_data(text: str) -> dict[str, Any]:
     if not isinstance(data, dict) or not isinstance(data.get("files"), dict):
         raise ValueError("no object with files")  # noqa: TRY004 - wrong JSON like any other
     if "lock_sha256" in data:  # one of ours
-        Manifest.model_validate_json(text)
+        IsoManifest.model_validate_json(text)
     return data
 
 

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 
 from isobuilder.iso.names import JOLIET_LIMIT
-from isobuilder.iso.read.rawiso import BLOCK, Extent, Image
+from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.iso.read.tree import Tree
 from isobuilder.iso.read.volume import Volume
@@ -89,7 +89,7 @@ def _check_joliet(reader: IsoReader) -> Iterator[Finding]:
         yield from _compare(reader.tree, reader.joliet)
 
 
-def _check_path_tables(image: Image, volume: Volume, tree: Tree) -> Iterator[Finding]:
+def _check_path_tables(image: RawIso, volume: Volume, tree: Tree) -> Iterator[Finding]:
     folders = sorted(extent.offset for extent in tree.folders.values())
     for table, order in zip(volume.path_tables, ("<", ">"), strict=True):
         if sorted(_table_folders(image, table, order)) != folders:
@@ -101,7 +101,7 @@ def _check_path_tables(image: Image, volume: Volume, tree: Tree) -> Iterator[Fin
             )
 
 
-def _table_folders(image: Image, table: Extent, order: str) -> Iterator[int]:
+def _table_folders(image: RawIso, table: Extent, order: str) -> Iterator[int]:
     # ECMA-119, 9.4: lengths of name and attributes, extent, parent, name padded to even.
     data = image.read(table, "path table")
     at = 0

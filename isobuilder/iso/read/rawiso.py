@@ -33,7 +33,7 @@ class Extent:
         return self.offset + self.size
 
 
-class Image:
+class RawIso:
     """An open image; safe to read from several threads at once."""
 
     def __init__(self, path: Path) -> None:
@@ -102,7 +102,7 @@ class Image:
 
 
 class _ExtentStream(io.RawIOBase):
-    def __init__(self, image: Image, extents: Sequence[Extent]) -> None:
+    def __init__(self, image: RawIso, extents: Sequence[Extent]) -> None:
         self._image = image
         self._extents = extents
         self._size = sum(extent.size for extent in extents)
@@ -143,7 +143,7 @@ class _ExtentStream(io.RawIOBase):
         return done
 
 
-def both_endian(image: Image, data: bytes, at: int, offset: int, what: str) -> int:
+def both_endian(image: RawIso, data: bytes, at: int, offset: int, what: str) -> int:
     """Return the number at ``data[at:]`` that is written in both byte orders, 4 bytes each.
 
     ``offset`` is where ``data`` begins in the image. Source: ECMA-119, 7.3.3.
@@ -160,7 +160,7 @@ def both_endian(image: Image, data: bytes, at: int, offset: int, what: str) -> i
     return little
 
 
-def both_endian_short(image: Image, data: bytes, at: int, offset: int, what: str) -> int:
+def both_endian_short(image: RawIso, data: bytes, at: int, offset: int, what: str) -> int:
     """Return the number of 2 + 2 bytes at ``data[at:]``. Source: ECMA-119, 7.2.3.
 
     Raises:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from isobuilder.errors import InputError
-from isobuilder.iso.read.rawiso import BLOCK, Extent, Image
+from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso
 from isobuilder.iso.read.tree import IsoFile, Naming, Tree, system_use_skip, walk
 from isobuilder.iso.read.volume import Volumes, read_volumes
 
@@ -29,7 +29,7 @@ class IsoReader:
     """
 
     def __init__(self, path: Path) -> None:
-        self.image = Image(path)
+        self.image = RawIso(path)
         try:
             self.volumes: Volumes = read_volumes(self.image)
             if self.image.is_device:
@@ -132,7 +132,7 @@ class IsoReader:
                     yield extent, entry.extents, repr(path)
 
 
-def _check_overlaps(image: Image, areas: Iterator[_Area]) -> None:
+def _check_overlaps(image: RawIso, areas: Iterator[_Area]) -> None:
     """Refuse things that share bytes, so that hashing every file reads every byte at most once.
 
     Two names for exactly the same extents are one file with two names, which is fine.

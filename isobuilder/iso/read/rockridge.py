@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 
-from isobuilder.iso.read.rawiso import BLOCK, Extent, Image, both_endian
+from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso, both_endian
 
 _MOST_AREAS = 32  # continuation areas of one record; ER and a long name need two
 _REFUSED = {
@@ -25,7 +25,7 @@ _REFUSED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class Pair:
     """One system use field."""
 
     signature: bytes
@@ -43,7 +43,7 @@ class Posix:
     link: bool  # a symbolic link (SL)
 
 
-def fields(image: Image, area: bytes, offset: int) -> Iterator[Field]:
+def fields(image: RawIso, area: bytes, offset: int) -> Iterator[Pair]:
     """Give the fields of a system use area and of everything it continues in.
 
     Raises:
@@ -59,7 +59,7 @@ def fields(image: Image, area: bytes, offset: int) -> Iterator[Field]:
                 raise image.wrong(
                     offset + at, f"system use field {signature!r}: {length} bytes do not fit"
                 )
-            field = Field(signature, area[at + 4 : at + length], offset + at)
+            field = Pair(signature, area[at + 4 : at + length], offset + at)
             at += length
             if signature == b"ST":
                 break
@@ -75,7 +75,7 @@ def fields(image: Image, area: bytes, offset: int) -> Iterator[Field]:
         area, offset = image.read(following, "continuation area"), following.offset
 
 
-def _continuation(image: Image, field: Field, before: Extent | None) -> Extent:
+def _continuation(image: RawIso, field: Pair, before: Extent | None) -> Extent:
     _expect(image, field, 24)
     start = field.offset + 4
     block = both_endian(image, field.data, 0, start, "continuation block")
@@ -86,7 +86,7 @@ def _continuation(image: Image, field: Field, before: Extent | None) -> Extent:
     return Extent(block * BLOCK + at, size)
 
 
-def posix(image: Image, area: bytes, offset: int) -> Posix:
+def posix(image: RawIso, area: bytes, offset: int) -> Posix:
     """Return name, mode and time from the system use area at ``offset``.
 
     Raises:
@@ -118,14 +118,14 @@ def posix(image: Image, area: bytes, offset: int) -> Posix:
     return Posix(text, mode, mtime, link or stat.S_ISLNK(mode))
 
 
-def _text(image: Image, name: bytes, offset: int) -> str:
+def _text(image: RawIso, name: bytes, offset: int) -> str:
     try:
         return name.decode("utf-8")
     except UnicodeDecodeError as error:
         raise image.wrong(offset, f"a name that is not UTF-8: {name[:60]!r}") from error
 
 
-def _expect(image: Image, field: Field, size: int) -> None:
+def _expect(image: RawIso, field: Pair, size: int) -> None:
     if len(field.data) < size:
         raise image.wrong(
             field.offset,
@@ -133,7 +133,7 @@ def _expect(image: Image, field: Field, size: int) -> None:
         )
 
 
-def _modified(image: Image, field: Field) -> int | None:
+def _modified(image: RawIso, field: Pair) -> int | None:
     _expect(image, field, 1)
     flags = field.data[0]
     if not flags & 0x02:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from isobuilder.iso.read.rawiso import BLOCK, Extent, Image, both_endian, both_endian_short
+from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso, both_endian, both_endian_short
 from isobuilder.iso.read.rockridge import fields, posix, short_time
 from isobuilder.iso.read.volume import Volume
 
@@ -72,7 +72,7 @@ class Record:
     system_use_offset: int
 
 
-def system_use_skip(image: Image, volume: Volume) -> tuple[int, str] | None:
+def system_use_skip(image: RawIso, volume: Volume) -> tuple[int, str] | None:
     """Return how many bytes each system use area begins with, and the extension's name.
 
     None when the tree has no Rock Ridge: its root does not begin with a field SP.
@@ -87,7 +87,7 @@ def system_use_skip(image: Image, volume: Volume) -> tuple[int, str] | None:
     return first.system_use[6], name
 
 
-def walk(image: Image, volume: Volume, naming: Naming, *, skip: int = 0) -> Tree:
+def walk(image: RawIso, volume: Volume, naming: Naming, *, skip: int = 0) -> Tree:
     """Return the tree of ``volume``.
 
     Raises:
@@ -120,7 +120,7 @@ def walk(image: Image, volume: Volume, naming: Naming, *, skip: int = 0) -> Tree
     return tree
 
 
-def _members(image: Image, path: str, extent: Extent) -> Iterator[list[Record]]:
+def _members(image: RawIso, path: str, extent: Extent) -> Iterator[list[Record]]:
     """Give the records of a folder without "." and "..", those of one file together."""
     what = f"the folder {path!r}" if path else "the root folder"
     run: list[Record] = []
@@ -144,7 +144,7 @@ def _members(image: Image, path: str, extent: Extent) -> Iterator[list[Record]]:
         raise image.wrong(run[-1].offset, f"{what}: a file of several extents is not complete")
 
 
-def _records(image: Image, extent: Extent, what: str) -> Iterator[Record]:
+def _records(image: RawIso, extent: Extent, what: str) -> Iterator[Record]:
     if extent.size % BLOCK or not extent.size:
         raise image.wrong(extent.offset, f"{what}: {extent.size} bytes, not whole blocks")
     image.check_inside(extent, what, at=extent.offset)
@@ -159,7 +159,7 @@ def _records(image: Image, extent: Extent, what: str) -> Iterator[Record]:
             at += length
 
 
-def _record(image: Image, data: bytes, offset: int, what: str) -> Record:
+def _record(image: RawIso, data: bytes, offset: int, what: str) -> Record:
     if data[1] or data[26] or data[27]:
         raise image.wrong(offset, f"{what}: an interleaved file or extended attributes")
     both_endian_short(image, data, 28, offset, "volume sequence number")
@@ -178,7 +178,7 @@ def _record(image: Image, data: bytes, offset: int, what: str) -> Record:
     )
 
 
-def _place(image: Image, tree: Tree, path: str, run: list[Record], skip: int) -> str | None:
+def _place(image: RawIso, tree: Tree, path: str, run: list[Record], skip: int) -> str | None:
     """Add what ``run`` is to the tree; return its path if it is a folder to walk into."""
     first = run[0]
     is_folder = bool(first.flags & _DIRECTORY)
@@ -209,7 +209,7 @@ def _place(image: Image, tree: Tree, path: str, run: list[Record], skip: int) ->
 
 
 def _describe(
-    image: Image, naming: Naming, record: Record, skip: int, *, folder: bool
+    image: RawIso, naming: Naming, record: Record, skip: int, *, folder: bool
 ) -> tuple[str, int, int | None, str | None]:
     """Return name, permission bits, time and, for what is neither file nor folder, its kind."""
     mtime = short_time(record.stamp)
@@ -236,7 +236,7 @@ def _describe(
     return name, stat.S_IMODE(facts.mode), when, kind
 
 
-def _decoded(image: Image, record: Record, encoding: str) -> str:
+def _decoded(image: RawIso, record: Record, encoding: str) -> str:
     try:
         return record.identifier.decode(encoding)
     except UnicodeDecodeError as error:

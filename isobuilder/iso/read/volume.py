@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from isobuilder.iso.read.rawiso import BLOCK, Extent, Image, both_endian, both_endian_short
+from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso, both_endian, both_endian_short
 
 _FIRST = 16  # the first sector of the descriptors
 _MOST = 64  # descriptors; real ISOs have three to five
@@ -36,7 +36,7 @@ class Volumes:
     area: Extent  # of the descriptors themselves
 
 
-def read_volumes(image: Image) -> Volumes:
+def read_volumes(image: RawIso) -> Volumes:
     """Return what the descriptors of ``image`` say.
 
     Raises:
@@ -67,7 +67,7 @@ def read_volumes(image: Image) -> Volumes:
     raise image.wrong(_FIRST * BLOCK, f"more than {_MOST} volume descriptors")
 
 
-def _volume(image: Image, data: bytes, offset: int, *, joliet: bool) -> Volume:
+def _volume(image: RawIso, data: bytes, offset: int, *, joliet: bool) -> Volume:
     blocks = both_endian(image, data, 80, offset, "volume space size")
     block_size = both_endian_short(image, data, 128, offset, "logical block size")
     if block_size != BLOCK:

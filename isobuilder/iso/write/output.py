@@ -18,7 +18,7 @@ _PREFIX, _SUFFIX = ".isobuilder-", ".part"
 _SECTOR = 4096  # bytes: what goes past the cache comes in multiples of it
 
 
-class Part:
+class OutputFile:
     """A file that is being written, locked for as long as its writer lives.
 
     Where the file system can, bytes go to the disk past the page cache. An ISO is as long as what
@@ -65,7 +65,7 @@ class Part:
 
 
 @contextmanager
-def part_file(target: Path, size: int) -> Iterator[Part]:
+def part_file(target: Path, size: int) -> Iterator[OutputFile]:
     """Give a file beside ``target`` that becomes ``target`` when the block ends without an error.
 
     Room for ``size`` bytes, all that will be written, is taken at once.
@@ -117,13 +117,13 @@ def check_space(folder: Path, size: int) -> None:
         )
 
 
-def _create(folder: Path) -> Part:
+def _create(folder: Path) -> OutputFile:
     while True:
         path = folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         _lock(fd)
         if os.fstat(fd).st_nlink:  # else another build took it for a leftover before it was locked
-            return Part(path, fd)
+            return OutputFile(path, fd)
         os.close(fd)
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, timedelta
 
 from isobuilder.errors import MoldError
 from isobuilder.mold.api.errors import CREDENTIALS_TEXT, AccessRefused, MoldRefused, OutcomeUnknown
-from isobuilder.mold.api.transport import EXPIRY, Lost, Manner, Transport
+from isobuilder.mold.api.transport import EXPIRY, RequestLost, SigningMode, Transport
 
 
 def explain_refusal(transport: Transport, refused: MoldRefused) -> MoldRefused:
@@ -42,10 +42,12 @@ def _why_not_verified(transport: Transport, refused: MoldRefused) -> MoldRefused
     if command != "listCapabilities" and _accepts(transport, usual):
         return _command_missing(transport, refused)
     far = transport.skew is not None and abs(transport.skew) > EXPIRY - 30
-    if _accepts(transport, Manner(usual.algorithm, expires=False)) or far:
+    if _accepts(transport, SigningMode(usual.algorithm, expires=False)) or far:
         return AccessRefused(refused, cause="clock", hint=_clock_hint(transport))
     other = usual.algorithm.other
-    if _accepts(transport, Manner(other, expires=False)) or _accepts(transport, Manner(other)):
+    if _accepts(transport, SigningMode(other, expires=False)) or _accepts(
+        transport, SigningMode(other)
+    ):
         return AccessRefused(
             refused,
             cause="signature",
@@ -92,7 +94,7 @@ def _command_missing(transport: Transport, refused: MoldRefused) -> MoldRefused:
 def _service_enabled(transport: Transport) -> bool | None:
     try:
         answer = transport.try_once("listCapabilities", {}, transport.usual)
-    except (Lost, MoldError):
+    except (RequestLost, MoldError):
         return None
     capability = answer.get("capability")
     if not isinstance(capability, dict):
@@ -101,10 +103,10 @@ def _service_enabled(transport: Transport) -> bool | None:
     return enabled if isinstance(enabled, bool) else None
 
 
-def _accepts(transport: Transport, manner: Manner) -> bool:
+def _accepts(transport: Transport, manner: SigningMode) -> bool:
     """Tell whether the server answers a call that every role may make."""
     try:
         transport.try_once("listCapabilities", {}, manner)
-    except (Lost, MoldError, OutcomeUnknown):
+    except (RequestLost, MoldError, OutcomeUnknown):
         return False
     return True

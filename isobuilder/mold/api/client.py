@@ -18,7 +18,7 @@ from isobuilder.mold.api.errors import (
     StrangeAnswer,
     error_fields,
 )
-from isobuilder.mold.api.transport import MAX_ANSWER, READS, Lost, Transport
+from isobuilder.mold.api.transport import MAX_ANSWER, READS, RequestLost, Transport
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class MoldClient(Transport):
         if self.session_key is not None:
             try:
                 self.try_once("logout", {}, self.usual)
-            except (Lost, MoldError) as error:
+            except (RequestLost, MoldError) as error:
                 log.info("%s: logout: %s", self.server.name, error)
             self.session_key = None
         self.session.close()
@@ -81,7 +81,7 @@ class MoldClient(Transport):
         while True:
             try:
                 return self._answer(command, params)
-            except Lost as lost:
+            except RequestLost as lost:
                 if lost.maybe_done and not repeatable:
                     raise OutcomeUnknown(
                         f"{self.server.name}: {command}: the answer was lost: {lost}",

@@ -36,7 +36,7 @@ READS = ("list", "query")
 _SLOW = 8  # an answer may take so many time-outs in all, however steadily it drips
 
 
-class Lost(Exception):
+class RequestLost(Exception):
     """No usable answer to one try."""
 
     def __init__(self, reason: str, *, maybe_done: bool, wait: float | None = None) -> None:
@@ -46,7 +46,7 @@ class Lost(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class SigningMode:
     """How one try is signed; diagnosis tries other manners than the usual one."""
 
     algorithm: SignatureAlgorithm
@@ -106,9 +106,9 @@ class Transport(CloudStack):
             self.session.mount("https://", _SystemTrust())
 
     @property
-    def usual(self) -> Manner:
+    def usual(self) -> SigningMode:
         """How requests to this server are signed."""
-        return Manner(self.server.algorithm)
+        return SigningMode(self.server.algorithm)
 
     def _sign(self, data: dict[str, str]) -> None:
         self._sign_with(data, self.server.algorithm)
@@ -117,7 +117,9 @@ class Transport(CloudStack):
         if isinstance(self.server.credentials, ApiKey):
             data["signature"] = sign(data, self.server.credentials.secret, algorithm)
 
-    def try_once(self, command: str, params: Mapping[str, Any], manner: Manner) -> dict[str, Any]:
+    def try_once(
+        self, command: str, params: Mapping[str, Any], manner: SigningMode
+    ) -> dict[str, Any]:
         """Send one request and return the value of its answer's only key.
 
         Raises:
@@ -130,12 +132,12 @@ class Transport(CloudStack):
         code, text = error_fields(value)
         if status != 200 or code is not None:
             if status in {502, 504} and code is None:
-                raise Lost(f"HTTP {status}", maybe_done=True)
+                raise RequestLost(f"HTTP {status}", maybe_done=True)
             raise MoldRefused(command, code or status, text, server=self.server.name)
         return value
 
     def _parameters(
-        self, command: str, params: Mapping[str, Any], manner: Manner
+        self, command: str, params: Mapping[str, Any], manner: SigningMode
     ) -> dict[str, str]:
         data: dict[str, Any] = {name.lower(): value for name, value in params.items()}
         data["command"] = command
@@ -188,11 +190,11 @@ class Transport(CloudStack):
                 hint="give the address of the API itself; signed requests follow no redirects",
             )
         if response.status_code in {429, 503} and not body.lstrip().startswith(b"{"):
-            raise Lost(
+            raise RequestLost(
                 f"HTTP {response.status_code}", maybe_done=False, wait=_retry_after(response)
             )
         if response.status_code == 429:
-            raise Lost("too many requests", maybe_done=False, wait=_retry_after(response))
+            raise RequestLost("too many requests", maybe_done=False, wait=_retry_after(response))
         return body, response.status_code
 
     def _read(self, command: str, response: requests.Response, *, until: float) -> bytes:
@@ -207,7 +209,7 @@ class Transport(CloudStack):
                         hint="is this a Mold or CloudStack server?",
                     )
                 if self.clock.monotonic() > until:
-                    raise Lost("the answer comes too slowly", maybe_done=True)
+                    raise RequestLost("the answer comes too slowly", maybe_done=True)
         return bytes(body)
 
     def _unwrapped(self, command: str, body: bytes, status: int) -> dict[str, Any]:
@@ -217,9 +219,9 @@ class Transport(CloudStack):
         except (ValueError, RecursionError) as error:
             begin = body[:60].decode("utf-8", "replace").strip()
             if status in {502, 504}:
-                raise Lost(f"HTTP {status}", maybe_done=True) from error
+                raise RequestLost(f"HTTP {status}", maybe_done=True) from error
             if begin.startswith("{") or not begin:
-                raise Lost("the answer was cut off", maybe_done=True) from error
+                raise RequestLost("the answer was cut off", maybe_done=True) from error
             text = (
                 f"{self.name}: {command}: HTTP {status}, and the answer is not JSON but begins "
                 f"{' '.join(begin.split())!r}"
@@ -262,19 +264,21 @@ def _network_errors(*, sent: bool = False) -> Iterator[None]:
             hint="for a private authority give its certificates with --ca-file or ca_file:",
         ) from None
     except requests.exceptions.ConnectTimeout:
-        raise Lost("no connection in time", maybe_done=sent) from None
+        raise RequestLost("no connection in time", maybe_done=sent) from None
     except requests.exceptions.Timeout:
-        raise Lost("no answer in time", maybe_done=True) from None
+        raise RequestLost("no answer in time", maybe_done=True) from None
     except requests.exceptions.ConnectionError as error:
         never_sent = any(
             sign_of_it in str(error)
             for sign_of_it in ("NewConnectionError", "NameResolutionError", "Connection refused")
         )
         reason = "cannot connect" if never_sent else "the connection broke"
-        raise Lost(reason, maybe_done=sent or not never_sent) from None
+        raise RequestLost(reason, maybe_done=sent or not never_sent) from None
     except requests.exceptions.RequestException as error:
         # Also ChunkedEncodingError: the peer closed in the middle of its answer.
-        raise Lost(f"the connection broke ({type(error).__name__})", maybe_done=True) from None
+        raise RequestLost(
+            f"the connection broke ({type(error).__name__})", maybe_done=True
+        ) from None
 
 
 def _short(error: Exception) -> str:

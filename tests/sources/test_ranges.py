@@ -12,7 +12,7 @@ from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError, UpstreamError
 from isobuilder.http import Http, HttpFailure
 from isobuilder.sources.fetch import Fetcher
-from isobuilder.sources.ranges import Parts
+from isobuilder.sources.ranges import ByteRanges
 from isobuilder.store import Store, collect
 from tests.conftest import QUICK
 from tests.fakes.hostile import Exchange, Fault, FileServer, refuse, slow
@@ -25,7 +25,7 @@ RATE = 8 * MIB  # bytes per second and connection: a second for the whole
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("parts", "fetch"):
+    for module in ("ranges", "fetch"):
         monkeypatch.setattr(f"isobuilder.sources.{module}.SMALLEST", MIB)
 
 
@@ -46,7 +46,7 @@ def left_over(store: Store) -> list[str]:
 
 
 def test_the_second_half_of_the_longest_stretch_is_taken() -> None:
-    parts = Parts(16 * MIB, 0, {})
+    parts = ByteRanges(16 * MIB, 0, {})
     parts.invite()
     taken = [parts.take() for _ in range(4)]
     in_mib = [part and (part.start // MIB, part.end // MIB) for part in taken]
@@ -54,7 +54,7 @@ def test_the_second_half_of_the_longest_stretch_is_taken() -> None:
 
 
 def test_every_byte_belongs_to_one_stretch() -> None:
-    parts = Parts(16 * MIB, 3 * MIB, {})
+    parts = ByteRanges(16 * MIB, 3 * MIB, {})
     parts.invite()
     taken = [part for part in (parts.take(), parts.take(), parts.take()) if part]
     head = parts.accept_head(16 * MIB)
@@ -64,14 +64,14 @@ def test_every_byte_belongs_to_one_stretch() -> None:
 
 @pytest.mark.parametrize("position", [0, 15 * MIB])
 def test_nothing_is_taken_uninvited_or_when_little_is_left(position: int) -> None:
-    parts = Parts(16 * MIB, position, {})
+    parts = ByteRanges(16 * MIB, position, {})
     assert parts.take() is None
     parts.invite()
     assert (parts.take() is None) == (position > 0)
 
 
 def test_stretches_of_an_earlier_run_end_the_head() -> None:
-    parts = Parts(16 * MIB, MIB, {4 * MIB: 2 * MIB, 8 * MIB: MIB})
+    parts = ByteRanges(16 * MIB, MIB, {4 * MIB: 2 * MIB, 8 * MIB: MIB})
     assert parts.accept_head(16 * MIB) == 3 * MIB
     following = parts.following(4 * MIB)
     assert following is not None

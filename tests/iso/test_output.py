@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.errors import EnvironmentProblem
-from isobuilder.iso.write.output import Part, part_file
+from isobuilder.iso.write.output import OutputFile, part_file
 
 PIECE = 64 * 1024
 
@@ -94,7 +94,7 @@ def test_another_error_is_not_taken_for_a_matter_of_sectors(
 
 def test_what_a_disk_can_take_goes_past_the_cache(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb", buffering=0) as file:
-        part = Part(tmp_path / "file", file.fileno())
+        part = OutputFile(tmp_path / "file", file.fileno())
         if not fcntl.fcntl(file, fcntl.F_GETFL) & os.O_DIRECT:
             pytest.skip("this file system has no way past the cache")
         part.write(pages(bytes(PIECE)))
