@@ -245,13 +245,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from isobuilder.iso.write import writer
 from isobuilder.iso.write.entries import IsoEntry
-from isobuilder.iso.write.output import Part
+from isobuilder.iso.write.output import OutputFile
 
 def stuck(self, data):
     print("writing", flush=True)
     sys.stdin.read()
 
-Part.write = stuck
+OutputFile.write = stuck
 writer.write_iso([IsoEntry("a", 0o644, (b"x",))], Path(sys.argv[1]), label="CDROM", epoch=1)
 """
 
