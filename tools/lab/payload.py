@@ -11,7 +11,7 @@ from tools.lab.place import CHECKOUT, fingerprint, lab_dir, once, run, say
 NEEDED = {"mmdebstrap": "mmdebstrap", "sqfstar": "squashfs-tools"}
 """Programs, and the Debian packages that have them."""
 
-_MADE_OF = ("os", "osbuild.py", "ospayload.py")
+_MADE_OF = ("os", "osbuild.py", "payload.py")
 _SECONDS = 1800
 
 
@@ -25,11 +25,11 @@ def payload_store(kernel: str = "cloud", lab: Path | None = None) -> Path | None
     if missing:
         say(f"no OS payload, so no bootable ISO: install {' '.join(missing)}")
         return None
-    node = CHECKOUT / "isobuilder" / "node"
+    machine = CHECKOUT / "isobuilder" / "machine"
 
     def make(target: Path) -> None:
         words = [sys.executable, "-m", "isobuilder", "os", "build", "--kernel", kernel]
         run([*words, "--store", target / "store"], cwd=CHECKOUT, timeout=_SECONDS)
 
-    mark = fingerprint(kernel, *(node / name for name in _MADE_OF))
+    mark = fingerprint(kernel, *(machine / name for name in _MADE_OF))
     return once((lab or lab_dir()) / f"payload-{kernel}", mark, make) / "store"
