@@ -300,7 +300,7 @@ class LeaderElection(Model):
 class Timeouts(Model):
     """How long things may take."""
 
-    control_plane: Patience = "1200s"  # until the API server answers; also for start-up probes
+    control_plane: Patience = "1200s"  # until the API server, etcd and the kubelet answer
     join: Patience = "1200s"  # until the API answers, and then until the cluster can be joined
     ready: Patience = "1200s"  # until the node is Ready
 
@@ -371,6 +371,16 @@ class Cluster(Model):
     def first(self) -> ClusterNode | None:
         """The node that makes the cluster; None when all join one that is there."""
         return next((node for node in self.nodes if node.role == "first-control-plane"), None)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no second control plane can come: one is made here, and nobody shares its API."""
+        roles = [node.role for node in self.nodes if node.role != "worker"]
+        return (
+            roles == ["first-control-plane"]
+            and self.endpoint is None
+            and self.leader_election is None
+        )
 
     @property
     def api(self) -> str | None:

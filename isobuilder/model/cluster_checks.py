@@ -126,6 +126,7 @@ class _Judge:
             fact = "a part of the pod network for each node is for cni: bridge only"
             yield self._at(fact, "cni")
         yield from self._election()
+        yield from self._preflight()
         yield from self._paths()
 
     def _at(self, fact: str, *steps: str | int, hint: str | None = None) -> Mistake:
@@ -272,6 +273,16 @@ class _Judge:
             fact = f"lease {lease} s, renew {renew} s, retry {retry} s do not fit"
             hint = "lease must be longer than renew, and renew longer than 1.2 times retry"
             yield self._at(fact, "leader_election", hint=hint)
+
+    def _preflight(self) -> Iterator[Mistake]:
+        """Say what kubeadm refuses. Source: its validation.ValidateIgnorePreflightErrors."""
+        names = self._cluster.ignore_preflight_errors
+        for index, name in enumerate(names):
+            if name.lower() == "all" and len(names) > 1:
+                fact = f"{name} stands beside names of single checks, which kubeadm refuses"
+                yield self._at(
+                    fact, "ignore_preflight_errors", index, hint="keep all, or the single names"
+                )
 
     def _paths(self) -> Iterator[Mistake]:
         shared = [(file.path, ("files", index)) for index, file in enumerate(self._cluster.files)]

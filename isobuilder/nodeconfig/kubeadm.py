@@ -63,8 +63,23 @@ def _init(cluster: Cluster, node: ClusterNode, access: Access) -> dict[str, Any]
         config["localAPIEndpoint"] = endpoint
     config["nodeRegistration"] = _registration(cluster, node, form)
     if form.lists:
-        config["timeouts"] = {"controlPlaneComponentHealthCheck": cluster.timeouts.control_plane}
+        config["timeouts"] = _timeouts(cluster)
     return config
+
+
+def _timeouts(cluster: Cluster) -> dict[str, str]:
+    """Return every limit behind which the control plane has to answer.
+
+    Since 1.34.9, 1.35.6 and 1.36.1 ``kubeadm init`` asks the API server before it waits for it: by
+    itself it gives that request one minute, which a slow machine needs for its start alone.
+    """
+    limits = (
+        "controlPlaneComponentHealthCheck",
+        "etcdAPICall",
+        "kubeletHealthCheck",
+        "kubernetesAPICall",
+    )
+    return dict.fromkeys(limits, cluster.timeouts.control_plane)
 
 
 def _cluster(cluster: Cluster) -> dict[str, Any]:
@@ -80,8 +95,11 @@ def _cluster(cluster: Cluster) -> dict[str, Any]:
         "dnsDomain": cluster.networks.domain,
     }
     arguments = cluster.arguments
-    election = {}
-    if cluster.leader_election is not None:
+    election: dict[str, str] = {}
+    if cluster.is_alone:
+        # Nobody to take over: a lease would only keep the next life of a controller waiting.
+        election = {"leader-elect": "false"}
+    elif cluster.leader_election is not None:
         election = {
             "leader-elect-lease-duration": cluster.leader_election.lease,
             "leader-elect-renew-deadline": cluster.leader_election.renew,
@@ -126,9 +144,9 @@ def _join(cluster: Cluster, node: ClusterNode, access: Access) -> dict[str, Any]
     config = form.head("JoinConfiguration")
     config["discovery"] = {"bootstrapToken": bootstrap}
     if form.lists:
-        config["timeouts"] = {
-            "controlPlaneComponentHealthCheck": cluster.timeouts.control_plane,
+        config["timeouts"] = _timeouts(cluster) | {
             "discovery": cluster.timeouts.join,
+            "tlsBootstrap": cluster.timeouts.join,
         }
     else:
         config["discovery"]["timeout"] = cluster.timeouts.join

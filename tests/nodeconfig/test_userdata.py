@@ -105,7 +105,51 @@ def test_flags_are_lists_from_v1beta4_on_and_time_limits_move() -> None:
     ]
     assert old[1]["apiServer"]["timeoutForControlPlane"] == "1200s"
     assert "timeoutForControlPlane" not in new[1]["apiServer"]
-    assert new[0]["timeouts"] == {"controlPlaneComponentHealthCheck": "1200s"}
+    assert "timeouts" not in old[0]
+
+
+def test_every_limit_behind_which_the_control_plane_has_to_answer_is_ours() -> None:
+    cluster = three("1.36.2")
+    patient = cluster.timeouts.model_copy(update={"control_plane": "700s", "join": "900s"})
+    cluster = cluster.model_copy(update={"timeouts": patient})
+    init, *_ = yaml.safe_load_all(kubeadm_config(cluster, cluster.nodes[0], ACCESS))
+    join = yaml.safe_load(kubeadm_config(cluster, cluster.nodes[2], ACCESS))
+    own = {
+        "controlPlaneComponentHealthCheck": "700s",
+        "etcdAPICall": "700s",
+        "kubeletHealthCheck": "700s",
+        "kubernetesAPICall": "700s",
+    }
+    assert init["timeouts"] == own
+    assert join["timeouts"] == own | {"discovery": "900s", "tlsBootstrap": "900s"}
+
+
+def controllers(text: str) -> dict[str, dict[str, str]]:
+    found = read(text)
+    _, cluster, _ = yaml.safe_load_all(kubeadm_config(found, found.nodes[0], ACCESS))
+    return {
+        name: {flag["name"]: flag["value"] for flag in cluster.get(name, {}).get("extraArgs", [])}
+        for name in ("controllerManager", "scheduler")
+    }
+
+
+def test_a_control_plane_that_stays_alone_elects_no_leader() -> None:
+    alone = controllers(SMALL)
+    assert set(alone) == {"controllerManager", "scheduler"}
+    assert all(flags == {"leader-elect": "false"} for flags in alone.values())
+
+
+@pytest.mark.parametrize(
+    "more", ["endpoint: api.example:6443", "leader_election: {lease: 60s, renew: 40s, retry: 5s}"]
+)
+def test_leaders_are_elected_where_a_second_could_come_or_it_was_asked_for(more: str) -> None:
+    for flags in controllers(f"{SMALL}\n{more}\n").values():
+        assert "leader-elect" not in flags
+
+
+def test_flags_of_the_file_win_over_no_election() -> None:
+    found = controllers(f'{SMALL}\narguments: {{scheduler: {{leader-elect: "true"}}}}\n')
+    assert found["scheduler"] == {"leader-elect": "true"}
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def machine(root: Path, name: str, *, settings: str = "", cni: str = "bridge") -
         if file["path"].startswith("/etc/kiso/node/"):
             (root / "node" / file["path"].rpartition("/")[2]).write_text(file["content"])
     with (root / "node" / "settings").open("a") as file:
-        file.write(f"JOIN_TIME=10\nREADY_TIME=10\n{settings}")
+        file.write(f"CONTROL_PLANE_TIME=10\nJOIN_TIME=10\nREADY_TIME=10\n{settings}")
     for config in ("admin.conf", "kubelet.conf"):
         (root / "kubernetes" / config).write_text(config)
     (root / "bin").mkdir()
@@ -218,6 +218,18 @@ def test_a_failure_shows_the_last_words_of_containers_before_the_error(tmp_path:
     shown = [line for line in lines if line.startswith("kiso: node: etcd/0: ")]
     assert [line.rpartition(": ")[2] for line in shown] == ["two", "no space left", "bye"]
     assert lines.index(shown[-1]) < lines.index(f"{FAILURE}kubeadm init failed")
+
+
+def test_an_own_api_that_stays_silent_is_waited_for_as_long_as_the_file_says(
+    tmp_path: Path,
+) -> None:
+    node = machine(tmp_path, "one", settings="CONTROL_PLANE_TIME=1\n")
+    node.says("kubeadm", "1")
+    node.says("curl", *["7"] * 1000)
+    lines = node.run(code=1)
+    assert f"{FAILURE}kubeadm init failed" in lines
+    asked = sum(call.startswith("curl") for call in node.calls)
+    assert asked > 2, "it gave up at once"
 
 
 def test_an_init_that_fails_late_carries_on_where_it_was(tmp_path: Path) -> None:

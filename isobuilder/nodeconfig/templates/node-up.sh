@@ -12,7 +12,7 @@ console=${KISO_CONSOLE:-/dev/kmsg}
 log=${KISO_LOG:-/var/log/kiso-node.log}
 pause=${KISO_PAUSE:-5} # seconds between two questions
 
-# ROLE, NODE, VERSION, SOCKET, API, MANIFEST, UPLOAD_CERTS, WAIT_READY, JOIN_TIME, READY_TIME
+# ROLE, NODE, VERSION, SOCKET, API, MANIFEST, UPLOAD_CERTS, WAIT_READY, CONTROL_PLANE_TIME, JOIN_TIME, READY_TIME
 # shellcheck source=/dev/null
 . "$here/settings"
 
@@ -133,6 +133,10 @@ own_api_answers() {
     [ "$(curl --insecure --silent --noproxy '*' --max-time 10 https://127.0.0.1:6443/healthz 2>> "$log")" = ok ]
 }
 
+own_api_comes() {
+    wait_until "$CONTROL_PLANE_TIME" "own API" own_api_answers
+}
+
 init() {
     local options=(--skip-token-print --config "$here/kubeadm.yaml") tries=3 count
     if [ "$UPLOAD_CERTS" = yes ]; then
@@ -144,7 +148,7 @@ init() {
         fi
         # On a busy machine single requests time out. What was done stays, and the rest can be done again; but a
         # control plane that never came up does not come up by asking twice.
-        if [ $count = $tries ] || [ ! -e "$kubernetes/admin.conf" ] || ! wait_until 120 "own API" own_api_answers; then
+        if [ $count = $tries ] || [ ! -e "$kubernetes/admin.conf" ] || ! own_api_comes; then
             give_up "kubeadm init failed" "see $log and journalctl -u kubelet on this machine"
         fi
         say "kubeadm init failed late: carrying on"

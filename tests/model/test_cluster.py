@@ -144,6 +144,10 @@ def test_the_hint_names_the_key_that_was_meant() -> None:
             "the hash of a certificate authority that is there",
         ),
         (("nodes:\n", "users: [{name: a}, {name: a}]\nnodes:\n"), "two users with the name a"),
+        (
+            ("nodes:\n", "ignore_preflight_errors: [Swap, ALL]\nnodes:\n"),
+            "ALL stands beside names of single checks",
+        ),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused(change: tuple[str, str], message: str) -> None:
