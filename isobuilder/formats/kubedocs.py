@@ -7,13 +7,16 @@ from typing import Any
 
 import yaml
 
+from isobuilder.documents.yaml import YamlLimits, decode, events
 from isobuilder.errors import InputError
 
 MAX_MANIFEST = 16 * 1024 * 1024
 """Bytes of one manifest file; Calico's, the largest we know, has 0.7 MiB."""
 
-_MAX_DEPTH = 200
-"""Levels of nesting; schemas in custom resource definitions reach some thirty."""
+_LIMITS = YamlLimits(
+    size=MAX_MANIFEST, depth=200, values=400_000, length=MAX_MANIFEST, aliased=400_000
+)
+"""Schemas in custom resource definitions reach some thirty levels."""
 
 _CONTAINERS = frozenset({"containers", "initContainers", "ephemeralContainers"})
 
@@ -26,11 +29,11 @@ def kube_documents(data: bytes, place: str) -> tuple[Mapping[str, Any], ...]:
     Raises:
         InputError: not YAML, not objects with apiVersion and kind, or beyond a limit.
     """
-    if len(data) > MAX_MANIFEST:
-        raise InputError(f"{place}: {len(data)} bytes, expected at most {MAX_MANIFEST}")
+    text = decode(data, place, size=_LIMITS.size)
+    for _ in events(text, place, _LIMITS):
+        pass
     try:
-        _check_depth(data, place)
-        values = [value for value in yaml.load_all(data, Loader=_Loader) if value is not None]
+        values = [value for value in yaml.load_all(text, Loader=_Loader) if value is not None]
     except yaml.YAMLError as error:
         raise InputError(f"{place}: not YAML: {_one_line(error)}") from error
     except ValueError as error:  # an impossible date, bytes that are not text
@@ -70,18 +73,6 @@ def _object(value: object, place: str) -> Mapping[str, Any]:
         if not isinstance(value.get(key), str):
             raise InputError(f"{place}: a Kubernetes object has no {key}")
     return value
-
-
-def _check_depth(data: bytes, place: str) -> None:
-    """Refuse deep nesting, which libyaml's composer follows until the stack of C is used up."""
-    depth = 0
-    for event in yaml.parse(data, Loader=_Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > _MAX_DEPTH:
-                raise InputError(f"{place}: nested more than {_MAX_DEPTH} levels deep")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
 
 
 def containers_of(value: object) -> Iterator[Mapping[str, Any]]:

@@ -18,6 +18,7 @@ from isobuilder.documents.yaml import (
     MappingNode,
     ScalarNode,
     SequenceNode,
+    YamlLimits,
     YamlNode,
     decode,
     parse_yaml,
@@ -30,7 +31,9 @@ PULL_POLICY = "IfNotPresent"
 
 _LISTS = frozenset({"containers", "initContainers", "ephemeralContainers"})
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML 1.1 counts as one
-_MAX_VISITS = 1_000_000  # of nodes; aliases are followed, so the tree can be larger than the text
+_LIMITS = YamlLimits(
+    size=MAX_MANIFEST, depth=100, values=400_000, length=MAX_MANIFEST, aliased=400_000
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def images_of(data: bytes, place: str) -> tuple[ImageUse, ...]:
     _, documents = _read(data, place)
     found = []
     for number, document in enumerate(documents, 1):
-        for path, container in _containers(document, place):
+        for path, container in _containers(document):
             image = _value(container, "image", place)
             if image is None:
                 continue
@@ -85,7 +88,7 @@ def pin_images(data: bytes, pinned: Mapping[str, str], place: str) -> bytes:
     mistakes: list[Mistake] = []
     for document in documents:
         aliased = _aliased(document)
-        for path, container in _containers(document, place):
+        for path, container in _containers(document):
             pair = _pair(container, "image", place)
             if pair is None:
                 continue
@@ -108,21 +111,14 @@ def pin_images(data: bytes, pinned: Mapping[str, str], place: str) -> bytes:
 
 
 def _read(data: bytes, place: str) -> tuple[str, tuple[YamlNode, ...]]:
-    if len(data) > MAX_MANIFEST:
-        fact = f"expected at most {MAX_MANIFEST} bytes, got {len(data)}"
-        raise InputErrors([Mistake(Mark(place), "", fact)])
-    text = decode(data, place)
-    return text, parse_yaml(text, place)
+    text = decode(data, place, size=_LIMITS.size)
+    return text, parse_yaml(text, place, _LIMITS)
 
 
-def _containers(document: YamlNode, place: str) -> Iterator[tuple[str, MappingNode]]:
+def _containers(document: YamlNode) -> Iterator[tuple[str, MappingNode]]:
     """Yield the path and node of each container, in the order of the text."""
     stack: list[tuple[str, YamlNode]] = [("", document)]
-    visits = 0
     while stack:
-        visits += 1
-        if visits > _MAX_VISITS:
-            _refuse(document, place, "aliases that make it larger than any real manifest")
         path, node = stack.pop()
         if isinstance(node, AliasNode):
             stack.append((path, node.target))

@@ -25,6 +25,7 @@ from isobuilder.documents.yaml import (
     ScalarNode,
     SequenceNode,
     Spot,
+    YamlLimits,
     YamlNode,
     decode,
     parse_yaml,
@@ -35,8 +36,7 @@ from isobuilder.model.validation import mistakes_of
 MIB = 1024 * 1024
 MAX_YAML = 4 * MIB  # bytes of a file that people write
 MAX_JSON = 64 * MIB  # bytes of a lock or manifest
-_MAX_DEPTH = 30
-_MAX_NODES = 100_000
+_YAML = YamlLimits(size=MAX_YAML, depth=30, values=100_000, length=MIB)
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -82,8 +82,7 @@ def yaml_map(data: bytes, place: str, *, may_be_empty: bool = False) -> Map:
     Raises:
         InputErrors: all that is wrong with its form.
     """
-    text = decode(data, place)
-    documents = parse_yaml(text, place, max_depth=_MAX_DEPTH, max_nodes=_MAX_NODES)
+    documents = parse_yaml(decode(data, place, size=_YAML.size), place, _YAML)
     if not documents and may_be_empty:
         return Map({}, Mark(place))
     if not documents:

@@ -38,7 +38,7 @@ def test_a_list_is_taken_apart() -> None:
         (b"kind: Pod", "has no apiVersion"),
         (b"apiVersion: v1\nkind: 7", "has no kind"),
         (b"apiVersion: v1\nkind: List\nitems: [1]", "expected a Kubernetes object, got 1"),
-        (b"\xff\xfe\x00", "not YAML"),
+        (b"\xff\xfe\x00", "not UTF-8"),
         (b"a: 2024-99-99", "not YAML"),
         (b"a: !!python/object:os.system x", "not YAML"),
         (b"[" * 100_000, "nested more than 200 levels"),
@@ -49,7 +49,7 @@ def test_a_list_is_taken_apart() -> None:
 def test_what_is_no_manifest_is_refused_with_its_place(data: bytes, message: str) -> None:
     with pytest.raises(InputError) as refused:
         kube_documents(data, "network.yaml")
-    assert str(refused.value).startswith("network.yaml: ")
+    assert str(refused.value).startswith("network.yaml:")
     assert message in str(refused.value)
 
 
