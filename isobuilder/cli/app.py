@@ -58,10 +58,9 @@ class App:
     @cached_property
     def store(self) -> Store:
         """The store of this user, or the one that was chosen."""
-        from isobuilder.store import Store, default_root
+        from isobuilder.store import open_store
 
-        chosen = self.config.store
-        return Store(Path(chosen).expanduser() if chosen else default_root())
+        return open_store(self.config.store)
 
     @cached_property
     def http(self) -> Http:

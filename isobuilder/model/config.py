@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -174,6 +175,15 @@ def load_config(
     if config is None:
         raise InputErrors(_without_secrets(mistake) for mistake in mistakes)
     return config, origins
+
+
+def read_config(path: Path | None = None, **settings: Any) -> Config:
+    """Return the settings of ``load_config`` for this process, ``settings`` in place of flags.
+
+    Raises:
+        InputErrors, InputError: as ``load_config``.
+    """
+    return load_config(path, os.environ, settings)[0]
 
 
 def _from_file(path: Path | None, env: Mapping[str, str]) -> Iterator[tuple[str, Pair]]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from isobuilder.http import Http, settings_of
-from isobuilder.model.config import Config
+from isobuilder.model.config import Config, read_config
 from isobuilder.progress import SILENT, Progress
 from isobuilder.sources.fetch import Fetcher
 from isobuilder.sources.registry import RegistryClient
 from isobuilder.sources.registry_auth import Credentials
-from isobuilder.store import Store
+from isobuilder.store import Store, open_store
 
 if TYPE_CHECKING:
     from isobuilder.sources.resolve import Upstream
@@ -41,8 +41,19 @@ class Session:
 
 
 @contextmanager
-def open_session(config: Config, store: Store, *, progress: Progress = SILENT) -> Iterator[Session]:
-    """Give the tools of a step; connections are closed at the end."""
+def open_session(
+    config: Config | None = None, store: Store | None = None, *, progress: Progress = SILENT
+) -> Iterator[Session]:
+    """Give the tools of a step; connections are closed at the end.
+
+    Without ``config`` the settings are those of the user's file and of the environment; without
+    ``store`` it is the one that the settings name.
+
+    Raises:
+        InputErrors: what is wrong with the settings.
+    """
+    config = config or read_config()
+    store = store or open_store(config.store)
     with Http(settings_of(config)) as http:
         fetcher = Fetcher(store, http, jobs=config.jobs, progress=progress)
         registry = RegistryClient(http, config, Credentials())

@@ -1,7 +1,7 @@
 """The local disk: blobs named by their content, shared by all builds of a user."""
 
 from isobuilder.files import disk_problem
-from isobuilder.store.blobs import Blob, Store, default_root
+from isobuilder.store.blobs import Blob, Store, default_root, open_store
 from isobuilder.store.partial import Origin, Partial, partial_of
 from isobuilder.store.upkeep import (
     CheckReport,
@@ -30,6 +30,7 @@ __all__ = [
     "default_root",
     "disk_problem",
     "lease",
+    "open_store",
     "partial_of",
     "reserve",
     "stored",

@@ -168,3 +168,8 @@ class Store:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
+
+
+def open_store(folder: str | None = None) -> Store:
+    """Return the store in ``folder``, which may begin with ``~``; without one, this user's own."""
+    return Store(Path(folder).expanduser() if folder else default_root())

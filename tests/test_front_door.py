@@ -1,0 +1,62 @@
+"""``import isobuilder`` does what the command line does, and docs/python.md says so truly."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import isobuilder
+from isobuilder.demo.tour import embedded_upstream
+
+PAGE = Path(__file__).parents[1] / "docs" / "python.md"
+NAMES = [name for name in dir(isobuilder) if not name.startswith("__")]
+
+
+def test_the_script_of_the_page_makes_a_verified_iso_of_a_recipe(
+    tmp_path: Path,
+) -> None:
+    [script] = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    with embedded_upstream(tmp_path):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(PAGE.parents[1]), "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.stderr == ""
+    assert re.fullmatch(
+        r"kubernetes-v1\.34\.12-mold-cks-amd64-r1\.iso sha256:[0-9a-f]{64} good\n", done.stdout
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_of_the_front_door_is_explained(name: str) -> None:
+    value = getattr(isobuilder, name)
+    assert inspect.getdoc(value)
+    assert (
+        f"`{name}" in PAGE.read_text("utf-8")
+        or f".{name}`" in PAGE.read_text("utf-8")
+        or (
+            name == "Session"  # what open_session gives
+        )
+    )
+
+
+def test_importing_it_imports_nothing_else_of_ours() -> None:
+    script = "import sys, isobuilder; print([m for m in sys.modules if m.startswith('isobuilder')])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "['isobuilder']\n"
+
+
+def test_a_name_that_is_not_there_is_told_as_python_does() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'bake'"):
+        isobuilder.bake  # noqa: B018
