@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import selectors
 import shlex
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +33,13 @@ _LAST_LINES = 8
 _ASK_AGAIN = 0.05  # seconds between two questions whether a server is ready
 _NOTHING = "it said nothing"
 _GRACE = 10  # seconds a server gets to end
+_CONFINED = (
+    *("prlimit", "--core=0", "--nofile=64", "--fsize=16777216", "--"),
+    # Nobody of a user namespace of its own, so without privileges even where we are root; nothing
+    # to reach: no network, no other process, and below --root no file but its own.
+    *("unshare", "--user", "--map-user=65534", "--map-group=65534"),
+    *("--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child"),
+)
 
 
 def find_program(name: str) -> Path:
@@ -86,10 +96,92 @@ def run(
     except subprocess.TimeoutExpired as error:
         raise EnvironmentProblem(f"{command}: still running after {timeout:g} s") from error
     if process.returncode != 0:
-        tail = process.stderr.decode("utf-8", "replace").strip().splitlines()[-_LAST_LINES:]
-        said = " | ".join(line.strip() for line in tail) or "nothing on stderr"
+        said = _tail(process.stderr) or "nothing on stderr"
         raise EnvironmentProblem(f"{command}: exit {process.returncode}: {said}")
     return process.stdout.decode("utf-8", "replace")
+
+
+def run_confined(
+    folder: Path, argv: Sequence[str], *, timeout: float, most_output: int
+) -> tuple[str, bool]:
+    """Run a program that is not ours, the first word of ``argv``, which is a file of ``folder``.
+
+    Returns what it printed on stdout, and whether it was shut in: where the machine has user
+    namespaces, it sees no network, no process and no file outside ``folder``, and has no
+    privileges. Elsewhere it merely gets an empty environment, with ``folder`` as its home. It and
+    what it started end with the call, after ``timeout`` seconds or more than ``most_output`` bytes
+    at the latest.
+
+    Raises:
+        EnvironmentProblem: it cannot be started, is too slow, prints too much or ends with another
+            code than 0; carries its last lines.
+    """
+    shut_in = _can_confine()
+    command = [*_CONFINED, f"--root={folder}", "--wd=/", "--", f"/{argv[0]}", *argv[1:]]
+    if not shut_in:
+        command = [str(folder / argv[0]), *argv[1:]]
+    words = shlex.join(argv)
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=folder,
+            env={"PATH": _search_path(), "HOME": "/" if shut_in else str(folder)},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise EnvironmentProblem(f"{words}: cannot run here: {error.strerror}") from error
+    deadline = time.monotonic() + timeout
+    try:
+        printed, said = _read_both(process, words, deadline, most_output)
+        code = process.wait(max(0.0, deadline - time.monotonic()))
+    except (TimeoutError, subprocess.TimeoutExpired) as error:
+        raise EnvironmentProblem(f"{words}: still running after {timeout:g} s") from error
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    if code != 0:
+        raise EnvironmentProblem(f"{words}: exit {code}: {_tail(said) or _NOTHING}")
+    return printed.decode("utf-8", "replace"), shut_in
+
+
+def _can_confine() -> bool:
+    try:
+        run([*_CONFINED, "true"], timeout=10)
+    except EnvironmentProblem:
+        return False
+    return True
+
+
+def _read_both(
+    process: subprocess.Popen[bytes], words: str, deadline: float, most: int
+) -> tuple[bytes, bytes]:
+    """Return what a program prints on stdout and stderr until it closes both."""
+    streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
+    held = {stream.fileno(): bytearray() for stream in streams}
+    with selectors.DefaultSelector() as selector:
+        for stream in streams:
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
+            if (left := deadline - time.monotonic()) <= 0:
+                raise TimeoutError
+            for key, _ in selector.select(left):
+                chunk = os.read(key.fd, 65536)
+                held[key.fd] += chunk
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                if len(held[key.fd]) > most:
+                    raise EnvironmentProblem(f"{words}: printed more than {most} bytes")
+    printed, said = held.values()
+    return bytes(printed), bytes(said)
+
+
+def _tail(said: bytes) -> str:
+    lines = said.decode("utf-8", "replace").strip().splitlines()[-_LAST_LINES:]
+    return " | ".join(line.strip() for line in lines)
 
 
 @contextmanager
@@ -161,8 +253,7 @@ def last_lines(log: Path) -> str:
     """Return the end of what a program wrote into ``log``, on one line; empty if nothing."""
     with log.open("rb") as file:
         file.seek(max(file.seek(0, os.SEEK_END) - 8192, 0))
-        tail = file.read().decode("utf-8", "replace").strip().splitlines()[-_LAST_LINES:]
-    return " | ".join(line.strip() for line in tail)
+        return _tail(file.read())
 
 
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -2,18 +2,16 @@ from __future__ import annotations
 
 import base64
 import logging
-import ssl
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from isobuilder.errors import EnvironmentProblem, InputError, UpstreamError
-from isobuilder.http import Http, HttpFailure, HttpSettings, RateLimit, redact, settings_of
+from isobuilder.http import Http, HttpFailure, HttpSettings, RateLimit, redact
 from isobuilder.http.addresses import may_share_credentials, proxy_of
 from isobuilder.model.config import Config
 from tests.conftest import QUICK
@@ -441,28 +439,6 @@ def test_no_secret_of_an_address_reaches_messages_or_logs(
 # --- TLS, proxies, settings
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    subprocess.run(
-        [*command.split(), *names, "-keyout", path, "-out", path.with_suffix(".crt")],
-        check=True,
-        capture_output=True,
-    )
-    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
-    return path
-
-
-@pytest.fixture
-def secure(certificate: Path) -> Iterator[FileServer]:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-    with FileServer(tls=context) as server:
-        yield server
-
-
 def test_an_unknown_certificate_is_refused_at_once(http: Http, secure: FileServer) -> None:
     url = secure.add("x", b"content")
     with pytest.raises(HttpFailure, match=r"TLS failed: .*CERTIFICATE_VERIFY_FAILED") as caught:
@@ -514,7 +490,7 @@ def test_proxies_come_from_the_environment(
 
 def test_settings_come_from_the_configuration() -> None:
     config = Config(retries=1, per_host=2, limit_rate=3, offline=True, stall_timeout=4.0)
-    settings = settings_of(config)
+    settings = config.http
     assert (settings.retries, settings.per_host, settings.limit_rate) == (1, 2, 3)
     assert (settings.offline, settings.stall_timeout) == (True, 4.0)
 

@@ -1,9 +1,12 @@
-"""A server runs while a block runs, and no longer."""
+"""A server runs while a block runs, and no longer; a stranger's program reaches nothing."""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.errors import EnvironmentProblem
-from isobuilder.run import running
+from isobuilder.run import run_confined, running
 
 PYTHON = Path(sys.executable)
 
@@ -94,3 +97,92 @@ def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
         running(["no-such-server"], ready=lambda: True, timeout=1, log=tmp_path / "log"),
     ):
         pytest.fail("it cannot run")
+
+
+# --- programs of strangers
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a shell and what it needs to run where nothing else is."""
+    found = shutil.which("dash") or shutil.which("sh")
+    assert found is not None
+    shell = Path(found).resolve()
+    listed = subprocess.run(["ldd", shell], check=True, capture_output=True, text=True).stdout
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    for name in re.findall(r"/\S+", listed):
+        (inside / name[1:]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(name, inside / name[1:])
+    shutil.copy(shell, inside / "sh")
+    return inside
+
+
+def confined(
+    folder: Path, script: str, *, timeout: float = 20, most: int = 1000
+) -> tuple[str, bool]:
+    return run_confined(folder, ["sh", "-c", script], timeout=timeout, most_output=most)
+
+
+SECRETS = (
+    "echo $HOME; for f in /etc/passwd /proc/1/environ /dev/null; do test -e $f && echo $f; done"
+)
+
+
+def test_a_confined_program_sees_no_file_but_its_own(folder: Path) -> None:
+    printed, shut_in = confined(folder, "echo $HOME; echo /* /etc/passwd*")
+    if not shut_in:
+        pytest.skip("this machine gives no user namespaces")
+    home, _, seen = printed.partition("\n")
+    assert home == "/"
+    assert set(seen.split()) == {f"/{path.name}" for path in folder.iterdir()} | {"/etc/passwd*"}
+
+
+def test_a_confined_program_is_nobody_alone_and_without_network() -> None:
+    # With the whole disk as its folder, so that it can look around.
+    look = "import os, socket; print(os.getuid(), os.getpid(), socket.if_nameindex())"
+    printed, shut_in = run_confined(
+        Path("/"), [str(PYTHON.resolve()), "-c", look], timeout=20, most_output=1000
+    )
+    if not shut_in:
+        pytest.skip("this machine gives no user namespaces")
+    assert printed == "65534 1 [(1, 'lo')]\n"
+
+
+def test_without_namespaces_a_program_still_gets_nothing_of_our_environment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isobuilder.run._CONFINED", ("false",))
+    monkeypatch.setenv("SECRET", "x")
+    printed, shut_in = confined(folder, 'echo "$HOME:$SECRET"')
+    assert (printed, shut_in) == (f"{folder}:\n", False)
+
+
+@pytest.mark.parametrize("namespaces", [True, False])
+def test_a_confined_program_ends_in_time_with_all_it_started(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, namespaces: bool
+) -> None:
+    if not namespaces:
+        monkeypatch.setattr("isobuilder.run._CONFINED", ("false",))
+    for script in (
+        "while :; do :; done & while :; do :; done",
+        "exec >&- 2>&-; while :; do :; done",
+    ):
+        with pytest.raises(EnvironmentProblem, match=r"still running after 0\.5 s"):
+            confined(folder, script, timeout=0.5)
+    time.sleep(0.2)
+    listed = subprocess.run(["ps", "-eo", "args"], check=True, capture_output=True, text=True)
+    assert "do :; done" not in listed.stdout
+
+
+def test_a_confined_program_may_not_print_without_end(folder: Path) -> None:
+    for where in ("1", "2"):
+        with pytest.raises(EnvironmentProblem, match="printed more than 1000 bytes"):
+            confined(folder, f"while :; do echo more and more >&{where}; done")
+
+
+def test_a_confined_program_that_fails_is_told_with_its_words(folder: Path) -> None:
+    with pytest.raises(EnvironmentProblem, match=r"exit 3: no such thing"):
+        confined(folder, "echo no such thing >&2; exit 3")
+    with pytest.raises(EnvironmentProblem, match="missing"):
+        run_confined(folder, ["missing"], timeout=5, most_output=100)

@@ -65,9 +65,9 @@ class App:
     @cached_property
     def http(self) -> Http:
         """The opener of outgoing connections, closed when the command ends."""
-        from isobuilder.http import Http, settings_of
+        from isobuilder.http import Http
 
-        return self.closing.enter_context(Http(settings_of(self.config)))
+        return self.closing.enter_context(Http(self.config.http))
 
     @cached_property
     def progress(self) -> Progress:

@@ -5,7 +5,7 @@ from isobuilder.http.answer import Answer, Response
 from isobuilder.http.client import Http
 from isobuilder.http.failure import HttpFailure
 from isobuilder.http.pacing import Pause, RateLimit, RetryBudget
-from isobuilder.http.settings import HttpSettings, settings_of
+from isobuilder.http.settings import HttpSettings
 
 __all__ = [
     "Answer",
@@ -17,5 +17,4 @@ __all__ = [
     "Response",
     "RetryBudget",
     "redact",
-    "settings_of",
 ]

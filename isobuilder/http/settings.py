@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from isobuilder import __version__
 
@@ -24,35 +23,3 @@ class HttpSettings:
     per_host: int = 8  # connections
     offline: bool = False
     user_agent: str = f"isobuilder/{__version__}"
-
-
-class HasHttpSettings(Protocol):
-    """The part of the configuration that is about connections."""
-
-    @property
-    def retries(self) -> int: ...  # noqa: D102
-    @property
-    def retry_budget(self) -> float: ...  # noqa: D102
-    @property
-    def connect_timeout(self) -> float: ...  # noqa: D102
-    @property
-    def stall_timeout(self) -> float: ...  # noqa: D102
-    @property
-    def limit_rate(self) -> int | None: ...  # noqa: D102
-    @property
-    def per_host(self) -> int: ...  # noqa: D102
-    @property
-    def offline(self) -> bool: ...  # noqa: D102
-
-
-def settings_of(config: HasHttpSettings) -> HttpSettings:
-    """Return the settings a configuration asks for."""
-    return HttpSettings(
-        retries=config.retries,
-        retry_budget=config.retry_budget,
-        connect_timeout=config.connect_timeout,
-        stall_timeout=config.stall_timeout,
-        limit_rate=config.limit_rate,
-        per_host=config.per_host,
-        offline=config.offline,
-    )

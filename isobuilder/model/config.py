@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, Pos
 from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
 from isobuilder.documents.nodes import Map, Node, Pair, Scalar, node_of
 from isobuilder.errors import InputError
+from isobuilder.http import HttpSettings
 from isobuilder.model.base import Model
 from isobuilder.model.reading import check, read_yaml, resolve_plain
 
@@ -112,6 +113,12 @@ class Config(Model):
     connect_timeout: PositiveFloat = 10.0  # seconds
     stall_timeout: PositiveFloat = 60.0  # seconds without a byte
     max_file_size: Size = 4096 * MIB  # bytes, where nothing else says how long a file is
+
+    @property
+    def http(self) -> HttpSettings:
+        """How connections behave: the settings of the same names."""
+        ours = (field.name for field in fields(HttpSettings) if field.name in Config.model_fields)
+        return HttpSettings(**{name: getattr(self, name) for name in ours})
 
 
 def mirror_urls(config: Config, url: str) -> tuple[str, ...]:

@@ -146,6 +146,7 @@ class Lock(Model):
     components: dict[Name, Component]
     registration: Registration
     boot: LockedBoot | None = None  # None: a plain ISO, which starts nothing
+    core_from: Literal["kubeadm"] | None = None  # who alone names the core images; None: our table
 
     @model_validator(mode="after")
     def _no_two_for_one(self) -> Lock:
@@ -180,7 +181,8 @@ class Lock(Model):
 
     def to_data(self) -> dict[str, Any]:
         """Return the lock as plain JSON values."""
-        return self.model_dump(mode="json", by_alias=True, exclude=None if self.boot else {"boot"})
+        absent = {name for name in ("boot", "core_from") if getattr(self, name) is None}
+        return self.model_dump(mode="json", by_alias=True, exclude=absent)
 
     def to_bytes(self) -> bytes:
         """Return the canonical text: the same lock, the same bytes."""

@@ -56,7 +56,7 @@ def lock_recipe(
     path = output or lock_path(recipe_path, recipe, architecture)
     _refuse_unwritable(path, recipe_path, architecture)
     previous = load_lock(path) if path.exists() and update else None
-    lock = resolve(recipe, architecture, session.upstream, previous=previous, update=update)
+    lock = resolve(recipe, architecture, session, previous=previous, update=update)
     if recipe.boot and recipe.boot.payload:
         lock = with_served_payload(lock, recipe.boot, recipe.boot.payload, session)
     elif recipe.boot:

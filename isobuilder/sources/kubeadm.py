@@ -1,4 +1,7 @@
-"""Which images a Kubernetes version needs: kubeadm itself knows, and else our table."""
+"""Which images a Kubernetes version needs: a kubeadm that may be trusted knows, or else our table.
+
+A kubeadm that only a mirror vouches for is never started: its checksum comes from the same hands.
+"""
 
 from __future__ import annotations
 
@@ -6,74 +9,86 @@ import logging
 import platform
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.formats.kube import KubeVersion, core_images
 from isobuilder.formats.reference import ImageReference
 from isobuilder.progress import Progress
-from isobuilder.run import run
+from isobuilder.run import run_confined
 from isobuilder.store import Blob
 
 log = logging.getLogger(__name__)
 
+PATH = "k8s/kubeadm"
+"""Where it is on an ISO."""
+
 _HOSTS = {"x86_64": "amd64", "aarch64": "arm64"}
 _TIMEOUT = 60.0  # seconds; kubeadm answers in one
+_MOST_OUTPUT = 64 * 1024  # bytes; the answer is a dozen lines
 
 
-def wanted_images(
-    version: KubeVersion, architecture: str, kubeadm: Blob | None, progress: Progress
-) -> tuple[str, ...]:
-    """Return the images of a cluster of ``version``, as kubeadm names them.
+@dataclass(frozen=True, slots=True)
+class CoreImages:
+    """The images of a cluster, as kubeadm names them."""
 
-    The locked kubeadm is run when it is there and made for this machine. Otherwise the answer comes
-    from the table of known patches, and ``progress`` is told so.
+    names: tuple[str, ...]
+    of_kubeadm: bool  # it alone says so; else our table does
+
+
+def host_architecture() -> str | None:
+    """Return whose programs this machine can start, None for one that Kubernetes is not for."""
+    return _HOSTS.get(platform.machine())
+
+
+def wanted_images(version: KubeVersion, kubeadm: Blob | str, progress: Progress) -> CoreImages:
+    """Return the images of a cluster of ``version``.
+
+    ``kubeadm`` is one for this machine whose bytes are vouched for, or the reason why there is
+    none. It is asked; without it the answer comes from the table of known patches. ``progress`` is
+    told which it was.
 
     Raises:
-        InputError: kubeadm cannot be run and the table does not know this patch.
+        InputError: there is no kubeadm to ask and the table does not know this patch.
     """
     known = core_images(version)
-    reason = _why_not_run(architecture, kubeadm)
-    if reason is None and kubeadm is not None:
+    if isinstance(kubeadm, Blob):
         try:
-            told = _ask(kubeadm, version)
+            told, shut_in = _ask(kubeadm, version)
         except EnvironmentProblem as error:
-            reason = f"kubeadm could not be run ({error})"
+            kubeadm = f"kubeadm could not be run ({error})"
         else:
-            if known is not None and sorted(told) != sorted(known):
+            how = "shut in" if shut_in else "not shut in: this machine has no user namespaces"
+            progress.step(f"images of Kubernetes {version} from kubeadm itself, {how}")
+            if known is not None and sorted(told) == sorted(known):
+                return CoreImages(known, of_kubeadm=False)
+            if known is not None:
                 log.warning(
                     "kubeadm %s names other images than our table; taking kubeadm's", version
                 )
-            return told
+            return CoreImages(told, of_kubeadm=True)
     if known is None:
         raise InputError(
-            f"which images Kubernetes {version} needs is not known here: {reason}",
-            hint="lock on a machine of that architecture, or name the images in images.extra",
+            f"which images Kubernetes {version} needs is not known here: {kubeadm}",
+            hint="give k8s/kubeadm its sha256 in the recipe, lock where its own https address can "
+            "be reached, or name the images in images.extra",
         )
-    progress.step(f"images of Kubernetes {version} from the built-in table: {reason}")
-    return known
+    progress.step(f"images of Kubernetes {version} from the built-in table: {kubeadm}")
+    return CoreImages(known, of_kubeadm=False)
 
 
-def _why_not_run(architecture: str, kubeadm: Blob | None) -> str | None:
-    if kubeadm is None:
-        return "the recipe has no k8s/kubeadm"
-    host = _HOSTS.get(platform.machine())
-    if host != architecture:
-        return f"kubeadm is for {architecture}, this machine is {platform.machine()}"
-    return None
-
-
-def _ask(kubeadm: Blob, version: KubeVersion) -> tuple[str, ...]:
+def _ask(kubeadm: Blob, version: KubeVersion) -> tuple[tuple[str, ...], bool]:
     """Run ``kubeadm config images list``; the version is given, so that it asks no network."""
-    with tempfile.TemporaryDirectory(prefix="isobuilder-kubeadm-") as folder:
-        program = Path(folder) / "kubeadm"
-        shutil.copyfile(kubeadm.path, program)
-        program.chmod(0o700)
-        output = run(
-            [program, "config", "images", "list", f"--kubernetes-version=v{version}"],
+    with tempfile.TemporaryDirectory(prefix="isobuilder-kubeadm-") as name:
+        folder = Path(name)
+        shutil.copyfile(kubeadm.path, folder / "kubeadm")
+        (folder / "kubeadm").chmod(0o500)
+        output, shut_in = run_confined(
+            folder,
+            ["kubeadm", "config", "images", "list", f"--kubernetes-version=v{version}"],
             timeout=_TIMEOUT,
-            cwd=Path(folder),
-            env={"HOME": folder},
+            most_output=_MOST_OUTPUT,
         )
     lines = tuple(line.strip() for line in output.splitlines() if line.strip())
     for line in lines:
@@ -85,4 +100,4 @@ def _ask(kubeadm: Blob, version: KubeVersion) -> tuple[str, ...]:
             ) from error
     if not lines:
         raise EnvironmentProblem("kubeadm printed no images")
-    return lines
+    return lines, shut_in

@@ -12,17 +12,19 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from isobuilder.digest import Digest
-from isobuilder.errors import IntegrityError, IsobuilderError, UpstreamError
+from isobuilder.errors import IntegrityError
 from isobuilder.formats import oci
 from isobuilder.formats.oci import Descriptor, ImageConfig, ImageIndex, ImageManifest
 from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Answer, Http, HttpFailure
 from isobuilder.model.config import Config, registry_bases
 from isobuilder.sources.fetch import Download, Fetcher
+from isobuilder.sources.mirrors import authorized, first_good
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens, full_name
 from isobuilder.store import Store
@@ -31,7 +33,6 @@ _log = logging.getLogger(__name__)
 
 _ACCEPT = {"Accept": ", ".join(oci.ACCEPTED)}
 _DEEPEST = 2  # indexes on the way to a manifest: an index, and one index within it
-_MOST_LOGINS = 2  # for one request: the first one, and one after a token has expired
 
 T = TypeVar("T")
 
@@ -167,30 +168,18 @@ class RegistryClient:
         check: Callable[[Answer], T],
     ) -> T:
         """Return the first good answer of the registry or its mirrors, in their order."""
-        problems: list[IsobuilderError] = []
-        for base in registry_bases(self._config, reference.registry):
-            try:
-                return check(self._ask(base, reference.repository, path, headers))
-            except (UpstreamError, IntegrityError) as error:
-                _log.info("%s: %s", reference, error)
-                problems.append(error)
-        raise _summary(reference, problems)
+        return first_good(
+            str(reference),
+            registry_bases(self._config, reference.registry),
+            lambda base: check(self._ask(base, reference.repository, path, headers)),
+        )
 
     def _ask(self, base: str, repository: str, path: str, headers: Mapping[str, str]) -> Answer:
         url = _address(base, repository, path)
-        authorization = self._tokens.header(base, repository)
-        for _ in range(_MOST_LOGINS):
-            try:
-                return self._get(url, headers, authorization)
-            except HttpFailure as failure:
-                if failure.status != 401:
-                    raise
-                authorization = self._tokens.renew(base, repository, failure.headers, authorization)
-        return self._get(url, headers, authorization)
-
-    def _get(self, url: str, headers: Mapping[str, str], authorization: str | None) -> Answer:
-        return self._http.get_small(
-            url, limit=oci.MAX_DOCUMENT, headers=headers, auth=authorization
+        limit = oci.MAX_DOCUMENT
+        return authorized(
+            lambda login: self._http.get_small(url, limit=limit, headers=headers, auth=login),
+            partial(_Authorizer(self._tokens, repository, {url: base}), url),
         )
 
 
@@ -289,16 +278,6 @@ def _checked_digest(answer: Answer, pinned: Digest | None, place: str) -> Digest
             raise IntegrityError(f"{place}: the registry says {claimed[:71]}, but sent {digest}")
         _log.warning("%s: the registry's header says %.71r about the right bytes", place, claimed)
     return digest
-
-
-def _summary(reference: ImageReference, problems: Sequence[IsobuilderError]) -> IsobuilderError:
-    """Return the error to report when every mirror failed: wrong bytes before no bytes."""
-    for problem in problems:
-        if isinstance(problem, IntegrityError):
-            return problem
-    reasons = "; ".join(dict.fromkeys(str(problem) for problem in problems))
-    hint = next((problem.hint for problem in problems if problem.hint), None)
-    return UpstreamError(f"{reference}: {reasons}", hint=hint)
 
 
 def _manifest(client: RegistryClient, store: Store, pin: ImagePin) -> ImageManifest:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from posixpath import basename
 from typing import TypeVar
@@ -15,20 +15,27 @@ from urllib.parse import urlsplit
 
 from isobuilder import __version__
 from isobuilder.digest import BUFFER_SIZE, Digest
-from isobuilder.errors import InputError, IntegrityError, UpstreamError
+from isobuilder.errors import InputError, IntegrityError
+from isobuilder.formats.kube import core_images
 from isobuilder.formats.kubeyaml import images_of
 from isobuilder.formats.reference import ImageReference
-from isobuilder.http import Http, HttpFailure
-from isobuilder.model.config import Config, mirror_urls
-from isobuilder.model.lock import Evidence, Lock, LockedFile, LockedImage, LockedManifest
+from isobuilder.model.config import mirror_urls
+from isobuilder.model.lock import (
+    Evidence,
+    Lock,
+    LockedFile,
+    LockedImage,
+    LockedManifest,
+    released_epoch,
+)
 from isobuilder.model.recipe import Component, FileEntry, ManifestEntry, Recipe
-from isobuilder.progress import Progress
+from isobuilder.sources import kubeadm
 from isobuilder.sources.checksums import Checksum, parse
 from isobuilder.sources.download import Download
-from isobuilder.sources.fetch import Fetcher
-from isobuilder.sources.kubeadm import wanted_images
-from isobuilder.sources.registry import RegistryClient, ResolvedImage
-from isobuilder.store import Blob, Store
+from isobuilder.sources.mirrors import first_good
+from isobuilder.sources.registry import ResolvedImage
+from isobuilder.sources.session import Session
+from isobuilder.store import Blob
 
 log = logging.getLogger(__name__)
 
@@ -39,18 +46,6 @@ Locked = LockedFile | LockedManifest
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """The outside world as resolving sees it."""
-
-    store: Store
-    http: Http
-    fetcher: Fetcher
-    registry: RegistryClient
-    config: Config
-    progress: Progress
-
-
 @dataclass(slots=True)
 class _Promise:
     """What is known of a file before it was seen."""
@@ -58,12 +53,15 @@ class _Promise:
     entry: Entry
     checksum: Checksum | None
     evidence: Evidence
+    vouched: bool = (
+        False  # by more than a mirror: the recipe, or a checksum of its own https origin
+    )
 
 
 def resolve(
     recipe: Recipe,
     architecture: str,
-    upstream: Upstream,
+    session: Session,
     *,
     previous: Lock | None = None,
     update: Iterable[str] = (),
@@ -78,30 +76,32 @@ def resolve(
         UpstreamError: upstream could not be reached.
         IntegrityError: bytes are not what their checksum promises.
     """
-    return _Resolution(recipe, architecture, upstream, previous, frozenset(update)).run()
+    return _Resolution(recipe, architecture, session, previous, frozenset(update)).run()
 
 
 @dataclass(slots=True)
 class _Resolution:
     recipe: Recipe
     architecture: str
-    upstream: Upstream
+    session: Session
     previous: Lock | None
     update: frozenset[str]
-    checksum_files: dict[str, bytes] = field(default_factory=dict)
+    checksum_files: dict[str, tuple[bytes, bool]] = field(default_factory=dict)
+    vouched: set[str] = field(default_factory=set)  # names of files, see _Promise
+    kept: dict[str, Locked] = field(default_factory=dict)
 
     def run(self) -> Lock:
-        recipe, progress = self.recipe, self.upstream.progress
+        recipe, progress = self.recipe, self.session.progress
         self._refuse_unknown_updates()
         progress.step(f"checksums of Kubernetes {recipe.kubernetes} for {self.architecture}")
         entries: list[Entry] = [*recipe.files, *recipe.manifests]
-        kept = self._kept(entries)
-        promises = [self._promise(entry) for entry in entries if entry.name not in kept]
+        self.kept = self._kept(entries)
+        promises = [self._promise(entry) for entry in entries if entry.name not in self.kept]
         progress.step("files and manifests")
-        seen = self._see(promises)
-        locked = {**kept, **seen}
+        locked = {**self.kept, **self._see(promises)}
         progress.step("images")
-        images = self._images(locked)
+        core = self._core(locked)
+        images = self._images(locked, core.names)
         return Lock.model_validate(
             {
                 "schema": 1,
@@ -118,6 +118,7 @@ class _Resolution:
                 "render": recipe.render,
                 "components": recipe.components,
                 "registration": recipe.registration,
+                "core_from": "kubeadm" if core.of_kubeadm else None,
             }
         )
 
@@ -162,38 +163,40 @@ class _Resolution:
             return _Promise(entry, None, Evidence(source="first-seen", signature=signature))
         if entry.checksum.startswith("sha256:"):
             known = Checksum("sha256", entry.checksum.removeprefix("sha256:"))
-            return _Promise(entry, known, Evidence(source="recipe", signature=signature))
-        listed = parse(self._checksum_file(entry.checksum), place=entry.checksum)
+            evidence = Evidence(source="recipe", signature=signature)
+            return _Promise(entry, known, evidence, vouched=True)
+        data, canonical = self._checksum_file(entry.checksum)
+        listed = parse(data, place=entry.checksum)
         checksum = listed.checksum_for(basename(urlsplit(entry.url).path))
         evidence = Evidence(
             source="checksum-file", url=entry.checksum, dialect=listed.dialect, signature=signature
         )
-        return _Promise(entry, checksum, evidence)
+        return _Promise(entry, checksum, evidence, vouched=canonical)
 
-    def _checksum_file(self, url: str) -> bytes:
+    def _checksum_file(self, url: str) -> tuple[bytes, bool]:
+        """Return a checksum file, and if it came from the address itself: https, no mirror."""
         if url not in self.checksum_files:
-            self.checksum_files[url] = self._small(url)
+            http = self.session.http
+            self.checksum_files[url] = self._from_any(
+                url, lambda at: (http.get_small(at, limit=_CHECKSUM_FILE_LIMIT).body, at == url)
+            )
         return self.checksum_files[url]
-
-    def _small(self, url: str) -> bytes:
-        http = self.upstream.http
-        return self._from_any(url, lambda at: http.get_small(at, limit=_CHECKSUM_FILE_LIMIT).body)
 
     def _from_any(self, url: str, ask: Callable[[str], T]) -> T:
         """Ask each mirror in turn; the first answer counts."""
-        failures: list[HttpFailure] = []
-        for at in mirror_urls(self.upstream.config, url):
-            try:
-                return ask(at)
-            except HttpFailure as failure:
-                failures.append(failure)
-        if len(failures) == 1:
-            raise failures[0]
-        raise UpstreamError(f"{url}: no mirror has it: " + "; ".join(map(str, failures)))
+        return first_good(url, mirror_urls(self.session.config, url), ask)
 
     def _see(self, promises: Sequence[_Promise]) -> dict[str, Locked]:
         """Fetch what was promised and return it locked, with its size."""
-        config = self.upstream.config
+        locked: dict[str, Locked] = {}
+        for promise, blob in zip(promises, self._fetch(promises), strict=True):
+            locked[promise.entry.name] = _locked(promise, blob)
+            if promise.vouched:
+                self.vouched.add(promise.entry.name)
+        return locked
+
+    def _fetch(self, promises: Sequence[_Promise]) -> list[Blob]:
+        config = self.session.config
         wanted = [
             Download(
                 name=promise.entry.name,
@@ -204,28 +207,59 @@ class _Resolution:
             )
             for promise in promises
         ]
-        blobs = self.upstream.fetcher.fetch(wanted)
-        locked: dict[str, Locked] = {}
+        blobs = self.session.fetcher.fetch(wanted)
         for promise, blob in zip(promises, blobs, strict=True):
             _check_other_algorithm(promise, blob)
-            locked[promise.entry.name] = _locked(promise, blob)
-        return locked
+        return blobs
 
     # --- images ---
 
-    def _images(self, locked: Mapping[str, Locked]) -> tuple[LockedImage, ...]:
+    def _core(self, locked: Mapping[str, Locked]) -> kubeadm.CoreImages:
+        """Return the images that kubeadm asks for, if the recipe wants them."""
+        if "kubeadm" not in self.recipe.images.sources:
+            return kubeadm.CoreImages((), of_kubeadm=False)
+        entry = self._entry_of_kubeadm()
+        if self.previous is not None and entry is not None and entry.name in self.kept:
+            # The same kubeadm would answer the same.
+            names = tuple(image.reference for image in self.previous.images if image.core)
+            if names:
+                return kubeadm.CoreImages(names, self.previous.core_from == "kubeadm")
+        version, progress = self.recipe.kubernetes, self.session.progress
+        return kubeadm.wanted_images(version, self._program(entry, locked), progress)
+
+    def _program(self, entry: FileEntry | None, locked: Mapping[str, Locked]) -> Blob | str:
+        """Return a kubeadm to ask, or why there is none."""
+        if entry is None:
+            return f"the recipe has no {kubeadm.PATH}"
+        if entry.checksum is None:
+            return "the recipe names no checksum of kubeadm, so it is not run"
+        if kubeadm.host_architecture() != self.architecture:
+            return self._program_of_this_machine(entry, entry.checksum)
+        if entry.name not in self.vouched:
+            return "only a mirror vouches for kubeadm, so it is not run"
+        found = self.session.store.find(locked[entry.name].sha256)
+        return "kubeadm is not in the store" if found is None else found
+
+    def _program_of_this_machine(self, entry: FileEntry, checksum: str) -> Blob | str:
+        """Return the same version's kubeadm for this machine: its images are the same."""
+        why = f"kubeadm is for {self.architecture}, this machine is not"
+        host = kubeadm.host_architecture()
+        old, new = f"/{self.architecture}/", f"/{host}/"
+        # A table costs no download; and a digest in the recipe is that of one architecture.
+        if core_images(self.recipe.kubernetes) or host is None or old not in checksum:
+            return why
+        other = {"url": entry.url.replace(old, new), "checksum": checksum.replace(old, new)}
+        promise = self._promise(entry.model_copy(update={**other, "name": f"kubeadm-{host}"}))
+        return self._fetch([promise])[0] if promise.vouched else why
+
+    def _entry_of_kubeadm(self) -> FileEntry | None:
+        return next((file for file in self.recipe.files if file.path == kubeadm.PATH), None)
+
+    def _images(
+        self, locked: Mapping[str, Locked], core: Collection[str]
+    ) -> tuple[LockedImage, ...]:
         originals: dict[str, set[str]] = {}
-        core: set[str] = set()
-        wanted: dict[str, None] = {}  # an ordered set
-        if "kubeadm" in self.recipe.images.sources:
-            for text in wanted_images(
-                self.recipe.kubernetes,
-                self.architecture,
-                self._kubeadm(locked),
-                self.upstream.progress,
-            ):
-                core.add(text)
-                wanted[text] = None
+        wanted = dict.fromkeys(core)  # an ordered set
         if "manifests" in self.recipe.images.sources:
             for text in self._named_by_manifests(locked):
                 target = self.recipe.images.replace.get(text, text)
@@ -236,7 +270,7 @@ class _Resolution:
             wanted[text] = None
         for component in self.recipe.components.values():
             wanted[component.image] = None
-        with ThreadPoolExecutor(self.upstream.registry.jobs, "resolve") as pool:
+        with ThreadPoolExecutor(self.session.registry.jobs, "resolve") as pool:
             images = list(
                 pool.map(
                     lambda text: self._image(
@@ -247,19 +281,13 @@ class _Resolution:
             )
         return tuple(sorted(without_doubles(images), key=lambda image: image.reference))
 
-    def _kubeadm(self, locked: Mapping[str, Locked]) -> Blob | None:
-        for entry in locked.values():
-            if entry.path == "k8s/kubeadm":
-                return self.upstream.store.find(entry.sha256)
-        return None
-
     def _named_by_manifests(self, locked: Mapping[str, Locked]) -> list[str]:
         names: dict[str, None] = {}
         for entry in self.recipe.manifests:
             manifest = locked[entry.name]
-            blob = self.upstream.store.find(manifest.sha256)
+            blob = self.session.store.find(manifest.sha256)
             if blob is None:  # kept from the previous lock, and never fetched here
-                blob = self.upstream.fetcher.fetch([self._wanted_again(manifest)])[0]
+                blob = self.session.fetcher.fetch([self._wanted_again(manifest)])[0]
             for use in images_of(blob.read(), entry.url):
                 names[use.image] = None
         return list(names)
@@ -267,19 +295,19 @@ class _Resolution:
     def _wanted_again(self, locked: Locked) -> Download:
         return Download(
             name=locked.name,
-            urls=mirror_urls(self.upstream.config, locked.url),
+            urls=mirror_urls(self.session.config, locked.url),
             digest=locked.sha256,
             size=locked.size,
-            ceiling=self.upstream.config.max_file_size,
+            ceiling=self.session.config.max_file_size,
         )
 
     def _image(self, text: str, *, core: bool, originals: set[str]) -> LockedImage:
         reference = ImageReference.parse(text)
         if (old := self._kept_image(reference)) is not None:
             return old.model_copy(update={"core": core, "original": tuple(sorted(originals))})
-        resolved = self.upstream.registry.resolve(reference, self.architecture)
+        resolved = self.session.registry.resolve(reference, self.architecture)
         self._check_component(text, resolved)
-        self.upstream.store.add_bytes(resolved.manifest_bytes)  # so that a plan knows the layers
+        self.session.store.add_bytes(resolved.manifest_bytes)  # so that a plan knows the layers
         return LockedImage(
             reference=str(reference),
             index=resolved.index,
@@ -303,29 +331,27 @@ class _Resolution:
     def _check_component(self, text: str, resolved: ResolvedImage) -> None:
         for name, component in self.recipe.components.items():
             if component.image == text:
-                check_labels(name, component, self.upstream.registry.labels(resolved))
+                check_labels(name, component, self.session.registry.labels(resolved))
 
     # --- time ---
 
     def _epoch(self) -> int:
         """Return the time of the upstream release, in seconds since 1970-01-01 UTC."""
         if self.recipe.released is not None:
-            day = datetime.strptime(self.recipe.released, "%Y-%m-%d").replace(tzinfo=UTC)
-            return int(day.timestamp())
+            return released_epoch(self.recipe.released)
         if self.previous is not None:
             return self.previous.epoch
-        for entry in self.recipe.files:
-            if entry.path == "k8s/kubeadm":
-                stamp = self._from_any(entry.url, self._last_modified)
-                if stamp is not None:
-                    return int(stamp.timestamp())
+        if (entry := self._entry_of_kubeadm()) is not None:
+            stamp = self._from_any(entry.url, self._last_modified)
+            if stamp is not None:
+                return int(stamp.timestamp())
         raise InputError(
             "when was this version released? upstream sends no Last-Modified for kubeadm",
             hint='write the day of the release into the recipe, such as released: "2025-11-12"',
         )
 
     def _last_modified(self, url: str) -> datetime | None:
-        with self.upstream.http.get(url) as response:  # closed at once: the body is not wanted
+        with self.session.http.get(url) as response:  # closed at once: the body is not wanted
             text = response.headers.get("Last-Modified")
         try:
             return parsedate_to_datetime(text) if text else None

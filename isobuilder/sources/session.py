@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from isobuilder.http import Http, settings_of
+from isobuilder.http import Http
 from isobuilder.model.config import Config, read_config
 from isobuilder.progress import SILENT, Progress
 from isobuilder.sources.fetch import Fetcher
 from isobuilder.sources.registry import RegistryClient
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.store import Store, open_store
-
-if TYPE_CHECKING:
-    from isobuilder.sources.resolve import Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +25,6 @@ class Session:
     fetcher: Fetcher
     registry: RegistryClient
     progress: Progress
-
-    @property
-    def upstream(self) -> Upstream:
-        """The outside world as resolving sees it."""
-        from isobuilder.sources.resolve import Upstream
-
-        return Upstream(
-            self.store, self.http, self.fetcher, self.registry, self.config, self.progress
-        )
 
 
 @contextmanager
@@ -54,7 +41,7 @@ def open_session(
     """
     config = config or read_config()
     store = store or open_store(config.store)
-    with Http(settings_of(config)) as http:
+    with Http(config.http) as http:
         fetcher = Fetcher(store, http, jobs=config.jobs, progress=progress)
         registry = RegistryClient(http, config, Credentials())
         yield Session(config, store, http, fetcher, registry, progress)

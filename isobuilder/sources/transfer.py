@@ -6,18 +6,18 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from isobuilder.cancel import Halt
-from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError, UpstreamError
+from isobuilder.errors import EnvironmentProblem, IntegrityError, UpstreamError
 from isobuilder.http import Http, HttpFailure, Response, redact
 from isobuilder.progress import Task
 from isobuilder.sources.download import Authorize, Download
+from isobuilder.sources.mirrors import authorized, first_good
 from isobuilder.sources.ranges import ByteRange, ByteRanges
 from isobuilder.store import Blob, Origin, Partial
 
 _log = logging.getLogger(__name__)
-
-_MOST_LOGINS = 2  # after a 401: the token may have expired, or need more scope
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")  # RFC 9110, 14.4
 _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
@@ -62,19 +62,11 @@ class Transfer:
             EnvironmentProblem: the disk is full or may not be written.
             CalledOff: it was called off; the bytes so far stay for the next run.
         """
-        failures: list[IsobuilderError] = []
+        places = [(url, wanted.authorize) for wanted in self._all for url in wanted.urls]
         try:
-            for wanted in self._all:
-                for url in wanted.urls:
-                    self._patience.start_over()
-                    try:
-                        return self._from(url, wanted.authorize)
-                    except (UpstreamError, IntegrityError) as failure:
-                        _log.info("%s: %s", self._wanted.name, failure)
-                        failures.append(failure)
+            return first_good(self._wanted.name, places, self._from)
         finally:
             self._parts.close()
-        raise _summary(self._wanted.name, failures)
 
     def offer(self) -> Callable[[], None] | None:
         """Return work for a thread that has nothing else to do, or None."""
@@ -82,8 +74,10 @@ class Transfer:
         stretch = parts.take()
         return None if stretch is None else lambda: self._help(parts, stretch, *helped)
 
-    def _from(self, url: str, authorize: Authorize | None) -> Blob:
+    def _from(self, place: tuple[str, Authorize | None]) -> Blob:
         """Try one address as often as that makes sense."""
+        url, authorize = place
+        self._patience.start_over()
         started_over = False
         while True:
             self._halt.check()
@@ -168,18 +162,10 @@ class Transfer:
 
     def _open(self, url: str, headers: dict[str, str], authorize: Authorize | None) -> Response:
         accept = (200, 206, 416)
-        login = authorize(url, None, None) if authorize else None
-        for _ in range(_MOST_LOGINS):
-            try:
-                return self._http.get(url, headers=headers, auth=login, accept=accept)
-            except HttpFailure as failure:
-                if failure.status != 401 or authorize is None:
-                    raise
-                better = authorize(url, failure, login)
-                if better is None or better == login:
-                    raise
-                login = better
-        return self._http.get(url, headers=headers, auth=login, accept=accept)
+        return authorized(
+            lambda login: self._http.get(url, headers=headers, auth=login, accept=accept),
+            partial(authorize, url) if authorize else None,
+        )
 
     def _begin(self, url: str, response: Response) -> None:
         """Check what the head of a whole answer tells, and expect its first byte."""
@@ -369,17 +355,3 @@ def _html_page(place: str) -> HttpFailure:
         temporary=False,
         hint="open the address in a browser: it may be a login, a proxy or a moved file",
     )
-
-
-def _summary(name: str, failures: Sequence[IsobuilderError]) -> IsobuilderError:
-    """Return the one error that names every address and its reason."""
-    kind: type[IsobuilderError] = UpstreamError
-    if any(isinstance(failure, IntegrityError) for failure in failures):
-        kind = IntegrityError
-    hint = next((failure.hint for failure in failures if failure.hint), None)
-    if kind is IntegrityError and hint is None:
-        hint = "upstream or a mirror serves other bytes than were promised; do not use them"
-    reasons = "; ".join(dict.fromkeys(str(failure) for failure in failures))
-    if len(failures) == 1:
-        return kind(f"{name}: {reasons}", hint=hint)
-    return kind(f"{name}: none of {len(failures)} addresses delivers: {reasons}", hint=hint)

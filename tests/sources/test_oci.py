@@ -260,7 +260,9 @@ def test_when_every_mirror_fails_each_is_named(client_of: ClientOf) -> None:
         with pytest.raises(UpstreamError) as caught:
             client_of(one, two).resolve(PAUSE, "amd64")
         text = str(caught.value)
-        assert text.startswith("registry.k8s.io/pause:3.10.1: http://127.0.0.1:")
+        assert text.startswith(
+            "registry.k8s.io/pause:3.10.1: none of 2 addresses delivers: http://127.0.0.1:"
+        )
         assert all(f":{server.port}/v2/registry.k8s.io/pause" in text for server in (one, two))
 
 
