@@ -441,7 +441,7 @@ def test_no_secret_of_an_address_reaches_messages_or_logs(
 
 def test_an_unknown_certificate_is_refused_at_once(http: Http, secure: FileServer) -> None:
     url = secure.add("x", b"content")
-    with pytest.raises(HttpFailure, match=r"TLS failed: .*CERTIFICATE_VERIFY_FAILED") as caught:
+    with pytest.raises(HttpFailure, match=r"/x: TLS failed: ") as caught:
         http.get_small(url, limit=100)
     assert not caught.value.temporary
     assert "SSL_CERT_FILE" in str(caught.value.hint)

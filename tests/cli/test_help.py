@@ -35,7 +35,7 @@ def commands() -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_command_has_help_on_stdout(words: tuple[str, ...]) -> None:
     done = call(*words, "--help")
-    assert done.stdout.startswith(f"Usage: main {' '.join(words)}".rstrip())
+    assert " ".join(("main", *words)) in done.stdout.splitlines()[0]
     assert done.stderr == ""
 
 
@@ -87,7 +87,7 @@ def test_without_a_command_help_goes_to_stderr() -> None:
     done = CliRunner().invoke(main, [])
     assert done.exit_code == 2
     assert done.stdout == ""
-    assert "Commands:" in done.stderr
+    assert all(name in done.stderr for name in COMMANDS)
 
 
 # --- completion
