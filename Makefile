@@ -1,16 +1,18 @@
-# Every target makes the virtual environment it needs. PYTHON chooses the interpreter.
+# Every target makes the virtual environment it needs, from the lock in requirements/.
+# PYTHON chooses the interpreter; each but python3 has an environment of its own.
 PYTHON ?= python3
-VENV := .venv
+VENV := $(if $(filter python3,$(notdir $(PYTHON))),.venv,.venv-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+QUICK := -n auto -m "not slow and not lab and not boot and not cluster"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-boot test-cluster check format bench lab readme clean
+.PHONY: help demo test test-quick test-newest lock-deps test-boot test-cluster check format bench lab readme clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/.ready: pyproject.toml tools/make_venv.py
+$(VENV)/.ready: pyproject.toml requirements/locked.txt tools/make_venv.py
 	$(PYTHON) tools/make_venv.py $(VENV)
 	@touch $@
 
@@ -19,6 +21,15 @@ demo: $(VENV)/.ready ## Build and verify a small ISO from an embedded upstream; 
 
 test: $(VENV)/.ready ## Run all tests; those on real parts run once `make lab` has prepared them
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-quick: $(VENV)/.ready ## Run the tests that are over in three minutes
+	$(BIN)/python -m pytest $(QUICK) $(PYTEST_ARGS)
+
+test-newest: $(VENV)/.ready ## Run the quick tests with the newest release of every library
+	$(BIN)/python -m tools.newest --folder $(VENV)-newest $(QUICK) $(PYTEST_ARGS)
+
+lock-deps: ## Lock the newest release of every library; LOCK_ARGS=--keep changes as little as can be
+	$(PYTHON) -m tools.lock_dependencies $(LOCK_ARGS)
 
 test-boot: $(VENV)/.ready ## Start the ISO in virtual machines in every way; takes an hour and a half without KVM
 	$(BIN)/python -m pytest -m boot tests/boot $(PYTEST_ARGS)
@@ -46,4 +57,4 @@ readme: $(VENV)/.ready ## Run the commands of the README and put in what they pr
 	$(BIN)/python -m tools.readme_output --write
 
 clean: ## Remove the environment and what demos built; the lab's cache stays
-	rm -rf $(VENV) demo-out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* demo-out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

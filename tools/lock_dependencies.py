@@ -76,7 +76,9 @@ def lock(uv: Path, file: Path, arguments: list[str], typed: str) -> None:
 
 def changes(before: str, after: str) -> list[str]:
     """Return a line for each library that one lock has in another version than the other."""
-    old, new = (dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)) for text in (before, after))
+    old, new = (
+        dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)) for text in (before, after)
+    )
     names = sorted(old.keys() | new.keys())
     return [
         f"{name} {old.get(name, '(none)')} -> {new.get(name, '(none)')}"
@@ -93,7 +95,7 @@ def prove(uv: Path, version: str, platform: str) -> None:
 
 
 def compile_all(uv: Path, arguments: list[str], typed: str = "") -> None:
-    command = [uv, "pip", "compile", "--quiet", "--no-config", "--no-python-downloads"]
+    command = [str(uv), "pip", "compile", "--quiet", "--no-config", "--no-python-downloads"]
     environment = dict(os.environ)
     if "PIP_INDEX_URL" in environment:
         environment.setdefault("UV_DEFAULT_INDEX", environment["PIP_INDEX_URL"])

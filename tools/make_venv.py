@@ -60,15 +60,13 @@ def main() -> None:
     install_project(python)
 
 
-def empty_environment(
-    folder: Path, *, without_ensurepip: bool = False, lock: Path | None = None
-) -> Path:
+def empty_environment(folder: Path, *, without_ensurepip: bool = False) -> Path:
     """Return the interpreter of a new environment that has the lock's pip and nothing else."""
     bundled = importlib.util.find_spec("ensurepip") is not None and not without_ensurepip
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=bundled, symlinks=True)
     python = folder.resolve() / "bin" / "python"
-    pip = next(item for item in read_lock(lock or LOCK) if item.name == "pip")
+    pip = next(item for item in read_lock() if item.name == "pip")
     with tempfile.TemporaryDirectory() as scratch:
         if bundled:
             wanted = Path(scratch) / "pip.txt"
@@ -92,7 +90,13 @@ def install_project(python: Path) -> None:
 
 def pip_install(python: Path, *arguments: str, pip: list[str] | None = None) -> None:
     """Run ``pip install``; its own message says what is wrong, ours would only hide it."""
-    command = [python, *(pip or ["-m", "pip"]), "install", "--quiet", "--disable-pip-version-check"]
+    command = [
+        str(python),
+        *(pip or ["-m", "pip"]),
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     done = subprocess.run([*command, *arguments], check=False)
     if done.returncode:
         sys.exit(f"error: pip ended with {done.returncode}")

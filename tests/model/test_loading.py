@@ -361,7 +361,7 @@ def test_a_lock_with_two_entries_for_one_path_or_name_is_refused() -> None:
         ("path", "/etc/passwd", "relative to the root"),
         ("path", ".hidden", "begins with a dot"),
         ("sha256", "SHA256:" + "0" * 64, "expected sha256:"),
-        ("size", -1, "greater than or equal to 0"),
+        ("size", -1, r"files\[3\]\.size: "),
         ("size", "many", "expected a whole number"),
         ("mode", "755", "expected a file mode"),
         ("remove", True, "unknown key 'remove'"),
