@@ -118,7 +118,7 @@ def fetch_pip(pip: Locked, scratch: Path) -> Path:
     index = os.environ.get("PIP_INDEX_URL", INDEX).rstrip("/") + "/pip/"
     with urllib.request.urlopen(index, timeout=60) as answer:
         # The Simple API of PEP 503: one link for each file.
-        link = re.search(rf'href="([^"#]*/{re.escape(name)})["#]', answer.read().decode())
+        link = re.search(rf'href="((?:[^"#]*/)?{re.escape(name)})["#]', answer.read().decode())
     if link is None:
         sys.exit(f"error: {index}: lists no {name}")
     with urllib.request.urlopen(urljoin(index, link[1]), timeout=60) as answer:

@@ -157,6 +157,8 @@ def pins(versions: Versions) -> list[str]:
 
 def failing(python: Path, quick: Sequence[str], tests: Sequence[str] = ()) -> list[str]:
     """Return which of ``tests`` fail there, ALL when pytest did not come to run any."""
+    if tests:  # instead of the folders that were asked for
+        quick = [argument for argument in quick if not (PROJECT / argument).exists()]
     with tempfile.TemporaryDirectory() as scratch:
         command = [str(python), "-m", "pytest", "-q", "--tb=short", "-o", f"cache_dir={scratch}"]
         environment = {**os.environ, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
@@ -215,7 +217,7 @@ def tell(
     locked: Versions, newer: Versions, tests: Iterable[str], found: Mapping[str, Sequence[str]]
 ) -> None:
     """Print who broke what, so that nobody can miss it."""
-    print("\nWARNING: newest releases break tests")
+    print("\n" + "=" * 80 + "\nWARNING: newest releases break tests")
     for name, broken in found.items():
         print(f"  {name} {locked.get(name, '(none)')} -> {newer[name]} breaks:")
         print("".join(f"    {shlex.quote(test)}\n" for test in broken), end="")

@@ -397,7 +397,8 @@ def test_another_user_does_not_change_a_byte(
             check=False,
             env={"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(folder)},
         )
-        if "Permission denied" in done.stderr and "isobuilder" not in done.stderr:
+        closed = "Permission denied" in done.stderr and "isobuilder" not in done.stderr
+        if closed or "error while loading shared libraries" in done.stderr:
             pytest.skip("this interpreter lies in a folder that other users may not enter")
         assert done.returncode == 0, done.stderr
         assert Digest.of_file(folder / "dist" / built.iso.name) == built.digest
