@@ -41,8 +41,7 @@ def test_a_list_is_taken_apart() -> None:
         (b"\xff\xfe\x00", "not UTF-8"),
         (b"a: 2024-99-99", "not YAML"),
         (b"a: !!python/object:os.system x", "not YAML"),
-        (b"[" * 300, "nested more than 200 levels"),
-        (b"[" * 100_000, ""),  # refused by our limit, or by one of the YAML library before it
+        (b"[" * 100_000, "nested more than 200 levels"),
         (b"- " * 5000, "nested more than 200 levels"),
         (b" " * (MAX_MANIFEST + 1), f"expected at most {MAX_MANIFEST}"),
     ],

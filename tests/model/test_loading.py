@@ -115,16 +115,10 @@ def test_a_billion_laughs_costs_nothing() -> None:
     assert time.monotonic() - started < 2
 
 
-@pytest.mark.parametrize("text", ["[" * 50, "a: " + "{a: " * 50, "- " * 50])
-def test_nesting_has_a_limit(text: str) -> None:
-    assert "nested more than 30 levels deep" in wrong(text)[0]
-
-
 @pytest.mark.parametrize("text", ["[" * 2_000_000, "a: " + "{a: " * 500_000, "- " * 500_000])
 def test_bottomless_nesting_is_refused_at_once(text: str) -> None:
-    # In whose words depends on the YAML library, which may have a limit of its own before ours.
     started = time.monotonic()
-    assert wrong(text)[0].startswith("a.yaml:1:")
+    assert "nested more than 30 levels deep" in wrong(text)[0]
     assert time.monotonic() - started < 2
 
 
@@ -361,7 +355,7 @@ def test_a_lock_with_two_entries_for_one_path_or_name_is_refused() -> None:
         ("path", "/etc/passwd", "relative to the root"),
         ("path", ".hidden", "begins with a dot"),
         ("sha256", "SHA256:" + "0" * 64, "expected sha256:"),
-        ("size", -1, r"files\[3\]\.size: "),
+        ("size", -1, r"files\[kubeadm\.sig\]\.size: "),
         ("size", "many", "expected a whole number"),
         ("mode", "755", "expected a file mode"),
         ("remove", True, "unknown key 'remove'"),
