@@ -21,7 +21,6 @@ from isobuilder.mold.api.credentials import ApiKey, Server
 from isobuilder.mold.catalogue import read_registration
 from isobuilder.mold.check import check
 from isobuilder.mold.checklist import Line, Question
-from isobuilder.mold.journal import Journal
 from isobuilder.mold.manage import list_entries
 from isobuilder.mold.register import register
 from isobuilder.mold.registered import RegisteredVersion
@@ -65,15 +64,15 @@ def rehearse(iso: Path, *, progress: Progress = SILENT) -> Rehearsal:
         )
         client = MoldClient(server)
         url = f"{base}/{registration.filename}"
-        journal = Journal(Path(folder))
+        state = Path(folder)
         try:
             mold = Mold(client)
             question = Question(registration=registration, url=url, download=True)
-            lines = check(mold, question, http=http, journal=journal, progress=progress)
+            lines = check(mold, question, http=http, progress=progress)
             wish = Request(registration, url=url, poll=0.1)
-            [first] = register([client], wish, journal=journal, progress=progress)
+            [first] = register([mold], wish, state=state, progress=progress)
             changes = len(simulator.writes())
-            [second] = register([client], wish, journal=journal)
+            [second] = register([mold], wish, state=state)
             for result in (first, second):
                 if result.error is not None:
                     raise result.error

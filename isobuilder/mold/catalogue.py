@@ -18,11 +18,16 @@ SUFFIX = ".registration.json"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One ISO of the catalogue, and where a server can fetch it, if that is known."""
+    """One ISO that servers should have, and where they can fetch it, if that is known."""
 
     registration: RegistrationFile
     url: str | None
-    place: str  # where it was read from; for people
+    called: str | None = None  # another name than the registration's
+
+    @property
+    def name(self) -> str:
+        """The name of the version."""
+        return self.called or self.registration.name
 
 
 def read_registration(path: Path) -> tuple[RegistrationFile, Path | None]:
@@ -87,7 +92,7 @@ def read_catalogue(path: Path, *, url_base: str | None = None) -> tuple[Item, ..
         url = registration.download_url
         if url is None and url_base:
             url = f"{url_base.rstrip('/')}/{registration.filename}"
-        items.append(Item(registration, url, str(place)))
+        items.append(Item(registration, url))
     return tuple(items)
 
 

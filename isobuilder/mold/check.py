@@ -13,7 +13,6 @@ from isobuilder.mold.api.errors import AccessRefused
 from isobuilder.mold.api.records import SettingRecord, ZoneRecord
 from isobuilder.mold.check_url import check_url
 from isobuilder.mold.checklist import Fix, Line, Question, Report
-from isobuilder.mold.journal import Journal
 from isobuilder.progress import SILENT, Progress
 
 ENABLED = "cloud.kubernetes.service.enabled"
@@ -32,7 +31,6 @@ def check(
     question: Question,
     *,
     http: Http,
-    journal: Journal,
     progress: Progress = SILENT,
 ) -> list[Line]:
     """Look at everything a registration needs and return one line for each."""
@@ -45,18 +43,6 @@ def check(
         return report.lines
     simulator = capabilities.get("simulator") is True
     _check_access(mold, report, simulator=simulator)
-    for note in journal.pending(mold.client.endpoint):
-        report.problem(
-            "unfinished run",
-            f"{note.setting} was changed from {note.old!r} to {note.new!r} by a run that broke",
-            "the next isobuilder mold register on this server puts it back",
-        )
-    for upload in journal.pending_uploads(mold.client.endpoint):
-        report.warn(
-            "unfinished run",
-            f"the upload of {upload.name} broke off",
-            "the next isobuilder mold register on this server begins it again",
-        )
     progress.step(f"{mold.name}: settings, zones and offerings")
     if not _check_plugin(mold, report, capabilities.get("kubernetesserviceenabled")):
         return report.lines
@@ -78,7 +64,7 @@ def _check_access(mold: Mold, report: Report, *, simulator: bool) -> None:
     server = mold.client.server
     kind = "session login" if isinstance(server.credentials, Login) else f"{server.algorithm} keys"
     what = "a simulator, not a Mold" if simulator else "answers"
-    report.ok("server", f"{mold.client.endpoint} {what}; {kind} from {server.origin or 'here'}")
+    report.ok("server", f"{mold.endpoint} {what}; {kind} from {server.origin or 'here'}")
     if server.endpoint.startswith("http://") and not simulator:
         report.warn("transport", "http: anybody on the way can read", "use the https address")
     skew = mold.client.skew

@@ -9,11 +9,11 @@ from isobuilder.http import Http
 from isobuilder.mold.address import Served, allowed_by, hash_of, look_at, refused_kind
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.checklist import Fix, Question, Report
-from isobuilder.mold.journal import FOLLOW_REDIRECTS
 from isobuilder.progress import Progress
 
 INTERNAL_SITES = "secstorage.allowed.internal.sites"
 MAX_SIZE = "max.template.iso.size"
+FOLLOW_REDIRECTS = "store.download.follow.redirects"
 
 
 def check_url(
@@ -40,7 +40,7 @@ def check_url(
     except UpstreamError as error:
         report.problem("URL answers", f"seen from here: {error}", error.hint)
         return
-    _check_redirect(mold, report, question, served)
+    _check_redirect(mold, report, served)
     if served.status == 200:
         _check_content(mold, report, question, served)
     elif served.location is None:
@@ -90,7 +90,7 @@ def _check_address(
         )
 
 
-def _check_redirect(mold: Mold, report: Report, question: Question, served: Served) -> None:
+def _check_redirect(mold: Mold, report: Report, served: Served) -> None:
     if served.location is None:
         return
     fact = f"HTTP {served.status}, redirects to {served.location}"
@@ -98,13 +98,13 @@ def _check_redirect(mold: Mold, report: Report, question: Question, served: Serv
         setting = mold.setting(FOLLOW_REDIRECTS)
         if setting is not None and setting.effective == "true":
             report.ok("redirect", f"{fact}; {FOLLOW_REDIRECTS} is true")
-        elif question.follow_redirects:
-            report.ok("redirect", f"{fact}; {FOLLOW_REDIRECTS} will be true during the download")
         else:
             report.problem(
                 "redirect",
                 f"{fact}, but {FOLLOW_REDIRECTS} is false",
-                "register with --follow-redirects-during-download, or give the final address",
+                "give the final address, or run "
+                f"isobuilder mold setting {FOLLOW_REDIRECTS} true --server {mold.name}",
+                Fix(FOLLOW_REDIRECTS, setting.effective, "true") if setting else None,
             )
 
 

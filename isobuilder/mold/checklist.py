@@ -70,7 +70,6 @@ class Question:
     url: str | None = None
     zones: tuple[str, ...] = ()
     direct_download: bool = False
-    follow_redirects: bool = False
     download: bool = False  # fetch the whole ISO and compare its hash
     resolve: Callable[[str], Sequence[str]] = resolve_host
 

@@ -20,6 +20,21 @@ END_OF_LIFE: Mapping[str, date] = {
 }
 
 
+_LONGEST_NUMBER = 9  # digits; no version has more, and int() of thousands of them fails
+
+
+def version_order(version: str) -> tuple[int, ...]:
+    """Return what versions and minors are sorted by, the oldest first.
+
+    Servers take versions that Kubernetes never had, such as ``1.34.12.1`` or ``01.34``, and answer
+    whatever they please: a part that is no number counts as 0.
+    """
+    return tuple(
+        int(part) if part.isascii() and part.isdecimal() and len(part) <= _LONGEST_NUMBER else 0
+        for part in version.split(".")
+    )
+
+
 def minor_of(version: str) -> str:
     """Return the x.y of x.y.z."""
     return ".".join(version.split(".")[:2])
@@ -33,14 +48,10 @@ def end_of_life(version: str, table: Mapping[str, date] = END_OF_LIFE) -> date |
     minor = minor_of(version)
     if minor in table:
         return table[minor]
-    oldest = min(table, key=_order, default=None)
-    if oldest is not None and _order(minor) < _order(oldest):
+    oldest = min(table, key=version_order, default=None)
+    if oldest is not None and version_order(minor) < version_order(oldest):
         return table[oldest]
     return None
-
-
-def _order(minor: str) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdigit() else 0 for part in minor.split("."))
 
 
 def read_table(path: Path) -> Mapping[str, date]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from isobuilder.errors import MoldError
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.records import ClusterRecord, EventRecord, KubernetesVersion
+from isobuilder.mold.lifecycle import version_order
 from isobuilder.mold.registered import RegisteredVersion, entries_of
 
 
@@ -44,17 +45,15 @@ def _ready_everywhere(entry: RegisteredVersion) -> bool:
     return bool(entry.rows) and all(row.isready for row in entry.rows)
 
 
-def version_order(entry: RegisteredVersion) -> tuple[tuple[int, ...], str, str]:
-    """Sort key: newest version first, then by name."""
-    numbers = (part for part in entry.version.semanticversion.split("."))
-    parts = tuple(-int(part) if part.isdigit() else 0 for part in numbers)
-    return parts, entry.version.name, entry.version.id
+def _newest_first(entry: RegisteredVersion) -> tuple[tuple[int, ...], str, str]:
+    numbers = tuple(-number for number in version_order(entry.version.semanticversion))
+    return numbers, entry.version.name, entry.version.id
 
 
 def list_entries(mold: Mold, wanted: Filter = Filter()) -> list[RegisteredVersion]:
     """Return what is registered, newest version first."""
     entries = entries_of(mold, mold.versions())
-    return sorted((entry for entry in entries if wanted.takes(entry)), key=version_order)
+    return sorted((entry for entry in entries if wanted.takes(entry)), key=_newest_first)
 
 
 def find_entry(mold: Mold, key: str) -> RegisteredVersion:

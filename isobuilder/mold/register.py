@@ -3,110 +3,150 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import filelock
+import platformdirs
 
 from isobuilder.errors import EnvironmentProblem, IsobuilderError, MoldError
-from isobuilder.mold.api.client import MoldClient
-from isobuilder.mold.api.clock import Clock
+from isobuilder.mold.api.clock import Poll
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.records import ZoneRecord
-from isobuilder.mold.journal import FOLLOW_REDIRECTS, Journal
+from isobuilder.mold.reconcile import Reconciler
 from isobuilder.mold.registered import zones_served
 from isobuilder.mold.request import Request, ServerResult, check_request
-from isobuilder.mold.work import Work
+from isobuilder.mold.watch import Watch
 from isobuilder.progress import SILENT, Progress
 
 
+def state_folder() -> Path:
+    """Return where this user's runs find each other."""
+    return platformdirs.user_state_path("isobuilder") / "mold"
+
+
 def register(
-    clients: Sequence[MoldClient],
-    wish: Request,
+    molds: Sequence[Mold],
+    request: Request,
     *,
-    journal: Journal,
+    state: Path | None = None,
     progress: Progress = SILENT,
 ) -> list[ServerResult]:
     """Register on every server and wait until every zone is Ready; one result for each server.
 
     A server's failure does not keep the others from their result. What is there already is found by
     version, architecture, bytes and zone, and left alone, so running it again changes nothing.
+    Runs with the same ``state`` folder (default: the user's) do not register at the same time.
 
     Raises:
-        InputError: the wish itself makes no sense.
+        InputError: the request itself makes no sense.
     """
-    check_request(wish)
-    runs: list[tuple[ServerResult, Clock, Generator[float, None, None]]] = []
-    seen: set[str] = set()
-    for client in clients:
-        if client.endpoint not in seen:
-            seen.add(client.endpoint)
-            result = ServerResult(client.server.name)
-            runs.append(
-                (result, client.clock, _on_server(Mold(client), wish, journal, result, progress))
-            )
-    with ExitStack() as stack:
-        for _result, _clock, steps in runs:
-            stack.callback(steps.close)
-        active = list(runs)
-        while active:
-            waits = []
-            for run in list(active):
-                result, clock, steps = run
-                try:
-                    waits.append((next(steps), clock))
-                except StopIteration:
-                    active.remove(run)
-                except IsobuilderError as error:
-                    result.error = error
-                    active.remove(run)
-            if waits:
-                seconds, clock = min(waits, key=lambda wait: wait[0])
-                clock.sleep(seconds)
-    return [result for result, _clock, _steps in runs]
+    check_request(request)
+    servers: dict[str, Mold] = {}
+    for mold in molds:
+        servers.setdefault(mold.endpoint, mold)
+    runs = [_Run(mold, request, state or state_folder()) for mold in servers.values()]
+    active = runs
+    for _round in range(2):
+        for run in active:
+            run.begin(progress)
+        active = [run for run in active if run.watch is not None]
+        _wait(active, request, progress)
+        for run in active:
+            run.end()
+        active = [run for run in active if run.again]
+    return [run.result for run in runs]
 
 
-def _on_server(
-    mold: Mold, wish: Request, journal: Journal, result: ServerResult, progress: Progress
-) -> Generator[float, None, None]:
-    """Do it on one server; yields the seconds until it wants to look again."""
-    if not wish.dry_run:
-        result.done += journal.finish_pending(mold)
-    zones = _wanted_zones(mold, wish, result)
-    work = Work(mold, wish, zones, result, journal)
+def _wait(runs: Sequence[_Run], request: Request, progress: Progress) -> None:
+    """Look at all servers in turn until each is done or the time is over."""
+    if not runs:
+        return
+    poll = Poll.lasting(runs[0].mold.clock, request.timeout, every=request.poll)
     with ExitStack() as stack:
-        for _round in range(2):
-            with _one_at_a_time(journal.folder, mold, wish):
-                targets = work.look()
-                if wish.dry_run:
-                    work.describe(targets)
+        for run in runs:
+            if run.watch is not None:
+                stack.enter_context(run.watch.shown(progress))
+        waiting = list(runs)
+        while waiting := [run for run in waiting if not run.done()]:
+            if not poll.again():
+                for run in waiting:
+                    run.give_up()
+                return
+
+
+class _Run:
+    """One server: what was begun there, what is waited for, and the result."""
+
+    def __init__(self, mold: Mold, request: Request, state: Path) -> None:
+        self.mold = mold
+        self.request = request
+        self.state = state
+        self.result = ServerResult(mold.name)
+        self.watch: Watch | None = None  # while there is something to wait for
+        self.again = False
+        self._reconciler: Reconciler | None = None
+        self._timed_out = False
+
+    @contextmanager
+    def _noting_errors(self) -> Iterator[None]:
+        """End this server's part, and no other's, with an error."""
+        try:
+            yield
+        except IsobuilderError as error:
+            self.result.error = error
+            self.watch, self.again = None, False
+
+    def begin(self, progress: Progress) -> None:
+        """Look, and add what is missing."""
+        self.watch, self.again = None, False
+        with self._noting_errors():
+            if self._reconciler is None:
+                zones = _wanted_zones(self.mold, self.request, self.result)
+                self._reconciler = Reconciler(self.mold, self.request, zones, self.result)
+            with _one_at_a_time(self.state, self.mold, self.request):
+                self._reconciler.look()
+                if self.request.dry_run:
+                    self._reconciler.describe()
                     return
-                downloads = wish.upload is None and not wish.direct_download
-                if (
-                    wish.follow_redirects
-                    and downloads
-                    and (targets or work.unready())
-                    and stack.enter_context(journal.changed(mold, FOLLOW_REDIRECTS, "true"))
-                ):
-                    result.done.append(f"{FOLLOW_REDIRECTS} was true during the download")
-                yield from work.add(targets, progress)
-                work.drop_doubles(ours_only=True)
-                work.set_state()
-            if not wish.wait:
-                result.zones = work.watch().results(pending=True) + work.refused
-                return
-            yield from work.follow(progress)
-            if not work.worth_another_round():
-                return
+                self._reconciler.add(progress)
+            if self.request.wait:
+                self.watch = self._reconciler.watch()
+            else:
+                self._reconciler.report_pending()
+
+    def done(self) -> bool:
+        """Look at the zones once; True when there is nothing to wait for."""
+        if self.watch is None or self._reconciler is None:
+            return True
+        finished = True
+        with self._noting_errors():
+            finished = self.watch.look()
+            if self.watch.vanished:
+                finished = not self._reconciler.adopt(self.watch)
+        return finished
+
+    def give_up(self) -> None:
+        """Call every zone failed that is not Ready by now."""
+        if self.watch is not None:
+            self.watch.give_up(self.request.timeout)
+            self._timed_out = True
+
+    def end(self) -> None:
+        """Clean up, and tell whether another round is of use."""
+        with self._noting_errors():
+            if self.watch is not None and self._reconciler is not None:
+                self._reconciler.finish(self.watch)
+                self.again = not self._timed_out and self._reconciler.worth_another_round()
 
 
-def _wanted_zones(mold: Mold, wish: Request, result: ServerResult) -> tuple[ZoneRecord, ...]:
+def _wanted_zones(mold: Mold, request: Request, result: ServerResult) -> tuple[ZoneRecord, ...]:
     zones = mold.zones()
     if not zones:
         raise MoldError(f"{mold.name}: this server has no zone, or the key may not see it")
-    if not wish.zones:
-        served = zones_served(zones, direct=wish.direct_download)
+    if not request.zones:
+        served = zones_served(zones, direct=request.direct_download)
         if not served:
             raise MoldError(f"{mold.name}: no enabled zone takes downloads")
         left_out = [zone.name for zone in zones if zone not in served]
@@ -114,7 +154,7 @@ def _wanted_zones(mold: Mold, wish: Request, result: ServerResult) -> tuple[Zone
             result.warnings.append(f"not waited for: {', '.join(left_out)} (disabled or edge)")
         return served
     chosen = []
-    for key in dict.fromkeys(wish.zones):
+    for key in dict.fromkeys(request.zones):
         found = [zone for zone in zones if key in {zone.id, zone.name}]
         if len(found) != 1:
             known = ", ".join(sorted(zone.name for zone in zones))
@@ -122,7 +162,7 @@ def _wanted_zones(mold: Mold, wish: Request, result: ServerResult) -> tuple[Zone
                 f"{mold.name}: {'no' if not found else 'more than one'} zone {key!r}",
                 hint=f"known: {known}",
             )
-        if found[0].edge and not wish.direct_download:
+        if found[0].edge and not request.direct_download:
             raise MoldError(
                 f"{mold.name}: {found[0].name} is an edge zone and takes only direct download",
                 hint="add --direct-download",
@@ -132,15 +172,15 @@ def _wanted_zones(mold: Mold, wish: Request, result: ServerResult) -> tuple[Zone
 
 
 @contextmanager
-def _one_at_a_time(folder: Path, mold: Mold, wish: Request) -> Iterator[None]:
+def _one_at_a_time(folder: Path, mold: Mold, request: Request) -> Iterator[None]:
     """Keep two runs on this machine from registering the same thing at the same time."""
-    registration = wish.registration
-    what = f"{mold.client.endpoint} {registration.kubernetesversion} {registration.arch}"
+    registration = request.registration
+    what = f"{mold.endpoint} {registration.kubernetesversion} {registration.arch}"
     path = folder / f"register-{hashlib.sha256(what.encode()).hexdigest()[:16]}.lock"
     lock = filelock.FileLock(path)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock.acquire(timeout=wish.timeout)
+        lock.acquire(timeout=request.timeout)
     except filelock.Timeout as error:
         raise EnvironmentProblem(
             f"{path}: another run registers {registration.name} on {mold.name}"

@@ -129,14 +129,6 @@ def age_order(entry: RegisteredVersion) -> tuple[str, str]:
     return (f"{created.timestamp():020.3f}" if created else "~", entry.version.id)
 
 
-def best_of(entries: Sequence[RegisteredVersion]) -> RegisteredVersion:
-    """Return the entry to keep among equal ones: Ready, Enabled, oldest."""
-    return min(
-        entries,
-        key=lambda e: (not e.anywhere_ready, e.version.state == "Disabled", age_order(e)),
-    )
-
-
 def zones_served(zones: Sequence[ZoneRecord], *, direct: bool) -> tuple[ZoneRecord, ...]:
     """Return the zones an all-zone version must become Ready in."""
     return tuple(zone for zone in zones if zone.enabled and (direct or not zone.edge))

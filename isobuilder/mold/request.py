@@ -48,7 +48,6 @@ class Request:
     timeout: float = 3600.0  # seconds until every zone is Ready
     poll: float = 3.0  # seconds between two looks
     keep_failed: bool = False
-    follow_redirects: bool = False  # have the server's setting on during the download
     dry_run: bool = False
 
     @property
@@ -59,7 +58,7 @@ class Request:
 
 @dataclass(slots=True)
 class ServerResult:
-    """What became of a wish on one server."""
+    """What became of a request on one server."""
 
     server: str
     zones: list[ZoneResult] = field(default_factory=list)
@@ -73,40 +72,35 @@ class ServerResult:
         return self.error is None and all(zone.outcome is not Outcome.FAILED for zone in self.zones)
 
 
-def check_request(wish: Request) -> None:
+def check_request(request: Request) -> None:
     """Refuse what no server would take, before any is asked.
 
     Raises:
         InputError: which field, and what is wrong with it.
     """
-    if (wish.url is None) == (wish.upload is None):
+    if (request.url is None) == (request.upload is None):
         raise InputError("give either the URL of the ISO or the ISO itself with --upload")
-    if wish.follow_redirects and not wish.wait:
+    if request.upload is not None and request.registration.arch != "x86_64":
         raise InputError(
-            "the setting for redirects is put back after the download, so it must be waited for",
-            hint="leave out --no-wait or --follow-redirects-during-download",
-        )
-    if wish.upload is not None and wish.registration.arch != "x86_64":
-        raise InputError(
-            f"an ISO for {wish.registration.arch} cannot be uploaded: Mold's upload has no field "
-            "for the architecture",
+            f"an ISO for {request.registration.arch} cannot be uploaded: "
+            "Mold's upload has no field for the architecture",
             hint="put it on a web server and give --url",
         )
-    if wish.upload is not None and wish.direct_download:
+    if request.upload is not None and request.direct_download:
         raise InputError("an upload cannot be downloaded directly by the hosts")
-    if wish.url is not None:
-        if not re.match(r"https?://[^/@\s]+/", wish.url):
+    if request.url is not None:
+        if not re.match(r"https?://[^/@\s]+/", request.url):
             raise InputError(
                 f"URL of the ISO: expected http:// or https:// and no credentials, "
-                f"got {re.sub(r'//[^/]*@', '//...@', wish.url)[:100]!r}"
+                f"got {re.sub(r'//[^/]*@', '//...@', request.url)[:100]!r}"
             )
-        if not wish.url.split("?")[0].lower().endswith(".iso"):
+        if not request.url.split("?")[0].lower().endswith(".iso"):
             raise InputError(
-                f"URL of the ISO: its path must end in .iso, got {wish.url[:200]!r}",
+                f"URL of the ISO: its path must end in .iso, got {request.url[:200]!r}",
                 hint="Mold decides by the extension",
             )
-    cpu = wish.registration.mincpunumber if wish.min_cpu is None else wish.min_cpu
-    memory = wish.registration.minmemory if wish.min_memory is None else wish.min_memory
+    cpu = request.registration.mincpunumber if request.min_cpu is None else request.min_cpu
+    memory = request.registration.minmemory if request.min_memory is None else request.min_memory
     if cpu < 2 or memory < 2048:
         raise InputError(
             f"Mold takes at least 2 CPUs and 2048 MB, got {cpu} and {memory}",

@@ -16,10 +16,8 @@ from click.testing import CliRunner, Result
 
 from isobuilder.cli import main
 from isobuilder.demo.mold import Cloud, Cluster, Pace, Simulator, User
-from isobuilder.mold.journal import FOLLOW_REDIRECTS, Journal
 from tests.mold.conftest import Published, Web, iso_bytes, registration_of
 from tests.mold.messes import add_directly
-from tests.mold.test_journal import leave_a_note
 
 KEY, SECRET = "Ak-cli-0123456789abcdef", "Sk-cli-secret-fedcba9876543210"
 
@@ -95,7 +93,7 @@ def test_from_nothing_to_ready_and_nothing_on_the_second_run(
     assert first.stdout.count("Ready") == 2
     assert "registered v1.35.4-mold-cks-amd64-r1 in all zones" in first.stderr
     before = len(simulator.writes())
-    second = typed(*register_words(published, "--follow-redirects-during-download"))
+    second = typed(*register_words(published))
     assert second.stdout.count("Ready") == 2
     assert len(simulator.writes()) == before
 
@@ -251,20 +249,6 @@ def test_events_and_zones_are_listed(typed: Typed, simulator: Simulator) -> None
     assert typed("events", "--limit", "1").stdout.count("about") == 1
     assert "Zone1" in typed("zones").stdout
     assert [zone["name"] for zone in typed.json("zones")] == ["Zone1", "Zone2"]
-
-
-def test_what_a_killed_run_left_is_put_back(
-    typed: Typed, simulator: Simulator, tmp_path: Path
-) -> None:
-    folder = typed.home / ".local" / "state" / "isobuilder" / "mold"
-    folder.parent.mkdir(parents=True)
-    leave_a_note(Journal(folder), simulator)
-    simulator.cloud.settings[FOLLOW_REDIRECTS].value = "true"
-    assert "unfinished run" in typed("check", code=8).stdout
-    assert "would put" in typed("recover", "--dry-run").stdout
-    assert simulator.cloud.setting(FOLLOW_REDIRECTS) == "true"
-    assert "'false' again" in typed("recover").stdout
-    assert simulator.cloud.setting(FOLLOW_REDIRECTS) == "false"
 
 
 def test_an_audit_plans_and_apply_mends(

@@ -14,11 +14,12 @@ from isobuilder.demo.mold.download import Outcome
 from isobuilder.errors import InputError
 from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.commands import Mold
-from isobuilder.mold.audit import Deviation, Kind, Policy, audit
+from isobuilder.mold.apply import Fate, apply_plan
+from isobuilder.mold.audit import audit
 from isobuilder.mold.catalogue import Item, read_catalogue, read_registration
-from isobuilder.mold.journal import Journal
+from isobuilder.mold.compare import Deviation, Kind, Policy
 from isobuilder.mold.lifecycle import END_OF_LIFE, end_of_life, read_table
-from isobuilder.mold.plan import Fate, ServerPlan, apply_plan, plan_for, read_plan
+from isobuilder.mold.plan import ServerPlan, plan_for, read_plan
 from tests.mold.conftest import Published, PublishedOf
 from tests.mold.messes import add_directly
 
@@ -31,12 +32,12 @@ def mold(client: MoldClient) -> Mold:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "state")
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
 
 
 def item_of(published: Published) -> Item:
-    return Item(published.registration, published.url, "test")
+    return Item(published.registration, published.url)
 
 
 Look = Callable[..., tuple[list[Deviation], ServerPlan]]
@@ -101,7 +102,7 @@ def test_what_is_missing_in_one_zone_is_registered_there(
 
 
 def test_without_a_url_the_missing_can_only_be_told(mold: Mold, publish: PublishedOf) -> None:
-    item = Item(publish("1.35.4").registration, None, "test")
+    item = Item(publish("1.35.4").registration, None)
     findings, plan = audit(mold, [item], Policy(TODAY))
     assert "--url-base" in findings[0].fact
     assert plan.actions == ()
@@ -287,7 +288,7 @@ def test_a_plan_turns_a_mess_into_what_was_wished_for(
     simulator: Simulator,
     client: MoldClient,
     look: Look,
-    journal: Journal,
+    state: Path,
     publish: PublishedOf,
     tmp_path: Path,
 ) -> None:
@@ -301,10 +302,10 @@ def test_a_plan_turns_a_mess_into_what_was_wished_for(
     mold = Mold(client)
 
     before = {name: version for name, version in simulator.cloud.versions.items() if name in used}
-    dry = apply_plan(mold, plan, journal=journal, dry_run=True)
+    dry = apply_plan(mold, plan, state=state, dry_run=True)
     assert {applied.fate for applied in dry} <= {Fate.WOULD, Fate.FAILED}
     assert simulator.writes() == []
-    applied = apply_plan(mold, plan, journal=journal)
+    applied = apply_plan(mold, plan, state=state)
     assert {a.fate for a in applied} == {Fate.DONE}, [a for a in applied if a.fate != Fate.DONE]
 
     touched = {e.params.get("id") for e in simulator.writes()}
@@ -315,49 +316,49 @@ def test_a_plan_turns_a_mess_into_what_was_wished_for(
     assert second_plan.actions == ()
     assert Kind.EXTRA in kinds(again, notice=True)
 
-    repeated = apply_plan(mold, plan, journal=journal)
+    repeated = apply_plan(mold, plan, state=state)
     assert {a.fate for a in repeated} <= {Fate.ALREADY}
 
 
 def test_what_came_into_use_since_the_plan_is_left_alone(
-    simulator: Simulator, client: MoldClient, look: Look, journal: Journal
+    simulator: Simulator, client: MoldClient, look: Look, state: Path
 ) -> None:
     version = add_directly(simulator.cloud, "1.35.1")
     _findings, plan = look()
     simulator.cloud.clusters.append(Cluster("new", version.id, simulator.cloud.zones[0]))
-    [applied] = apply_plan(Mold(client), plan, journal=journal)
+    [applied] = apply_plan(Mold(client), plan, state=state)
     assert applied.fate is Fate.SKIPPED
     assert "used by new" in applied.text
     assert version.id in simulator.cloud.versions
 
 
 def test_what_changed_its_identity_since_the_plan_is_left_alone(
-    simulator: Simulator, client: MoldClient, look: Look, journal: Journal
+    simulator: Simulator, client: MoldClient, look: Look, state: Path
 ) -> None:
     version = add_directly(simulator.cloud, "1.35.1")
     _findings, plan = look()
     version.name = "something else"
-    [applied] = apply_plan(Mold(client), plan, journal=journal)
+    [applied] = apply_plan(Mold(client), plan, state=state)
     assert applied.fate is Fate.SKIPPED
     assert version.id in simulator.cloud.versions
 
 
 def test_one_failure_does_not_keep_the_rest_from_being_done(
-    simulator: Simulator, client: MoldClient, look: Look, journal: Journal, publish: PublishedOf
+    simulator: Simulator, client: MoldClient, look: Look, state: Path, publish: PublishedOf
 ) -> None:
     good = publish("1.36.3")
     bad = publish("1.35.4")
     bad.url = bad.url.replace("kubernetes", "gone")
     _findings, plan = look(bad, good)
     fates = {a.action.registration.name: a.fate for a in apply_plan(
-        Mold(client), plan, journal=journal) if a.action.registration}  # fmt: skip
+        Mold(client), plan, state=state) if a.action.registration}  # fmt: skip
     assert fates == {bad.registration.name: Fate.FAILED, good.registration.name: Fate.DONE}
 
 
-def test_a_plan_is_for_its_server_only(client: MoldClient, journal: Journal) -> None:
+def test_a_plan_is_for_its_server_only(client: MoldClient, state: Path) -> None:
     plan = ServerPlan(server="other", endpoint="https://other/client/api", actions=())
     with pytest.raises(InputError, match="not for"):
-        apply_plan(Mold(client), plan, journal=journal)
+        apply_plan(Mold(client), plan, state=state)
 
 
 def test_a_plan_survives_its_file(tmp_path: Path, look: Look, publish: PublishedOf) -> None:

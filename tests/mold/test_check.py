@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,13 +16,11 @@ from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import ApiKey, Server
 from isobuilder.mold.check import ENABLED, check
-from isobuilder.mold.check_url import INTERNAL_SITES, MAX_SIZE
+from isobuilder.mold.check_url import FOLLOW_REDIRECTS, INTERNAL_SITES, MAX_SIZE
 from isobuilder.mold.checklist import Fix, Level, Line, Question
-from isobuilder.mold.journal import FOLLOW_REDIRECTS, Journal
 from tests.mold.clocks import SkewedClock, VirtualClock
 from tests.mold.conftest import ADMIN, VIEWER, ClientOf, Published, PublishedOf, Web
 from tests.mold.messes import add_directly
-from tests.mold.test_journal import leave_a_note
 
 
 @pytest.fixture
@@ -32,23 +29,17 @@ def http() -> Iterator[Http]:
         yield http
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "state")
-
-
 class Checked:
     """Runs the check and finds lines by subject."""
 
-    def __init__(self, client: MoldClient, http: Http, journal: Journal) -> None:
+    def __init__(self, client: MoldClient, http: Http) -> None:
         self.client = client
         self.http = http
-        self.journal = journal
 
     def lines(self, published: Published | None = None, **question: Any) -> list[Line]:
         if published is not None:
             question = {"registration": published.registration, "url": published.url} | question
-        return check(Mold(self.client), Question(**question), http=self.http, journal=self.journal)
+        return check(Mold(self.client), Question(**question), http=self.http)
 
     def line(self, subject: str, published: Published | None = None, **question: Any) -> Line:
         found = [x for x in self.lines(published, **question) if x.subject == subject]
@@ -62,8 +53,8 @@ class Checked:
 
 
 @pytest.fixture
-def checked(client: MoldClient, http: Http, journal: Journal) -> Checked:
-    return Checked(client, http, journal)
+def checked(client: MoldClient, http: Http) -> Checked:
+    return Checked(client, http)
 
 
 def test_a_server_that_is_ready_has_no_problem(
@@ -91,7 +82,6 @@ def test_a_refused_key_ends_the_check_with_its_cause(
     simulator: Simulator,
     client_of: ClientOf,
     http: Http,
-    journal: Journal,
     clock: VirtualClock,
     mess: str,
     cause: str,
@@ -104,7 +94,7 @@ def test_a_refused_key_ends_the_check_with_its_cause(
     )
     server = Server("lab", simulator.endpoint, ApiKey(ADMIN.key, secret), algorithm=algorithm)
     used = SkewedClock(clock, -3600) if mess == "clock" else clock
-    checked = Checked(client_of(simulator, server=server, clock=used), http, journal)
+    checked = Checked(client_of(simulator, server=server, clock=used), http)
     [line] = checked.lines()
     assert line.subject == f"access ({cause})"
     assert line.level is Level.PROBLEM
@@ -128,9 +118,9 @@ def test_clocks_that_drift_are_told_before_they_matter(
 
 
 def test_a_role_that_may_only_look_is_told(
-    simulator: Simulator, client_of: ClientOf, http: Http, journal: Journal, published: Published
+    simulator: Simulator, client_of: ClientOf, http: Http, published: Published
 ) -> None:
-    checked = Checked(client_of(simulator, VIEWER), http, journal)
+    checked = Checked(client_of(simulator, VIEWER), http)
     line = checked.problem("role", published)
     assert "addKubernetesSupportedVersion" in line.fact
     assert "root administrator" in str(line.remedy)
@@ -238,11 +228,6 @@ def test_what_is_registered_already_is_told(
     assert "by hand" in checked.line("registered versions", published).fact
 
 
-def test_a_run_that_broke_is_told(simulator: Simulator, checked: Checked, journal: Journal) -> None:
-    leave_a_note(journal, simulator)
-    assert FOLLOW_REDIRECTS in checked.problem("unfinished run").fact
-
-
 def test_a_check_without_a_url_says_what_it_left_out(checked: Checked) -> None:
     assert checked.line("URL").level is Level.WARNING
 
@@ -306,8 +291,8 @@ def test_a_redirect_is_told_with_the_setting_that_decides(
     line = checked.problem("redirect", published, url=url)
     assert "HTTP 302" in line.fact
     assert "secret" not in line.fact
-    assert "--follow-redirects-during-download" in str(line.remedy)
-    assert checked.line("redirect", published, url=url, follow_redirects=True).level is Level.OK
+    assert f"isobuilder mold setting {FOLLOW_REDIRECTS} true --server lab" in str(line.remedy)
+    assert line.fix == Fix(FOLLOW_REDIRECTS, "false", "true")
     simulator.cloud.settings[FOLLOW_REDIRECTS].value = "true"
     assert checked.line("redirect", published, url=url).level is Level.OK
 

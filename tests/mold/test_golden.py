@@ -24,10 +24,11 @@ from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold import manage
 from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.commands import Mold
-from isobuilder.mold.audit import Policy, audit
+from isobuilder.mold.apply import apply_plan
+from isobuilder.mold.audit import audit
 from isobuilder.mold.catalogue import Item
-from isobuilder.mold.journal import Journal
-from isobuilder.mold.plan import apply_plan, plan_for
+from isobuilder.mold.compare import Policy
+from isobuilder.mold.plan import plan_for
 from isobuilder.mold.register import register
 from isobuilder.mold.request import Request, ServerResult
 from tests.mold.clocks import VirtualClock
@@ -51,7 +52,7 @@ class World:
     registration: RegistrationFile
     url: str
     iso: Path
-    journal: Journal
+    state: Path
     names: Names
 
     def has(self, *zones: str, **values: Any) -> Version:
@@ -88,12 +89,12 @@ class World:
     def register(self, **wish: Any) -> ServerResult:
         options = {"url": self.url} | wish
         [result] = register(
-            [self.client], Request(self.registration, **options), journal=self.journal
+            [Mold(self.client)], Request(self.registration, **options), state=self.state
         )
         return result
 
     def audit(self, *, listed: bool = True, **policy: Any) -> tuple[list[Any], Any]:
-        items = [Item(self.registration, self.url, "test")] if listed else []
+        items = [Item(self.registration, self.url)] if listed else []
         values: dict[str, Any] = {"today": TODAY, "table": ENDS} | policy
         return audit(Mold(self.client), items, Policy(**values))
 
@@ -130,8 +131,8 @@ def world(web: Web, folder: Path, version: str = "1.35.4") -> Iterator[World]:
         names = Names([(web.base, "http://web"), (cloud.base_url, "http://mold")])
         for zone in cloud.zones:
             names.know(zone.id, zone.name)
-        journal = Journal(folder / "state")
-        yield World(cloud, simulator, client, web, registration, url, iso, journal, names)
+        state = folder / "state"
+        yield World(cloud, simulator, client, web, registration, url, iso, state, names)
         client.close()
 
 
@@ -361,7 +362,7 @@ def planned(w: World) -> Iterator[str]:
     [ordered] = plan_for((plan,)).servers
     mold = Mold(w.client)
     for dry in (True, False, False):
-        for done in apply_plan(mold, ordered, journal=w.journal, dry_run=dry):
+        for done in apply_plan(mold, ordered, state=w.state, dry_run=dry):
             yield w.names.plain(f"{done.fate}: {done.action}: {done.text}")
 
 

@@ -13,7 +13,6 @@ from isobuilder.errors import InputError, MoldError
 from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.errors import AccessRefused, MoldUnreachable
-from isobuilder.mold.journal import FOLLOW_REDIRECTS, Journal
 from isobuilder.mold.register import register
 from isobuilder.mold.request import Outcome, Request, ServerResult
 from tests.mold.clocks import VirtualClock
@@ -22,13 +21,13 @@ from tests.mold.messes import add_directly
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "state")
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
 
 
-def run(client: MoldClient, journal: Journal, published: Published, **wish: Any) -> ServerResult:
+def run(client: MoldClient, state: Path, published: Published, **wish: Any) -> ServerResult:
     options = {"url": published.url} | wish
-    [result] = register([client], Request(published.registration, **options), journal=journal)
+    [result] = register([Mold(client)], Request(published.registration, **options), state=state)
     return result
 
 
@@ -42,9 +41,9 @@ READY = {"Zone1": "ready", "Zone2": "ready"}
 
 
 def test_an_iso_becomes_ready_in_every_zone(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
-    result = run(client, journal, published)
+    result = run(client, state, published)
     assert outcomes(result) == READY
     assert result.ok
     [version] = simulator.cloud.versions.values()
@@ -55,78 +54,77 @@ def test_an_iso_becomes_ready_in_every_zone(
 
 
 def test_registering_again_makes_no_writing_call(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
-    run(client, journal, published)
+    run(client, state, published)
     before = len(simulator.writes())
     assert before == 1
-    for follow in (False, True):
-        again = run(client, journal, published, follow_redirects=follow)
-        assert outcomes(again) == READY
-        assert again.done == []
+    again = run(client, state, published)
+    assert outcomes(again) == READY
+    assert again.done == []
     assert len(simulator.writes()) == before
 
 
 def test_only_the_missing_zone_is_added(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
-    run(client, journal, published, zones=("Zone1",))
-    result = run(client, journal, published)
+    run(client, state, published, zones=("Zone1",))
+    result = run(client, state, published)
     assert outcomes(result) == READY
     zones = [version.zone.name for version in simulator.cloud.versions.values() if version.zone]
     assert zones == ["Zone1", "Zone2"]
-    assert outcomes(run(client, journal, published)) == READY
+    assert outcomes(run(client, state, published)) == READY
     assert len(simulator.writes()) == 2
 
 
 def test_zones_may_be_named_by_id_and_twice(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     zone = simulator.cloud.zones[1]
-    result = run(client, journal, published, zones=(zone.id, "Zone2"))
+    result = run(client, state, published, zones=(zone.id, "Zone2"))
     assert outcomes(result) == {"Zone2": "ready"}
     assert len(simulator.cloud.versions) == 1
 
 
 def test_another_revision_stands_beside_the_first(
-    simulator: Simulator, client: MoldClient, journal: Journal, publish: PublishedOf
+    simulator: Simulator, client: MoldClient, state: Path, publish: PublishedOf
 ) -> None:
-    run(client, journal, publish())
-    assert outcomes(run(client, journal, publish(revision=2))) == READY
+    run(client, state, publish())
+    assert outcomes(run(client, state, publish(revision=2))) == READY
     assert len(simulator.cloud.versions) == 2
 
 
 def test_two_architectures_of_a_version_are_two_entries(
-    simulator: Simulator, client: MoldClient, journal: Journal, publish: PublishedOf
+    simulator: Simulator, client: MoldClient, state: Path, publish: PublishedOf
 ) -> None:
-    run(client, journal, publish())
-    assert outcomes(run(client, journal, publish(arch="aarch64"))) == READY
+    run(client, state, publish())
+    assert outcomes(run(client, state, publish(arch="aarch64"))) == READY
     assert {v.arch for v in simulator.cloud.versions.values()} == {"x86_64", "aarch64"}
 
 
 def test_a_name_is_not_given_to_two_isos(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     add_directly(simulator.cloud, name=published.registration.name, checksum="{SHA-256}" + "0" * 64)
-    result = run(client, journal, published)
+    result = run(client, state, published)
     assert isinstance(result.error, MoldError)
     assert "already the name of another ISO" in str(result.error)
     assert simulator.writes() == []
-    assert outcomes(run(client, journal, published, name="v1.34.12 again")) == READY
+    assert outcomes(run(client, state, published, name="v1.34.12 again")) == READY
 
 
 @pytest.mark.parametrize("reports_url", [True, False])
 def test_without_reported_checksums_the_url_or_else_the_name_decides(
     simulator: Simulator,
     client: MoldClient,
-    journal: Journal,
+    state: Path,
     published: Published,
     reports_url: bool,
 ) -> None:
     simulator.cloud.reports_checksum = False
     simulator.cloud.reports_url = reports_url
-    run(client, journal, published)
-    assert outcomes(run(client, journal, published)) == READY
+    run(client, state, published)
+    assert outcomes(run(client, state, published)) == READY
     assert len(simulator.writes()) == 1
 
 
@@ -140,69 +138,69 @@ def test_a_checksum_may_be_reported_with_its_algorithm() -> None:
 
 
 def test_a_double_made_by_hand_is_left_to_audit(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     for _ in range(2):
         add_directly(simulator.cloud, checksum=published.registration.checksum)
-    result = run(client, journal, published)
+    result = run(client, state, published)
     assert outcomes(result) == READY
     assert any("registered 2 times" in warning for warning in result.warnings)
     assert simulator.writes() == []
 
 
 def test_disabling_and_enabling_is_part_of_the_wish(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
-    run(client, journal, published, enabled=False)
+    run(client, state, published, enabled=False)
     [version] = simulator.cloud.versions.values()
     assert version.state == "Disabled"
-    run(client, journal, published)
+    run(client, state, published)
     assert version.state == "Disabled"
-    run(client, journal, published, enabled=True)
+    run(client, state, published, enabled=True)
     assert version.state == "Enabled"
 
 
 def test_name_and_resources_may_be_chosen(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
-    run(client, journal, published, name="쿠버네티스 1.34 ~*", min_cpu=4, min_memory=8192)
+    run(client, state, published, name="쿠버네티스 1.34 ~*", min_cpu=4, min_memory=8192)
     [version] = simulator.cloud.versions.values()
     assert (version.name, version.min_cpu, version.min_memory) == ("쿠버네티스 1.34 ~*", 4, 8192)
 
 
 def test_other_minimums_than_what_is_there_are_told(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
-    run(client, journal, published)
-    result = run(client, journal, published, min_cpu=4, min_memory=2048)
+    run(client, state, published)
+    result = run(client, state, published, min_cpu=4, min_memory=2048)
     assert [w for w in result.warnings if "wants 2 CPUs, not 4" in w] == result.warnings
     assert len(simulator.writes()) == 1
 
 
 def test_direct_download_is_ready_at_once_also_in_edge_zones(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones.append(Zone("Edge1", type="Edge", has_store=False))
-    assert outcomes(run(client, journal, published)) == READY
-    result = run(client, journal, published, direct_download=True)
+    assert outcomes(run(client, state, published)) == READY
+    result = run(client, state, published, direct_download=True)
     assert outcomes(result) == READY | {"Edge1": "ready"}
     assert [z.text for z in result.zones if z.zone == "Edge1"] == ["Bypassed Secondary Storage"]
     assert len(simulator.writes()) == 2
 
 
 def test_not_waiting_leaves_the_download_to_the_server(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
-    result = run(client, journal, published, wait=False)
+    result = run(client, state, published, wait=False)
     assert outcomes(result) == {"Zone1": "pending", "Zone2": "pending"}
-    assert outcomes(run(client, journal, published)) == READY
+    assert outcomes(run(client, state, published)) == READY
     assert len(simulator.writes()) == 1
 
 
 def test_a_dry_run_says_and_does_nothing(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
-    result = run(client, journal, published, dry_run=True, follow_redirects=True)
+    result = run(client, state, published, dry_run=True)
     assert result.done == ["would register v1.34.12-mold-cks-amd64-r1 in all zones"]
     assert outcomes(result) == {"Zone1": "missing", "Zone2": "missing"}
     assert simulator.writes() == []
@@ -230,7 +228,7 @@ def refusal_of(result: ServerResult) -> tuple[str, str]:
 def test_what_the_server_refuses_comes_with_its_text_and_a_remedy(
     simulator: Simulator,
     client: MoldClient,
-    journal: Journal,
+    state: Path,
     published: Published,
     change: dict[str, Any],
     text: str,
@@ -239,7 +237,7 @@ def test_what_the_server_refuses_comes_with_its_text_and_a_remedy(
 ) -> None:
     simulator.cloud.parameter_error = code
     published.registration = published.registration.model_copy(update=change)
-    said, remedy = refusal_of(run(client, journal, published))
+    said, remedy = refusal_of(run(client, state, published))
     assert f"addKubernetesSupportedVersion: Mold answered {code}" in said
     assert text in said
     assert hint in remedy
@@ -247,90 +245,90 @@ def test_what_the_server_refuses_comes_with_its_text_and_a_remedy(
 
 
 def test_an_architecture_the_server_does_not_know_is_told(
-    simulator: Simulator, client: MoldClient, journal: Journal, publish: PublishedOf
+    simulator: Simulator, client: MoldClient, state: Path, publish: PublishedOf
 ) -> None:
     simulator.cloud.arches = ("x86_64", "i686")
-    said, hint = refusal_of(run(client, journal, publish(arch="aarch64")))
+    said, hint = refusal_of(run(client, state, publish(arch="aarch64")))
     assert "Unsupported arch type: aarch64" in said
     assert "4.20" in hint
 
 
 @pytest.mark.parametrize("url", ["http://no-such-host.invalid/x.iso", "http://127.0.0.1:1/x.iso"])
 def test_an_unreachable_url_is_told(
-    client: MoldClient, journal: Journal, published: Published, url: str
+    client: MoldClient, state: Path, published: Published, url: str
 ) -> None:
-    said, hint = refusal_of(run(client, journal, published, url=url))
+    said, hint = refusal_of(run(client, state, published, url=url))
     assert url in said
     assert "isobuilder mold check" in hint
 
 
 def test_a_loopback_url_is_told(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.refuses_loopback = True
-    _said, hint = refusal_of(run(client, journal, published))
+    _said, hint = refusal_of(run(client, state, published))
     assert "loopback" in hint
 
 
 def test_a_zone_without_image_store_is_told(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones[1].has_store = False
-    said, hint = refusal_of(run(client, journal, published))
+    said, hint = refusal_of(run(client, state, published))
     assert "The following zones have no image store: Zone2" in said
     assert "--zone" in hint
-    result = run(client, journal, published, zones=("Zone1", "Zone2"))
+    result = run(client, state, published, zones=("Zone1", "Zone2"))
     assert outcomes(result) == {"Zone1": "ready", "Zone2": "failed"}
     assert "No image store available in zone: Zone2" in result.zones[1].text
     assert len(simulator.cloud.versions) == 1
 
 
 def test_an_unknown_zone_is_told_with_the_known_ones(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
-    said, hint = refusal_of(run(client, journal, published, zones=("Zone9",)))
+    said, hint = refusal_of(run(client, state, published, zones=("Zone9",)))
     assert "Zone9" in said
     assert "Zone1, Zone2" in hint
     assert simulator.writes() == []
 
 
 def test_an_edge_zone_wants_direct_download(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones.append(Zone("Edge1", type="Edge"))
-    said, hint = refusal_of(run(client, journal, published, zones=("Edge1",)))
+    said, hint = refusal_of(run(client, state, published, zones=("Edge1",)))
     assert "edge zone" in said
     assert "--direct-download" in hint
 
 
 def test_a_server_without_zones_is_told(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones.clear()
-    assert "no zone" in refusal_of(run(client, journal, published))[0]
+    assert "no zone" in refusal_of(run(client, state, published))[0]
 
 
 def test_a_server_whose_zones_are_all_disabled_is_told(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     for place in simulator.cloud.zones:
         place.enabled = False
-    assert "no enabled zone" in refusal_of(run(client, journal, published))[0]
+    assert "no enabled zone" in refusal_of(run(client, state, published))[0]
 
 
 def test_a_plugin_that_is_off_is_told(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.plugin_on = False
-    result = run(client, journal, published)
+    result = run(client, state, published)
     assert isinstance(result.error, AccessRefused)
     assert result.error.cause == "plugin"
 
 
 def test_a_role_that_may_not_register_is_told(
-    simulator: Simulator, client_of: ClientOf, journal: Journal, published: Published
+    simulator: Simulator, client_of: ClientOf, state: Path, published: Published
 ) -> None:
-    result = run(client_of(simulator, VIEWER), journal, published)
+    result = run(client_of(simulator, VIEWER), state, published)
     assert isinstance(result.error, AccessRefused)
     assert result.error.cause == "role"
 
@@ -344,7 +342,6 @@ def test_a_role_that_may_not_register_is_told(
         {"url": "http://x/y.img"},
         {"min_cpu": 1},
         {"min_memory": 1024},
-        {"follow_redirects": True, "wait": False},
         {"upload": Path("x.iso")},
         {"url": None, "upload": Path("x.iso"), "direct_download": True},
     ],
@@ -352,12 +349,12 @@ def test_a_role_that_may_not_register_is_told(
 def test_what_no_server_takes_is_refused_before_any_is_asked(
     simulator: Simulator,
     client: MoldClient,
-    journal: Journal,
+    state: Path,
     published: Published,
     wish: dict[str, Any],
 ) -> None:
     with pytest.raises(InputError) as caught:
-        run(client, journal, published, **wish)
+        run(client, state, published, **wish)
     assert "hunter2" not in str(caught.value)
     assert simulator.log == []
 
@@ -374,140 +371,111 @@ def failed(result: ServerResult) -> tuple[str, str]:
 
 
 def test_a_redirect_is_told_and_leaves_nothing(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published, web: Web
+    simulator: Simulator, client: MoldClient, state: Path, published: Published, web: Web
 ) -> None:
     web.redirects["/go.iso"] = published.url
-    text, hint = failed(run(client, journal, published, url=f"{web.base}/go.iso"))
+    text, hint = failed(run(client, state, published, url=f"{web.base}/go.iso"))
     assert "due to redirection, response code: 302" in text
-    assert "--follow-redirects-during-download" in hint
+    assert "isobuilder mold setting store.download.follow.redirects true" in hint
     assert not simulator.cloud.versions
 
 
-def test_a_redirect_is_followed_while_the_setting_is_on_and_then_put_back(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published, web: Web
-) -> None:
-    web.redirects["/go.iso"] = published.url
-    result = run(client, journal, published, url=f"{web.base}/go.iso", follow_redirects=True)
-    assert outcomes(result) == READY
-    assert simulator.cloud.setting(FOLLOW_REDIRECTS) == "false"
-    values = [e.params["value"] for e in simulator.log if e.command == "updateConfiguration"]
-    assert values == ["true", "false"]
-    assert list(journal.folder.glob("setting-*")) == []
-
-
-def test_the_setting_is_put_back_after_a_failure(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published, web: Web
-) -> None:
-    result = run(client, journal, published, url=f"{web.base}/404.iso", follow_redirects=True)
-    assert "expected 200 OK" in failed(result)[0]
-    assert simulator.cloud.setting(FOLLOW_REDIRECTS) == "false"
-
-
-def test_a_setting_that_was_on_stays_on(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
-) -> None:
-    simulator.cloud.settings[FOLLOW_REDIRECTS].value = "true"
-    run(client, journal, published, follow_redirects=True)
-    assert simulator.cloud.setting(FOLLOW_REDIRECTS) == "true"
-    assert [e.command for e in simulator.writes()] == ["addKubernetesSupportedVersion"]
-
-
 def test_html_in_place_of_the_iso_is_told(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published, web: Web
+    simulator: Simulator, client: MoldClient, state: Path, published: Published, web: Web
 ) -> None:
     url = web.put("/login.iso", b"<!doctype html><title>Log in</title>")
-    text, hint = failed(run(client, journal, published, url=url))
+    text, hint = failed(run(client, state, published, url=url))
     assert "Template content is unsupported" in text
     assert "login" in hint
     assert not simulator.cloud.versions
 
 
 def test_a_checksum_mismatch_is_told(
-    simulator: Simulator, client: MoldClient, journal: Journal, publish: PublishedOf
+    simulator: Simulator, client: MoldClient, state: Path, publish: PublishedOf
 ) -> None:
     first, second = publish(), publish(revision=2)
-    text, hint = failed(run(client, journal, first, url=second.url))
+    text, hint = failed(run(client, state, first, url=second.url))
     assert "didn't match the given value" in text
     assert "--download-check" in hint
     assert not simulator.cloud.versions
 
 
 def test_a_server_that_tells_no_length_is_told(
-    client: MoldClient, journal: Journal, published: Published, web: Web
+    client: MoldClient, state: Path, published: Published, web: Web
 ) -> None:
     web.no_length.add(published.url.removeprefix(web.base))
-    text, _hint = failed(run(client, journal, published))
+    text, _hint = failed(run(client, state, published))
     assert text == "Failed to receive length of download"
 
 
 def test_an_iso_that_is_too_large_is_told(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.settings["max.template.iso.size"].value = "0"
-    text, hint = failed(run(client, journal, published))
+    text, hint = failed(run(client, state, published))
     assert text == "Download file size is too large"
     assert "max.template.iso.size" in hint
 
 
 def test_a_private_address_that_is_not_allowed_is_told(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published, web: Web
+    simulator: Simulator, client: MoldClient, state: Path, published: Published, web: Web
 ) -> None:
     from isobuilder.demo.mold import Host
 
     simulator.cloud.resolve["iso.internal"] = Host("10.20.30.40", web.base)
     url = published.url.replace(web.base, "http://iso.internal")
-    text, hint = failed(run(client, journal, published, url=url))
+    text, hint = failed(run(client, state, published, url=url))
     assert text == "Connection refused"
     assert "secstorage.allowed.internal.sites" in hint
     simulator.cloud.settings["secstorage.allowed.internal.sites"].value = "10.20.30.0/24"
-    assert outcomes(run(client, journal, published, url=url)) == READY
+    assert outcomes(run(client, state, published, url=url)) == READY
 
 
 def test_one_zone_that_fails_takes_the_all_zone_version_with_it(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones[1].fails_with = "Read timed out"
-    result = run(client, journal, published)
+    result = run(client, state, published)
     assert outcomes(result) == {"Zone1": "ready", "Zone2": "failed"}
     assert not simulator.cloud.versions
-    kept = run(client, journal, published, keep_failed=True)
+    kept = run(client, state, published, keep_failed=True)
     assert not kept.ok
     assert len(simulator.cloud.versions) == 1
 
 
 def test_with_zones_named_the_good_zone_keeps_its_own(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones[1].fails_with = "Read timed out"
-    result = run(client, journal, published, zones=("Zone1", "Zone2"))
+    result = run(client, state, published, zones=("Zone1", "Zone2"))
     assert outcomes(result) == {"Zone1": "ready", "Zone2": "failed"}
     [version] = simulator.cloud.versions.values()
     assert version.zone is simulator.cloud.zones[0]
     simulator.cloud.zones[1].fails_with = None
-    assert outcomes(run(client, journal, published, zones=("Zone1", "Zone2"))) == READY
+    assert outcomes(run(client, state, published, zones=("Zone1", "Zone2"))) == READY
 
 
 def test_a_download_stuck_in_allocated_ends_with_the_timeout(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     for zone in simulator.cloud.zones:
         zone.stuck = True
-    text, hint = failed(run(client, journal, published, timeout=120.0))
+    text, hint = failed(run(client, state, published, timeout=120.0))
     assert "not Ready after 120 s: Allocated" in text
     assert "secondary storage VM" in hint
     assert not simulator.cloud.versions
 
 
 def test_what_had_failed_before_is_replaced(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     for zone in simulator.cloud.zones:
         zone.fails_with = "Connection refused"
-    run(client, journal, published, keep_failed=True)
+    run(client, state, published, keep_failed=True)
     [old] = simulator.cloud.versions
     for zone in simulator.cloud.zones:
         zone.fails_with = None
-    result = run(client, journal, published)
+    result = run(client, state, published)
     assert outcomes(result) == READY
     [new] = simulator.cloud.versions
     assert new != old
@@ -516,13 +484,13 @@ def test_what_had_failed_before_is_replaced(
 def test_what_another_run_began_and_failed_is_replaced_in_the_same_run(
     simulator: Simulator,
     client: MoldClient,
-    journal: Journal,
+    state: Path,
     published: Published,
     clock: VirtualClock,
 ) -> None:
     for zone in simulator.cloud.zones:
         zone.fails_with = "Connection refused"
-    run(client, journal, published, wait=False)
+    run(client, state, published, wait=False)
     [old] = simulator.cloud.versions.values()
 
     def heal(_now: float) -> None:
@@ -531,14 +499,14 @@ def test_what_another_run_began_and_failed_is_replaced_in_the_same_run(
                 zone.fails_with = None
 
     clock.on_sleep.append(heal)
-    assert outcomes(run(client, journal, published)) == READY
+    assert outcomes(run(client, state, published)) == READY
     assert old.id not in simulator.cloud.versions
 
 
 def test_a_status_text_nobody_knows_is_not_a_failure_at_once(
     simulator: Simulator,
     client: MoldClient,
-    journal: Journal,
+    state: Path,
     published: Published,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -549,17 +517,17 @@ def test_a_status_text_nobody_knows_is_not_a_failure_at_once(
         return state, ("Reticulating splines" if "%" in status else status), ready
 
     monkeypatch.setattr(Cloud, "state_of", odd)
-    assert outcomes(run(client, journal, published)) == READY
+    assert outcomes(run(client, state, published)) == READY
     simulator.cloud.pace = dataclasses.replace(simulator.cloud.pace, downloading=600.0)
     simulator.cloud.versions.clear()
-    text, _hint = failed(run(client, journal, published))
+    text, _hint = failed(run(client, state, published))
     assert text == "Reticulating splines"
 
 
 def test_a_ready_iso_with_another_checksum_is_a_failure(
     simulator: Simulator,
     client: MoldClient,
-    journal: Journal,
+    state: Path,
     published: Published,
 ) -> None:
     def swap(_number: int, _command: str, _moment: str) -> None:
@@ -571,7 +539,7 @@ def test_a_ready_iso_with_another_checksum_is_a_failure(
                     row.outcome = dataclasses.replace(row.outcome, hexdigest="0" * 64)
 
     simulator.faults.watchers.append(swap)
-    text, _hint = failed(run(client, journal, published))
+    text, _hint = failed(run(client, state, published))
     assert "Mold reports SHA-256 0000" in text
 
 
@@ -580,27 +548,27 @@ def test_a_ready_iso_with_another_checksum_is_a_failure(
 
 @pytest.mark.parametrize("kind", ["cut", "lost", "refused", "html", "502", "503", "429"])
 def test_a_broken_answer_to_the_registration_registers_once(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published, kind: str
+    simulator: Simulator, client: MoldClient, state: Path, published: Published, kind: str
 ) -> None:
     simulator.faults.add(kind, command="addKubernetesSupportedVersion")
-    result = run(client, journal, published)
+    result = run(client, state, published)
     assert outcomes(result) == READY
     assert len(simulator.cloud.versions) == 1
 
 
 def test_answers_with_unknown_and_without_optional_fields_are_understood(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.faults.add("empty-fields", times=1000)
-    assert outcomes(run(client, journal, published)) == READY
-    assert outcomes(run(client, journal, published)) == READY
+    assert outcomes(run(client, state, published)) == READY
+    assert outcomes(run(client, state, published)) == READY
     assert len(simulator.cloud.versions) == 1
 
 
 def test_a_minute_of_503_during_the_wait_is_carried_through(
     simulator: Simulator,
     client: MoldClient,
-    journal: Journal,
+    state: Path,
     published: Published,
 ) -> None:
     def fall(_number: int, command: str, moment: str) -> None:
@@ -608,27 +576,27 @@ def test_a_minute_of_503_during_the_wait_is_carried_through(
             simulator.go_down(60)
 
     simulator.faults.watchers.append(fall)
-    assert outcomes(run(client, journal, published)) == READY
+    assert outcomes(run(client, state, published)) == READY
     assert len(simulator.cloud.versions) == 1
 
 
 def test_a_server_that_goes_away_for_good_is_told_and_the_next_run_carries_on(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     def fall(_number: int, command: str, moment: str) -> None:
         if command == "addKubernetesSupportedVersion" and moment == "after":
             simulator.go_down(4000)
 
     simulator.faults.watchers.append(fall)
-    result = run(client, journal, published)
+    result = run(client, state, published)
     assert isinstance(result.error, MoldUnreachable)
     simulator.down_until = 0.0
-    assert outcomes(run(client, journal, published)) == READY
+    assert outcomes(run(client, state, published)) == READY
     assert len(simulator.cloud.versions) == 1
 
 
 def test_a_server_that_is_replaced_during_the_wait_is_told(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     count = 0
 
@@ -640,10 +608,10 @@ def test_a_server_that_is_replaced_during_the_wait_is_told(
                 simulator.cloud.replace()
 
     simulator.faults.watchers.append(swap)
-    text, hint = failed(run(client, journal, published))
+    text, hint = failed(run(client, state, published))
     assert "went away during the wait" in text
     assert "again" in hint
-    assert outcomes(run(client, journal, published)) == READY
+    assert outcomes(run(client, state, published)) == READY
 
 
 def second_run_adds(simulator: Simulator, published: Published, after: float) -> None:
@@ -672,19 +640,19 @@ def second_run_adds(simulator: Simulator, published: Published, after: float) ->
 def test_two_registrations_at_once_leave_one(
     simulator: Simulator,
     client: MoldClient,
-    journal: Journal,
+    state: Path,
     published: Published,
     after: float,
 ) -> None:
     second_run_adds(simulator, published, after)
-    assert outcomes(run(client, journal, published)) == READY
+    assert outcomes(run(client, state, published)) == READY
     assert len(simulator.cloud.versions) == 1
 
 
 def test_two_real_runs_at_once_register_once(
     simulator: Simulator,
     client_of: ClientOf,
-    journal: Journal,
+    state: Path,
     published: Published,
     tmp_path: Path,
 ) -> None:
@@ -696,7 +664,7 @@ def test_two_real_runs_at_once_register_once(
         threading.Thread(
             target=lambda c=client, n=n: results.append(
                 # Different folders: as if on different machines.
-                run(c, Journal(tmp_path / f"machine{n}"), published)
+                run(c, tmp_path / f"machine{n}", published)
             )
         )
         for n, client in enumerate(clients)
@@ -709,10 +677,10 @@ def test_two_real_runs_at_once_register_once(
     assert len(simulator.cloud.versions) == 1
 
 
-def test_ctrl_c_puts_the_setting_back_and_the_next_run_carries_on(
+def test_after_ctrl_c_the_next_run_carries_on(
     simulator: Simulator,
     client: MoldClient,
-    journal: Journal,
+    state: Path,
     published: Published,
     clock: VirtualClock,
 ) -> None:
@@ -723,10 +691,9 @@ def test_ctrl_c_puts_the_setting_back_and_the_next_run_carries_on(
 
     clock.on_sleep.append(interrupt)
     with pytest.raises(KeyboardInterrupt):
-        run(client, journal, published, follow_redirects=True)
-    assert simulator.cloud.setting(FOLLOW_REDIRECTS) == "false"
+        run(client, state, published)
     assert len(simulator.cloud.versions) == 1
-    assert outcomes(run(client, journal, published)) == READY
+    assert outcomes(run(client, state, published)) == READY
     assert len(simulator.cloud.versions) == 1
 
 
@@ -736,7 +703,7 @@ def test_ctrl_c_puts_the_setting_back_and_the_next_run_carries_on(
 def test_each_server_has_its_own_result(
     simulator: Simulator,
     client_of: ClientOf,
-    journal: Journal,
+    state: Path,
     published: Published,
     clock: VirtualClock,
 ) -> None:
@@ -753,7 +720,7 @@ def test_each_server_has_its_own_result(
             client_of(second, server=server_of(second, name="busan-again")),
         ]
         wish = Request(published.registration, url=published.url)
-        results = register(clients, wish, journal=journal)
+        results = register([Mold(client) for client in clients], wish, state=state)
     assert [result.server for result in results] == ["seoul", "busan", "jeju"]
     assert [result.ok for result in results] == [True, True, False]
     assert outcomes(results[1]) == {"Busan": "ready"}
@@ -763,28 +730,28 @@ def test_each_server_has_its_own_result(
 
 
 def test_an_iso_is_uploaded_to_every_zone(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
-    result = run(client, journal, published, url=None, upload=published.path)
+    result = run(client, state, published, url=None, upload=published.path)
     assert outcomes(result) == READY
     assert len(simulator.cloud.versions) == 2
     writes = len(simulator.writes())
-    again = run(client, journal, published, url=None, upload=published.path)
+    again = run(client, state, published, url=None, upload=published.path)
     assert outcomes(again) == READY
     assert len(simulator.writes()) == writes
 
 
 def test_an_upload_of_the_wrong_file_is_told_and_leaves_nothing(
-    simulator: Simulator, client: MoldClient, journal: Journal, publish: PublishedOf
+    simulator: Simulator, client: MoldClient, state: Path, publish: PublishedOf
 ) -> None:
     first, second = publish(), publish(revision=2)
-    text, _hint = failed(run(client, journal, first, url=None, upload=second.path))
+    text, _hint = failed(run(client, state, first, url=None, upload=second.path))
     assert "didn't match" in text
     assert not simulator.cloud.versions
 
 
 def test_an_upload_that_is_refused_leaves_nothing(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     def expire(_number: int, command: str, moment: str) -> None:
         if command.startswith("getUpload") and moment == "after":
@@ -793,24 +760,24 @@ def test_an_upload_that_is_refused_leaves_nothing(
                     row.upload_until = None
 
     simulator.faults.watchers.append(expire)
-    result = run(client, journal, published, url=None, upload=published.path)
+    result = run(client, state, published, url=None, upload=published.path)
     assert isinstance(result.error, MoldError)
     assert "HTTP 401" in str(result.error)
     assert not simulator.cloud.versions
 
 
 def test_an_upload_whose_ticket_was_lost_leaves_nothing(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.faults.add("lost", command="getUploadParamsForKubernetesSupportedVersion")
-    result = run(client, journal, published, url=None, upload=published.path)
+    result = run(client, state, published, url=None, upload=published.path)
     assert isinstance(result.error, MoldUnreachable)
     assert not simulator.cloud.versions
-    assert outcomes(run(client, journal, published, url=None, upload=published.path)) == READY
+    assert outcomes(run(client, state, published, url=None, upload=published.path)) == READY
 
 
 def test_an_upload_that_was_killed_is_replaced_once_mold_gave_it_up(
-    simulator: Simulator, client: MoldClient, journal: Journal, published: Published
+    simulator: Simulator, client: MoldClient, state: Path, published: Published
 ) -> None:
     registration = published.registration
     client.call(
@@ -823,17 +790,17 @@ def test_an_upload_that_was_killed_is_replaced_once_mold_gave_it_up(
         zoneid=simulator.cloud.zones[0].id,
         checksum=registration.checksum,
     )
-    result = run(client, journal, published, url=None, upload=published.path, zones=("Zone1",))
+    result = run(client, state, published, url=None, upload=published.path, zones=("Zone1",))
     assert outcomes(result) == {"Zone1": "ready"}
     assert len(simulator.cloud.versions) == 1
 
 
 def test_an_arm_iso_cannot_be_uploaded(
-    client: MoldClient, journal: Journal, publish: PublishedOf
+    client: MoldClient, state: Path, publish: PublishedOf
 ) -> None:
     arm = publish(arch="aarch64")
     with pytest.raises(InputError, match="no field for the architecture"):
-        run(client, journal, arm, url=None, upload=arm.path)
+        run(client, state, arm, url=None, upload=arm.path)
 
 
 def test_the_version_of_another_server_is_not_ours(client: MoldClient) -> None:

@@ -11,7 +11,6 @@ import click
 
 from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, json_option, table
 from isobuilder.cli.mold.register import (
-    follow_option,
     poll_option,
     timeout_option,
     zone_option,
@@ -19,7 +18,7 @@ from isobuilder.cli.mold.register import (
 from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
 
 if TYPE_CHECKING:
-    from isobuilder.mold.audit import Deviation
+    from isobuilder.mold.compare import Deviation
 
 
 @click.command(cls=AppCommand)
@@ -49,9 +48,9 @@ def audit(
     there are differences beside notices.
     """
     from isobuilder.errors import DifferencesFound
-    from isobuilder.mold.audit import Policy
     from isobuilder.mold.audit import audit as audit_server
     from isobuilder.mold.catalogue import read_catalogue
+    from isobuilder.mold.compare import Policy
     from isobuilder.mold.lifecycle import END_OF_LIFE, read_table
     from isobuilder.mold.plan import plan_for
 
@@ -63,12 +62,12 @@ def audit(
         keep_extra=keep_extra,
     )
     results = [audit_server(mold, items, policy) for mold in servers.open(app)]
-    findings = [finding for found, _plan in results for finding in found]
+    findings = [(plan.server, finding) for found, plan in results for finding in found]
     if plan_file is not None:
         plan_file.write_bytes(plan_for(tuple(plan for _found, plan in results)).to_bytes())
         app.say(f"wrote {plan_file}; isobuilder mold apply {plan_file} carries it out")
     _show_findings(app, findings, as_json=as_json)
-    differences = sum(not finding.notice for finding in findings)
+    differences = sum(not finding.notice for _server, finding in findings)
     if differences:
         raise DifferencesFound(
             f"{differences} difference{'s' if differences > 1 else ''} from {catalogue}",
@@ -77,31 +76,31 @@ def audit(
     app.say(f"no difference from {catalogue}")
 
 
-def _show_findings(app: App, findings: Sequence[Deviation], *, as_json: bool) -> None:
+def _show_findings(app: App, findings: Sequence[tuple[str, Deviation]], *, as_json: bool) -> None:
     if as_json:
         app.show_json(
             [
                 {
-                    "server": finding.server,
+                    "server": server,
                     "kind": str(finding.kind),
                     "subject": finding.subject,
                     "fact": finding.fact,
                     "notice": finding.notice,
                     "actions": [str(action) for action in finding.actions],
                 }
-                for finding in findings
+                for server, finding in findings
             ]
         )
     else:
         rows = [
             (
-                finding.server,
+                server,
                 "notice" if finding.notice else "difference",
                 str(finding.kind),
                 finding.subject,
                 finding.fact,
             )
-            for finding in findings
+            for server, finding in findings
         ]
         if rows:
             click.echo(table(rows, ("SERVER", "LEVEL", "KIND", "SUBJECT", "FACT")))
@@ -110,7 +109,6 @@ def _show_findings(app: App, findings: Sequence[Deviation], *, as_json: bool) ->
 @click.command(cls=AppCommand)
 @click.argument("plan_file", metavar="PLAN", type=FILE)
 @server_options
-@follow_option
 @timeout_option
 @poll_option
 @dry_run_option
@@ -120,7 +118,6 @@ def apply(
     app: App,
     servers: Servers,
     plan_file: Path,
-    follow_redirects: bool,
     timeout: float,
     poll: float,
     dry_run: bool,
@@ -128,11 +125,10 @@ def apply(
 ) -> None:
     """Carry out PLAN, looking again before each change; what clusters use is never touched."""
     from isobuilder.errors import MoldError, PartlyDone
-    from isobuilder.mold.journal import Journal, default_folder
-    from isobuilder.mold.plan import Fate, apply_plan, read_plan
+    from isobuilder.mold.apply import Fate, apply_plan
+    from isobuilder.mold.plan import read_plan
 
     plan = read_plan(plan_file)
-    journal = Journal(default_folder())
     chosen = [s for s in plan.servers if not servers.names or s.server in servers.names]
     done = []
     for part in chosen:
@@ -140,8 +136,6 @@ def apply(
         applied = apply_plan(
             mold,
             part,
-            journal=journal,
-            follow_redirects=follow_redirects,
             timeout=timeout,
             poll=poll,
             dry_run=dry_run,

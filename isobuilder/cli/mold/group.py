@@ -294,23 +294,3 @@ def setting(
                 app.say(f"{name} is read at the start only: restart the management server")
     if as_json:
         app.show_json(shown)
-
-
-@mold.command()
-@server_options
-@dry_run_option
-@click.pass_obj
-def recover(app: App, servers: Servers, dry_run: bool) -> None:
-    """Put back settings that a killed run left changed. Registering does this by itself, too."""
-    from isobuilder.mold.journal import Journal, default_folder
-
-    journal = Journal(default_folder())
-    for server in servers.open(app):
-        if dry_run:
-            for note in journal.pending(server.client.endpoint):
-                click.echo(f"{server.name}: would put {note.setting} back to {note.old!r}")
-            for upload in journal.pending_uploads(server.client.endpoint):
-                click.echo(f"{server.name}: would delete {upload.name}, whose upload broke off")
-        else:
-            for text in journal.finish_pending(server):
-                click.echo(text)

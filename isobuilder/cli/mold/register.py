@@ -27,12 +27,6 @@ def parse_duration(_context: click.Context, _parameter: click.Parameter, value: 
 
 url_option = click.option("--url", metavar="URL", help="Where the server can fetch the ISO.")
 zone_option = click.option("--zone", "zones", multiple=True, metavar="ZONE", help="Repeatable.")
-follow_option = click.option(
-    "--follow-redirects-during-download",
-    "follow_redirects",
-    is_flag=True,
-    help="Have store.download.follow.redirects on meanwhile, and put it back whatever happens.",
-)
 timeout_option = click.option(
     "--timeout",
     default="1h",
@@ -50,12 +44,6 @@ poll_option = click.option("--poll", default="3s", callback=parse_duration, hidd
 @url_option
 @zone_option
 @click.option("--direct-download", is_flag=True, help="As for a registration with this option.")
-@click.option(
-    "--follow-redirects-during-download",
-    "follow_redirects",
-    is_flag=True,
-    help="As for a registration with this option.",
-)
 @click.option("--download-check", is_flag=True, help="Fetch the ISO and compare its SHA-256.")
 @click.option("--fix", is_flag=True, help="Offer to change settings that stand in the way.")
 @click.option("--yes", is_flag=True, help="Do not ask before a change.")
@@ -69,7 +57,6 @@ def check(
     url: str | None,
     zones: tuple[str, ...],
     direct_download: bool,
-    follow_redirects: bool,
     download_check: bool,
     fix: bool,
     yes: bool,
@@ -85,7 +72,6 @@ def check(
     from isobuilder.mold.catalogue import read_registration
     from isobuilder.mold.check import check as check_server
     from isobuilder.mold.checklist import Level, Question
-    from isobuilder.mold.journal import Journal, default_folder
 
     registration = read_registration(iso)[0] if iso else None
     question = Question(
@@ -93,12 +79,10 @@ def check(
         url=url or (registration.download_url if registration else None),
         zones=zones,
         direct_download=direct_download,
-        follow_redirects=follow_redirects,
         download=download_check,
     )
-    journal = Journal(default_folder())
     results = [
-        (mold, check_server(mold, question, http=app.http, journal=journal, progress=app.progress))
+        (mold, check_server(mold, question, http=app.http, progress=app.progress))
         for mold in servers.open(app)
     ]
     if as_json:
@@ -178,7 +162,6 @@ def _offer_fixes(app: App, mold: Mold, lines: list[Line], *, yes: bool, dry_run:
 @timeout_option
 @poll_option
 @click.option("--keep-failed", is_flag=True, help="Do not delete what this run could not finish.")
-@follow_option
 @dry_run_option
 @json_option
 @click.pass_obj
@@ -198,7 +181,6 @@ def register(
     """
     from isobuilder.errors import InputError, UsageProblem
     from isobuilder.mold.catalogue import read_registration
-    from isobuilder.mold.journal import Journal, default_folder
     from isobuilder.mold.register import register as register_on
     from isobuilder.mold.request import Request
 
@@ -215,9 +197,7 @@ def register(
             "where can the server fetch the ISO?", hint="give --url URL, or --upload to send it"
         )
     wish = Request(registration, url=url, upload=file if upload else None, **wished)
-    clients = [mold.client for mold in servers.open(app)]
-    journal = Journal(default_folder())
-    results = register_on(clients, wish, journal=journal, progress=app.progress)
+    results = register_on(servers.open(app), wish, progress=app.progress)
     _show_results(app, results, wish, as_json=as_json)
     _raise_for(results)
 

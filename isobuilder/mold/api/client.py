@@ -9,7 +9,7 @@ from typing import Any
 
 from isobuilder.errors import MoldError
 from isobuilder.mold.api.access import explain_refusal
-from isobuilder.mold.api.clock import SYSTEM_CLOCK, Clock
+from isobuilder.mold.api.clock import SYSTEM_CLOCK, Clock, Poll
 from isobuilder.mold.api.credentials import Login, Server
 from isobuilder.mold.api.errors import (
     MoldRefused,
@@ -137,8 +137,8 @@ class MoldClient(Transport):
             JobLost: the server no longer knows the job; whether it was done must be looked up.
             MoldUnreachable: still running after ``timeout`` seconds.
         """
-        until = self.clock.monotonic() + timeout
-        poll = 0.25  # most jobs are quick; those that are not are asked for less and less often
+        # Most jobs are quick; those that are not are asked for less and less often.
+        poll = Poll.lasting(self.clock, timeout, every=0.25, slowest=5.0)
         while True:
             try:
                 answer = self.call("queryAsyncJobResult", jobid=job)
@@ -164,13 +164,11 @@ class MoldClient(Transport):
                     f"{self.server.name}: {command}: job {job} has the status {status!r}, "
                     "expected 0, 1 or 2"
                 )
-            if self.clock.monotonic() + poll > until:
+            if not poll.again():
                 raise MoldUnreachable(
                     f"{self.server.name}: {command}: job {job} still runs after {timeout:.0f} s",
                     hint="it goes on there; run the same command again to look",
                 )
-            self.clock.sleep(poll)
-            poll = min(poll * 2, 5.0)
 
     def call_job(self, command: str, *, timeout: float = 600.0, **params: Any) -> Any:
         """Call an asynchronous command, wait for its job and return the result."""

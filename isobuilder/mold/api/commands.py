@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isobuilder.mold.api.client import JobLost, MoldClient
+from isobuilder.mold.api.clock import Clock
 from isobuilder.mold.api.errors import MoldRefused, OutcomeUnknown, StrangeAnswer
 from isobuilder.mold.api.records import (
     ClusterRecord,
@@ -49,6 +50,16 @@ class Mold:
     def name(self) -> str:
         """How people call this server."""
         return self.client.server.name
+
+    @property
+    def endpoint(self) -> str:
+        """The address of the API: two servers with one address are one."""
+        return self.client.endpoint
+
+    @property
+    def clock(self) -> Clock:
+        """The clock by which this server is waited for."""
+        return self.client.clock
 
     def _list(self, command: str, key: str, **params: Any) -> list[dict[str, Any]]:
         """Return a list; one asked for by an id that is unknown is refused there, empty here."""

@@ -62,7 +62,7 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"due to redirection, response code",
-        "give the final address, or run with --follow-redirects-during-download",
+        "give the final address, or isobuilder mold setting store.download.follow.redirects true",
     ),
     (r"expected 200 OK", "the URL is wrong or asks for a login; open it without a login"),
     (

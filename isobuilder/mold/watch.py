@@ -1,4 +1,4 @@
-"""Following the downloads of a registration, zone by zone."""
+"""How far the downloads of a registration are, zone by zone."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Watch:
         if row is None or zone.id in self._failed:
             return
         health = health_of(row)
-        now = self.mold.client.clock.monotonic()
+        now = self.mold.clock.monotonic()
         if health is Health.FAILED:
             self._failed[zone.id] = row.status
         elif health is Health.UNCLEAR:

@@ -1,0 +1,326 @@
+"""One request on one server: what is missing is added, what failed is replaced, once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from isobuilder.errors import IsobuilderError, MoldError
+from isobuilder.mold.api.clock import Poll
+from isobuilder.mold.api.commands import Addition, Mold
+from isobuilder.mold.api.errors import MoldRefused, OutcomeUnknown
+from isobuilder.mold.api.records import ZoneRecord
+from isobuilder.mold.api.upload import send_file
+from isobuilder.mold.catalogue import Item
+from isobuilder.mold.compare import Deviation, Kind, Policy, Registered, compare, same_iso
+from isobuilder.mold.registered import RegisteredVersion, age_order, entries_of
+from isobuilder.mold.request import Outcome, Request, ServerResult, ZoneResult
+from isobuilder.mold.watch import Watch
+from isobuilder.progress import Progress
+
+log = logging.getLogger(__name__)
+
+_LOOKS = 4  # how often to look for a change whose answer was lost, before it is made again
+_TRIES = 3
+
+
+class Reconciler:
+    """The state of one request on one server."""
+
+    def __init__(
+        self, mold: Mold, request: Request, zones: Sequence[ZoneRecord], result: ServerResult
+    ) -> None:
+        self.mold = mold
+        self.request = request
+        self.item = Item(request.registration, request.url, request.full_name)
+        self.zones = zones
+        self.result = result
+        self.serving: dict[str, RegisteredVersion] = {}  # zone id -> the entry that serves it
+        self.created: set[str] = set()  # ids of versions this run added
+        self.ever_created: set[str | None] = set()
+        self.refused: list[ZoneResult] = []
+        self.broken: list[RegisteredVersion] = []  # equal entries that failed, to be replaced
+        self.missing: list[ZoneRecord | None] = []  # where it has to be added; None: all zones
+
+    def _entries(self) -> tuple[RegisteredVersion, ...]:
+        registration = self.request.registration
+        versions = [
+            version
+            for version in self.mold.versions()
+            if version.semanticversion == registration.kubernetesversion
+            and version.arch == registration.arch
+        ]
+        return entries_of(self.mold, versions)
+
+    def look(self) -> None:
+        """Find what serves which zone, what has failed, and what is missing.
+
+        Raises:
+            MoldError: the name is that of another ISO.
+        """
+        registered = Registered(self._entries(), None, frozenset(self.created))
+        # Whoever registers an old version, or one beside others, means it.
+        whole = self.request.upload is None and not self.request.zones
+        policy = Policy(
+            date.min,
+            table={},
+            zones=() if whole else tuple(zone.id for zone in self.zones),
+            keep_extra=True,
+        )
+        found = compare(registered, [self.item], self.zones, policy)
+        self._refuse_name(found)
+        self.broken = [
+            deviation.entry
+            for deviation in found
+            if deviation.kind is Kind.NOT_READY and not deviation.notice and deviation.entry
+        ]
+        usable = [e for e in same_iso(registered.entries, self.item) if e not in self.broken]
+        usable.sort(key=lambda entry: registered.rank(entry, self.zones))
+        self.serving.clear()
+        for zone in self.zones:
+            here = [entry for entry in usable if entry.serves(zone)]
+            if here:
+                self.serving[zone.id] = here[0]
+            if len(here) > 1:
+                text = f"{zone.name}: registered {len(here)} times"
+                self._warn(f"{text}; isobuilder mold audit mends that")
+        self.missing = [
+            place
+            for deviation in found
+            if deviation.kind is Kind.MISSING
+            for place in deviation.zones or (None,)
+        ]
+        self._compare_resources()
+
+    def _refuse_name(self, found: Sequence[Deviation]) -> None:
+        for deviation in found:
+            entry, name = deviation.entry, self.item.name
+            if deviation.kind is not Kind.WRONG_CHECKSUM or entry is None:
+                continue
+            if entry.version.name == name and any(entry.serves(zone) for zone in self.zones):
+                raise MoldError(
+                    f"{self.mold.name}: {name} is already the name of another ISO "
+                    f"({entry.version.id}, SHA-256 {entry.sha256 or 'not reported'})",
+                    hint="give another --name or revision, or delete that one with "
+                    f"isobuilder mold delete {entry.version.id}",
+                )
+
+    def _warn(self, text: str) -> None:
+        if text not in self.result.warnings:
+            self.result.warnings.append(text)
+
+    def _compare_resources(self) -> None:
+        """Warn where what is there has other minimums than asked for: Mold cannot change them."""
+        for entry in self.serving.values():
+            version = entry.version
+            for name, wanted, found in (
+                ("CPUs", self.request.min_cpu, version.mincpunumber),
+                ("MB of memory", self.request.min_memory, version.minmemory),
+            ):
+                if wanted is not None and found is not None and wanted != found:
+                    self._warn(
+                        f"{version.name} wants {found} {name}, not {wanted}; only deleting and "
+                        "registering it again changes that"
+                    )
+
+    def describe(self) -> None:
+        """Write down what would be done."""
+        for entry in self.broken:
+            self.result.done.append(f"would delete {entry.version.id}, whose download failed")
+        for zone in self.missing:
+            self.result.done.append(f"would register {self.item.name} in {_where(zone)}")
+        self.report_pending()
+
+    def report_pending(self) -> None:
+        """Write down what every zone has now."""
+        self.result.zones = self.watch().results(pending=True) + self.refused
+
+    def add(self, progress: Progress) -> None:
+        """Replace what failed and register what is missing, each once.
+
+        Raises:
+            IsobuilderError: the server refused it, or its answer was lost for good.
+        """
+        for entry in self.broken:
+            self.mold.delete_version(entry.version.id)
+            self.result.done.append(f"deleted {entry.version.id}, whose download had failed")
+        changed = bool(self.missing or self.broken)
+        for zone in self.missing:
+            self._add_once(zone, progress, alone=len(self.missing) == 1)
+        if changed:
+            self.look()
+        self._drop_doubles(ours_only=True)
+        self._set_state()
+
+    def _add_once(self, zone: ZoneRecord | None, progress: Progress, *, alone: bool) -> None:
+        before = {version.id for version in self.mold.versions()}
+        for attempt in range(1, _TRIES + 1):
+            try:
+                self._add(zone, progress)
+            except MoldRefused as refused:
+                if alone or zone is None:
+                    raise
+                self._zone_refused(zone, refused)
+            except OutcomeUnknown as unknown:
+                log.info("%s: %s", self.mold.name, unknown)
+                appeared = self._appeared(before, zone)
+                if self.request.upload is not None:
+                    # What appeared has no ticket to send the file with.
+                    self._take_back()
+                    raise
+                if not appeared:
+                    if attempt == _TRIES:
+                        raise
+                    continue
+            return
+
+    def _zone_refused(self, zone: ZoneRecord, refused: MoldRefused) -> None:
+        """Note that one of several zones did not take the ISO, and go on with the others."""
+        self.zones = [other for other in self.zones if other is not zone]
+        text = str(refused)
+        self.refused.append(ZoneResult(zone.name, Outcome.FAILED, text, None, refused.hint))
+
+    def _appeared(self, before: set[str], zone: ZoneRecord | None) -> bool:
+        """Look for a version whose answer was lost; a server still at it gets a moment."""
+        every = self.request.poll
+        poll = Poll.lasting(self.mold.clock, (_LOOKS + 0.5) * every, every=every)
+        while poll.again():
+            for entry in same_iso(self._entries(), self.item):
+                new = entry.version.id not in before
+                if new and entry.scope == (zone.id if zone else None):
+                    self._created(entry.version.id)
+                    self.result.done.append(f"registered {self.item.name}: {entry.version.id}")
+                    return True
+        return False
+
+    def _add(self, zone: ZoneRecord | None, progress: Progress) -> None:
+        request, registration = self.request, self.request.registration
+        addition = Addition(
+            name=self.item.name,
+            semver=registration.kubernetesversion,
+            arch=registration.arch,
+            url=request.url or "",
+            checksum=registration.checksum,
+            min_cpu=registration.mincpunumber if request.min_cpu is None else request.min_cpu,
+            min_memory=registration.minmemory if request.min_memory is None else request.min_memory,
+            zone_id=zone.id if zone else None,
+            direct_download=request.direct_download,
+        )
+        where = _where(zone)
+        if request.upload is not None:
+            self._upload(request.upload, addition, where, progress)
+            return
+        progress.step(f"{self.mold.name}: registering {addition.name} in {where}")
+        version = self.mold.add_version(addition)
+        self._created(version.id)
+        self.result.done.append(f"registered {addition.name} in {where}: {version.id}")
+
+    def _created(self, version_id: str) -> None:
+        self.created.add(version_id)
+        self.ever_created.add(version_id)
+
+    def _upload(self, iso: Path, addition: Addition, where: str, progress: Progress) -> None:
+        progress.step(f"{self.mold.name}: uploading {addition.name} to {where}")
+        ticket = self.mold.upload_ticket(addition)
+        made = [version.id for version in self.mold.versions() if version.isoid == ticket.id]
+        for version_id in made:
+            self._created(version_id)
+        try:
+            send_file(self.mold.client, ticket, iso, progress=progress)
+        except IsobuilderError:
+            if not self.request.keep_failed:
+                for version_id in made:
+                    self.mold.delete_version(version_id)
+            raise
+        self.result.done.append(f"uploaded {addition.name} to {where}")
+
+    def _drop_doubles(self, *, ours_only: bool) -> None:
+        """Leave one of two entries that two runs made at the same time.
+
+        Every run ranks them alike by age, so both agree. A run deletes its own, later one; at its
+        end also the other's, if that was made after its own and is still there.
+        """
+        if not self.created:
+            return
+        same = same_iso(self._entries(), self.item)
+        for scope in {entry.scope for entry in same}:
+            rivals = sorted((e for e in same if e.scope == scope), key=age_order)
+            ours = [entry for entry in rivals if entry.version.id in self.created]
+            if len(rivals) < 2 or not ours:
+                continue
+            for loser in rivals[1:]:
+                later = age_order(loser) > age_order(ours[0])
+                if loser in ours or (later and not ours_only):
+                    self._drop(loser)
+        self.look()
+
+    def _drop(self, loser: RegisteredVersion) -> None:
+        try:
+            self.mold.delete_version(loser.version.id)
+        except MoldRefused as refused:
+            self._warn(f"{loser.version.id} is a double: {refused}")
+            return
+        self.created.discard(loser.version.id)
+        self.result.done.append(f"deleted {loser.version.id}: registered twice at once")
+
+    def _set_state(self) -> None:
+        """Enable or disable what serves, where asked for."""
+        if self.request.enabled is None:
+            return
+        state = "Enabled" if self.request.enabled else "Disabled"
+        entries = {entry.version.id: entry for entry in self.serving.values()}
+        for version_id, entry in sorted(entries.items()):
+            if entry.version.state != state:
+                self.mold.set_state(version_id, enabled=self.request.enabled)
+                self.result.done.append(f"{version_id} is {state}")
+
+    def watch(self) -> Watch:
+        """Return what watches the zones."""
+        return Watch(self.mold, self.zones, self.serving, self.request.registration)
+
+    def adopt(self, watch: Watch) -> bool:
+        """Take equal entries in place of those that went away during the wait, if there are any."""
+        self.look()
+        if any(zone.id not in self.serving for zone in self.zones):
+            return False
+        watch.serving = dict(self.serving)
+        watch.vanished.clear()
+        return True
+
+    def finish(self, watch: Watch) -> None:
+        """Write down what every zone got; delete what failed, and the doubles of what did not."""
+        self.result.zones = watch.results() + self.refused
+        if self._failed():
+            self._take_back()
+        else:
+            self._drop_doubles(ours_only=False)
+
+    def _failed(self) -> set[str | None]:
+        """Return the versions that failed in some zone."""
+        return {z.version_id for z in self.result.zones if z.outcome is Outcome.FAILED}
+
+    def worth_another_round(self) -> bool:
+        """Tell whether only what others had begun failed, so that it can be replaced now."""
+        failed = self._failed()
+        if not failed or failed & self.ever_created:
+            return False
+        self.look()
+        return bool(self.broken)
+
+    def _take_back(self) -> None:
+        """Delete what this run registered and what failed, unless it is to be kept."""
+        if self.request.keep_failed:
+            return
+        failed = self._failed()
+        reached = {zone.version_id for zone in self.result.zones}
+        for version_id in sorted(self.created):
+            if version_id in failed or version_id not in reached:
+                self.mold.delete_version(version_id)
+                self.result.done.append(f"deleted {version_id} again")
+        self.created.clear()
+
+
+def _where(zone: ZoneRecord | None) -> str:
+    return zone.name if zone else "all zones"
