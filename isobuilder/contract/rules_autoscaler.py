@@ -8,7 +8,7 @@ from typing import Any
 from isobuilder.contract.rule import Problem, Rule, rule
 from isobuilder.contract.rules_manifests import RELEASED
 from isobuilder.contract.view import NodeView
-from isobuilder.formats.kubedocs import at, items, of_kind
+from isobuilder.formats.manifests import at, items, of_kind
 
 _PATH = "autoscaler.yaml"
 _NAME = "cluster-autoscaler"

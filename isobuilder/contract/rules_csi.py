@@ -9,7 +9,7 @@ from isobuilder.contract.rule import Problem, Rule, rule
 from isobuilder.contract.rules_manifests import PIN, PROVIDER_IMAGES, RELEASED
 from isobuilder.contract.view import NodeView
 from isobuilder.errors import IntegrityError
-from isobuilder.formats.kubedocs import at, items, of_kind
+from isobuilder.formats.manifests import at, items, of_kind
 
 _SHA = re.compile(r"[0-9a-f]{40}")
 

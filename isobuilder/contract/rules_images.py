@@ -10,7 +10,6 @@ from isobuilder.contract.rule import Problem, Rule, rule
 from isobuilder.contract.view import IMAGES_LIST, ImportLine, NodeView, repository_of
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.kube import core_images as kubeadm_images
-from isobuilder.formats.kubedocs import containers_of
 
 _PAUSE = re.compile(r".*/pause(:[^@]+)?")
 _DIGEST_NAME = re.compile(r"[0-9a-f]{64}\.tar")
@@ -226,8 +225,8 @@ def manifest_images(disc: NodeView) -> Iterator[Problem]:
     Otherwise nodes pull them, which fails without a network (apache/cloudstack#4459). A digest is
     a name only on Mold, where archives are imported with `--digests`.
     """
-    for path, documents in disc.applied() if disc.archive_names else ():
-        for image in sorted({container["image"] for container in containers_of(documents)}):
+    for path, images in disc.images() if disc.archive_names else ():
+        for image in sorted({use.image for use in images}):
             try:
                 name = normal_name(image)
             except ValueError as error:

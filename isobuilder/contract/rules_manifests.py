@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from isobuilder.contract.rule import Problem, Rule, rule
 from isobuilder.contract.view import APPLIED, NodeView
 from isobuilder.errors import IntegrityError
-from isobuilder.formats.kubedocs import at, containers_of, items, of_kind
+from isobuilder.formats.manifests import Object, at, items, of_kind
 from isobuilder.formats.reference import ImageReference
-
-Object = Mapping[str, Any]
 
 HEADLAMP_IMAGES = ("ghcr.io/headlamp-k8s/headlamp@sha256:",)
 PROVIDER_IMAGES = (
@@ -153,12 +150,12 @@ def pull_policy_kept(disc: NodeView) -> Iterator[Problem]:
 
 
 def _pulled(disc: NodeView) -> Iterator[Problem]:
-    for path, documents in disc.applied():
-        always = set()
-        for container in containers_of(documents):
-            policy = container.get("imagePullPolicy")
-            if policy == "Always" or (policy is None and _is_latest(container["image"])):
-                always.add(container["image"])
+    for path, images in disc.images():
+        always = {
+            use.image
+            for use in images
+            if use.pull_policy == "Always" or (use.pull_policy is None and _is_latest(use.image))
+        }
         for image in sorted(always):
             yield Problem(path, f"{image} is pulled whenever a pod starts", PIN)
 

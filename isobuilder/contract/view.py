@@ -11,10 +11,11 @@ from typing import Any, BinaryIO, Literal, TypeVar
 
 from isobuilder.contract.archives import ImageArchive, read_archive
 from isobuilder.digest import Digest
+from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.formats.elf import BinaryFacts, describe, inspect_binary
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.formats.kubedocs import MAX_MANIFEST, kube_documents
+from isobuilder.formats.manifests import ImageUse, Manifest, Object, read_manifest
 from isobuilder.formats.tar import GzipSource, Member, walk
 from isobuilder.medium import Medium
 
@@ -204,18 +205,27 @@ class NodeView:
 
         return self._once("packed", path, unpack)
 
-    def documents(self, path: str) -> tuple[Mapping[str, Any], ...] | IntegrityError:
+    def kubernetes(self, path: str) -> Manifest | IntegrityError:
+        """Return a manifest as kubectl reads it, or what is wrong with it."""
+
+        def load() -> Manifest:
+            try:
+                manifest = read_manifest(self.read(path), path)
+                _ = manifest.objects  # which is where a page of HTML is noticed
+            except InputErrors as error:
+                first = error.mistakes[0]
+                where = "" if first.mark.line is None else f"line {first.mark.line}: "
+                raise IntegrityError(f"{where}{first.fact}") from error
+            return manifest
+
+        return self._once("kubernetes", path, load)
+
+    def documents(self, path: str) -> tuple[Object, ...] | IntegrityError:
         """Return the Kubernetes objects in a manifest, or what is wrong with it."""
+        found = self.kubernetes(path)
+        return found if isinstance(found, IntegrityError) else found.objects
 
-        def load() -> tuple[Mapping[str, Any], ...]:
-            size = self.files[path].size
-            if size > MAX_MANIFEST:
-                raise IntegrityError(f"{size} bytes, expected at most {MAX_MANIFEST}")
-            return kube_documents(self.read(path), path)
-
-        return self._once("documents", path, load)
-
-    def objects(self, path: str) -> tuple[Mapping[str, Any], ...] | None:
+    def objects(self, path: str) -> tuple[Object, ...] | None:
         """Return the objects in a manifest; None when it is missing, empty or cannot be read."""
         documents = self.documents(path) if self.has(path) else ()
         return None if isinstance(documents, IntegrityError) or not documents else documents
@@ -225,11 +235,12 @@ class NodeView:
         """Whether one of the two dashboards is there."""
         return self.has("headlamp.yaml") or self.has("dashboard.yaml")
 
-    def applied(self) -> Iterator[tuple[str, tuple[Mapping[str, Any], ...]]]:
-        """Return the manifests that are there and can be read, with their objects."""
+    def images(self) -> Iterator[tuple[str, tuple[ImageUse, ...]]]:
+        """Return the manifests that are there and can be read, with the images they use."""
         for path in APPLIED:
-            if documents := self.objects(path):
-                yield path, documents
+            found = self.kubernetes(path) if self.has(path) else None
+            if isinstance(found, Manifest):
+                yield path, found.images
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:

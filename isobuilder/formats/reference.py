@@ -63,3 +63,15 @@ class ImageReference:
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
         return f"{self.name}{tag}{digest}"
+
+
+def spelled_out(text: str) -> str:
+    """Return the one spelling of the reference that ``text`` is; what is none stays as it is.
+
+    Names are compared by it wherever they come from, so ``nginx:1.27`` in a manifest is the
+    ``docker.io/library/nginx:1.27`` of a lock.
+    """
+    try:
+        return str(ImageReference.parse(text))
+    except ValueError:
+        return text

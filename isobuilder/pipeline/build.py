@@ -18,9 +18,10 @@ from isobuilder.content.layout import ImageParts, IsoTree, build_tree
 from isobuilder.content.render import render_file
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, IntegrityError
-from isobuilder.formats.kubeyaml import pin_images
+from isobuilder.formats.manifests import read_manifest
 from isobuilder.formats.oci import parse_manifest
-from isobuilder.formats.reference import ImageReference
+from isobuilder.formats.pinning import pin
+from isobuilder.formats.reference import ImageReference, spelled_out
 from isobuilder.iso.write.writer import iso_digest, write_iso
 from isobuilder.model.base import canonical_json
 from isobuilder.model.lock import Lock, LockedImage
@@ -141,7 +142,7 @@ def tree_of(lock: Lock, store: Store, *, progress: Progress = SILENT) -> IsoTree
     for manifest in lock.manifests:
         data = _blob(store, manifest.sha256).read()
         if manifest.images == "pin":
-            data = pin_images(data, pinned, place=manifest.path)
+            data = pin(read_manifest(data, manifest.path), pinned)
         made[manifest.path] = data
     digests = {path: blob.digest for path, blob in files.items()}
     digests |= {path: Digest.of(data) for path, data in made.items()}
@@ -171,7 +172,7 @@ def _pinned_names(lock: Lock) -> Mapping[str, str]:
         reference = ImageReference.parse(image.reference)
         target = str(reference.with_digest(image.digest)) if by_digest else image.reference
         for name in (image.reference, *image.original):
-            names[name] = target
+            names[spelled_out(name)] = target
     return names
 
 

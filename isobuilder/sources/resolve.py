@@ -17,7 +17,7 @@ from isobuilder import __version__
 from isobuilder.digest import BUFFER_SIZE, Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.formats.kube import core_images
-from isobuilder.formats.kubeyaml import images_of
+from isobuilder.formats.manifests import read_manifest
 from isobuilder.formats.reference import ImageReference
 from isobuilder.model.config import mirror_urls
 from isobuilder.model.lock import (
@@ -288,7 +288,7 @@ class _Resolution:
             blob = self.session.store.find(manifest.sha256)
             if blob is None:  # kept from the previous lock, and never fetched here
                 blob = self.session.fetcher.fetch([self._wanted_again(manifest)])[0]
-            for use in images_of(blob.read(), entry.url):
+            for use in read_manifest(blob.read(), entry.url).images:
                 names[use.image] = None
         return list(names)
 
