@@ -191,7 +191,7 @@ def images(ground: Ground) -> Row:
             ),
         ),
         (Goal("wall", 0.25, peer), Goal("cpu", 0.35, peer)),
-        "isobuilder is its library function sources.oci.pull_images in a process of its own, "
+        "isobuilder is its library function pipeline.fetch.fetch in a process of its own, "
         "because no command pulls images alone.",
     )
 

@@ -14,19 +14,18 @@ from pathlib import Path
 
 def pull(lock_path: Path, config_path: Path, root: Path) -> None:
     """Bring the images of a lock into a store."""
-    from isobuilder.formats.reference import ImageReference
     from isobuilder.model.config import load_config
     from isobuilder.model.loading import load_lock
-    from isobuilder.sources.registry import ImagePin, pull_images
+    from isobuilder.pipeline.fetch import fetch
     from isobuilder.sources.session import open_session
     from isobuilder.store import Store
 
     lock = load_lock(lock_path)
     config, _ = load_config(config_path, {}, {})
-    pins = [ImagePin(ImageReference.parse(image.reference), image.digest) for image in lock.images]
+    images = lock.model_copy(update={"files": (), "manifests": (), "boot": None})
     store = Store(root)
     with open_session(config, store) as session:
-        pull_images(session.registry, session.fetcher, store, pins, lock.architecture)
+        fetch([images], session)
 
 
 def write(folder: Path, target: Path) -> None:

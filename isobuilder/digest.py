@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
@@ -71,6 +71,31 @@ class Digest(str):
         return core_schema.no_info_after_validator_function(
             cls, core_schema.str_schema(strict=True, pattern="^sha256:[0-9a-f]{64}$")
         )
+
+
+class BlobLike(Protocol):
+    """Bytes that somebody hashed, wherever they lie: a file of the store, a run of bytes of an ISO.
+
+    Holding one is the proof that the bytes are there and right.
+    """
+
+    @property
+    def digest(self) -> Digest:
+        """What the bytes hash to."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def place(self) -> str:
+        """Where they lie, for people."""
+
+    def open(self) -> BinaryIO:
+        """Open the bytes for reading, unbuffered: callers read in large pieces."""
+
+    def read(self) -> bytes:
+        """Return all bytes; for small blobs only."""
 
 
 class Hasher:

@@ -73,7 +73,7 @@ def build(
     from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.build import build as build_iso
     from isobuilder.pipeline.build import check
-    from isobuilder.pipeline.payload import with_payload
+    from isobuilder.pipeline.payload import pin_payload
     from isobuilder.sources.session import open_session
 
     if boot is not None and no_boot:
@@ -85,7 +85,7 @@ def build(
         if no_boot:
             wanted = [lock.model_copy(update={"boot": None}) for lock in wanted]
         elif boot is not None:
-            wanted = [with_payload(lock, boot, session.store) for lock in wanted]
+            wanted = [pin_payload(lock, boot, session) for lock in wanted]
         if check_iso is not None:
             if len(wanted) != 1:
                 raise UsageProblem(

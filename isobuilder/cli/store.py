@@ -104,20 +104,19 @@ def gc(
 ) -> None:
     """Remove what no LOCK reaches, the longest unused first; never what a running build uses."""
     from isobuilder.errors import UsageProblem
-    from isobuilder.machine.payload import payload_digests
     from isobuilder.model.config import parse_size
-    from isobuilder.pipeline.fetch import reachable
-    from isobuilder.store import collect
+    from isobuilder.pipeline.fetch import collect
 
     if not locks and not everything:
         raise UsageProblem(
             "no LOCK to keep", hint="name the locks whose bytes stay, or say --all to keep nothing"
         )
-    needed = reachable([load_lock_file(path) for path in locks], app.store)
-    if not everything:
-        needed |= payload_digests(app.store)  # no upstream has them; see isobuilder os remove
     result = collect(
-        app.store, needed, max_size=parse_size(max_size) if max_size else None, dry_run=dry_run
+        app.store,
+        [load_lock_file(path) for path in locks],
+        everything=everything,
+        max_size=parse_size(max_size) if max_size else None,
+        dry_run=dry_run,
     )
     if as_json:
         app.show_json(

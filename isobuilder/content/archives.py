@@ -9,19 +9,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from isobuilder.digest import Digest
+from isobuilder.content.blobs import BlobSource
+from isobuilder.digest import BlobLike, Digest
 from isobuilder.formats.oci import NAME_ANNOTATIONS
 from isobuilder.iso.write.entries import FileFact, Piece, digest_of, size_of
-from isobuilder.store import Blob, Store
 
 OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+
+ARCHIVE = "archive"
+"""What notes of the digest of an archive are called."""
 
 _BLOCK = 512  # bytes of a tar block
 _OCTAL_LIMIT = 8**11  # the first size that eleven octal digits cannot say
 
 
 def image_archive(
-    reference: str, *, manifest: Blob, config: Blob, layers: Sequence[Blob], media_type: str
+    reference: str,
+    *,
+    manifest: BlobLike,
+    config: BlobLike,
+    layers: Sequence[BlobLike],
+    media_type: str,
 ) -> tuple[Piece, ...]:
     """Return the archive of one image, to be concatenated.
 
@@ -58,22 +66,27 @@ def image_archive(
     return tuple(_joined(pieces))
 
 
-def archive_fact(pieces: Sequence[Piece], store: Store) -> FileFact:
-    """Return digest and size of the archive; hashed once, then remembered by the store."""
-    recipe = [
-        f"{piece.digest} {piece.size}" if isinstance(piece, Blob) else str(Digest.of(piece))
-        for piece in pieces
-    ]
-    key = Digest.of("\n".join(recipe).encode())
+def archive_fact(pieces: Sequence[Piece], notes: BlobSource) -> FileFact:
+    """Return digest and size of the archive; hashed once, then remembered by ``notes``."""
+    key = archive_key(pieces)
     size = size_of(pieces)
-    if (known := store.recall("archive", key)) is not None:
+    if (known := notes.recall(ARCHIVE, key)) is not None:
         try:
             return Digest(known.decode("ascii")), size
         except ValueError:
             pass  # a damaged note; what it said can be found out again
     digest = digest_of(pieces)
-    store.remember("archive", key, digest.encode())
+    notes.remember(ARCHIVE, key, digest.encode())
     return digest, size
+
+
+def archive_key(pieces: Sequence[Piece]) -> Digest:
+    """Return what two archives have in common only if they are the same bytes."""
+    recipe = [
+        str(Digest.of(piece)) if isinstance(piece, bytes) else f"{piece.digest} {piece.size}"
+        for piece in pieces
+    ]
+    return Digest.of("\n".join(recipe).encode())
 
 
 def tar_header(name: str, size: int) -> bytes:
@@ -110,11 +123,11 @@ def _joined(pieces: Sequence[Piece]) -> Iterator[Piece]:
     """Merge neighbouring bytes, so that an archive is few pieces."""
     gathered = b""
     for piece in pieces:
-        if isinstance(piece, Blob):
-            if gathered:
-                yield gathered
-            gathered = b""
-            yield piece
-        else:
+        if isinstance(piece, bytes):
             gathered += piece
+            continue
+        if gathered:
+            yield gathered
+        gathered = b""
+        yield piece
     yield gathered

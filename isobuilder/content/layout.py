@@ -1,28 +1,25 @@
-"""Lock + bytes -> every file of the ISO, with the files that describe the others. Pure."""
+"""The names on an ISO, and the files that describe the others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from isobuilder.digest import Digest
-from isobuilder.errors import InputError, IntegrityError
+from isobuilder.errors import InputError
 from isobuilder.formats.reference import ImageReference
-from isobuilder.iso.write.bootable import BootParts, boot_tree
-from isobuilder.iso.write.entries import FileFact, IsoEntry, Piece
-from isobuilder.iso.write.hybrid import Boot
+from isobuilder.iso.write.entries import FileFact, Piece
 from isobuilder.model.base import check_iso_path
 from isobuilder.model.isomanifest import IsoManifest, ManifestSystem
 from isobuilder.model.lock import Lock, LockedImage
 from isobuilder.model.payload import OsPayload
-from isobuilder.store import Blob
+
+LABEL = "CDROM"
+"""The volume label nodes search for (docs/node-contract.md, A.2)."""
 
 MANIFEST, SUMS, SBOM = "manifest.json", "SHA256SUMS", "sbom.cdx.json"
 IMAGES_LIST = "docker/images.list"
-
-SbomMaker = Callable[[Lock, Mapping[str, FileFact], str], bytes]
-"""Lock, facts of all files, version of this tool -> SBOM; ``trust.sbom.sbom`` is one."""
 
 ONE_OF = ("cni/cni-plugins-*64.tgz", "cri-tools/crictl-linux-*64.tar.gz")
 """Patterns a node expands in a shell and passes to tar: each may match one file only."""
@@ -52,67 +49,6 @@ class ImageParts:
         return ImageReference.parse(self.image.reference).name
 
 
-@dataclass(frozen=True, slots=True)
-class IsoTree:
-    """Every file of one ISO, and the two of them that are also written beside it."""
-
-    entries: tuple[IsoEntry, ...]
-    manifest: bytes
-    sbom: bytes
-    boot: Boot | None = None  # which of them start a machine
-
-
-def build_tree(
-    lock: Lock,
-    *,
-    files: Mapping[str, Blob],
-    made: Mapping[str, bytes],
-    images: Sequence[ImageParts],
-    tool: str,
-    sbom: SbomMaker,
-    boot: BootParts | None = None,
-    payload: OsPayload | None = None,
-) -> IsoTree:
-    """Return the tree of the ISO that ``lock`` describes.
-
-    ``files`` are the locked files, ``made`` the manifests and rendered files in their final form,
-    both by path; ``tool`` is the version of isobuilder. ``docker/images.list`` is left out for
-    ``cloudstack-cks``: Apache's nodes try to import every file in ``docker/`` and would fail three
-    times on it. The digests in ``SHA256SUMS`` are those of the lock and of bytes in hand, so no
-    file is read. With ``boot`` the tree also has what starts a machine, made of ``payload``.
-
-    Raises:
-        InputError: two entries for a path, a name that nodes lose or take for another, or more
-            than one archive where a node wants one.
-        IntegrityError: what was handed over is not what the lock names.
-    """
-    _check_complete(lock, files, made, images)
-    modes = {file.path: int(file.mode, 8) for file in lock.files}
-    tree = _Tree({}, {})
-    for path, blob in files.items():
-        tree.add(path, (blob,), blob.digest, blob.size, mode=modes[path])
-    for path, data in made.items():
-        tree.add_bytes(path, data)
-    for parts in images:
-        tree.add(parts.image.archive, parts.pieces, parts.digest, parts.size)
-    if lock.profile != "cloudstack-cks" and images:
-        tree.add_bytes(IMAGES_LIST, images_list(images))
-    if boot is not None:
-        started = boot_tree(
-            boot, tuple(tree.entries.values()), planned=(SBOM, MANIFEST, SUMS), epoch=lock.epoch
-        )
-        for entry in started.entries:
-            tree.add(entry.path, entry.pieces, *started.facts[entry.path])
-        tree.facts |= started.facts  # also the catalogue, which the writer makes
-    tree.add_bytes(SBOM, sbom_bytes := sbom(lock, tree.facts, tool))
-    described = _manifest(lock, tree.facts, images, tool, payload)
-    tree.add_bytes(MANIFEST, manifest := described.to_bytes())
-    tree.add_bytes(SUMS, sums(tree.facts))
-    _check_names(tree.entries)
-    entries = tuple(tree.entries[path] for path in sorted(tree.entries))
-    return IsoTree(entries, manifest, sbom_bytes, None if boot is None else started.boot)
-
-
 def images_list(images: Sequence[ImageParts]) -> bytes:
     """Return ``docker/images.list``: archive and repository, one line for each image."""
     lines = (f"{parts.image.digest.hex}.tar {parts.base_name}\n" for parts in images)
@@ -124,44 +60,13 @@ def sums(facts: Mapping[str, FileFact]) -> bytes:
     return "".join(f"{facts[path][0].hex}  {path}\n" for path in sorted(facts)).encode()
 
 
-@dataclass(slots=True)
-class _Tree:
-    entries: dict[str, IsoEntry]
-    facts: dict[str, FileFact]
+def check_names(entries: Iterable[str]) -> None:
+    """Return if nodes and our own readers take ``entries`` for what they are.
 
-    def add(
-        self, path: str, pieces: tuple[Piece, ...], digest: Digest, size: int, *, mode: int = 0o644
-    ) -> None:
-        if path in self.entries:
-            raise InputError(f"two entries for the path {path}")
-        self.entries[path] = IsoEntry(path, mode, pieces)
-        self.facts[path] = digest, size
-
-    def add_bytes(self, path: str, data: bytes) -> None:
-        self.add(path, (data,), Digest.of(data), len(data))
-
-
-def _check_complete(
-    lock: Lock, files: Mapping[str, Blob], made: Mapping[str, bytes], images: Sequence[ImageParts]
-) -> None:
-    wanted = {file.path: file.sha256 for file in lock.files}
-    if (got := {path: blob.digest for path, blob in files.items()}) != wanted:
-        raise IntegrityError(f"files: {_difference(wanted, got)}")
-    texts = dict.fromkeys([item.path for item in lock.manifests], "made")
-    texts |= dict.fromkeys([item.path for item in lock.render], "made")
-    if made.keys() != texts.keys():
-        raise IntegrityError(f"manifests: {_difference(texts, dict.fromkeys(made, 'made'))}")
-    archives = {image.archive: image.digest for image in lock.images}
-    if (found := {parts.image.archive: parts.image.digest for parts in images}) != archives:
-        raise IntegrityError(f"images: {_difference(archives, found)}")
-
-
-def _difference(wanted: Mapping[str, str], got: Mapping[str, str]) -> str:
-    path = min(path for path in wanted.keys() | got.keys() if wanted.get(path) != got.get(path))
-    return f"{path}: the lock says {wanted.get(path, 'nothing')}, got {got.get(path, 'nothing')}"
-
-
-def _check_names(entries: Mapping[str, IsoEntry]) -> None:
+    Raises:
+        InputError: a name that nodes lose or take for another, or more than one archive where a
+            node wants one.
+    """
     folded: dict[str, str] = {}
     for path in sorted(entries):
         try:
@@ -185,13 +90,15 @@ def _check_names(entries: Mapping[str, IsoEntry]) -> None:
             )
 
 
-def _manifest(
+def manifest_of(
     lock: Lock,
     facts: Mapping[str, FileFact],
     images: Sequence[ImageParts],
+    *,
     tool: str,
     payload: OsPayload | None,
 ) -> IsoManifest:
+    """Return what manifest.json says of an ISO that has the files of ``facts``."""
     return IsoManifest.model_validate(
         {
             "schema": 1,

@@ -9,10 +9,13 @@ from pydantic import ValidationError
 
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError
-from isobuilder.model.payload import ArtifactName, OsPayload
-from isobuilder.store import Blob, Store, disk_problem
+from isobuilder.model.payload import OsPayload
+from isobuilder.store import Store, disk_problem
 
 DESCRIPTION = "payload.json"
+
+LARGEST_DESCRIPTION = 16 * 1024 * 1024
+"""Bytes; a real one has a few hundred KiB."""
 
 _KIND = "os-payload"
 
@@ -34,7 +37,13 @@ def export_payload(store: Store, payload: OsPayload, folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in sorted(payload.artifacts):
-            blob = artifact(store, payload, name)
+            digest = payload.artifacts[name].digest
+            blob = store.find(digest)
+            if blob is None:
+                raise EnvironmentProblem(
+                    f"the store {store.root} lacks {name} of {payload.name}, {digest}",
+                    hint="make the payload again with isobuilder os build",
+                )
             shutil.copyfile(blob.path, folder / name)
         description = folder / DESCRIPTION
         description.write_bytes(payload.to_bytes())
@@ -45,7 +54,7 @@ def export_payload(store: Store, payload: OsPayload, folder: Path) -> Path:
 
 def forget_payload(store: Store, payload: OsPayload) -> None:
     """Forget ``payload``; its bytes go with the next collection that no lock forbids."""
-    (store.root / "notes" / _KIND / payload.digest.hex).unlink(missing_ok=True)
+    store.forget(_KIND, payload.digest)
 
 
 def replace_payload(store: Store, payload: OsPayload) -> None:
@@ -58,10 +67,9 @@ def replace_payload(store: Store, payload: OsPayload) -> None:
 
 def payloads(store: Store) -> list[OsPayload]:
     """Return the payloads that ``store`` knows and has every artifact of, sorted by name."""
-    folder = store.root / "notes" / _KIND
     found = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        description = store.find(Digest.from_hex(path.name))
+    for digest in store.remembered(_KIND):
+        description = store.find(digest)
         if description is None:
             continue
         payload = read_payload(description.read(), place=str(description.path))
@@ -124,22 +132,6 @@ def _matching(store: Store, wanted: str, architecture: str) -> list[OsPayload]:
             or payload.digest.startswith(_digest_form(wanted))
         )
     ]
-
-
-def artifact(store: Store, payload: OsPayload, name: ArtifactName) -> Blob:
-    """Return one artifact of ``payload``.
-
-    Raises:
-        EnvironmentProblem: the store does not have it any more.
-    """
-    digest = payload.artifacts[name].digest
-    blob = store.find(digest)
-    if blob is None:
-        raise EnvironmentProblem(
-            f"the store {store.root} lacks {name} of {payload.name}, {digest}",
-            hint="make the payload again with isobuilder os build",
-        )
-    return blob
 
 
 def payload_digests(store: Store) -> set[Digest]:

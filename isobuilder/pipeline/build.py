@@ -4,41 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from isobuilder import __version__
-from isobuilder.content.archives import archive_fact, image_archive
-from isobuilder.content.layout import ImageParts, IsoTree, build_tree
-from isobuilder.content.render import render_file
+from isobuilder.content.tree import IsoTree, tree
 from isobuilder.digest import Digest
-from isobuilder.errors import EnvironmentProblem, IntegrityError
-from isobuilder.formats.manifests import read_manifest
-from isobuilder.formats.oci import parse_manifest
-from isobuilder.formats.pinning import pin
-from isobuilder.formats.reference import ImageReference, spelled_out
+from isobuilder.errors import IntegrityError
 from isobuilder.iso.write.writer import iso_digest, write_iso
 from isobuilder.model.base import canonical_json
-from isobuilder.model.lock import Lock, LockedImage
+from isobuilder.model.lock import Lock
 from isobuilder.model.registration import registration_for
-from isobuilder.pipeline.boot import boot_parts, locked_payload
-from isobuilder.pipeline.fetch import holding, missing_blobs
+from isobuilder.pipeline.fetch import holding
 from isobuilder.pipeline.lock import write_whole
-from isobuilder.pipeline.payload import with_chosen_payload
-from isobuilder.progress import SILENT, Progress, task
+from isobuilder.pipeline.payload import pin_payload
 from isobuilder.sources.session import Session
-from isobuilder.store import Blob, Store, disk_problem
-from isobuilder.trust.sbom import sbom
-
-_WORKERS = 4  # archives hashed at once; hashing lets other threads run
-
-LABEL = "CDROM"
-"""The volume label nodes search for (docs/node-contract.md, A.2)."""
+from isobuilder.store import Store, disk_problem
 
 SIDE_FILES = ("iso.sha256", "manifest.json", "sbom.cdx.json", "registration.json", "lock.json")
 
@@ -70,25 +52,24 @@ def build(lock: Lock, out: Path, session: Session, *, force: bool = False) -> Bu
         InputError, UpstreamError, IntegrityError, EnvironmentProblem: no ISO was written, and one
             that was there before is as it was.
     """
-    lock = with_chosen_payload(lock, session.store)
+    lock = pin_payload(lock, None, session)
     target = out / f"{lock.base_name}.iso"
     if not force and (known := _unchanged(lock, target, session.store)) is not None:
         return known
     _make_folder(out)
     with holding([lock], session):
-        tree = tree_of(lock, session.store, progress=session.progress)
-        _check_space(out, tree)
+        iso = tree(lock, session.store, progress=session.progress)
         session.progress.step(f"writing {target}")
         written = write_iso(
-            tree.entries,
+            iso.entries,
             target,
-            label=LABEL,
-            epoch=lock.epoch,
-            boot=tree.boot,
+            label=iso.label,
+            epoch=iso.epoch,
+            boot=iso.boot,
             progress=session.progress,
         )
     built = Built(target, written.digest, written.size, lock, reused=False)
-    _write_side_files(built, tree)
+    _write_side_files(built, iso)
     _remember(built, session.store)
     return built
 
@@ -99,15 +80,15 @@ def check(lock: Lock, iso: Path, session: Session) -> Digest:
     Raises:
         IntegrityError: the two differ.
     """
-    lock = with_chosen_payload(lock, session.store)
+    lock = pin_payload(lock, None, session)
     try:
         expected = Digest.of_file(iso)
     except OSError as error:
         raise disk_problem(error, iso) from error
     with holding([lock], session):
-        tree = tree_of(lock, session.store, progress=session.progress)
+        made = tree(lock, session.store, progress=session.progress)
         session.progress.step("building it again, without writing it")
-        again, _ = iso_digest(tree.entries, label=LABEL, epoch=lock.epoch, boot=tree.boot)
+        again, _ = iso_digest(made.entries, label=made.label, epoch=made.epoch, boot=made.boot)
     if again != expected:
         raise IntegrityError(
             f"{iso}: not reproduced: the file is {expected}, built again it is {again}",
@@ -115,88 +96,6 @@ def check(lock: Lock, iso: Path, session: Session) -> Digest:
             f"{__version__}, and the files with isobuilder diff",
         )
     return expected
-
-
-def tree_of(lock: Lock, store: Store, *, progress: Progress = SILENT) -> IsoTree:
-    """Return every file of the ISO: what the store has, what we make, and what describes them.
-
-    Raises:
-        EnvironmentProblem: the store lacks something.
-    """
-    missing = missing_blobs(lock, store)
-    if missing:
-        raise EnvironmentProblem(
-            f"the store {store.root} lacks {', '.join(missing[:10])}", hint="run isobuilder fetch"
-        )
-    images = []
-    with (
-        task(progress, "image archives", total=len(lock.images), unit="images") as work,
-        ThreadPoolExecutor(_WORKERS, "archives") as pool,
-    ):
-        for parts in pool.map(lambda image: _parts(image, store), lock.images):
-            images.append(parts)
-            work.advance(1)
-    files = {file.path: _blob(store, file.sha256) for file in lock.files}
-    made: dict[str, bytes] = {}
-    pinned = _pinned_names(lock)
-    for manifest in lock.manifests:
-        data = _blob(store, manifest.sha256).read()
-        if manifest.images == "pin":
-            data = pin(read_manifest(data, manifest.path), pinned)
-        made[manifest.path] = data
-    digests = {path: blob.digest for path, blob in files.items()}
-    digests |= {path: Digest.of(data) for path, data in made.items()}
-    for item in lock.render:
-        made[item.path] = render_file(lock, item, digests)
-    payload = locked_payload(lock, store)
-    return build_tree(
-        lock,
-        files=files,
-        made=made,
-        images=images,
-        tool=__version__,
-        sbom=partial(sbom, payload=payload),
-        boot=None if payload is None else boot_parts(lock, payload, store),
-        payload=payload,
-    )
-
-
-def _pinned_names(lock: Lock) -> Mapping[str, str]:
-    """Return what each image is called after import, by each name a manifest may use for it.
-
-    Mold's nodes import by digest as well as by tag; Apache's only by tag.
-    """
-    by_digest = lock.profile != "cloudstack-cks"
-    names: dict[str, str] = {}
-    for image in lock.images:
-        reference = ImageReference.parse(image.reference)
-        target = str(reference.with_digest(image.digest)) if by_digest else image.reference
-        for name in (image.reference, *image.original):
-            names[spelled_out(name)] = target
-    return names
-
-
-def _parts(image: LockedImage, store: Store) -> ImageParts:
-    manifest = _blob(store, image.digest)
-    parsed = parse_manifest(manifest.read(), place=image.reference)
-    pieces = image_archive(
-        image.reference,
-        manifest=manifest,
-        config=_blob(store, parsed.config.digest),
-        layers=[_blob(store, layer.digest) for layer in parsed.layers],
-        media_type=parsed.media_type,
-    )
-    digest, size = archive_fact(pieces, store)
-    return ImageParts(image, pieces, digest, size)
-
-
-def _blob(store: Store, digest: Digest) -> Blob:
-    blob = store.find(digest)
-    if blob is None:
-        raise EnvironmentProblem(
-            f"{digest} has left the store {store.root}", hint="run isobuilder fetch again"
-        )
-    return blob
 
 
 def _make_folder(out: Path) -> None:
@@ -208,22 +107,12 @@ def _make_folder(out: Path) -> None:
         raise disk_problem(error, out) from error
 
 
-def _check_space(out: Path, tree: IsoTree) -> None:
-    needed = sum(entry.size for entry in tree.entries)
-    free = shutil.disk_usage(out).free
-    if free < needed:
-        raise EnvironmentProblem(
-            f"{out}: the ISO needs {needed} bytes, {free} are free",
-            hint="free space there, or choose another folder with --out",
-        )
-
-
-def _write_side_files(built: Built, tree: IsoTree) -> None:
+def _write_side_files(built: Built, made: IsoTree) -> None:
     registration = registration_for(built.lock, iso=built.digest, size=built.size)
     texts = {
         "iso.sha256": f"{built.digest.hex}  {built.iso.name}\n".encode(),
-        "manifest.json": tree.manifest,
-        "sbom.cdx.json": tree.sbom,
+        "manifest.json": made.manifest,
+        "sbom.cdx.json": made.sbom,
         "registration.json": registration.to_bytes(),
         "lock.json": built.lock.to_bytes(),
     }

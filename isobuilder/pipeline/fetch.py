@@ -5,22 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
+from isobuilder.content.images import check_images
+from isobuilder.content.needed import (
+    DESCRIPTION,
+    Kind,
+    Need,
+    digests,
+    missing_names,
+    needed,
+)
 from isobuilder.digest import Digest
-from isobuilder.errors import EnvironmentProblem
-from isobuilder.formats.oci import parse_manifest
+from isobuilder.errors import IntegrityError
 from isobuilder.formats.reference import ImageReference
-from isobuilder.machine.payload import has_payload
+from isobuilder.machine.payload import LARGEST_DESCRIPTION, payload_digests
 from isobuilder.model.config import mirror_urls
-from isobuilder.model.lock import Lock, LockedFile, LockedManifest
-from isobuilder.pipeline.payload import check_payload, served_payload, with_chosen_payload
+from isobuilder.model.lock import Lock
+from isobuilder.pipeline.payload import check_payload, pin_if_there
 from isobuilder.sources.download import Download
-from isobuilder.sources.registry import ImagePin, check_images, image_blobs
+from isobuilder.sources.fetch import offline_problem
+from isobuilder.sources.registry import ImagePin, fetch_manifests
 from isobuilder.sources.session import Session
-from isobuilder.store import Store, lease
+from isobuilder.store import Collected, Store, lease
+from isobuilder.store import collect as collect_store
 
-Kind = Literal["file", "manifest", "image", "payload"]
+MADE_HERE = "isobuilder os build"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +60,17 @@ class DownloadPlan:
 
 def plan(lock: Lock, store: Store) -> DownloadPlan:
     """Say what would be downloaded, what is cached and which disk is needed; touches no network."""
+    lock = pin_if_there(lock, store)
+    groups: dict[tuple[Kind, str], list[Need]] = {}
+    for need in needed(lock, store.find):
+        groups.setdefault((need.kind, need.name), []).append(need)
     counted: set[Digest] = set()
-    items: list[PlanItem] = []
-    entries: tuple[LockedFile | LockedManifest, ...] = (*lock.files, *lock.manifests)
-    for entry in entries:
-        blob = store.find(entry.sha256)
-        size = blob.size if blob else entry.size
-        missing = 0 if blob or entry.sha256 in counted else size
-        counted.add(entry.sha256)
-        kind: Kind = "file" if isinstance(entry, LockedFile) else "manifest"
-        items.append(PlanItem(kind, entry.name, entry.url, size, missing))
-    for image in lock.images:
-        missing_here = _missing_of_image(image.digest, image.size, store, counted)
-        items.append(
-            PlanItem(
-                "image",
-                image.reference,
-                f"{image.reference}@{image.digest}",
-                image.size,
-                missing_here,
-            )
-        )
-    items += _payload_items(lock, store)
+    items = [
+        _item(needs, store, counted) for (_, name), needs in groups.items() if name != DESCRIPTION
+    ]
+    if lock.boot is not None and lock.boot.payload is None:
+        # Nothing to download: it is made on this machine.
+        items.append(PlanItem("payload", lock.boot.name, MADE_HERE, None, 0))
     return DownloadPlan(
         items=tuple(items),
         download=sum(item.missing or 0 for item in items),
@@ -81,33 +79,24 @@ def plan(lock: Lock, store: Store) -> DownloadPlan:
     )
 
 
-def _payload_items(lock: Lock, store: Store) -> Iterator[PlanItem]:
-    if lock.boot and has_payload(store, lock.boot.name, architecture=lock.architecture):
-        lock = with_chosen_payload(lock, store)
-    if lock.boot is None:
-        return
-    if lock.boot.payload is None:
-        # Nothing to download: it is made on this machine.
-        yield PlanItem("payload", lock.boot.name, "isobuilder os build", None, 0)
-        return
-    source = lock.boot.url or f"isobuilder os build, {lock.boot.os}"
-    for name, part in sorted(lock.boot.artifacts.items()):
-        missing = 0 if store.find(part.digest) else part.size
-        yield PlanItem("payload", name, source, part.size, missing)
+def _item(needs: Sequence[Need], store: Store, counted: set[Digest]) -> PlanItem:
+    """Return the item of one entry of the lock; what another item ``counted`` costs nothing."""
+    first = needs[0]
+    sizes: list[int | None] = []
+    absent: list[int | None] = []
+    for need in needs:
+        blob = store.find(need.digest)
+        sizes.append(blob.size if blob else need.size)
+        if blob is None and need.digest not in counted:
+            absent.append(need.size)
+        counted.add(need.digest)
+    source = f"{first.source}@{first.digest}" if first.kind == "image" else first.source
+    return PlanItem(first.kind, first.name, source or MADE_HERE, _sum(sizes), _sum(absent))
 
 
-def _missing_of_image(
-    digest: Digest, size: int | None, store: Store, counted: set[Digest]
-) -> int | None:
-    manifest = store.find(digest)
-    if manifest is None:
-        return size
-    missing = 0
-    for part in parse_manifest(manifest.read(), place=str(digest)).blobs:
-        if part.digest not in counted and store.find(part.digest) is None:
-            missing += part.size
-        counted.add(part.digest)
-    return missing
+def _sum(sizes: Sequence[int | None]) -> int | None:
+    """Return the sum; None when a size is not known."""
+    return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
 def fetch(locks: Sequence[Lock], session: Session) -> None:
@@ -126,97 +115,77 @@ def fetch(locks: Sequence[Lock], session: Session) -> None:
 def holding(locks: Sequence[Lock], session: Session) -> Iterator[None]:
     """Do as ``fetch`` does, and keep it all from being collected while the block runs."""
     store = session.store
-    with lease(store, reachable(locks, store)):
-        wanted = _wanted(locks, session)
+    with lease(store, digests(locks, store.find)):
+        _announce(locks, session)
+        fetch_manifests(session.registry, store, _pins(locks))
         # What images consist of is only known now that their manifests are there.
-        with lease(store, wanted.keys() | reachable(locks, store)):
-            session.fetcher.fetch(list(wanted.values()))
-            for architecture, images in _pins(locks).items():
-                check_images(store, images, architecture)
+        with lease(store, digests(locks, store.find)):
+            session.fetcher.fetch(list(_downloads(locks, session).values()))
+            for lock in locks:
+                check_images(lock, store.find)
             yield
 
 
-def _wanted(locks: Sequence[Lock], session: Session) -> dict[Digest, Download]:
+def _announce(locks: Sequence[Lock], session: Session) -> None:
+    """Refuse what can be known to fail, and say that it begins."""
+    store = session.store
+    absent = [name for lock in locks for name in missing_names(lock, store.find)]
+    if absent and session.config.offline:
+        raise offline_problem(absent, store)
+    if absent:
+        session.progress.step(f"fetching into {store.root}")
+    for lock in locks:
+        check_payload(lock, store)
+
+
+def _pins(locks: Sequence[Lock]) -> list[ImagePin]:
+    return [
+        ImagePin(ImageReference.parse(image.reference), image.digest)
+        for lock in locks
+        for image in lock.images
+    ]
+
+
+def _downloads(locks: Sequence[Lock], session: Session) -> dict[Digest, Download]:
     wanted: dict[Digest, Download] = {}
     for lock in locks:
-        for entry in _entries(lock):
-            wanted[entry.sha256] = Download(
-                name=entry.name,
-                urls=mirror_urls(session.config, entry.url),
-                digest=entry.sha256,
-                size=entry.size,
-                ceiling=session.config.max_file_size,
-            )
-    if session.config.offline:
-        _refuse_missing(locks, session.store)
-    if any(missing_blobs(lock, session.store) for lock in locks):
-        session.progress.step(f"fetching into {session.store.root}")
-    for lock in locks:
-        for part in served_payload(lock, session):
-            wanted.setdefault(Digest.from_hex(part.key), part)
-        if lock.boot is not None and lock.boot.url is None:
-            check_payload(lock, session.store)
-    for images in _pins(locks).values():
-        for blob in image_blobs(session.registry, session.store, images):
-            if blob.digest is not None:
-                wanted.setdefault(blob.digest, blob)
+        for need in needed(lock, session.store.find):
+            if need.source is None:
+                continue
+            known = wanted.setdefault(need.digest, _download(lock, need, session))
+            if None not in {need.size, known.size} and need.size != known.size:
+                raise IntegrityError(
+                    f"{need.name}: {need.digest} has {need.size} bytes here "
+                    f"and {known.size} as {known.name}"
+                )
     return wanted
 
 
-def _pins(locks: Sequence[Lock]) -> dict[str, list[ImagePin]]:
-    """Return the images of all locks by architecture."""
-    pins: dict[str, list[ImagePin]] = {}
-    for lock in locks:
-        for image in lock.images:
-            reference = ImageReference.parse(image.reference)
-            pins.setdefault(lock.architecture, []).append(ImagePin(reference, image.digest))
-    return pins
+def _download(lock: Lock, need: Need, session: Session) -> Download:
+    if need.kind == "image":
+        reference = ImageReference.parse(need.name)
+        return session.registry.blob_wanted(reference, need.digest, need.size)
+    name, ceiling = need.name, session.config.max_file_size
+    if need.kind == "payload" and lock.boot is not None:
+        name, ceiling = f"{need.name} of {lock.boot.os}", need.size or LARGEST_DESCRIPTION
+    urls = mirror_urls(session.config, need.source or "")
+    return Download(name, urls, need.digest, need.size, ceiling)
 
 
-def _entries(lock: Lock) -> Iterator[LockedFile | LockedManifest]:
-    yield from lock.files
-    yield from lock.manifests
+def collect(
+    store: Store,
+    locks: Sequence[Lock],
+    *,
+    everything: bool = False,
+    max_size: int | None = None,
+    dry_run: bool = False,
+) -> Collected:
+    """Remove what no lock needs from ``store``, see ``store.collect``.
 
-
-def _refuse_missing(locks: Sequence[Lock], store: Store) -> None:
-    missing = [name for lock in locks for name in missing_blobs(lock, store)]
-    if missing:
-        shown = ", ".join(missing[:10]) + (
-            f" and {len(missing) - 10} more" if len(missing) > 10 else ""
-        )
-        raise EnvironmentProblem(
-            f"offline, and the store {store.root} lacks {len(missing)} things: {shown}",
-            hint="fetch them without --offline, or name the store that has them with --store",
-        )
-
-
-def missing_blobs(lock: Lock, store: Store) -> list[str]:
-    """Return the names of files, manifests and images that are not completely in the store."""
-    missing = [entry.name for entry in _entries(lock) if store.find(entry.sha256) is None]
-    if lock.boot is not None and any(store.find(part) is None for part in lock.boot.blobs):
-        missing.append(f"the OS payload {lock.boot.os} ({lock.boot.kernel} kernel)")
-    for image in lock.images:
-        manifest = store.find(image.digest)
-        if manifest is None:
-            missing.append(image.reference)
-            continue
-        parts = parse_manifest(manifest.read(), place=image.reference).blobs
-        if any(store.find(part.digest) is None for part in parts):
-            missing.append(image.reference)
-    return missing
-
-
-def reachable(locks: Sequence[Lock], store: Store) -> set[Digest]:
-    """Return the digests of everything the locks need, layers of stored images included."""
-    digests: set[Digest] = set()
-    for lock in locks:
-        digests |= {entry.sha256 for entry in _entries(lock)}
-        if lock.boot is not None:
-            digests |= lock.boot.blobs
-        for image in lock.images:
-            digests.add(image.digest)
-            manifest = store.find(image.digest)
-            if manifest is not None:
-                parts = parse_manifest(manifest.read(), place=image.reference).blobs
-                digests |= {part.digest for part in parts}
-    return digests
+    OS payloads that the store remembers stay, for no upstream has them, unless ``everything`` is
+    set; what the locks need of them stays then too.
+    """
+    kept = digests(locks, store.find)
+    if not everything:
+        kept |= payload_digests(store)
+    return collect_store(store, kept, max_size=max_size, dry_run=dry_run)

@@ -12,7 +12,7 @@ from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock, answers, lock_name
 from isobuilder.model.recipe import Recipe
-from isobuilder.pipeline.payload import with_own_payload, with_served_payload
+from isobuilder.pipeline.payload import pin_payload
 from isobuilder.sources.session import Session
 from isobuilder.store import disk_problem
 
@@ -57,10 +57,8 @@ def lock_recipe(
     _refuse_unwritable(path, recipe_path, architecture)
     previous = load_lock(path) if path.exists() and update else None
     lock = resolve(recipe, architecture, session, previous=previous, update=update)
-    if recipe.boot and recipe.boot.payload:
-        lock = with_served_payload(lock, recipe.boot, recipe.boot.payload, session)
-    elif recipe.boot:
-        lock = with_own_payload(lock, recipe.boot, session)
+    if recipe.boot:
+        lock = pin_payload(lock, recipe.boot, session)
     data = lock.to_bytes()
     changed = not path.exists() or path.read_bytes() != data
     if changed:

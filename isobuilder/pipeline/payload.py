@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError
-from isobuilder.machine.payload import choose_payload, has_payload, read_payload
+from isobuilder.machine.payload import (
+    LARGEST_DESCRIPTION,
+    choose_payload,
+    has_payload,
+    read_payload,
+)
 from isobuilder.model.config import mirror_urls
 from isobuilder.model.lock import Lock, LockedBoot
 from isobuilder.model.recipe import BootWish, PayloadAt
@@ -15,54 +17,81 @@ from isobuilder.sources.session import Session
 from isobuilder.store import Store
 
 
-def with_payload(lock: Lock, wanted: str, store: Store) -> Lock:
-    """Return ``lock`` with the one OS payload of ``store`` that ``wanted`` names.
+def pin_payload(lock: Lock, choice: BootWish | str | None, session: Session) -> Lock:
+    """Return ``lock`` with the OS payload that ``choice`` means.
+
+    A text names a payload of the store. A recipe's wish means the payload that is served where it
+    says, else that of the store, which the lock leaves open as long as there is none. None means
+    what the lock itself says: where that leaves it open, the payload of the store.
 
     Raises:
-        EnvironmentProblem: there is none, or several.
+        EnvironmentProblem: the store has none of that name or kind, or several.
+        UpstreamError, IntegrityError: the served description could not be had, or is another.
+        InputError: it is not what the recipe wishes for.
     """
-    payload = choose_payload(store, wanted, architecture=lock.architecture)
-    return lock.model_copy(update={"boot": LockedBoot.of(payload)})
+    if isinstance(choice, str):
+        return _chosen(lock, choice, session.store)
+    if choice is None:
+        if lock.boot is None or lock.boot.payload is not None:
+            return lock
+        return _chosen(lock, lock.boot.name, session.store)
+    if choice.payload is not None:
+        return _served(lock, choice, choice.payload, session)
+    lock = lock.model_copy(update={"boot": LockedBoot(os=choice.os, kernel=choice.kernel)})
+    pinned = pin_if_there(lock, session.store)
+    if pinned == lock:
+        session.progress.step(
+            f"no OS payload {choice.os}-{choice.kernel} in the store: "
+            "the lock leaves it open for the build"
+        )
+    return pinned
 
 
-def with_chosen_payload(lock: Lock, store: Store) -> Lock:
-    """Return ``lock`` with an OS payload of ``store`` where it leaves that open, else as it is.
-
-    Raises:
-        EnvironmentProblem: the store has none of that kind, or several.
-    """
-    if lock.boot is None or lock.boot.payload is not None:
-        return lock
-    return with_payload(lock, lock.boot.name, store)
-
-
-def with_own_payload(lock: Lock, wish: BootWish, session: Session) -> Lock:
-    """Return ``lock`` with the payload of the store that ``wish`` means, else leave that open.
+def pin_if_there(lock: Lock, store: Store) -> Lock:
+    """Return ``lock`` with the payload of ``store`` where it leaves that open and there is one.
 
     Raises:
         EnvironmentProblem: the store has several.
     """
-    kind = LockedBoot(os=wish.os, kernel=wish.kernel)
-    still_open = lock.model_copy(update={"boot": kind})
-    if has_payload(session.store, kind.name, architecture=lock.architecture):
-        return with_chosen_payload(still_open, session.store)
-    session.progress.step(
-        f"no OS payload {kind.name} in the store: the lock leaves it open for the build"
-    )
-    return still_open
+    if lock.boot is None or lock.boot.payload is not None:
+        return lock
+    there = has_payload(store, lock.boot.name, architecture=lock.architecture)
+    return _chosen(lock, lock.boot.name, store) if there else lock
 
 
-def with_served_payload(lock: Lock, wish: BootWish, at: PayloadAt, session: Session) -> Lock:
-    """Return ``lock`` with the OS payload that is served at ``at``.
+def check_payload(lock: Lock, store: Store) -> None:
+    """Return if the store has the OS payload of ``lock``, or somebody serves it.
 
     Raises:
-        UpstreamError, IntegrityError: its description could not be had, or is another.
-        InputError: it is not what ``wish`` says.
+        EnvironmentProblem: it has not, and nobody does; the hint says the ways out.
     """
-    session.fetcher.fetch([described(at.url, at.sha256, session)])
-    blob = session.store.find(at.sha256)
-    if blob is None:
-        raise AssertionError  # the fetcher would have raised
+    if lock.boot is None or lock.boot.url is not None:
+        return
+    if any(store.find(part) is None for part in lock.boot.blobs):
+        raise EnvironmentProblem(
+            f"the store {store.root} lacks the OS payload {lock.boot.os}, {lock.boot.payload}",
+            hint="make it with isobuilder os build and lock the recipe again, or build a plain ISO "
+            "with --no-boot",
+        )
+
+
+def _chosen(lock: Lock, name: str, store: Store) -> Lock:
+    payload = choose_payload(store, name, architecture=lock.architecture)
+    return lock.model_copy(update={"boot": LockedBoot.of(payload)})
+
+
+def _served(lock: Lock, wish: BootWish, at: PayloadAt, session: Session) -> Lock:
+    (blob,) = session.fetcher.fetch(
+        [
+            Download(
+                name="the OS payload's description",
+                urls=mirror_urls(session.config, at.url),
+                digest=at.sha256,
+                size=None,
+                ceiling=LARGEST_DESCRIPTION,
+            )
+        ]
+    )
     payload = read_payload(blob.read(), place=at.url)
     found = (payload.os, payload.kernel, payload.architecture)
     if found != (wish.os, wish.kernel, lock.architecture):
@@ -72,45 +101,3 @@ def with_served_payload(lock: Lock, wish: BootWish, at: PayloadAt, session: Sess
             hint="correct boot.os, boot.kernel or boot.payload in the recipe",
         )
     return lock.model_copy(update={"boot": LockedBoot.of(payload, url=at.url)})
-
-
-def described(url: str, digest: Digest, session: Session) -> Download:
-    """Return the description of an OS payload as a thing to fetch."""
-    return Download(
-        name="the OS payload's description",
-        urls=mirror_urls(session.config, url),
-        digest=digest,
-        size=None,
-        ceiling=16 * 1024 * 1024,
-    )
-
-
-def served_payload(lock: Lock, session: Session) -> Iterator[Download]:
-    """Return what is to be fetched of the OS payload of ``lock``; nothing if nobody serves it."""
-    if lock.boot is None or lock.boot.payload is None or lock.boot.url is None:
-        return
-    yield described(lock.boot.url, lock.boot.payload, session)
-    folder = lock.boot.url.rpartition("/")[0]
-    for name, part in lock.boot.artifacts.items():
-        yield Download(
-            name=f"{name} of {lock.boot.os}",
-            urls=mirror_urls(session.config, f"{folder}/{name}"),
-            digest=part.digest,
-            size=part.size,
-            ceiling=part.size,
-        )
-
-
-def check_payload(lock: Lock, store: Store) -> None:
-    """Return if the store has the OS payload of ``lock``, which no upstream serves.
-
-    Raises:
-        EnvironmentProblem: it has not; the hint says the ways out.
-    """
-    if lock.boot is None or all(store.find(part) is not None for part in lock.boot.blobs):
-        return
-    raise EnvironmentProblem(
-        f"the store {store.root} lacks the OS payload {lock.boot.os}, {lock.boot.payload}",
-        hint="make it with isobuilder os build and lock the recipe again, or build a plain ISO "
-        "with --no-boot",
-    )

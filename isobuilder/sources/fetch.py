@@ -210,11 +210,16 @@ def _refuse_remote(missing: Sequence[Sequence[Download]], store: Store) -> None:
         if not any(url.startswith("file:") for item in group for url in item.urls)
     ]
     if names:
-        shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if names[10:] else "")
-        raise EnvironmentProblem(
-            f"offline, and the store {store.root} lacks {len(names)} things: {shown}",
-            hint="fetch them without --offline, or name the store that has them with --store",
-        )
+        raise offline_problem(names, store)
+
+
+def offline_problem(names: Sequence[str], store: Store) -> EnvironmentProblem:
+    """Return the error for things that ``store`` lacks and that nobody may be asked for."""
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if names[10:] else "")
+    return EnvironmentProblem(
+        f"offline, and the store {store.root} lacks {len(names)} things: {shown}",
+        hint="fetch them without --offline, or name the store that has them with --store",
+    )
 
 
 def _all_of(errors: Sequence[IsobuilderError], expected: int) -> IsobuilderError:

@@ -23,7 +23,7 @@ from isobuilder.formats.oci import Descriptor, ImageConfig, ImageIndex, ImageMan
 from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Answer, Http, HttpFailure
 from isobuilder.model.config import Config, registry_bases
-from isobuilder.sources.fetch import Download, Fetcher
+from isobuilder.sources.download import Download
 from isobuilder.sources.mirrors import authorized, first_good
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens, full_name
@@ -130,17 +130,15 @@ class RegistryClient:
         name = reference.digest or reference.tag or "latest"
         return self._first(reference, f"manifests/{name}", _ACCEPT, check)
 
-    def blob_wanted(self, reference: ImageReference, blob: Descriptor) -> Download:
+    def blob_wanted(self, reference: ImageReference, blob: Digest, size: int | None) -> Download:
         """Return what the fetcher needs to bring a blob of an image from the first good mirror."""
         bases = registry_bases(self._config, reference.registry)
-        places = {
-            _address(base, reference.repository, f"blobs/{blob.digest}"): base for base in bases
-        }
+        places = {_address(base, reference.repository, f"blobs/{blob}"): base for base in bases}
         return Download(
-            name=f"{reference.name}@{blob.digest}",
+            name=f"{reference.name}@{blob}",
             urls=tuple(places),
-            digest=blob.digest,
-            size=blob.size,
+            digest=blob,
+            size=size,
             ceiling=oci.MAX_LAYER,
             authorize=_Authorizer(self._tokens, reference.repository, places),
         )
@@ -183,67 +181,21 @@ class RegistryClient:
         )
 
 
-def pull_images(
-    client: RegistryClient,
-    fetcher: Fetcher,
-    store: Store,
-    images: Sequence[ImagePin],
-    architecture: str,
-) -> None:
-    """Bring manifest, configuration and layers of all ``images`` into the store.
-
-    Manifests come first, several at once; then every blob that any image needs, the largest first
-    and each digest once. What the store has is not asked for.
-
-    Raises:
-        IntegrityError: bytes that are not the pinned ones, or an image of another platform.
-        UpstreamError: something could not be had from any mirror.
-        EnvironmentProblem: the disk is full or may not be written.
-    """
-    wanted = image_blobs(client, store, images)
-    fetcher.fetch(wanted)
-    check_images(store, images, architecture)
-
-
-def image_blobs(
-    client: RegistryClient, store: Store, images: Sequence[ImagePin]
-) -> tuple[Download, ...]:
-    """Return what the fetcher has to bring for ``images``; their manifests are in the store then.
+def fetch_manifests(client: RegistryClient, store: Store, images: Sequence[ImagePin]) -> None:
+    """Bring the manifests of ``images`` into ``store``, several at once.
 
     Raises:
         IntegrityError: a manifest that is not the pinned one, or malformed.
         UpstreamError: a manifest could not be had from any mirror.
     """
-    unique = list({pin.digest: pin for pin in images}.values())
+    unique = {pin.digest: pin for pin in images if store.find(pin.digest) is None}
     pool = ThreadPoolExecutor(max_workers=client.jobs, thread_name_prefix="manifest")
     try:
-        manifests = list(pool.map(lambda pin: _manifest(client, store, pin), unique))
+        for _ in pool.map(lambda pin: _fetch_manifest(client, store, pin), unique.values()):
+            pass
     finally:
         # Without waiting: who interrupts us closes the connections, and that ends the threads.
         pool.shutdown(wait=False, cancel_futures=True)
-    wanted: dict[Digest, Download] = {}
-    for pin, manifest in zip(unique, manifests, strict=True):
-        for blob in manifest.blobs:
-            known = wanted.setdefault(blob.digest, client.blob_wanted(pin.reference, blob))
-            if known.size != blob.size:
-                raise IntegrityError(
-                    f"{pin.reference}: {blob.digest} has {blob.size} bytes here "
-                    f"and {known.size} as {known.name}"
-                )
-    return tuple(wanted.values())
-
-
-def check_images(store: Store, images: Sequence[ImagePin], architecture: str) -> None:
-    """Return if every image, all of which the store has, is one for ``architecture``.
-
-    Raises:
-        IntegrityError: one is not, or its configuration does not fit its layers.
-    """
-    for pin in images:
-        place = str(pin.reference)
-        manifest = oci.parse_manifest(_stored(store, pin.digest, place), place=place)
-        config = oci.parse_config(_stored(store, manifest.config.digest, place), place=place)
-        oci.check_config(config, manifest, architecture, place=place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,19 +232,8 @@ def _checked_digest(answer: Answer, pinned: Digest | None, place: str) -> Digest
     return digest
 
 
-def _manifest(client: RegistryClient, store: Store, pin: ImagePin) -> ImageManifest:
+def _fetch_manifest(client: RegistryClient, store: Store, pin: ImagePin) -> None:
     place = str(pin.reference)
-    blob = store.find(pin.digest)
-    if blob is not None:
-        return oci.parse_manifest(blob.read(), place=place)
     document = client.document(pin.reference.with_digest(pin.digest))
-    manifest = oci.parse_manifest(document.data, place=place, content_type=document.content_type)
+    oci.parse_manifest(document.data, place=place, content_type=document.content_type)
     store.add_bytes(document.data)
-    return manifest
-
-
-def _stored(store: Store, digest: Digest, place: str) -> bytes:
-    blob = store.find(digest)
-    if blob is None:
-        raise IntegrityError(f"{place}: {digest} is not in the store {store.root}")
-    return blob.read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from isobuilder.files import as_environment_problem, disk_problem
 SCRATCH = "add-"
 """How names begin of files that only the process that made them will use."""
 
+_HEX = re.compile("[0-9a-f]{64}")
+
 
 def default_root() -> Path:
     """Return the user's own store, below the XDG cache directory."""
@@ -34,6 +37,11 @@ class Blob:
     digest: Digest
     size: int  # bytes
     path: Path
+
+    @property
+    def place(self) -> str:
+        """Where they lie, for people."""
+        return str(self.path)
 
     def open(self) -> BinaryIO:
         """Open the bytes for reading, unbuffered: callers read in large pieces."""
@@ -135,6 +143,17 @@ class Store:
             return (self.root / "notes" / kind / key.hex).read_bytes()
         except FileNotFoundError:
             return None
+
+    def forget(self, kind: str, key: Digest) -> None:
+        """Forget what was remembered, if it was."""
+        (self.root / "notes" / kind / key.hex).unlink(missing_ok=True)
+
+    def remembered(self, kind: str) -> list[Digest]:
+        """Return the keys of everything that is remembered of a kind, sorted."""
+        folder = self.root / "notes" / kind
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        # Others leave files too, such as NFS those that were removed while they were open.
+        return sorted(Digest.from_hex(name) for name in names if _HEX.fullmatch(name))
 
     def keep(self, path: Path, digest: Digest, size: int) -> Blob:
         """Give a whole, checked file below ``partial`` its name; ``path`` is gone afterwards.

@@ -23,9 +23,10 @@ from isobuilder.model.loading import load_recipe
 from isobuilder.model.recipe import FileEntry, ManifestEntry
 from isobuilder.sources.checksums import parse
 from isobuilder.sources.fetch import Download, Fetcher
-from isobuilder.sources.registry import ImagePin, RegistryClient, pull_images
+from isobuilder.sources.registry import ImagePin, RegistryClient
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.store import Store
+from tests.sources.fetching import pull_images
 
 BOTH = pytest.mark.parametrize("architecture", content.ARCHITECTURES)
 

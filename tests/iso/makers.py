@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isobuilder.content.archives import archive_fact, image_archive
-from isobuilder.content.layout import ImageParts
+from isobuilder.content.archives import image_archive
 from isobuilder.digest import Digest
 from isobuilder.formats.oci import DOCKER_MANIFEST, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from isobuilder.iso.write.entries import IsoEntry, Piece
@@ -21,6 +20,9 @@ from isobuilder.model.lock import Lock
 from isobuilder.store import Blob, Store
 
 EPOCH = 1_700_000_000
+
+NETWORK = b"kind: Pod\nspec:\n  containers:\n  - image: %s\n"
+"""A manifest as upstream serves it, with one image."""
 
 CNI = "cni/cni-plugins-amd64.tgz"
 CRICTL = "cri-tools/crictl-linux-amd64.tar.gz"
@@ -35,7 +37,7 @@ def iso_of(entries: Sequence[IsoEntry], target: Path, *, label: str = "CDROM") -
 
 
 def joined(pieces: Sequence[Piece]) -> bytes:
-    return b"".join(piece.read() if isinstance(piece, Blob) else piece for piece in pieces)
+    return b"".join(piece if isinstance(piece, bytes) else piece.read() for piece in pieces)
 
 
 def layer_tar(text: bytes) -> bytes:
@@ -107,23 +109,14 @@ def docker_image(store: Store, reference: str) -> SmallImage:
     return small_image(store, reference, media_type=DOCKER_MANIFEST)
 
 
-@dataclass(frozen=True)
-class Payload:
-    """A lock and everything it names."""
-
-    lock: Lock
-    files: dict[str, Blob]
-    made: dict[str, bytes]
-    images: list[ImageParts]
-
-
-def payload(
+def small_lock(
     store: Store,
     *,
     profile: str = "mold-cks",
     extra: dict[str, bytes] | None = None,
     references: Sequence[str] = ("registry.k8s.io/pause:3.10.1", "docker.io/library/busybox:1.36"),
-) -> Payload:
+) -> Lock:
+    """Return a lock, everything of which is in ``store``."""
     contents = {
         "k8s/kubeadm": b"\x7fELF kubeadm",
         "k8s/kubelet": b"\x7fELF kubelet",
@@ -133,9 +126,9 @@ def payload(
         **(extra or {}),
     }
     files = {path: store.add_bytes(data) for path, data in contents.items()}
-    made = {"network.yaml": b"kind: List\n", "kubelet.service": b"[Service]\n"}
+    network = store.add_bytes(NETWORK % references[0].encode())
     images = [small_image(store, reference) for reference in references]
-    lock = Lock.model_validate(
+    return Lock.model_validate(
         {
             "schema": 1,
             "kubernetes": "1.34.12",
@@ -151,8 +144,8 @@ def payload(
                     "name": "network",
                     "path": "network.yaml",
                     "url": "https://example.org/calico/v3.32.2/calico.yaml",
-                    "sha256": Digest.of(b"as upstream serves it"),
-                    "size": 21,
+                    "sha256": network.digest,
+                    "size": network.size,
                     "images": "pin",
                     "evidence": {"source": "recipe"},
                 },
@@ -173,11 +166,6 @@ def payload(
             "registration": {},
         }
     )
-    parts = [
-        ImageParts(locked, image.archive, *archive_fact(image.archive, store))
-        for locked, image in zip(lock.images, images, strict=True)
-    ]
-    return Payload(lock, files, made, parts)
 
 
 def _locked_file(path: str, blob: Blob) -> dict[str, Any]:

@@ -8,26 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.content.layout import build_tree
+from isobuilder.content.tree import tree
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError
 from isobuilder.iso.check.contents import IsoCheck, check_iso
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.iso.write.entries import IsoEntry
 from isobuilder.store import Store
-from isobuilder.trust.sbom import sbom
-from tests.iso.makers import entry, iso_of, joined, payload
+from tests.iso.makers import entry, iso_of, joined, small_lock
 
 BLOCK = 2048
 
 
 @pytest.fixture
 def good(store: Store) -> dict[str, IsoEntry]:
-    given = payload(store)
-    tree = build_tree(
-        given.lock, files=given.files, made=given.made, images=given.images, tool="1", sbom=sbom
-    )
-    return {one.path: one for one in tree.entries}
+    return {one.path: one for one in tree(small_lock(store), store, tool="1").entries}
 
 
 def checked(entries: Mapping[str, IsoEntry], path: Path, *, label: str = "CDROM") -> IsoCheck:

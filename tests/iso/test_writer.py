@@ -46,7 +46,7 @@ def test_what_goes_in_comes_out(store: Store, tmp_path: Path) -> None:
         assert reader.label == "CDROM"
         assert reader.files.keys() == {one.path for one in entries}
         for one in entries:
-            expected = b"".join(p.read() if isinstance(p, Blob) else p for p in one.pieces)
+            expected = b"".join(p if isinstance(p, bytes) else p.read() for p in one.pieces)
             assert reader.open(one.path).read() == expected
         assert reader.files["k8s/kubeadm"].mode == 0o555
         assert reader.files["network.yaml"].mode == 0o444

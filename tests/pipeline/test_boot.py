@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from isobuilder.content.needed import digests, missing_names
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.iso.boot_names import KERNEL, PAYLOAD
@@ -20,9 +21,9 @@ from isobuilder.model.payload import OsPayload
 from isobuilder.pipeline.boot import try_boot
 from isobuilder.pipeline.build import build, check
 from isobuilder.pipeline.compare import contents_of, diff
-from isobuilder.pipeline.fetch import fetch, missing_blobs, plan, reachable
+from isobuilder.pipeline.fetch import fetch, plan
 from isobuilder.pipeline.lock import lock_recipe
-from isobuilder.pipeline.payload import with_payload
+from isobuilder.pipeline.payload import pin_payload
 from isobuilder.pipeline.verify import verify
 from isobuilder.sources.session import Session
 from isobuilder.store import Store
@@ -185,8 +186,8 @@ def test_a_payload_counts_as_reachable_and_as_missing(
     bootable: Lock, session: Session, empty_session: Session
 ) -> None:
     assert bootable.boot is not None
-    assert bootable.boot.blobs <= reachable([bootable], session.store)
-    assert any("OS payload" in name for name in missing_blobs(bootable, empty_session.store))
+    assert bootable.boot.blobs <= digests([bootable], session.store.find)
+    assert any("OS payload" in name for name in missing_names(bootable, empty_session.store.find))
     assert "kernel" in {item.name for item in plan(bootable, session.store).items}
 
 
@@ -315,7 +316,7 @@ def test_a_served_payload_is_locked_and_fetched_by_digest(
     locked = lock_recipe(wishing(world, tmp_path, text), "amd64", empty_session)
     assert locked.lock.boot == LockedBoot.of(made, url=SERVED)
     fetch([locked.lock], empty_session)
-    assert missing_blobs(locked.lock, empty_session.store) == []
+    assert missing_names(locked.lock, empty_session.store.find) == []
     assert not payloads(empty_session.store)  # it belongs to the lock, not to this machine
 
 
@@ -324,7 +325,7 @@ def test_a_forgotten_payload_is_not_chosen(session: Session, locked: Locked) -> 
     forget_payload(session.store, made)
     assert made not in payloads(session.store)
     with pytest.raises(EnvironmentProblem, match="no OS payload debian-14"):
-        with_payload(locked.lock, "debian-14", session.store)
+        pin_payload(locked.lock, "debian-14", session)
 
 
 def test_a_plain_iso_is_not_started(session: Session, locked: Locked, tmp_path: Path) -> None:

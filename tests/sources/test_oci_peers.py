@@ -26,9 +26,10 @@ from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Http, HttpSettings
 from isobuilder.model.config import Config
 from isobuilder.sources.fetch import Fetcher
-from isobuilder.sources.registry import ImagePin, RegistryClient, pull_images
+from isobuilder.sources.registry import ImagePin, RegistryClient
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.store import Store
+from tests.sources.fetching import pull_images
 
 USER, PASSWORD = "ann", "s3cret-word"
 HASHED = "$2y$05$abcdefghijklmnopqrstuuEpHRRKIlpAGo.iP7Bpa.htQEJMAAnRe"

@@ -6,20 +6,17 @@ from typing import Any
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from isobuilder.digest import Digest
+from isobuilder.content.tree import tree
 from isobuilder.model.lock import Lock
 from isobuilder.store import Store
 from isobuilder.trust.sbom import sbom
-from tests.iso.makers import payload
+from tests.iso.makers import small_lock
 
 
 def made(store: Store, **changes: Any) -> tuple[Lock, dict[str, Any], bytes]:
-    given = payload(store)
-    lock = given.lock.model_copy(update=changes)
-    files = {path: (blob.digest, blob.size) for path, blob in given.files.items()}
-    files |= {path: (Digest.of(data), len(data)) for path, data in given.made.items()}
-    files |= {parts.image.archive: (parts.digest, parts.size) for parts in given.images}
-    data = sbom(lock, files, "1.2.3")
+    given = small_lock(store)
+    lock = given.model_copy(update=changes)
+    data = sbom(lock, tree(given, store).facts, "1.2.3")
     return lock, json.loads(data), data
 
 

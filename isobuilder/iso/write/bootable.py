@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from isobuilder.digest import Digest
+from isobuilder.digest import BlobLike, Digest
 from isobuilder.errors import InputError
 from isobuilder.iso.boot_names import (
     BIOS,
@@ -24,7 +24,6 @@ from isobuilder.iso.fat import fat_image
 from isobuilder.iso.write.author import author
 from isobuilder.iso.write.entries import FileFact, IsoEntry, Piece, digest_of, size_of
 from isobuilder.iso.write.hybrid import Boot, identifier, patched_bios
-from isobuilder.store import Blob
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +31,12 @@ class BootParts:
     """An OS payload and the texts that fit it to one ISO."""
 
     identity: str  # letters and digits; the initramfs knows its ISO by a file of this name
-    kernel: Blob
-    initrd: Blob
-    root: Blob  # a squashfs
-    efi: Mapping[str, Blob]  # by file name below EFI/BOOT
-    bios: Blob | None  # GRUB's image for BIOS, and its first sector for a disk
-    mbr: Blob | None
+    kernel: BlobLike
+    initrd: BlobLike
+    root: BlobLike  # a squashfs
+    efi: Mapping[str, BlobLike]  # by file name below EFI/BOOT
+    bios: BlobLike | None  # GRUB's image for BIOS, and its first sector for a disk
+    mbr: BlobLike | None
     payload: bytes  # the description of the payload
     menu: bytes  # grub.cfg of the ISO
     finder: bytes  # grub.cfg of the FAT image, which leads to the other
@@ -106,6 +105,6 @@ def boot_tree(
 
 
 def _fact(pieces: tuple[Piece, ...]) -> FileFact:
-    if len(pieces) == 1 and isinstance(pieces[0], Blob):
+    if len(pieces) == 1 and not isinstance(pieces[0], bytes):
         return pieces[0].digest, pieces[0].size
     return digest_of(pieces), size_of(pieces)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
-from isobuilder.store import Blob
+from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest, Hasher
 
-Piece = bytes | Blob
-"""A run of bytes: made by us and in memory, or in the store."""
+Piece = bytes | BlobLike
+"""A run of bytes: made by us and in memory, or a blob wherever it lies."""
 
 FileFact = tuple[Digest, int]
 """Digest and size in bytes of one file on the ISO."""
@@ -17,19 +16,19 @@ FileFact = tuple[Digest, int]
 
 def size_of(pieces: Iterable[Piece]) -> int:
     """Return how many bytes ``pieces`` are together."""
-    return sum(piece.size if isinstance(piece, Blob) else len(piece) for piece in pieces)
+    return sum(len(piece) if isinstance(piece, bytes) else piece.size for piece in pieces)
 
 
 def digest_of(pieces: Iterable[Piece]) -> Digest:
     """Return the digest of ``pieces``, one after the other."""
     hasher = Hasher()
     for piece in pieces:
-        if isinstance(piece, Blob):
-            with piece.open() as file:
-                while chunk := file.read(BUFFER_SIZE):
-                    hasher.update(chunk)
-        else:
+        if isinstance(piece, bytes):
             hasher.update(piece)
+            continue
+        with piece.open() as file:
+            while chunk := file.read(BUFFER_SIZE):
+                hasher.update(chunk)
     return hasher.digest()
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
+from typing import cast
 
-from isobuilder.digest import Digest, Hasher
+from isobuilder.digest import BlobLike, Digest, Hasher
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.iso.ring import Ring
 from isobuilder.iso.write.author import Authored, author
@@ -16,7 +18,7 @@ from isobuilder.iso.write.hybrid import Boot
 from isobuilder.iso.write.output import check_space, part_file
 from isobuilder.model.base import check_iso_path
 from isobuilder.progress import SILENT, Progress, task
-from isobuilder.store import Blob, disk_problem
+from isobuilder.store import disk_problem
 
 _LABEL = re.compile(r"[A-Z0-9_]{1,32}|cidata|config-2")
 _LAST_EPOCH = 5_869_583_999  # 2155-12-31 23:59:59 UTC: ISO 9660 counts years in a byte from 1900
@@ -118,10 +120,10 @@ class _Stream:
         for offset, entry in plan.bodies:
             self._pad(offset)
             for piece in entry.pieces:
-                if isinstance(piece, Blob):
-                    self._put_blob(piece)
-                else:
+                if isinstance(piece, bytes):
                     self._put(memoryview(piece))
+                else:
+                    self._put_blob(piece)
         self._pad(plan.size - len(plan.tail))
         self._put(memoryview(plan.tail))
         self._ring.give(self._buffer[: self._filled])
@@ -137,19 +139,19 @@ class _Stream:
             self._buffer[self._filled : self._filled + len(now)] = now
             self._advance(len(now))
 
-    def _put_blob(self, blob: Blob) -> None:
+    def _put_blob(self, blob: BlobLike) -> None:
         left = blob.size
         try:
-            with blob.path.open("rb", buffering=0) as file:
+            with cast("RawIOBase", blob.open()) as file:
                 while left and (count := file.readinto(self._buffer[self._filled :][:left])):
                     left -= count
                     self._advance(count)
                 longer = bool(file.read(1))
         except OSError as error:
-            raise disk_problem(error, blob.path) from error
+            raise disk_problem(error, Path(blob.place)) from error
         if left or longer:
             raise IntegrityError(
-                f"{blob.path}: {'longer' if longer else f'{left} bytes shorter'} than the "
+                f"{blob.place}: {'longer' if longer else f'{left} bytes shorter'} than the "
                 f"{blob.size} bytes that were stored as {blob.digest}",
                 hint="run isobuilder store check, then fetch and build again",
             )

@@ -1,0 +1,147 @@
+"""Lock + blobs -> every file of the ISO: what it must contain, whoever has the blobs."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from isobuilder import __version__
+from isobuilder.content.archives import archive_fact, image_archive
+from isobuilder.content.blobs import BlobSource, held
+from isobuilder.content.boot import boot_files, locked_payload
+from isobuilder.content.images import image_manifest
+from isobuilder.content.layout import (
+    IMAGES_LIST,
+    LABEL,
+    MANIFEST,
+    SBOM,
+    SUMS,
+    ImageParts,
+    check_names,
+    images_list,
+    manifest_of,
+    sums,
+)
+from isobuilder.content.pin import as_on_iso, pinned_names
+from isobuilder.content.render import render_file
+from isobuilder.digest import Digest
+from isobuilder.errors import InputError
+from isobuilder.iso.write.entries import FileFact, IsoEntry, Piece
+from isobuilder.iso.write.hybrid import Boot
+from isobuilder.model.lock import Lock, LockedImage
+from isobuilder.progress import SILENT, Progress, task
+from isobuilder.trust.sbom import sbom
+
+_WORKERS = 4  # archives hashed at once; hashing lets other threads run
+
+
+@dataclass(frozen=True, slots=True)
+class IsoTree:
+    """Every file of one ISO, and what else decides its bytes."""
+
+    entries: tuple[IsoEntry, ...]  # by path
+    facts: dict[str, FileFact] = field(hash=False)  # of every file, the boot catalogue among them
+    manifest: bytes  # also written beside the ISO, as is the SBOM
+    sbom: bytes
+    epoch: int  # seconds since 1970-01-01 UTC; every time stamp
+    label: str = LABEL
+    boot: Boot | None = None  # which of the files start a machine
+
+
+def tree(
+    lock: Lock, blobs: BlobSource, *, tool: str = __version__, progress: Progress = SILENT
+) -> IsoTree:
+    """Return the tree of the ISO that ``lock`` describes: a function of lock, blobs and version.
+
+    Locked files are not read, for their digests are those of the lock; ``tool`` is the version of
+    isobuilder that the ISO names as its own. ``docker/images.list`` is left out for
+    ``cloudstack-cks``: Apache's nodes try to import every file in ``docker/`` and would fail three
+    times on it.
+
+    Raises:
+        EnvironmentProblem: a blob of the lock is not there.
+        IntegrityError: a blob is not what its digest promises.
+        InputError: two entries for a path, a name that nodes lose or take for another, more than
+            one archive where a node wants one, or a manifest or payload that does not fit the lock.
+    """
+    files = _Files()
+    names = pinned_names(lock)
+    for file in lock.files:
+        files.add(file.path, held(blobs.find, file.sha256, file.name), mode=int(file.mode, 8))
+    for manifest in lock.manifests:
+        upstream = held(blobs.find, manifest.sha256, manifest.name).read()
+        files.add(manifest.path, as_on_iso(manifest, upstream, names))
+    digests = {path: digest for path, (digest, _) in files.facts.items()}
+    for item in lock.render:
+        files.add(item.path, render_file(lock, item, digests))
+    images = _images(lock, blobs, progress)
+    for parts in images:
+        files.add(parts.image.archive, *parts.pieces, fact=(parts.digest, parts.size))
+    if lock.profile != "cloudstack-cks" and images:
+        files.add(IMAGES_LIST, images_list(images))
+    payload = locked_payload(lock, blobs.find)
+    boot: Boot | None = None
+    if payload is not None:
+        planned = (SBOM, MANIFEST, SUMS)
+        others = tuple(files.entries.values())
+        started = boot_files(lock, payload, blobs.find, others, planned=planned, tool=tool)
+        for entry in started.entries:
+            files.add(entry.path, *entry.pieces, fact=started.facts[entry.path])
+        files.facts |= started.facts  # also the catalogue, which the writer makes
+        boot = started.boot
+    files.add(SBOM, bill := sbom(lock, files.facts, tool, payload=payload))
+    described = manifest_of(lock, files.facts, images, tool=tool, payload=payload).to_bytes()
+    files.add(MANIFEST, described)
+    files.add(SUMS, sums(files.facts))
+    check_names(files.entries)
+    entries = tuple(files.entries[path] for path in sorted(files.entries))
+    return IsoTree(entries, files.facts, described, bill, lock.epoch, boot=boot)
+
+
+@dataclass(slots=True)
+class _Files:
+    entries: dict[str, IsoEntry] = field(default_factory=dict)
+    facts: dict[str, FileFact] = field(default_factory=dict)
+
+    def add(
+        self, path: str, *pieces: Piece, mode: int = 0o644, fact: FileFact | None = None
+    ) -> None:
+        """Add a file; without its ``fact`` it is one piece."""
+        if path in self.entries:
+            raise InputError(f"two entries for the path {path}")
+        if fact is None:
+            (piece,) = pieces
+            fact = (
+                (Digest.of(piece), len(piece))
+                if isinstance(piece, bytes)
+                else (piece.digest, piece.size)
+            )
+        self.entries[path] = IsoEntry(path, mode, pieces)
+        self.facts[path] = fact
+
+
+def _images(lock: Lock, blobs: BlobSource, progress: Progress) -> list[ImageParts]:
+    images = []
+    with (
+        task(progress, "image archives", total=len(lock.images), unit="images") as work,
+        ThreadPoolExecutor(_WORKERS, "archives") as pool,
+    ):
+        for parts in pool.map(lambda image: _parts(image, blobs), lock.images):
+            images.append(parts)
+            work.advance(1)
+    return images
+
+
+def _parts(image: LockedImage, blobs: BlobSource) -> ImageParts:
+    name = image.reference
+    manifest = held(blobs.find, image.digest, name)
+    parsed = image_manifest(manifest, place=name)
+    pieces = image_archive(
+        name,
+        manifest=manifest,
+        config=held(blobs.find, parsed.config.digest, name),
+        layers=[held(blobs.find, layer.digest, name) for layer in parsed.layers],
+        media_type=parsed.media_type,
+    )
+    digest, size = archive_fact(pieces, blobs)
+    return ImageParts(image, pieces, digest, size)
