@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.pipeline.lock import write_whole
+from isobuilder.files import write_whole
 
 VARIABLE = "ISOBUILDER_RESULTS"
 """The environment variable by which tests of virtual machines are told of the page."""

@@ -1,4 +1,4 @@
-"""What disks do: locks that die with their holder, and errors a person can act on."""
+"""What disks do: whole files, locks that die with their holder, errors a person can act on."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import contextlib
 import errno
 import fcntl
 import os
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from isobuilder.errors import EnvironmentProblem
+
+_ASK_AGAIN = 0.05  # seconds between two looks at a lock that another holds
 
 
 def disk_problem(error: OSError, place: Path) -> EnvironmentProblem:
@@ -39,14 +43,52 @@ def as_environment_problem(place: Path) -> Iterator[None]:
         raise disk_problem(error, place) from error
 
 
-@contextmanager
-def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock of a file, made if need be; yield False when another has it and not waiting.
+def write_whole(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write a file so that it is either the old one or the whole new one, on the disk.
 
-    The kernel drops it when its holder dies, however that happens. It keeps threads apart as well
-    as processes, for each call opens the file anew.
+    Folders on the way are made. ``private``: nobody but its owner may read it, from its first byte.
+
+    Raises:
+        EnvironmentProblem: the folder cannot be written or the disk is full; the old file stays.
     """
-    handle = _lock(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, wait=wait)
+    with as_environment_problem(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+        scratch = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if not private:
+                scratch.chmod(0o644)
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+def private_folder(folder: Path) -> Path:
+    """Make ``folder`` for its owner only; one that is there stays as it is, its files are private.
+
+    It may be anything, such as /tmp or a home, whose mode is for others to choose.
+
+    Raises:
+        EnvironmentProblem: it cannot be made.
+    """
+    with as_environment_problem(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def locked(path: Path, *, shared: bool = False, timeout: float | None = None) -> Iterator[bool]:
+    """Hold the lock of a file, made if need be; False when another had it for ``timeout`` seconds.
+
+    None waits for ever. The kernel drops the lock when its holder dies, however that happens. It
+    keeps threads apart as well as processes, for each call opens the file anew.
+    """
+    handle = _lock(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout)
     try:
         yield handle is not None
     finally:
@@ -54,24 +96,28 @@ def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[b
             os.close(handle)
 
 
-def _lock(path: Path, kind: int, *, wait: bool) -> int | None:
+def _lock(path: Path, kind: int, timeout: float | None) -> int | None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)
+            fcntl.flock(handle, kind if deadline is None else kind | fcntl.LOCK_NB)
             # Housekeeping removes lock files; then ours has no name and protects nothing.
             if os.path.samestat(os.fstat(handle), path.stat()):
                 return handle
         except BlockingIOError:
-            os.close(handle)
-            return None
+            if deadline is not None and time.monotonic() >= deadline:
+                os.close(handle)
+                return None
         except FileNotFoundError:
             pass
         except BaseException:  # a Ctrl-C in the wait above: an open handle would keep the lock
             os.close(handle)
             raise
         os.close(handle)
+        if deadline is not None:
+            time.sleep(_ASK_AGAIN)
 
 
 def is_locked(path: Path) -> bool:

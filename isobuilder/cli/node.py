@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -65,42 +65,16 @@ def cluster(
 @click.option("--name", required=True, help="Host name, and name of the node.")
 @click.option("--kubernetes", metavar="VERSION", required=True, help="Of the ISO, such as 1.34.12.")
 @click.option("--endpoint", metavar="HOST[:PORT]", help="Of the API; needed to join.")
-@click.option("--cluster-name", help="Name of the cluster.  [default: kubernetes]")
 @click.option("--address", metavar="IP/PREFIX", help="Fixed address.  [default: by DHCP]")
 @click.option("--gateway", metavar="IP", help="Default route; needed with --address.")
 @click.option("--nameserver", metavar="IP", multiple=True, help="DNS server.")
-@click.option("--search", metavar="DOMAIN", multiple=True, help="DNS search domain.")
-@click.option("--mac", help="MAC address of the interface.")
-@click.option("--interface", help="Name of the interface.  [default: e*]")
-@click.option("--mtu", type=int, help="Largest packet of the interface.")
-@click.option("--route", metavar="NETWORK=IP", multiple=True, help="Static route.")
-@click.option("--user", help="Who may log in.  [default: admin, with --ssh-key]")
-@click.option("--ssh-key", metavar="FILE", multiple=True, help="Public keys of that user.")
+@click.option("--ssh-key", metavar="FILE", multiple=True, help="Public keys of the user admin.")
 @click.option(
-    "--pod-network", metavar="NETWORK", help="Addresses of pods.  [default: 10.244.0.0/16]"
+    *("--set", "settings"),
+    metavar="PATH=VALUE",
+    multiple=True,
+    help="Any other key of a cluster file, such as nodes.0.labels={rack: a1}.",
 )
-@click.option(
-    "--service-network", metavar="NETWORK", help="Addresses of services.  [default: 10.96.0.0/12]"
-)
-@click.option("--cni", help="bridge, none, or a manifest of the ISO.  [default: network.yaml]")
-@click.option("--pod-subnet", metavar="NETWORK", help="With --cni bridge: this node's part.")
-@click.option("--label", metavar="KEY=VALUE", multiple=True, help="Label of the node.")
-@click.option("--taint", metavar="KEY[=VALUE]:EFFECT", multiple=True, help="Taint of the node.")
-@click.option("--no-taints", is_flag=True, help="Let pods run on a control plane.")
-@click.option("--http-proxy", metavar="URL", help="How containerd reaches http registries.")
-@click.option("--https-proxy", metavar="URL", help="How containerd reaches https registries.")
-@click.option("--no-proxy", metavar="HOST", multiple=True, help="Reached without the proxy.")
-@click.option("--registry-mirror", metavar="HOST=URL", multiple=True, help="Where to pull from.")
-@click.option("--registry-ca", metavar="HOST=FILE", multiple=True, help="Whom to trust there.")
-@click.option("--ca-certificate", metavar="FILE", multiple=True, help="Whom the node trusts.")
-@click.option("--file", "extra", metavar="PATH=SOURCE", multiple=True, help="One more file.")
-@click.option("--before", metavar="COMMAND", multiple=True, help="Run before kubeadm.")
-@click.option("--after", metavar="COMMAND", multiple=True, help="Run when the node is Ready.")
-@click.option("--ca-hash", metavar="SHA256", help="Of the cluster's certificate authority.")
-@click.option("--no-verify-ca", is_flag=True, help="Join whoever answers; for tests.")
-@click.option("--token-ttl", metavar="TIME", help="How long nodes can join.  [default: 24h]")
-@click.option("--leader-election", metavar="LEASE,RENEW,RETRY", help="Such as 120s,80s,10s.")
-@click.option("--ignore-preflight-error", metavar="NAME", multiple=True, help="Of kubeadm.")
 @click.option("--out", type=FOLDER, default="nodes", show_default=True, help="Where NAME/ goes.")
 @click.option("--secrets", type=FOLDER, help="Folder of tokens and keys.  [default: OUT/secrets]")
 @click.option(
@@ -123,20 +97,13 @@ def user_data(
     has none. All others join it and need that folder, or the same secrets from the environment. If
     further control planes follow, begin with "isobuilder node secrets OUT/secrets": only then the
     first one offers them its certificates. For more than a few options write a file for
-    "isobuilder node cluster".
+    "isobuilder node cluster"; its keys are what --set takes, and the node is nodes.0 there.
     """
     from isobuilder.pipeline.cluster import cluster_from_options, make_nodes
 
-    if (
-        given["cni"] == "bridge"
-        and given["pod_subnet"] is None
-        and given["role"] != "first-control-plane"
-    ):
-        raise UsageProblem(
-            "--cni bridge: no --pod-subnet for a node that joins",
-            hint="give each node its own part of the pod network, such as 10.244.1.0/24",
-        )
-    found = cluster_from_options(_options(given))
+    options = tuple(_options(given))
+    _check_options(options)
+    found = cluster_from_options(options)
     made = make_nodes(found, out, base=Path(), secrets_folder=secrets, seed=_kind(seed))
     facts = {"name": found.name, "kubernetes": str(found.kubernetes), "endpoint": found.api}
     _show(app, facts, made, as_json=as_json)
@@ -158,7 +125,7 @@ def seed(folder: Path, kind: SeedKind, out: Path | None) -> None:
 @click.option("--no-ca", is_flag=True, help="Make no certificate authority.")
 def secrets(folder: Path, no_ca: bool) -> None:
     """Make in FOLDER the token and keys of a new cluster; what is there stays."""
-    from isobuilder.pipeline.cluster import make_secrets
+    from isobuilder.nodeconfig.secrets import make_secrets
 
     for path in make_secrets(folder, authority=not no_ca):
         click.echo(path)
@@ -173,102 +140,46 @@ def schema(app: App) -> None:
     app.show_json(cluster_schema())
 
 
-_Change = Callable[[Any], Any]
-
-
-def _pairs(flag: str, left: str, right: str) -> _Change:
-    """Return what turns ``A=B`` into a map with the keys ``left`` and ``right``."""
-    return lambda texts: [
-        dict(zip((left, right), _split(text, flag), strict=True)) for text in texts
-    ]
-
-
-def _map(flag: str) -> _Change:
-    return lambda texts: dict(_split(text, flag, may_be_empty=True) for text in texts)
-
-
-def _election(text: str) -> dict[str, str]:
-    values = text.split(",")
-    if len(values) != 3:
-        raise UsageProblem(f"--leader-election: expected three times, got {text!r}")
-    return dict(zip(("lease", "renew", "retry"), values, strict=True))
-
-
-_PLACES: dict[str, tuple[tuple[str, ...], _Change | None]] = {
-    "role": (("node", "role"), None),
-    "name": (("node", "name"), None),
-    "kubernetes": (("kubernetes",), None),
-    "endpoint": (("endpoint",), None),
-    "cluster_name": (("name",), None),
-    "address": (("node", "address"), None),
-    "gateway": (("networks", "nodes", "gateway"), None),
-    "nameserver": (("networks", "nodes", "nameservers"), None),
-    "search": (("networks", "nodes", "search"), None),
-    "mac": (("node", "mac"), None),
-    "interface": (("node", "interface"), None),
-    "mtu": (("networks", "nodes", "mtu"), None),
-    "route": (("node", "routes"), _pairs("--route", "to", "via")),
-    "pod_network": (("networks", "pods"), None),
-    "service_network": (("networks", "services"), None),
-    "cni": (("cni",), None),
-    "pod_subnet": (("node", "pods"), None),
-    "label": (("node", "labels"), _map("--label")),
-    "taint": (("node", "taints"), None),
-    "http_proxy": (("proxy", "http"), None),
-    "https_proxy": (("proxy", "https"), None),
-    "no_proxy": (("proxy", "none"), None),
-    "ca_certificate": (("ca_certificates",), None),
-    "extra": (("node", "files"), _pairs("--file", "path", "source")),
-    "before": (("node", "commands", "before"), None),
-    "after": (("node", "commands", "after"), None),
-    "ca_hash": (("ca_hash",), None),
-    "token_ttl": (("token_ttl",), None),
-    "leader_election": (("leader_election",), _election),
-    "ignore_preflight_error": (("ignore_preflight_errors",), None),
+_PLACES = {
+    "role": ("nodes", "0", "role"),
+    "name": ("nodes", "0", "name"),
+    "kubernetes": ("kubernetes",),
+    "endpoint": ("endpoint",),
+    "address": ("nodes", "0", "address"),
+    "gateway": ("networks", "nodes", "gateway"),
+    "nameserver": ("networks", "nodes", "nameservers"),
+    "ssh_key": ("users", "0", "ssh_key_files"),
 }
+"""Where the plain options stand in a cluster file."""
 
 
 def _options(given: dict[str, Any]) -> Iterator[Option]:
     """Return what was given, at its place in a cluster's description."""
-    from isobuilder.pipeline.cluster import Option
+    from isobuilder.pipeline.cluster import Option, parse_setting
 
-    for name in ("http_proxy", "https_proxy"):
-        if given[name] and "@" in given[name]:
+    if given["ssh_key"]:
+        yield Option(("users", "0", "name"), "admin", "--ssh-key")
+    for name, steps in _PLACES.items():
+        if given[name] not in {None, ()}:
+            yield Option(steps, given[name], "--" + name.replace("_", "-"))
+    yield from map(parse_setting, given["settings"])
+
+
+def _check_options(options: Sequence[Option]) -> None:
+    """Refuse what would be right in a file and is not on the command line."""
+    values = {option.steps: option.value for option in options}
+    for option in options:
+        if option.steps[0] == "proxy" and "@" in str(option.value):
             raise UsageProblem(
-                f"--{name.replace('_', '-')}: a password there shows in the list of processes",
+                f"{option.flag}: a password there shows in the list of processes",
                 hint="write a cluster file with proxy, and use isobuilder node cluster",
             )
-    for name, (steps, change) in _PLACES.items():
-        value = given[name]
-        if value is None or value == ():
-            continue
-        flag = "--file" if name == "extra" else "--" + name.replace("_", "-")
-        yield Option(steps, value if change is None else change(value), flag)
-    if given["no_taints"]:
-        if given["taint"]:
-            raise UsageProblem("--taint and --no-taints at once")
-        yield Option(("node", "taints"), [], "--no-taints")
-    if given["no_verify_ca"]:
-        yield Option(("verify_ca",), value=False, flag="--no-verify-ca")
-    if given["user"] or given["ssh_key"]:
-        user = {"name": given["user"] or "admin", "ssh_key_files": list(given["ssh_key"])}
-        yield Option(("users",), [user], "--user")
-    registries: dict[str, dict[str, Any]] = {}
-    for text in given["registry_mirror"]:
-        host, address = _split(text, "--registry-mirror")
-        registries.setdefault(host, {}).setdefault("mirrors", []).append(address)
-    for text in given["registry_ca"]:
-        host, file = _split(text, "--registry-ca")
-        registries.setdefault(host, {})["ca"] = file
-    if registries:
-        yield Option(("registries",), registries, "--registry-mirror")
-
-
-def _split(text: str, flag: str, *, may_be_empty: bool = False) -> tuple[str, str]:
-    left, equals, right = text.partition("=")
-    if not (left and equals and (right or may_be_empty)):
-        raise UsageProblem(f"{flag}: expected two values with = between, got {text!r}")
-    return left, right
+    joins = values["nodes", "0", "role"] != "first-control-plane"
+    if joins and values.get(("cni",)) == "bridge" and ("nodes", "0", "pods") not in values:
+        raise UsageProblem(
+            "--set cni=bridge: no part of the pod network for a node that joins",
+            hint="give each node its own: --set nodes.0.pods=10.244.1.0/24",
+        )
 
 
 def _kind(text: Literal["nocloud", "config-drive", "none"]) -> SeedKind | None:

@@ -28,8 +28,8 @@ def new(app: App, version: str, profile: str, output: Path | None) -> None:
     from typing import cast
 
     from isobuilder.errors import UsageProblem
+    from isobuilder.files import write_whole
     from isobuilder.model.recipe import ProfileName
-    from isobuilder.pipeline.lock import write_whole
     from isobuilder.pipeline.recipes import new_recipe
 
     text = new_recipe(version, cast("ProfileName", profile))

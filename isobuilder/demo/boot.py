@@ -17,6 +17,7 @@ from isobuilder.demo.content import KUBERNETES
 from isobuilder.demo.debian import Runtime, fetch_runtime
 from isobuilder.demo.tour import embedded_upstream, verified
 from isobuilder.errors import EnvironmentProblem
+from isobuilder.files import write_whole
 from isobuilder.machine.console import NAMES
 from isobuilder.machine.osbuild import build_payload, check_programs, host_mirror
 from isobuilder.machine.payload import keep_payload, needed_by, payloads
@@ -27,7 +28,7 @@ from isobuilder.pipeline.boot import try_boot
 from isobuilder.pipeline.build import Built, build
 from isobuilder.pipeline.cluster import make_seed
 from isobuilder.pipeline.fetch import fetch
-from isobuilder.pipeline.lock import LockFile, lock_recipe, write_whole
+from isobuilder.pipeline.lock import LockFile, lock_recipe
 from isobuilder.pipeline.verify import Verification
 from isobuilder.progress import SILENT, Progress
 from isobuilder.run import PACKAGES, find_program

@@ -13,10 +13,11 @@ from isobuilder.demo.debian import Runtime
 from isobuilder.demo.trial import Rehearsal, rehearse
 from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.errors import IntegrityError
+from isobuilder.files import write_whole
 from isobuilder.model.config import Config
 from isobuilder.pipeline.build import Built, build
 from isobuilder.pipeline.fetch import DownloadPlan, fetch, plan
-from isobuilder.pipeline.lock import LockFile, lock_recipe, write_whole
+from isobuilder.pipeline.lock import LockFile, lock_recipe
 from isobuilder.pipeline.verify import Verification, verify
 from isobuilder.progress import SILENT, Progress
 from isobuilder.sources.session import open_session

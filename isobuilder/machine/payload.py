@@ -46,7 +46,7 @@ def export_payload(store: Store, payload: OsPayload, folder: Path) -> Path:
                 )
             shutil.copyfile(blob.path, folder / name)
         description = folder / DESCRIPTION
-        description.write_bytes(payload.to_bytes())
+        write_whole(description, payload.to_bytes())
     except OSError as error:
         raise disk_problem(error, folder) from error
     return description

@@ -12,12 +12,12 @@ from isobuilder import __version__
 from isobuilder.content.tree import IsoTree, tree
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError
+from isobuilder.files import write_whole
 from isobuilder.iso.write.writer import iso_digest, write_iso
 from isobuilder.model.base import canonical_json
 from isobuilder.model.lock import Lock
 from isobuilder.model.registration import registration_for
 from isobuilder.pipeline.fetch import holding
-from isobuilder.pipeline.lock import write_whole
 from isobuilder.pipeline.payload import pin_payload
 from isobuilder.sources.session import Session
 from isobuilder.store import Store, disk_problem

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.errors import EnvironmentProblem, InputError
+from isobuilder.files import write_whole
 from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock, answers, lock_name
 from isobuilder.model.recipe import Recipe
 from isobuilder.pipeline.payload import pin_payload
 from isobuilder.sources.session import Session
-from isobuilder.store import disk_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +96,3 @@ def find_lock(recipe_path: Path, architecture: str) -> LockFile | None:
             hint=f"run isobuilder lock {recipe_path} --arch {architecture}",
         )
     return LockFile(lock, path, changed=False)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is either the old one or the whole new one.
-
-    Raises:
-        EnvironmentProblem: the folder cannot be written or the disk is full; the old file stays.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise disk_problem(error, path.parent) from error
-    scratch = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.chmod(0o644)
-        scratch.replace(path)
-    except OSError as error:
-        raise disk_problem(error, path.parent) from error
-    finally:
-        scratch.unlink(missing_ok=True)

@@ -10,12 +10,13 @@ from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
 from isobuilder.documents.nodes import plain
 from isobuilder.documents.text import yaml_text
 from isobuilder.errors import InputError
+from isobuilder.files import write_whole
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.loading import builtin_recipes, load_lock, load_recipe, read_recipe
 from isobuilder.model.lock import answers
 from isobuilder.model.reading import build, read_yaml, yaml_map
 from isobuilder.model.recipe import ProfileName, Recipe
-from isobuilder.pipeline.lock import lock_path, write_whole
+from isobuilder.pipeline.lock import lock_path
 
 _SCHEMA_LINE = "# yaml-language-server: $schema={}\n"
 

@@ -173,7 +173,7 @@ def partial_of(store: Store, key: str) -> Iterator[Partial | None]:
     place = store.root / "locks" / f"{key}.lock"
     with contextlib.ExitStack() as stack:
         with as_environment_problem(place.parent):
-            mine = stack.enter_context(locked(place, wait=False))
+            mine = stack.enter_context(locked(place, timeout=0))
         if not mine:
             yield None
             return

@@ -218,11 +218,11 @@ def _sweep(store: Store, partial_age: float, *, dry_run: bool) -> int:
             elif path.stat().st_mtime < idle_before:
                 # Held while removing, so that nobody begins to resume it meanwhile.
                 key = path.name.partition(".")[0]
-                with locked(store.root / "locks" / f"{key}.lock", wait=False) as idle:
+                with locked(store.root / "locks" / f"{key}.lock", timeout=0) as idle:
                     freed += _remove(path, dry_run=dry_run) if idle else 0
     if not dry_run:
         for path in (store.root / "locks").glob("*.lock"):
-            with locked(path, wait=False) as idle:
+            with locked(path, timeout=0) as idle:
                 if idle:
                     path.unlink(missing_ok=True)
     return freed

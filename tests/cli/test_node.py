@@ -39,6 +39,15 @@ FOUR = ("user-data", "meta-data", "network-config", "seed.iso")
 MISSING = "No such file or directory"
 
 FIRST = ("node", "user-data", "--role", "first-control-plane", "--kubernetes", "1.34.12")
+
+
+def settings(*texts: str) -> list[str]:
+    return [word for text in texts for word in ("--set", text)]
+
+
+UNCHECKED = settings("verify_ca=false")
+"""No authority is made, which takes openssl a while."""
+
 WORKER = ("node", "user-data", "--role", "worker", "--kubernetes", "1.34.12", "--name", "w")
 
 
@@ -189,13 +198,26 @@ def test_options_lead_to_the_same_description(tmp_path: Path) -> None:
     (tmp_path / "motd").write_text("welcome\n", encoding="utf-8")
     done = call(
         *(*FIRST, "--name", "one", "--out", tmp_path, "--seed", "config-drive", "--json"),
-        *("--address", "10.0.0.5/24", "--gateway", "10.0.0.1", "--mac", "52:54:00:00:00:01"),
-        *("--nameserver", "10.0.0.2", "--search", "lab.example", "--mtu", "1400"),
-        *("--route", "10.9.0.0/16=10.0.0.9", "--ssh-key", tmp_path / "admin.pub"),
-        *("--cni", "bridge", "--pod-subnet", "10.244.3.0/24", "--no-taints", "--label", "a=b"),
-        *("--registry-mirror", "docker.io=https://site.example", "--no-proxy", "x.example"),
-        *("--https-proxy", "http://proxy.example:3128", "--file", f"/etc/motd={tmp_path}/motd"),
-        *("--before", "echo a", "--after", "echo b", "--leader-election", "120s,80s,10s"),
+        *("--address", "10.0.0.5/24", "--gateway", "10.0.0.1", "--nameserver", "10.0.0.2"),
+        *("--ssh-key", tmp_path / "admin.pub"),
+        *settings(
+            "nodes.0.mac=52:54:00:00:00:01",
+            "networks.nodes.search=[lab.example]",
+            "networks.nodes.mtu=1400",
+            "nodes.0.routes.0.to=10.9.0.0/16",
+            "nodes.0.routes.0.via=10.0.0.9",
+            "cni=bridge",
+            "nodes.0.pods=10.244.3.0/24",
+            "nodes.0.taints=[]",
+            "nodes.0.labels={example.org/a: b}",
+            "registries={docker.io: {mirrors: ['https://site.example']}}",
+            "proxy.none=[x.example]",
+            "proxy.https=http://proxy.example:3128",
+            f"nodes.0.files=[{{path: /etc/motd, source: {tmp_path}/motd}}]",
+            "nodes.0.commands.before=[echo a]",
+            "nodes.0.commands.after=[echo b]",
+            "leader_election={lease: 120s, renew: 80s, retry: 10s}",
+        ),
     )
     folder = tmp_path / "one"
     assert json.loads(done.stdout)["nodes"][0]["seed"] == str(folder / "seed.iso")
@@ -218,13 +240,46 @@ def test_options_lead_to_the_same_description(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_with_options_is_told_with_their_names(tmp_path: Path) -> None:
+    route = "nodes.0.routes=[{to: 10.9.0.0/99, via: x}]"
     done = call(
-        *(*FIRST, "--name", "One", "--address", "10.0.0.5", "--route", "10.9.0.0/99=x"),
+        *(*FIRST, "--name", "One", "--address", "10.0.0.5", *settings(route, "cnj=x")),
         *("--out", tmp_path / "out"),
         code=3,
     )
     told = [line.split(":")[1].strip() for line in errors(done)]
-    assert sorted(told) == ["--address", "--name", "--route", "--route"]
+    assert sorted(told) == [
+        *("--address", "--name", "--set cnj"),
+        *("--set nodes.0.routes", "--set nodes.0.routes"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "fact"),
+    [
+        ("cni", "--set cni: expected a path in a cluster file and a value"),
+        ("nodes..mac=x", "--set nodes..mac: expected a path"),
+        ("=x", "--set : expected a path"),
+        ("cni=[a", "--set cni"),
+        ("cni=a\nname: b", "--set cni"),
+        ("cni=a\nother: b", "--set cni: expected one value"),
+        ("kubernetes.minor=3", "--set kubernetes.minor: --kubernetes gives all of kubernetes"),
+        ("nodes.1.name=two", "--set nodes.1.name: nodes[two]"),
+        ("nodes.7.name=two", "nodes"),
+    ],
+)
+def test_a_setting_that_fits_nowhere_is_refused(tmp_path: Path, setting: str, fact: str) -> None:
+    done = call(*FIRST, "--name", "n", "--out", tmp_path / "out", *settings(setting), code=3)
+    assert fact in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_setting_wins_over_what_an_option_implies(tmp_path: Path) -> None:
+    (tmp_path / "kim.pub").write_text(KEY, encoding="utf-8")
+    options = settings("users.0.name=kim", "verify_ca=false")
+    key = ("--ssh-key", tmp_path / "kim.pub")
+    call(*FIRST, "--name", "one", "--out", tmp_path, *key, *options)
+    user = yaml.safe_load((tmp_path / "one/user-data").read_text())["users"][0]
+    assert (user["name"], user["ssh_authorized_keys"]) == ("kim", [KEY])
 
 
 def test_a_worker_joins_with_the_folder_of_the_first(tmp_path: Path) -> None:
@@ -255,8 +310,8 @@ def test_joining_without_secrets_names_both_ways_to_give_them(tmp_path: Path) ->
     env = {"ISOBUILDER_NODE_TOKEN": TOKEN_OF_ENV}
     done = call(*WORKER, "--endpoint", "10.0.0.5", "--out", tmp_path, code=3, env=env)
     assert "which certificate authority" in errors(done)[0]
-    assert "--ca-hash" in hints(done)[0]
-    ca = ("--ca-hash", f"sha256:{'0' * 64}")
+    assert "--set ca_hash=" in hints(done)[0]
+    ca = settings(f"ca_hash=sha256:{'0' * 64}")
     done = call(*WORKER, "--endpoint", "10.0.0.5", "--out", tmp_path, *ca, env=env)
     assert TOKEN_OF_ENV not in done.output
     bootstrap = kubeadm(tmp_path / "w")[0]["discovery"]["bootstrapToken"]
@@ -267,7 +322,7 @@ def test_joining_without_secrets_names_both_ways_to_give_them(tmp_path: Path) ->
 def test_another_control_plane_needs_the_certificate_key(tmp_path: Path) -> None:
     words = [word if word != "worker" else "control-plane" for word in WORKER]
     env = {"ISOBUILDER_NODE_TOKEN": TOKEN_OF_ENV}
-    options = ("--endpoint", "10.0.0.5", "--no-verify-ca", "--out", tmp_path)
+    options: list[str | Path] = ["--endpoint", "10.0.0.5", *UNCHECKED, "--out", tmp_path]
     done = call(*words, *options, code=3, env=env)
     assert "no certificate key to join with" in errors(done)[0]
     assert f"before its data is made: isobuilder node secrets {tmp_path}/secrets;" in hints(done)[0]
@@ -319,8 +374,10 @@ def test_an_authority_that_kubeadm_would_refuse_is_refused(tmp_path: Path) -> No
 
 
 def test_the_bridge_asks_for_a_part_of_the_pod_network(tmp_path: Path) -> None:
-    done = call(*WORKER, "--endpoint", "10.0.0.5", "--cni", "bridge", "--out", tmp_path, code=2)
-    assert "--pod-subnet" in errors(done)[0]
+    done = call(
+        *WORKER, "--endpoint", "10.0.0.5", *settings("cni=bridge"), "--out", tmp_path, code=2
+    )
+    assert "nodes.0.pods" in hints(done)[0]
 
 
 def test_without_openssl_the_way_out_is_named(
@@ -329,7 +386,7 @@ def test_without_openssl_the_way_out_is_named(
     monkeypatch.setattr("isobuilder.run._search_path", lambda: str(tmp_path))
     done = call(*FIRST, "--name", "one", "--out", tmp_path / "out", code=6)
     assert errors(done) == ["error: openssl: not installed"]
-    call(*FIRST, "--name", "one", "--out", tmp_path / "out", "--no-verify-ca")
+    call(*FIRST, "--name", "one", "--out", tmp_path / "out", *UNCHECKED)
     assert sorted(everything(tmp_path / "out/secrets")) == ["token"]
 
 
@@ -347,12 +404,12 @@ def test_cloud_init_is_asked_where_it_is_installed(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     program.write_text(program.read_text().replace("$VERDICT", "1"), encoding="utf-8")
-    done = call(*FIRST, "--name", "one", "--out", tmp_path / "out", "--no-verify-ca", code=3)
+    done = call(*FIRST, "--name", "one", "--out", tmp_path / "out", *UNCHECKED, code=3)
     assert f"cloud-init refuses {tmp_path}/out/one/user-data" in errors(done)[0]
     assert "hostname is wrong, users.0: (...) is not valid" in errors(done)[0]
     assert "geheim" not in done.output
     program.write_text(program.read_text().replace("exit 1", "exit 0"), encoding="utf-8")
-    call(*FIRST, "--name", "one", "--out", tmp_path / "out", "--no-verify-ca")
+    call(*FIRST, "--name", "one", "--out", tmp_path / "out", *UNCHECKED)
     program.write_text(program.read_text().replace("exit 0", "exit 1"), encoding="utf-8")
     done = call("node", "seed", tmp_path / "out/one", code=3)
     assert "cloud-init refuses" in errors(done)[0]
@@ -364,7 +421,7 @@ def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     shared.mkdir()
     shared.chmod(0o1777)
     call("node", "secrets", shared, "--no-ca")
-    call(*FIRST, "--name", "tmp", "--out", tmp_path, "--no-verify-ca")
+    call(*FIRST, "--name", "tmp", "--out", tmp_path, *UNCHECKED)
     assert shared.stat().st_mode & 0o7777 == 0o1777
     assert {path.stat().st_mode & 0o777 for path in shared.iterdir()} == {0o600}
 
@@ -384,7 +441,14 @@ def test_user_data_that_no_seed_could_hold_is_refused_before_anything_is_written
 
 
 def test_a_label_may_be_without_a_value(tmp_path: Path) -> None:
-    call(*FIRST, "--name", "one", "--out", tmp_path, "--no-verify-ca", "--label", "storage=")
+    call(
+        *FIRST,
+        "--name",
+        "one",
+        "--out",
+        tmp_path,
+        *settings("verify_ca=false", "nodes.0.labels={storage: ''}"),
+    )
     flags = kubeadm(tmp_path / "one")[0]["nodeRegistration"]["kubeletExtraArgs"]
     assert flags == [{"name": "node-labels", "value": "storage="}]
 
@@ -417,7 +481,7 @@ def test_a_disc_of_an_earlier_call_does_not_stay(description: Path, tmp_path: Pa
 
 
 def test_a_proxys_password_is_not_an_option(tmp_path: Path) -> None:
-    proxy = ("--https-proxy", "http://me:geheim@proxy.example")
+    proxy = settings("proxy.https=http://me:geheim@proxy.example")
     done = call(*FIRST, "--name", "one", "--out", tmp_path, *proxy, code=2)
     assert "shows in the list of processes" in errors(done)[0]
     assert "geheim" not in done.output
@@ -429,5 +493,5 @@ def test_the_schema_is_printed_for_editors() -> None:
 
 def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("", encoding="utf-8")
-    done = call(*FIRST, "--name", "one", "--out", tmp_path / "out/x", "--no-verify-ca", code=6)
+    done = call(*FIRST, "--name", "one", "--out", tmp_path / "out/x", *UNCHECKED, code=6)
     assert "Not a directory" in errors(done)[0]

@@ -12,9 +12,10 @@ import yaml
 
 from isobuilder.documents.text import yaml_text
 from isobuilder.nodeconfig.network import network_config, network_data
+from isobuilder.nodeconfig.secrets import find_access
 from isobuilder.nodeconfig.seed import json_text
 from isobuilder.nodeconfig.userdata import node_files
-from isobuilder.pipeline.cluster import find_access, make_cluster
+from isobuilder.pipeline.cluster import make_cluster
 from tests.nodeconfig.clusters import ACCESS, CERTIFICATE, SMALL, read, three
 from tools.lab.debian import Apt
 from tools.lab.place import alone, lab_dir, once

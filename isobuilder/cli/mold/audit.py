@@ -16,6 +16,7 @@ from isobuilder.cli.mold.register import (
     zone_option,
 )
 from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
+from isobuilder.files import write_whole
 
 if TYPE_CHECKING:
     from isobuilder.mold.compare import Deviation
@@ -64,7 +65,7 @@ def audit(
     results = [audit_server(mold, items, policy) for mold in servers.open(app)]
     findings = [(plan.server, finding) for found, plan in results for finding in found]
     if plan_file is not None:
-        plan_file.write_bytes(plan_for(tuple(plan for _found, plan in results)).to_bytes())
+        write_whole(plan_file, plan_for(tuple(plan for _found, plan in results)).to_bytes())
         app.say(f"wrote {plan_file}; isobuilder mold apply {plan_file} carries it out")
     _show_findings(app, findings, as_json=as_json)
     differences = sum(not finding.notice for _server, finding in findings)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
 import click
 
 from isobuilder.cli.app import NEW_FILE, App, AppCommand
+from isobuilder.files import write_whole
 
 
 @click.command(cls=AppCommand)
@@ -45,7 +45,8 @@ def simulate(app: App, port: int, zones: tuple[str, ...], key_file: Path, signat
     except OSError as error:
         raise EnvironmentProblem(f"port {port}: cannot be used: {error.strerror}") from error
     user = simulator.admin
-    _write_private(key_file, f"api_key = {user.key}\nsecret_key = {user.secret}\n")
+    keys = f"api_key = {user.key}\nsecret_key = {user.secret}\n"
+    write_whole(key_file, keys.encode(), private=True)
     with simulator:
         click.echo(simulator.endpoint)
         app.say(f"a SIMULATOR of Mold, with the zones {', '.join(z.name for z in cloud.zones)}")
@@ -62,11 +63,3 @@ def simulate(app: App, port: int, zones: tuple[str, ...], key_file: Path, signat
             app.say("the simulator ended; everything it knew is gone")
         finally:
             key_file.unlink(missing_ok=True)
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, from its first byte on."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)

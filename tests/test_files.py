@@ -1,0 +1,88 @@
+"""Whole files, and locks with an end of patience."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from isobuilder.errors import EnvironmentProblem
+from isobuilder.files import locked, write_whole
+
+WRITER = """
+import os, sys
+from pathlib import Path
+from isobuilder.files import write_whole
+os.umask(0)
+write_whole(Path(sys.argv[1]), b"secret" * 1000, private=sys.argv[2] == "private")
+"""
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("private", 0o600), ("public", 0o644)])
+def test_a_file_has_its_mode_whatever_the_umask(tmp_path: Path, kind: str, mode: int) -> None:
+    path = tmp_path / "new" / "file"
+    subprocess.run([sys.executable, "-c", WRITER, path, kind], check=True)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+def test_a_private_file_is_private_before_its_first_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: set[int] = set()
+    sync = os.fsync
+
+    def watch(descriptor: int) -> None:
+        modes.update(stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir())
+        sync(descriptor)
+
+    (old := tmp_path / "key").touch(0o600)
+    monkeypatch.setattr(os, "fsync", watch)
+    write_whole(old, b"secret", private=True)
+    assert modes == {0o600}
+
+
+def test_a_disk_without_room_keeps_the_old_file(small_disk: Path) -> None:
+    path = small_disk / "file"
+    write_whole(path, b"old")
+    with pytest.raises(EnvironmentProblem):
+        write_whole(path, bytes(8 * 1024 * 1024))
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in small_disk.iterdir()] == ["file"]
+
+
+def test_a_lock_is_waited_for_as_long_as_was_said(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked(path) as mine:
+        assert mine
+        began = time.monotonic()
+        with locked(path, timeout=0.3) as second:
+            assert not second
+        assert 0.3 <= time.monotonic() - began < 5
+        with locked(path, timeout=0) as third:
+            assert not third
+    with locked(path, timeout=0) as free:
+        assert free
+
+
+def test_whoever_waits_gets_the_lock_when_it_is_free(tmp_path: Path) -> None:
+    path, got = tmp_path / "lock", threading.Event()
+
+    def wait() -> None:
+        with locked(path, timeout=20) as mine:
+            if mine:
+                got.set()
+
+    with locked(path):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        time.sleep(0.2)
+        assert not got.is_set()
+    thread.join()
+    assert got.is_set()
