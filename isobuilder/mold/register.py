@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import filelock
 import platformdirs
 
 from isobuilder.errors import EnvironmentProblem, IsobuilderError, MoldError
+from isobuilder.files import as_environment_problem, locked, private_folder
 from isobuilder.mold.api.clock import Poll
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.records import ZoneRecord
@@ -177,17 +177,10 @@ def _one_at_a_time(folder: Path, mold: Mold, request: Request) -> Iterator[None]
     registration = request.registration
     what = f"{mold.endpoint} {registration.kubernetesversion} {registration.arch}"
     path = folder / f"register-{hashlib.sha256(what.encode()).hexdigest()[:16]}.lock"
-    lock = filelock.FileLock(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock.acquire(timeout=request.timeout)
-    except filelock.Timeout as error:
-        raise EnvironmentProblem(
-            f"{path}: another run registers {registration.name} on {mold.name}"
-        ) from error
-    except OSError as error:
-        raise EnvironmentProblem(f"{folder}: cannot be used: {error.strerror}") from error
-    try:
+    with ExitStack() as stack:
+        with as_environment_problem(private_folder(folder)):
+            mine = stack.enter_context(locked(path, timeout=request.timeout))
+        if not mine:
+            fact = f"{path}: another run registers {registration.name} on {mold.name}"
+            raise EnvironmentProblem(fact)
         yield
-    finally:
-        lock.release()
