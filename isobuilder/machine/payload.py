@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError
+from isobuilder.files import write_whole
 from isobuilder.model.payload import OsPayload
 from isobuilder.store import Store, disk_problem
 
