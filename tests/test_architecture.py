@@ -36,6 +36,13 @@ HOMES = {
     "subprocess": {"run"},
     "cs": {"mold"},
     "yaml": {"documents", "formats"},
+    # Strangers' archives have one reader. machine reads what mmdebstrap just made, and packs a
+    # folder of its own; the demonstration makes archives and reads none.
+    "tarfile": {"machine", "demo"},
+    "gzip": {"demo"},
+    "zlib": {"formats"},
+    "compression": {"formats"},
+    "backports": {"formats"},
 }
 
 

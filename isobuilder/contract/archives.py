@@ -2,18 +2,26 @@
 
 Source: containerd's ``images/archive`` (importer.go, reference.go) and ``cmd/ctr`` (import.go), and
 what containerd 1.6 and 2 did with archives of every form described here. Only names and forms are
-looked at; that blobs have the digests they are named by is the business of ``iso.archive_check``.
+looked at; that blobs have the digests they are named by is the business of
+``iso.check.archives``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
+from isobuilder.formats.archive import (
+    DOCKER_INDEX,
+    INDEX,
+    LAYOUT,
+    ImageArchive,
+    blob_name,
+    cleaned,
+)
 from isobuilder.formats.oci import (
     MAX_DOCUMENT,
     Descriptor,
@@ -23,12 +31,9 @@ from isobuilder.formats.oci import (
     read_document,
 )
 from isobuilder.formats.reference import ImageReference
-from isobuilder.formats.tar import SeekSource, walk
 
 _FULL_NAME = "io.containerd.image.name"
 _REF_NAME = "org.opencontainers.image.ref.name"
-_MAX_KEPT = 32 * 1024 * 1024  # bytes of small documents kept of one archive
-_DOCUMENT = 512 * 1024  # what is kept of each small blob: manifests and configurations
 _MAX_IMAGES = 1000
 
 
@@ -50,7 +55,7 @@ class ArchivedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageArchive:
+class ImportedArchive:
     """What ``ctr`` finds in one archive."""
 
     images: tuple[ArchivedImage, ...]
@@ -86,85 +91,71 @@ def normal_name(reference: str) -> str:
     return str(parsed.with_digest(parsed.digest) if parsed.digest else parsed)
 
 
-def read_archive(stream: BinaryIO) -> ImageArchive:
+def as_imported(archive: ImageArchive) -> ImportedArchive:
     """Return what ``ctr`` would find in the archive.
 
     Raises:
         IntegrityError: ``ctr`` would refuse it, in a sentence without place.
     """
-    documents: dict[str, bytes] = {}
-    sizes: dict[str, int] = {}
-    kept = 0
-    for member, content in walk(SeekSource(stream), head=_DOCUMENT):
-        if not member.regular:
-            continue
-        name = _clean(member.name)
-        sizes[name] = member.size
-        small = member.size <= len(content)
-        if small and (name in {"oci-layout", "index.json", "manifest.json"} or _json(content)):
-            kept += len(content)
-            if kept > _MAX_KEPT:
-                raise IntegrityError(f"more than {_MAX_KEPT} bytes of JSON in one archive")
-            documents[name] = content
-    if "oci-layout" in sizes:
-        return _oci(documents, sizes)
-    if "manifest.json" in sizes:
-        return _docker(documents, sizes)
-    only = " (only blobs/)" if sizes and all(n.startswith("blobs/") for n in sizes) else ""
+    names = archive.files.keys()
+    if LAYOUT in names:
+        return _oci(archive)
+    if DOCKER_INDEX in names:
+        return _docker(archive)
+    only = " (only blobs/)" if names and all(name.startswith("blobs/") for name in names) else ""
     raise IntegrityError(
-        f"neither oci-layout nor manifest.json in it{only}; ctr: unrecognized image format"
+        f"neither {LAYOUT} nor {DOCKER_INDEX} in it{only}; ctr: unrecognized image format"
     )
 
 
-def _oci(documents: Mapping[str, bytes], sizes: Mapping[str, int]) -> ImageArchive:
-    if "index.json" not in sizes:
-        raise IntegrityError("no index.json beside oci-layout")
-    layout = _parsed(documents, "oci-layout")
+def _oci(archive: ImageArchive) -> ImportedArchive:
+    if INDEX not in archive.files:
+        raise IntegrityError(f"no {INDEX} beside {LAYOUT}")
+    layout = _parsed(archive, LAYOUT)
     if not isinstance(layout, dict) or layout.get("imageLayoutVersion") != "1.0.0":
-        raise IntegrityError("oci-layout does not say imageLayoutVersion 1.0.0")
+        raise IntegrityError(f"{LAYOUT} does not say imageLayoutVersion 1.0.0")
     try:
-        index = parse_index(_document(documents, "index.json"), place="index.json")
+        index = parse_index(_document(archive, INDEX), place=INDEX)
         if not index.manifests or len(index.manifests) > _MAX_IMAGES:
-            raise IntegrityError(f"index.json lists {len(index.manifests)} images")
+            raise IntegrityError(f"{INDEX} lists {len(index.manifests)} images")
         images = [
             ArchivedImage(
                 entry.annotations.get(_FULL_NAME),
                 entry.annotations.get(_REF_NAME),
                 entry.digest,
-                _architecture(entry, documents, sizes),
+                _architecture(entry, archive),
             )
             for entry in index.manifests
         ]
     except InputError as error:
         raise IntegrityError(str(error)) from error
-    return ImageArchive(tuple(images))
+    return ImportedArchive(tuple(images))
 
 
-def _architecture(
-    entry: Descriptor, documents: Mapping[str, bytes], sizes: Mapping[str, int]
-) -> str | None:
+def _architecture(entry: Descriptor, archive: ImageArchive) -> str | None:
     """Return what the image runs on, having seen that all of it is in the archive."""
-    name = _blob(entry, sizes)
-    manifest = read_document(_document(documents, name), place=name)
+    name = _blob(entry, archive)
+    manifest = read_document(_document(archive, name), place=name)
     if isinstance(manifest, ImageIndex):
         return None  # of several platforms; the node takes its own
     for blob in manifest.blobs:
-        _blob(blob, sizes)
-    config = _blob(manifest.config, sizes)
-    return parse_config(_document(documents, config), place=config).platform.architecture
+        _blob(blob, archive)
+    config = _blob(manifest.config, archive)
+    return parse_config(_document(archive, config), place=config).platform.architecture
 
 
-def _blob(wanted: Descriptor, sizes: Mapping[str, int]) -> str:
-    name = f"blobs/sha256/{wanted.digest.hex}"
-    if name not in sizes:
+def _blob(wanted: Descriptor, archive: ImageArchive) -> str:
+    name = blob_name(wanted.digest)
+    member = archive.files.get(name)
+    if member is None:
         raise IntegrityError(f"{name} is missing")
-    if sizes[name] != wanted.size:
-        raise IntegrityError(f"{name} has {sizes[name]} bytes, expected {wanted.size}")
+    if member.size != wanted.size:
+        raise IntegrityError(f"{name} has {member.size} bytes, expected {wanted.size}")
     return name
 
 
-def _docker(documents: Mapping[str, bytes], sizes: Mapping[str, int]) -> ImageArchive:
-    entries = _parsed(documents, "manifest.json")
+def _docker(archive: ImageArchive) -> ImportedArchive:
+    entries = _parsed(archive, DOCKER_INDEX)
     if not isinstance(entries, list) or not 0 < len(entries) <= _MAX_IMAGES:
         raise IntegrityError("manifest.json: expected a list of images")
     images: list[ArchivedImage] = []
@@ -174,9 +165,9 @@ def _docker(documents: Mapping[str, bytes], sizes: Mapping[str, int]) -> ImageAr
         if not isinstance(config, str) or not isinstance(layers, list):
             raise IntegrityError("manifest.json: an image without Config or Layers")
         for path in (config, *layers):
-            if not isinstance(path, str) or _clean(path) not in sizes:
+            if not isinstance(path, str) or cleaned(path) not in archive.files:
                 raise IntegrityError(f"{str(path)[:80]!r}, named by manifest.json, is missing")
-        settings = _parsed(documents, _clean(config))
+        settings = _parsed(archive, cleaned(config))
         architecture = settings.get("architecture") if isinstance(settings, dict) else None
         architecture = architecture if isinstance(architecture, str) else None
         tags = entry.get("RepoTags") or []
@@ -184,7 +175,9 @@ def _docker(documents: Mapping[str, bytes], sizes: Mapping[str, int]) -> ImageAr
             raise IntegrityError("manifest.json: RepoTags is not a list")
         names: list[str | None] = [_docker_name(tag) for tag in tags[:_MAX_IMAGES]]
         images += [ArchivedImage(name, None, None, architecture) for name in names or [None]]
-    return ImageArchive(tuple(images))
+        if len(images) > _MAX_IMAGES:
+            raise IntegrityError(f"manifest.json gives more than {_MAX_IMAGES} images")
+    return ImportedArchive(tuple(images))
 
 
 def _docker_name(tag: object) -> str:
@@ -194,28 +187,20 @@ def _docker_name(tag: object) -> str:
         raise IntegrityError(f"manifest.json: {error}") from error
 
 
-def _parsed(documents: Mapping[str, bytes], name: str) -> Any:
+def _parsed(archive: ImageArchive, name: str) -> Any:
     try:
-        return json.loads(_document(documents, name))
+        return json.loads(_document(archive, name))
     except RecursionError as error:
         raise IntegrityError(f"{name}: nested too deeply") from error
     except ValueError as error:
         raise IntegrityError(f"{name}: not JSON") from error
 
 
-def _document(documents: Mapping[str, bytes], name: str) -> bytes:
-    data = documents.get(name)
+def _document(archive: ImageArchive, name: str) -> bytes:
+    data = archive.documents.get(name)
     if data is None:
-        raise IntegrityError(f"{name}: not JSON of at most {_DOCUMENT} bytes")
-    return data[:MAX_DOCUMENT]
-
-
-def _json(content: bytes) -> bool:
-    return content[:64].lstrip()[:1] in {b"{", b"["}
-
-
-def _clean(name: str) -> str:
-    return "/".join(part for part in name.split("/") if part not in {"", "."})
+        raise IntegrityError(f"{name}: not JSON of at most {MAX_DOCUMENT} bytes")
+    return data
 
 
 def _is_full(reference: str) -> bool:

@@ -20,7 +20,7 @@ from isobuilder.contract.rule import CLOUDS
 from isobuilder.contract.view import NodeView
 from isobuilder.digest import BUFFER_SIZE
 from isobuilder.errors import EnvironmentProblem, IntegrityError
-from isobuilder.medium import Medium
+from isobuilder.medium import Files, Medium
 from isobuilder.model.finding import Finding
 from isobuilder.model.recipe import ProfileName
 from isobuilder.progress import SILENT, Progress, Task, task
@@ -85,7 +85,7 @@ def installed() -> Programs:
 
 
 def import_all(
-    medium: Medium,
+    medium: Files | Medium,
     *,
     profile: ProfileName,
     programs: Programs | None = None,
@@ -107,7 +107,7 @@ def import_all(
             hint="run the command with sudo, or leave out --deep",
         )
     disc = NodeView(
-        medium,
+        Medium.of(medium),
         cloud=CLOUDS[profile],
         profile=profile,
         upgrade=False,
@@ -173,7 +173,7 @@ class _Daemon:
         path = f"docker/{name}"
         archive = self._place / "archive.tar"
         try:
-            with disc.open(path) as source, archive.open("wb") as target:
+            with disc.medium.open(path) as source, archive.open("wb") as target:
                 while chunk := source.read(BUFFER_SIZE):
                     target.write(chunk)
                     work.advance(len(chunk))

@@ -21,7 +21,7 @@ from isobuilder.contract import (
 from isobuilder.contract.rule import CLOUDS, Action, Rule
 from isobuilder.contract.view import NodeView
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.medium import Medium
+from isobuilder.medium import Files, Medium
 from isobuilder.model.finding import Finding
 from isobuilder.model.recipe import ProfileName
 
@@ -38,7 +38,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def play(
-    medium: Medium,
+    medium: Files | Medium,
     *,
     profile: ProfileName,
     kubernetes: KubeVersion | None = None,
@@ -55,7 +55,7 @@ def play(
     """
     cloud = CLOUDS[profile]
     disc = NodeView(
-        medium,
+        Medium.of(medium),
         cloud=cloud,
         profile=profile,
         upgrade="upgrade" in actions,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from isobuilder.contract.view import NodeView
-from isobuilder.model.finding import Finding, Severity
+from isobuilder.model.finding import Finding, Severity, bounded
 
 Action = Literal["create", "upgrade"]
 Cloud = Literal["mold", "cloudstack"]
@@ -62,11 +62,11 @@ class Rule:
         return " ".join((self.check.__doc__ or "").strip().partition("\n")[2].split())
 
     def findings(self, disc: NodeView) -> Iterator[Finding]:
-        """Return what is wrong with ``disc`` by this rule."""
-        for place, fact, remedy in self.check(disc):
-            yield Finding(
-                rule=self.id, place=place, fact=fact, remedy=remedy, severity=self.severity
-            )
+        """Return what is wrong with ``disc`` by this rule, as much of it as helps."""
+        return bounded(
+            Finding(rule=self.id, place=place, fact=fact, remedy=remedy, severity=self.severity)
+            for place, fact, remedy in self.check(disc)
+        )
 
 
 def rule(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from isobuilder.contract.rule import Problem, Rule, rule
 from isobuilder.contract.view import NodeView
+from isobuilder.medium import LABEL
+from isobuilder.model.base import PLAIN
 
-_PLAIN = re.compile(r"[A-Za-z0-9._+@=:,~ -]+")
 _REMEDY = "rename the file, or leave it out"
 
 
@@ -19,7 +19,7 @@ def label(disc: NodeView) -> Iterator[Problem]:
     Nodes look for the disc with `blkid -t LABEL=CDROM`; with another label they wait until
     their tries are used up, and the cluster is never installed.
     """
-    if disc.label != "CDROM":
+    if disc.label != LABEL:
         yield Problem(
             "volume descriptor",
             f"the volume label is {disc.label!r}, nodes look for 'CDROM'",
@@ -60,7 +60,7 @@ def plain_name(disc: NodeView) -> Iterator[Problem]:
     servers.
     """
     for path in sorted(disc.files):
-        if not all(_PLAIN.fullmatch(part) for part in path.split("/")):
+        if not all(PLAIN.fullmatch(part) for part in path.split("/")):
             yield Problem(repr(path), "a name that may change in a listing over HTTP", _REMEDY)
 
 

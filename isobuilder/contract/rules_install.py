@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterator
 
 from isobuilder.contract.rule import EVERYWHERE, Problem, Rule, rule
-from isobuilder.contract.view import PROGRAMS, NodeView, Packed
+from isobuilder.contract.view import PROGRAMS, NodeView
 from isobuilder.errors import IntegrityError
+from isobuilder.formats.sums import sum_line
+from isobuilder.medium import Packed
 
 _CNI, _CNI_GLOB = "cni", "cni-plugins-*64.tgz"
 _CRICTL, _CRICTL_GLOB = "cri-tools", "crictl-linux-*64.tar.gz"
 _ETCD = "etcd/etcd-linux-amd64.tar.gz"
 _BUILD_AGAIN = "fetch it again from its release, then build the ISO again"
-_SUM = re.compile(r"\\?[0-9A-Fa-f]{64} [ *](?P<path>.+)")
 
 
 def _one(disc: NodeView, folder: str, glob: str) -> Iterator[Problem]:
@@ -35,9 +36,9 @@ def _programs_at_the_top(disc: NodeView, path: str | None, wanted: str) -> Itera
     if isinstance(contents, IntegrityError):
         yield Problem(path, f"cannot be unpacked: {contents}", _BUILD_AGAIN)
         return
-    found = next((file for file in contents.files if file.member.name == wanted), None)
+    found = next((file for file in contents.files if file.name == wanted), None)
     if found is None and contents.whole:
-        deeper = [f.member.name for f in contents.files if f.member.name.endswith(f"/{wanted}")]
+        deeper = [f.name for f in contents.files if f.name.endswith(f"/{wanted}")]
         where = f"it is at {deeper[0]}" if deeper else "it is not there at all"
         yield Problem(path, f"expected {wanted} at the top of the archive, {where}", _BUILD_AGAIN)
     elif found is not None and (found.architecture is None or not found.member.mode & 0o111):
@@ -121,9 +122,9 @@ def sums_syntax(disc: NodeView) -> Iterator[Problem]:
     for number, line in enumerate(lines, 1):
         if not line or line.startswith("#"):
             continue
-        match = _SUM.fullmatch(line)
-        path = match["path"] if match else ""
-        if match is None:
+        read = sum_line(line)
+        path = read.path if read else ""
+        if read is None or not read.is_sha256:
             fact = "not 64 hex digits, two spaces and a path"
         elif line.endswith("\r"):
             fact = "ends in CR LF"
@@ -319,7 +320,7 @@ def etcd_archive(disc: NodeView) -> Iterator[Problem]:
         yield Problem(_ETCD, f"cannot be unpacked: {contents}", _BUILD_AGAIN)
         return
     for name in ("etcd", "etcdctl"):
-        fits = [f for f in contents.files if re.fullmatch(rf"etcd[^/]*/{name}", f.member.name)]
+        fits = [f for f in contents.files if re.fullmatch(rf"etcd[^/]*/{name}", f.name)]
         if (not fits and contents.whole) or (fits and fits[0].architecture is None):
             fact = f"expected the program {name} in a top folder etcd-*"
             yield Problem(_ETCD, fact, "use the archive as the etcd project releases it")
@@ -353,7 +354,7 @@ def architecture(disc: NodeView) -> Iterator[Problem]:
             continue
         other = next((f for f in contents.files if _other(f, wanted)), None)
         if other is not None:
-            fact = f"{other.member.name} in it is for {other.architecture}, expected {wanted}"
+            fact = f"{other.name} in it is for {other.architecture}, expected {wanted}"
             yield Problem(archive, fact, _BUILD_AGAIN)
 
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any, BinaryIO, Literal, TypeVar
+from itertools import islice
+from typing import Any, Literal
 
-from isobuilder.contract.archives import ImageArchive, read_archive
-from isobuilder.digest import Digest
-from isobuilder.documents.mistakes import InputErrors
-from isobuilder.errors import InputError, IntegrityError
-from isobuilder.formats.elf import BinaryFacts, describe, inspect_binary
+from isobuilder.contract.archives import ImportedArchive, as_imported
+from isobuilder.errors import IntegrityError
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.formats.manifests import ImageUse, Manifest, Object, read_manifest
-from isobuilder.formats.tar import GzipSource, Member, walk
-from isobuilder.medium import Medium
-
-MAX_TEXT = 16 * 1024 * 1024
-"""Bytes of a text file that is read whole: SHA256SUMS, images.list, JSON."""
+from isobuilder.formats.manifests import ImageUse, Manifest, Object
+from isobuilder.medium import MANIFEST, Medium, PackedFiles
 
 IMAGES_LIST = "docker/images.list"
+MAX_LINES = 10_000
+"""Lines of images.list that are looked at; real ones have some twenty."""
+
 PROGRAMS = ("kubeadm", "kubelet", "kubectl")
 APPLIED = (
     "network.yaml",
@@ -34,27 +31,6 @@ APPLIED = (
     "manifest.yaml",
 )
 """The manifests that a node or a script run on it gives to ``kubectl apply``."""
-
-_MAX_UNPACKED = 4 * 1024**3  # bytes of a .tar.gz; CNI plugins have 0.2 GiB
-_BEGINNING = 1024 * 1024  # bytes of files; with them, a file of any kind but ours was noticed
-_HEAD = 32  # bytes that tell what a file is
-_Value = TypeVar("_Value")
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """One file in a .tar.gz."""
-
-    member: Member
-    head: bytes
-
-    @property
-    def architecture(self) -> str | None:
-        """What the program runs on; None when it is no program."""
-        if not self.head.startswith(b"\x7fELF") or len(self.head) < 20:
-            return None
-        machine = int.from_bytes(self.head[18:20], "big" if self.head[5] == 2 else "little")
-        return {62: "amd64", 183: "arm64"}.get(machine, f"machine {machine}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +56,6 @@ class ImportLine:
         return self.fields[1] if len(self.fields) > 1 else ""
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveNames:
-    """The files in a .tar.gz."""
-
-    files: tuple[Packed, ...]
-    whole: bool  # False when only the beginning was looked at
-
-
 class NodeView:
     """A medium together with what is known about it; everything is read when first asked for."""
 
@@ -108,12 +76,10 @@ class NodeView:
         self.registered = registered  # the version Mold is told, when it is known
         self._wanted_architecture = architecture
         self._unpack = unpack
-        self._medium = medium
-        self._kept: dict[tuple[str, str], object] = {}
-
-    def open(self, path: str) -> BinaryIO:
-        """Open one file."""
-        return self._medium.open(path)
+        self.medium = medium
+        self._imported: dict[str, ImportedArchive | IntegrityError] = {}
+        self.digest, self.json = medium.digest, medium.json
+        self.binary = medium.binary
 
     def within(self, folder: str, pattern: str = "*") -> list[str]:
         """Return the names directly in ``folder`` that a shell's glob matches, sorted."""
@@ -125,104 +91,18 @@ class NodeView:
         """Whether the file is there and not empty."""
         return path in self.files and self.files[path].size > 0
 
-    def read(self, path: str) -> bytes:
-        """Return a text file's bytes.
-
-        Raises:
-            IntegrityError: it is larger than a text file can be, or cannot be read.
-        """
-        size = self.files[path].size
-        if size > MAX_TEXT:
-            raise IntegrityError(f"{size} bytes, expected at most {MAX_TEXT}")
-        with self.open(path) as file:
-            return file.read(MAX_TEXT + 1)
-
-    def _once(self, kind: str, path: str, make: Callable[[], _Value]) -> _Value | IntegrityError:
-        key = (kind, path)
-        if key not in self._kept:
-            try:
-                self._kept[key] = make()
-            except (IntegrityError, InputError) as error:
-                self._kept[key] = IntegrityError(str(error).removeprefix(f"{path}: "))
-        return self._kept[key]  # type: ignore[return-value]
-
     def text(self, path: str) -> str:
         """Return a text file, or an empty text when it cannot be read; other rules tell."""
-        if path not in self.files:
-            return ""
-        data = self._once("text", path, lambda: self.read(path))
-        return "" if isinstance(data, IntegrityError) else data.decode("utf-8", "replace")
+        text = self.medium.text(path) if path in self.files else ""
+        return "" if isinstance(text, IntegrityError) else text
 
-    def digest(self, path: str) -> str:
-        """Return the 64 digits of a file's digest, or what is wrong with the file."""
-
-        def hashed() -> str:
-            with self.open(path) as file:
-                return Digest.of_stream(file).hex
-
-        return str(self._once("digest", path, hashed))
-
-    def json(self, path: str) -> Any | IntegrityError:
-        """Return the value of a JSON file, or what is wrong with it."""
-
-        def load() -> Any:
-            try:
-                return json.loads(self.read(path))
-            except RecursionError as error:
-                raise IntegrityError("nested too deeply") from error
-            except ValueError as error:
-                raise IntegrityError(f"not JSON: {error}") from error
-
-        return self._once("json", path, load)
-
-    def binary(self, path: str) -> BinaryFacts | IntegrityError:
-        """Return what a program says of itself, or what is wrong with it."""
-
-        def inspect() -> BinaryFacts:
-            with self.open(path) as file:
-                return inspect_binary(file, path)
-
-        return self._once("binary", path, inspect)
-
-    def packed(self, path: str) -> ArchiveNames | IntegrityError:
+    def packed(self, path: str) -> PackedFiles | IntegrityError:
         """Return the files in a .tar.gz, or what is wrong with it."""
-
-        def unpack() -> ArchiveNames:
-            with self.open(path) as file:
-                if (head := file.read(_HEAD * 8))[:2] != b"\x1f\x8b":
-                    raise IntegrityError(f"expected gzip data, found {describe(head)}")
-                file.seek(0)
-                source = GzipSource(file, limit=_MAX_UNPACKED)
-                found, passed = [], 0
-                for member, start in walk(source, head=_HEAD):
-                    if member.regular:
-                        found.append(Packed(member, start))
-                        passed += member.size
-                    if passed > _BEGINNING and not self._unpack:
-                        return ArchiveNames(tuple(found), whole=False)
-                source.finish()
-            return ArchiveNames(tuple(found), whole=True)
-
-        return self._once("packed", path, unpack)
-
-    def kubernetes(self, path: str) -> Manifest | IntegrityError:
-        """Return a manifest as kubectl reads it, or what is wrong with it."""
-
-        def load() -> Manifest:
-            try:
-                manifest = read_manifest(self.read(path), path)
-                _ = manifest.objects  # which is where a page of HTML is noticed
-            except InputErrors as error:
-                first = error.mistakes[0]
-                where = "" if first.mark.line is None else f"line {first.mark.line}: "
-                raise IntegrityError(f"{where}{first.fact}") from error
-            return manifest
-
-        return self._once("kubernetes", path, load)
+        return self.medium.packed(path, whole=self._unpack)
 
     def documents(self, path: str) -> tuple[Object, ...] | IntegrityError:
         """Return the Kubernetes objects in a manifest, or what is wrong with it."""
-        found = self.kubernetes(path)
+        found = self.medium.kubernetes(path)
         return found if isinstance(found, IntegrityError) else found.objects
 
     def objects(self, path: str) -> tuple[Object, ...] | None:
@@ -238,14 +118,14 @@ class NodeView:
     def images(self) -> Iterator[tuple[str, tuple[ImageUse, ...]]]:
         """Return the manifests that are there and can be read, with the images they use."""
         for path in APPLIED:
-            found = self.kubernetes(path) if self.has(path) else None
+            found = self.medium.kubernetes(path) if self.has(path) else None
             if isinstance(found, Manifest):
                 yield path, found.images
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
         """manifest.json, or nothing when it is missing or not an object."""
-        value = self.json("manifest.json") if "manifest.json" in self.files else {}
+        value = self.json(MANIFEST) if MANIFEST in self.files else {}
         return value if isinstance(value, dict) else {}
 
     @cached_property
@@ -275,31 +155,41 @@ class NodeView:
 
     @cached_property
     def images_list(self) -> tuple[ImportLine, ...]:
-        """The lines of docker/images.list that say something."""
-        lines = enumerate(self.text(IMAGES_LIST).split("\n"), 1)
-        found = (ImportLine(number, tuple(line.split())) for number, line in lines)
-        return tuple(line for line in found if line.fields)
+        """The lines of docker/images.list that say something, the first ``MAX_LINES`` of them."""
+        lines = enumerate(io.StringIO(self.text(IMAGES_LIST), newline="\n"), 1)
+        found = (ImportLine(number, tuple(line.split(maxsplit=9))) for number, line in lines)
+        return tuple(islice((line for line in found if line.fields), MAX_LINES))
 
     @cached_property
-    def archive_names(self) -> tuple[str, ...]:
-        """The files in docker/ that a node imports."""
+    def lines_by_archive(self) -> Mapping[str, tuple[ImportLine, ...]]:
+        """The lines of docker/images.list by the archive they name."""
+        found: dict[str, tuple[ImportLine, ...]] = {}
+        for line in self.images_list:
+            found[line.archive] = (*found.get(line.archive, ())[:1], line)
+        return found
+
+    @cached_property
+    def archive_names(self) -> Mapping[str, None]:
+        """The files in docker/ that a node imports, sorted; a mapping because many ask for one."""
         names = self.within("docker", "*.tar" if self.cloud == "mold" else "*")
-        return tuple(name for name in names if name != "images.list")
+        return dict.fromkeys(name for name in names if name != "images.list")
 
-    def archive(self, name: str) -> ImageArchive | IntegrityError:
+    def archive(self, name: str) -> ImportedArchive | IntegrityError:
         """Return what ``ctr`` finds in an archive of docker/, or why it refuses it."""
-
-        def load() -> ImageArchive:
-            with self.open(f"docker/{name}") as file:
-                return read_archive(file)
-
-        return self._once("archive", name, load)
+        if name not in self._imported:
+            found = self.medium.archive(f"docker/{name}")
+            try:
+                self._imported[name] = (
+                    found if isinstance(found, IntegrityError) else as_imported(found)
+                )
+            except IntegrityError as error:
+                self._imported[name] = error
+        return self._imported[name]
 
     def base_of(self, name: str) -> str:
         """Return the base name a node imports an archive with; empty when there is none."""
-        if self.cloud != "mold":
-            return ""
-        return next((line.base for line in self.images_list if line.archive == name), "")
+        lines = self.lines_by_archive.get(name, ())
+        return lines[0].base if lines and self.cloud == "mold" else ""
 
     @cached_property
     def imported(self) -> frozenset[str]:
@@ -332,10 +222,10 @@ class NodeView:
         One mistake is reported once: an image that is missing because its archive cannot be
         imported is no further mistake.
         """
-        listed = [line.archive for line in self.images_list]
+        listed = self.lines_by_archive
         faulty = set(listed) - set(self.archive_names)
         for name in self.archive_names:
-            one_line = listed.count(name) == 1 and self.base_of(name)
+            one_line = len(listed.get(name, ())) == 1 and self.base_of(name)
             unlisted = self.cloud == "mold" and bool(listed) and not one_line
             broken = isinstance(self.archive(name), IntegrityError)
             if unlisted or broken or self.misnamed(name) or self.nameless(name):

@@ -1,21 +1,31 @@
-"""Hash a compressed layer and what is inside it in one pass, with bounds on both."""
+"""Compressed data -> what it unpacks to, in one pass, with bounds on everything.
+
+Reads what Go's readers read, and nothing else: behind a stream only another stream may follow,
+where gzip(1) would pass over zeros and other readers over anything. Sources: RFC 1952 (gzip),
+RFC 8878 (zstd).
+"""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, BinaryIO
 
-from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
+from isobuilder.digest import BUFFER_SIZE, Digest, Hasher, hashed
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.oci import Compression
 
 MOST_GROWTH = 200
 """How many times larger than its compressed form a layer may be, beyond the first 64 MiB."""
 
+MAX_STREAMS = 100_000
+"""Streams in a row; images that can be fetched file by file have one for each of their files."""
+
 _FREE = 64 * 1024 * 1024
+_TAKEN = 32 * 1024  # bytes given at a time: what is left behind a short stream is copied each time
+_WINDOW_LOG = 26  # 64 MiB are kept of what was unpacked; tools ask for 8, their limit is 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,86 +36,115 @@ class LayerDigests:
     content: Digest | None  # None when this machine cannot decompress it
 
 
-class _Decompressor:
-    """One interface for zlib's and zstd's objects: bounded output, several streams in a row."""
+def can_unpack(compression: Compression) -> bool:
+    """Return whether this machine has what it takes."""
+    return compression != "zstd" or _zstd_module() is not None
 
-    def __init__(self, new: Callable[[], Any], error: type[Exception], place: str) -> None:
-        self._new = new
-        self._error = error
-        self._place = place
-        self._current = new()
-        self._began = False
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Give what ``data`` becomes, in pieces of at most ``BUFFER_SIZE`` bytes."""
-        more = bool(data)
-        while more:
-            if self._current.eof:
-                self._current = self._new()
-            self._began = True
-            try:
-                piece = self._current.decompress(data, BUFFER_SIZE)
-            except self._error as error:
-                raise IntegrityError(f"{self._place}: damaged: {error}") from error
-            yield piece
-            if self._current.eof:
-                data = self._current.unused_data
-                more = bool(data)
-            else:  # zlib hands back what it did not take, zstd keeps it
-                data = getattr(self._current, "unconsumed_tail", b"")
-                more = bool(data) or len(piece) == BUFFER_SIZE
+def unpacked(
+    chunks: Iterable[bytes], compression: Compression, *, limit: int, why: str
+) -> Iterator[bytes]:
+    """Give what ``chunks`` unpack to, in pieces of at most ``BUFFER_SIZE`` bytes.
 
-    @property
-    def complete(self) -> bool:
-        return self._began and bool(self._current.eof)
+    ``why`` ends the sentence about more than ``limit`` bytes: ``become more than <limit>: <why>``.
+
+    Raises:
+        IntegrityError: damaged, cut short, more than ``limit``; a sentence without place.
+    """
+    if compression == "none":
+        pieces: Iterable[bytes] = chunks
+    else:
+        pieces = _decompressed(chunks, compression)
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > limit:
+            raise IntegrityError(f"unpacks to more than {limit} bytes: {why}")
+        yield piece
+
+
+def _decompressed(chunks: Iterable[bytes], compression: Compression) -> Iterator[bytes]:
+    new, failure = _decompressor(compression)
+    current, streams = None, 0
+    for chunk in chunks:
+        for start in range(0, len(chunk), _TAKEN):
+            data = chunk[start : start + _TAKEN]
+            more = True
+            while more:
+                if current is None or current.eof:
+                    streams += 1
+                    if streams > MAX_STREAMS:
+                        raise IntegrityError(f"more than {MAX_STREAMS} streams of {compression}")
+                    current = new()
+                try:
+                    piece = current.decompress(data, BUFFER_SIZE)
+                except failure as error:
+                    raise IntegrityError(f"damaged {compression} data: {error}") from error
+                if piece:
+                    yield piece
+                if current.eof:
+                    data = current.unused_data
+                    more = bool(data)
+                else:  # zlib hands back what it did not take, zstd keeps it
+                    data = getattr(current, "unconsumed_tail", b"")
+                    more = bool(data) or len(piece) == BUFFER_SIZE
+    if current is None or not current.eof:
+        raise IntegrityError(f"the {compression} data ends early")
 
 
 def hash_layer(
-    stream: BinaryIO, *, offset: int, size: int, compression: Compression, place: str
+    stream: BinaryIO,
+    *,
+    offset: int,
+    size: int,
+    compression: Compression,
+    through: Callable[[Iterator[bytes]], Iterator[bytes]] = iter,
 ) -> LayerDigests:
-    """Return the digests of the layer that lies in ``stream``.
+    """Return the digests of the layer that lies in ``stream``; what it unpacks to goes ``through``.
 
     Raises:
-        IntegrityError: the layer is damaged, cut short, or grows beyond ``MOST_GROWTH``.
+        IntegrityError: the layer is damaged, cut short, or grows beyond ``MOST_GROWTH``; a
+            sentence without place.
     """
     blob, content = Hasher(), Hasher()
-    decompressor = _decompressor(compression, place)
+    chunks = hashed(chunks_of(stream, offset=offset, size=size), blob)
+    if compression == "none" or not can_unpack(compression):
+        for _ in chunks:
+            pass
+        return LayerDigests(blob.digest(), blob.digest() if compression == "none" else None)
     limit = _FREE + MOST_GROWTH * size
-    for chunk in _chunks(stream, offset, size, place):
-        blob.update(chunk)
-        if decompressor is None:
-            continue
-        for piece in decompressor.feed(chunk):
-            content.update(piece)
-            if content.size > limit:
-                raise IntegrityError(
-                    f"{place}: {size} compressed bytes become more than {limit}: a bomb"
-                )
-    if compression == "none":
-        return LayerDigests(blob.digest(), blob.digest())
-    if decompressor is None:
-        return LayerDigests(blob.digest(), None)
-    if not decompressor.complete:
-        raise IntegrityError(f"{place}: the {compression} data ends early")
+    pieces = unpacked(chunks, compression, limit=limit, why=f"a bomb of {size} bytes")
+    for piece in through(pieces):
+        content.update(piece)
     return LayerDigests(blob.digest(), content.digest())
 
 
-def _chunks(stream: BinaryIO, offset: int, size: int, place: str) -> Iterator[bytes]:
+def chunks_of(stream: BinaryIO, *, offset: int = 0, size: int | None = None) -> Iterator[bytes]:
+    """Give the bytes of ``stream`` from ``offset`` on, all or ``size`` of them.
+
+    Raises:
+        IntegrityError: there are fewer than ``size``.
+    """
     stream.seek(offset)
     left = size
-    while left:
-        chunk = stream.read(min(left, BUFFER_SIZE))
+    while left != 0:
+        chunk = stream.read(BUFFER_SIZE if left is None else min(left, BUFFER_SIZE))
         if not chunk:
-            raise IntegrityError(f"{place}: ends {left} bytes early")
-        left -= len(chunk)
+            if left is None:
+                return
+            raise IntegrityError(f"ends {left} bytes early")
+        left = None if left is None else left - len(chunk)
         yield chunk
 
 
-def _decompressor(compression: Compression, place: str) -> _Decompressor | None:
+def _decompressor(compression: Compression) -> tuple[Callable[[], Any], type[Exception]]:
     if compression == "gzip":
-        return _Decompressor(lambda: zlib.decompressobj(wbits=31), zlib.error, place)
-    zstd = _zstd_module() if compression == "zstd" else None
-    return None if zstd is None else _Decompressor(zstd.ZstdDecompressor, zstd.ZstdError, place)
+        return (lambda: zlib.decompressobj(wbits=31)), zlib.error
+    zstd = _zstd_module()
+    if zstd is None:
+        raise IntegrityError("this Python cannot read zstd")
+    options = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+    return (lambda: zstd.ZstdDecompressor(options=options)), zstd.ZstdError
 
 
 def _zstd_module() -> Any | None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from isobuilder.digest import Digest
-from isobuilder.errors import EnvironmentProblem, InputError
+from isobuilder.errors import EnvironmentProblem
 from isobuilder.files import write_whole
-from isobuilder.model.payload import OsPayload
+from isobuilder.model.payload import OsPayload, read_payload
 from isobuilder.store import Store, disk_problem
 
 DESCRIPTION = "payload.json"
@@ -77,21 +75,6 @@ def payloads(store: Store) -> list[OsPayload]:
         if all(store.find(artifact.digest) for artifact in payload.artifacts.values()):
             found.append(payload)
     return sorted(found, key=lambda payload: (payload.name, payload.kernel_version, payload.digest))
-
-
-def read_payload(text: bytes, *, place: str) -> OsPayload:
-    """Return the payload that ``text`` describes.
-
-    Raises:
-        InputError: it is not a payload's description; ``place`` says where it came from.
-    """
-    try:
-        return OsPayload.model_validate_json(text, strict=False)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = f"{where}: {first['msg']}" if where else str(first["msg"])
-        raise InputError(f"{place}: {what}") from error
 
 
 def choose_payload(store: Store, wanted: str, *, architecture: str) -> OsPayload:

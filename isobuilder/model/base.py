@@ -17,7 +17,8 @@ Architecture = Annotated[str, StringConstraints(pattern=r"^(amd64|arm64)$")]
 MOLD_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 """What Mold calls them (its API's ``arch``)."""
 
-_PART = re.compile(r"[A-Za-z0-9_+@=:,~-][A-Za-z0-9._+@=:,~ -]*")
+PLAIN = re.compile(r"[A-Za-z0-9._+@=:,~ -]+")
+"""A name that survives a listing over HTTP: all servers write these characters alike."""
 
 
 class Model(BaseModel):
@@ -46,7 +47,7 @@ def check_iso_path(path: str) -> str:
     if ".." in parts:
         raise ValueError(f"the path {path!r} leaves the ISO")
     for part in parts:
-        if not _PART.fullmatch(part):
+        if not PLAIN.fullmatch(part) or part[0] in ". ":
             raise ValueError(
                 f"the part {part!r} of {path!r} is empty, begins with a dot or has characters "
                 "other than letters, digits, space and . _ + @ = : , ~ -"

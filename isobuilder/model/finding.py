@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Literal
 
 from isobuilder.model.base import Model
 
 Severity = Literal["error", "warning"]
+
+MOST_FINDINGS = 100
+"""Findings of one kind that are told: more of them tell nothing more, and could fill any memory."""
 
 
 class Finding(Model):
@@ -21,3 +26,13 @@ class Finding(Model):
     def __str__(self) -> str:
         """Return the line that is printed."""
         return f"{self.severity}: {self.rule}: {self.place}: {self.fact}; {self.remedy}"
+
+
+def bounded(findings: Iterable[Finding], most: int = MOST_FINDINGS) -> Iterator[Finding]:
+    """Give the first ``most`` findings; one behind them says that there are more."""
+    following = iter(findings)
+    yield from islice(following, most)
+    if (last := next(following, None)) is not None:
+        more = sum(1 for _ in islice(following, 10_000))
+        fact = f"{last.fact} (and {'over ' * (more == 10_000)}{more} more like it, not listed)"
+        yield last.model_copy(update={"fact": fact})

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, StringConstraints, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from isobuilder.digest import Digest
+from isobuilder.errors import InputError
 from isobuilder.model.base import Architecture, Model, Name, canonical_json
 
 Kernel = Literal["cloud", "generic"]
@@ -96,3 +103,18 @@ class OsPayload(Model):
     def digest(self) -> Digest:
         """The digest of the canonical text, which is the payload's identity."""
         return Digest.of(self.to_bytes())
+
+
+def read_payload(text: bytes, *, place: str) -> OsPayload:
+    """Return the payload that ``text`` describes.
+
+    Raises:
+        InputError: it is not a payload's description; ``place`` says where it came from.
+    """
+    try:
+        return OsPayload.model_validate_json(text, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = f"{where}: {first['msg']}" if where else str(first["msg"])
+        raise InputError(f"{place}: {what}") from error

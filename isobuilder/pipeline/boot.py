@@ -12,8 +12,9 @@ from isobuilder.digest import BUFFER_SIZE
 from isobuilder.errors import InputError
 from isobuilder.iso.boot_names import KERNEL, PAYLOAD
 from isobuilder.iso.read.reader import IsoReader
-from isobuilder.machine.payload import LARGEST_DESCRIPTION, read_payload
+from isobuilder.machine.payload import LARGEST_DESCRIPTION
 from isobuilder.machine.qemu import Listener, Machine, Outcome, kvm_works, start
+from isobuilder.model.payload import read_payload
 from isobuilder.progress import SILENT, Progress
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from isobuilder.digest import Digest
-from isobuilder.errors import InputError
+from isobuilder.errors import InputError, IntegrityError
 from isobuilder.iso.boot_names import INITRD, KERNEL, PAYLOAD, ROOT
 from isobuilder.iso.read.reader import IsoReader
+from isobuilder.medium import MANIFEST, Medium
 from isobuilder.model.isomanifest import IsoManifest
-from isobuilder.model.loading import load_lock, parse_manifest_json
+from isobuilder.model.loading import load_lock
 from isobuilder.model.lock import Lock
 from isobuilder.model.payload import ArtifactName
 
-_MANIFEST_LIMIT = 32 * 1024 * 1024  # bytes
 _AS_THEY_ARE: dict[str, ArtifactName] = {KERNEL: "kernel", INITRD: "initrd", ROOT: "root"}
 _NO_SYSTEM = "none"
 
@@ -90,13 +90,14 @@ def _of_lock(path: Path, lock: Lock) -> IsoFiles:
 
 
 def _of_iso(path: Path, reader: IsoReader) -> IsoFiles:
-    if "manifest.json" not in reader.files:
+    if MANIFEST not in reader.files:
         raise InputError(
             f"{path}: has no manifest.json, so nobody can say what is on it",
             hint="isobuilder verify says more about it",
         )
-    with reader.open("manifest.json") as file:
-        manifest = parse_manifest_json(file.read(_MANIFEST_LIMIT), f"{path}: manifest.json")
+    manifest = Medium(reader).manifest
+    if isinstance(manifest, IntegrityError):
+        raise InputError(f"{path}: {MANIFEST}: {manifest}")
     system = manifest.operating_system
     return IsoFiles(
         source=path,

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from isobuilder.errors import EnvironmentProblem, InputError
-from isobuilder.machine.payload import (
-    LARGEST_DESCRIPTION,
-    choose_payload,
-    has_payload,
-    read_payload,
-)
+from isobuilder.machine.payload import LARGEST_DESCRIPTION, choose_payload, has_payload
 from isobuilder.model.config import mirror_urls
 from isobuilder.model.lock import Lock, LockedBoot
+from isobuilder.model.payload import read_payload
 from isobuilder.model.recipe import BootWish, PayloadAt
 from isobuilder.sources.download import Download
 from isobuilder.sources.session import Session

@@ -9,22 +9,20 @@ from pathlib import Path
 from isobuilder.contract.deep import Programs, import_all
 from isobuilder.contract.play import play
 from isobuilder.digest import Digest
-from isobuilder.errors import InputError, IntegrityError, IsobuilderError
+from isobuilder.errors import InputError, IntegrityError
 from isobuilder.formats.reference import ImageReference
 from isobuilder.iso.boot_names import PAYLOAD
 from isobuilder.iso.check.archives import Expected, check_archives
 from isobuilder.iso.check.contents import check_iso
 from isobuilder.iso.read.reader import IsoReader
-from isobuilder.machine.payload import read_payload
+from isobuilder.medium import LABEL, Medium
 from isobuilder.model.finding import Finding
 from isobuilder.model.isomanifest import IsoManifest
-from isobuilder.model.loading import parse_manifest_json
 from isobuilder.model.lock import Lock, LockedBoot
 from isobuilder.model.recipe import ProfileName
 from isobuilder.progress import SILENT, Progress
 from isobuilder.sources.checksums import parse
 
-_MANIFEST_LIMIT = 32 * 1024 * 1024  # bytes
 _CHECKSUM_LIMIT = 64 * 1024  # bytes
 
 
@@ -74,7 +72,8 @@ def verify(
         finding = _damaged(error)
         return Verification(iso, size, None, profile or "mold-cks", ("structure",), (finding,))
     with reader:
-        return _Verifier(reader, profile, progress).run(lock, expected, layers, deep, containerd)
+        verifier = _Verifier(reader, Medium(reader), profile, progress)
+        return verifier.run(lock, expected, layers, deep, containerd)
 
 
 def promised(iso: Path) -> Digest | None:
@@ -91,9 +90,15 @@ def promised(iso: Path) -> Digest | None:
 @dataclass(slots=True)
 class _Verifier:
     reader: IsoReader
+    medium: Medium
     profile: ProfileName | None
     progress: Progress
-    manifest: IsoManifest | None = None
+
+    @property
+    def manifest(self) -> IsoManifest | None:
+        """manifest.json if it is ours; ``check_iso`` says what is wrong with it."""
+        found = self.medium.manifest
+        return None if isinstance(found, IntegrityError) else found
 
     def run(
         self,
@@ -104,12 +109,11 @@ class _Verifier:
         containerd: Path | None,
     ) -> Verification:
         reader, findings, checked = self.reader, list[Finding](), ["structure", "checksums"]
-        self._read_manifest()
         profile = self.profile or (self.manifest.profile if self.manifest else "mold-cks")
         self.progress.step(f"hashing {reader.path.name}")
         digest: Digest | None = None
         try:
-            structure = check_iso(reader, label="CDROM", progress=self.progress)
+            structure = check_iso(reader, medium=self.medium, label=LABEL, progress=self.progress)
         except IntegrityError as error:
             findings.append(_damaged(error))
         else:
@@ -125,13 +129,13 @@ class _Verifier:
         self.progress.step("image archives")
         checked.append("archives with layers" if layers else "archives")
         for report in check_archives(
-            reader, self._archives(), layers=layers, progress=self.progress
+            self.medium, self._archives(), layers=layers, progress=self.progress
         ):
             findings += report.findings
         self.progress.step(f"playing a {profile} node")
         checked.append(f"node of {profile}")
         findings += play(
-            reader,
+            self.medium,
             profile=profile,
             kubernetes=self.manifest.kubernetes_version if self.manifest else None,
             architecture=self.manifest.architecture if self.manifest else None,
@@ -142,22 +146,11 @@ class _Verifier:
             checked.append("containerd import")
             programs = Programs(containerd, containerd.with_name("ctr")) if containerd else None
             findings += import_all(
-                reader, profile=profile, programs=programs, progress=self.progress
+                self.medium, profile=profile, programs=programs, progress=self.progress
             )
         return Verification(
             reader.path, reader.size, digest, profile, tuple(checked), tuple(_once(findings))
         )
-
-    def _read_manifest(self) -> None:
-        """Read manifest.json if it is ours; ``check_iso`` says what is wrong with it."""
-        if "manifest.json" not in self.reader.files:
-            return
-        try:
-            with self.reader.open("manifest.json") as file:
-                data = file.read(_MANIFEST_LIMIT)
-            self.manifest = parse_manifest_json(data, "manifest.json")
-        except IsobuilderError:
-            self.manifest = None
 
     def _archives(self) -> Mapping[str, Expected]:
         """Return what each archive should hold; of other builders' ISOs nothing is known."""
@@ -200,10 +193,8 @@ class _Verifier:
         """Return ``lock`` with the ISO's own OS payload, where it leaves that to the build."""
         if lock.boot is None or lock.boot.payload is not None or PAYLOAD not in self.reader.files:
             return lock
-        try:
-            with self.reader.open(PAYLOAD) as file:
-                payload = read_payload(file.read(_MANIFEST_LIMIT), place=PAYLOAD)
-        except IsobuilderError:
+        payload = self.medium.payload(PAYLOAD)
+        if isinstance(payload, IntegrityError):
             return lock  # the checks of the boot structure say what is wrong with it
         own = LockedBoot.of(payload)
         return lock.model_copy(update={"boot": own}) if own.name == lock.boot.name else lock

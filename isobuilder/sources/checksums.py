@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
+from isobuilder.formats.sums import sum_line
 
 MAX_SIZE = 1024 * 1024  # bytes; a release of Kubernetes lists all its files in about 60 KiB
 
@@ -20,7 +21,6 @@ _ALGORITHMS = {32: "md5", 40: "sha1", 56: "sha224", 64: "sha256", 96: "sha384", 
 _STRONG = ("sha256", "sha512")  # in the order of preference: ours is the first
 
 _BARE = re.compile(r"([0-9A-Fa-f]{32,128})")
-_GNU = re.compile(r"([0-9A-Fa-f]{32,128})[ \t]+\*?([^\s*].*)")
 _BSD = re.compile(r"([A-Za-z]+[0-9-]*) ?\((.+)\) ?= ?([0-9A-Fa-f]{32,128})")
 _HTML = re.compile(r"\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -168,8 +168,8 @@ def _entry(line: str, place: str) -> tuple[Dialect, ChecksumEntry]:
         raise _not_one(place, f"control characters in {line[:60]!r}")
     if match := _BARE.fullmatch(line):
         return "bare", ChecksumEntry(None, _checksum(match[1], place))
-    if match := _GNU.fullmatch(line):
-        return "gnu", ChecksumEntry(_plain(match[2]), _checksum(match[1], place))
+    if (read := sum_line(line)) and not read.escaped and read.path[0] not in " \t*":
+        return "gnu", ChecksumEntry(_plain(read.path), _checksum(read.digits, place))
     if match := _BSD.fullmatch(line):
         checksum = _checksum(match[3], place)
         # OpenSSL writes SHA2-256, some tools SHA-256.

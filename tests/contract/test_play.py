@@ -175,13 +175,13 @@ def test_without_unpacking_only_the_beginning_of_archives_is_read() -> None:
 def test_a_bomb_of_zeros_in_an_archive_of_programs_takes_little_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("isobuilder.contract.view._MAX_UNPACKED", 20 * 1024 * 1024)
+    monkeypatch.setattr("isobuilder.medium.MAX_UNPACKED", 20 * 1024 * 1024)
     bomb = trees.tar_gz({"loopback": bytes(30 * 1024 * 1024)})
     tree = good()
     tree["cni/cni-plugins-amd64.tgz"] = bomb
     found = play(DictMedium(trees.seal(tree)), profile="mold-cks")
     assert [finding.rule for finding in found] == ["A.3.cni-archive"]
-    assert "more than a node has room for" in found[0].fact
+    assert "more than 20971520 bytes: a node has no room for it" in found[0].fact
 
 
 def test_a_large_file_is_never_read_whole() -> None:

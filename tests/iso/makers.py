@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,11 @@ from typing import Any
 from isobuilder.content.archives import image_archive
 from isobuilder.digest import Digest
 from isobuilder.formats.oci import DOCKER_MANIFEST, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from isobuilder.iso.check.subject import Subject
+from isobuilder.iso.read.reader import IsoReader
 from isobuilder.iso.write.entries import IsoEntry, Piece
 from isobuilder.iso.write.writer import WrittenIso, write_iso
+from isobuilder.medium import Medium
 from isobuilder.model.lock import Lock
 from isobuilder.store import Blob, Store
 
@@ -179,3 +182,10 @@ def _locked_file(path: str, blob: Blob) -> dict[str, Any]:
         "mode": "0755" if path.startswith("k8s/") else "0644",
         "evidence": {"source": "recipe"},
     }
+
+
+def subject_of(
+    reader: IsoReader, files: Mapping[str, Digest] | None = None, *, label: str | None = None
+) -> Subject:
+    """Return what checks look at; ``files`` need not be true."""
+    return Subject(reader, Medium(reader), files or {}, label)

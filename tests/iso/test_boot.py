@@ -20,6 +20,7 @@ from isobuilder.iso.read.hashing import hash_iso
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.store import Store
 from tests.iso.boots import IDENTITY, Booted, bios_image, boot_medium, boot_parts
+from tests.iso.makers import subject_of
 
 
 @pytest.fixture
@@ -30,15 +31,15 @@ def medium(store: Store, tmp_path: Path) -> Booted:
 def findings(path: Path) -> list[str]:
     with IsoReader(path) as reader:
         files = hash_iso(reader, whole=False).files
-        return [finding.rule for finding in check_boot(reader, files)]
+        return [finding.rule for finding in check_boot(subject_of(reader, files))]
 
 
 def test_a_written_boot_medium_has_nothing_wrong(medium: Booted) -> None:
     with IsoReader(medium.path) as reader:
         files = hash_iso(reader, whole=False).files
-        assert not list(check_boot(reader, files))
-        assert not list(check_structure(reader, label="CDROM"))
-        assert not list(check_sums(reader, files))
+        assert not list(check_boot(subject_of(reader, files)))
+        assert not list(check_structure(subject_of(reader, label="CDROM")))
+        assert not list(check_sums(subject_of(reader, files)))
 
 
 def test_every_boot_file_had_its_digest_before_anything_was_written(medium: Booted) -> None:
@@ -147,7 +148,9 @@ def test_no_changed_byte_of_the_boot_structure_makes_the_check_end_in_another_wa
                 disk.write(value)
                 disk.flush()
                 with IsoReader(medium.path) as reader:
-                    assert all(str(finding) for finding in check_boot(reader, files)), place
+                    assert all(str(finding) for finding in check_boot(subject_of(reader, files))), (
+                        place
+                    )
             disk.seek(place)
             disk.write(before)
     assert findings(medium.path) == []
@@ -212,8 +215,8 @@ def test_a_larger_stick_with_the_medium_is_the_medium(medium: Booted, stick: Pat
     with IsoReader(stick) as reader:
         hashes = hash_iso(reader, whole=True)
         assert hashes.image == medium.written.digest
-        assert not list(check_boot(reader, hashes.files))
-        assert not list(check_structure(reader, label="CDROM"))
+        assert not list(check_boot(subject_of(reader, hashes.files)))
+        assert not list(check_structure(subject_of(reader, label="CDROM")))
 
 
 @pytest.mark.parametrize(
@@ -249,7 +252,7 @@ def test_a_foreign_shim_in_the_fat_image_is_found(medium: Booted) -> None:
     offset = data.index(b"shim shim shim")
     spoil(medium.path, offset, b"SHIM")
     with IsoReader(medium.path) as reader:
-        found = list(check_boot(reader, hash_iso(reader, whole=False).files))
+        found = list(check_boot(subject_of(reader, hash_iso(reader, whole=False).files)))
     assert [finding.place for finding in found] == [f"{EFI}: EFI/BOOT/BOOTX64.EFI"]
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from isobuilder.errors import IntegrityError
-from isobuilder.iso.fat import SECTOR, fat_image, read_fat
+from isobuilder.iso.read.fat import read_fat
+from isobuilder.iso.write.fat import SECTOR, fat_image
 from tests.iso.makers import EPOCH, joined
 
 SHIM, GRUB = b"shim" * 250_000, b"grub" * 600_001
@@ -28,7 +29,7 @@ def image(**changes: tuple[bytes, ...]) -> bytes:
 
 
 def contents(data: bytes) -> dict[str, bytes]:
-    files = read_fat(io.BytesIO(data))
+    files = read_fat(io.BytesIO(data)).files
     return {path: data[file.start : file.start + file.size] for path, file in files.items()}
 
 
@@ -86,7 +87,7 @@ def with_listing(entries: list[bytes]) -> bytes:
     data = bytearray(image())
     root = (1 + 2 * int.from_bytes(data[22:24], "little")) * SECTOR
     first_folder = root + 512 * 32
-    for place in (root, first_folder):
+    for place in (root + 32, first_folder + 64):  # behind the label, and behind . and ..
         for number, entry in enumerate(entries):
             data[place + number * 32 : place + number * 32 + 32] = entry
     return bytes(data)

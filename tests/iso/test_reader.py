@@ -15,7 +15,7 @@ from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
 from isobuilder.iso.check.structure import check_structure
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.iso.write.entries import IsoEntry
-from tests.iso.makers import entry, iso_of
+from tests.iso.makers import entry, iso_of, subject_of
 
 DIGEST_NAME = "docker/" + "ab" * 32 + ".tar"
 
@@ -124,7 +124,7 @@ def test_isos_of_other_tools_are_read(command: list[str], tmp_path: Path) -> Non
     with IsoReader(out) as reader:
         assert reader.label == "CDROM"
         assert {path: reader.open(path).read() for path in reader.files} == wanted
-        errors = [f for f in check_structure(reader) if f.severity == "error"]
+        errors = [f for f in check_structure(subject_of(reader)) if f.severity == "error"]
     assert errors == []
 
 
@@ -137,7 +137,7 @@ def test_without_rock_ridge_names_are_what_linux_shows(joliet: bool, tmp_path: P
     output_of(needs("genisoimage"), "-quiet", "-V", "CDROM", *options, "-o", out, tmp_path / "tree")
     with IsoReader(out) as reader:
         assert reader.files.keys() == {"k8s/Kubeadm" if joliet else "k8s/kubeadm"}
-        rules = {finding.rule: finding.severity for finding in check_structure(reader)}
+        rules = {finding.rule: finding.severity for finding in check_structure(subject_of(reader))}
     assert rules["iso.rock-ridge"] == "error"
 
 
@@ -150,7 +150,7 @@ def test_links_and_devices_are_told(tmp_path: Path) -> None:
     with IsoReader(out) as reader:
         assert reader.files == {}
         assert reader.tree.specials["link"] == "symbolic link"
-        places = {f.place for f in check_structure(reader) if f.rule == "iso.special"}
+        places = {f.place for f in check_structure(subject_of(reader)) if f.rule == "iso.special"}
     assert places == {"link", "pipe"}
 
 

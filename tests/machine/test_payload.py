@@ -9,11 +9,10 @@ from isobuilder.machine.payload import (
     keep_payload,
     needed_by,
     payloads,
-    read_payload,
     replace_payload,
 )
 from isobuilder.model.base import canonical_json
-from isobuilder.model.payload import OsPayload
+from isobuilder.model.payload import OsPayload, read_payload
 from isobuilder.store import Store
 
 NAMES = ("kernel", "initrd", "root", "shim", "grub", "mok-manager", "bios", "bios-mbr")

@@ -28,6 +28,7 @@ from isobuilder.pipeline.verify import verify
 from isobuilder.sources.session import Session
 from isobuilder.store import Store
 from tests.iso.boots import bios_image, mbr_image
+from tests.iso.makers import subject_of
 from tests.pipeline.world import Locked, World, run_cli
 
 SERVED = "https://dl.k8s.io/os/payload.json"
@@ -116,7 +117,7 @@ def test_the_operating_system_and_its_packages_are_in_the_manifest(
     assert system.packages == payload.packages
     with IsoReader(built.iso) as reader:
         files = dict(hash_iso(reader).files) | {PAYLOAD: Digest.of(b"another")}
-        places = [finding.place for finding in check_manifest(reader, files)]
+        places = [finding.place for finding in check_manifest(subject_of(reader, files))]
     assert places == [PAYLOAD, "manifest.json operating_system"]
 
 

@@ -1,4 +1,8 @@
-"""What is wrong with an image archive: checked where it lies, down to the uncompressed layers."""
+"""What is wrong with an image archive: checked where it lies, down to the uncompressed layers.
+
+The strict judgement: what our archives are like, and nothing else. What containerd makes of an
+archive is another question, which ``contract.archives`` answers from the same reading.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ from typing import BinaryIO
 
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
-from isobuilder.formats.inflate import hash_layer
+from isobuilder.formats.archive import INDEX, LAYOUT, ImageArchive, blob_name, cleaned
+from isobuilder.formats.inflate import LayerDigests, hash_layer
 from isobuilder.formats.oci import (
     MAX_DOCUMENT,
     NAME_ANNOTATIONS,
@@ -22,8 +27,8 @@ from isobuilder.formats.oci import (
     parse_index,
     parse_manifest,
 )
-from isobuilder.formats.tarwalk import Member, walk_tar
-from isobuilder.medium import Medium
+from isobuilder.formats.tar import FOLDER, KINDS, Member
+from isobuilder.medium import Files, Medium
 from isobuilder.model.finding import Finding
 from isobuilder.progress import SILENT, Progress, task
 
@@ -58,7 +63,7 @@ class ArchiveReport:
 
 
 def check_archives(
-    medium: Medium,
+    source: Files | Medium,
     expected: Mapping[str, Expected],
     *,
     layers: bool = True,
@@ -69,13 +74,13 @@ def check_archives(
     Raises:
         EnvironmentProblem: the medium cannot be read.
     """
+    medium = Medium.of(source)
     present = [path for path in sorted(expected) if path in medium.files]
     total = sum(medium.files[path].size for path in present)
     with task(progress, "checking image archives", total=total) as work:
 
         def check(path: str) -> ArchiveReport:
-            with medium.open(path) as stream:
-                report = check_archive(stream, expected[path], place=path, layers=layers)
+            report = check_archive(medium, path, expected[path], layers=layers)
             work.advance(medium.files[path].size)
             return report
 
@@ -88,20 +93,20 @@ def check_archives(
 
 
 def check_archive(
-    stream: BinaryIO, expected: Expected, *, place: str, layers: bool = True
+    medium: Medium, path: str, expected: Expected, *, layers: bool = True
 ) -> ArchiveReport:
     """Check one archive.
 
     ``layers`` also hashes every layer as it is and uncompressed; without it, layers are checked for
     presence and size only, which is enough when the hash of the whole archive is known to be right.
     """
-    report = ArchiveReport(place)
-    try:
-        members = walk_tar(stream, place=place)
-    except IntegrityError as error:
-        report.wrong("oci.tar", _fact(error, place))
+    report = ArchiveReport(path)
+    found = medium.archive(path)
+    fault = str(found) if isinstance(found, IntegrityError) else _fault(found)
+    if isinstance(found, IntegrityError) or fault is not None:
+        report.wrong("oci.tar", str(fault))
         return report
-    archive = _Archive(stream, members, report)
+    archive = _Archive(medium, found, report)
     try:
         _check_layout(archive)
         _check_index(archive, expected)
@@ -111,8 +116,31 @@ def check_archive(
     except _Stop:
         pass
     except (InputError, IntegrityError) as error:
-        report.wrong("oci.document", _fact(error, place))
+        report.wrong("oci.document", _fact(error, path))
     return report
+
+
+def _fault(archive: ImageArchive) -> str | None:
+    """Say why the archive is not in the form in which image tools write them."""
+    seen: set[str] = set()
+    for member in archive.members:
+        where = f"byte {member.header}"
+        name = member.name
+        if member.extras:
+            return f"{where}: {member.extras[0]}, which no image archive needs"
+        if not member.regular and member.kind != FOLDER:
+            return f"{where}: {KINDS[member.kind]}, which no image archive needs"
+        plain = cleaned(name)
+        if plain not in {name, name.removeprefix("./").removesuffix("/")} or _leaves(plain):
+            return f"{where}: a name that leaves the archive: {name[:120]!r}"
+        if plain in seen:
+            return f"{where}: {plain!r} is there twice"
+        seen.add(plain)
+    return archive.ending
+
+
+def _leaves(name: str) -> bool:
+    return name.startswith(("/", "..")) or not name.isprintable() or "\\" in name
 
 
 class _Stop(Exception):
@@ -121,32 +149,33 @@ class _Stop(Exception):
 
 @dataclass(slots=True)
 class _Archive:
-    stream: BinaryIO
-    members: dict[str, Member]
+    medium: Medium
+    archive: ImageArchive
     report: ArchiveReport
 
-    def document(self, name: str, rule: str) -> bytes:
-        member = self.members.get(name)
+    def document(self, name: str, rule: str, what: str = "") -> bytes:
+        member = self.archive.files.get(name)
         if member is None:
             self.report.wrong(rule, f"no {name}")
             raise _Stop
-        if member.size > MAX_DOCUMENT:
-            self.report.wrong(rule, f"{name} has {member.size} bytes, at most {MAX_DOCUMENT}")
+        data = self.archive.documents.get(name)
+        if data is None:
+            fact = f"{name} has {member.size} bytes, expected JSON of at most {MAX_DOCUMENT}"
+            self.report.wrong(rule, fact, blob=what)
             raise _Stop
-        self.stream.seek(member.offset)
-        return self.stream.read(member.size)
+        return data
 
     def blob(self, wanted: Descriptor, what: str) -> bytes:
         """Return a small blob whose size and hash were checked."""
         self.check_size(wanted, what)
-        data = self.document(_blob_name(wanted.digest), "oci.blob")
+        data = self.document(blob_name(wanted.digest), "oci.blob", what)
         if (found := Digest.of(data)) != wanted.digest:
             self.report.wrong("oci.blob", f"expected {wanted.digest}, got {found}", blob=what)
             raise _Stop
         return data
 
     def check_size(self, wanted: Descriptor, what: str) -> Member:
-        member = self.members.get(_blob_name(wanted.digest))
+        member = self.archive.files.get(blob_name(wanted.digest))
         if member is None:
             self.report.wrong("oci.blob", f"{wanted.digest} is missing", blob=what)
             raise _Stop
@@ -159,7 +188,7 @@ class _Archive:
 
 
 def _check_layout(archive: _Archive) -> None:
-    data = archive.document("oci-layout", "oci.layout")
+    data = archive.document(LAYOUT, "oci.layout")
     try:
         version = json.loads(data).get("imageLayoutVersion")
     except (ValueError, AttributeError, RecursionError):
@@ -169,7 +198,7 @@ def _check_layout(archive: _Archive) -> None:
 
 
 def _check_index(archive: _Archive, expected: Expected) -> None:
-    data = archive.document("index.json", "oci.index")
+    data = archive.document(INDEX, "oci.index")
     report = archive.report
     index = parse_index(data, place=f"{report.place}: index.json")
     if len(index.manifests) != 1:
@@ -201,9 +230,9 @@ def _check_image(archive: _Archive, expected: Expected) -> None:
     report.config = parse_config(archive.blob(report.manifest.config, "config"), place=place)
     architecture = expected.architecture or report.config.platform.architecture
     check_config(report.config, report.manifest, architecture, place=place)
-    wanted = {_blob_name(blob.digest) for blob in report.manifest.blobs}
-    wanted |= {_blob_name(report.digest), "oci-layout", "index.json"}
-    for name in sorted(archive.members.keys() - wanted)[:20]:
+    wanted = {blob_name(blob.digest) for blob in report.manifest.blobs}
+    wanted |= {blob_name(report.digest), LAYOUT, INDEX}
+    for name in sorted(archive.archive.files.keys() - wanted)[:20]:
         report.wrong("oci.extra", "nothing refers to it", blob=name)
     for number, layer in enumerate(report.manifest.layers):
         archive.check_size(layer, f"layer {number}")
@@ -213,33 +242,43 @@ def _check_layers(archive: _Archive) -> None:
     report = archive.report
     if report.manifest is None or report.config is None:
         raise _Stop
-    checked: set[tuple[Digest, Digest]] = set()
-    for number, (layer, diff_id) in enumerate(
-        zip(report.manifest.layers, report.config.diff_ids, strict=True)
-    ):
-        if (layer.digest, diff_id) in checked:
-            continue
-        checked.add((layer.digest, diff_id))
-        report.findings += _check_layer(archive, layer, diff_id, f"layer {number}")
+    known: dict[Digest, LayerDigests | IntegrityError] = {}  # each blob is unpacked once
+    told: set[tuple[Digest, Digest]] = set()
+    with archive.medium.open(report.place) as stream:
+        for number, (layer, diff_id) in enumerate(
+            zip(report.manifest.layers, report.config.diff_ids, strict=True)
+        ):
+            if layer.digest not in known:
+                known[layer.digest] = _hashed(archive, stream, layer)
+            if (layer.digest, diff_id) not in told:
+                told.add((layer.digest, diff_id))
+                found = known[layer.digest]
+                place = f"{report.place}: layer {number}"
+                report.findings += _check_layer(layer, diff_id, found, place)
 
 
-def _check_layer(
-    archive: _Archive, layer: Descriptor, diff_id: Digest, what: str
-) -> Iterator[Finding]:
-    place = f"{archive.report.place}: {what}"
-    member = archive.members[_blob_name(layer.digest)]
+def _hashed(
+    archive: _Archive, stream: BinaryIO, layer: Descriptor
+) -> LayerDigests | IntegrityError:
+    member = archive.archive.files[blob_name(layer.digest)]
     try:
-        found = hash_layer(
-            archive.stream,
+        return hash_layer(
+            stream,
             offset=member.offset,
             size=member.size,
             compression=layer.compression,
-            place=place,
+            through=archive.medium.counted,
         )
     except IntegrityError as error:
-        yield Finding(rule="oci.layer", place=place, fact=_fact(error, place), remedy=_REBUILD)
-        return
-    if found.blob != layer.digest:
+        return error
+
+
+def _check_layer(
+    layer: Descriptor, diff_id: Digest, found: LayerDigests | IntegrityError, place: str
+) -> Iterator[Finding]:
+    if isinstance(found, IntegrityError):
+        yield Finding(rule="oci.layer", place=place, fact=str(found), remedy=_REBUILD)
+    elif found.blob != layer.digest:
         fact = f"expected {layer.digest}, got {found.blob}"
         yield Finding(rule="oci.blob", place=place, fact=fact, remedy=_REBUILD)
     elif found.content is None:
@@ -253,10 +292,6 @@ def _check_layer(
     elif found.content != diff_id:
         fact = f"expected {diff_id} uncompressed, got {found.content}"
         yield Finding(rule="oci.layer", place=place, fact=fact, remedy=_REBUILD)
-
-
-def _blob_name(digest: Digest) -> str:
-    return f"blobs/sha256/{digest.hex}"
 
 
 def _fact(error: IsobuilderError, place: str) -> str:

@@ -7,10 +7,8 @@ the code that writes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import BinaryIO
-
-from pydantic import ValidationError
 
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError
@@ -25,14 +23,17 @@ from isobuilder.iso.boot_names import (
     PAYLOAD,
     ROOT,
 )
-from isobuilder.iso.check.disk import DiskCheck, same, wrong
-from isobuilder.iso.fat import LIMIT, FatFile, read_fat
+from isobuilder.iso.check.disk import DiskCheck, same
+from isobuilder.iso.check.subject import Subject, wrong
+from isobuilder.iso.read.fat import LIMIT, FatFile, read_fat
+from isobuilder.iso.read.rawiso import BLOCK
 from isobuilder.iso.read.reader import IsoReader
+from isobuilder.medium import LABEL
 from isobuilder.model.finding import Finding
 from isobuilder.model.payload import UEFI_NAMES, ArtifactName, OsPayload
 
 _MEBIBYTE = 1024 * 1024
-_LARGEST = {CATALOG: 2048, BIOS: _MEBIBYTE, EFI: LIMIT, MENU: _MEBIBYTE, PAYLOAD: 16 * _MEBIBYTE}
+_LARGEST = {CATALOG: BLOCK, BIOS: _MEBIBYTE, EFI: LIMIT, MENU: _MEBIBYTE, PAYLOAD: 16 * _MEBIBYTE}
 """Bytes of what is read whole; real ones are far smaller."""
 
 _AS_THEY_ARE: dict[str, ArtifactName] = {KERNEL: "kernel", INITRD: "initrd", ROOT: "root"}
@@ -44,14 +45,17 @@ def is_bootable(reader: IsoReader) -> bool:
     return PAYLOAD in reader.files or CATALOG in reader.files
 
 
-def check_boot(reader: IsoReader, files: Mapping[str, Digest]) -> Iterator[Finding]:
-    """Give what is wrong with the boot structure; nothing for an ISO that is none.
+def check_boot(subject: Subject) -> Iterator[Finding]:
+    """Give what is wrong with the boot structure; nothing for an ISO that is none."""
+    if is_bootable(subject.reader):
+        for finding in _findings(subject):
+            if finding.place not in subject.told:
+                yield finding
 
-    ``files`` is the digest of every file on the ISO.
-    """
-    if not is_bootable(reader):
-        return
-    payload = _payload(reader)
+
+def _findings(subject: Subject) -> Iterator[Finding]:
+    reader, files = subject.reader, subject.files
+    payload = _payload(subject)
     if payload is None and PAYLOAD in files:
         yield wrong("boot.payload", PAYLOAD, "it does not describe an OS payload")
     unusable = list(_unusable(reader, payload))
@@ -90,10 +94,17 @@ def _check_efi(reader: IsoReader, payload: OsPayload) -> Iterator[Finding]:
     """Check the FAT image: its structure, and the chain shim, GRUB, kernel by name and digest."""
     with reader.open(EFI) as image:
         try:
-            files = read_fat(image)
+            fat = read_fat(image)
         except IntegrityError as error:
             yield wrong("boot.efi", EFI, str(error))
             return
+        files = fat.files
+        if fat.label == LABEL:
+            yield wrong("boot.efi", EFI, f"its label is {LABEL}, by which nodes look for the ISO")
+        names = UEFI_NAMES[payload.architecture].values()
+        known = {f"EFI/BOOT/{name}".upper() for name in names} | {m.upper() for m in EFI_MENUS}
+        for path in sorted(files.keys() - known):
+            yield wrong("boot.efi", f"{EFI}: {path}", "nothing that starts a machine needs it")
         for artifact in _UEFI:
             path = f"EFI/BOOT/{UEFI_NAMES[payload.architecture][artifact]}".upper()
             if path not in files:
@@ -141,11 +152,6 @@ def _markers(reader: IsoReader) -> list[str]:
     return [path for path in paths if path.endswith(".id")]
 
 
-def _payload(reader: IsoReader) -> OsPayload | None:
-    if PAYLOAD not in reader.files or reader.files[PAYLOAD].size > _LARGEST[PAYLOAD]:
-        return None
-    with reader.open(PAYLOAD) as file:
-        try:
-            return OsPayload.model_validate_json(file.read(), strict=False)
-        except ValidationError:
-            return None
+def _payload(subject: Subject) -> OsPayload | None:
+    payload = subject.medium.payload(PAYLOAD) if PAYLOAD in subject.files else None
+    return None if isinstance(payload, IntegrityError) else payload

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import struct
 import uuid
-import zlib
+from binascii import crc32
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from isobuilder.digest import Digest
 from isobuilder.iso.boot_names import BIOS, CATALOG, EFI
+from isobuilder.iso.check.subject import wrong
+from isobuilder.iso.read.rawiso import BLOCK as _BLOCK
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.model.finding import Finding
 from isobuilder.model.payload import ArtifactName, OsPayload
 
-_BLOCK, _SECTOR = 2048, 512
+_SECTOR = 512
 _BIOS_LOAD = 4  # sectors that a BIOS loads of its image
 _CODE = 432  # bytes of GRUB's first sector before the place for where it continues
 _ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b").bytes_le
@@ -27,7 +29,6 @@ _GRUB_DEFAULT = 2  # what GRUB's image has where its own place is filled in
 _GRUB_MBR_DEFAULT = 1  # and its first sector
 _COUNT, _ENTRY = 128, 128  # entries of a partition table, and bytes of one
 _TABLE = _COUNT * _ENTRY // _SECTOR
-_AGAIN = "build the ISO again; do not use this one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ class DiskCheck:
         signature, revision, length, crc = struct.unpack_from("<8sIII", header)
         if (signature, revision, length) != (b"EFI PART", 0x10000, 92) or any(header[92:]):
             return b"", "no partition table header"
-        if zlib.crc32(header[:16] + bytes(4) + header[20:92]) != crc:
+        if crc32(header[:16] + bytes(4) + header[20:92]) != crc:
             return b"", "the checksum of the header is wrong"
         places = struct.unpack_from("<QQQQ", header, 24)
         last = max(own, other)
@@ -189,7 +190,7 @@ class DiskCheck:
         if (at, count, size) != (entries, _COUNT, _ENTRY):
             return b"", f"{count} entries of {size} bytes at sector {at}, expected {entries}"
         table = self._read(at * _SECTOR, _COUNT * _ENTRY)
-        if zlib.crc32(table) != table_crc:
+        if crc32(table) != table_crc:
             return b"", "the checksum of the entries is wrong"
         return table, None
 
@@ -201,11 +202,6 @@ def same(place: str, name: ArtifactName, payload: OsPayload, digest: Digest) -> 
     if wanted != digest:
         fact = f"it is {digest}, the payload's {name} is {wanted}"
         yield wrong("boot.payload", place, fact)
-
-
-def wrong(rule: str, place: str, fact: str) -> Finding:
-    """Return the finding for what only another build mends."""
-    return Finding(rule=rule, place=place, fact=fact, remedy=_AGAIN)
 
 
 def _catalog_entries(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:

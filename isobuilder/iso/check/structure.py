@@ -6,6 +6,7 @@ import re
 import struct
 from collections.abc import Iterator
 
+from isobuilder.iso.check.subject import AGAIN, Subject
 from isobuilder.iso.names import JOLIET_LIMIT
 from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso
 from isobuilder.iso.read.reader import IsoReader
@@ -13,20 +14,18 @@ from isobuilder.iso.read.tree import Tree
 from isobuilder.iso.read.volume import Volume
 from isobuilder.model.finding import Finding
 
-_AGAIN = "build the ISO again; do not use this one"
 _NOT_FOR_JOLIET = re.compile(r"[*/:;?\\\x00-\x1f]")
 
 _Node = tuple[Extent, ...] | None  # a file's extents; None for a folder
 
 
-def check_structure(reader: IsoReader, *, label: str | None = None) -> Iterator[Finding]:
+def check_structure(subject: Subject) -> Iterator[Finding]:
     """Give what is wrong with descriptors, trees and names; reads no file.
-
-    ``label`` is the volume label to expect, None if any will do.
 
     Raises:
         IntegrityError: a path table cannot be read.
     """
+    reader, label = subject.reader, subject.label
     primary = reader.volumes.primary
     promised = primary.blocks * BLOCK
     if label is not None and reader.label != label:
@@ -82,7 +81,7 @@ def _check_joliet(reader: IsoReader) -> Iterator[Finding]:
             rule="iso.joliet",
             place="volume descriptors",
             fact=f"the primary volume has {primary.blocks} blocks, the Joliet one {joliet.blocks}",
-            remedy=_AGAIN,
+            remedy=AGAIN,
         )
     yield from _check_path_tables(reader.image, joliet, reader.joliet)
     if reader.rock_ridge is not None:
@@ -97,7 +96,7 @@ def _check_path_tables(image: RawIso, volume: Volume, tree: Tree) -> Iterator[Fi
                 rule="iso.path-table",
                 place=f"byte {table.offset}",
                 fact=f"a path table lists other folders than the {tree.naming.value} tree has",
-                remedy=_AGAIN,
+                remedy=AGAIN,
             )
 
 
@@ -156,7 +155,7 @@ def _difference(folder: str, name: str, fact: str, *, warning: bool = False) -> 
         rule="iso.joliet",
         place=_below(folder, name),
         fact=fact,
-        remedy=_AGAIN,
+        remedy=AGAIN,
         severity="warning" if warning else "error",
     )
 

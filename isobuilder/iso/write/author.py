@@ -22,7 +22,7 @@ import pycdlib
 
 from isobuilder.iso.boot_names import CATALOG
 from isobuilder.iso.names import names_of
-from isobuilder.iso.write.entries import IsoEntry
+from isobuilder.iso.write.entries import BLOCK, IsoEntry
 from isobuilder.iso.write.hybrid import (
     BIOS_LOAD,
     SYSTEM_AREA,
@@ -32,9 +32,6 @@ from isobuilder.iso.write.hybrid import (
     system_area,
     tail,
 )
-
-BLOCK = 2048
-"""Bytes of a logical block; everything on the ISO begins at a multiple of it."""
 
 IDENTITY = "ISOBUILDER"
 """Application and data preparer in the volume descriptors: fixed, or versions would differ."""

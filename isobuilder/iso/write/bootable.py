@@ -20,9 +20,9 @@ from isobuilder.iso.boot_names import (
     PAYLOAD,
     ROOT,
 )
-from isobuilder.iso.fat import fat_image
 from isobuilder.iso.write.author import author
 from isobuilder.iso.write.entries import FileFact, IsoEntry, Piece, digest_of, size_of
+from isobuilder.iso.write.fat import fat_image
 from isobuilder.iso.write.hybrid import Boot, identifier, patched_bios
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest, Hasher
 
+BLOCK = 2048
+"""Bytes of a logical block; everything on the ISO begins at a multiple of it."""
+
 Piece = bytes | BlobLike
 """A run of bytes: made by us and in memory, or a blob wherever it lies."""
 

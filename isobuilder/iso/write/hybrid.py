@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import struct
 import uuid
-import zlib
+from binascii import crc32
 from dataclasses import dataclass
 from typing import NamedTuple
 
-BLOCK = 2048
 SECTOR = 512
 SYSTEM_AREA = 32 * 1024
 """Bytes before the first volume descriptor, which ISO 9660 leaves to others."""
@@ -178,7 +177,7 @@ def _header(boot: Boot, table: bytes, *, own: int, other: int, entries: int, sec
             entries,
             _ENTRIES,
             _ENTRY,
-            zlib.crc32(table),
+            crc32(table),
         )
 
-    return packed(zlib.crc32(packed(0))).ljust(SECTOR, b"\0")
+    return packed(crc32(packed(0))).ljust(SECTOR, b"\0")

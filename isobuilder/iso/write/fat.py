@@ -1,18 +1,15 @@
-"""A small FAT16 file system with 8.3 names: what UEFI starts from. Writer and reader.
+"""A small FAT16 file system with 8.3 names, written: what UEFI starts from.
 
 Source: Microsoft, FAT32 File System Specification 1.03 ("FAT16" parts); UEFI 2.10, 13.3.
 """
 
 from __future__ import annotations
 
-import os
 import struct
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO
 
-from isobuilder.errors import IntegrityError
 from isobuilder.iso.write.entries import Piece, size_of
 
 SECTOR = 512
@@ -25,18 +22,8 @@ _ROOT_ENTRIES = 512
 _ENTRY = 32  # bytes of a directory entry
 _ROOT_SECTORS = _ROOT_ENTRIES * _ENTRY // SECTOR
 _FEWEST = 4085  # clusters: with fewer, readers take it for FAT12
-_MOST = 0xFFF4  # clusters: with more, for FAT32
-_LONGEST_TABLE = 256  # sectors: two bytes for each of the most clusters
 _END = 0xFFFF
 _FOLDER, _FILE = 0x10, 0x20
-
-
-@dataclass(frozen=True, slots=True)
-class FatFile:
-    """One file found on a FAT file system."""
-
-    size: int  # bytes
-    start: int  # its first byte, counted from the beginning of the image
 
 
 @dataclass(slots=True)
@@ -86,111 +73,6 @@ def fat_image(
     head += listing.ljust(_ROOT_SECTORS * SECTOR, b"\0")
     rest = sectors * SECTOR - len(head) - size_of(bodies)
     return (head, *bodies, bytes(rest))
-
-
-def read_fat(image: BinaryIO) -> dict[str, FatFile]:
-    """Return every file of a FAT16 image by its path, in upper case.
-
-    Only what ``fat_image`` writes is understood: 8.3 names, files in one run of clusters.
-
-    Raises:
-        IntegrityError: it is no such file system, or contradicts itself.
-    """
-    size = image.seek(0, os.SEEK_END)
-    image.seek(0)
-    boot = image.read(SECTOR)
-    if len(boot) < SECTOR or boot[510:512] != b"\x55\xaa":
-        raise IntegrityError("ESP: no boot sector with 55 AA at its end")
-    sector, per_cluster, reserved, tables, entries, small, _media, length = struct.unpack_from(
-        "<HBHBHHBH", boot, 11
-    )
-    if sector != SECTOR or not per_cluster or not tables or not length:
-        raise IntegrityError("ESP: not a FAT16 file system with sectors of 512 bytes")
-    total = small or struct.unpack_from("<I", boot, 32)[0]
-    if total * SECTOR > size:
-        raise IntegrityError(f"ESP: {total} sectors by its own word, the image has {size} bytes")
-    first = reserved + tables * length + entries * _ENTRY // SECTOR
-    clusters = (total - first) // per_cluster
-    if not _FEWEST <= clusters <= _MOST:
-        raise IntegrityError(f"ESP: {clusters} clusters, FAT16 has {_FEWEST} to {_MOST}")
-    if length > _LONGEST_TABLE or length * SECTOR < (clusters + 2) * 2:
-        raise IntegrityError(f"ESP: tables of {length} sectors for {clusters} clusters")
-    image.seek(reserved * SECTOR)
-    data = _read(image, length * SECTOR)
-    if tables > 1 and _read(image, length * SECTOR) != data:
-        raise IntegrityError("ESP: the two file allocation tables differ")
-    table = struct.unpack_from(f"<{clusters + 2}H", data)
-    image.seek((reserved + tables * length) * SECTOR)
-    reader = _Reader(image, table, first * SECTOR, per_cluster * SECTOR)
-    return dict(reader.walk(_read(image, entries * _ENTRY), "", 0))
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    image: BinaryIO
-    table: tuple[int, ...]
-    data: int  # where cluster 2 begins
-    cluster_size: int
-    taken: set[int] = field(default_factory=set)  # clusters that belong to something
-
-    def walk(self, listing: bytes, prefix: str, depth: int) -> Iterator[tuple[str, FatFile]]:
-        if depth > 8:
-            raise IntegrityError(f"ESP: {prefix} is more than eight folders deep")
-        names: set[str] = set()
-        for offset in range(0, len(listing), _ENTRY):
-            entry = listing[offset : offset + _ENTRY]
-            if entry[0] == 0:
-                return
-            if entry[0] in {0xE5, ord(".")} or entry[11] & 0x08:  # removed, itself, a label
-                continue
-            path = prefix + _name(entry)
-            if path in names:
-                raise IntegrityError(f"ESP: {path} is there twice")
-            names.add(path)
-            cluster, size = struct.unpack_from("<HI", entry, 26)
-            if entry[11] & _FOLDER:
-                size = self._run(cluster, path) * self.cluster_size
-                self.image.seek(self._offset(cluster))
-                yield from self.walk(_read(self.image, size), f"{path}/", depth + 1)
-            elif size:
-                if size > self._run(cluster, path) * self.cluster_size:
-                    raise IntegrityError(f"ESP: {path} has {size} bytes and too few clusters")
-                yield path, FatFile(size, self._offset(cluster))
-            else:
-                yield path, FatFile(0, self.data)
-
-    def _run(self, cluster: int, path: str) -> int:
-        """Return how many clusters the run at ``cluster`` has; nobody else may have one of them."""
-        count = 1
-        while True:
-            if not 2 <= cluster < len(self.table):
-                raise IntegrityError(f"ESP: {path} leads to cluster {cluster}, which is not there")
-            if cluster in self.taken:
-                raise IntegrityError(f"ESP: {path} leads to cluster {cluster}, which is taken")
-            self.taken.add(cluster)
-            following = self.table[cluster]
-            if following >= 0xFFF8:
-                return count
-            if following != cluster + 1:
-                raise IntegrityError(f"ESP: {path} is not in one run")
-            cluster, count = following, count + 1
-
-    def _offset(self, cluster: int) -> int:
-        return self.data + (cluster - 2) * self.cluster_size
-
-
-def _name(entry: bytes) -> str:
-    name = entry[:11].decode("ascii", "replace")
-    if not name.isprintable():
-        raise IntegrityError(f"ESP: {name!r} is no name of a file")
-    return f"{name[:8].rstrip()}.{name[8:].rstrip()}".rstrip(".")
-
-
-def _read(image: BinaryIO, size: int) -> bytes:
-    data = image.read(size)
-    if len(data) < size:
-        raise IntegrityError("ESP: the image ends too early")
-    return data
 
 
 def _place(size: int, table: list[int]) -> int:
