@@ -10,9 +10,8 @@ from isobuilder.content.blobs import Find, held
 from isobuilder.digest import BlobLike
 from isobuilder.errors import InputError
 from isobuilder.machine.bootmenu import boot_menu, finder, identity_of
-from isobuilder.machine.payload import read_payload
 from isobuilder.model.lock import Lock, LockedBoot
-from isobuilder.model.payload import UEFI_NAMES, ArtifactName, OsPayload
+from isobuilder.model.payload import UEFI_NAMES, ArtifactName, OsPayload, read_payload
 
 if TYPE_CHECKING:
     from isobuilder.iso.write.bootable import BootTree

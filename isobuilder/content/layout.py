@@ -15,10 +15,7 @@ from isobuilder.model.isomanifest import IsoManifest, ManifestSystem
 from isobuilder.model.lock import Lock, LockedImage
 from isobuilder.model.payload import OsPayload
 
-LABEL = "CDROM"
-"""The volume label nodes search for (docs/node-contract.md, A.2)."""
-
-MANIFEST, SUMS, SBOM = "manifest.json", "SHA256SUMS", "sbom.cdx.json"
+SBOM = "sbom.cdx.json"
 IMAGES_LIST = "docker/images.list"
 
 ONE_OF = ("cni/cni-plugins-*64.tgz", "cri-tools/crictl-linux-*64.tar.gz")

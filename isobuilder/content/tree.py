@@ -12,10 +12,7 @@ from isobuilder.content.boot import boot_files, locked_payload
 from isobuilder.content.images import image_manifest
 from isobuilder.content.layout import (
     IMAGES_LIST,
-    LABEL,
-    MANIFEST,
     SBOM,
-    SUMS,
     ImageParts,
     check_names,
     images_list,
@@ -28,6 +25,7 @@ from isobuilder.digest import Digest
 from isobuilder.errors import InputError
 from isobuilder.iso.write.entries import FileFact, IsoEntry, Piece
 from isobuilder.iso.write.hybrid import Boot
+from isobuilder.medium import LABEL, MANIFEST, SUMS
 from isobuilder.model.lock import Lock, LockedImage
 from isobuilder.progress import SILENT, Progress, task
 from isobuilder.trust.sbom import sbom

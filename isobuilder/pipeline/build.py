@@ -14,7 +14,6 @@ from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError
 from isobuilder.files import write_whole
 from isobuilder.iso.write.writer import iso_digest, write_iso
-from isobuilder.medium import LABEL
 from isobuilder.model.base import canonical_json
 from isobuilder.model.lock import Lock
 from isobuilder.model.registration import registration_for

@@ -7,11 +7,12 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.content.layout import MANIFEST, SUMS, sums
+from isobuilder.content.layout import sums
 from isobuilder.digest import Digest
 from isobuilder.iso.write.bootable import BootParts, BootTree, boot_tree
 from isobuilder.iso.write.entries import IsoEntry
 from isobuilder.iso.write.writer import WrittenIso, write_iso
+from isobuilder.medium import MANIFEST, SUMS
 from isobuilder.model.payload import UEFI_NAMES
 from isobuilder.store import Store
 from tests.iso.makers import EPOCH, entry
