@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.demo.content import Release
-from isobuilder.demo.server import EPOCH
+from isobuilder.demo.images import EPOCH
 from isobuilder.errors import EnvironmentProblem, UpstreamError
 from isobuilder.progress import SILENT, Progress
 from isobuilder.run import find_program, run

@@ -16,7 +16,7 @@ from isobuilder.formats import oci
 STAND_IN = "io.isobuilder.stand-in"
 """The label of every image made here: nobody shall take one for the real thing."""
 
-EPOCH = "2024-01-01T00:00:00Z"
+EPOCH = 1704067200  # 2024-01-01: the time stamp of everything that is served
 
 Style = Literal["docker", "oci"]
 
@@ -101,7 +101,7 @@ def image(
         {
             "architecture": architecture,
             "os": "linux",
-            "created": EPOCH,
+            "created": "2024-01-01T00:00:00Z",
             "config": {"Labels": {STAND_IN: "true", **(labels or {})}, "WorkingDir": "/"},
             "rootfs": {"type": "layers", "diff_ids": [item.diff_id for item in layers]},
         }

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 from isobuilder.demo.mold import Cloud, Pace, Simulator
+from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.errors import MoldError
 from isobuilder.http import Http
 from isobuilder.mold.api.client import MoldClient
@@ -45,7 +40,7 @@ class Rehearsal:
 def rehearse(iso: Path, *, progress: Progress = SILENT) -> Rehearsal:
     """Check, register and list a finished ISO on a simulator of Mold, and register it again.
 
-    The ISO is served from its folder on the loopback interface meanwhile; nothing is left behind.
+    The ISO is served on the loopback interface meanwhile; nothing is left behind.
 
     Raises:
         MoldError: it did not become Ready.
@@ -54,16 +49,20 @@ def rehearse(iso: Path, *, progress: Progress = SILENT) -> Rehearsal:
     registration, _file = read_registration(iso)
     with (
         Simulator(Cloud(zones=ZONES, pace=_PACE)) as simulator,
-        _served(iso.parent) as base,
+        DemoUpstream() as web,
         tempfile.TemporaryDirectory(prefix="isobuilder-mold-") as folder,
         Http(netrc=False) as http,
     ):
         user = simulator.admin
         server = Server(
-            "simulator", simulator.endpoint, ApiKey(user.key, user.secret), origin="the simulator"
+            "simulator",
+            simulator.endpoint,
+            ApiKey(user.key, user.secret),
+            origin="the simulator",
         )
         client = MoldClient(server)
-        url = f"{base}/{registration.filename}"
+        web.put_file(registration.filename, iso)
+        url = f"{web.url}/{registration.filename}"
         state = Path(folder)
         try:
             mold = Mold(client)
@@ -88,29 +87,3 @@ def rehearse(iso: Path, *, progress: Progress = SILENT) -> Rehearsal:
             )
         finally:
             client.close()
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - named by the base class
-        """Say nothing."""
-
-
-class _Httpd(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a check that has seen enough hangs up."""
-
-
-@contextmanager
-def _served(folder: Path) -> Iterator[str]:
-    """Serve a folder over HTTP on loopback and give its address."""
-    httpd = _Httpd(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
-    thread = threading.Thread(target=lambda: httpd.serve_forever(poll_interval=0.02), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{httpd.server_address[1]}"
-    finally:
-        httpd.shutdown()
-        httpd.server_close()
-        thread.join(5)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from isobuilder.demo.images import Image
-from isobuilder.demo.logins import TOKEN_PATH, Login
+from isobuilder.demo.images import EPOCH, Image
 from isobuilder.demo.registry import Registry
-from isobuilder.demo.server import Exchange, Reply, Request, Server, content_reply, etag_of
+from isobuilder.http.replies import FilePart, Reply, Request, content_reply, etag_of
+from isobuilder.http.serving import Server
 
 _TYPES = {".yaml": "text/plain", ".txt": "text/plain", ".html": "text/html"}
 
@@ -19,10 +19,9 @@ _TYPES = {".yaml": "text/plain", ".txt": "text/plain", ".html": "text/html"}
 class DemoUpstream(Server):
     """A file server and a registry on one port, with what was put in."""
 
-    def __init__(self, *, login: Login | None = None, port: int = 0) -> None:
+    def __init__(self, *, port: int = 0) -> None:
         super().__init__(port=port)
         self.registry = Registry()
-        self.registry.login = login
         self._files: dict[str, tuple[bytes | Path, str]] = {}
 
     def put_file(self, path: str, content: bytes | Path) -> str:
@@ -43,23 +42,14 @@ class DemoUpstream(Server):
         places |= {name: name for name in sorted(registries)}
         return {origin: (f"{self.url}/{place}",) for origin, place in places.items()}
 
-    def exchanges(self, method: str, *, under: str = "/") -> list[Exchange]:
-        """Return the log's lines with that method and a path that begins with ``under``."""
-        return [line for line in self.log if line.method == method and line.path.startswith(under)]
-
     def answer(self, request: Request) -> Reply:
         """See ``Server``."""
-        if request.path == TOKEN_PATH and self.registry.login:
-            reply = self.registry.login.token(request)
-            if reply is not None:
-                return reply
         if request.path == "/v2" or request.path.startswith("/v2/"):
-            return self.registry.answer(request, self.url)
+            return self.registry.answer(request)
         found = self._files.get(request.path)
         if found is None:
             return super().answer(request)
-        if request.method not in {"GET", "HEAD"}:
-            return Reply(405, {"Allow": "GET, HEAD"})
         content, etag = found
-        content_type = _TYPES.get(Path(request.path).suffix, "application/octet-stream")
-        return content_reply(request, content, etag=etag, content_type=content_type)
+        kind = _TYPES.get(Path(request.path).suffix, "application/octet-stream")
+        part = FilePart.whole(content) if isinstance(content, Path) else content
+        return content_reply(request, part, etag=etag, modified=EPOCH, content_type=kind)

@@ -14,8 +14,6 @@ import pytest
 from isobuilder.demo import images
 from isobuilder.demo.content import fill, write_recipes
 from isobuilder.demo.images import Image
-from isobuilder.demo.server import Hook
-from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.digest import Digest
 from tests.cli.calling import (
     KUBEADM,
@@ -41,6 +39,7 @@ from tests.fakes.hostile import (
     silent,
     stall,
 )
+from tests.fakes.upstream import FakeUpstream, Hook
 from tests.pipeline.world import Locked, World, write_config
 
 CONTENT = b"a program, more or less\n" * 4000
@@ -143,7 +142,7 @@ def test_content_that_changes_between_runs_is_fetched_anew(
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[World]:
     """An upstream of this test alone, to be spoiled."""
-    with DemoUpstream() as upstream:
+    with FakeUpstream() as upstream:
         fill(upstream)
         plain, csi = write_recipes(tmp_path)
         yield World(upstream, plain, csi, write_config(tmp_path / "config.yaml", upstream))

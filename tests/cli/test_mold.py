@@ -15,26 +15,27 @@ import pytest
 from click.testing import CliRunner, Result
 
 from isobuilder.cli import main
-from isobuilder.demo.mold import Cloud, Cluster, Pace, Simulator, User
-from tests.mold.conftest import Published, Web, iso_bytes, registration_of
+from isobuilder.demo.mold import Cloud, Cluster, Pace, User
+from tests.fakes.mold import FakeMold
+from tests.fakes.web import Web
+from tests.mold.conftest import Published, iso_bytes, registration_of
 from tests.mold.messes import add_directly
 
 KEY, SECRET = "Ak-cli-0123456789abcdef", "Sk-cli-secret-fedcba9876543210"
 
 
 @pytest.fixture
-def simulator() -> Iterator[Simulator]:
+def simulator() -> Iterator[FakeMold]:
     cloud = Cloud(pace=Pace(allocated=0.01, downloading=0.02, installing=0.01, job=0.01))
     cloud.users = [User("admin", KEY, SECRET, "password")]
-    with Simulator(cloud) as simulator:
+    with FakeMold(cloud) as simulator:
         yield simulator
 
 
 @pytest.fixture
 def web() -> Iterator[Web]:
-    server = Web()
-    yield server
-    server.close()
+    with Web() as server:
+        yield server
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ class Typed:
 
 
 @pytest.fixture
-def typed(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Typed]:
+def typed(simulator: FakeMold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Typed]:
     (tmp_path / "home").mkdir()
     typed = Typed(tmp_path / "home", monkeypatch)
     monkeypatch.setenv("ISOBUILDER_MOLD_ENDPOINT", simulator.endpoint)
@@ -87,7 +88,7 @@ def register_words(published: Published, *more: str) -> tuple[str, ...]:
 
 
 def test_from_nothing_to_ready_and_nothing_on_the_second_run(
-    typed: Typed, simulator: Simulator, published: Published
+    typed: Typed, simulator: FakeMold, published: Published
 ) -> None:
     first = typed(*register_words(published))
     assert first.stdout.count("Ready") == 2
@@ -105,7 +106,7 @@ def test_the_side_file_is_as_good_as_the_iso(typed: Typed, published: Published)
     assert [zone["outcome"] for zone in result["zones"]] == ["ready", "ready"]
 
 
-def test_an_iso_is_uploaded(typed: Typed, simulator: Simulator, published: Published) -> None:
+def test_an_iso_is_uploaded(typed: Typed, simulator: FakeMold, published: Published) -> None:
     typed("register", str(published.path), "--upload", "--zone", "Zone2", "--poll", "0.05s")
     [version] = simulator.cloud.versions.values()
     assert version.zone is simulator.cloud.zones[1]
@@ -129,7 +130,7 @@ def test_wishes_that_make_no_sense_are_told(
 
 
 def test_a_zone_that_fails_is_partly_done(
-    typed: Typed, simulator: Simulator, published: Published
+    typed: Typed, simulator: FakeMold, published: Published
 ) -> None:
     simulator.cloud.zones[1].fails_with = "Connection refused"
     result = typed(*register_words(published), code=7)
@@ -140,12 +141,12 @@ def test_a_zone_that_fails_is_partly_done(
 
 
 def test_two_servers_have_two_results(
-    typed: Typed, simulator: Simulator, published: Published
+    typed: Typed, simulator: FakeMold, published: Published
 ) -> None:
     other = Cloud(zones=("Busan",), pace=simulator.cloud.pace)
     other.users = simulator.cloud.users
     config = typed.home / "config.yaml"
-    with Simulator(other) as second:
+    with FakeMold(other) as second:
         config.write_text(
             "mold:\n"
             f"  seoul: {{endpoint: '{simulator.endpoint}'}}\n"
@@ -171,7 +172,7 @@ def test_check_prints_one_line_for_each_thing(typed: Typed, published: Published
     assert {line["level"] for line in typed.json("check")} <= {"ok", "warning"}
 
 
-def test_check_fixes_what_is_a_setting_when_asked(typed: Typed, simulator: Simulator) -> None:
+def test_check_fixes_what_is_a_setting_when_asked(typed: Typed, simulator: FakeMold) -> None:
     name = "cloud.kubernetes.cluster.max.size"
     simulator.cloud.settings[name].value = "0"
     assert "--fix" in typed("check", code=8).stderr
@@ -185,7 +186,7 @@ def test_check_fixes_what_is_a_setting_when_asked(typed: Typed, simulator: Simul
     assert simulator.cloud.setting(name) == "10"
 
 
-def test_a_setting_is_shown_changed_and_put_back(typed: Typed, simulator: Simulator) -> None:
+def test_a_setting_is_shown_changed_and_put_back(typed: Typed, simulator: FakeMold) -> None:
     name = "max.template.iso.size"
     assert typed("setting", name).stdout.strip().endswith("= 50")
     [found] = json.loads(typed("setting", name, "--json").stdout)
@@ -205,7 +206,7 @@ def test_a_setting_is_shown_changed_and_put_back(typed: Typed, simulator: Simula
     typed("setting", "no.such.setting", code=8)
 
 
-def test_versions_are_listed_and_shown(typed: Typed, simulator: Simulator) -> None:
+def test_versions_are_listed_and_shown(typed: Typed, simulator: FakeMold) -> None:
     assert "0 versions" in typed("list").stderr
     version = add_directly(simulator.cloud)
     version.rows[1].outcome = None
@@ -223,7 +224,7 @@ def test_versions_are_listed_and_shown(typed: Typed, simulator: Simulator) -> No
     typed("show", "9.9.9", code=8)
 
 
-def test_versions_are_enabled_disabled_and_deleted(typed: Typed, simulator: Simulator) -> None:
+def test_versions_are_enabled_disabled_and_deleted(typed: Typed, simulator: FakeMold) -> None:
     version = add_directly(simulator.cloud)
     assert "would make" in typed("disable", version.id, "--dry-run").stdout
     typed("disable", version.id)
@@ -238,7 +239,7 @@ def test_versions_are_enabled_disabled_and_deleted(typed: Typed, simulator: Simu
     typed("delete", version.id, "--yes", code=8)
 
 
-def test_events_and_zones_are_listed(typed: Typed, simulator: Simulator) -> None:
+def test_events_and_zones_are_listed(typed: Typed, simulator: FakeMold) -> None:
     version = add_directly(simulator.cloud)
     for kind in ("KUBERNETES.VERSION.ADD", "VM.CREATE"):
         simulator.cloud.note(kind, f"about {kind}", resource=version.id)
@@ -252,11 +253,11 @@ def test_events_and_zones_are_listed(typed: Typed, simulator: Simulator) -> None
 
 
 def test_an_audit_plans_and_apply_mends(
-    typed: Typed, simulator: Simulator, published: Published, web: Web, tmp_path: Path
+    typed: Typed, simulator: FakeMold, published: Published, web: Web, tmp_path: Path
 ) -> None:
     add_directly(simulator.cloud, "1.35.1", name="clicked")
     folder, plan = str(published.path.parent), str(tmp_path / "plan.json")
-    result = typed("audit", folder, "--url-base", web.base, "--plan", plan, code=9)
+    result = typed("audit", folder, "--url-base", web.url, "--plan", plan, code=9)
     assert "missing" in result.stdout
     assert "extra" in result.stdout
     assert "--plan FILE" in typed("audit", folder, code=9).stderr
@@ -268,7 +269,7 @@ def test_an_audit_plans_and_apply_mends(
 
 
 def test_a_plan_that_no_longer_fits_is_refused(
-    typed: Typed, simulator: Simulator, published: Published, tmp_path: Path
+    typed: Typed, simulator: FakeMold, published: Published, tmp_path: Path
 ) -> None:
     version = add_directly(simulator.cloud, "1.35.1", name="clicked")
     plan = str(tmp_path / "plan.json")
@@ -280,7 +281,7 @@ def test_a_plan_that_no_longer_fits_is_refused(
 
 
 def test_the_causes_of_a_refused_key_reach_the_person(
-    typed: Typed, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    typed: Typed, simulator: FakeMold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "hmac-sha256" in typed("zones", "--signature", "hmac-sha1", code=8).stderr
     monkeypatch.setenv("ISOBUILDER_MOLD_SECRET_KEY", "wrong")
@@ -290,7 +291,7 @@ def test_the_causes_of_a_refused_key_reach_the_person(
 
 
 def test_a_key_file_or_a_login_replaces_the_environment(
-    typed: Typed, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    typed: Typed, simulator: FakeMold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("API_KEY", "SECRET_KEY"):
         monkeypatch.delenv(f"ISOBUILDER_MOLD_{name}")
@@ -307,7 +308,7 @@ def test_a_key_file_or_a_login_replaces_the_environment(
     assert not simulator.cloud.sessions
 
 
-def test_an_endpoint_belongs_to_one_server(typed: Typed, simulator: Simulator) -> None:
+def test_an_endpoint_belongs_to_one_server(typed: Typed, simulator: FakeMold) -> None:
     words = ("--endpoint", simulator.endpoint, "--server", "a", "--server", "b")
     assert "--endpoint is one server's" in typed("zones", *words, code=2).stderr
 

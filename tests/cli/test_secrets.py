@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from isobuilder.demo.content import fill, write_recipes
-from isobuilder.demo.logins import BasicLogin, Login, TokenLogin
-from isobuilder.demo.upstream import DemoUpstream
 from tests.cli.calling import call, errors, hints
+from tests.fakes.logins import BasicLogin, Login, TokenLogin
+from tests.fakes.upstream import FakeUpstream
 from tests.pipeline.world import write_config
 
 PASSWORD = "s3cret-word"
@@ -22,16 +22,16 @@ WORDS = (PASSWORD, PACKED, NETRC, base64.b64encode(f"bob:{NETRC}".encode()).deco
 
 
 @pytest.fixture(params=["basic", "token"])
-def upstream(request: pytest.FixtureRequest) -> Iterator[DemoUpstream]:
+def upstream(request: pytest.FixtureRequest) -> Iterator[FakeUpstream]:
     login: Login = (
         BasicLogin({"ann": PASSWORD}) if request.param == "basic" else TokenLogin({"ann": PASSWORD})
     )
-    with DemoUpstream(login=login) as server:
+    with FakeUpstream(login=login) as server:
         fill(server)
         yield server
 
 
-def env_of(folder: Path, upstream: DemoUpstream, packed: str = PACKED) -> dict[str, str]:
+def env_of(folder: Path, upstream: FakeUpstream, packed: str = PACKED) -> dict[str, str]:
     """Log in to the registry as docker does, and to the file server with ~/.netrc."""
     host = upstream.url.removeprefix("http://")
     auths = folder / "auth.json"
@@ -42,7 +42,7 @@ def env_of(folder: Path, upstream: DemoUpstream, packed: str = PACKED) -> dict[s
     return {"REGISTRY_AUTH_FILE": str(auths), "NETRC": str(netrc)}
 
 
-def test_no_login_is_in_logs_or_files(upstream: DemoUpstream, tmp_path: Path) -> None:
+def test_no_login_is_in_logs_or_files(upstream: FakeUpstream, tmp_path: Path) -> None:
     recipe, _ = write_recipes(tmp_path)
     env = env_of(tmp_path, upstream)
     shared = ("--config", write_config(tmp_path / "config.yaml", upstream), "-vv")
@@ -66,7 +66,7 @@ def test_no_login_is_in_logs_or_files(upstream: DemoUpstream, tmp_path: Path) ->
 
 
 def test_a_refused_login_is_told_without_its_password(
-    upstream: DemoUpstream, tmp_path: Path
+    upstream: FakeUpstream, tmp_path: Path
 ) -> None:
     recipe, _ = write_recipes(tmp_path)
     wrong = base64.b64encode(b"ann:wr0ng-word").decode()
@@ -107,7 +107,7 @@ def test_a_login_in_a_recipes_address_is_refused_without_repeating_it(
 
 
 def test_a_login_in_a_locks_address_is_refused_without_repeating_it(
-    upstream: DemoUpstream, tmp_path: Path
+    upstream: FakeUpstream, tmp_path: Path
 ) -> None:
     recipe, _ = write_recipes(tmp_path)
     call(

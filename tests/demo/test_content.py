@@ -12,7 +12,6 @@ import pytest
 
 from isobuilder.demo import content
 from isobuilder.demo.images import STAND_IN
-from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.errors import InputError
 from isobuilder.formats.elf import inspect_binary
 from isobuilder.formats.kube import core_images
@@ -26,14 +25,15 @@ from isobuilder.sources.fetch import Download, Fetcher
 from isobuilder.sources.registry import ImagePin, RegistryClient
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.store import Store
+from tests.fakes.upstream import FakeUpstream
 from tests.sources.fetching import pull_images
 
 BOTH = pytest.mark.parametrize("architecture", content.ARCHITECTURES)
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[DemoUpstream]:
-    with DemoUpstream() as server:
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream() as server:
         content.fill(server)
         yield server
 
@@ -51,7 +51,7 @@ def recipe_path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @BOTH
 def test_every_file_of_the_recipe_is_there_with_its_checksum(
-    upstream: DemoUpstream, http: Http, tmp_path: Path, recipe_path: Path, architecture: str
+    upstream: FakeUpstream, http: Http, tmp_path: Path, recipe_path: Path, architecture: str
 ) -> None:
     config = Config(mirrors=upstream.mirrors)
     recipe = load_recipe(recipe_path, architecture)
@@ -71,7 +71,7 @@ def test_every_file_of_the_recipe_is_there_with_its_checksum(
 
 @BOTH
 def test_programs_in_archives_are_of_the_architecture(
-    upstream: DemoUpstream, http: Http, tmp_path: Path, architecture: str
+    upstream: FakeUpstream, http: Http, tmp_path: Path, architecture: str
 ) -> None:
     config = Config(mirrors=upstream.mirrors)
     expected = {
@@ -94,7 +94,7 @@ def test_programs_in_archives_are_of_the_architecture(
 
 @BOTH
 def test_every_image_is_there_and_marked(
-    upstream: DemoUpstream, http: Http, tmp_path: Path, recipe_path: Path, architecture: str
+    upstream: FakeUpstream, http: Http, tmp_path: Path, recipe_path: Path, architecture: str
 ) -> None:
     config = Config(mirrors=upstream.mirrors)
     recipe = load_recipe(recipe_path, architecture)
@@ -118,14 +118,14 @@ def test_every_image_is_there_and_marked(
 
 
 def test_two_upstreams_hold_the_same_bytes() -> None:
-    first, second = DemoUpstream(), DemoUpstream()
+    first, second = FakeUpstream(), FakeUpstream()
     for server in (first, second):
         content.fill(server)
         server.close()
     assert vars(first)["_files"] == vars(second)["_files"]
 
 
-def test_a_second_release_leaves_what_is_shared_as_it_was(upstream: DemoUpstream) -> None:
+def test_a_second_release_leaves_what_is_shared_as_it_was(upstream: FakeUpstream) -> None:
     before = upstream.registry.manifest("registry.k8s.io/pause", "3.10.1")
     content.fill(upstream, "1.34.9")
     assert upstream.registry.manifest("registry.k8s.io/pause", "3.10.1") == before
@@ -133,7 +133,7 @@ def test_a_second_release_leaves_what_is_shared_as_it_was(upstream: DemoUpstream
 
 
 def test_a_release_whose_images_are_not_known_is_refused() -> None:
-    server = DemoUpstream()
+    server = FakeUpstream()
     with pytest.raises(InputError, match=r"1\.34\.99"):
         content.fill(server, "1.34.99")
     server.close()

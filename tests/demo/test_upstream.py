@@ -14,11 +14,11 @@ from typing import NamedTuple
 import pytest
 
 from isobuilder.demo import images
-from isobuilder.demo.logins import TokenLogin
-from isobuilder.demo.server import Reply, Request
-from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.digest import Digest
 from isobuilder.formats import oci
+from isobuilder.http.replies import Reply, Request
+from tests.fakes.logins import TokenLogin
+from tests.fakes.upstream import FakeUpstream
 
 FILE = "/dl.k8s.io/release/v1.34.12/bin/linux/amd64/kubeadm"
 
@@ -44,13 +44,13 @@ def ask(url: str, method: str = "GET", data: bytes | None = None, **headers: str
 
 
 @pytest.fixture
-def upstream() -> Iterator[DemoUpstream]:
-    with DemoUpstream() as server:
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream() as server:
         server.put_file(FILE, b"0123456789")
         yield server
 
 
-def test_a_file_is_served_with_a_validator(upstream: DemoUpstream) -> None:
+def test_a_file_is_served_with_a_validator(upstream: FakeUpstream) -> None:
     got = ask(upstream.url + FILE)
     assert (got.status, got.body) == (200, b"0123456789")
     assert got.headers["content-length"] == "10"
@@ -58,12 +58,12 @@ def test_a_file_is_served_with_a_validator(upstream: DemoUpstream) -> None:
     assert got.headers["last-modified"] == "Mon, 01 Jan 2024 00:00:00 GMT"
 
 
-def test_head_names_the_length_and_sends_no_body(upstream: DemoUpstream) -> None:
+def test_head_names_the_length_and_sends_no_body(upstream: FakeUpstream) -> None:
     got = ask(upstream.url + FILE, "HEAD")
     assert (got.status, got.body, got.headers["content-length"]) == (200, b"", "10")
 
 
-def test_what_is_not_there_is_404(upstream: DemoUpstream) -> None:
+def test_what_is_not_there_is_404(upstream: FakeUpstream) -> None:
     assert ask(upstream.url + "/dl.k8s.io/nothing").status == 404
 
 
@@ -81,7 +81,7 @@ def test_what_is_not_there_is_404(upstream: DemoUpstream) -> None:
     ],
 )
 def test_a_range_is_answered_as_rfc_9110_says(
-    upstream: DemoUpstream, asked: str, status: int, body: bytes, stretch: str | None
+    upstream: FakeUpstream, asked: str, status: int, body: bytes, stretch: str | None
 ) -> None:
     got = ask(upstream.url + FILE, Range=asked)
     assert (got.status, got.body, got.headers.get("content-range")) == (status, body, stretch)
@@ -89,7 +89,7 @@ def test_a_range_is_answered_as_rfc_9110_says(
 
 @pytest.mark.parametrize("path", [False, True])
 def test_a_range_of_changed_content_brings_the_whole(
-    upstream: DemoUpstream, tmp_path: Path, path: bool
+    upstream: FakeUpstream, tmp_path: Path, path: bool
 ) -> None:
     content: bytes | Path = b"abcdefghij"
     if path:
@@ -103,20 +103,20 @@ def test_a_range_of_changed_content_brings_the_whole(
     assert (other.status, other.body) == (200, b"abcdefghij")
 
 
-def test_if_range_takes_a_date_too(upstream: DemoUpstream) -> None:
+def test_if_range_takes_a_date_too(upstream: FakeUpstream) -> None:
     when = ask(upstream.url + FILE, "HEAD").headers["last-modified"]
     assert ask(upstream.url + FILE, Range="bytes=5-", If_Range=when).status == 206
     later = "Tue, 02 Jan 2024 00:00:00 GMT"
     assert ask(upstream.url + FILE, Range="bytes=5-", If_Range=later).status == 200
 
 
-def test_the_log_counts_the_bytes_that_went_out(upstream: DemoUpstream) -> None:
+def test_the_log_counts_the_bytes_that_went_out(upstream: FakeUpstream) -> None:
     ask(upstream.url + FILE, Range="bytes=4-")
     ask(upstream.url + FILE, "HEAD")
     assert [line[:4] for line in upstream.log] == [("GET", FILE, 206, 6), ("HEAD", FILE, 200, 0)]
 
 
-def test_mirrors_lead_to_every_host_and_registry(upstream: DemoUpstream) -> None:
+def test_mirrors_lead_to_every_host_and_registry(upstream: FakeUpstream) -> None:
     upstream.put_image("registry.k8s.io/pause", "3.10.1", images.simple("pause"))
     assert upstream.mirrors == {
         "https://dl.k8s.io": (f"{upstream.url}/dl.k8s.io",),
@@ -124,7 +124,7 @@ def test_mirrors_lead_to_every_host_and_registry(upstream: DemoUpstream) -> None
     }
 
 
-def test_a_hook_replaces_the_answer_once(upstream: DemoUpstream) -> None:
+def test_a_hook_replaces_the_answer_once(upstream: FakeUpstream) -> None:
     def busy(request: Request, reply: Reply) -> Reply | None:
         upstream.hooks.remove(busy)
         return Reply(503, {"Retry-After": "1"})
@@ -136,7 +136,7 @@ def test_a_hook_replaces_the_answer_once(upstream: DemoUpstream) -> None:
 def test_close_ends_every_thread_even_with_a_connection_left_open() -> None:
     before = set(threading.enumerate())
     opened = threading.Event()
-    with DemoUpstream() as server:
+    with FakeUpstream() as server:
 
         def stall(request: Request, reply: Reply) -> Reply:
             opened.set()
@@ -159,7 +159,7 @@ def _ignore_errors(url: str) -> None:
         return
 
 
-def test_an_image_is_served_by_tag_and_by_digest(upstream: DemoUpstream) -> None:
+def test_an_image_is_served_by_tag_and_by_digest(upstream: FakeUpstream) -> None:
     image = images.simple("pause", attestations=True)
     upstream.put_image("registry.k8s.io/pause", "3.10.1", image)
     base = f"{upstream.url}/v2/registry.k8s.io/pause"
@@ -177,7 +177,7 @@ def test_an_image_is_served_by_tag_and_by_digest(upstream: DemoUpstream) -> None
     assert ask(other).status == 404
 
 
-def test_tags_come_in_pages(upstream: DemoUpstream) -> None:
+def test_tags_come_in_pages(upstream: FakeUpstream) -> None:
     for tag in ("3.9", "3.10", "3.10.1"):
         upstream.put_image("registry.k8s.io/pause", tag, images.simple("pause"))
     first = ask(f"{upstream.url}/v2/registry.k8s.io/pause/tags/list?n=2")
@@ -188,7 +188,7 @@ def test_tags_come_in_pages(upstream: DemoUpstream) -> None:
 
 def test_a_token_opens_one_repository_until_it_expires() -> None:
     login = TokenLogin({"ann": "secret"})
-    with DemoUpstream(login=login) as server:
+    with FakeUpstream(login=login) as server:
         for name in ("a", "b"):
             server.put_image(f"r.example/{name}", "1", images.simple(name))
         refused = ask(f"{server.url}/v2/r.example/a/manifests/1")
@@ -207,7 +207,7 @@ def test_a_token_opens_one_repository_until_it_expires() -> None:
         assert ask(url, Authorization=bearer).status == 401
 
 
-def test_what_is_pushed_in_pieces_can_be_pulled(upstream: DemoUpstream) -> None:
+def test_what_is_pushed_in_pieces_can_be_pulled(upstream: FakeUpstream) -> None:
     image = images.simple("tool", architectures=["amd64"], style="oci")
     base = f"{upstream.url}/v2/private.example/tool"
     early = ask(f"{base}/manifests/1", "PUT", image.top.data, Content_Type=image.top.media_type)
@@ -232,7 +232,7 @@ def test_what_is_pushed_in_pieces_can_be_pulled(upstream: DemoUpstream) -> None:
     assert ask(f"{base}/manifests/1").body == image.top.data
 
 
-def test_a_push_of_other_bytes_than_named_is_refused(upstream: DemoUpstream) -> None:
+def test_a_push_of_other_bytes_than_named_is_refused(upstream: FakeUpstream) -> None:
     base = f"{upstream.url}/v2/private.example/tool/blobs"
     refused = ask(f"{base}/uploads/?digest={Digest.of(b'a')}", "POST", b"b")
     assert refused.status == 400

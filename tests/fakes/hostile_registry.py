@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from isobuilder.demo.images import Document
-from isobuilder.demo.server import FilePart, Hook, Reply, Request
 from isobuilder.demo.upstream import DemoUpstream
+from isobuilder.http.replies import FilePart, Reply, Request
+from tests.fakes.upstream import Hook
 
 
 def only(part: str, fault: Hook, *, times: int | None = None) -> Hook:
@@ -32,8 +33,9 @@ def flipped(request: Request, reply: Reply) -> Reply:
 
 def truncated(request: Request, reply: Reply) -> Reply:
     """The connection breaks in the middle of the body."""
-    reply.cut = len(_whole(reply)) // 2
-    return reply
+    body = _whole(reply)
+    headers = {**reply.headers, "Content-Length": str(len(body))}
+    return Reply(reply.status, headers, iter([body[: len(body) // 2]]))
 
 
 def endless(request: Request, reply: Reply) -> Reply:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from isobuilder.demo.mold import Cloud, Pace, Simulator, User
+from isobuilder.demo.mold import Cloud, Pace, User
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.credentials import ApiKey, Server
+from tests.fakes.mold import FakeMold
+from tests.fakes.web import Web
 from tests.mold.clocks import VirtualClock
 
 ADMIN = User("admin", "Ak-admin-0123456789", "Sk-admin-secret-9876543210", "password")
@@ -28,66 +28,6 @@ def iso_bytes(mark: str = "r1") -> bytes:
     return (b"\0" * 32769 + b"CD001" + mark.encode()).ljust(40960, b"\0")
 
 
-class Web:
-    """A web server of the test with a few files and a few bad manners."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.redirects: dict[str, str] = {}
-        self.pages: dict[str, tuple[int, bytes]] = {}
-        self.no_length: set[str] = set()
-        self.hits: list[str] = []
-        web = self
-
-        class Handler(BaseHTTPRequestHandler):
-            disable_nagle_algorithm = True
-
-            def do_HEAD(self) -> None:
-                self.answer(body=False)
-
-            def do_GET(self) -> None:
-                self.answer(body=True)
-
-            def answer(self, *, body: bool) -> None:
-                web.hits.append(f"{self.command} {self.path}")
-                if self.path in web.redirects:
-                    self.send_response(302)
-                    self.send_header("Location", web.redirects[self.path])
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-                    return
-                status, data = web.pages.get(self.path, (200, web.files.get(self.path, b"")))
-                if self.path not in web.files and self.path not in web.pages:
-                    status = 404
-                self.send_response(status)
-                if self.path not in web.no_length:
-                    self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                if body:
-                    self.wfile.write(data)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self._httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._httpd.daemon_threads = True
-        self._httpd.handle_error = lambda *_args: None  # type: ignore[method-assign]
-        self.base = f"http://127.0.0.1:{self._httpd.server_address[1]}"
-        self._thread = threading.Thread(
-            target=lambda: self._httpd.serve_forever(poll_interval=0.02), daemon=True
-        )
-        self._thread.start()
-
-    def put(self, path: str, data: bytes) -> str:
-        self.files[path] = data
-        return self.base + path
-
-    def close(self) -> None:
-        self._httpd.shutdown()
-        self._httpd.server_close()
-        self._thread.join(5)
-
-
 @pytest.fixture
 def clock() -> VirtualClock:
     return VirtualClock()
@@ -95,9 +35,8 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 def web() -> Iterator[Web]:
-    server = Web()
-    yield server
-    server.close()
+    with Web() as server:
+        yield server
 
 
 @pytest.fixture
@@ -110,12 +49,12 @@ def cloud(clock: VirtualClock) -> Cloud:
 
 
 @pytest.fixture
-def simulator(cloud: Cloud) -> Iterator[Simulator]:
-    with Simulator(cloud) as simulator:
+def simulator(cloud: Cloud) -> Iterator[FakeMold]:
+    with FakeMold(cloud) as simulator:
         yield simulator
 
 
-def server_of(simulator: Simulator, user: User = ADMIN, name: str = "lab") -> Server:
+def server_of(simulator: FakeMold, user: User = ADMIN, name: str = "lab") -> Server:
     return Server(
         name, simulator.endpoint, ApiKey(user.key, user.secret), timeout=10.0, origin="the test"
     )
@@ -128,7 +67,7 @@ ClientOf = Callable[..., MoldClient]
 def client_of(clock: VirtualClock) -> Iterator[ClientOf]:
     with ExitStack() as stack:
 
-        def make(simulator: Simulator, user: User = ADMIN, **options: Any) -> MoldClient:
+        def make(simulator: FakeMold, user: User = ADMIN, **options: Any) -> MoldClient:
             server = options.pop("server", None) or server_of(simulator, user)
             client = MoldClient(server, **({"clock": clock} | options))
             stack.callback(client.close)
@@ -138,7 +77,7 @@ def client_of(clock: VirtualClock) -> Iterator[ClientOf]:
 
 
 @pytest.fixture
-def client(simulator: Simulator, client_of: ClientOf) -> MoldClient:
+def client(simulator: FakeMold, client_of: ClientOf) -> MoldClient:
     return client_of(simulator)
 
 

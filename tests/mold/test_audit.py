@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.demo.mold import Cluster, Simulator
+from isobuilder.demo.mold import Cluster
 from isobuilder.demo.mold.download import Outcome
 from isobuilder.errors import InputError
 from isobuilder.mold.api.client import MoldClient
@@ -20,6 +20,7 @@ from isobuilder.mold.catalogue import Item, read_catalogue, read_registration
 from isobuilder.mold.compare import Deviation, Kind, Policy
 from isobuilder.mold.lifecycle import END_OF_LIFE, end_of_life, read_table
 from isobuilder.mold.plan import ServerPlan, plan_for, read_plan
+from tests.fakes.mold import FakeMold
 from tests.mold.conftest import Published, PublishedOf
 from tests.mold.messes import add_directly
 
@@ -56,7 +57,7 @@ def kinds(findings: list[Deviation], *, notice: bool = False) -> list[Kind]:
     return [finding.kind for finding in findings if finding.notice == notice]
 
 
-def register_directly(simulator: Simulator, published: Published, **values: object) -> str:
+def register_directly(simulator: FakeMold, published: Published, **values: object) -> str:
     registration = published.registration
     defaults = {
         "name": registration.name,
@@ -73,7 +74,7 @@ def deeds(plan: ServerPlan) -> list[str]:
 
 
 def test_a_server_that_has_what_it_should_is_clean(
-    simulator: Simulator, look: Look, publish: PublishedOf
+    simulator: FakeMold, look: Look, publish: PublishedOf
 ) -> None:
     first, second = publish("1.35.4"), publish("1.36.3")
     for published in (first, second):
@@ -91,7 +92,7 @@ def test_what_is_missing_everywhere_is_one_registration(look: Look, publish: Pub
 
 
 def test_what_is_missing_in_one_zone_is_registered_there(
-    simulator: Simulator, look: Look, publish: PublishedOf
+    simulator: FakeMold, look: Look, publish: PublishedOf
 ) -> None:
     published = publish("1.35.4")
     register_directly(simulator, published, zone=simulator.cloud.zones[0])
@@ -109,7 +110,7 @@ def test_without_a_url_the_missing_can_only_be_told(mold: Mold, publish: Publish
 
 
 def test_doubles_go_and_the_used_one_stays(
-    simulator: Simulator, look: Look, publish: PublishedOf
+    simulator: FakeMold, look: Look, publish: PublishedOf
 ) -> None:
     published = publish("1.35.4")
     first = register_directly(simulator, published)
@@ -123,7 +124,7 @@ def test_doubles_go_and_the_used_one_stays(
 
 
 def test_a_double_that_is_used_too_is_only_a_notice(
-    simulator: Simulator, look: Look, publish: PublishedOf
+    simulator: FakeMold, look: Look, publish: PublishedOf
 ) -> None:
     published = publish("1.35.4")
     for name in ("a", "b"):
@@ -135,7 +136,7 @@ def test_a_double_that_is_used_too_is_only_a_notice(
 
 
 def test_wrong_bytes_under_the_right_name_are_replaced(
-    simulator: Simulator, look: Look, publish: PublishedOf
+    simulator: FakeMold, look: Look, publish: PublishedOf
 ) -> None:
     published = publish("1.35.4")
     register_directly(simulator, published, checksum="{SHA-256}" + "0" * 64)
@@ -145,7 +146,7 @@ def test_wrong_bytes_under_the_right_name_are_replaced(
 
 
 def test_the_right_bytes_under_the_wrong_architecture_are_replaced(
-    simulator: Simulator, look: Look, publish: PublishedOf
+    simulator: FakeMold, look: Look, publish: PublishedOf
 ) -> None:
     published = publish("1.35.4", arch="aarch64")
     register_directly(simulator, published, arch="x86_64")
@@ -155,7 +156,7 @@ def test_the_right_bytes_under_the_wrong_architecture_are_replaced(
 
 
 def test_a_failed_download_is_begun_again(
-    simulator: Simulator, look: Look, publish: PublishedOf
+    simulator: FakeMold, look: Look, publish: PublishedOf
 ) -> None:
     published = publish("1.35.4")
     version = simulator.cloud.versions[register_directly(simulator, published)]
@@ -169,7 +170,7 @@ def test_a_failed_download_is_begun_again(
 
 
 def test_a_download_under_way_is_only_a_notice(
-    simulator: Simulator, look: Look, publish: PublishedOf
+    simulator: FakeMold, look: Look, publish: PublishedOf
 ) -> None:
     published = publish("1.35.4")
     version = simulator.cloud.versions[register_directly(simulator, published)]
@@ -179,9 +180,7 @@ def test_a_download_under_way_is_only_a_notice(
     assert kinds(findings) == []
 
 
-def test_what_is_disabled_is_enabled(
-    simulator: Simulator, look: Look, publish: PublishedOf
-) -> None:
+def test_what_is_disabled_is_enabled(simulator: FakeMold, look: Look, publish: PublishedOf) -> None:
     published = publish("1.35.4")
     register_directly(simulator, published, state="Disabled")
     findings, plan = look(published)
@@ -189,7 +188,7 @@ def test_what_is_disabled_is_enabled(
     assert deeds(plan) == ["enable"]
 
 
-def test_strangers_go_unless_they_are_kept_or_used(simulator: Simulator, look: Look) -> None:
+def test_strangers_go_unless_they_are_kept_or_used(simulator: FakeMold, look: Look) -> None:
     stranger = add_directly(simulator.cloud, "1.35.1")
     findings, plan = look()
     assert kinds(findings) == [Kind.EXTRA]
@@ -201,7 +200,7 @@ def test_strangers_go_unless_they_are_kept_or_used(simulator: Simulator, look: L
 
 
 def test_what_upstream_no_longer_mends_is_disabled_and_its_clusters_named(
-    simulator: Simulator, look: Look, publish: PublishedOf
+    simulator: FakeMold, look: Look, publish: PublishedOf
 ) -> None:
     old, older = publish("1.34.12"), publish("1.33.4")
     register_directly(simulator, old)
@@ -215,7 +214,7 @@ def test_what_upstream_no_longer_mends_is_disabled_and_its_clusters_named(
 
 
 def test_an_old_minor_that_clusters_upgrade_by_way_of_is_kept(
-    simulator: Simulator, look: Look, publish: PublishedOf
+    simulator: FakeMold, look: Look, publish: PublishedOf
 ) -> None:
     old, step, new = publish("1.33.4"), publish("1.34.12"), publish("1.35.4")
     used = register_directly(simulator, old)
@@ -228,7 +227,7 @@ def test_an_old_minor_that_clusters_upgrade_by_way_of_is_kept(
 
 
 def test_an_old_stranger_is_disabled_when_strangers_are_kept(
-    simulator: Simulator, look: Look
+    simulator: FakeMold, look: Look
 ) -> None:
     add_directly(simulator.cloud, "1.30.2")
     assert deeds(look(keep_extra=True)[1]) == ["disable"]
@@ -238,7 +237,7 @@ def test_an_old_stranger_is_disabled_when_strangers_are_kept(
 
 
 def test_a_minor_missing_between_two_is_told(
-    simulator: Simulator, look: Look, publish: PublishedOf
+    simulator: FakeMold, look: Look, publish: PublishedOf
 ) -> None:
     first, third = publish("1.35.4"), publish("1.37.1")
     for published in (first, third):
@@ -252,7 +251,7 @@ def test_a_minor_missing_between_two_is_told(
     assert [f.subject for f in findings] == ["1.36"]
 
 
-def test_a_cluster_whose_version_is_gone_is_told(simulator: Simulator, look: Look) -> None:
+def test_a_cluster_whose_version_is_gone_is_told(simulator: FakeMold, look: Look) -> None:
     simulator.cloud.clusters.append(Cluster("lost", "gone", simulator.cloud.zones[0]))
     findings, _plan = look()
     assert kinds(findings, notice=True) == [Kind.CLUSTER]
@@ -261,7 +260,7 @@ def test_a_cluster_whose_version_is_gone_is_told(simulator: Simulator, look: Loo
 # ---- the whole thing ---------------------------------------------------------------------------
 
 
-def make_a_mess(simulator: Simulator, publish: PublishedOf) -> tuple[list[Published], set[str]]:
+def make_a_mess(simulator: FakeMold, publish: PublishedOf) -> tuple[list[Published], set[str]]:
     """Fill the server as years of clicks do; returns the catalogue and what clusters use."""
     cloud = simulator.cloud
     catalogue = [publish("1.34.12"), publish("1.35.4"), publish("1.36.3"), publish("1.37.1")]
@@ -285,7 +284,7 @@ def make_a_mess(simulator: Simulator, publish: PublishedOf) -> tuple[list[Publis
 
 
 def test_a_plan_turns_a_mess_into_what_was_wished_for(
-    simulator: Simulator,
+    simulator: FakeMold,
     client: MoldClient,
     look: Look,
     state: Path,
@@ -321,7 +320,7 @@ def test_a_plan_turns_a_mess_into_what_was_wished_for(
 
 
 def test_what_came_into_use_since_the_plan_is_left_alone(
-    simulator: Simulator, client: MoldClient, look: Look, state: Path
+    simulator: FakeMold, client: MoldClient, look: Look, state: Path
 ) -> None:
     version = add_directly(simulator.cloud, "1.35.1")
     _findings, plan = look()
@@ -333,7 +332,7 @@ def test_what_came_into_use_since_the_plan_is_left_alone(
 
 
 def test_what_changed_its_identity_since_the_plan_is_left_alone(
-    simulator: Simulator, client: MoldClient, look: Look, state: Path
+    simulator: FakeMold, client: MoldClient, look: Look, state: Path
 ) -> None:
     version = add_directly(simulator.cloud, "1.35.1")
     _findings, plan = look()
@@ -344,7 +343,7 @@ def test_what_changed_its_identity_since_the_plan_is_left_alone(
 
 
 def test_one_failure_does_not_keep_the_rest_from_being_done(
-    simulator: Simulator, client: MoldClient, look: Look, state: Path, publish: PublishedOf
+    simulator: FakeMold, client: MoldClient, look: Look, state: Path, publish: PublishedOf
 ) -> None:
     good = publish("1.36.3")
     bad = publish("1.35.4")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from isobuilder.demo.mold import Simulator, Zone
+from isobuilder.demo.mold import Zone
 from isobuilder.errors import MoldError
 from isobuilder.http import Http, HttpSettings
 from isobuilder.mold.address import allowed_by, refused_kind, resolve_host
@@ -18,8 +18,10 @@ from isobuilder.mold.api.credentials import ApiKey, Server
 from isobuilder.mold.check import ENABLED, check
 from isobuilder.mold.check_url import FOLLOW_REDIRECTS, INTERNAL_SITES, MAX_SIZE
 from isobuilder.mold.checklist import Fix, Level, Line, Question
+from tests.fakes.mold import FakeMold
+from tests.fakes.web import Web
 from tests.mold.clocks import SkewedClock, VirtualClock
-from tests.mold.conftest import ADMIN, VIEWER, ClientOf, Published, PublishedOf, Web
+from tests.mold.conftest import ADMIN, VIEWER, ClientOf, Published, PublishedOf
 from tests.mold.messes import add_directly
 
 
@@ -58,7 +60,7 @@ def checked(client: MoldClient, http: Http) -> Checked:
 
 
 def test_a_server_that_is_ready_has_no_problem(
-    simulator: Simulator, checked: Checked, published: Published
+    simulator: FakeMold, checked: Checked, published: Published
 ) -> None:
     lines = checked.lines(published, download=True)
     assert [line for line in lines if line.level is Level.PROBLEM] == []
@@ -79,7 +81,7 @@ def test_a_simulator_is_called_one(checked: Checked) -> None:
     [("key", "key"), ("algorithm", "signature"), ("clock", "clock")],
 )
 def test_a_refused_key_ends_the_check_with_its_cause(
-    simulator: Simulator,
+    simulator: FakeMold,
     client_of: ClientOf,
     http: Http,
     clock: VirtualClock,
@@ -101,7 +103,7 @@ def test_a_refused_key_ends_the_check_with_its_cause(
 
 
 def test_a_server_that_does_not_answer_ends_the_check(
-    simulator: Simulator, checked: Checked
+    simulator: FakeMold, checked: Checked
 ) -> None:
     simulator.go_down(10_000)
     [line] = checked.lines()
@@ -109,7 +111,7 @@ def test_a_server_that_does_not_answer_ends_the_check(
 
 
 def test_clocks_that_drift_are_told_before_they_matter(
-    simulator: Simulator, checked: Checked
+    simulator: FakeMold, checked: Checked
 ) -> None:
     simulator.skew_seconds = 300.0
     line = checked.line("clock")
@@ -118,7 +120,7 @@ def test_clocks_that_drift_are_told_before_they_matter(
 
 
 def test_a_role_that_may_only_look_is_told(
-    simulator: Simulator, client_of: ClientOf, http: Http, published: Published
+    simulator: FakeMold, client_of: ClientOf, http: Http, published: Published
 ) -> None:
     checked = Checked(client_of(simulator, VIEWER), http)
     line = checked.problem("role", published)
@@ -130,7 +132,7 @@ def test_a_role_that_may_only_look_is_told(
 
 
 def test_a_plugin_that_is_off_can_be_fixed_with_a_restart(
-    simulator: Simulator, checked: Checked, client: MoldClient
+    simulator: FakeMold, checked: Checked, client: MoldClient
 ) -> None:
     simulator.cloud.settings[ENABLED].value = "false"
     simulator.cloud.restart()
@@ -158,7 +160,7 @@ def test_capabilities_that_do_not_tell_are_no_problem(
     ["cloud.kubernetes.cluster.network.offering", "cloud.kubernetes.clusternetwork.offering"],
 )
 def test_the_network_offering_is_looked_up_under_both_spellings(
-    simulator: Simulator, checked: Checked, name: str
+    simulator: FakeMold, checked: Checked, name: str
 ) -> None:
     settings = simulator.cloud.settings
     settings[name] = settings.pop("cloud.kubernetes.cluster.network.offering")
@@ -170,20 +172,18 @@ def test_the_network_offering_is_looked_up_under_both_spellings(
     assert checked.problem("network offering").fix is None
 
 
-def test_a_server_without_the_settings_is_no_problem(
-    simulator: Simulator, checked: Checked
-) -> None:
+def test_a_server_without_the_settings_is_no_problem(simulator: FakeMold, checked: Checked) -> None:
     simulator.cloud.settings = {"default.page.size": simulator.cloud.settings["default.page.size"]}
     assert checked.line("network offering").level is Level.WARNING
     assert checked.line("cloud.kubernetes.cluster.max.size").level is Level.WARNING
 
 
-def test_a_cluster_size_of_nothing_is_told(simulator: Simulator, checked: Checked) -> None:
+def test_a_cluster_size_of_nothing_is_told(simulator: FakeMold, checked: Checked) -> None:
     simulator.cloud.settings["cloud.kubernetes.cluster.max.size"].value = "0"
     assert checked.problem("cloud.kubernetes.cluster.max.size").fix is not None
 
 
-def test_zones_are_looked_at(simulator: Simulator, checked: Checked) -> None:
+def test_zones_are_looked_at(simulator: FakeMold, checked: Checked) -> None:
     simulator.cloud.zones += [Zone("Edge1", type="Edge"), Zone("Old", enabled=False)]
     levels = {(x.level, x.fact) for x in checked.lines() if x.subject == "zones"}
     assert (Level.WARNING, "Edge1 is an edge zone") in levels
@@ -194,7 +194,7 @@ def test_zones_are_looked_at(simulator: Simulator, checked: Checked) -> None:
     assert checked.problem("zones").fact == "no zone to register in"
 
 
-def test_a_zone_without_image_store_is_told(simulator: Simulator, checked: Checked) -> None:
+def test_a_zone_without_image_store_is_told(simulator: FakeMold, checked: Checked) -> None:
     simulator.cloud.zones[1].has_store = False
     assert "Zone2" in checked.problem("image stores").fact
     assert checked.line("image stores", zones=("Zone1",)).level is Level.OK
@@ -203,7 +203,7 @@ def test_a_zone_without_image_store_is_told(simulator: Simulator, checked: Check
 
 
 def test_offerings_that_are_too_small_are_told(
-    simulator: Simulator, checked: Checked, published: Published
+    simulator: FakeMold, checked: Checked, published: Published
 ) -> None:
     simulator.cloud.offerings = [{"name": "Tiny", "cpunumber": 1, "memory": 512}]
     assert "2 CPUs and 2048 MB" in checked.problem("service offering", published).fact
@@ -221,7 +221,7 @@ def test_a_missing_node_template_of_the_architecture_is_told(
 
 
 def test_what_is_registered_already_is_told(
-    simulator: Simulator, checked: Checked, published: Published
+    simulator: FakeMold, checked: Checked, published: Published
 ) -> None:
     assert "not yet" in checked.line("registered versions", published).fact
     add_directly(simulator.cloud, name="by hand")
@@ -243,7 +243,7 @@ def test_a_url_of_another_kind_is_told(checked: Checked, url: str) -> None:
 
 
 def test_a_path_without_the_extension_is_told(checked: Checked, web: Web) -> None:
-    assert ".iso" in checked.problem("URL", url=f"{web.base}/image.img").fact
+    assert ".iso" in checked.problem("URL", url=f"{web.url}/image.img").fact
 
 
 def test_a_host_without_address_is_told(checked: Checked, published: Published) -> None:
@@ -269,7 +269,7 @@ def test_an_address_mold_refuses_is_told(
 
 
 def test_a_private_address_must_be_among_the_internal_sites(
-    simulator: Simulator, checked: Checked, published: Published, client: MoldClient
+    simulator: FakeMold, checked: Checked, published: Published, client: MoldClient
 ) -> None:
     def resolve(_host: str) -> tuple[str, ...]:
         return ("10.1.2.3",)
@@ -284,10 +284,10 @@ def test_a_private_address_must_be_among_the_internal_sites(
 
 
 def test_a_redirect_is_told_with_the_setting_that_decides(
-    simulator: Simulator, checked: Checked, published: Published, web: Web
+    simulator: FakeMold, checked: Checked, published: Published, web: Web
 ) -> None:
     web.redirects["/go.iso"] = published.url + "?X-Signature=secret"
-    url = f"{web.base}/go.iso"
+    url = f"{web.url}/go.iso"
     line = checked.problem("redirect", published, url=url)
     assert "HTTP 302" in line.fact
     assert "secret" not in line.fact
@@ -305,13 +305,13 @@ def test_an_answer_that_is_no_iso_is_told(checked: Checked, published: Published
 def test_a_url_that_answers_404_or_nothing_is_told(
     checked: Checked, published: Published, web: Web
 ) -> None:
-    assert "404" in checked.problem("URL answers", published, url=f"{web.base}/no.iso").fact
+    assert "404" in checked.problem("URL answers", published, url=f"{web.url}/no.iso").fact
     line = checked.problem("URL answers", published, url="http://127.0.0.1:1/no.iso")
     assert "seen from here" in line.fact
 
 
 def test_sizes_are_compared(
-    simulator: Simulator, checked: Checked, published: Published, web: Web
+    simulator: FakeMold, checked: Checked, published: Published, web: Web
 ) -> None:
     longer = published.registration.model_copy(update={"size": 5})
     other = dataclasses.replace(published, registration=longer)
@@ -319,7 +319,7 @@ def test_sizes_are_compared(
     simulator.cloud.settings[MAX_SIZE].value = "0"
     line = checked.problem(MAX_SIZE, published)
     assert line.fix == Fix(MAX_SIZE, "0", "1")
-    web.no_length.add(published.url.removeprefix(web.base))
+    web.no_length.add(published.url.removeprefix(web.url))
     assert "Content-Length" in checked.problem("size", published).fact
 
 
@@ -341,7 +341,7 @@ def test_a_fix_names_the_command_that_undoes_it() -> None:
 
 
 def test_a_fix_does_not_overwrite_what_somebody_set_meanwhile(
-    simulator: Simulator, client: MoldClient
+    simulator: FakeMold, client: MoldClient
 ) -> None:
     fix = Fix(MAX_SIZE, "50", "60")
     simulator.cloud.settings[MAX_SIZE].value = "80"

@@ -16,7 +16,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isobuilder.demo.mold import Cloud, Cluster, Simulator, Zone
+from isobuilder.demo.mold import Cloud, Cluster, Zone
 from isobuilder.errors import MoldError
 from isobuilder.mold.api.client import JobLost, MoldClient, parse_time
 from isobuilder.mold.api.credentials import ApiKey, Login, Server
@@ -31,8 +31,10 @@ from isobuilder.mold.api.errors import (
 from isobuilder.mold.api.records import KubernetesVersion, read_record
 from isobuilder.mold.api.signing import SignatureAlgorithm
 from isobuilder.mold.api.transport import RequestLost
+from tests.fakes.mold import FakeMold
+from tests.fakes.web import Web
 from tests.mold.clocks import SkewedClock, VirtualClock
-from tests.mold.conftest import ADMIN, VIEWER, ClientOf, Web
+from tests.mold.conftest import ADMIN, VIEWER, ClientOf
 from tests.mold.messes import add_directly
 from tests.mold.test_signing import KEY, SECRET, VECTORS
 
@@ -45,7 +47,7 @@ def test_signatures_are_accepted_for_both_algorithms_by_get_and_post(
     cloud: Cloud, client_of: ClientOf, algorithm: SignatureAlgorithm, method: str
 ) -> None:
     cloud.zones.append(Zone(AWKWARD))
-    with Simulator(cloud, algorithm=algorithm) as simulator:
+    with FakeMold(cloud, algorithm=algorithm) as simulator:
         key = ApiKey(ADMIN.key, ADMIN.secret)
         server = Server("lab", simulator.endpoint, key, algorithm=algorithm)
         client = client_of(simulator, server=server, read_method=method)
@@ -85,7 +87,7 @@ def test_each_vector_arrives_with_its_signature(
 
 
 def test_no_secret_is_in_reprs_logs_or_addresses(
-    simulator: Simulator, client: MoldClient, caplog: pytest.LogCaptureFixture
+    simulator: FakeMold, client: MoldClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     client.call("listCapabilities")
@@ -114,7 +116,7 @@ def refusal_of(client: MoldClient, command: str = "listZones", **params: str) ->
     return caught.value
 
 
-def test_a_wrong_key_is_told_as_one(simulator: Simulator, client_of: ClientOf) -> None:
+def test_a_wrong_key_is_told_as_one(simulator: FakeMold, client_of: ClientOf) -> None:
     server = Server("lab", simulator.endpoint, ApiKey(ADMIN.key, "wrong"), origin="key file k")
     refused = refusal_of(client_of(simulator, server=server))
     assert refused.cause == "key"
@@ -123,13 +125,13 @@ def test_a_wrong_key_is_told_as_one(simulator: Simulator, client_of: ClientOf) -
     assert "unable to verify user credentials" in str(refused)
 
 
-def test_a_disabled_user_is_told_as_a_wrong_key(simulator: Simulator, client: MoldClient) -> None:
+def test_a_disabled_user_is_told_as_a_wrong_key(simulator: FakeMold, client: MoldClient) -> None:
     simulator.admin.enabled = False
     assert refusal_of(client).cause == "key"
 
 
 def test_the_other_kind_of_server_is_recognised(cloud: Cloud, client_of: ClientOf) -> None:
-    with Simulator(cloud, algorithm=SignatureAlgorithm.HMAC_SHA1) as simulator:
+    with FakeMold(cloud, algorithm=SignatureAlgorithm.HMAC_SHA1) as simulator:
         refused = refusal_of(client_of(simulator))
     assert refused.cause == "signature"
     assert "hmac-sha1" in str(refused.hint)
@@ -137,7 +139,7 @@ def test_the_other_kind_of_server_is_recognised(cloud: Cloud, client_of: ClientO
 
 @pytest.mark.parametrize("behind", [3600.0, 660.0])
 def test_a_slow_clock_is_told_with_both_times(
-    simulator: Simulator, client_of: ClientOf, clock: VirtualClock, behind: float
+    simulator: FakeMold, client_of: ClientOf, clock: VirtualClock, behind: float
 ) -> None:
     client = client_of(simulator, clock=SkewedClock(clock, -behind))
     refused = refusal_of(client)
@@ -147,7 +149,7 @@ def test_a_slow_clock_is_told_with_both_times(
 
 
 def test_a_fast_clock_still_works_as_the_expiry_is_only_later(
-    simulator: Simulator, client_of: ClientOf, clock: VirtualClock
+    simulator: FakeMold, client_of: ClientOf, clock: VirtualClock
 ) -> None:
     assert client_of(simulator, clock=SkewedClock(clock, 3600.0)).call("listZones")["zone"]
 
@@ -166,7 +168,7 @@ def test_a_command_the_server_lacks_is_not_taken_for_a_wrong_key(client: MoldCli
     assert refusal_of(client, "listKubernetesMoons").cause == "command"
 
 
-def test_a_role_that_may_not_is_told(simulator: Simulator, client_of: ClientOf) -> None:
+def test_a_role_that_may_not_is_told(simulator: FakeMold, client_of: ClientOf) -> None:
     refused = refusal_of(
         client_of(simulator, VIEWER), "updateConfiguration", name="max.template.iso.size", value="1"
     )
@@ -178,13 +180,13 @@ def test_a_role_that_may_not_is_told(simulator: Simulator, client_of: ClientOf) 
 
 
 def session_client(
-    simulator: Simulator, client_of: ClientOf, password: str = "password"
+    simulator: FakeMold, client_of: ClientOf, password: str = "password"
 ) -> MoldClient:
     server = Server("lab", simulator.endpoint, Login("admin", password))
     return client_of(simulator, server=server)
 
 
-def test_a_session_replaces_the_signature(simulator: Simulator, client_of: ClientOf) -> None:
+def test_a_session_replaces_the_signature(simulator: FakeMold, client_of: ClientOf) -> None:
     client = session_client(simulator, client_of)
     assert client.call("listZones")["zone"]
     assert [entry.command for entry in simulator.log] == ["login", "listZones"]
@@ -193,19 +195,19 @@ def test_a_session_replaces_the_signature(simulator: Simulator, client_of: Clien
     assert not simulator.cloud.sessions
 
 
-def test_a_session_that_ran_out_is_opened_again(simulator: Simulator, client_of: ClientOf) -> None:
+def test_a_session_that_ran_out_is_opened_again(simulator: FakeMold, client_of: ClientOf) -> None:
     client = session_client(simulator, client_of)
     client.call("listZones")
     simulator.cloud.sessions.clear()
     assert client.call("listZones")["zone"]
 
 
-def test_a_wrong_password_is_told(simulator: Simulator, client_of: ClientOf) -> None:
+def test_a_wrong_password_is_told(simulator: FakeMold, client_of: ClientOf) -> None:
     assert refusal_of(session_client(simulator, client_of, "wrong")).cause == "key"
 
 
 def test_a_session_hears_432_when_the_plugin_is_off(
-    simulator: Simulator, client_of: ClientOf
+    simulator: FakeMold, client_of: ClientOf
 ) -> None:
     simulator.cloud.plugin_on = False
     client = session_client(simulator, client_of)
@@ -217,14 +219,14 @@ def test_a_session_hears_432_when_the_plugin_is_off(
 
 
 @pytest.mark.parametrize("kind", ["503", "502", "429", "cut", "lost", "refused"])
-def test_a_read_carries_on_after(simulator: Simulator, client: MoldClient, kind: str) -> None:
+def test_a_read_carries_on_after(simulator: FakeMold, client: MoldClient, kind: str) -> None:
     simulator.faults.add(kind, times=3)
     assert client.call("listZones")["zone"]
 
 
 @pytest.mark.parametrize("kind", ["503", "429"])
 def test_a_change_that_never_arrived_is_sent_again(
-    simulator: Simulator, client: MoldClient, kind: str
+    simulator: FakeMold, client: MoldClient, kind: str
 ) -> None:
     simulator.faults.add(kind, command="addKubernetesSupportedVersion")
     with pytest.raises(MoldRefused, match="Semantic version needed"):
@@ -236,7 +238,7 @@ def test_a_change_that_never_arrived_is_sent_again(
 
 @pytest.mark.parametrize("kind", ["502", "cut", "lost", "refused", "html"])
 def test_a_change_whose_answer_is_lost_is_not_sent_again(
-    simulator: Simulator, client: MoldClient, kind: str
+    simulator: FakeMold, client: MoldClient, kind: str
 ) -> None:
     simulator.faults.add(kind, command="deleteKubernetesSupportedVersion")
     with pytest.raises(OutcomeUnknown) as caught:
@@ -248,27 +250,27 @@ def test_a_change_whose_answer_is_lost_is_not_sent_again(
 
 @pytest.mark.parametrize("kind", ["502", "cut", "lost"])
 def test_a_change_that_may_be_made_twice_is_sent_again(
-    simulator: Simulator, client: MoldClient, kind: str
+    simulator: FakeMold, client: MoldClient, kind: str
 ) -> None:
     simulator.faults.add(kind, command="updateConfiguration")
     client.call("updateConfiguration", name="max.template.iso.size", value="60")
     assert simulator.cloud.setting("max.template.iso.size") == "60"
 
 
-def test_a_minute_of_503_is_waited_for(simulator: Simulator, client: MoldClient) -> None:
+def test_a_minute_of_503_is_waited_for(simulator: FakeMold, client: MoldClient) -> None:
     simulator.go_down(60)
     assert client.call("listZones")["zone"]
     assert client.clock.monotonic() >= 60
 
 
-def test_a_server_that_stays_away_is_given_up(simulator: Simulator, client: MoldClient) -> None:
+def test_a_server_that_stays_away_is_given_up(simulator: FakeMold, client: MoldClient) -> None:
     simulator.go_down(3600)
     with pytest.raises(MoldUnreachable, match="503"):
         client.call("listZones")
     assert client.clock.monotonic() < 300
 
 
-def test_nobody_listening_is_told(client_of: ClientOf, simulator: Simulator) -> None:
+def test_nobody_listening_is_told(client_of: ClientOf, simulator: FakeMold) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{taken.getsockname()[1]}/client/api"
@@ -277,7 +279,7 @@ def test_nobody_listening_is_told(client_of: ClientOf, simulator: Simulator) -> 
             client_of(simulator, server=server).call("listZones")
 
 
-def test_a_page_where_json_was_asked_for_is_told(simulator: Simulator, client: MoldClient) -> None:
+def test_a_page_where_json_was_asked_for_is_told(simulator: FakeMold, client: MoldClient) -> None:
     simulator.faults.add("html")
     with pytest.raises(StrangeAnswer, match="not JSON") as caught:
         client.call("listZones")
@@ -285,7 +287,7 @@ def test_a_page_where_json_was_asked_for_is_told(simulator: Simulator, client: M
 
 
 def test_an_answer_without_end_is_not_read_to_its_end(
-    simulator: Simulator, client_of: ClientOf
+    simulator: FakeMold, client_of: ClientOf
 ) -> None:
     simulator.faults.add("huge")
     with pytest.raises(StrangeAnswer, match="longer than 100000 bytes"):
@@ -343,7 +345,7 @@ def test_redirects_are_not_followed_with_a_signed_request(
     odd_server: tuple[str, list[bytes]], web: Web
 ) -> None:
     address, answers = odd_server
-    answers.append(http(b"", "307 Temporary Redirect", f"Location: {web.base}/steal\r\n"))
+    answers.append(http(b"", "307 Temporary Redirect", f"Location: {web.url}/steal\r\n"))
     client = MoldClient(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
     with pytest.raises(StrangeAnswer, match="redirect"):
         client.call("listZones")
@@ -394,7 +396,7 @@ def test_whatever_a_version_is_it_is_read_or_refused(value: object) -> None:
 
 
 def test_what_the_network_said_is_not_repeated_with_its_address(
-    simulator: Simulator, client_of: ClientOf
+    simulator: FakeMold, client_of: ClientOf
 ) -> None:
     simulator.faults.add("refused", times=1000)
     client = client_of(simulator, read_method="get", patience=1.0)
@@ -414,7 +416,7 @@ def test_an_empty_list_is_an_empty_object(client: MoldClient) -> None:
     assert client.list_all("listKubernetesSupportedVersions", "kubernetessupportedversion") == []
 
 
-def test_lists_go_on_over_pages(simulator: Simulator, client: MoldClient) -> None:
+def test_lists_go_on_over_pages(simulator: FakeMold, client: MoldClient) -> None:
     simulator.cloud.zones += [Zone(f"Zone {n}") for n in range(1203)]
     zones = client.list_all("listZones", "zone")
     assert len(zones) == 1205
@@ -422,12 +424,12 @@ def test_lists_go_on_over_pages(simulator: Simulator, client: MoldClient) -> Non
     assert len(simulator.log) == 3
 
 
-def test_a_list_of_exactly_one_page_ends(simulator: Simulator, client: MoldClient) -> None:
+def test_a_list_of_exactly_one_page_ends(simulator: FakeMold, client: MoldClient) -> None:
     simulator.cloud.zones += [Zone(f"Zone {n}") for n in range(498)]
     assert len(client.list_all("listZones", "zone")) == 500
 
 
-def test_a_server_with_smaller_pages_is_served(simulator: Simulator, client: MoldClient) -> None:
+def test_a_server_with_smaller_pages_is_served(simulator: FakeMold, client: MoldClient) -> None:
     simulator.cloud.settings["default.page.size"].value = "100"
     simulator.cloud.zones += [Zone(f"Zone {n}") for n in range(250)]
     assert len(client.list_all("listZones", "zone")) == 252
@@ -443,7 +445,7 @@ def test_a_server_that_knows_no_pages_does_not_trap_us(
     assert len(client.list_all("listZones", "zone")) == 500
 
 
-def test_a_job_that_fails_carries_its_text(simulator: Simulator, client: MoldClient) -> None:
+def test_a_job_that_fails_carries_its_text(simulator: FakeMold, client: MoldClient) -> None:
     version = add_directly(simulator.cloud)
     simulator.cloud.clusters.append(Cluster("prod", version.id, simulator.cloud.zones[0]))
     with pytest.raises(MoldRefused, match="Existing clusters") as caught:
@@ -451,7 +453,7 @@ def test_a_job_that_fails_carries_its_text(simulator: Simulator, client: MoldCli
     assert "upgrade or delete these clusters" in str(caught.value.hint)
 
 
-def test_a_job_lost_by_a_restart_is_told(simulator: Simulator, client: MoldClient) -> None:
+def test_a_job_lost_by_a_restart_is_told(simulator: FakeMold, client: MoldClient) -> None:
     version = add_directly(simulator.cloud)
     job = client.call("deleteKubernetesSupportedVersion", id=version.id)["jobid"]
     simulator.cloud.restart()
@@ -459,7 +461,7 @@ def test_a_job_lost_by_a_restart_is_told(simulator: Simulator, client: MoldClien
         client.wait_job(job, "deleteKubernetesSupportedVersion", timeout=60)
 
 
-def test_a_job_that_never_ends_is_given_up(simulator: Simulator, client: MoldClient) -> None:
+def test_a_job_that_never_ends_is_given_up(simulator: FakeMold, client: MoldClient) -> None:
     version = add_directly(simulator.cloud)
     job = client.call("deleteKubernetesSupportedVersion", id=version.id)["jobid"]
     simulator.cloud.jobs[job].due = 1e9

@@ -5,9 +5,7 @@ from __future__ import annotations
 import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +13,8 @@ from typing import Any
 import pytest
 
 from isobuilder.errors import EnvironmentProblem, InputError, UsageProblem
+from isobuilder.http import serving
+from isobuilder.http.replies import Reply, Request
 from isobuilder.model.config import MoldProfile
 from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.credentials import (
@@ -304,29 +304,15 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def tls_server(authority: tuple[Path, Path]) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            body = b'{"listzonesresponse":{}}'
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args: Any) -> None:
-            pass
+    class Empty(serving.Server):
+        def answer(self, request: Request) -> Reply:
+            request.body()
+            return Reply(200, {}, b'{"listzonesresponse":{}}')
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*authority)
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.handle_error = lambda *_args: None  # type: ignore[method-assign]
-    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02), daemon=True)
-    thread.start()
-    yield f"https://127.0.0.1:{server.server_address[1]}/client/api"
-    server.shutdown()
-    server.server_close()
-    thread.join(5)
+    with Empty(tls=context) as server:
+        yield f"{server.url}/client/api"
 
 
 def test_a_certificate_nobody_vouches_for_is_refused(tls_server: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from isobuilder.demo.mold import Cloud, Cluster, Pace, Simulator, User, Zone
+from isobuilder.demo.mold import Cloud, Cluster, Pace, User, Zone
 from isobuilder.demo.mold.cloud import Version
 from isobuilder.demo.mold.download import Outcome
 from isobuilder.errors import IsobuilderError
@@ -31,8 +31,10 @@ from isobuilder.mold.compare import Policy
 from isobuilder.mold.plan import plan_for
 from isobuilder.mold.register import register
 from isobuilder.mold.request import Request, ServerResult
+from tests.fakes.mold import FakeMold
+from tests.fakes.web import Web
 from tests.mold.clocks import VirtualClock
-from tests.mold.conftest import ADMIN, Web, iso_bytes, registration_of, server_of
+from tests.mold.conftest import ADMIN, iso_bytes, registration_of, server_of
 from tests.mold.golden import Names, check_golden, counted_ids, request_lines
 from tests.mold.messes import add_directly
 
@@ -46,7 +48,7 @@ class World:
     """One server, the ISO that is wanted there, and who does it."""
 
     cloud: Cloud
-    simulator: Simulator
+    simulator: FakeMold
     client: MoldClient
     web: Web
     registration: RegistrationFile
@@ -110,9 +112,8 @@ class World:
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[Web]:
-    server = Web()
-    yield server
-    server.close()
+    with Web() as server:
+        yield server
 
 
 @contextmanager
@@ -125,10 +126,10 @@ def world(web: Web, folder: Path, version: str = "1.35.4") -> Iterator[World]:
     folder.mkdir(parents=True, exist_ok=True)
     iso = folder / registration.filename
     iso.write_bytes(data)
-    with Simulator(cloud) as simulator:
+    with FakeMold(cloud) as simulator:
         client = MoldClient(server_of(simulator), clock=clock)
         url = web.put(f"/{registration.filename}", data)
-        names = Names([(web.base, "http://web"), (cloud.base_url, "http://mold")])
+        names = Names([(web.url, "http://web"), (cloud.base_url, "http://mold")])
         for zone in cloud.zones:
             names.know(zone.id, zone.name)
         state = folder / "state"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.demo.mold import Cloud, Pace, Simulator
+from isobuilder.demo.mold import Cloud, Pace
 from isobuilder.errors import EnvironmentProblem
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.api.client import MoldClient
@@ -20,13 +20,14 @@ from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import ApiKey, Server
 from isobuilder.mold.register import register
 from isobuilder.mold.request import Request
+from tests.fakes.mold import FakeMold
 from tests.mold.conftest import Published, server_of
 
 
 @pytest.fixture
-def real_time_simulator() -> Iterator[Simulator]:
+def real_time_simulator() -> Iterator[FakeMold]:
     cloud = Cloud(pace=Pace(allocated=0.02, downloading=0.04, installing=0.02, job=0.02))
-    with Simulator(cloud) as simulator:
+    with FakeMold(cloud) as simulator:
         yield simulator
 
 
@@ -44,7 +45,7 @@ def registering_process(
 class Executioner:
     """Kills a process at a request of its choice."""
 
-    def __init__(self, simulator: Simulator) -> None:
+    def __init__(self, simulator: FakeMold) -> None:
         self.simulator = simulator
         self.pid: int | None = None
         self.at = 0
@@ -61,7 +62,7 @@ class Executioner:
 
 
 def kill_again_and_again(
-    simulator: Simulator, published: Published, tmp_path: Path, rounds: int
+    simulator: FakeMold, published: Published, tmp_path: Path, rounds: int
 ) -> int:
     """Start and kill runs; after each, one that is left alone. Returns how many were killed."""
     context = multiprocessing.get_context("forkserver")
@@ -101,20 +102,20 @@ def kill_again_and_again(
 
 
 def test_a_killed_run_leaves_nothing_that_the_next_does_not_mend(
-    real_time_simulator: Simulator, published: Published, tmp_path: Path
+    real_time_simulator: FakeMold, published: Published, tmp_path: Path
 ) -> None:
     assert kill_again_and_again(real_time_simulator, published, tmp_path, 6) > 0
 
 
 @pytest.mark.slow
 def test_a_hundred_killed_runs_leave_nothing_that_the_next_does_not_mend(
-    real_time_simulator: Simulator, published: Published, tmp_path: Path
+    real_time_simulator: FakeMold, published: Published, tmp_path: Path
 ) -> None:
     assert kill_again_and_again(real_time_simulator, published, tmp_path, 150) >= 100
 
 
 def test_runs_at_the_same_time_on_one_machine_make_one_version(
-    real_time_simulator: Simulator, published: Published, tmp_path: Path
+    real_time_simulator: FakeMold, published: Published, tmp_path: Path
 ) -> None:
     simulator = real_time_simulator
     context = multiprocessing.get_context("forkserver")
@@ -134,7 +135,7 @@ def test_runs_at_the_same_time_on_one_machine_make_one_version(
 
 
 def test_a_folder_that_cannot_be_made_is_told(
-    simulator: Simulator, client: MoldClient, published: Published, tmp_path: Path
+    simulator: FakeMold, client: MoldClient, published: Published, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("x")
     wish = Request(published.registration, url=published.url)

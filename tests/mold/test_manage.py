@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from isobuilder.demo.mold import Cluster, Simulator
+from isobuilder.demo.mold import Cluster
 from isobuilder.errors import MoldError
 from isobuilder.mold import manage
 from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.errors import MoldRefused
 from isobuilder.mold.manage import Filter
+from tests.fakes.mold import FakeMold
 from tests.mold.conftest import VIEWER, ClientOf
 from tests.mold.messes import add_directly
 
@@ -24,7 +25,7 @@ def names(mold: Mold, **wanted: object) -> list[str]:
     return [e.version.name for e in manage.list_entries(mold, Filter(**wanted))]  # type: ignore[arg-type]
 
 
-def test_versions_are_listed_newest_first_and_filtered(simulator: Simulator, mold: Mold) -> None:
+def test_versions_are_listed_newest_first_and_filtered(simulator: FakeMold, mold: Mold) -> None:
     cloud = simulator.cloud
     add_directly(cloud, "1.34.9")
     add_directly(cloud, "1.34.12", zone=cloud.zones[1])
@@ -40,7 +41,7 @@ def test_versions_are_listed_newest_first_and_filtered(simulator: Simulator, mol
 
 
 def test_who_may_only_look_sees_versions_and_their_isos(
-    simulator: Simulator, client_of: ClientOf
+    simulator: FakeMold, client_of: ClientOf
 ) -> None:
     add_directly(simulator.cloud)
     add_directly(simulator.cloud, "1.35.4", state="Disabled")
@@ -50,7 +51,7 @@ def test_who_may_only_look_sees_versions_and_their_isos(
     assert len(entry.rows) == 2
 
 
-def test_many_versions_take_few_calls(simulator: Simulator, mold: Mold) -> None:
+def test_many_versions_take_few_calls(simulator: FakeMold, mold: Mold) -> None:
     for patch in range(600):
         add_directly(simulator.cloud, f"1.34.{patch}")
     assert len(names(mold)) == 600
@@ -58,7 +59,7 @@ def test_many_versions_take_few_calls(simulator: Simulator, mold: Mold) -> None:
     assert len(simulator.log) <= 12
 
 
-def test_a_version_is_found_by_id_name_or_number(simulator: Simulator, mold: Mold) -> None:
+def test_a_version_is_found_by_id_name_or_number(simulator: FakeMold, mold: Mold) -> None:
     version = add_directly(simulator.cloud)
     for key in (version.id, "v1.34.12", "1.34.12"):
         assert manage.find_entry(mold, key).version.id == version.id
@@ -66,9 +67,7 @@ def test_a_version_is_found_by_id_name_or_number(simulator: Simulator, mold: Mol
         manage.find_entry(mold, "1.99.0")
 
 
-def test_what_stands_for_several_is_refused_with_their_ids(
-    simulator: Simulator, mold: Mold
-) -> None:
+def test_what_stands_for_several_is_refused_with_their_ids(simulator: FakeMold, mold: Mold) -> None:
     twins = [add_directly(simulator.cloud), add_directly(simulator.cloud, arch="aarch64")]
     with pytest.raises(MoldError, match="stands for 2 versions") as caught:
         manage.delete(mold, "1.34.12")
@@ -77,7 +76,7 @@ def test_what_stands_for_several_is_refused_with_their_ids(
     assert simulator.writes() == []
 
 
-def test_details_have_zones_users_and_events(simulator: Simulator, mold: Mold) -> None:
+def test_details_have_zones_users_and_events(simulator: FakeMold, mold: Mold) -> None:
     cloud = simulator.cloud
     version = add_directly(cloud)
     add_directly(cloud, "1.35.4")
@@ -91,7 +90,7 @@ def test_details_have_zones_users_and_events(simulator: Simulator, mold: Mold) -
     assert {event.type for event in details.events} == {"KUBERNETES.VERSION.ADD", "ISO.CREATE"}
 
 
-def test_enabling_and_disabling_changes_only_what_differs(simulator: Simulator, mold: Mold) -> None:
+def test_enabling_and_disabling_changes_only_what_differs(simulator: FakeMold, mold: Mold) -> None:
     version = add_directly(simulator.cloud)
     assert "already" in manage.set_state(mold, version.id, enabled=True)
     assert "would make" in manage.set_state(mold, version.id, enabled=False, dry_run=True)
@@ -101,13 +100,13 @@ def test_enabling_and_disabling_changes_only_what_differs(simulator: Simulator, 
     assert [event["type"] for event in simulator.cloud.events] == ["KUBERNETES.VERSION.UPDATE"]
 
 
-def test_the_state_is_one_of_two(client: MoldClient, simulator: Simulator) -> None:
+def test_the_state_is_one_of_two(client: MoldClient, simulator: FakeMold) -> None:
     version = add_directly(simulator.cloud)
     with pytest.raises(MoldRefused, match="Invalid value for state parameter"):
         client.call("updateKubernetesSupportedVersion", id=version.id, state="enabled")
 
 
-def test_deleting_takes_the_iso_along_and_waits_for_it(simulator: Simulator, mold: Mold) -> None:
+def test_deleting_takes_the_iso_along_and_waits_for_it(simulator: FakeMold, mold: Mold) -> None:
     version = add_directly(simulator.cloud)
     assert "would delete" in manage.delete(mold, version.id, dry_run=True)
     assert simulator.writes() == []
@@ -116,7 +115,7 @@ def test_deleting_takes_the_iso_along_and_waits_for_it(simulator: Simulator, mol
     assert mold.isos(version.iso_id) == ()
 
 
-def test_what_a_cluster_uses_is_not_deleted(simulator: Simulator, mold: Mold) -> None:
+def test_what_a_cluster_uses_is_not_deleted(simulator: FakeMold, mold: Mold) -> None:
     version = add_directly(simulator.cloud)
     simulator.cloud.clusters.append(Cluster("prod", version.id, simulator.cloud.zones[0]))
     with pytest.raises(MoldError, match=r"used by prod \(Zone1\)"):
@@ -124,7 +123,7 @@ def test_what_a_cluster_uses_is_not_deleted(simulator: Simulator, mold: Mold) ->
     assert simulator.writes() == []
 
 
-def test_an_unfinished_upgrade_pins_a_version_too(simulator: Simulator, mold: Mold) -> None:
+def test_an_unfinished_upgrade_pins_a_version_too(simulator: FakeMold, mold: Mold) -> None:
     old, new = add_directly(simulator.cloud, "1.33.4"), add_directly(simulator.cloud)
     cluster = Cluster("prod", old.id, simulator.cloud.zones[0], upgrading_to=new.id)
     simulator.cloud.clusters.append(cluster)
@@ -135,7 +134,7 @@ def test_an_unfinished_upgrade_pins_a_version_too(simulator: Simulator, mold: Mo
 
 @pytest.mark.parametrize("finish", [True, False])
 def test_a_deletion_survives_a_restart_of_the_server(
-    simulator: Simulator, mold: Mold, finish: bool
+    simulator: FakeMold, mold: Mold, finish: bool
 ) -> None:
     version = add_directly(simulator.cloud)
     restarts = 0
@@ -154,7 +153,7 @@ def test_a_deletion_survives_a_restart_of_the_server(
 
 @pytest.mark.parametrize("kind", ["cut", "lost", "refused"])
 def test_a_deletion_whose_answer_is_lost_is_looked_up(
-    simulator: Simulator, mold: Mold, kind: str
+    simulator: FakeMold, mold: Mold, kind: str
 ) -> None:
     version = add_directly(simulator.cloud)
     simulator.faults.add(kind, command="deleteKubernetesSupportedVersion")
@@ -174,7 +173,7 @@ def test_a_deletion_whose_answer_is_lost_is_looked_up(
     ],
 )
 def test_a_deletion_that_is_refused_for_now_is_told_or_tried_again(
-    simulator: Simulator,
+    simulator: FakeMold,
     mold: Mold,
     monkeypatch: pytest.MonkeyPatch,
     text: str,

@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 
-from isobuilder.demo.mold import Cloud, Pace, Simulator, Zone
+from isobuilder.demo.mold import Cloud, Pace, Zone
 from isobuilder.errors import InputError, MoldError
 from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.errors import AccessRefused, MoldUnreachable
 from isobuilder.mold.register import register
 from isobuilder.mold.request import Outcome, Request, ServerResult
+from tests.fakes.mold import FakeMold
+from tests.fakes.web import Web
 from tests.mold.clocks import VirtualClock
-from tests.mold.conftest import VIEWER, ClientOf, Published, PublishedOf, Web, server_of
+from tests.mold.conftest import VIEWER, ClientOf, Published, PublishedOf, server_of
 from tests.mold.messes import add_directly
 
 
@@ -41,7 +43,7 @@ READY = {"Zone1": "ready", "Zone2": "ready"}
 
 
 def test_an_iso_becomes_ready_in_every_zone(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     result = run(client, state, published)
     assert outcomes(result) == READY
@@ -54,7 +56,7 @@ def test_an_iso_becomes_ready_in_every_zone(
 
 
 def test_registering_again_makes_no_writing_call(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     run(client, state, published)
     before = len(simulator.writes())
@@ -66,7 +68,7 @@ def test_registering_again_makes_no_writing_call(
 
 
 def test_only_the_missing_zone_is_added(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     run(client, state, published, zones=("Zone1",))
     result = run(client, state, published)
@@ -78,7 +80,7 @@ def test_only_the_missing_zone_is_added(
 
 
 def test_zones_may_be_named_by_id_and_twice(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     zone = simulator.cloud.zones[1]
     result = run(client, state, published, zones=(zone.id, "Zone2"))
@@ -87,7 +89,7 @@ def test_zones_may_be_named_by_id_and_twice(
 
 
 def test_another_revision_stands_beside_the_first(
-    simulator: Simulator, client: MoldClient, state: Path, publish: PublishedOf
+    simulator: FakeMold, client: MoldClient, state: Path, publish: PublishedOf
 ) -> None:
     run(client, state, publish())
     assert outcomes(run(client, state, publish(revision=2))) == READY
@@ -95,7 +97,7 @@ def test_another_revision_stands_beside_the_first(
 
 
 def test_two_architectures_of_a_version_are_two_entries(
-    simulator: Simulator, client: MoldClient, state: Path, publish: PublishedOf
+    simulator: FakeMold, client: MoldClient, state: Path, publish: PublishedOf
 ) -> None:
     run(client, state, publish())
     assert outcomes(run(client, state, publish(arch="aarch64"))) == READY
@@ -103,7 +105,7 @@ def test_two_architectures_of_a_version_are_two_entries(
 
 
 def test_a_name_is_not_given_to_two_isos(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     add_directly(simulator.cloud, name=published.registration.name, checksum="{SHA-256}" + "0" * 64)
     result = run(client, state, published)
@@ -115,7 +117,7 @@ def test_a_name_is_not_given_to_two_isos(
 
 @pytest.mark.parametrize("reports_url", [True, False])
 def test_without_reported_checksums_the_url_or_else_the_name_decides(
-    simulator: Simulator,
+    simulator: FakeMold,
     client: MoldClient,
     state: Path,
     published: Published,
@@ -138,7 +140,7 @@ def test_a_checksum_may_be_reported_with_its_algorithm() -> None:
 
 
 def test_a_double_made_by_hand_is_left_to_audit(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     for _ in range(2):
         add_directly(simulator.cloud, checksum=published.registration.checksum)
@@ -149,7 +151,7 @@ def test_a_double_made_by_hand_is_left_to_audit(
 
 
 def test_disabling_and_enabling_is_part_of_the_wish(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     run(client, state, published, enabled=False)
     [version] = simulator.cloud.versions.values()
@@ -161,7 +163,7 @@ def test_disabling_and_enabling_is_part_of_the_wish(
 
 
 def test_name_and_resources_may_be_chosen(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     run(client, state, published, name="쿠버네티스 1.34 ~*", min_cpu=4, min_memory=8192)
     [version] = simulator.cloud.versions.values()
@@ -169,7 +171,7 @@ def test_name_and_resources_may_be_chosen(
 
 
 def test_other_minimums_than_what_is_there_are_told(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     run(client, state, published)
     result = run(client, state, published, min_cpu=4, min_memory=2048)
@@ -178,7 +180,7 @@ def test_other_minimums_than_what_is_there_are_told(
 
 
 def test_direct_download_is_ready_at_once_also_in_edge_zones(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones.append(Zone("Edge1", type="Edge", has_store=False))
     assert outcomes(run(client, state, published)) == READY
@@ -189,7 +191,7 @@ def test_direct_download_is_ready_at_once_also_in_edge_zones(
 
 
 def test_not_waiting_leaves_the_download_to_the_server(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     result = run(client, state, published, wait=False)
     assert outcomes(result) == {"Zone1": "pending", "Zone2": "pending"}
@@ -198,7 +200,7 @@ def test_not_waiting_leaves_the_download_to_the_server(
 
 
 def test_a_dry_run_says_and_does_nothing(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     result = run(client, state, published, dry_run=True)
     assert result.done == ["would register v1.34.12-mold-cks-amd64-r1 in all zones"]
@@ -226,7 +228,7 @@ def refusal_of(result: ServerResult) -> tuple[str, str]:
     ],
 )
 def test_what_the_server_refuses_comes_with_its_text_and_a_remedy(
-    simulator: Simulator,
+    simulator: FakeMold,
     client: MoldClient,
     state: Path,
     published: Published,
@@ -245,7 +247,7 @@ def test_what_the_server_refuses_comes_with_its_text_and_a_remedy(
 
 
 def test_an_architecture_the_server_does_not_know_is_told(
-    simulator: Simulator, client: MoldClient, state: Path, publish: PublishedOf
+    simulator: FakeMold, client: MoldClient, state: Path, publish: PublishedOf
 ) -> None:
     simulator.cloud.arches = ("x86_64", "i686")
     said, hint = refusal_of(run(client, state, publish(arch="aarch64")))
@@ -263,7 +265,7 @@ def test_an_unreachable_url_is_told(
 
 
 def test_a_loopback_url_is_told(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.refuses_loopback = True
     _said, hint = refusal_of(run(client, state, published))
@@ -271,7 +273,7 @@ def test_a_loopback_url_is_told(
 
 
 def test_a_zone_without_image_store_is_told(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones[1].has_store = False
     said, hint = refusal_of(run(client, state, published))
@@ -284,7 +286,7 @@ def test_a_zone_without_image_store_is_told(
 
 
 def test_an_unknown_zone_is_told_with_the_known_ones(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     said, hint = refusal_of(run(client, state, published, zones=("Zone9",)))
     assert "Zone9" in said
@@ -293,7 +295,7 @@ def test_an_unknown_zone_is_told_with_the_known_ones(
 
 
 def test_an_edge_zone_wants_direct_download(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones.append(Zone("Edge1", type="Edge"))
     said, hint = refusal_of(run(client, state, published, zones=("Edge1",)))
@@ -302,14 +304,14 @@ def test_an_edge_zone_wants_direct_download(
 
 
 def test_a_server_without_zones_is_told(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones.clear()
     assert "no zone" in refusal_of(run(client, state, published))[0]
 
 
 def test_a_server_whose_zones_are_all_disabled_is_told(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     for place in simulator.cloud.zones:
         place.enabled = False
@@ -317,7 +319,7 @@ def test_a_server_whose_zones_are_all_disabled_is_told(
 
 
 def test_a_plugin_that_is_off_is_told(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.plugin_on = False
     result = run(client, state, published)
@@ -326,7 +328,7 @@ def test_a_plugin_that_is_off_is_told(
 
 
 def test_a_role_that_may_not_register_is_told(
-    simulator: Simulator, client_of: ClientOf, state: Path, published: Published
+    simulator: FakeMold, client_of: ClientOf, state: Path, published: Published
 ) -> None:
     result = run(client_of(simulator, VIEWER), state, published)
     assert isinstance(result.error, AccessRefused)
@@ -347,7 +349,7 @@ def test_a_role_that_may_not_register_is_told(
     ],
 )
 def test_what_no_server_takes_is_refused_before_any_is_asked(
-    simulator: Simulator,
+    simulator: FakeMold,
     client: MoldClient,
     state: Path,
     published: Published,
@@ -371,17 +373,17 @@ def failed(result: ServerResult) -> tuple[str, str]:
 
 
 def test_a_redirect_is_told_and_leaves_nothing(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published, web: Web
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published, web: Web
 ) -> None:
     web.redirects["/go.iso"] = published.url
-    text, hint = failed(run(client, state, published, url=f"{web.base}/go.iso"))
+    text, hint = failed(run(client, state, published, url=f"{web.url}/go.iso"))
     assert "due to redirection, response code: 302" in text
     assert "isobuilder mold setting store.download.follow.redirects true" in hint
     assert not simulator.cloud.versions
 
 
 def test_html_in_place_of_the_iso_is_told(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published, web: Web
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published, web: Web
 ) -> None:
     url = web.put("/login.iso", b"<!doctype html><title>Log in</title>")
     text, hint = failed(run(client, state, published, url=url))
@@ -391,7 +393,7 @@ def test_html_in_place_of_the_iso_is_told(
 
 
 def test_a_checksum_mismatch_is_told(
-    simulator: Simulator, client: MoldClient, state: Path, publish: PublishedOf
+    simulator: FakeMold, client: MoldClient, state: Path, publish: PublishedOf
 ) -> None:
     first, second = publish(), publish(revision=2)
     text, hint = failed(run(client, state, first, url=second.url))
@@ -403,13 +405,13 @@ def test_a_checksum_mismatch_is_told(
 def test_a_server_that_tells_no_length_is_told(
     client: MoldClient, state: Path, published: Published, web: Web
 ) -> None:
-    web.no_length.add(published.url.removeprefix(web.base))
+    web.no_length.add(published.url.removeprefix(web.url))
     text, _hint = failed(run(client, state, published))
     assert text == "Failed to receive length of download"
 
 
 def test_an_iso_that_is_too_large_is_told(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.settings["max.template.iso.size"].value = "0"
     text, hint = failed(run(client, state, published))
@@ -418,12 +420,12 @@ def test_an_iso_that_is_too_large_is_told(
 
 
 def test_a_private_address_that_is_not_allowed_is_told(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published, web: Web
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published, web: Web
 ) -> None:
     from isobuilder.demo.mold import Host
 
-    simulator.cloud.resolve["iso.internal"] = Host("10.20.30.40", web.base)
-    url = published.url.replace(web.base, "http://iso.internal")
+    simulator.cloud.resolve["iso.internal"] = Host("10.20.30.40", web.url)
+    url = published.url.replace(web.url, "http://iso.internal")
     text, hint = failed(run(client, state, published, url=url))
     assert text == "Connection refused"
     assert "secstorage.allowed.internal.sites" in hint
@@ -432,7 +434,7 @@ def test_a_private_address_that_is_not_allowed_is_told(
 
 
 def test_one_zone_that_fails_takes_the_all_zone_version_with_it(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones[1].fails_with = "Read timed out"
     result = run(client, state, published)
@@ -444,7 +446,7 @@ def test_one_zone_that_fails_takes_the_all_zone_version_with_it(
 
 
 def test_with_zones_named_the_good_zone_keeps_its_own(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones[1].fails_with = "Read timed out"
     result = run(client, state, published, zones=("Zone1", "Zone2"))
@@ -456,7 +458,7 @@ def test_with_zones_named_the_good_zone_keeps_its_own(
 
 
 def test_a_download_stuck_in_allocated_ends_with_the_timeout(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     for zone in simulator.cloud.zones:
         zone.stuck = True
@@ -467,7 +469,7 @@ def test_a_download_stuck_in_allocated_ends_with_the_timeout(
 
 
 def test_what_had_failed_before_is_replaced(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     for zone in simulator.cloud.zones:
         zone.fails_with = "Connection refused"
@@ -482,7 +484,7 @@ def test_what_had_failed_before_is_replaced(
 
 
 def test_what_another_run_began_and_failed_is_replaced_in_the_same_run(
-    simulator: Simulator,
+    simulator: FakeMold,
     client: MoldClient,
     state: Path,
     published: Published,
@@ -504,7 +506,7 @@ def test_what_another_run_began_and_failed_is_replaced_in_the_same_run(
 
 
 def test_a_status_text_nobody_knows_is_not_a_failure_at_once(
-    simulator: Simulator,
+    simulator: FakeMold,
     client: MoldClient,
     state: Path,
     published: Published,
@@ -525,7 +527,7 @@ def test_a_status_text_nobody_knows_is_not_a_failure_at_once(
 
 
 def test_a_ready_iso_with_another_checksum_is_a_failure(
-    simulator: Simulator,
+    simulator: FakeMold,
     client: MoldClient,
     state: Path,
     published: Published,
@@ -548,7 +550,7 @@ def test_a_ready_iso_with_another_checksum_is_a_failure(
 
 @pytest.mark.parametrize("kind", ["cut", "lost", "refused", "html", "502", "503", "429"])
 def test_a_broken_answer_to_the_registration_registers_once(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published, kind: str
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published, kind: str
 ) -> None:
     simulator.faults.add(kind, command="addKubernetesSupportedVersion")
     result = run(client, state, published)
@@ -557,7 +559,7 @@ def test_a_broken_answer_to_the_registration_registers_once(
 
 
 def test_answers_with_unknown_and_without_optional_fields_are_understood(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.faults.add("empty-fields", times=1000)
     assert outcomes(run(client, state, published)) == READY
@@ -566,7 +568,7 @@ def test_answers_with_unknown_and_without_optional_fields_are_understood(
 
 
 def test_a_minute_of_503_during_the_wait_is_carried_through(
-    simulator: Simulator,
+    simulator: FakeMold,
     client: MoldClient,
     state: Path,
     published: Published,
@@ -581,7 +583,7 @@ def test_a_minute_of_503_during_the_wait_is_carried_through(
 
 
 def test_a_server_that_goes_away_for_good_is_told_and_the_next_run_carries_on(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     def fall(_number: int, command: str, moment: str) -> None:
         if command == "addKubernetesSupportedVersion" and moment == "after":
@@ -596,7 +598,7 @@ def test_a_server_that_goes_away_for_good_is_told_and_the_next_run_carries_on(
 
 
 def test_a_server_that_is_replaced_during_the_wait_is_told(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     count = 0
 
@@ -614,7 +616,7 @@ def test_a_server_that_is_replaced_during_the_wait_is_told(
     assert outcomes(run(client, state, published)) == READY
 
 
-def second_run_adds(simulator: Simulator, published: Published, after: float) -> None:
+def second_run_adds(simulator: FakeMold, published: Published, after: float) -> None:
     """Let another machine register the same ISO right when this one does."""
 
     def rival(_number: int, command: str, moment: str) -> None:
@@ -638,7 +640,7 @@ def second_run_adds(simulator: Simulator, published: Published, after: float) ->
 
 @pytest.mark.parametrize("after", [-5.0, 0.0, 5.0])
 def test_two_registrations_at_once_leave_one(
-    simulator: Simulator,
+    simulator: FakeMold,
     client: MoldClient,
     state: Path,
     published: Published,
@@ -650,7 +652,7 @@ def test_two_registrations_at_once_leave_one(
 
 
 def test_two_real_runs_at_once_register_once(
-    simulator: Simulator,
+    simulator: FakeMold,
     client_of: ClientOf,
     state: Path,
     published: Published,
@@ -678,7 +680,7 @@ def test_two_real_runs_at_once_register_once(
 
 
 def test_after_ctrl_c_the_next_run_carries_on(
-    simulator: Simulator,
+    simulator: FakeMold,
     client: MoldClient,
     state: Path,
     published: Published,
@@ -701,7 +703,7 @@ def test_after_ctrl_c_the_next_run_carries_on(
 
 
 def test_each_server_has_its_own_result(
-    simulator: Simulator,
+    simulator: FakeMold,
     client_of: ClientOf,
     state: Path,
     published: Published,
@@ -712,7 +714,7 @@ def test_each_server_has_its_own_result(
     broken = Cloud(zones=("Jeju",), clock=clock, pace=Pace(join=True))
     broken.users = simulator.cloud.users
     broken.plugin_on = False
-    with Simulator(other) as second, Simulator(broken) as third:
+    with FakeMold(other) as second, FakeMold(broken) as third:
         clients = [
             client_of(simulator, server=server_of(simulator, name="seoul")),
             client_of(second, server=server_of(second, name="busan")),
@@ -730,7 +732,7 @@ def test_each_server_has_its_own_result(
 
 
 def test_an_iso_is_uploaded_to_every_zone(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     result = run(client, state, published, url=None, upload=published.path)
     assert outcomes(result) == READY
@@ -742,7 +744,7 @@ def test_an_iso_is_uploaded_to_every_zone(
 
 
 def test_an_upload_of_the_wrong_file_is_told_and_leaves_nothing(
-    simulator: Simulator, client: MoldClient, state: Path, publish: PublishedOf
+    simulator: FakeMold, client: MoldClient, state: Path, publish: PublishedOf
 ) -> None:
     first, second = publish(), publish(revision=2)
     text, _hint = failed(run(client, state, first, url=None, upload=second.path))
@@ -751,7 +753,7 @@ def test_an_upload_of_the_wrong_file_is_told_and_leaves_nothing(
 
 
 def test_an_upload_that_is_refused_leaves_nothing(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     def expire(_number: int, command: str, moment: str) -> None:
         if command.startswith("getUpload") and moment == "after":
@@ -767,7 +769,7 @@ def test_an_upload_that_is_refused_leaves_nothing(
 
 
 def test_an_upload_whose_ticket_was_lost_leaves_nothing(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     simulator.faults.add("lost", command="getUploadParamsForKubernetesSupportedVersion")
     result = run(client, state, published, url=None, upload=published.path)
@@ -777,7 +779,7 @@ def test_an_upload_whose_ticket_was_lost_leaves_nothing(
 
 
 def test_an_upload_that_was_killed_is_replaced_once_mold_gave_it_up(
-    simulator: Simulator, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: MoldClient, state: Path, published: Published
 ) -> None:
     registration = published.registration
     client.call(

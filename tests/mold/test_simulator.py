@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from isobuilder.demo.mold import Cluster, Simulator, Zone
+from isobuilder.demo.mold import Cluster, Zone
 from isobuilder.demo.mold.download import split_checksum
 from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.credentials import Login, Server
 from isobuilder.mold.api.errors import AccessRefused, MoldRefused, remedy_for
 from isobuilder.mold.api.signing import sign
+from tests.fakes.mold import FakeMold
 from tests.mold.clocks import VirtualClock
 from tests.mold.conftest import ADMIN, VIEWER, ClientOf, Published
 from tests.mold.messes import add_directly
@@ -53,7 +55,7 @@ def test_a_new_version_is_enabled_before_it_is_there(
 
 
 def test_the_same_may_be_added_any_number_of_times(
-    simulator: Simulator, client: MoldClient, published: Published
+    simulator: FakeMold, client: MoldClient, published: Published
 ) -> None:
     for _ in range(3):
         add(client, published)
@@ -81,7 +83,7 @@ def test_the_same_may_be_added_any_number_of_times(
     ],
 )
 def test_what_adding_refuses_has_its_text_and_our_remedy(
-    simulator: Simulator,
+    simulator: FakeMold,
     client: MoldClient,
     published: Published,
     changes: dict[str, Any],
@@ -98,7 +100,7 @@ def test_what_adding_refuses_has_its_text_and_our_remedy(
 
 
 def test_an_edge_zone_takes_only_direct_download(
-    simulator: Simulator, client: MoldClient, published: Published
+    simulator: FakeMold, client: MoldClient, published: Published
 ) -> None:
     edge = Zone("Edge1", type="Edge")
     simulator.cloud.zones.append(edge)
@@ -143,7 +145,7 @@ def test_every_text_of_the_contract_has_a_remedy(text: str) -> None:
 
 
 def test_a_zone_lists_its_own_and_those_of_all_zones(
-    simulator: Simulator, client: MoldClient
+    simulator: FakeMold, client: MoldClient
 ) -> None:
     cloud = simulator.cloud
     for name, zone in (("all", None), ("one", cloud.zones[0]), ("two", cloud.zones[1])):
@@ -162,7 +164,7 @@ def test_two_ways_to_give_the_minimum_exclude_each_other(client: MoldClient) -> 
 
 
 def test_the_state_of_one_zone_stands_for_all_in_the_list(
-    simulator: Simulator, client: MoldClient, published: Published, clock: VirtualClock
+    simulator: FakeMold, client: MoldClient, published: Published, clock: VirtualClock
 ) -> None:
     simulator.cloud.zones[0].stuck = True
     version = add(client, published)
@@ -174,7 +176,7 @@ def test_the_state_of_one_zone_stands_for_all_in_the_list(
 
 
 def test_a_viewer_sees_what_is_enabled_and_not_all_isos(
-    simulator: Simulator, client_of: ClientOf
+    simulator: FakeMold, client_of: ClientOf
 ) -> None:
     add_directly(simulator.cloud, name="off", state="Disabled")
     viewer = client_of(simulator, VIEWER)
@@ -192,7 +194,7 @@ def test_an_unknown_version_is_refused(client: MoldClient, command: str) -> None
 
 
 def test_deleting_is_a_job_whose_failure_carries_the_text(
-    simulator: Simulator, client: MoldClient, clock: VirtualClock
+    simulator: FakeMold, client: MoldClient, clock: VirtualClock
 ) -> None:
     version = add_directly(simulator.cloud)
     simulator.cloud.clusters.append(Cluster("prod", version.id, simulator.cloud.zones[0]))
@@ -275,7 +277,7 @@ def test_upper_case_digits_do_not_match(
 
 
 def test_events_tell_of_versions_and_downloads(
-    simulator: Simulator, client: MoldClient, published: Published, clock: VirtualClock
+    simulator: FakeMold, client: MoldClient, published: Published, clock: VirtualClock
 ) -> None:
     version = add(client, published)
     clock.sleep(100)
@@ -293,7 +295,7 @@ def test_events_tell_of_versions_and_downloads(
 
 
 def test_an_upload_writes_no_add_event_and_fails_when_abandoned(
-    simulator: Simulator, client: MoldClient, published: Published, clock: VirtualClock
+    simulator: FakeMold, client: MoldClient, published: Published, clock: VirtualClock
 ) -> None:
     params = client.call(
         "getUploadParamsForKubernetesSupportedVersion",
@@ -327,7 +329,7 @@ def test_an_upload_writes_no_add_event_and_fails_when_abandoned(
     ],
 )
 def test_an_upload_has_the_same_rules(
-    simulator: Simulator, client: MoldClient, changes: dict[str, Any], text: str
+    simulator: FakeMold, client: MoldClient, changes: dict[str, Any], text: str
 ) -> None:
     params: dict[str, Any] = {
         "name": "up", "semanticversion": "1.34.12", "mincpunumber": 2, "minmemory": 2048,
@@ -340,7 +342,7 @@ def test_an_upload_has_the_same_rules(
 # ---- who may, and how ---------------------------------------------------------------------------
 
 
-def ask(simulator: Simulator, method: str = "post", **params: str) -> requests.Response:
+def ask(simulator: FakeMold, method: str = "post", **params: str) -> requests.Response:
     """Send parameters as they are, signed unless they bring a signature."""
     data = {"response": "json", "apikey": ADMIN.key} | params
     if "signature" not in data:
@@ -354,7 +356,7 @@ def ask(simulator: Simulator, method: str = "post", **params: str) -> requests.R
     ["", "2026-11-21T09:59:59+0000", "2026-11-21 11:00:00", "2026-13-01T00:00:00Z", "tomorrow"],
 )
 def test_a_request_must_say_in_a_known_form_that_it_is_still_valid(
-    simulator: Simulator, expires: str
+    simulator: FakeMold, expires: str
 ) -> None:
     answer = ask(simulator, command="listZones", signatureversion="3", expires=expires)
     assert answer.status_code == 401
@@ -362,17 +364,17 @@ def test_a_request_must_say_in_a_known_form_that_it_is_still_valid(
 
 @pytest.mark.parametrize("expires", ["2026-11-21T10:05:00+0000", "2026-11-21T10:05:00Z",
                                      "2026-11-21T19:05:00+0900"])  # fmt: skip
-def test_both_forms_of_expiry_are_accepted(simulator: Simulator, expires: str) -> None:
+def test_both_forms_of_expiry_are_accepted(simulator: FakeMold, expires: str) -> None:
     answer = ask(simulator, command="listZones", signatureversion="3", expires=expires)
     assert answer.status_code == 200
 
 
-def test_without_a_signature_version_expiry_is_not_looked_at(simulator: Simulator) -> None:
+def test_without_a_signature_version_expiry_is_not_looked_at(simulator: FakeMold) -> None:
     assert ask(simulator, command="listZones", expires="yesterday").status_code == 200
 
 
 @pytest.mark.parametrize("signature", ["", "x", "AAAA"])
-def test_another_signature_is_refused_in_one_key(simulator: Simulator, signature: str) -> None:
+def test_another_signature_is_refused_in_one_key(simulator: FakeMold, signature: str) -> None:
     answer = ask(simulator, command="listZones", signature=signature)
     assert answer.status_code == 401
     [(key, value)] = answer.json().items()
@@ -381,15 +383,15 @@ def test_another_signature_is_refused_in_one_key(simulator: Simulator, signature
     assert "unable to verify user credentials" in value["errortext"]
 
 
-def test_an_unknown_command_answers_under_another_key(simulator: Simulator) -> None:
+def test_an_unknown_command_answers_under_another_key(simulator: FakeMold) -> None:
     assert list(ask(simulator, command="listMoons").json()) == ["errorresponse"]
 
 
-def test_names_of_commands_are_known_in_any_case(simulator: Simulator) -> None:
+def test_names_of_commands_are_known_in_any_case(simulator: FakeMold) -> None:
     assert "zone" in ask(simulator, command="LISTZONES").json()["listzonesresponse"]
 
 
-def test_changes_by_get_can_be_forbidden(simulator: Simulator) -> None:
+def test_changes_by_get_can_be_forbidden(simulator: FakeMold) -> None:
     simulator.cloud.settings["enforce.post.requests.and.timestamps"].value = "true"
     params = {"command": "updateConfiguration", "name": "max.template.iso.size", "value": "1"}
     answer = ask(simulator, "get", **params)
@@ -403,7 +405,7 @@ def test_control_characters_are_refused(client: MoldClient) -> None:
         client.call("listZones", name="a\x07b")
 
 
-def test_a_second_factor_stops_a_session(simulator: Simulator, client_of: ClientOf) -> None:
+def test_a_second_factor_stops_a_session(simulator: FakeMold, client_of: ClientOf) -> None:
     simulator.admin.second_factor = True
     login = Server("lab", simulator.endpoint, Login("admin", "password"))
     with pytest.raises(AccessRefused) as caught:
@@ -412,21 +414,21 @@ def test_a_second_factor_stops_a_session(simulator: Simulator, client_of: Client
     assert client_of(simulator).call("listZones")["zone"]
 
 
-def test_other_addresses_say_what_this_is(simulator: Simulator) -> None:
+def test_other_addresses_say_what_this_is(simulator: FakeMold) -> None:
     answer = requests.get(simulator.cloud.base_url, timeout=10)
     assert answer.status_code == 404
     assert "simulator" in answer.text
     assert "simulator" in answer.headers["Server"]
 
 
-def test_a_body_without_end_is_refused(simulator: Simulator) -> None:
+def test_a_body_without_end_is_refused(simulator: FakeMold) -> None:
     answer = requests.post(simulator.endpoint, data=b"x" * 2_000_000, timeout=10)
     assert answer.status_code == 413
 
 
 @pytest.mark.parametrize("mess", ["no form", "wrong field", "cut short", "no ticket"])
 def test_an_upload_that_is_no_form_is_refused(
-    simulator: Simulator, client: MoldClient, mess: str, tmp_path: Path
+    simulator: FakeMold, client: MoldClient, mess: str, tmp_path: Path
 ) -> None:
     ticket = client.call(
         "getUploadParamsForKubernetesSupportedVersion",
@@ -450,12 +452,34 @@ def test_an_upload_that_is_no_form_is_refused(
     assert answer.status_code == (401 if mess == "no ticket" else 400)
 
 
-def test_a_fault_nobody_knows_is_refused(simulator: Simulator) -> None:
+def test_a_fault_nobody_knows_is_refused(simulator: FakeMold) -> None:
     with pytest.raises(ValueError, match="no such fault"):
         simulator.faults.add("earthquake")
 
 
-def test_the_log_has_no_keys(simulator: Simulator, client: MoldClient) -> None:
+def test_the_log_has_no_keys(simulator: FakeMold, client: MoldClient) -> None:
     client.call("listZones", name="Zone1")
     assert simulator.log[-1].params["name"] == "Zone1"
     assert not {"apikey", "signature"} & set(simulator.log[-1].params)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"pagesize": "x"}, {"pagesize": "²"}, {"pagesize": "9" * 5000}, {"page": "-1"}, {"page": "0"}],
+)
+def test_a_page_that_cannot_be_meant_is_refused(client: MoldClient, sizes: dict[str, str]) -> None:
+    with pytest.raises(MoldRefused) as caught:
+        client.call("listZones", **({"page": "1", "pagesize": "10"} | sizes))
+    assert caught.value.code == 431
+
+
+def test_a_login_without_a_password_is_refused(simulator: FakeMold) -> None:
+    form = {"command": "login", "username": simulator.admin.name}
+    assert requests.post(simulator.endpoint, data=form, timeout=10).status_code == 531
+
+
+def test_a_length_below_zero_is_refused_before_anything_is_read(simulator: FakeMold) -> None:
+    with socket.create_connection(("127.0.0.1", simulator.port), timeout=10) as sender:
+        head = b"POST /client/api HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"
+        sender.sendall(head + b"x" * 99)
+        assert sender.recv(100).startswith(b"HTTP/1.1 400")

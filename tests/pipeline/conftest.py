@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 
 from isobuilder.demo.content import fill, write_recipes
-from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.pipeline.build import Built, build
 from isobuilder.pipeline.lock import lock_recipe
 from isobuilder.sources.session import Session, open_session
 from isobuilder.store import Store
+from tests.fakes.upstream import FakeUpstream
 from tests.pipeline.world import Locked, World, write_config
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("world")
-    with DemoUpstream() as upstream:
+    with FakeUpstream() as upstream:
         fill(upstream)
         plain, csi = write_recipes(folder)
         yield World(upstream, plain, csi, write_config(folder / "config.yaml", upstream))

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.demo.server import Reply, Request
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
+from isobuilder.http.replies import Reply, Request
 from isobuilder.pipeline.build import Built, build, check
 from isobuilder.pipeline.fetch import fetch
 from isobuilder.pipeline.lock import find_lock, lock_recipe

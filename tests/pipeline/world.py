@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.model.config import Config
 from isobuilder.model.lock import Lock
+from tests.fakes.upstream import FakeUpstream
 
 
 @dataclass(frozen=True, slots=True)
 class World:
     """Everything a build needs, served on loopback for as long as the tests run."""
 
-    upstream: DemoUpstream
+    upstream: FakeUpstream
     recipe: Path
     csi_recipe: Path
     config_file: Path
@@ -37,7 +37,7 @@ class Locked:
     path: Path
 
 
-def write_config(path: Path, upstream: DemoUpstream) -> Path:
+def write_config(path: Path, upstream: FakeUpstream) -> Path:
     mirrors = {origin: list(places) for origin, places in upstream.mirrors.items()}
     path.write_text(json.dumps({"mirrors": mirrors}), encoding="utf-8")
     return path

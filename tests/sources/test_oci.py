@@ -11,8 +11,6 @@ import pytest
 
 from isobuilder.demo import images
 from isobuilder.demo.images import Document, Image
-from isobuilder.demo.server import Hook
-from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError, UpstreamError
 from isobuilder.formats.reference import ImageReference
@@ -21,6 +19,7 @@ from isobuilder.model.config import Config
 from isobuilder.sources.registry import RegistryClient
 from isobuilder.sources.registry_auth import Credentials
 from tests.fakes import hostile_registry as hostile
+from tests.fakes.upstream import FakeUpstream, Hook
 
 PAUSE = ImageReference.parse("registry.k8s.io/pause:3.10.1")
 SETTINGS = HttpSettings(retries=2, first_delay=0.001, retry_budget=5, stall_timeout=10)
@@ -29,8 +28,8 @@ ClientOf = Callable[..., RegistryClient]
 
 
 @pytest.fixture
-def upstream() -> Iterator[DemoUpstream]:
-    with DemoUpstream() as server:
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream() as server:
         yield server
 
 
@@ -42,7 +41,7 @@ def http() -> Iterator[Http]:
 
 @pytest.fixture
 def client_of(http: Http) -> ClientOf:
-    def make(*servers: DemoUpstream, credentials: Credentials | None = None) -> RegistryClient:
+    def make(*servers: FakeUpstream, credentials: Credentials | None = None) -> RegistryClient:
         mirrors = {
             "registry.k8s.io": tuple(f"{server.url}/registry.k8s.io" for server in servers),
             "docker.io": tuple(f"{server.url}/docker.io" for server in servers),
@@ -52,14 +51,14 @@ def client_of(http: Http) -> ClientOf:
     return make
 
 
-def put(server: DemoUpstream, image: Image, tag: str = "3.10.1") -> None:
+def put(server: FakeUpstream, image: Image, tag: str = "3.10.1") -> None:
     server.put_image("registry.k8s.io/pause", tag, image)
 
 
 @pytest.mark.parametrize("style", ["docker", "oci"])
 @pytest.mark.parametrize("architecture", ["amd64", "arm64"])
 def test_a_tag_becomes_index_manifest_and_layers(
-    upstream: DemoUpstream, client_of: ClientOf, style: images.Style, architecture: str
+    upstream: FakeUpstream, client_of: ClientOf, style: images.Style, architecture: str
 ) -> None:
     image = images.simple("pause", style=style, attestations=True, labels={"a": "b"})
     put(upstream, image)
@@ -73,7 +72,7 @@ def test_a_tag_becomes_index_manifest_and_layers(
     assert found.size == len(expected.data) + sum(blob.size for blob in found.manifest.blobs)
 
 
-def test_an_image_of_one_platform_has_no_index(upstream: DemoUpstream, client_of: ClientOf) -> None:
+def test_an_image_of_one_platform_has_no_index(upstream: FakeUpstream, client_of: ClientOf) -> None:
     image = images.image([images.layer({"pause": b"1"})])
     put(upstream, image)
     found = client_of(upstream).resolve(PAUSE, "amd64")
@@ -81,7 +80,7 @@ def test_an_image_of_one_platform_has_no_index(upstream: DemoUpstream, client_of
 
 
 def test_manifests_without_media_type_are_known_by_their_content(
-    upstream: DemoUpstream, client_of: ClientOf
+    upstream: FakeUpstream, client_of: ClientOf
 ) -> None:
     single = images.image([images.layer({"pause": b"1"})], style="oci", media_type=False)
     top = hostile.edited(
@@ -94,7 +93,7 @@ def test_manifests_without_media_type_are_known_by_their_content(
     assert (found.index, found.digest) == (top.digest, single.top.digest)
 
 
-def test_one_of_a_thousand_entries_is_found(upstream: DemoUpstream, client_of: ClientOf) -> None:
+def test_one_of_a_thousand_entries_is_found(upstream: FakeUpstream, client_of: ClientOf) -> None:
     image = images.simple("pause", architectures=["amd64"])
 
     def crowd(body: dict[str, Any]) -> None:
@@ -109,7 +108,7 @@ def test_one_of_a_thousand_entries_is_found(upstream: DemoUpstream, client_of: C
 
 
 def test_an_index_within_an_index_is_followed_once_and_not_further(
-    upstream: DemoUpstream, client_of: ClientOf
+    upstream: FakeUpstream, client_of: ClientOf
 ) -> None:
     image = images.simple("pause")
     tops = [image.top]
@@ -130,7 +129,7 @@ def test_an_index_within_an_index_is_followed_once_and_not_further(
         client.resolve(replace(PAUSE, tag="three"), "amd64")
 
 
-def test_schema_1_is_refused_with_a_way_out(upstream: DemoUpstream, client_of: ClientOf) -> None:
+def test_schema_1_is_refused_with_a_way_out(upstream: FakeUpstream, client_of: ClientOf) -> None:
     top = hostile.schema_1("pause")
     put(upstream, Image(top, (top,), ()))
     with pytest.raises(InputError, match="schema 1") as caught:
@@ -139,7 +138,7 @@ def test_schema_1_is_refused_with_a_way_out(upstream: DemoUpstream, client_of: C
 
 
 def test_another_architecture_than_the_index_promises_is_refused(
-    upstream: DemoUpstream, client_of: ClientOf
+    upstream: FakeUpstream, client_of: ClientOf
 ) -> None:
     arm = images.image([images.layer({"pause": b"1"})], architecture="arm64")
     put(upstream, images.index({"amd64": arm}))
@@ -148,7 +147,7 @@ def test_another_architecture_than_the_index_promises_is_refused(
 
 
 def test_an_architecture_that_is_not_there_is_the_authors_to_mend(
-    upstream: DemoUpstream, client_of: ClientOf
+    upstream: FakeUpstream, client_of: ClientOf
 ) -> None:
     put(upstream, images.simple("pause", architectures=["amd64"], attestations=True))
     with pytest.raises(InputError, match="expected an image for linux/arm64, got linux/amd64"):
@@ -157,7 +156,7 @@ def test_an_architecture_that_is_not_there_is_the_authors_to_mend(
 
 @pytest.mark.parametrize("pinned", ["index", "manifest"])
 def test_a_pinned_digest_is_compared_with_the_bytes(
-    upstream: DemoUpstream, client_of: ClientOf, pinned: str
+    upstream: FakeUpstream, client_of: ClientOf, pinned: str
 ) -> None:
     image = images.simple("pause")
     put(upstream, image)
@@ -171,7 +170,7 @@ def test_a_pinned_digest_is_compared_with_the_bytes(
 
 @pytest.mark.parametrize("part", ["manifests/sha256", "blobs/sha256"])
 def test_what_an_index_names_is_compared_with_the_bytes(
-    upstream: DemoUpstream, client_of: ClientOf, part: str
+    upstream: FakeUpstream, client_of: ClientOf, part: str
 ) -> None:
     put(upstream, images.simple("pause"))
     upstream.hooks.append(hostile.only(part, hostile.flipped))
@@ -179,7 +178,7 @@ def test_what_an_index_names_is_compared_with_the_bytes(
         client_of(upstream).resolve(PAUSE, "amd64")
 
 
-def test_a_wrong_size_in_the_index_is_refused(upstream: DemoUpstream, client_of: ClientOf) -> None:
+def test_a_wrong_size_in_the_index_is_refused(upstream: FakeUpstream, client_of: ClientOf) -> None:
     image = images.simple("pause", architectures=["amd64"])
 
     def shrink(body: dict[str, Any]) -> None:
@@ -191,7 +190,7 @@ def test_a_wrong_size_in_the_index_is_refused(upstream: DemoUpstream, client_of:
 
 
 def test_a_registry_that_contradicts_itself_is_refused_where_nothing_is_pinned(
-    upstream: DemoUpstream, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+    upstream: FakeUpstream, client_of: ClientOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = images.simple("pause")
     put(upstream, image)
@@ -217,7 +216,7 @@ def test_a_registry_that_contradicts_itself_is_refused_where_nothing_is_pinned(
     ],
 )
 def test_a_failing_registry_is_an_error_that_names_the_place(
-    upstream: DemoUpstream,
+    upstream: FakeUpstream,
     client_of: ClientOf,
     fault: Hook,
     error: type[Exception],
@@ -230,7 +229,7 @@ def test_a_failing_registry_is_an_error_that_names_the_place(
 
 @pytest.mark.parametrize("fault", [hostile.busy(429), hostile.busy(503), hostile.truncated])
 def test_a_passing_fault_is_passed_over(
-    upstream: DemoUpstream, client_of: ClientOf, fault: Hook
+    upstream: FakeUpstream, client_of: ClientOf, fault: Hook
 ) -> None:
     put(upstream, images.simple("pause"))
     upstream.hooks.append(hostile.only("/manifests/", fault, times=2))
@@ -239,11 +238,11 @@ def test_a_passing_fault_is_passed_over(
 
 
 def test_mirrors_are_asked_in_order_until_one_has_the_right_bytes(
-    upstream: DemoUpstream, client_of: ClientOf
+    upstream: FakeUpstream, client_of: ClientOf
 ) -> None:
     image = images.simple("pause")
     reference = PAUSE.with_digest(image.top.digest)
-    with DemoUpstream() as empty, DemoUpstream() as wrong:
+    with FakeUpstream() as empty, FakeUpstream() as wrong:
         put(wrong, image)
         wrong.hooks.append(hostile.only("/manifests/", hostile.flipped))
         put(upstream, image)
@@ -256,7 +255,7 @@ def test_mirrors_are_asked_in_order_until_one_has_the_right_bytes(
 
 
 def test_when_every_mirror_fails_each_is_named(client_of: ClientOf) -> None:
-    with DemoUpstream() as one, DemoUpstream() as two:
+    with FakeUpstream() as one, FakeUpstream() as two:
         with pytest.raises(UpstreamError) as caught:
             client_of(one, two).resolve(PAUSE, "amd64")
         text = str(caught.value)
@@ -267,16 +266,16 @@ def test_when_every_mirror_fails_each_is_named(client_of: ClientOf) -> None:
 
 
 def test_wrong_bytes_are_reported_before_missing_ones(
-    upstream: DemoUpstream, client_of: ClientOf
+    upstream: FakeUpstream, client_of: ClientOf
 ) -> None:
     put(upstream, images.simple("pause"))
     upstream.hooks.append(hostile.only("/manifests/sha256", hostile.flipped))
-    with DemoUpstream() as empty, pytest.raises(IntegrityError):
+    with FakeUpstream() as empty, pytest.raises(IntegrityError):
         client_of(upstream, empty).resolve(PAUSE, "amd64")
 
 
 def test_short_names_of_docker_hub_are_written_out(
-    upstream: DemoUpstream, client_of: ClientOf
+    upstream: FakeUpstream, client_of: ClientOf
 ) -> None:
     upstream.put_image("docker.io/library/nginx", "1.27", images.simple("nginx"))
     client_of(upstream).resolve(ImageReference.parse("nginx:1.27"), "amd64")

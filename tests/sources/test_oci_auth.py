@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 
 from isobuilder.demo import images
-from isobuilder.demo.logins import BasicLogin, TokenLogin
-from isobuilder.demo.server import Reply, Request
-from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.errors import EnvironmentProblem, InputError, IsobuilderError, UpstreamError
 from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Http, HttpSettings
+from isobuilder.http.replies import Reply, Request
 from isobuilder.model.config import Config
 from isobuilder.sources.registry import RegistryClient
 from isobuilder.sources.registry_auth import Credentials, Login, auth_paths
 from tests.fakes import hostile_registry as hostile
+from tests.fakes.logins import BasicLogin, TokenLogin
+from tests.fakes.upstream import FakeUpstream
 
 USERS = {"ann": "s3cret-word"}
 PACKED = base64.b64encode(b"ann:s3cret-word").decode()
@@ -37,14 +37,14 @@ def http() -> Iterator[Http]:
 
 
 @pytest.fixture
-def upstream() -> Iterator[DemoUpstream]:
-    with DemoUpstream() as server:
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream() as server:
         for name in NAMES:
             server.put_image(f"r.example/team/{name}", "1", images.simple(name))
         yield server
 
 
-def client(http: Http, server: DemoUpstream, credentials: Credentials) -> RegistryClient:
+def client(http: Http, server: FakeUpstream, credentials: Credentials) -> RegistryClient:
     config = Config(mirrors={"r.example": (f"{server.url}/r.example",)})
     return RegistryClient(http, config, credentials)
 
@@ -59,7 +59,7 @@ def write(path: Path, document: object) -> Path:
     return path
 
 
-def logged_in(folder: Path, server: DemoUpstream, **entry: str) -> Credentials:
+def logged_in(folder: Path, server: FakeUpstream, **entry: str) -> Credentials:
     auths = {server.url.removeprefix("http://"): entry or {"auth": PACKED}}
     return Credentials([write(folder / "config.json", {"auths": auths})])
 
@@ -68,9 +68,9 @@ def logged_in(folder: Path, server: DemoUpstream, **entry: str) -> Credentials:
 
 
 def test_each_repository_gets_one_token_for_its_own_scope(
-    http: Http, upstream: DemoUpstream
+    http: Http, upstream: FakeUpstream
 ) -> None:
-    login = upstream.registry.login = TokenLogin()
+    login = upstream.login = TokenLogin()
     pulls = client(http, upstream, Credentials(()))
     for name in (*NAMES, *NAMES):
         pulls.resolve(reference(name), "amd64")
@@ -79,8 +79,8 @@ def test_each_repository_gets_one_token_for_its_own_scope(
     assert [line.status for line in upstream.log].count(401) == 1
 
 
-def test_one_token_serves_all_threads_that_wait_for_it(http: Http, upstream: DemoUpstream) -> None:
-    login = upstream.registry.login = TokenLogin()
+def test_one_token_serves_all_threads_that_wait_for_it(http: Http, upstream: FakeUpstream) -> None:
+    login = upstream.login = TokenLogin()
     pulls = client(http, upstream, Credentials(()))
     together = threading.Barrier(6)
 
@@ -93,8 +93,8 @@ def test_one_token_serves_all_threads_that_wait_for_it(http: Http, upstream: Dem
     assert login.issued == ["repository:r.example/team/a:pull"]
 
 
-def test_a_token_that_expires_on_the_way_is_replaced(http: Http, upstream: DemoUpstream) -> None:
-    login = upstream.registry.login = TokenLogin()
+def test_a_token_that_expires_on_the_way_is_replaced(http: Http, upstream: FakeUpstream) -> None:
+    login = upstream.login = TokenLogin()
     pulls = client(http, upstream, Credentials(()))
     pulls.resolve(reference("a"), "amd64")
     login.revoke_all()
@@ -103,9 +103,9 @@ def test_a_token_that_expires_on_the_way_is_replaced(http: Http, upstream: DemoU
 
 
 def test_a_registry_that_refuses_its_own_tokens_is_not_asked_for_ever(
-    http: Http, upstream: DemoUpstream
+    http: Http, upstream: FakeUpstream
 ) -> None:
-    login = upstream.registry.login = TokenLogin(lifetime=0)
+    login = upstream.login = TokenLogin(lifetime=0)
     pulls = client(http, upstream, Credentials(()))
     with pytest.raises(UpstreamError, match=r"/team/a/.*401"):
         pulls.resolve(reference("a"), "amd64")
@@ -113,34 +113,34 @@ def test_a_registry_that_refuses_its_own_tokens_is_not_asked_for_ever(
 
 
 def test_the_token_service_gets_the_login_and_the_registry_only_the_token(
-    http: Http, upstream: DemoUpstream, tmp_path: Path
+    http: Http, upstream: FakeUpstream, tmp_path: Path
 ) -> None:
-    upstream.registry.login = TokenLogin(USERS)
+    upstream.login = TokenLogin(USERS)
     client(http, upstream, logged_in(tmp_path, upstream)).resolve(reference("a"), "amd64")
     for line in upstream.log:
         sent = line.headers.get("authorization", "")
         assert sent.startswith("Basic ") == (line.path == "/token")
 
 
-def test_an_identity_token_is_exchanged(http: Http, upstream: DemoUpstream, tmp_path: Path) -> None:
-    upstream.registry.login = TokenLogin(USERS, identity_tokens=frozenset({"long-lived"}))
+def test_an_identity_token_is_exchanged(http: Http, upstream: FakeUpstream, tmp_path: Path) -> None:
+    upstream.login = TokenLogin(USERS, identity_tokens=frozenset({"long-lived"}))
     credentials = logged_in(tmp_path, upstream, identitytoken="long-lived")
     client(http, upstream, credentials).resolve(reference("a"), "amd64")
     assert [line.path for line in upstream.log if line.method == "POST"] == ["/token"]
 
 
-def test_without_a_login_the_hint_says_how_to_log_in(http: Http, upstream: DemoUpstream) -> None:
-    upstream.registry.login = TokenLogin(USERS)
+def test_without_a_login_the_hint_says_how_to_log_in(http: Http, upstream: FakeUpstream) -> None:
+    upstream.login = TokenLogin(USERS)
     with pytest.raises(UpstreamError, match="a login is needed") as caught:
         client(http, upstream, Credentials(())).resolve(reference("a"), "amd64")
     assert "docker login 127.0.0.1:" in str(caught.value.hint)
 
 
 def test_a_refused_login_is_tried_once_and_said_so(
-    http: Http, upstream: DemoUpstream, tmp_path: Path
+    http: Http, upstream: FakeUpstream, tmp_path: Path
 ) -> None:
     for login in (TokenLogin({"ann": "other"}), BasicLogin({"ann": "other"})):
-        upstream.registry.login = login
+        upstream.login = login
         upstream.log.clear()
         with pytest.raises(UpstreamError, match="the credentials were refused") as caught:
             client(http, upstream, logged_in(tmp_path, upstream)).resolve(reference("a"), "amd64")
@@ -148,8 +148,8 @@ def test_a_refused_login_is_tried_once_and_said_so(
         assert sum("authorization" in line.headers for line in upstream.log) == 1
 
 
-def test_basic_is_answered_with_basic(http: Http, upstream: DemoUpstream, tmp_path: Path) -> None:
-    upstream.registry.login = BasicLogin(USERS)
+def test_basic_is_answered_with_basic(http: Http, upstream: FakeUpstream, tmp_path: Path) -> None:
+    upstream.login = BasicLogin(USERS)
     client(http, upstream, logged_in(tmp_path, upstream)).resolve(reference("a"), "amd64")
     assert [line.status for line in upstream.log].count(401) == 1
 
@@ -165,7 +165,7 @@ def test_basic_is_answered_with_basic(http: Http, upstream: DemoUpstream, tmp_pa
     ],
 )
 def test_a_challenge_without_a_usable_answer_is_an_error(
-    http: Http, upstream: DemoUpstream, challenge: str
+    http: Http, upstream: FakeUpstream, challenge: str
 ) -> None:
     def refuse(request: Request, reply: Reply) -> Reply:
         return Reply(401, {"WWW-Authenticate": challenge} if challenge else {})
@@ -181,9 +181,9 @@ def test_a_challenge_without_a_usable_answer_is_an_error(
     [b"", b"<html>", b"[]", b"{}", b'{"token": 7}', b'{"token": "a\\r\\nX: y"}', b"[" * 100_000],
 )
 def test_a_token_service_that_talks_nonsense_is_an_error(
-    http: Http, upstream: DemoUpstream, body: bytes
+    http: Http, upstream: FakeUpstream, body: bytes
 ) -> None:
-    upstream.registry.login = TokenLogin()
+    upstream.login = TokenLogin()
 
     def nonsense(request: Request, reply: Reply) -> Reply | None:
         return Reply(200, body=body) if request.path == "/token" else None
@@ -194,10 +194,10 @@ def test_a_token_service_that_talks_nonsense_is_an_error(
 
 
 def test_a_blob_on_another_host_is_fetched_without_the_token(
-    http: Http, upstream: DemoUpstream
+    http: Http, upstream: FakeUpstream
 ) -> None:
-    upstream.registry.login = TokenLogin()
-    with DemoUpstream() as cdn:
+    upstream.login = TokenLogin()
+    with FakeUpstream() as cdn:
         upstream.hooks.append(hostile.only("/blobs/", hostile.moved_to(cdn)))
         client(http, upstream, Credentials(())).resolve(reference("a"), "amd64")
         assert [line.status for line in cdn.log] == [200]
@@ -205,9 +205,9 @@ def test_a_blob_on_another_host_is_fetched_without_the_token(
 
 
 def test_no_secret_is_logged_or_shown(
-    http: Http, upstream: DemoUpstream, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    http: Http, upstream: FakeUpstream, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tokens = upstream.registry.login = TokenLogin(USERS)
+    tokens = upstream.login = TokenLogin(USERS)
     credentials = logged_in(tmp_path, upstream)
     pulls = client(http, upstream, credentials)
     with caplog.at_level(logging.DEBUG):

@@ -18,8 +18,6 @@ import pytest
 
 from isobuilder.demo import images
 from isobuilder.demo.images import Image
-from isobuilder.demo.logins import TokenLogin
-from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.digest import Digest
 from isobuilder.errors import UpstreamError
 from isobuilder.formats.reference import ImageReference
@@ -29,6 +27,8 @@ from isobuilder.sources.fetch import Fetcher
 from isobuilder.sources.registry import ImagePin, RegistryClient
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.store import Store
+from tests.fakes.logins import TokenLogin
+from tests.fakes.upstream import FakeUpstream
 from tests.sources.fetching import pull_images
 
 USER, PASSWORD = "ann", "s3cret-word"
@@ -177,7 +177,7 @@ def test_skopeo_pulls_from_the_embedded_registry_and_pushes_to_it(
     tmp_path: Path, style: images.Style
 ) -> None:
     image = one_image(style)
-    with DemoUpstream(login=TokenLogin({USER: PASSWORD})) as server:
+    with FakeUpstream(login=TokenLogin({USER: PASSWORD})) as server:
         server.put_image("r.example/tool", "1", image)
         auth = login_file(tmp_path, server.url)
         host = urlsplit(server.url).netloc

@@ -11,20 +11,20 @@ import pytest
 
 from isobuilder.demo import images
 from isobuilder.demo.images import Image
-from isobuilder.demo.logins import TokenLogin
-from isobuilder.demo.server import Hook, Reply, Request
-from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError, UpstreamError
 from isobuilder.formats.oci import Compression
 from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Http, HttpSettings
+from isobuilder.http.replies import Reply, Request
 from isobuilder.model.config import Config
 from isobuilder.sources.fetch import Fetcher
 from isobuilder.sources.registry import ImagePin, RegistryClient
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.store import Store
 from tests.fakes import hostile_registry as hostile
+from tests.fakes.logins import TokenLogin
+from tests.fakes.upstream import FakeUpstream, Hook
 from tests.sources.fetching import pull_images
 
 BASE = images.layer({"base": bytes(range(256)) * 400}, compression="none")
@@ -40,13 +40,13 @@ class Site:
 
 
 @pytest.fixture
-def upstream() -> Iterator[DemoUpstream]:
-    with DemoUpstream() as server:
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream() as server:
         yield server
 
 
 @pytest.fixture
-def site(tmp_path: Path, upstream: DemoUpstream) -> Iterator[Site]:
+def site(tmp_path: Path, upstream: FakeUpstream) -> Iterator[Site]:
     store = Store(tmp_path / "store")
     with Http(SETTINGS, netrc=False) as http:
 
@@ -63,7 +63,7 @@ def site(tmp_path: Path, upstream: DemoUpstream) -> Iterator[Site]:
         yield Site(store, pull)
 
 
-def put(server: DemoUpstream, name: str, **options: object) -> tuple[Image, ImagePin]:
+def put(server: FakeUpstream, name: str, **options: object) -> tuple[Image, ImagePin]:
     """Serve an image of ``name`` on the common base layer, and pin it for amd64."""
     image = images.simple(name, shared=[BASE], **options)  # type: ignore[arg-type]
     server.put_image(f"r.example/{name}", "1", image)
@@ -71,7 +71,7 @@ def put(server: DemoUpstream, name: str, **options: object) -> tuple[Image, Imag
     return image, ImagePin(reference, image.manifests[0].digest)
 
 
-def test_every_part_of_an_image_is_in_the_store(site: Site, upstream: DemoUpstream) -> None:
+def test_every_part_of_an_image_is_in_the_store(site: Site, upstream: FakeUpstream) -> None:
     image, pin = put(upstream, "a")
     site.pull(pin)
     wanted = {Digest.of(BASE.data), pin.digest}
@@ -83,7 +83,7 @@ def test_every_part_of_an_image_is_in_the_store(site: Site, upstream: DemoUpstre
     assert manifest.read() == image.manifests[0].data
 
 
-def test_each_digest_is_on_the_wire_once(site: Site, upstream: DemoUpstream) -> None:
+def test_each_digest_is_on_the_wire_once(site: Site, upstream: FakeUpstream) -> None:
     pins = [put(upstream, name)[1] for name in "abcdef"]
     site.pull(*pins, *pins)
     asked = Counter(line.path.rpartition("/")[2] for line in upstream.log)
@@ -94,7 +94,7 @@ def test_each_digest_is_on_the_wire_once(site: Site, upstream: DemoUpstream) -> 
     assert upstream.log == []
 
 
-def test_blobs_start_with_the_largest(site: Site, upstream: DemoUpstream) -> None:
+def test_blobs_start_with_the_largest(site: Site, upstream: FakeUpstream) -> None:
     pins = [put(upstream, name)[1] for name in "abc"]
     site.pull(*pins, jobs=1)
     sizes = [line.size for line in upstream.log if "/blobs/" in line.path]
@@ -104,7 +104,7 @@ def test_blobs_start_with_the_largest(site: Site, upstream: DemoUpstream) -> Non
 
 @pytest.mark.parametrize("part", ["/manifests/", "/blobs/"])
 def test_wrong_bytes_are_refused_and_not_kept(
-    site: Site, upstream: DemoUpstream, part: str
+    site: Site, upstream: FakeUpstream, part: str
 ) -> None:
     _, pin = put(upstream, "a")
     upstream.hooks.append(hostile.only(part, hostile.flipped))
@@ -117,7 +117,7 @@ def test_wrong_bytes_are_refused_and_not_kept(
 
 @pytest.mark.parametrize("fault", [hostile.truncated, hostile.busy(429), hostile.busy(503)])
 def test_a_blob_that_fails_on_the_way_is_fetched_to_its_end(
-    site: Site, upstream: DemoUpstream, fault: Hook
+    site: Site, upstream: FakeUpstream, fault: Hook
 ) -> None:
     _, pin = put(upstream, "a")
     upstream.hooks.append(hostile.only(str(Digest.of(BASE.data)), fault, times=2))
@@ -128,7 +128,7 @@ def test_a_blob_that_fails_on_the_way_is_fetched_to_its_end(
 
 
 def test_a_blob_that_breaks_off_goes_on_where_it_stopped(
-    site: Site, upstream: DemoUpstream
+    site: Site, upstream: FakeUpstream
 ) -> None:
     _, pin = put(upstream, "a")
     upstream.hooks.append(hostile.only(str(Digest.of(BASE.data)), hostile.truncated, times=1))
@@ -139,7 +139,7 @@ def test_a_blob_that_breaks_off_goes_on_where_it_stopped(
 
 
 def test_an_image_of_another_platform_than_wanted_is_refused(
-    site: Site, upstream: DemoUpstream
+    site: Site, upstream: FakeUpstream
 ) -> None:
     _, pin = put(upstream, "a")
     with pytest.raises(IntegrityError, match=r"r\.example/a:1: .*says linux/amd64"):
@@ -147,7 +147,7 @@ def test_an_image_of_another_platform_than_wanted_is_refused(
 
 
 def test_an_index_where_a_manifest_was_pinned_is_refused(
-    site: Site, upstream: DemoUpstream
+    site: Site, upstream: FakeUpstream
 ) -> None:
     image, pin = put(upstream, "a")
     with pytest.raises(IntegrityError, match="got an index"):
@@ -155,24 +155,24 @@ def test_an_index_where_a_manifest_was_pinned_is_refused(
 
 
 def test_blobs_come_from_the_next_mirror_when_one_lacks_them(
-    site: Site, upstream: DemoUpstream
+    site: Site, upstream: FakeUpstream
 ) -> None:
     _, pin = put(upstream, "a")
     upstream.hooks.append(hostile.only(str(Digest.of(BASE.data)), hostile.gone))
-    with DemoUpstream() as second:
+    with FakeUpstream() as second:
         put(second, "a")
         site.pull(pin, mirrors=(f"{upstream.url}/r.example", f"{second.url}/r.example"))
         assert [line.path.rpartition("/")[2] for line in second.log] == [Digest.of(BASE.data)]
 
 
-def test_an_image_that_is_nowhere_is_named_in_the_error(site: Site, upstream: DemoUpstream) -> None:
+def test_an_image_that_is_nowhere_is_named_in_the_error(site: Site, upstream: FakeUpstream) -> None:
     pin = ImagePin(ImageReference.parse("r.example/none:1"), Digest.of(b"none"))
     with pytest.raises(UpstreamError, match="none"):
         site.pull(pin)
 
 
-def test_a_token_that_expires_between_blobs_is_replaced(site: Site, upstream: DemoUpstream) -> None:
-    login = upstream.registry.login = TokenLogin()
+def test_a_token_that_expires_between_blobs_is_replaced(site: Site, upstream: FakeUpstream) -> None:
+    login = upstream.login = TokenLogin()
     _, pin = put(upstream, "a")
 
     def revoke(request: Request, reply: Reply) -> None:
@@ -185,10 +185,10 @@ def test_a_token_that_expires_between_blobs_is_replaced(site: Site, upstream: De
     assert site.store.find(Digest.of(BASE.data)) is not None
 
 
-def test_a_blob_at_a_cdn_is_fetched_without_the_token(site: Site, upstream: DemoUpstream) -> None:
-    upstream.registry.login = TokenLogin()
+def test_a_blob_at_a_cdn_is_fetched_without_the_token(site: Site, upstream: FakeUpstream) -> None:
+    upstream.login = TokenLogin()
     _, pin = put(upstream, "a")
-    with DemoUpstream() as cdn:
+    with FakeUpstream() as cdn:
         upstream.hooks.append(hostile.only("/blobs/", hostile.moved_to(cdn)))
         site.pull(pin)
         assert [line.status for line in cdn.log] == [200] * 3
@@ -197,7 +197,7 @@ def test_a_blob_at_a_cdn_is_fetched_without_the_token(site: Site, upstream: Demo
     assert all("authorization" in line.headers for line in asked)
 
 
-def test_layers_of_every_compression_travel_as_they_are(site: Site, upstream: DemoUpstream) -> None:
+def test_layers_of_every_compression_travel_as_they_are(site: Site, upstream: FakeUpstream) -> None:
     kinds: tuple[Compression, ...] = ("none", "gzip", "zstd")
     layers = [images.layer({kind: b"x" * 99}, compression=kind) for kind in kinds]
     styles: tuple[images.Style, ...] = ("docker", "oci")

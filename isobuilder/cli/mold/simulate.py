@@ -12,7 +12,12 @@ from isobuilder.files import write_whole
 
 
 @click.command(cls=AppCommand)
-@click.option("--port", default=0, help="Port on the loopback interface.  [default: a free one]")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Port on the loopback interface.  [default: a free one]",
+)
 @click.option("--zone", "zones", multiple=True, metavar="NAME", help="A zone; repeatable.")
 @click.option(
     "--key-file",
@@ -36,14 +41,10 @@ def simulate(app: App, port: int, zones: tuple[str, ...], key_file: Path, signat
     it.
     """
     from isobuilder.demo.mold import Cloud, Simulator
-    from isobuilder.errors import EnvironmentProblem
     from isobuilder.mold.api.signing import SignatureAlgorithm
 
     cloud = Cloud(zones=zones or ("Zone1", "Zone2"))
-    try:
-        simulator = Simulator(cloud, algorithm=SignatureAlgorithm(signature), port=port)
-    except OSError as error:
-        raise EnvironmentProblem(f"port {port}: cannot be used: {error.strerror}") from error
+    simulator = Simulator(cloud, algorithm=SignatureAlgorithm(signature), port=port)
     user = simulator.admin
     keys = f"api_key = {user.key}\nsecret_key = {user.secret}\n"
     write_whole(key_file, keys.encode(), private=True)

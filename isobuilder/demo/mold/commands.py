@@ -159,7 +159,9 @@ def _apis(_cloud: Cloud, user: User, params: Params) -> list[dict[str, Any]]:
 def _login(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
     for user in cloud.users:
         if user.name == params.get("username") and user.password and user.enabled:
-            if not secrets.compare_digest(user.password.encode(), params["password"].encode()):
+            if not secrets.compare_digest(
+                user.password.encode(), params.get("password", "").encode()
+            ):
                 break
             key = secrets.token_hex(16)
             cloud.sessions[key] = user
@@ -233,9 +235,12 @@ def answer(cloud: Cloud, user: User, command: str, params: Params) -> dict[str, 
     found = items(cloud, user, params)
     total = len(found)
     if "page" in params and "pagesize" in params:
-        size, limit = int(params["pagesize"]), int(cloud.setting("default.page.size"))
+        size, page = versions.number(params, "pagesize", 1), versions.number(params, "page", 1)
+        if size is None or page is None:
+            raise ApiError(431, "Page and page size begin with 1", 4350)
+        limit = int(cloud.setting("default.page.size"))
         if size > limit:
             raise ApiError(431, f"Page size can not exceed max allowed page size value: {limit}")
-        begin = (int(params["page"]) - 1) * size
+        begin = (page - 1) * size
         found = found[begin : begin + size]
     return {"count": total, key: found} if found else {}

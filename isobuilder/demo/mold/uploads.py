@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import re
-from email.message import Message
 from io import BufferedIOBase
 
 from isobuilder.demo.mold.cloud import Cloud, IsoRow, Version
 from isobuilder.demo.mold.download import Outcome, Sink
+from isobuilder.http.replies import Request
 
 _CHUNK = 256 * 1024
 _MAX_HEAD = 16 * 1024
 
 
-def receive_upload(
-    cloud: Cloud, path: str, headers: Message, body: BufferedIOBase, length: int
-) -> tuple[int, str]:
+def receive_upload(cloud: Cloud, request: Request) -> tuple[int, str]:
     """Take the file and judge it; returns status and text."""
-    iso_id = path.rsplit("/", 1)[-1]
+    iso_id = request.path.rsplit("/", 1)[-1]
     found = _waiting(cloud, iso_id)
     wanted = ("x-signature", "x-expires", "x-metadata")
-    if found is None or not all(headers.get(name, "") for name in wanted):
+    if found is None or not all(request.headers.get(name) for name in wanted):
         return 401, "signature, expires and metadata do not belong to a waiting upload"
     version, row = found
-    boundary = re.search(r'boundary="?([^";]+)', headers.get("Content-Type", "") or "")
+    if request.length is None:
+        return 411, "expected a length"
+    boundary = re.search(r'boundary="?([^";]+)', request.headers.get("content-type", ""))
     if boundary is None:
         return 400, "expected a multipart form"
     sink = Sink(version.checksum)
-    error = _take_file(body, length, boundary[1], sink)
+    error = _take_file(request.stream, request.length, boundary[1], sink)
     if error:
         return 400, error
     with cloud.lock:

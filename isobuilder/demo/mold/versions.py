@@ -25,7 +25,8 @@ def _refuse(cloud: Cloud, text: str) -> ApiError:
     return ApiError(cloud.parameter_error, text, 4250 if cloud.parameter_error == 530 else 4350)
 
 
-def _number(params: Params, name: str, least: int) -> int | None:
+def number(params: Params, name: str, least: int) -> int | None:
+    """Return a parameter as a number, None below ``least``."""
     text = params.get(name, "")
     if not re.fullmatch(r"-?\d{1,9}", text):
         raise ApiError(431, f"Unable to parse int value for parameter {name}", 4350)
@@ -66,10 +67,10 @@ def _check_version(cloud: Cloud, text: str) -> None:
 
 
 def _check_resources(cloud: Cloud, params: Params) -> tuple[int, int]:
-    cpu = _number(params, "mincpunumber", 2)
+    cpu = number(params, "mincpunumber", 2)
     if cpu is None:
         raise _refuse(cloud, "Invalid value for mincpunumber parameter. Minimum 2 vCPUs required.")
-    memory = _number(params, "minmemory", 2048)
+    memory = number(params, "minmemory", 2048)
     if memory is None:
         raise _refuse(
             cloud, "Invalid value for minmemory parameter. Minimum 2048MB memory required"

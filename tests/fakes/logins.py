@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import parse_qs
 
-from isobuilder.demo.server import Reply, Request
+from isobuilder.http.replies import Reply, Request
 
-TOKEN_PATH = "/token"  # noqa: S105
+TOKEN_PATH = "/token"
 
 
 class Login(Protocol):
@@ -34,13 +34,13 @@ class BasicLogin:
 
     users: Mapping[str, str] = field(repr=False)
 
-    def refuse(self, request: Request, repository: str, action: str, url: str) -> Reply | None:  # noqa: ARG002
+    def refuse(self, request: Request, repository: str, action: str, url: str) -> Reply | None:
         """See ``Login``."""
         if _basic_user(request, self.users) is not None:
             return None
         return _unauthorized('Basic realm="registry"')
 
-    def token(self, request: Request) -> Reply | None:  # noqa: ARG002
+    def token(self, request: Request) -> Reply | None:
         """See ``Login``."""
         return None
 
@@ -88,12 +88,12 @@ class TokenLogin:
     def token(self, request: Request) -> Reply | None:
         """See ``Login``."""
         if request.method == "POST":
-            form = parse_qs(request.body.decode("utf-8", "replace"))
+            form = parse_qs(request.body().decode("utf-8", "replace"))
             allowed = form.get("refresh_token", [""])[0] in self.identity_tokens
             wanted = form.get("scope", [])
         else:
             allowed = self.users is None or _basic_user(request, self.users) is not None
-            wanted = list(request.query.get("scope", []))
+            wanted = list(parse_qs(request.query).get("scope", []))
         if not allowed:
             return _unauthorized('Basic realm="token"')
         token = secrets.token_hex(16)

@@ -1,0 +1,172 @@
+"""What a server of ours is asked and what it answers: Range, validators, parts of files.
+
+Source: RFC 9110. Two things it allows are made use of: several ranges in one request are answered
+with the whole, and a date in a condition has to be the one that we sent.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from pathlib import Path
+from typing import Self, cast
+from urllib.parse import parse_qs
+
+from isobuilder.digest import Digest
+
+MAX_BODY = 1024 * 1024  # bytes of a request that is held in memory, where nothing else is said
+_PIECE = 64 * 1024  # bytes read at once
+
+_RANGE = re.compile(r"bytes=\s*([0-9]*)-([0-9]*)\s*", re.IGNORECASE)
+
+
+class Refusal(Exception):
+    """A request gets this instead of an answer."""
+
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.reply = text_reply(status, text, headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request; its body is still on the wire until somebody reads it."""
+
+    method: str
+    path: str  # decoded, without the query
+    query: str  # as it was sent
+    headers: Mapping[str, str]  # names in lower case
+    length: int | None  # bytes of the body; None if it comes in chunks
+    stream: io.BufferedIOBase  # ends where the body ends
+
+    def body(self, most: int = MAX_BODY) -> bytes:
+        """Read the body, which may have ``most`` bytes.
+
+        Raises:
+            Refusal: it is longer.
+        """
+        data = bytearray()
+        while (self.length or len(data)) <= most:
+            piece = self.stream.read1(_PIECE)
+            if not piece:
+                return bytes(data)
+            data += piece
+        raise Refusal(413, f"more than {most} bytes")
+
+    def first(self, name: str) -> str | None:
+        """Return a parameter of the query, or None."""
+        return parse_qs(self.query, keep_blank_values=True).get(name, [None])[0]
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """A stretch of a file on disk."""
+
+    path: Path
+    start: int
+    size: int  # bytes
+
+    @classmethod
+    def whole(cls, path: Path) -> Self:
+        """Return all of the file.
+
+        Raises:
+            OSError: it cannot be looked at.
+        """
+        return cls(path, 0, path.stat().st_size)
+
+
+Body = bytes | FilePart | Iterator[bytes]
+
+
+@dataclass(slots=True)
+class Reply:
+    """One answer; the length header is derived from ``body`` unless ``headers`` has one."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: Body = b""  # an iterator ends with the connection
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes the body has; None if nobody knows before its end."""
+        if isinstance(self.body, bytes):
+            return len(self.body)
+        return self.body.size if isinstance(self.body, FilePart) else None
+
+
+def text_reply(status: int, text: str, headers: Mapping[str, str] | None = None) -> Reply:
+    """Return an answer of one line for people."""
+    named = {"Content-Type": "text/plain; charset=utf-8", **(headers or {})}
+    return Reply(status, named, f"{text}\n".encode())
+
+
+def content_reply(
+    request: Request, content: bytes | FilePart, *, etag: str, modified: int, content_type: str
+) -> Reply:
+    """Return ``content``, or the part of it that the request's Range asks for.
+
+    ``etag`` is a strong validator in quotes, ``modified`` a time in seconds since 1970. A Range
+    whose If-Range names another state of the content is ignored.
+    """
+    if request.method not in {"GET", "HEAD"}:
+        return text_reply(405, "only GET and HEAD", {"Allow": "GET, HEAD"})
+    size = len(content) if isinstance(content, bytes) else content.size
+    date = formatdate(modified, usegmt=True)
+    headers = {"ETag": etag, "Last-Modified": date, "Accept-Ranges": "bytes"}
+    if _is_known(request.headers, etag, date):
+        return Reply(304, headers)
+    headers["Content-Type"] = content_type
+    bounds = None
+    if request.method == "GET" and request.headers.get("if-range", etag) in {etag, date}:
+        bounds = _bounds(request.headers.get("range", ""), size)
+    if bounds is None:
+        return Reply(200, headers, content)
+    start, end = bounds
+    if start >= end:
+        return Reply(416, {"Content-Range": f"bytes */{size}"})
+    headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    if isinstance(content, bytes):
+        return Reply(206, headers, content[start:end])
+    return Reply(206, headers, FilePart(content.path, content.start + start, end - start))
+
+
+def etag_of(content: bytes | Path) -> str:
+    """Return a strong validator for ``content``."""
+    if isinstance(content, bytes):
+        return f'"{Digest.of(content).hex[:32]}"'
+    state = content.stat()
+    return f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
+
+
+def _is_known(headers: Mapping[str, str], etag: str, date: str) -> bool:
+    """Tell whether the client has this state already."""
+    known = headers.get("if-none-match")
+    if known is None:
+        return headers.get("if-modified-since") == date
+    names = {name.strip().removeprefix("W/") for name in known.split(",")}
+    return not names.isdisjoint({etag, "*"})
+
+
+def _bounds(text: str, size: int) -> tuple[int, int] | None:
+    """Return the first byte of the range and the one after its last; None for the whole."""
+    match = _RANGE.fullmatch(text)
+    if match is None or match[0].strip().endswith("=-"):
+        return None
+    first, last = (_number(digits) for digits in cast("tuple[str, str]", match.groups()))
+    if first is None:
+        return max(0, size - (last or 0)), size
+    if last is None:
+        return first, size
+    return None if last < first else (first, min(size, last + 1))
+
+
+def _number(digits: str) -> int | None:
+    if not digits:
+        return None
+    digits = digits.lstrip("0") or "0"
+    return int(digits) if len(digits) < 19 else sys.maxsize

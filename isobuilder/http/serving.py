@@ -1,0 +1,150 @@
+"""The server half of HTTP: one thread a client, and a limit to all that clients may do.
+
+What a subclass answers is a table look-up or a little work; ``connection`` does the speaking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import ssl
+import threading
+from typing import Self
+
+from isobuilder.errors import EnvironmentProblem
+from isobuilder.http.connection import Connection, Limits
+from isobuilder.http.replies import Refusal, Reply, Request, text_reply
+
+_log = logging.getLogger(__name__)
+
+
+class Server:
+    """Answers on a port between ``start`` and ``close``; a context manager too.
+
+    Raises:
+        EnvironmentProblem: the port cannot be used.
+    """
+
+    name = "isobuilder"  # what the Server header says
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self._tls = tls
+        self.closing = threading.Event()  # whoever waits in an answer waits for this as well
+        try:
+            self._listener = socket.create_server((host, port), backlog=128)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise EnvironmentProblem(f"port {port}: cannot be used: {reason}") from error
+        self.port = int(self._listener.getsockname()[1])
+        self.url = f"{'https' if tls else 'http'}://{host}:{self.port}"
+        self._slots = threading.BoundedSemaphore(self.limits.clients)
+        self._guard = threading.Lock()
+        self._clients: dict[threading.Thread, socket.socket] = {}
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+
+    def answer(self, request: Request) -> Reply:
+        """Return the answer to ``request``; subclasses say what there is.
+
+        Raises:
+            Refusal: the request gets this one instead.
+            ConnectionError: the client gets none, and the connection is closed.
+        """
+        return text_reply(404, f"nothing at {request.path}")
+
+    def served(self, request: Request, reply: Reply, sent: int) -> None:
+        """Take note that ``reply`` went out, ``sent`` bytes of its body; for subclasses."""
+
+    def start(self) -> Self:
+        """Begin to answer."""
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Stop, drop every connection and wait until all threads have ended."""
+        self.closing.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # which wakes up accept
+        if self._thread.is_alive():
+            self._thread.join()
+        self._listener.close()
+        with self._guard:
+            left = list(self._clients.items())
+        for thread, client in left:
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while not self.closing.is_set():
+            if not self._slots.acquire(timeout=0.2):
+                continue
+            try:
+                client = self._listener.accept()[0]
+            except OSError:  # closed, or no descriptor left; then a client may go and free one
+                self._slots.release()
+                self.closing.wait(0.1)
+                continue
+            thread = threading.Thread(target=self._serve, args=(client,), daemon=True)
+            with self._guard:
+                self._clients[thread] = client
+            try:
+                thread.start()
+            except RuntimeError:  # no thread left
+                client.close()
+                self._forget(thread)
+
+    def _forget(self, thread: threading.Thread) -> None:
+        with self._guard:
+            del self._clients[thread]
+        self._slots.release()
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            # A client that hangs up or is too slow is everyday life.
+            with contextlib.suppress(OSError), client:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                with client if self._tls is None else self._encrypted(client, self._tls) as spoken:
+                    connection = Connection(spoken, self)
+                    while not self.closing.is_set() and connection.exchange():
+                        pass
+        finally:
+            self._forget(threading.current_thread())
+
+    def _encrypted(self, client: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        encrypted = tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        try:
+            with self._guard:
+                self._clients[threading.current_thread()] = encrypted
+            encrypted.settimeout(0.001 if self.closing.is_set() else self.limits.head_seconds)
+            encrypted.do_handshake()
+        except OSError:
+            encrypted.close()
+            raise
+        return encrypted
+
+    def reply_to(self, request: Request) -> Reply:
+        """Return what goes out, whatever goes wrong while it is worked out."""
+        try:
+            return self.answer(request)
+        except Refusal as refusal:
+            return refusal.reply
+        except (ConnectionError, TimeoutError):
+            raise
+        except Exception:  # noqa: BLE001 - a mistake of ours must not end the server
+            _log.exception("%s %r: no answer", request.method, request.path)
+            return text_reply(500, "this server made a mistake")
