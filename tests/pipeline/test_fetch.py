@@ -9,7 +9,6 @@ import pytest
 from isobuilder.content.needed import digests, missing, needed
 from isobuilder.demo import images
 from isobuilder.demo.images import Image
-from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.errors import IntegrityError
 from isobuilder.model.config import Config
 from isobuilder.model.lock import LockedImage
@@ -17,6 +16,7 @@ from isobuilder.pipeline.fetch import collect, fetch
 from isobuilder.sources.session import Session, open_session
 from isobuilder.store import Store, stored
 from tests.fakes import hostile_registry as hostile
+from tests.fakes.upstream import FakeUpstream
 from tests.pipeline.world import Locked
 
 
@@ -53,7 +53,7 @@ def test_a_layer_of_two_sizes_is_refused_before_anything_is_fetched(
     first = images.image([base])
     top = hostile.edited(first.top, lambda body: body["layers"][0].update(size=5))
     second = Image(top, (top,), first.blobs)
-    with DemoUpstream() as upstream:
+    with FakeUpstream() as upstream:
         for name, image in (("a", first), ("b", second)):
             upstream.put_image(f"r.example/{name}", "1", image)
         changes = {"files": (), "manifests": (), "images": (pin("a", first), pin("b", second))}
