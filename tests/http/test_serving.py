@@ -402,7 +402,7 @@ def test_a_hundred_clients_at_once_get_every_byte(shelf: Shelf) -> None:
 
 
 def test_more_clients_than_places_wait_for_their_turn(tmp_path: Path) -> None:
-    limits = Limits(clients=4, idle_seconds=0.3)
+    limits = Limits(clients=4, idle_seconds=1.0)
     with Shelf(tmp_path, limits) as server:
         before = threading.active_count()
         idle = [connected(server) for _ in range(12)]
@@ -468,7 +468,7 @@ def encrypted(tmp_path: Path) -> Iterator[Shelf]:
     )  # fmt: skip
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    with Shelf(tmp_path, QUICK, context) as server:
+    with Shelf(tmp_path, Limits(head_seconds=3.0), context) as server:
         yield server
 
 
