@@ -34,7 +34,6 @@ HOMES = {
     "requests": {"http", "mold", "demo"},
     "urllib3": {"http"},
     "subprocess": {"run"},
-    "cs": {"mold"},
     "yaml": {"documents", "formats"},
     # Strangers' archives have one reader. machine reads what mmdebstrap just made, and packs a
     # folder of its own; the demonstration makes archives and reads none.

@@ -10,7 +10,6 @@ from isobuilder.demo.mold import Cloud, Pace, Simulator
 from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.errors import MoldError
 from isobuilder.http import Http
-from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import ApiKey, Server
 from isobuilder.mold.catalogue import read_registration
@@ -60,12 +59,11 @@ def rehearse(iso: Path, *, progress: Progress = SILENT) -> Rehearsal:
             ApiKey(user.key, user.secret),
             origin="the simulator",
         )
-        client = MoldClient(server)
+        mold = Mold(server)
         web.put_file(registration.filename, iso)
         url = f"{web.url}/{registration.filename}"
         state = Path(folder)
         try:
-            mold = Mold(client)
             question = Question(registration=registration, url=url, download=True)
             lines = check(mold, question, http=http, progress=progress)
             wish = Request(registration, url=url, poll=0.1)
@@ -86,4 +84,4 @@ def rehearse(iso: Path, *, progress: Progress = SILENT) -> Rehearsal:
                 len(simulator.writes()) - changes,
             )
         finally:
-            client.close()
+            mold.close()

@@ -61,13 +61,13 @@ def check(
 
 
 def _check_access(mold: Mold, report: Report, *, simulator: bool) -> None:
-    server = mold.client.server
+    server = mold.server
     kind = "session login" if isinstance(server.credentials, Login) else f"{server.algorithm} keys"
     what = "a simulator, not a Mold" if simulator else "answers"
     report.ok("server", f"{mold.endpoint} {what}; {kind} from {server.origin or 'here'}")
     if server.endpoint.startswith("http://") and not simulator:
         report.warn("transport", "http: anybody on the way can read", "use the https address")
-    skew = mold.client.skew
+    skew = mold.skew
     if skew is not None and abs(skew) > _SKEW_THAT_WORRIES:
         report.warn(
             "clock",
@@ -116,7 +116,7 @@ def _check_role(mold: Mold, report: Report) -> None:
     with report.looking_at("role"):
         for command in _WRITES:
             try:
-                if not mold.client.list_all("listApis", "api", name=command):
+                if not mold.list_all("listApis", "api", name=command):
                     missing.append(command)
             except MoldError:
                 missing.append(command)
@@ -148,13 +148,11 @@ def _check_network_offering(mold: Mold, report: Report) -> None:
         if setting is None:
             report.warn("network offering", f"this server has no setting {_OFFERING}")
             return
-        found = mold.client.list_all(
-            "listNetworkOfferings", "networkoffering", name=setting.effective
-        )
+        found = mold.list_all("listNetworkOfferings", "networkoffering", name=setting.effective)
         if any(item.get("state", "Enabled") == "Enabled" for item in found):
             report.ok("network offering", f"{setting.effective} ({setting.name})")
             return
-        everything = mold.client.list_all("listNetworkOfferings", "networkoffering")
+        everything = mold.list_all("listNetworkOfferings", "networkoffering")
         default = "DefaultNetworkOfferingforKubernetesService"
         there = any(item.get("name") == default for item in everything)
         report.problem(
@@ -195,7 +193,7 @@ def _check_stores(
     if question.direct_download:
         return
     with report.looking_at("image stores"):
-        stores = mold.client.list_all("listImageStores", "imagestore")
+        stores = mold.list_all("listImageStores", "imagestore")
         # A store without a zone serves the whole region.
         everywhere = any(not store.get("zoneid") for store in stores)
         served = {store.get("zoneid") for store in stores}
@@ -215,7 +213,7 @@ def _check_resources(mold: Mold, report: Report, question: Question) -> None:
     cpu = registration.mincpunumber if registration else 2
     memory = registration.minmemory if registration else 2048
     with report.looking_at("service offering"):
-        offerings = mold.client.list_all("listServiceOfferings", "serviceoffering")
+        offerings = mold.list_all("listServiceOfferings", "serviceoffering")
         fits = [
             str(item.get("name"))
             for item in offerings
@@ -234,9 +232,7 @@ def _check_resources(mold: Mold, report: Report, question: Question) -> None:
     if registration is None:
         return
     with report.looking_at("node template"):
-        templates = mold.client.list_all(
-            "listTemplates", "template", templatefilter="all", forcks=True
-        )
+        templates = mold.list_all("listTemplates", "template", templatefilter="all", forcks=True)
         fits = [
             str(item.get("name"))
             for item in templates
@@ -262,7 +258,7 @@ def _check_names(mold: Mold, report: Report, registration: RegistrationFile) -> 
         versions = [
             version
             for version in mold.versions()
-            if version.semanticversion == registration.kubernetesversion
+            if version.semanticversion == str(registration.kubernetesversion)
             and version.arch == registration.arch
         ]
         names = ", ".join(sorted(version.name for version in versions))

@@ -152,7 +152,7 @@ def _check_bytes(report: Report, question: Question, http: Http, progress: Progr
     except UpstreamError as error:
         report.problem("checksum", str(error), error.hint)
         return
-    wanted = registration.checksum.split("}")[-1]
+    wanted = registration.checksum.hex
     if found == wanted:
         report.ok("checksum", f"the URL serves these {size} bytes")
     else:

@@ -140,7 +140,7 @@ class _Comparison:
             if entry.version.arch == arch and self.users(entry)
         )
         listed = [
-            item.registration.kubernetesversion
+            str(item.registration.kubernetesversion)
             for item in self.wanted
             if item.registration.arch == arch
         ]
@@ -177,7 +177,7 @@ class _Comparison:
         """Compare one ISO of the catalogue."""
         same = same_iso(self.entries, item)
         self.claimed |= {entry.version.id for entry in same}
-        version, arch = item.registration.kubernetesversion, item.registration.arch
+        version, arch = str(item.registration.kubernetesversion), item.registration.arch
         ended = self.ended(version)
         if ended and not self.needed_as_step(version, arch):
             self._retire(same, ended)
@@ -274,12 +274,12 @@ class _Comparison:
         version = entry.version
         for item in self.wanted:
             registration = item.registration
-            digits = registration.checksum.split("}")[-1]
+            digits = registration.checksum.hex
             if entry.sha256 == digits and version.arch != registration.arch:
                 fact = f"registered for {version.arch}, the ISO is for {registration.arch}"
                 self.drop(Kind.WRONG_ARCHITECTURE, entry, fact)
                 return
-            same_version = version.semanticversion == registration.kubernetesversion
+            same_version = version.semanticversion == str(registration.kubernetesversion)
             if version.name == item.name or (
                 same_version and (version.isourl or "").endswith(f"/{registration.filename}")
             ):

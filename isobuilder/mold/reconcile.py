@@ -49,7 +49,7 @@ class Reconciler:
         versions = [
             version
             for version in self.mold.versions()
-            if version.semanticversion == registration.kubernetesversion
+            if version.semanticversion == str(registration.kubernetesversion)
             and version.arch == registration.arch
         ]
         return entries_of(self.mold, versions)
@@ -199,7 +199,7 @@ class Reconciler:
         request, registration = self.request, self.request.registration
         addition = Addition(
             name=self.item.name,
-            semver=registration.kubernetesversion,
+            semver=str(registration.kubernetesversion),
             arch=registration.arch,
             url=request.url or "",
             checksum=registration.checksum,
@@ -228,7 +228,7 @@ class Reconciler:
         for version_id in made:
             self._created(version_id)
         try:
-            send_file(self.mold.client, ticket, iso, progress=progress)
+            send_file(self.mold, ticket, iso, progress=progress)
         except IsobuilderError:
             if not self.request.keep_failed:
                 for version_id in made:

@@ -101,11 +101,11 @@ class RegisteredVersion:
         Where Mold reports no hash, the URL decides, and where it reports no URL, the name.
         """
         version = self.version
-        if version.semanticversion != registration.kubernetesversion:
+        if version.semanticversion != str(registration.kubernetesversion):
             return False
         if version.arch != registration.arch:
             return False
-        wanted = registration.checksum.split("}")[-1]
+        wanted = registration.checksum.hex
         if any(row.checksum for row in self.rows) and self.sha256 is not None:
             return self.sha256 == wanted
         if version.isourl and url:

@@ -75,7 +75,7 @@ class Watch:
             elif now - since > _PATIENCE_WITH_WORDS:
                 self._failed[zone.id] = row.status
         elif health is Health.READY:
-            wanted = self.registration.checksum.split("}")[-1]
+            wanted = self.registration.checksum.hex
             if row.sha256 is not None and row.sha256 != wanted:
                 self._failed[zone.id] = (
                     f"Ready, but Mold reports SHA-256 {row.sha256}, expected {wanted}"

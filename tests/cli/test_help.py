@@ -15,7 +15,7 @@ from isobuilder.cli.main import COMMANDS, main
 from tests.cli.calling import call
 
 HEAVY = (
-    *("pycdlib", "pydantic", "urllib3", "requests", "tqdm", "jinja2", "yaml", "cs"),
+    *("pycdlib", "pydantic", "urllib3", "requests", "tqdm", "jinja2", "yaml"),
     *("cyclonedx", "http.server", "http.client", "ssl", "asyncio"),
 )
 

@@ -13,7 +13,7 @@ import pytest
 
 from isobuilder.demo.mold import Cloud, Pace, User
 from isobuilder.model.registration import RegistrationFile
-from isobuilder.mold.api.client import MoldClient
+from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import ApiKey, Server
 from tests.fakes.mold import FakeMold
 from tests.fakes.web import Web
@@ -60,16 +60,16 @@ def server_of(simulator: FakeMold, user: User = ADMIN, name: str = "lab") -> Ser
     )
 
 
-ClientOf = Callable[..., MoldClient]
+ClientOf = Callable[..., Mold]
 
 
 @pytest.fixture
 def client_of(clock: VirtualClock) -> Iterator[ClientOf]:
     with ExitStack() as stack:
 
-        def make(simulator: FakeMold, user: User = ADMIN, **options: Any) -> MoldClient:
+        def make(simulator: FakeMold, user: User = ADMIN, **options: Any) -> Mold:
             server = options.pop("server", None) or server_of(simulator, user)
-            client = MoldClient(server, **({"clock": clock} | options))
+            client = Mold(server, **({"clock": clock} | options))
             stack.callback(client.close)
             return client
 
@@ -77,7 +77,7 @@ def client_of(clock: VirtualClock) -> Iterator[ClientOf]:
 
 
 @pytest.fixture
-def client(simulator: FakeMold, client_of: ClientOf) -> MoldClient:
+def client(simulator: FakeMold, client_of: ClientOf) -> Mold:
     return client_of(simulator)
 
 

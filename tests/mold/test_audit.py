@@ -12,7 +12,6 @@ import pytest
 from isobuilder.demo.mold import Cluster
 from isobuilder.demo.mold.download import Outcome
 from isobuilder.errors import InputError
-from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.apply import Fate, apply_plan
 from isobuilder.mold.audit import audit
@@ -28,8 +27,8 @@ TODAY = date(2026, 11, 21)
 
 
 @pytest.fixture
-def mold(client: MoldClient) -> Mold:
-    return Mold(client)
+def mold(client: Mold) -> Mold:
+    return client
 
 
 @pytest.fixture
@@ -65,7 +64,9 @@ def register_directly(simulator: FakeMold, published: Published, **values: objec
         "arch": registration.arch,
         "url": published.url,
     }
-    version = add_directly(simulator.cloud, registration.kubernetesversion, **(defaults | values))
+    version = add_directly(
+        simulator.cloud, str(registration.kubernetesversion), **(defaults | values)
+    )
     return version.id
 
 
@@ -285,7 +286,7 @@ def make_a_mess(simulator: FakeMold, publish: PublishedOf) -> tuple[list[Publish
 
 def test_a_plan_turns_a_mess_into_what_was_wished_for(
     simulator: FakeMold,
-    client: MoldClient,
+    client: Mold,
     look: Look,
     state: Path,
     publish: PublishedOf,
@@ -298,7 +299,7 @@ def test_a_plan_turns_a_mess_into_what_was_wished_for(
     file = tmp_path / "plan.json"
     file.write_bytes(plan_for((server_plan,)).to_bytes())
     [plan] = read_plan(file).servers
-    mold = Mold(client)
+    mold = client
 
     before = {name: version for name, version in simulator.cloud.versions.items() if name in used}
     dry = apply_plan(mold, plan, state=state, dry_run=True)
@@ -320,44 +321,44 @@ def test_a_plan_turns_a_mess_into_what_was_wished_for(
 
 
 def test_what_came_into_use_since_the_plan_is_left_alone(
-    simulator: FakeMold, client: MoldClient, look: Look, state: Path
+    simulator: FakeMold, client: Mold, look: Look, state: Path
 ) -> None:
     version = add_directly(simulator.cloud, "1.35.1")
     _findings, plan = look()
     simulator.cloud.clusters.append(Cluster("new", version.id, simulator.cloud.zones[0]))
-    [applied] = apply_plan(Mold(client), plan, state=state)
+    [applied] = apply_plan(client, plan, state=state)
     assert applied.fate is Fate.SKIPPED
     assert "used by new" in applied.text
     assert version.id in simulator.cloud.versions
 
 
 def test_what_changed_its_identity_since_the_plan_is_left_alone(
-    simulator: FakeMold, client: MoldClient, look: Look, state: Path
+    simulator: FakeMold, client: Mold, look: Look, state: Path
 ) -> None:
     version = add_directly(simulator.cloud, "1.35.1")
     _findings, plan = look()
     version.name = "something else"
-    [applied] = apply_plan(Mold(client), plan, state=state)
+    [applied] = apply_plan(client, plan, state=state)
     assert applied.fate is Fate.SKIPPED
     assert version.id in simulator.cloud.versions
 
 
 def test_one_failure_does_not_keep_the_rest_from_being_done(
-    simulator: FakeMold, client: MoldClient, look: Look, state: Path, publish: PublishedOf
+    simulator: FakeMold, client: Mold, look: Look, state: Path, publish: PublishedOf
 ) -> None:
     good = publish("1.36.3")
     bad = publish("1.35.4")
     bad.url = bad.url.replace("kubernetes", "gone")
     _findings, plan = look(bad, good)
     fates = {a.action.registration.name: a.fate for a in apply_plan(
-        Mold(client), plan, state=state) if a.action.registration}  # fmt: skip
+        client, plan, state=state) if a.action.registration}  # fmt: skip
     assert fates == {bad.registration.name: Fate.FAILED, good.registration.name: Fate.DONE}
 
 
-def test_a_plan_is_for_its_server_only(client: MoldClient, state: Path) -> None:
+def test_a_plan_is_for_its_server_only(client: Mold, state: Path) -> None:
     plan = ServerPlan(server="other", endpoint="https://other/client/api", actions=())
     with pytest.raises(InputError, match="not for"):
-        apply_plan(Mold(client), plan, state=state)
+        apply_plan(client, plan, state=state)
 
 
 def test_a_plan_survives_its_file(tmp_path: Path, look: Look, publish: PublishedOf) -> None:

@@ -12,7 +12,6 @@ from isobuilder.demo.mold import Zone
 from isobuilder.errors import MoldError
 from isobuilder.http import Http, HttpSettings
 from isobuilder.mold.address import allowed_by, refused_kind, resolve_host
-from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import ApiKey, Server
 from isobuilder.mold.check import ENABLED, check
@@ -34,14 +33,14 @@ def http() -> Iterator[Http]:
 class Checked:
     """Runs the check and finds lines by subject."""
 
-    def __init__(self, client: MoldClient, http: Http) -> None:
+    def __init__(self, client: Mold, http: Http) -> None:
         self.client = client
         self.http = http
 
     def lines(self, published: Published | None = None, **question: Any) -> list[Line]:
         if published is not None:
             question = {"registration": published.registration, "url": published.url} | question
-        return check(Mold(self.client), Question(**question), http=self.http)
+        return check(self.client, Question(**question), http=self.http)
 
     def line(self, subject: str, published: Published | None = None, **question: Any) -> Line:
         found = [x for x in self.lines(published, **question) if x.subject == subject]
@@ -55,7 +54,7 @@ class Checked:
 
 
 @pytest.fixture
-def checked(client: MoldClient, http: Http) -> Checked:
+def checked(client: Mold, http: Http) -> Checked:
     return Checked(client, http)
 
 
@@ -132,7 +131,7 @@ def test_a_role_that_may_only_look_is_told(
 
 
 def test_a_plugin_that_is_off_can_be_fixed_with_a_restart(
-    simulator: FakeMold, checked: Checked, client: MoldClient
+    simulator: FakeMold, checked: Checked, client: Mold
 ) -> None:
     simulator.cloud.settings[ENABLED].value = "false"
     simulator.cloud.restart()
@@ -140,7 +139,7 @@ def test_a_plugin_that_is_off_can_be_fixed_with_a_restart(
     assert line.fix is not None
     assert line.fix.new == "true"
     assert "restart" in str(line.fix.then)
-    line.fix.apply(Mold(client))
+    line.fix.apply(client)
     waiting = checked.problem("Kubernetes service")
     assert "not yet running" in waiting.fact
     assert waiting.fix is None
@@ -269,7 +268,7 @@ def test_an_address_mold_refuses_is_told(
 
 
 def test_a_private_address_must_be_among_the_internal_sites(
-    simulator: FakeMold, checked: Checked, published: Published, client: MoldClient
+    simulator: FakeMold, checked: Checked, published: Published, client: Mold
 ) -> None:
     def resolve(_host: str) -> tuple[str, ...]:
         return ("10.1.2.3",)
@@ -278,7 +277,7 @@ def test_a_private_address_must_be_among_the_internal_sites(
     line = checked.problem("host", published, resolve=resolve)
     assert line.fix is not None
     assert line.fix.new == "192.168.0.0/16,10.1.2.3/32"
-    line.fix.apply(Mold(client))
+    line.fix.apply(client)
     assert checked.line("host", published, resolve=resolve).level is Level.OK
     assert checked.line("host", published, resolve=lambda _h: ("93.184.216.34",)).level is Level.OK
 
@@ -341,12 +340,12 @@ def test_a_fix_names_the_command_that_undoes_it() -> None:
 
 
 def test_a_fix_does_not_overwrite_what_somebody_set_meanwhile(
-    simulator: FakeMold, client: MoldClient
+    simulator: FakeMold, client: Mold
 ) -> None:
     fix = Fix(MAX_SIZE, "50", "60")
     simulator.cloud.settings[MAX_SIZE].value = "80"
     with pytest.raises(MoldError, match="it was '50' when it was checked"):
-        fix.apply(Mold(client))
+        fix.apply(client)
     assert simulator.cloud.setting(MAX_SIZE) == "80"
 
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from isobuilder.demo.mold import Cloud, Cluster, Zone
 from isobuilder.errors import MoldError
-from isobuilder.mold.api.client import JobLost, MoldClient, parse_time
+from isobuilder.mold.api.client import JobLost, parse_time
+from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import ApiKey, Login, Server
 from isobuilder.mold.api.errors import (
     AccessRefused,
@@ -29,7 +30,7 @@ from isobuilder.mold.api.errors import (
     remedy_for,
 )
 from isobuilder.mold.api.records import KubernetesVersion, read_record
-from isobuilder.mold.api.signing import SignatureAlgorithm
+from isobuilder.mold.api.signing import SignatureAlgorithm, sign
 from isobuilder.mold.api.transport import RequestLost
 from tests.fakes.mold import FakeMold
 from tests.fakes.web import Web
@@ -67,7 +68,7 @@ def test_each_vector_arrives_with_its_signature(
 ) -> None:
     params, _text, sha1, sha256 = VECTORS[name]
     server = Server("v", "https://mold.example/client/api", ApiKey(KEY, SECRET), algorithm)
-    client = MoldClient(server, read_method=method)
+    client = Mold(server, read_method=method)
     sent: list[requests.PreparedRequest] = []
 
     def keep(request: requests.PreparedRequest, **_options: object) -> requests.Response:
@@ -75,8 +76,7 @@ def test_each_vector_arrives_with_its_signature(
         raise requests.exceptions.ConnectionError("enough seen")
 
     monkeypatch.setattr(client.session, "send", keep)
-    data = dict(params)
-    client._sign(data)
+    data = params | {"signature": sign(params, SECRET, algorithm)}
     with pytest.raises(Exception, match="broke"):
         client._exchange(params["command"], data)
     [request] = sent
@@ -87,7 +87,7 @@ def test_each_vector_arrives_with_its_signature(
 
 
 def test_no_secret_is_in_reprs_logs_or_addresses(
-    simulator: FakeMold, client: MoldClient, caplog: pytest.LogCaptureFixture
+    simulator: FakeMold, client: Mold, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     client.call("listCapabilities")
@@ -102,15 +102,16 @@ def test_no_secret_is_in_reprs_logs_or_addresses(
     assert "hunter2" not in repr(login)
 
 
-def test_what_cs_users_write_works(client: MoldClient) -> None:
-    zones = client.listZones(available=True)
-    assert [zone["name"] for zone in zones["zone"]] == ["Zone1", "Zone2"]
+def test_a_mistyped_name_is_no_call_of_the_server(simulator: FakeMold, client: Mold) -> None:
+    with pytest.raises(AttributeError):
+        client.listZone()  # type: ignore[attr-defined]
+    assert simulator.log == []
 
 
 # ---- the causes of 401 -----------------------------------------------------------------------
 
 
-def refusal_of(client: MoldClient, command: str = "listZones", **params: str) -> AccessRefused:
+def refusal_of(client: Mold, command: str = "listZones", **params: str) -> AccessRefused:
     with pytest.raises(AccessRefused) as caught:
         client.call(command, **params)
     return caught.value
@@ -125,7 +126,7 @@ def test_a_wrong_key_is_told_as_one(simulator: FakeMold, client_of: ClientOf) ->
     assert "unable to verify user credentials" in str(refused)
 
 
-def test_a_disabled_user_is_told_as_a_wrong_key(simulator: FakeMold, client: MoldClient) -> None:
+def test_a_disabled_user_is_told_as_a_wrong_key(simulator: FakeMold, client: Mold) -> None:
     simulator.admin.enabled = False
     assert refusal_of(client).cause == "key"
 
@@ -154,9 +155,7 @@ def test_a_fast_clock_still_works_as_the_expiry_is_only_later(
     assert client_of(simulator, clock=SkewedClock(clock, 3600.0)).call("listZones")["zone"]
 
 
-def test_a_plugin_that_is_off_is_not_taken_for_a_wrong_key(
-    cloud: Cloud, client: MoldClient
-) -> None:
+def test_a_plugin_that_is_off_is_not_taken_for_a_wrong_key(cloud: Cloud, client: Mold) -> None:
     cloud.plugin_on = False
     refused = refusal_of(client, "listKubernetesSupportedVersions")
     assert refused.cause == "plugin"
@@ -164,7 +163,7 @@ def test_a_plugin_that_is_off_is_not_taken_for_a_wrong_key(
     assert "restart" in str(refused.hint)
 
 
-def test_a_command_the_server_lacks_is_not_taken_for_a_wrong_key(client: MoldClient) -> None:
+def test_a_command_the_server_lacks_is_not_taken_for_a_wrong_key(client: Mold) -> None:
     assert refusal_of(client, "listKubernetesMoons").cause == "command"
 
 
@@ -179,9 +178,7 @@ def test_a_role_that_may_not_is_told(simulator: FakeMold, client_of: ClientOf) -
 # ---- session login -------------------------------------------------------------------------
 
 
-def session_client(
-    simulator: FakeMold, client_of: ClientOf, password: str = "password"
-) -> MoldClient:
+def session_client(simulator: FakeMold, client_of: ClientOf, password: str = "password") -> Mold:
     server = Server("lab", simulator.endpoint, Login("admin", password))
     return client_of(simulator, server=server)
 
@@ -219,14 +216,14 @@ def test_a_session_hears_432_when_the_plugin_is_off(
 
 
 @pytest.mark.parametrize("kind", ["503", "502", "429", "cut", "lost", "refused"])
-def test_a_read_carries_on_after(simulator: FakeMold, client: MoldClient, kind: str) -> None:
+def test_a_read_carries_on_after(simulator: FakeMold, client: Mold, kind: str) -> None:
     simulator.faults.add(kind, times=3)
     assert client.call("listZones")["zone"]
 
 
 @pytest.mark.parametrize("kind", ["503", "429"])
 def test_a_change_that_never_arrived_is_sent_again(
-    simulator: FakeMold, client: MoldClient, kind: str
+    simulator: FakeMold, client: Mold, kind: str
 ) -> None:
     simulator.faults.add(kind, command="addKubernetesSupportedVersion")
     with pytest.raises(MoldRefused, match="Semantic version needed"):
@@ -238,7 +235,7 @@ def test_a_change_that_never_arrived_is_sent_again(
 
 @pytest.mark.parametrize("kind", ["502", "cut", "lost", "refused", "html"])
 def test_a_change_whose_answer_is_lost_is_not_sent_again(
-    simulator: FakeMold, client: MoldClient, kind: str
+    simulator: FakeMold, client: Mold, kind: str
 ) -> None:
     simulator.faults.add(kind, command="deleteKubernetesSupportedVersion")
     with pytest.raises(OutcomeUnknown) as caught:
@@ -250,20 +247,20 @@ def test_a_change_whose_answer_is_lost_is_not_sent_again(
 
 @pytest.mark.parametrize("kind", ["502", "cut", "lost"])
 def test_a_change_that_may_be_made_twice_is_sent_again(
-    simulator: FakeMold, client: MoldClient, kind: str
+    simulator: FakeMold, client: Mold, kind: str
 ) -> None:
     simulator.faults.add(kind, command="updateConfiguration")
     client.call("updateConfiguration", name="max.template.iso.size", value="60")
     assert simulator.cloud.setting("max.template.iso.size") == "60"
 
 
-def test_a_minute_of_503_is_waited_for(simulator: FakeMold, client: MoldClient) -> None:
+def test_a_minute_of_503_is_waited_for(simulator: FakeMold, client: Mold) -> None:
     simulator.go_down(60)
     assert client.call("listZones")["zone"]
     assert client.clock.monotonic() >= 60
 
 
-def test_a_server_that_stays_away_is_given_up(simulator: FakeMold, client: MoldClient) -> None:
+def test_a_server_that_stays_away_is_given_up(simulator: FakeMold, client: Mold) -> None:
     simulator.go_down(3600)
     with pytest.raises(MoldUnreachable, match="503"):
         client.call("listZones")
@@ -279,7 +276,7 @@ def test_nobody_listening_is_told(client_of: ClientOf, simulator: FakeMold) -> N
             client_of(simulator, server=server).call("listZones")
 
 
-def test_a_page_where_json_was_asked_for_is_told(simulator: FakeMold, client: MoldClient) -> None:
+def test_a_page_where_json_was_asked_for_is_told(simulator: FakeMold, client: Mold) -> None:
     simulator.faults.add("html")
     with pytest.raises(StrangeAnswer, match="not JSON") as caught:
         client.call("listZones")
@@ -336,7 +333,7 @@ def test_an_answer_of_another_shape_is_told(
 ) -> None:
     address, answers = odd_server
     answers.append(http(body))
-    client = MoldClient(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
+    client = Mold(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
     with pytest.raises(StrangeAnswer):
         client.call("listZones")
 
@@ -346,7 +343,7 @@ def test_redirects_are_not_followed_with_a_signed_request(
 ) -> None:
     address, answers = odd_server
     answers.append(http(b"", "307 Temporary Redirect", f"Location: {web.url}/steal\r\n"))
-    client = MoldClient(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
+    client = Mold(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
     with pytest.raises(StrangeAnswer, match="redirect"):
         client.call("listZones")
     assert web.hits == []
@@ -357,7 +354,7 @@ def test_an_error_without_its_usual_fields_is_still_one(
 ) -> None:
     address, answers = odd_server
     answers.append(http(b'{"errorresponse":{}}', "530 Strange"))
-    client = MoldClient(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
+    client = Mold(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
     with pytest.raises(MoldRefused, match="530: no text"):
         client.call("listZones")
 
@@ -365,7 +362,7 @@ def test_an_error_without_its_usual_fields_is_still_one(
 def test_an_empty_body_is_asked_for_again(odd_server: tuple[str, list[bytes]]) -> None:
     address, answers = odd_server
     answers += [http(b""), http(b'{"listzonesresponse":{}}')]
-    client = MoldClient(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
+    client = Mold(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
     assert client.list_all("listZones", "zone") == []
 
 
@@ -381,7 +378,7 @@ JSON = st.recursive(
 @given(st.one_of(st.binary(max_size=80), JSON.map(lambda value: json.dumps(value).encode())),
        st.sampled_from([200, 401, 431, 500, 502, 530]))  # fmt: skip
 def test_whatever_is_answered_is_an_object_or_a_known_error(body: bytes, status: int) -> None:
-    client = MoldClient(Server("odd", "http://odd/client/api", ApiKey("k", "s")))
+    client = Mold(Server("odd", "http://odd/client/api", ApiKey("k", "s")))
     with contextlib.suppress(StrangeAnswer, RequestLost):
         assert isinstance(client._unwrapped("listZones", body, status), dict)
     client.close()
@@ -411,12 +408,12 @@ def test_what_the_network_said_is_not_repeated_with_its_address(
 # ---- lists and jobs ---------------------------------------------------------------------------
 
 
-def test_an_empty_list_is_an_empty_object(client: MoldClient) -> None:
+def test_an_empty_list_is_an_empty_object(client: Mold) -> None:
     assert client.call("listKubernetesSupportedVersions") == {}
     assert client.list_all("listKubernetesSupportedVersions", "kubernetessupportedversion") == []
 
 
-def test_lists_go_on_over_pages(simulator: FakeMold, client: MoldClient) -> None:
+def test_lists_go_on_over_pages(simulator: FakeMold, client: Mold) -> None:
     simulator.cloud.zones += [Zone(f"Zone {n}") for n in range(1203)]
     zones = client.list_all("listZones", "zone")
     assert len(zones) == 1205
@@ -424,12 +421,12 @@ def test_lists_go_on_over_pages(simulator: FakeMold, client: MoldClient) -> None
     assert len(simulator.log) == 3
 
 
-def test_a_list_of_exactly_one_page_ends(simulator: FakeMold, client: MoldClient) -> None:
+def test_a_list_of_exactly_one_page_ends(simulator: FakeMold, client: Mold) -> None:
     simulator.cloud.zones += [Zone(f"Zone {n}") for n in range(498)]
     assert len(client.list_all("listZones", "zone")) == 500
 
 
-def test_a_server_with_smaller_pages_is_served(simulator: FakeMold, client: MoldClient) -> None:
+def test_a_server_with_smaller_pages_is_served(simulator: FakeMold, client: Mold) -> None:
     simulator.cloud.settings["default.page.size"].value = "100"
     simulator.cloud.zones += [Zone(f"Zone {n}") for n in range(250)]
     assert len(client.list_all("listZones", "zone")) == 252
@@ -441,11 +438,11 @@ def test_a_server_that_knows_no_pages_does_not_trap_us(
     address, answers = odd_server
     zones = ",".join(f'{{"id":"{n}"}}' for n in range(500))
     answers += [http(b'{"r":{"count":1,"zone":[%s]}}' % zones.encode())] * 9
-    client = MoldClient(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
+    client = Mold(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
     assert len(client.list_all("listZones", "zone")) == 500
 
 
-def test_a_job_that_fails_carries_its_text(simulator: FakeMold, client: MoldClient) -> None:
+def test_a_job_that_fails_carries_its_text(simulator: FakeMold, client: Mold) -> None:
     version = add_directly(simulator.cloud)
     simulator.cloud.clusters.append(Cluster("prod", version.id, simulator.cloud.zones[0]))
     with pytest.raises(MoldRefused, match="Existing clusters") as caught:
@@ -453,7 +450,7 @@ def test_a_job_that_fails_carries_its_text(simulator: FakeMold, client: MoldClie
     assert "upgrade or delete these clusters" in str(caught.value.hint)
 
 
-def test_a_job_lost_by_a_restart_is_told(simulator: FakeMold, client: MoldClient) -> None:
+def test_a_job_lost_by_a_restart_is_told(simulator: FakeMold, client: Mold) -> None:
     version = add_directly(simulator.cloud)
     job = client.call("deleteKubernetesSupportedVersion", id=version.id)["jobid"]
     simulator.cloud.restart()
@@ -461,7 +458,7 @@ def test_a_job_lost_by_a_restart_is_told(simulator: FakeMold, client: MoldClient
         client.wait_job(job, "deleteKubernetesSupportedVersion", timeout=60)
 
 
-def test_a_job_that_never_ends_is_given_up(simulator: FakeMold, client: MoldClient) -> None:
+def test_a_job_that_never_ends_is_given_up(simulator: FakeMold, client: Mold) -> None:
     version = add_directly(simulator.cloud)
     job = client.call("deleteKubernetesSupportedVersion", id=version.id)["jobid"]
     simulator.cloud.jobs[job].due = 1e9

@@ -16,7 +16,7 @@ from isobuilder.errors import EnvironmentProblem, InputError, UsageProblem
 from isobuilder.http import serving
 from isobuilder.http.replies import Reply, Request
 from isobuilder.model.config import MoldProfile
-from isobuilder.mold.api.client import MoldClient
+from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import (
     ApiKey,
     Choice,
@@ -48,12 +48,10 @@ def resolve(tmp_path: Path) -> Any:
             LAB if profiles is None else profiles,
             environ=environ,
             home=tmp_path / "home",
-            folder=tmp_path / "here",
             **options,
         )
 
-    for folder in ("home", "here"):
-        (tmp_path / folder).mkdir()
+    (tmp_path / "home").mkdir()
     return call
 
 
@@ -107,28 +105,84 @@ def test_no_endpoint_at_all_is_told(resolve: Any) -> None:
         resolve(profiles={})
 
 
-def test_options_win_over_environment_over_profile(resolve: Any, tmp_path: Path) -> None:
+def test_what_is_named_wins_over_the_variables_that_lie_around(
+    resolve: Any, tmp_path: Path
+) -> None:
+    own = key_file(tmp_path / "own", "api_key = K1\nsecret_key = S1\n")
     profile = {
-        "lab": MoldProfile(
-            endpoint="https://a.example", signature="hmac-sha1", key_file=str(tmp_path / "none")
+        "prod": MoldProfile(
+            endpoint="https://prod.example", signature="hmac-sha1", key_file=str(own)
         )
     }
-    found = resolve(profiles=profile)
-    assert found.endpoint == "https://a.example/client/api"
-    assert found.algorithm is SignatureAlgorithm.HMAC_SHA1
-    environ = KEYS | {
-        "ISOBUILDER_MOLD_ENDPOINT": "https://b.example",
-        "ISOBUILDER_MOLD_SIGNATURE": "HMAC-SHA256",
+    simulator = KEYS | {
+        "ISOBUILDER_MOLD_ENDPOINT": "http://127.0.0.1:18080",
+        "ISOBUILDER_MOLD_SIGNATURE": "hmac-sha256",
     }
-    found = resolve("lab", profile, environ=environ)
-    assert found.endpoint == "https://b.example/client/api"
-    assert found.algorithm is SignatureAlgorithm.HMAC_SHA256
+    for environ in (simulator, simulator | {"ISOBUILDER_MOLD_SERVER": "prod"}):
+        named = None if "ISOBUILDER_MOLD_SERVER" in environ else "prod"
+        found = resolve(named, profile, environ=environ)
+        assert found.endpoint == "https://prod.example/client/api"
+        assert found.credentials == ApiKey("K1", "S1")
+        assert found.algorithm is SignatureAlgorithm.HMAC_SHA1
+    # Nothing is named: the variables are the server, under its own name.
+    found = resolve(profiles=profile, environ=simulator)
+    assert (found.name, found.endpoint) == ("127.0.0.1", "http://127.0.0.1:18080/client/api")
+    assert found.credentials == ApiKey("Ak", "Sk-hidden")
+
+
+def test_a_name_that_stands_for_nothing_does_not_go_to_the_server_of_the_variables(
+    resolve: Any,
+) -> None:
+    environ = KEYS | {"ISOBUILDER_MOLD_ENDPOINT": "http://127.0.0.1:18080"}
+    with pytest.raises(UsageProblem, match="'prdo': no such profile"):
+        resolve("prdo", environ=environ)
+
+
+def test_the_command_line_wins_over_everything(resolve: Any, tmp_path: Path) -> None:
     file = key_file(tmp_path / "key", "secretKey: no\nkey=K2\nsecret = 'S2'\n")
     choice = Choice(endpoint="https://c.example", signature="hmac-sha1", key_file=file, timeout=5)
-    found = resolve("lab", profile, environ=environ, choice=choice)
+    found = resolve("lab", environ=KEYS, choice=choice)
     assert found.endpoint == "https://c.example/client/api"
     assert found.algorithm is SignatureAlgorithm.HMAC_SHA1
     assert (found.credentials, found.timeout) == (ApiKey("K2", "S2"), 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "choice", "environ"),
+    [
+        ("lab", Choice(endpoint="http://evil.example"), {}),
+        (None, Choice(endpoint="http://evil.example"), {}),
+        ("lab", Choice(), {"ISOBUILDER_MOLD_LAB_ENDPOINT": "http://evil.example"}),
+        (None, Choice(), {"ISOBUILDER_MOLD_ENDPOINT": "http://evil.example"}),
+        (
+            "lab",
+            Choice(endpoint="http://evil.example"),
+            KEYS | {"ISOBUILDER_MOLD_ENDPOINT": "https://mold.example"},
+        ),
+        (None, Choice(), {"CLOUDSTACK_ENDPOINT": "http://evil.example"}),
+    ],
+)
+def test_keys_go_only_to_the_address_they_were_made_for(
+    resolve: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str | None,
+    choice: Choice,
+    environ: dict[str, str],
+) -> None:
+    file = key_file(tmp_path / "own")
+    key_file(tmp_path / "home" / ".cloudstack.ini", INI)
+    service = "isobuilder-mold/lab"
+    install_keyring(monkeypatch, {(service, "api-key"): "K", (service, "secret-key"): "S"})
+    profile = {"lab": MoldProfile(endpoint="https://mold.example", key_file=str(file))}
+    if "CLOUDSTACK_ENDPOINT" in environ:
+        profile = {}
+    if name == "lab" and not choice.endpoint:
+        # The variable names the server, and so does the keyring; the key file is the profile's.
+        assert resolve(name, profile, environ=environ, choice=choice).origin == "system keyring"
+        return
+    with pytest.raises(InputError, match=r"no credentials for http://evil\.example"):
+        resolve(name, profile, environ=environ, choice=choice)
 
 
 def test_a_profile_may_have_variables_of_its_own(resolve: Any) -> None:
@@ -138,7 +192,7 @@ def test_a_profile_may_have_variables_of_its_own(resolve: Any) -> None:
 
 def test_an_unknown_algorithm_is_told(resolve: Any) -> None:
     with pytest.raises(InputError, match="unknown signature algorithm"):
-        resolve(environ=KEYS | {"ISOBUILDER_MOLD_SIGNATURE": "md5"})
+        resolve(environ=KEYS | {"ISOBUILDER_MOLD_LAB_SIGNATURE": "md5"})
 
 
 def test_half_a_pair_and_no_pair_are_told(resolve: Any) -> None:
@@ -243,11 +297,28 @@ def test_cloudstack_ini_is_read_from_its_usual_places(resolve: Any, tmp_path: Pa
     found = resolve(profiles={}, environ={})
     assert found.endpoint == "https://ini.example/client/api"
     assert found.credentials == ApiKey("K", "S%hidden")
-    key_file(tmp_path / "here" / "cloudstack.ini", "[cloudstack]\nkey = K2\nsecret = S2\n")
-    assert resolve(profiles={}, environ={}).credentials == ApiKey("K2", "S2")
     named = key_file(tmp_path / "named.ini", INI.replace("= K", "= K3"))
     found = resolve(profiles={}, environ={"CLOUDSTACK_CONFIG": str(named)})
     assert found.credentials == ApiKey("K3", "S%hidden")
+
+
+def test_the_cloudstack_ini_of_the_current_folder_decides_nothing(
+    resolve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_file(tmp_path / "home" / ".cloudstack.ini", INI)
+    (tmp_path / "clone").mkdir()
+    monkeypatch.chdir(tmp_path / "clone")
+    evil = "[cloudstack]\nendpoint = http://evil.example\n[lab]\nendpoint = http://evil.example\n"
+    Path("cloudstack.ini").write_text(evil)
+    assert resolve(profiles={}, environ={}).endpoint == "https://ini.example/client/api"
+    assert resolve("lab").endpoint == "https://mold.example/client/api"
+
+
+def test_address_and_keys_come_from_one_file(resolve: Any, tmp_path: Path) -> None:
+    key_file(tmp_path / "home" / ".cloudstack.ini", INI)
+    named = key_file(tmp_path / "other.ini", "[cloudstack]\nendpoint = http://evil.example\n")
+    with pytest.raises(InputError, match=r"no credentials for http://evil\.example"):
+        resolve(profiles={}, environ={"CLOUDSTACK_CONFIG": str(named)})
 
 
 def test_sections_of_cloudstack_ini_are_servers(resolve: Any, tmp_path: Path) -> None:
@@ -316,7 +387,7 @@ def tls_server(authority: tuple[Path, Path]) -> Iterator[str]:
 
 
 def test_a_certificate_nobody_vouches_for_is_refused(tls_server: str) -> None:
-    client = MoldClient(Server("lab", tls_server, ApiKey("k", "s")), clock=VirtualClock())
+    client = Mold(Server("lab", tls_server, ApiKey("k", "s")), clock=VirtualClock())
     with pytest.raises(MoldUnreachable, match=r"^TLS: ") as caught:
         client.call("listZones")
     assert "--ca-file" in str(caught.value.hint)
@@ -327,7 +398,7 @@ def test_a_private_authority_is_trusted_when_it_is_named(
     tls_server: str, authority: tuple[Path, Path], resolve: Any
 ) -> None:
     profile = {"lab": MoldProfile(endpoint=tls_server, ca_file=str(authority[0]))}
-    client = MoldClient(resolve(profiles=profile), clock=VirtualClock())
+    client = Mold(resolve(profiles=profile), clock=VirtualClock())
     assert client.call("listZones") == {}
     client.close()
     named = resolve(environ=KEYS | {"SSL_CERT_FILE": str(authority[0])})
@@ -338,7 +409,7 @@ def test_what_the_machine_trusts_is_trusted(
     tls_server: str, authority: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority[0]))
-    client = MoldClient(Server("lab", tls_server, ApiKey("k", "s")), clock=VirtualClock())
+    client = Mold(Server("lab", tls_server, ApiKey("k", "s")), clock=VirtualClock())
     assert client.call("listZones") == {}
     client.close()
 

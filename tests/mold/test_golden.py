@@ -22,7 +22,6 @@ from isobuilder.demo.mold.download import Outcome
 from isobuilder.errors import IsobuilderError
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold import manage
-from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.apply import apply_plan
 from isobuilder.mold.audit import audit
@@ -49,7 +48,7 @@ class World:
 
     cloud: Cloud
     simulator: FakeMold
-    client: MoldClient
+    client: Mold
     web: Web
     registration: RegistrationFile
     url: str
@@ -70,7 +69,7 @@ class World:
             place = self.cloud.zone(zone) if zone else None
             version = add_directly(
                 self.cloud,
-                **({"semver": self.registration.kubernetesversion} | defaults | values),
+                **({"semver": str(self.registration.kubernetesversion)} | defaults | values),
                 zone=place,
             )
             self.cloud.clock.sleep(1)
@@ -90,15 +89,13 @@ class World:
 
     def register(self, **wish: Any) -> ServerResult:
         options = {"url": self.url} | wish
-        [result] = register(
-            [Mold(self.client)], Request(self.registration, **options), state=self.state
-        )
+        [result] = register([self.client], Request(self.registration, **options), state=self.state)
         return result
 
     def audit(self, *, listed: bool = True, **policy: Any) -> tuple[list[Any], Any]:
         items = [Item(self.registration, self.url)] if listed else []
         values: dict[str, Any] = {"today": TODAY, "table": ENDS} | policy
-        return audit(Mold(self.client), items, Policy(**values))
+        return audit(self.client, items, Policy(**values))
 
     def told(self, result: ServerResult) -> Iterator[str]:
         """Return a registration's result as lines."""
@@ -127,7 +124,7 @@ def world(web: Web, folder: Path, version: str = "1.35.4") -> Iterator[World]:
     iso = folder / registration.filename
     iso.write_bytes(data)
     with FakeMold(cloud) as simulator:
-        client = MoldClient(server_of(simulator), clock=clock)
+        client = Mold(server_of(simulator), clock=clock)
         url = web.put(f"/{registration.filename}", data)
         names = Names([(web.url, "http://web"), (cloud.base_url, "http://mold")])
         for zone in cloud.zones:
@@ -361,7 +358,7 @@ def planned(w: World) -> Iterator[str]:
     w.uses(used)
     _findings, plan = w.audit()
     [ordered] = plan_for((plan,)).servers
-    mold = Mold(w.client)
+    mold = w.client
     for dry in (True, False, False):
         for done in apply_plan(mold, ordered, state=w.state, dry_run=dry):
             yield w.names.plain(f"{done.fate}: {done.action}: {done.text}")
@@ -369,7 +366,7 @@ def planned(w: World) -> Iterator[str]:
 
 def managed(w: World) -> Iterator[str]:
     version = w.has()
-    mold = Mold(w.client)
+    mold = w.client
     yield from (entry.version.name for entry in manage.list_entries(mold))
     yield manage.set_state(mold, version.id, enabled=False)
     yield w.names.plain(manage.delete(mold, version.id))

@@ -15,7 +15,6 @@ import pytest
 from isobuilder.demo.mold import Cloud, Pace
 from isobuilder.errors import EnvironmentProblem
 from isobuilder.model.registration import RegistrationFile
-from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import ApiKey, Server
 from isobuilder.mold.register import register
@@ -35,9 +34,9 @@ def registering_process(
     endpoint: str, key: str, secret: str, registration: RegistrationFile, url: str, folder: Path
 ) -> None:
     """Register in a process of its own, until it is done or killed."""
-    client = MoldClient(Server("lab", endpoint, ApiKey(key, secret)))
+    client = Mold(Server("lab", endpoint, ApiKey(key, secret)))
     wish = Request(registration, url=url, poll=0.02)
-    [result] = register([Mold(client)], wish, state=folder)
+    [result] = register([client], wish, state=folder)
     if not result.ok:
         raise SystemExit(str(result))
 
@@ -69,7 +68,7 @@ def kill_again_and_again(
     context.set_forkserver_preload(["isobuilder.mold.register", "tests.mold.test_killed"])
     chance = random.Random(34)
     executioner = Executioner(simulator)
-    client = MoldClient(server_of(simulator, simulator.admin))
+    client = Mold(server_of(simulator, simulator.admin))
     killed = 0
     for number in range(rounds):
         simulator.cloud.versions.clear()
@@ -94,7 +93,7 @@ def kill_again_and_again(
         assert process.exitcode is not None
         killed += process.exitcode == -signal.SIGKILL
         wish = Request(published.registration, url=published.url, poll=0.02)
-        [result] = register([Mold(client)], wish, state=folder)
+        [result] = register([client], wish, state=folder)
         assert result.ok, (number, result)
         assert len(simulator.cloud.versions) == 1, number
     client.close()
@@ -135,10 +134,10 @@ def test_runs_at_the_same_time_on_one_machine_make_one_version(
 
 
 def test_a_folder_that_cannot_be_made_is_told(
-    simulator: FakeMold, client: MoldClient, published: Published, tmp_path: Path
+    simulator: FakeMold, client: Mold, published: Published, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("x")
     wish = Request(published.registration, url=published.url)
-    [result] = register([Mold(client)], wish, state=tmp_path / "file" / "state")
+    [result] = register([client], wish, state=tmp_path / "file" / "state")
     assert isinstance(result.error, EnvironmentProblem)
     assert simulator.writes() == []

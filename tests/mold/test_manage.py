@@ -7,7 +7,6 @@ import pytest
 from isobuilder.demo.mold import Cluster
 from isobuilder.errors import MoldError
 from isobuilder.mold import manage
-from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.errors import MoldRefused
 from isobuilder.mold.manage import Filter
@@ -17,8 +16,8 @@ from tests.mold.messes import add_directly
 
 
 @pytest.fixture
-def mold(client: MoldClient) -> Mold:
-    return Mold(client)
+def mold(client: Mold) -> Mold:
+    return client
 
 
 def names(mold: Mold, **wanted: object) -> list[str]:
@@ -45,7 +44,7 @@ def test_who_may_only_look_sees_versions_and_their_isos(
 ) -> None:
     add_directly(simulator.cloud)
     add_directly(simulator.cloud, "1.35.4", state="Disabled")
-    [entry] = manage.list_entries(Mold(client_of(simulator, VIEWER)))
+    [entry] = manage.list_entries(client_of(simulator, VIEWER))
     assert entry.version.semanticversion == "1.34.12"
     assert all(row.isready for row in entry.rows)
     assert len(entry.rows) == 2
@@ -100,7 +99,7 @@ def test_enabling_and_disabling_changes_only_what_differs(simulator: FakeMold, m
     assert [event["type"] for event in simulator.cloud.events] == ["KUBERNETES.VERSION.UPDATE"]
 
 
-def test_the_state_is_one_of_two(client: MoldClient, simulator: FakeMold) -> None:
+def test_the_state_is_one_of_two(client: Mold, simulator: FakeMold) -> None:
     version = add_directly(simulator.cloud)
     with pytest.raises(MoldRefused, match="Invalid value for state parameter"):
         client.call("updateKubernetesSupportedVersion", id=version.id, state="enabled")
@@ -182,11 +181,11 @@ def test_a_deletion_that_is_refused_for_now_is_told_or_tried_again(
     version = add_directly(simulator.cloud)
     calls: list[str] = []
 
-    def refuse(_self: MoldClient, command: str, **_params: object) -> None:
+    def refuse(_self: Mold, command: str, **_params: object) -> None:
         calls.append(command)
         raise MoldRefused(command, 530, text)
 
-    monkeypatch.setattr(MoldClient, "call_job", refuse)
+    monkeypatch.setattr(Mold, "call_job", refuse)
     with pytest.raises(MoldRefused) as caught:
         manage.delete(mold, version.id)
     assert len(calls) == tries

@@ -10,7 +10,6 @@ import pytest
 
 from isobuilder.demo.mold import Cloud, Pace, Zone
 from isobuilder.errors import InputError, MoldError
-from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.errors import AccessRefused, MoldUnreachable
 from isobuilder.mold.register import register
@@ -27,9 +26,9 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def run(client: MoldClient, state: Path, published: Published, **wish: Any) -> ServerResult:
+def run(client: Mold, state: Path, published: Published, **wish: Any) -> ServerResult:
     options = {"url": published.url} | wish
-    [result] = register([Mold(client)], Request(published.registration, **options), state=state)
+    [result] = register([client], Request(published.registration, **options), state=state)
     return result
 
 
@@ -43,7 +42,7 @@ READY = {"Zone1": "ready", "Zone2": "ready"}
 
 
 def test_an_iso_becomes_ready_in_every_zone(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     result = run(client, state, published)
     assert outcomes(result) == READY
@@ -56,7 +55,7 @@ def test_an_iso_becomes_ready_in_every_zone(
 
 
 def test_registering_again_makes_no_writing_call(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     run(client, state, published)
     before = len(simulator.writes())
@@ -68,7 +67,7 @@ def test_registering_again_makes_no_writing_call(
 
 
 def test_only_the_missing_zone_is_added(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     run(client, state, published, zones=("Zone1",))
     result = run(client, state, published)
@@ -80,7 +79,7 @@ def test_only_the_missing_zone_is_added(
 
 
 def test_zones_may_be_named_by_id_and_twice(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     zone = simulator.cloud.zones[1]
     result = run(client, state, published, zones=(zone.id, "Zone2"))
@@ -89,7 +88,7 @@ def test_zones_may_be_named_by_id_and_twice(
 
 
 def test_another_revision_stands_beside_the_first(
-    simulator: FakeMold, client: MoldClient, state: Path, publish: PublishedOf
+    simulator: FakeMold, client: Mold, state: Path, publish: PublishedOf
 ) -> None:
     run(client, state, publish())
     assert outcomes(run(client, state, publish(revision=2))) == READY
@@ -97,7 +96,7 @@ def test_another_revision_stands_beside_the_first(
 
 
 def test_two_architectures_of_a_version_are_two_entries(
-    simulator: FakeMold, client: MoldClient, state: Path, publish: PublishedOf
+    simulator: FakeMold, client: Mold, state: Path, publish: PublishedOf
 ) -> None:
     run(client, state, publish())
     assert outcomes(run(client, state, publish(arch="aarch64"))) == READY
@@ -105,7 +104,7 @@ def test_two_architectures_of_a_version_are_two_entries(
 
 
 def test_a_name_is_not_given_to_two_isos(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     add_directly(simulator.cloud, name=published.registration.name, checksum="{SHA-256}" + "0" * 64)
     result = run(client, state, published)
@@ -118,7 +117,7 @@ def test_a_name_is_not_given_to_two_isos(
 @pytest.mark.parametrize("reports_url", [True, False])
 def test_without_reported_checksums_the_url_or_else_the_name_decides(
     simulator: FakeMold,
-    client: MoldClient,
+    client: Mold,
     state: Path,
     published: Published,
     reports_url: bool,
@@ -140,7 +139,7 @@ def test_a_checksum_may_be_reported_with_its_algorithm() -> None:
 
 
 def test_a_double_made_by_hand_is_left_to_audit(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     for _ in range(2):
         add_directly(simulator.cloud, checksum=published.registration.checksum)
@@ -151,7 +150,7 @@ def test_a_double_made_by_hand_is_left_to_audit(
 
 
 def test_disabling_and_enabling_is_part_of_the_wish(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     run(client, state, published, enabled=False)
     [version] = simulator.cloud.versions.values()
@@ -163,7 +162,7 @@ def test_disabling_and_enabling_is_part_of_the_wish(
 
 
 def test_name_and_resources_may_be_chosen(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     run(client, state, published, name="쿠버네티스 1.34 ~*", min_cpu=4, min_memory=8192)
     [version] = simulator.cloud.versions.values()
@@ -171,7 +170,7 @@ def test_name_and_resources_may_be_chosen(
 
 
 def test_other_minimums_than_what_is_there_are_told(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     run(client, state, published)
     result = run(client, state, published, min_cpu=4, min_memory=2048)
@@ -180,7 +179,7 @@ def test_other_minimums_than_what_is_there_are_told(
 
 
 def test_direct_download_is_ready_at_once_also_in_edge_zones(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones.append(Zone("Edge1", type="Edge", has_store=False))
     assert outcomes(run(client, state, published)) == READY
@@ -191,7 +190,7 @@ def test_direct_download_is_ready_at_once_also_in_edge_zones(
 
 
 def test_not_waiting_leaves_the_download_to_the_server(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     result = run(client, state, published, wait=False)
     assert outcomes(result) == {"Zone1": "pending", "Zone2": "pending"}
@@ -200,7 +199,7 @@ def test_not_waiting_leaves_the_download_to_the_server(
 
 
 def test_a_dry_run_says_and_does_nothing(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     result = run(client, state, published, dry_run=True)
     assert result.done == ["would register v1.34.12-mold-cks-amd64-r1 in all zones"]
@@ -229,7 +228,7 @@ def refusal_of(result: ServerResult) -> tuple[str, str]:
 )
 def test_what_the_server_refuses_comes_with_its_text_and_a_remedy(
     simulator: FakeMold,
-    client: MoldClient,
+    client: Mold,
     state: Path,
     published: Published,
     change: dict[str, Any],
@@ -247,7 +246,7 @@ def test_what_the_server_refuses_comes_with_its_text_and_a_remedy(
 
 
 def test_an_architecture_the_server_does_not_know_is_told(
-    simulator: FakeMold, client: MoldClient, state: Path, publish: PublishedOf
+    simulator: FakeMold, client: Mold, state: Path, publish: PublishedOf
 ) -> None:
     simulator.cloud.arches = ("x86_64", "i686")
     said, hint = refusal_of(run(client, state, publish(arch="aarch64")))
@@ -257,7 +256,7 @@ def test_an_architecture_the_server_does_not_know_is_told(
 
 @pytest.mark.parametrize("url", ["http://no-such-host.invalid/x.iso", "http://127.0.0.1:1/x.iso"])
 def test_an_unreachable_url_is_told(
-    client: MoldClient, state: Path, published: Published, url: str
+    client: Mold, state: Path, published: Published, url: str
 ) -> None:
     said, hint = refusal_of(run(client, state, published, url=url))
     assert url in said
@@ -265,7 +264,7 @@ def test_an_unreachable_url_is_told(
 
 
 def test_a_loopback_url_is_told(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     simulator.cloud.refuses_loopback = True
     _said, hint = refusal_of(run(client, state, published))
@@ -273,7 +272,7 @@ def test_a_loopback_url_is_told(
 
 
 def test_a_zone_without_image_store_is_told(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones[1].has_store = False
     said, hint = refusal_of(run(client, state, published))
@@ -286,7 +285,7 @@ def test_a_zone_without_image_store_is_told(
 
 
 def test_an_unknown_zone_is_told_with_the_known_ones(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     said, hint = refusal_of(run(client, state, published, zones=("Zone9",)))
     assert "Zone9" in said
@@ -295,7 +294,7 @@ def test_an_unknown_zone_is_told_with_the_known_ones(
 
 
 def test_an_edge_zone_wants_direct_download(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones.append(Zone("Edge1", type="Edge"))
     said, hint = refusal_of(run(client, state, published, zones=("Edge1",)))
@@ -304,14 +303,14 @@ def test_an_edge_zone_wants_direct_download(
 
 
 def test_a_server_without_zones_is_told(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones.clear()
     assert "no zone" in refusal_of(run(client, state, published))[0]
 
 
 def test_a_server_whose_zones_are_all_disabled_is_told(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     for place in simulator.cloud.zones:
         place.enabled = False
@@ -319,7 +318,7 @@ def test_a_server_whose_zones_are_all_disabled_is_told(
 
 
 def test_a_plugin_that_is_off_is_told(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     simulator.cloud.plugin_on = False
     result = run(client, state, published)
@@ -350,7 +349,7 @@ def test_a_role_that_may_not_register_is_told(
 )
 def test_what_no_server_takes_is_refused_before_any_is_asked(
     simulator: FakeMold,
-    client: MoldClient,
+    client: Mold,
     state: Path,
     published: Published,
     wish: dict[str, Any],
@@ -373,7 +372,7 @@ def failed(result: ServerResult) -> tuple[str, str]:
 
 
 def test_a_redirect_is_told_and_leaves_nothing(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published, web: Web
+    simulator: FakeMold, client: Mold, state: Path, published: Published, web: Web
 ) -> None:
     web.redirects["/go.iso"] = published.url
     text, hint = failed(run(client, state, published, url=f"{web.url}/go.iso"))
@@ -383,7 +382,7 @@ def test_a_redirect_is_told_and_leaves_nothing(
 
 
 def test_html_in_place_of_the_iso_is_told(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published, web: Web
+    simulator: FakeMold, client: Mold, state: Path, published: Published, web: Web
 ) -> None:
     url = web.put("/login.iso", b"<!doctype html><title>Log in</title>")
     text, hint = failed(run(client, state, published, url=url))
@@ -393,7 +392,7 @@ def test_html_in_place_of_the_iso_is_told(
 
 
 def test_a_checksum_mismatch_is_told(
-    simulator: FakeMold, client: MoldClient, state: Path, publish: PublishedOf
+    simulator: FakeMold, client: Mold, state: Path, publish: PublishedOf
 ) -> None:
     first, second = publish(), publish(revision=2)
     text, hint = failed(run(client, state, first, url=second.url))
@@ -403,7 +402,7 @@ def test_a_checksum_mismatch_is_told(
 
 
 def test_a_server_that_tells_no_length_is_told(
-    client: MoldClient, state: Path, published: Published, web: Web
+    client: Mold, state: Path, published: Published, web: Web
 ) -> None:
     web.no_length.add(published.url.removeprefix(web.url))
     text, _hint = failed(run(client, state, published))
@@ -411,7 +410,7 @@ def test_a_server_that_tells_no_length_is_told(
 
 
 def test_an_iso_that_is_too_large_is_told(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     simulator.cloud.settings["max.template.iso.size"].value = "0"
     text, hint = failed(run(client, state, published))
@@ -420,7 +419,7 @@ def test_an_iso_that_is_too_large_is_told(
 
 
 def test_a_private_address_that_is_not_allowed_is_told(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published, web: Web
+    simulator: FakeMold, client: Mold, state: Path, published: Published, web: Web
 ) -> None:
     from isobuilder.demo.mold import Host
 
@@ -434,7 +433,7 @@ def test_a_private_address_that_is_not_allowed_is_told(
 
 
 def test_one_zone_that_fails_takes_the_all_zone_version_with_it(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones[1].fails_with = "Read timed out"
     result = run(client, state, published)
@@ -446,7 +445,7 @@ def test_one_zone_that_fails_takes_the_all_zone_version_with_it(
 
 
 def test_with_zones_named_the_good_zone_keeps_its_own(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones[1].fails_with = "Read timed out"
     result = run(client, state, published, zones=("Zone1", "Zone2"))
@@ -458,7 +457,7 @@ def test_with_zones_named_the_good_zone_keeps_its_own(
 
 
 def test_a_download_stuck_in_allocated_ends_with_the_timeout(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     for zone in simulator.cloud.zones:
         zone.stuck = True
@@ -469,7 +468,7 @@ def test_a_download_stuck_in_allocated_ends_with_the_timeout(
 
 
 def test_what_had_failed_before_is_replaced(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     for zone in simulator.cloud.zones:
         zone.fails_with = "Connection refused"
@@ -485,7 +484,7 @@ def test_what_had_failed_before_is_replaced(
 
 def test_what_another_run_began_and_failed_is_replaced_in_the_same_run(
     simulator: FakeMold,
-    client: MoldClient,
+    client: Mold,
     state: Path,
     published: Published,
     clock: VirtualClock,
@@ -507,7 +506,7 @@ def test_what_another_run_began_and_failed_is_replaced_in_the_same_run(
 
 def test_a_status_text_nobody_knows_is_not_a_failure_at_once(
     simulator: FakeMold,
-    client: MoldClient,
+    client: Mold,
     state: Path,
     published: Published,
     monkeypatch: pytest.MonkeyPatch,
@@ -528,7 +527,7 @@ def test_a_status_text_nobody_knows_is_not_a_failure_at_once(
 
 def test_a_ready_iso_with_another_checksum_is_a_failure(
     simulator: FakeMold,
-    client: MoldClient,
+    client: Mold,
     state: Path,
     published: Published,
 ) -> None:
@@ -550,7 +549,7 @@ def test_a_ready_iso_with_another_checksum_is_a_failure(
 
 @pytest.mark.parametrize("kind", ["cut", "lost", "refused", "html", "502", "503", "429"])
 def test_a_broken_answer_to_the_registration_registers_once(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published, kind: str
+    simulator: FakeMold, client: Mold, state: Path, published: Published, kind: str
 ) -> None:
     simulator.faults.add(kind, command="addKubernetesSupportedVersion")
     result = run(client, state, published)
@@ -559,7 +558,7 @@ def test_a_broken_answer_to_the_registration_registers_once(
 
 
 def test_answers_with_unknown_and_without_optional_fields_are_understood(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     simulator.faults.add("empty-fields", times=1000)
     assert outcomes(run(client, state, published)) == READY
@@ -569,7 +568,7 @@ def test_answers_with_unknown_and_without_optional_fields_are_understood(
 
 def test_a_minute_of_503_during_the_wait_is_carried_through(
     simulator: FakeMold,
-    client: MoldClient,
+    client: Mold,
     state: Path,
     published: Published,
 ) -> None:
@@ -583,7 +582,7 @@ def test_a_minute_of_503_during_the_wait_is_carried_through(
 
 
 def test_a_server_that_goes_away_for_good_is_told_and_the_next_run_carries_on(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     def fall(_number: int, command: str, moment: str) -> None:
         if command == "addKubernetesSupportedVersion" and moment == "after":
@@ -598,7 +597,7 @@ def test_a_server_that_goes_away_for_good_is_told_and_the_next_run_carries_on(
 
 
 def test_a_server_that_is_replaced_during_the_wait_is_told(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     count = 0
 
@@ -641,7 +640,7 @@ def second_run_adds(simulator: FakeMold, published: Published, after: float) -> 
 @pytest.mark.parametrize("after", [-5.0, 0.0, 5.0])
 def test_two_registrations_at_once_leave_one(
     simulator: FakeMold,
-    client: MoldClient,
+    client: Mold,
     state: Path,
     published: Published,
     after: float,
@@ -681,7 +680,7 @@ def test_two_real_runs_at_once_register_once(
 
 def test_after_ctrl_c_the_next_run_carries_on(
     simulator: FakeMold,
-    client: MoldClient,
+    client: Mold,
     state: Path,
     published: Published,
     clock: VirtualClock,
@@ -722,7 +721,7 @@ def test_each_server_has_its_own_result(
             client_of(second, server=server_of(second, name="busan-again")),
         ]
         wish = Request(published.registration, url=published.url)
-        results = register([Mold(client) for client in clients], wish, state=state)
+        results = register(clients, wish, state=state)
     assert [result.server for result in results] == ["seoul", "busan", "jeju"]
     assert [result.ok for result in results] == [True, True, False]
     assert outcomes(results[1]) == {"Busan": "ready"}
@@ -732,7 +731,7 @@ def test_each_server_has_its_own_result(
 
 
 def test_an_iso_is_uploaded_to_every_zone(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     result = run(client, state, published, url=None, upload=published.path)
     assert outcomes(result) == READY
@@ -744,7 +743,7 @@ def test_an_iso_is_uploaded_to_every_zone(
 
 
 def test_an_upload_of_the_wrong_file_is_told_and_leaves_nothing(
-    simulator: FakeMold, client: MoldClient, state: Path, publish: PublishedOf
+    simulator: FakeMold, client: Mold, state: Path, publish: PublishedOf
 ) -> None:
     first, second = publish(), publish(revision=2)
     text, _hint = failed(run(client, state, first, url=None, upload=second.path))
@@ -752,8 +751,32 @@ def test_an_upload_of_the_wrong_file_is_told_and_leaves_nothing(
     assert not simulator.cloud.versions
 
 
+def test_no_login_of_a_netrc_file_goes_to_where_an_upload_is_sent(
+    simulator: FakeMold,
+    client: Mold,
+    state: Path,
+    published: Published,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "netrc").write_text("default login kim password hunter2\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    seen: list[str | None] = []
+    real = client.session.send
+
+    def send(request: Any, **options: Any) -> Any:
+        seen.append(request.headers.get("Authorization"))
+        return real(request, **options)
+
+    monkeypatch.setattr(client.session, "send", send)
+    assert run(client, state, published, url=None, upload=published.path).ok
+    assert len(seen) > 5
+    assert set(seen) == {None}
+
+
 def test_an_upload_that_is_refused_leaves_nothing(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     def expire(_number: int, command: str, moment: str) -> None:
         if command.startswith("getUpload") and moment == "after":
@@ -769,7 +792,7 @@ def test_an_upload_that_is_refused_leaves_nothing(
 
 
 def test_an_upload_whose_ticket_was_lost_leaves_nothing(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     simulator.faults.add("lost", command="getUploadParamsForKubernetesSupportedVersion")
     result = run(client, state, published, url=None, upload=published.path)
@@ -779,13 +802,13 @@ def test_an_upload_whose_ticket_was_lost_leaves_nothing(
 
 
 def test_an_upload_that_was_killed_is_replaced_once_mold_gave_it_up(
-    simulator: FakeMold, client: MoldClient, state: Path, published: Published
+    simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     registration = published.registration
     client.call(
         "getUploadParamsForKubernetesSupportedVersion",
         name=registration.name,
-        semanticversion=registration.kubernetesversion,
+        semanticversion=str(registration.kubernetesversion),
         mincpunumber=2,
         minmemory=2048,
         format="ISO",
@@ -797,13 +820,11 @@ def test_an_upload_that_was_killed_is_replaced_once_mold_gave_it_up(
     assert len(simulator.cloud.versions) == 1
 
 
-def test_an_arm_iso_cannot_be_uploaded(
-    client: MoldClient, state: Path, publish: PublishedOf
-) -> None:
+def test_an_arm_iso_cannot_be_uploaded(client: Mold, state: Path, publish: PublishedOf) -> None:
     arm = publish(arch="aarch64")
     with pytest.raises(InputError, match="no field for the architecture"):
         run(client, state, arm, url=None, upload=arm.path)
 
 
-def test_the_version_of_another_server_is_not_ours(client: MoldClient) -> None:
-    Mold(client).delete_version("not-there")
+def test_the_version_of_another_server_is_not_ours(client: Mold) -> None:
+    client.delete_version("not-there")

@@ -11,7 +11,7 @@ import requests
 
 from isobuilder.demo.mold import Cluster, Zone
 from isobuilder.demo.mold.download import split_checksum
-from isobuilder.mold.api.client import MoldClient
+from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import Login, Server
 from isobuilder.mold.api.errors import AccessRefused, MoldRefused, remedy_for
 from isobuilder.mold.api.signing import sign
@@ -23,7 +23,7 @@ from tests.mold.messes import add_directly
 ADD = "addKubernetesSupportedVersion"
 
 
-def add(client: MoldClient, published: Published, **changes: Any) -> dict[str, Any]:
+def add(client: Mold, published: Published, **changes: Any) -> dict[str, Any]:
     params: dict[str, Any] = {
         "semanticversion": "1.34.12",
         "mincpunumber": 2,
@@ -38,9 +38,7 @@ def add(client: MoldClient, published: Published, **changes: Any) -> dict[str, A
 # ---- adding ------------------------------------------------------------------------------------
 
 
-def test_a_new_version_is_enabled_before_it_is_there(
-    client: MoldClient, published: Published
-) -> None:
+def test_a_new_version_is_enabled_before_it_is_there(client: Mold, published: Published) -> None:
     version = add(client, published)
     assert (version["name"], version["state"]) == ("v1.34.12", "Enabled")
     assert version["isoname"] == "v1.34.12-Kubernetes-Binaries-ISO"
@@ -49,13 +47,13 @@ def test_a_new_version_is_enabled_before_it_is_there(
     assert version["supportsha"]
     assert version["supportsautoscaling"]
     assert "zoneid" not in version
-    in_zone = add(client, published, zoneid=client.listZones()["zone"][0]["id"])
+    in_zone = add(client, published, zoneid=client.zones()[0].id)
     assert in_zone["name"] == "v1.34.12-Zone1"
     assert in_zone["zonename"] == "Zone1"
 
 
 def test_the_same_may_be_added_any_number_of_times(
-    simulator: FakeMold, client: MoldClient, published: Published
+    simulator: FakeMold, client: Mold, published: Published
 ) -> None:
     for _ in range(3):
         add(client, published)
@@ -84,7 +82,7 @@ def test_the_same_may_be_added_any_number_of_times(
 )
 def test_what_adding_refuses_has_its_text_and_our_remedy(
     simulator: FakeMold,
-    client: MoldClient,
+    client: Mold,
     published: Published,
     changes: dict[str, Any],
     text: str,
@@ -100,7 +98,7 @@ def test_what_adding_refuses_has_its_text_and_our_remedy(
 
 
 def test_an_edge_zone_takes_only_direct_download(
-    simulator: FakeMold, client: MoldClient, published: Published
+    simulator: FakeMold, client: Mold, published: Published
 ) -> None:
     edge = Zone("Edge1", type="Edge")
     simulator.cloud.zones.append(edge)
@@ -144,9 +142,7 @@ def test_every_text_of_the_contract_has_a_remedy(text: str) -> None:
 # ---- listing, changing, deleting --------------------------------------------------------------
 
 
-def test_a_zone_lists_its_own_and_those_of_all_zones(
-    simulator: FakeMold, client: MoldClient
-) -> None:
+def test_a_zone_lists_its_own_and_those_of_all_zones(simulator: FakeMold, client: Mold) -> None:
     cloud = simulator.cloud
     for name, zone in (("all", None), ("one", cloud.zones[0]), ("two", cloud.zones[1])):
         add_directly(cloud, name=name, zone=zone)
@@ -154,7 +150,7 @@ def test_a_zone_lists_its_own_and_those_of_all_zones(
     assert [item["name"] for item in answer["kubernetessupportedversion"]] == ["all", "one"]
 
 
-def test_two_ways_to_give_the_minimum_exclude_each_other(client: MoldClient) -> None:
+def test_two_ways_to_give_the_minimum_exclude_each_other(client: Mold) -> None:
     with pytest.raises(MoldRefused, match="can not be passed together"):
         client.call(
             "listKubernetesSupportedVersions",
@@ -164,7 +160,7 @@ def test_two_ways_to_give_the_minimum_exclude_each_other(client: MoldClient) -> 
 
 
 def test_the_state_of_one_zone_stands_for_all_in_the_list(
-    simulator: FakeMold, client: MoldClient, published: Published, clock: VirtualClock
+    simulator: FakeMold, client: Mold, published: Published, clock: VirtualClock
 ) -> None:
     simulator.cloud.zones[0].stuck = True
     version = add(client, published)
@@ -188,13 +184,13 @@ def test_a_viewer_sees_what_is_enabled_and_not_all_isos(
 @pytest.mark.parametrize(
     "command", ["updateKubernetesSupportedVersion", "deleteKubernetesSupportedVersion"]
 )
-def test_an_unknown_version_is_refused(client: MoldClient, command: str) -> None:
+def test_an_unknown_version_is_refused(client: Mold, command: str) -> None:
     with pytest.raises(MoldRefused, match="Invalid Kubernetes version id specified"):
         client.call(command, id="7", state="Enabled")
 
 
 def test_deleting_is_a_job_whose_failure_carries_the_text(
-    simulator: FakeMold, client: MoldClient, clock: VirtualClock
+    simulator: FakeMold, client: Mold, clock: VirtualClock
 ) -> None:
     version = add_directly(simulator.cloud)
     simulator.cloud.clusters.append(Cluster("prod", version.id, simulator.cloud.zones[0]))
@@ -213,7 +209,7 @@ def test_deleting_is_a_job_whose_failure_carries_the_text(
 # ---- states over time ---------------------------------------------------------------------------
 
 
-def states(client: MoldClient, version: dict[str, Any], clock: VirtualClock) -> list[str]:
+def states(client: Mold, version: dict[str, Any], clock: VirtualClock) -> list[str]:
     seen: list[str] = []
     for _ in range(30):
         listed = client.call("listKubernetesSupportedVersions", id=version["id"])
@@ -228,7 +224,7 @@ def states(client: MoldClient, version: dict[str, Any], clock: VirtualClock) -> 
 
 
 def test_a_download_passes_through_the_states_of_the_contract(
-    client: MoldClient, published: Published, clock: VirtualClock
+    client: Mold, published: Published, clock: VirtualClock
 ) -> None:
     assert states(client, add(client, published), clock) == [
         "Allocated /  / False",
@@ -239,14 +235,14 @@ def test_a_download_passes_through_the_states_of_the_contract(
 
 
 def test_a_direct_download_is_ready_at_once(
-    client: MoldClient, published: Published, clock: VirtualClock
+    client: Mold, published: Published, clock: VirtualClock
 ) -> None:
     version = add(client, published, directdownload=True)
     assert states(client, version, clock) == ["Ready / Bypassed Secondary Storage / True"]
 
 
 def test_without_a_checksum_sha_512_is_kept(
-    client: MoldClient, published: Published, clock: VirtualClock
+    client: Mold, published: Published, clock: VirtualClock
 ) -> None:
     version = add(client, published, checksum=None)
     clock.sleep(100)
@@ -264,7 +260,7 @@ def test_checksums_are_read_as_mold_reads_them(text: str, algorithm: str) -> Non
 
 
 def test_upper_case_digits_do_not_match(
-    client: MoldClient, published: Published, clock: VirtualClock
+    client: Mold, published: Published, clock: VirtualClock
 ) -> None:
     digits = published.registration.checksum.removeprefix("{SHA-256}")
     version = add(client, published, checksum="{SHA-256}" + digits.upper())
@@ -277,7 +273,7 @@ def test_upper_case_digits_do_not_match(
 
 
 def test_events_tell_of_versions_and_downloads(
-    simulator: FakeMold, client: MoldClient, published: Published, clock: VirtualClock
+    simulator: FakeMold, client: Mold, published: Published, clock: VirtualClock
 ) -> None:
     version = add(client, published)
     clock.sleep(100)
@@ -295,7 +291,7 @@ def test_events_tell_of_versions_and_downloads(
 
 
 def test_an_upload_writes_no_add_event_and_fails_when_abandoned(
-    simulator: FakeMold, client: MoldClient, published: Published, clock: VirtualClock
+    simulator: FakeMold, client: Mold, published: Published, clock: VirtualClock
 ) -> None:
     params = client.call(
         "getUploadParamsForKubernetesSupportedVersion",
@@ -329,7 +325,7 @@ def test_an_upload_writes_no_add_event_and_fails_when_abandoned(
     ],
 )
 def test_an_upload_has_the_same_rules(
-    simulator: FakeMold, client: MoldClient, changes: dict[str, Any], text: str
+    simulator: FakeMold, client: Mold, changes: dict[str, Any], text: str
 ) -> None:
     params: dict[str, Any] = {
         "name": "up", "semanticversion": "1.34.12", "mincpunumber": 2, "minmemory": 2048,
@@ -400,7 +396,7 @@ def test_changes_by_get_can_be_forbidden(simulator: FakeMold) -> None:
     assert ask(simulator, **params).status_code == 200
 
 
-def test_control_characters_are_refused(client: MoldClient) -> None:
+def test_control_characters_are_refused(client: Mold) -> None:
     with pytest.raises(MoldRefused, match="431"):
         client.call("listZones", name="a\x07b")
 
@@ -428,7 +424,7 @@ def test_a_body_without_end_is_refused(simulator: FakeMold) -> None:
 
 @pytest.mark.parametrize("mess", ["no form", "wrong field", "cut short", "no ticket"])
 def test_an_upload_that_is_no_form_is_refused(
-    simulator: FakeMold, client: MoldClient, mess: str, tmp_path: Path
+    simulator: FakeMold, client: Mold, mess: str, tmp_path: Path
 ) -> None:
     ticket = client.call(
         "getUploadParamsForKubernetesSupportedVersion",
@@ -457,7 +453,7 @@ def test_a_fault_nobody_knows_is_refused(simulator: FakeMold) -> None:
         simulator.faults.add("earthquake")
 
 
-def test_the_log_has_no_keys(simulator: FakeMold, client: MoldClient) -> None:
+def test_the_log_has_no_keys(simulator: FakeMold, client: Mold) -> None:
     client.call("listZones", name="Zone1")
     assert simulator.log[-1].params["name"] == "Zone1"
     assert not {"apikey", "signature"} & set(simulator.log[-1].params)
@@ -467,7 +463,7 @@ def test_the_log_has_no_keys(simulator: FakeMold, client: MoldClient) -> None:
     "sizes",
     [{"pagesize": "x"}, {"pagesize": "²"}, {"pagesize": "9" * 5000}, {"page": "-1"}, {"page": "0"}],
 )
-def test_a_page_that_cannot_be_meant_is_refused(client: MoldClient, sizes: dict[str, str]) -> None:
+def test_a_page_that_cannot_be_meant_is_refused(client: Mold, sizes: dict[str, str]) -> None:
     with pytest.raises(MoldRefused) as caught:
         client.call("listZones", **({"page": "1", "pagesize": "10"} | sizes))
     assert caught.value.code == 431

@@ -133,7 +133,7 @@ def apply(
     chosen = [s for s in plan.servers if not servers.names or s.server in servers.names]
     done = []
     for part in chosen:
-        mold = servers.open_named(app, None if servers.endpoint else part.server)
+        mold = servers.open_planned(app, part.server, part.endpoint)
         applied = apply_plan(
             mold,
             part,

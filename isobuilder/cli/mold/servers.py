@@ -57,9 +57,24 @@ class Servers:
             raise UsageProblem("this command works on one server", hint="give --server once")
         return self.open(app)[0]
 
+    def open_planned(self, app: App, name: str, endpoint: str) -> Mold:
+        """Return the server that a plan is for: by its name, or whichever was chosen without one.
+
+        Raises:
+            InputError: the server chosen has another address.
+        """
+        from isobuilder.errors import InputError, UsageProblem
+
+        try:
+            mold = self.open_named(app, None if self.endpoint else name)
+        except UsageProblem:
+            mold = self.open_named(app, None)
+        if mold.endpoint != endpoint:
+            raise InputError(f"the plan is for {name} at {endpoint}, not for {mold.endpoint}")
+        return mold
+
     def open_named(self, app: App, name: str | None) -> Mold:
         """Return one of that name."""
-        from isobuilder.mold.api.client import MoldClient
         from isobuilder.mold.api.commands import Mold
         from isobuilder.mold.api.credentials import Choice, resolve_server
 
@@ -77,9 +92,9 @@ class Servers:
             domain=self.domain,
         )
         server = resolve_server(name, app.config.mold, environ=environ, choice=choice)
-        client = MoldClient(server)
-        app.closing.callback(client.close)
-        return Mold(client)
+        mold = Mold(server)
+        app.closing.callback(mold.close)
+        return mold
 
 
 _OPTIONS = (

@@ -51,7 +51,7 @@ class MoldClient(Transport):
         self.patience = patience
 
     def __repr__(self) -> str:
-        return f"<MoldClient {self.server.name} {self.endpoint}>"
+        return f"<{type(self).__name__} {self.server.name} {self.endpoint}>"
 
     def close(self) -> None:
         """End the session, if there was a login, and the connections."""
@@ -195,10 +195,6 @@ class MoldClient(Transport):
         if not isinstance(key, str):
             raise StrangeAnswer(f"{self.server.name}: login: the answer has no session key")
         self.session_key = key
-
-    def _request(self, command: str, *_args: Any, **params: Any) -> Any:
-        """``client.listZones(available=True)``, as users of ``cs`` write it."""
-        return self.call(command, **params)
 
     def _answer(self, command: str, params: Mapping[str, Any]) -> dict[str, Any]:
         session = isinstance(self.server.credentials, Login)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from isobuilder.mold.api.client import JobLost, MoldClient
-from isobuilder.mold.api.clock import Clock
 from isobuilder.mold.api.errors import MoldRefused, OutcomeUnknown, StrangeAnswer
 from isobuilder.mold.api.records import (
     ClusterRecord,
@@ -40,31 +39,13 @@ class Addition:
     direct_download: bool = False
 
 
-class Mold:
+class Mold(MoldClient):
     """One management server: what is there, and how to change it."""
-
-    def __init__(self, client: MoldClient) -> None:
-        self.client = client
-
-    @property
-    def name(self) -> str:
-        """How people call this server."""
-        return self.client.server.name
-
-    @property
-    def endpoint(self) -> str:
-        """The address of the API: two servers with one address are one."""
-        return self.client.endpoint
-
-    @property
-    def clock(self) -> Clock:
-        """The clock by which this server is waited for."""
-        return self.client.clock
 
     def _list(self, command: str, key: str, **params: Any) -> list[dict[str, Any]]:
         """Return a list; one asked for by an id that is unknown is refused there, empty here."""
         try:
-            return self.client.list_all(command, key, **params)
+            return self.list_all(command, key, **params)
         except MoldRefused as refused:
             if "id" in params and refused.says("entity does not exist"):
                 return []
@@ -72,12 +53,12 @@ class Mold:
 
     def capabilities(self) -> dict[str, Any]:
         """Return what the server says about itself."""
-        found = self.client.call("listCapabilities").get("capability")
+        found = self.call("listCapabilities").get("capability")
         return found if isinstance(found, dict) else {}
 
     def zones(self) -> tuple[ZoneRecord, ...]:
         """Return all zones."""
-        return read_records(ZoneRecord, self.client.list_all("listZones", "zone"), "listZones")
+        return read_records(ZoneRecord, self.list_all("listZones", "zone"), "listZones")
 
     def versions(self, **params: Any) -> tuple[KubernetesVersion, ...]:
         """Return the supported Kubernetes versions."""
@@ -100,17 +81,17 @@ class Mold:
     def clusters(self) -> tuple[ClusterRecord, ...]:
         """Return the Kubernetes clusters of all accounts."""
         command = "listKubernetesClusters"
-        items = self.client.list_all(command, "kubernetescluster", listall=True)
+        items = self.list_all(command, "kubernetescluster", listall=True)
         return read_records(ClusterRecord, items, command)
 
     def events(self, **params: Any) -> tuple[EventRecord, ...]:
         """Return events, newest first."""
-        items = self.client.list_all("listEvents", "event", listall=True, **params)
+        items = self.list_all("listEvents", "event", listall=True, **params)
         return read_records(EventRecord, items, "listEvents")
 
     def setting(self, name: str) -> SettingRecord | None:
         """Return a global setting, None if this server has none of that name."""
-        items = self.client.list_all("listConfigurations", "configuration", name=name)
+        items = self.list_all("listConfigurations", "configuration", name=name)
         for record in read_records(SettingRecord, items, "listConfigurations"):
             if record.name == name:
                 return record
@@ -118,12 +99,12 @@ class Mold:
 
     def set_setting(self, name: str, value: str) -> None:
         """Change a global setting."""
-        self.client.call("updateConfiguration", name=name, value=value)
+        self.call("updateConfiguration", name=name, value=value)
 
     def add_version(self, addition: Addition) -> KubernetesVersion:
         """Register a version by URL; the download goes on after this returns."""
         command = "addKubernetesSupportedVersion"
-        answer = self.client.call(
+        answer = self.call(
             command,
             name=addition.name,
             semanticversion=addition.semver,
@@ -140,7 +121,7 @@ class Mold:
     def upload_ticket(self, addition: Addition) -> UploadTicket:
         """Make a version that waits for its ISO by upload."""
         command = "getUploadParamsForKubernetesSupportedVersion"
-        answer = self.client.call(
+        answer = self.call(
             command,
             name=addition.name,
             semanticversion=addition.semver,
@@ -155,7 +136,7 @@ class Mold:
     def set_state(self, version_id: str, *, enabled: bool) -> None:
         """Enable or disable a version."""
         state = "Enabled" if enabled else "Disabled"
-        self.client.call("updateKubernetesSupportedVersion", id=version_id, state=state)
+        self.call("updateKubernetesSupportedVersion", id=version_id, state=state)
 
     def delete_version(self, version_id: str) -> None:
         """Delete a version and its ISO, and wait for it. One that is gone already is fine.
@@ -165,7 +146,7 @@ class Mold:
         """
         for attempt in range(1, _TRIES + 1):
             try:
-                result = self.client.call_job("deleteKubernetesSupportedVersion", id=version_id)
+                result = self.call_job("deleteKubernetesSupportedVersion", id=version_id)
             except (OutcomeUnknown, JobLost):
                 # Deleting by id may be asked for again: nothing else can have that id.
                 if not self.versions(id=version_id):
@@ -181,4 +162,4 @@ class Mold:
                 if isinstance(result, dict) and result.get("success") is False:
                     raise StrangeAnswer(f"{self.name}: {version_id} was not deleted")
                 return
-            self.client.clock.sleep(_LOCK_TIME)
+            self.clock.sleep(_LOCK_TIME)

@@ -1,11 +1,15 @@
-"""Which server, and who we are there: options, environment, key file, keyring, cloudstack.ini."""
+"""Which server, and who we are there: options, configuration, environment, cloudstack.ini.
+
+Address and keys come from one source: keys that were made for one server are never sent to the
+address that another source names.
+"""
 
 from __future__ import annotations
 
 import configparser
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +21,7 @@ from isobuilder.mold.api.signing import SignatureAlgorithm
 
 PREFIX = "ISOBUILDER_MOLD"
 KEYRING_SERVICE = "isobuilder-mold"
+_SECTION = ("endpoint", "key", "secret", "verify", "signature")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,18 @@ def check_endpoint(text: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One place that names a server: its address, and the keys that belong to that address."""
+
+    name: str  # of the server
+    endpoint: str
+    profile: MoldProfile | None = None  # a profile of the configuration
+    section: Mapping[str, str] = field(default_factory=dict)  # the shared variables of cs, or a
+    place: str = ""  # section of cloudstack.ini, and which
+    keyring: str | None = None  # under which name a keyring has its keys; None: its own
+
+
 def resolve_server(
     name: str | None,
     profiles: Mapping[str, MoldProfile],
@@ -92,167 +109,195 @@ def resolve_server(
     environ: Mapping[str, str],
     choice: Choice = Choice(),
     home: Path | None = None,
-    folder: Path | None = None,
 ) -> Server:
-    """Return the server of that name with the first credentials found.
+    """Return the server of that name, with the first credentials found that belong to it.
 
-    Order: options, environment, key file, system keyring, ``cloudstack.ini``. ``name`` is a profile
-    of the configuration or a section of ``cloudstack.ini``; None takes the only profile there is.
+    ``name`` is a profile of the configuration or a section of ``cloudstack.ini``. Named, the server
+    is what they say, whatever the variables for any server say; its own variables
+    (``ISOBUILDER_MOLD_<NAME>_...``) win over both. Not named, it is that of ``--endpoint``, of
+    ``ISOBUILDER_MOLD_ENDPOINT``, the only profile there is, or what ``cs`` would take.
 
     Raises:
         UsageProblem: which server is not clear.
         InputError: no endpoint or no credentials, or a file that cannot be read as such.
         EnvironmentProblem: a file with keys that others may read.
     """
-    chosen = _chosen_name(name, profiles, environ, choice)
-    profile = profiles.get(chosen)
-    ini = _read_cloudstack_ini(chosen, environ, home or Path.home(), folder or Path.cwd())
-    if (
-        profile is None
-        and name is not None
-        and not ini
-        and not _variable(environ, name, "ENDPOINT")
-    ):
-        known = ", ".join(sorted(profiles)) or "none"
-        raise UsageProblem(
-            f"mold server {name!r}: no such profile; known: {known}",
-            hint="write it under mold: in the configuration, or as a section of cloudstack.ini",
-        )
-    endpoint = _find_endpoint(chosen, profile, environ, choice, ini)
-    credentials, origin = _find_credentials(chosen, profile, environ, choice, ini)
+    source = _find_source(name, profiles, environ, choice, home or Path.home())
+    variables = _Variables(environ, source)
+    credentials, origin = _find_credentials(source, variables, choice)
+    verify = source.section.get("verify", "")
     ca_text = (
         choice.ca_file
-        or _variable(environ, chosen, "CA_FILE")
-        or (profile.ca_file if profile else None)
-        or (ini.get("verify") if "/" in ini.get("verify", "") else None)
+        or variables.own("CA_FILE")
+        or (source.profile.ca_file if source.profile else None)
+        or (verify if "/" in verify else None)
+        or variables.shared("CA_FILE")
         or environ.get("SSL_CERT_FILE")
     )
     return Server(
-        name=chosen,
-        endpoint=check_endpoint(endpoint),
+        name=source.name,
+        endpoint=source.endpoint,
         credentials=credentials,
-        algorithm=_algorithm(chosen, profile, environ, choice, ini),
+        algorithm=_algorithm(source, variables, choice),
         ca_file=_existing(ca_text),
-        timeout=choice.timeout or (profile.timeout if profile else 30.0),
+        timeout=choice.timeout or (source.profile.timeout if source.profile else 30.0),
         origin=origin,
     )
 
 
-def _chosen_name(
+def _find_source(
     name: str | None,
     profiles: Mapping[str, MoldProfile],
     environ: Mapping[str, str],
     choice: Choice,
-) -> str:
-    if name:
-        return name
-    if from_environment := environ.get(f"{PREFIX}_SERVER"):
-        return from_environment
-    if choice.endpoint or environ.get(f"{PREFIX}_ENDPOINT"):
-        return urlsplit(choice.endpoint or environ[f"{PREFIX}_ENDPOINT"]).hostname or "mold"
-    if len(profiles) == 1:
-        return next(iter(profiles))
-    if profiles:
+    home: Path,
+) -> _Source:
+    named = name or environ.get(f"{PREFIX}_SERVER") or None
+    if choice.endpoint:
+        endpoint = check_endpoint(choice.endpoint)
+        profile = profiles.get(named or "")
+        if profile is not None and check_endpoint(profile.endpoint) != endpoint:
+            profile = None  # its keys were made for another address
+        host = urlsplit(endpoint).hostname or "mold"
+        return _Source(named or host, endpoint, profile, keyring=None if profile else host)
+    shared = environ.get(f"{PREFIX}_ENDPOINT")
+    if named is None and shared:
+        endpoint = check_endpoint(shared)
+        return _Source(urlsplit(endpoint).hostname or "mold", endpoint)
+    if named is None and len(profiles) > 1:
         raise UsageProblem(
             f"{len(profiles)} mold servers are configured: {', '.join(sorted(profiles))}",
             hint="choose with --server NAME; it may be given several times",
         )
-    return environ.get("CLOUDSTACK_REGION", "cloudstack")
-
-
-def _find_endpoint(
-    name: str,
-    profile: MoldProfile | None,
-    environ: Mapping[str, str],
-    choice: Choice,
-    ini: Mapping[str, str],
-) -> str:
-    endpoint = (
-        choice.endpoint
-        or _variable(environ, name, "ENDPOINT")
-        or (profile.endpoint if profile else None)
-        or environ.get("CLOUDSTACK_ENDPOINT")
-        or ini.get("endpoint")
-    )
-    if not endpoint:
+    chosen = named or next(iter(profiles), None) or environ.get("CLOUDSTACK_REGION", "cloudstack")
+    own = environ.get(_own_variable(chosen, "ENDPOINT"))
+    if own:
+        return _Source(chosen, check_endpoint(own))
+    if chosen in profiles:
+        return _Source(chosen, check_endpoint(profiles[chosen].endpoint), profiles[chosen])
+    section, place = _shared_section(chosen, environ, home, any_server=named is None)
+    if not section.get("endpoint"):
+        if named is not None:
+            raise UsageProblem(
+                f"mold server {chosen!r}: no such profile; "
+                f"known: {', '.join(sorted(profiles)) or 'none'}",
+                hint="write it under mold: in the configuration, or as a section of "
+                "~/.cloudstack.ini",
+            )
         raise InputError(
-            f"mold server {name!r}: no endpoint",
+            "no mold server is configured: no endpoint",
             hint=f"give --endpoint, {PREFIX}_ENDPOINT, or a profile in the configuration",
         )
-    return endpoint
+    return _Source(chosen, check_endpoint(section["endpoint"]), section=section, place=place)
 
 
-def _variable(environ: Mapping[str, str], name: str, what: str) -> str | None:
-    """Return ``ISOBUILDER_MOLD_<NAME>_<WHAT>``, else ``ISOBUILDER_MOLD_<WHAT>``."""
-    own = re.sub(r"[^A-Z0-9]", "_", name.upper())
-    return environ.get(f"{PREFIX}_{own}_{what}") or environ.get(f"{PREFIX}_{what}") or None
+def _own_variable(name: str, what: str) -> str:
+    return f"{PREFIX}_{re.sub(r'[^A-Z0-9]', '_', name.upper())}_{what}"
 
 
-def _algorithm(
-    name: str,
-    profile: MoldProfile | None,
-    environ: Mapping[str, str],
-    choice: Choice,
-    ini: Mapping[str, str],
-) -> SignatureAlgorithm:
+class _Variables:
+    """``ISOBUILDER_MOLD_<NAME>_...`` of a server, and ``ISOBUILDER_MOLD_...`` where they fit it."""
+
+    def __init__(self, environ: Mapping[str, str], source: _Source) -> None:
+        self._environ = environ
+        self._name = source.name
+        self._own_fit = self._fits(_own_variable(source.name, "ENDPOINT"), source)
+        self._shared_fit = self._fits(f"{PREFIX}_ENDPOINT", source)
+
+    def _fits(self, variable: str, source: _Source) -> bool:
+        """Tell whether keys may be taken: with an address beside them they are for that one."""
+        address = self._environ.get(variable)
+        return not address or check_endpoint(address) == source.endpoint
+
+    def own(self, what: str) -> str | None:
+        """Return the variable of this server."""
+        name = _own_variable(self._name, what)
+        return (self._environ.get(name) or None) if self._own_fit else None
+
+    def shared(self, what: str) -> str | None:
+        """Return the variable for any server."""
+        return (self._environ.get(f"{PREFIX}_{what}") or None) if self._shared_fit else None
+
+    def get(self, what: str) -> str | None:
+        """Return the first of both."""
+        return self.own(what) or self.shared(what)
+
+
+def _algorithm(source: _Source, variables: _Variables, choice: Choice) -> SignatureAlgorithm:
     text = (
         choice.signature
-        or _variable(environ, name, "SIGNATURE")
-        or (profile.signature if profile else None)
-        or ini.get("signature")
+        or variables.own("SIGNATURE")
+        or (source.profile.signature if source.profile else None)
+        or source.section.get("signature")
+        or variables.shared("SIGNATURE")
         or SignatureAlgorithm.HMAC_SHA256.value
     )
     try:
         return SignatureAlgorithm(text.lower())
     except ValueError as error:
         raise InputError(
-            f"mold server {name!r}: unknown signature algorithm {text[:40]!r}",
+            f"mold server {source.name!r}: unknown signature algorithm {text[:40]!r}",
             hint="hmac-sha256 for Mold, hmac-sha1 for Apache CloudStack",
         ) from error
 
 
 def _find_credentials(
-    name: str,
-    profile: MoldProfile | None,
-    environ: Mapping[str, str],
-    choice: Choice,
-    ini: Mapping[str, str],
+    source: _Source, variables: _Variables, choice: Choice
 ) -> tuple[ApiKey | Login, str]:
-    if choice.key_file is not None:
-        return read_key_file(choice.key_file), f"key file {choice.key_file}"
-    if username := choice.username or _variable(environ, name, "USERNAME"):
-        return _login(name, username, environ, choice), "environment (session login)"
-    if pair := _keys_of_environment(name, environ):
-        return pair, "environment"
-    file = _variable(environ, name, "KEY_FILE") or (profile.key_file if profile else None)
-    if file:
-        return read_key_file(Path(file).expanduser()), f"key file {file}"
-    if pair := _from_keyring(name):
-        return pair, "system keyring"
-    shared = {name: environ.get(f"CLOUDSTACK_{name.upper()}") for name in ("key", "secret")}
-    for found, origin in ((shared, "CLOUDSTACK_KEY"), (ini, f"cloudstack.ini [{name}]")):
-        key, secret = found.get("key"), found.get("secret")
-        if key and secret:
-            return ApiKey(key, secret), origin
+    for found, origin in _candidates(source, variables, choice):
+        if found is not None:
+            return found, origin
     raise InputError(
-        f"mold server {name!r}: no credentials",
+        f"mold server {source.name!r}: no credentials for {source.endpoint}",
         hint=f"set {PREFIX}_API_KEY and {PREFIX}_SECRET_KEY, or give --key-file FILE with the "
         "lines api_key = ... and secret_key = ...",
     )
 
 
-def _login(name: str, username: str, environ: Mapping[str, str], choice: Choice) -> Login:
-    password = _variable(environ, name, "PASSWORD")
+def _candidates(
+    source: _Source, variables: _Variables, choice: Choice
+) -> Iterator[tuple[ApiKey | Login | None, str]]:
+    """Yield what each place has: the command line, what is this server's own, what is for any."""
+    name = source.name
+    if choice.key_file is not None:
+        yield read_key_file(choice.key_file), f"key file {choice.key_file}"
+    if choice.username:
+        yield _login(name, choice.username, variables, choice), "environment (session login)"
+    yield from _candidates_of(name, variables.own, variables, choice)
+    if source.profile is not None and source.profile.key_file:
+        path = Path(source.profile.key_file).expanduser()
+        yield read_key_file(path), f"key file {source.profile.key_file}"
+    yield _from_keyring(source.keyring or name), "system keyring"
+    yield _keys_of_section(source), source.place
+    yield from _candidates_of(name, variables.shared, variables, choice)
+
+
+def _candidates_of(
+    name: str, get: Callable[[str], str | None], variables: _Variables, choice: Choice
+) -> Iterator[tuple[ApiKey | Login | None, str]]:
+    if username := get("USERNAME"):
+        yield _login(name, username, variables, choice), "environment (session login)"
+    yield _keys_of(name, get("API_KEY"), get("SECRET_KEY")), "environment"
+    if path := get("KEY_FILE"):
+        yield read_key_file(Path(path).expanduser()), f"key file {path}"
+
+
+def _keys_of_section(source: _Source) -> ApiKey | None:
+    key, secret = source.section.get("key"), source.section.get("secret")
+    return ApiKey(key, secret) if key and secret else None
+
+
+def _login(name: str, username: str, variables: _Variables, choice: Choice) -> Login:
+    password = variables.get("PASSWORD")
     if not password:
         raise InputError(
             f"mold server {name!r}: a user name without a password",
             hint=f"put the password into {PREFIX}_PASSWORD",
         )
-    return Login(username, password, choice.domain or _variable(environ, name, "DOMAIN") or "/")
+    return Login(username, password, choice.domain or variables.get("DOMAIN") or "/")
 
 
-def _keys_of_environment(name: str, environ: Mapping[str, str]) -> ApiKey | None:
-    key, secret = _variable(environ, name, "API_KEY"), _variable(environ, name, "SECRET_KEY")
+def _keys_of(name: str, key: str | None, secret: str | None) -> ApiKey | None:
     if bool(key) != bool(secret):
         raise InputError(
             f"mold server {name!r}: only one of the two keys is in the environment",
@@ -321,28 +366,34 @@ def _from_keyring(name: str) -> ApiKey | None:
     return ApiKey(key, secret) if key and secret else None
 
 
-def _read_cloudstack_ini(
-    section: str, environ: Mapping[str, str], home: Path, folder: Path
-) -> dict[str, str]:
-    """Return one section of the files ``cs`` reads, later files winning; empty when absent."""
-    places = [home / ".cloudstack.ini", folder / "cloudstack.ini"]
-    if named := environ.get("CLOUDSTACK_CONFIG"):
-        places.append(Path(named).expanduser())
-    values: dict[str, str] = {}
-    for place in places:
-        if not place.is_file():
-            continue
-        parser = configparser.ConfigParser(interpolation=None)
-        try:
-            parser.read_string(_read_text(place))
-        except configparser.Error as error:
-            # The parser's own message quotes lines, which may be secrets.
-            raise InputError(f"{place}: not an ini file ({type(error).__name__})") from None
-        if parser.has_section(section):
-            if parser.has_option(section, "secret"):
-                _refuse_open_file(place)
-            values |= {key: value for key, value in parser.items(section) if value}
-    return values
+def _shared_section(
+    name: str, environ: Mapping[str, str], home: Path, *, any_server: bool
+) -> tuple[dict[str, str], str]:
+    """Return what the conventions of ``cs`` say of a server, all from one place, and which.
+
+    That is the variables ``CLOUDSTACK_...`` (they name no server), the file ``CLOUDSTACK_CONFIG``
+    names, or ``~/.cloudstack.ini``. The one of the current folder is not read: it came with
+    whatever that folder holds, and would decide where keys go.
+    """
+    variables = {what: environ.get(f"CLOUDSTACK_{what.upper()}") for what in _SECTION}
+    if any_server and variables["endpoint"]:
+        return {key: value for key, value in variables.items() if value}, "CLOUDSTACK_KEY"
+    chosen = environ.get("CLOUDSTACK_CONFIG")
+    place = Path(chosen).expanduser() if chosen else home / ".cloudstack.ini"
+    if not place.is_file():
+        return {}, ""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(_read_text(place))
+    except configparser.Error as error:
+        # The parser's own message quotes lines, which may be secrets.
+        raise InputError(f"{place}: not an ini file ({type(error).__name__})") from None
+    if not parser.has_section(name):
+        return {}, ""
+    if parser.has_option(name, "secret"):
+        _refuse_open_file(place)
+    found = {key: value for key, value in parser.items(name) if value}
+    return found, f"{place} [{name}]"
 
 
 def _existing(path: str | Path | None) -> Path | None:

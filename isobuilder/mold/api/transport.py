@@ -13,8 +13,6 @@ from typing import Any
 
 import requests
 import requests.adapters
-from cs import CloudStack
-from cs.client import transform
 
 from isobuilder.http.addresses import tls_context
 from isobuilder.mold.api.clock import Clock
@@ -36,6 +34,32 @@ READS = ("list", "query")
 _SLOW = 8  # an answer may take so many time-outs in all, however steadily it drips
 
 
+def flat_parameters(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return parameters as the API takes them: texts alone.
+
+    A list becomes its items with commas between, a map ``name[0].key``, a list of maps
+    ``name[0].key``, ``name[1].key``; what is None or empty is left out.
+    """
+    flat: dict[str, str] = {}
+    maps: dict[str, str] = {}
+    for name, value in params.items():
+        if isinstance(value, str):
+            flat[name] = value
+        elif isinstance(value, bool):
+            flat[name] = str(value).lower()
+        elif isinstance(value, int | float):
+            flat[name] = str(value)
+        elif value:
+            items = sorted(value) if isinstance(value, set) else value
+            items = [value] if isinstance(value, Mapping) else list(items)
+            if isinstance(items[0], Mapping):
+                for index, item in enumerate(items):
+                    maps |= {f"{name}[{index}].{key}": str(inner) for key, inner in item.items()}
+            else:
+                flat[name] = ",".join(map(str, items))
+    return flat | maps
+
+
 class RequestLost(Exception):
     """No usable answer to one try."""
 
@@ -53,6 +77,10 @@ class SigningMode:
     expires: bool = True
 
 
+def _no_login(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
 class _SystemTrust(requests.adapters.HTTPAdapter):
     """Trusts what this machine trusts, beside what ``requests`` brings along."""
 
@@ -66,7 +94,7 @@ class _SystemTrust(requests.adapters.HTTPAdapter):
         return super().proxy_manager_for(proxy, **kwargs)
 
 
-class Transport(CloudStack):
+class Transport:
     """Signs, sends and reads one request. Its errors never hold a secret.
 
     Every call goes out as a POST, so that neither key nor signature is in a URL that a proxy
@@ -81,14 +109,11 @@ class Transport(CloudStack):
         read_method: str = "post",
         max_answer: int = MAX_ANSWER,
     ) -> None:
-        super().__init__(
-            server.endpoint,
-            timeout=max(1, int(server.timeout)),
-            method="post",
-            verify=str(server.ca_file) if server.ca_file else None,
-            name=server.name,
-            session=requests.Session(),
-        )
+        self.endpoint = server.endpoint
+        self.verify = str(server.ca_file) if server.ca_file else True
+        self.session = requests.Session()
+        # Logins come from the configuration alone: not from a netrc file, for hosts a server named.
+        self.session.auth = _no_login
         if server.endpoint.startswith("https://"):
             self.trust_system()
         # It logs whole addresses when debugging, and those of reads by GET hold key and signature.
@@ -106,16 +131,14 @@ class Transport(CloudStack):
             self.session.mount("https://", _SystemTrust())
 
     @property
+    def name(self) -> str:
+        """How people call this server."""
+        return self.server.name
+
+    @property
     def usual(self) -> SigningMode:
         """How requests to this server are signed."""
         return SigningMode(self.server.algorithm)
-
-    def _sign(self, data: dict[str, str]) -> None:
-        self._sign_with(data, self.server.algorithm)
-
-    def _sign_with(self, data: dict[str, str], algorithm: SignatureAlgorithm) -> None:
-        if isinstance(self.server.credentials, ApiKey):
-            data["signature"] = sign(data, self.server.credentials.secret, algorithm)
 
     def try_once(
         self, command: str, params: Mapping[str, Any], manner: SigningMode
@@ -151,9 +174,10 @@ class Transport(CloudStack):
                 data["expires"] = expires.strftime("%Y-%m-%dT%H:%M:%S+0000")
         elif self.session_key is not None:
             data["sessionkey"] = self.session_key
-        transform(data)
-        self._sign_with(data, manner.algorithm)
-        return data
+        flat = flat_parameters(data)
+        if isinstance(credentials, ApiKey):
+            flat["signature"] = sign(flat, credentials.secret, manner.algorithm)
+        return flat
 
     def _exchange(self, command: str, data: dict[str, str]) -> tuple[bytes, int]:
         """Send one request and return body and status of its answer."""
