@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isobuilder.demo.mold import Cloud, Cluster, Zone
@@ -375,6 +375,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=80), JSON.map(lambda value: json.dumps(value).encode())),
        st.sampled_from([200, 401, 431, 500, 502, 530]))  # fmt: skip
 def test_whatever_is_answered_is_an_object_or_a_known_error(body: bytes, status: int) -> None:
@@ -384,6 +385,7 @@ def test_whatever_is_answered_is_an_object_or_a_known_error(body: bytes, status:
     client.close()
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_whatever_a_version_is_it_is_read_or_refused(value: object) -> None:
     named = isinstance(value, dict) and isinstance(value.get("id"), str)
