@@ -1,4 +1,4 @@
-"""Image references as registries and containerd understand them."""
+"""Image references as Docker and containerd read them: one type, by which names are compared."""
 
 from __future__ import annotations
 
@@ -7,15 +7,28 @@ from dataclasses import dataclass, replace
 
 from isobuilder.digest import Digest
 
-# Source: distribution/reference, grammar in reference.go.
+# Source: github.com/distribution/reference, regexp.go and normalize.go (ParseDockerRef), which is
+# what Docker, containerd and the kubelet's runtime interface share.
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_PATH = re.compile(rf"{_PART}(?:/{_PART})*")
+_REGISTRY = re.compile(_DOMAIN)
 _REFERENCE = re.compile(
-    rf"(?P<name>(?:{_DOMAIN}/)?{_PART}(?:/{_PART})*)"
-    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
-    r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+    r"(?P<name>[^@]+?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
+    r"(?:@(?P<digest>[A-Za-z][A-Za-z0-9+._-]*:[0-9A-Fa-f]{32,}))?"
 )
+_IMAGE_ID = re.compile(r"[0-9a-f]{64}")
+_SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
+_LONGEST = 255  # characters of a repository
+
+DOCKER_HUB = "docker.io"
+_OLD_HUB = "index.docker.io"
+
+_MOVING = frozenset(
+    {"main", "master", "latest", "latest_release", "head", "develop", "trunk", "nightly", "edge"}
+)
+"""Tags that stand for whatever was built last: branches, and what is named like them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +45,20 @@ class ImageReference:
         """Return what ``text`` means; ``nginx`` means ``docker.io/library/nginx:latest``.
 
         Raises:
-            ValueError: it is not a reference.
+            ValueError: it is not a reference, or has a digest of another kind than sha256.
         """
         match = _REFERENCE.fullmatch(text)
-        if match is None or len(match["name"]) > 255:
+        if match is None or _IMAGE_ID.fullmatch(text):
             raise ValueError(f"not an image reference: {text[:120]!r}")
-        first, _, rest = match["name"].partition("/")
-        if rest and ("." in first or ":" in first or first == "localhost"):
-            registry, repository = first, rest
-        else:
-            registry, repository = "docker.io", match["name"]
-        if registry == "index.docker.io":
-            registry = "docker.io"
-        if registry == "docker.io" and "/" not in repository:
-            repository = f"library/{repository}"
+        registry, repository = _split(match["name"])
+        if not _REGISTRY.fullmatch(registry) or not _PATH.fullmatch(repository):
+            capitals = _REGISTRY.fullmatch(registry) and _PATH.fullmatch(repository.lower())
+            why = " (repositories have no capital letters)" if capitals else ""
+            raise ValueError(f"not an image reference: {text[:120]!r}{why}")
+        if len(repository) > _LONGEST:
+            raise ValueError(f"a repository of more than {_LONGEST} characters: {text[:120]!r}")
+        if match["digest"] and not _SHA256.fullmatch(match["digest"]):
+            raise ValueError(f"a digest other than sha256 and 64 lower-case digits: {text[:120]!r}")
         digest = Digest(match["digest"]) if match["digest"] else None
         tag = match["tag"] or (None if digest else "latest")
         return cls(registry, repository, tag, digest)
@@ -55,14 +68,56 @@ class ImageReference:
         """Registry and repository, what ``ctr image import --base-name`` calls the base name."""
         return f"{self.registry}/{self.repository}"
 
+    @property
+    def looked_up(self) -> str:
+        """The name that nodes look for: of tag and digest the digest counts.
+
+        Source: containerd's CRI, which normalizes with ParseDockerRef.
+        """
+        return str(self.with_digest(self.digest) if self.digest else self)
+
     def with_digest(self, digest: Digest) -> ImageReference:
         """Return the same name pinned to ``digest``, without the tag."""
         return replace(self, tag=None, digest=digest)
+
+    def without_digest(self) -> ImageReference:
+        """Return the same name by its tag alone."""
+        return replace(self, digest=None)
 
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
         return f"{self.name}{tag}{digest}"
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return registry and repository of a name; Docker Hub's are completed."""
+    first, slash, rest = name.partition("/")
+    is_host = slash and (
+        any(mark in first for mark in ".:") or first == "localhost" or first.lower() != first
+    )
+    registry, repository = (first, rest) if is_host else (DOCKER_HUB, name)
+    if registry == _OLD_HUB:
+        registry = DOCKER_HUB
+    if registry == DOCKER_HUB and "/" not in repository:
+        repository = f"library/{repository}"
+    return registry, repository
+
+
+def lockable(text: str) -> ImageReference:
+    """Return what ``text`` means, if it will mean the same image tomorrow.
+
+    Raises:
+        ValueError: no reference, no tag and no digest, or a tag that moves; the text says which.
+    """
+    reference = ImageReference.parse(text)
+    if reference.digest is not None:
+        return reference
+    if not text.endswith(f":{reference.tag}"):
+        raise ValueError(f"no tag or digest in {text!r}")
+    if str(reference.tag).lower() in _MOVING:
+        raise ValueError(f"the tag {reference.tag!r} in {text!r} is a moving target")
+    return reference
 
 
 def spelled_out(text: str) -> str:

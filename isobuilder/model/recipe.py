@@ -18,7 +18,7 @@ from pydantic import (
 
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.formats.reference import ImageReference
+from isobuilder.formats.reference import lockable, spelled_out
 from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
 from isobuilder.model.payload import Kernel
 
@@ -72,13 +72,7 @@ def check_checksum(text: str) -> str:
 
 def check_image(text: str) -> str:
     """Return ``text`` if it is a full image reference with a fixed tag or a digest."""
-    reference = ImageReference.parse(text)
-    if reference.digest is None and (
-        reference.tag is None or not text.endswith(f":{reference.tag}")
-    ):
-        raise ValueError(f"no tag or digest in {text!r}")
-    if reference.digest is None and str(reference.tag).lower() in _FLOATING:
-        raise ValueError(f"the tag {reference.tag!r} in {text!r} is a moving target")
+    reference = lockable(text)
     if not text.startswith(reference.registry + "/"):
         raise ValueError(f"no registry in {text!r}; write {reference}")
     return text
@@ -114,6 +108,27 @@ class Images(Model):
     sources: Annotated[tuple[Literal["kubeadm", "manifests"], ...], Field(alias="from")] = ()
     extra: tuple[ImageText, ...] = ()
     replace: dict[str, ImageText] = {}  # a name that a manifest uses -> what to lock for it
+    ignore: tuple[str, ...] = ()  # texts of manifests that are no image, or none that is needed
+
+    @model_validator(mode="after")
+    def _one_answer_for_a_name(self) -> Images:
+        known: dict[str, str] = {}
+        for text, target in self.replace.items():
+            other = known.setdefault(spelled_out(text), target)
+            if spelled_out(other) != spelled_out(target):
+                raise ValueError(f"replace has both {other} and {target} for {spelled_out(text)}")
+        return self
+
+    def target(self, text: str) -> str | None:
+        """Return what to lock for a name that a manifest uses, None for nothing.
+
+        Names are compared as references, in whatever way they are spelled.
+        """
+        name = spelled_out(text)
+        for replaced, by in self.replace.items():
+            if spelled_out(replaced) == name:
+                return by
+        return None if name in {spelled_out(ignored) for ignored in self.ignore} else text
 
 
 class Render(Model):
@@ -209,7 +224,10 @@ class Recipe(Model):
 
     def to_data(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values."""
-        return self.model_dump(mode="json", by_alias=True, exclude=None if self.boot else {"boot"})
+        data = self.model_dump(mode="json", by_alias=True, exclude=None if self.boot else {"boot"})
+        if not self.images.ignore:
+            del data["images"]["ignore"]
+        return data
 
     @property
     def digest(self) -> Digest:
