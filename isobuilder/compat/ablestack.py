@@ -19,9 +19,18 @@ from isobuilder.digest import Digest
 from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
 from isobuilder.errors import InputError
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.formats.reference import ImageReference
+from isobuilder.formats.reference import ImageReference, spelled_out
 from isobuilder.model.base import Architecture, IsoPath, Model, Name
-from isobuilder.model.lock import Evidence, Lock, LockedBoot, LockedFile, answers, released_epoch
+from isobuilder.model.lock import (
+    Evidence,
+    Lock,
+    LockedBoot,
+    LockedFile,
+    LockedImage,
+    answers,
+    one_for_each_digest,
+    released_epoch,
+)
 from isobuilder.model.profile import API_SIGNATURE, PROFILES, REVISION_LABEL, SIGNATURE_LABEL
 from isobuilder.model.reading import load_json
 from isobuilder.model.recipe import FileEntry, HttpsUrl, ImageText, ManifestEntry, Recipe
@@ -294,32 +303,33 @@ def _locked(
 
 def _images(
     imported: ImportedRecipe, recipe: Recipe, mistakes: list[Mistake], place: str
-) -> tuple[dict[str, Any], ...]:
+) -> tuple[LockedImage, ...]:
     found = []
-    for image in sorted(imported.images, key=lambda one: one.import_alias):
+    for image in imported.images:
         where = f"images[{image.import_alias}]"
         digest = ImageReference.parse(image.reference).digest
         if digest is None:
             fact = f"no digest in its reference {image.reference}"
             mistakes.append(Mistake(Mark(place), where, fact))
             continue
-        renamed = image.original != image.import_alias
-        target = recipe.images.replace.get(image.original)
-        if renamed and target != image.import_alias:
-            fact = f"replaces {image.original}, for which the recipe has {target or 'nothing'}"
+        renamed = spelled_out(image.original) != spelled_out(image.import_alias)
+        target = recipe.images.target(image.original)
+        if renamed and spelled_out(target or "") != spelled_out(image.import_alias):
+            there = target if target not in {None, image.original} else "nothing"
+            fact = f"replaces {image.original}, for which the recipe has {there}"
             mistakes.append(Mistake(Mark(place), where, fact))
         found.append(
-            {
-                "reference": image.import_alias,
-                "index": None,
-                "digest": digest,
-                "size": None,
-                "archive": f"docker/{digest.hex}.tar",
-                "original": (image.original,) if renamed else (),
-                "core": image.resolved_from in imported.core_images,
-            }
+            LockedImage(
+                reference=image.import_alias,
+                index=None,
+                digest=digest,
+                size=None,
+                archive=f"docker/{digest.hex}.tar",
+                original=(image.original,) if renamed else (),
+                core=image.resolved_from in imported.core_images,
+            )
         )
-    return tuple(found)
+    return one_for_each_digest(found, recipe.profile)
 
 
 def _epoch(recipe: Recipe) -> int:

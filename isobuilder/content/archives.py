@@ -24,7 +24,7 @@ _OCTAL_LIMIT = 8**11  # the first size that eleven octal digits cannot say
 
 
 def image_archive(
-    reference: str,
+    names: Sequence[str],
     *,
     manifest: BlobLike,
     config: BlobLike,
@@ -33,18 +33,20 @@ def image_archive(
 ) -> tuple[Piece, ...]:
     """Return the archive of one image, to be concatenated.
 
-    ``reference`` is the full reference with its tag; ``media_type`` is the manifest's as served.
+    ``names`` are full references that the image is to have; ``media_type`` is the manifest's as
+    served.
     A blob that is listed twice (the empty layer) is there once.
     """
     index = json.dumps(
         {
             "manifests": [
                 {
-                    "annotations": dict.fromkeys(NAME_ANNOTATIONS, reference),
+                    "annotations": dict.fromkeys(NAME_ANNOTATIONS, name),
                     "digest": manifest.digest,
                     "mediaType": media_type,
                     "size": manifest.size,
                 }
+                for name in names
             ],
             "mediaType": "application/vnd.oci.image.index.v1+json",
             "schemaVersion": 2,

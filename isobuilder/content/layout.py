@@ -115,7 +115,8 @@ def manifest_of(
                     "original": parts.image.original,
                     "resolved_from": parts.image.reference,
                     "reference": f"{parts.base_name}@{parts.image.digest}",
-                    "import_alias": parts.image.reference,
+                    "import_alias": parts.image.names[0],
+                    "names": parts.image.names[1:],
                     "path": parts.image.archive,
                     "sha256": parts.digest.hex,
                     "size": parts.size,
@@ -125,6 +126,7 @@ def manifest_of(
             ),
             "files": {path: digest.hex for path, (digest, _) in facts.items()},
             "operating_system": None if payload is None else ManifestSystem.of(payload),
+            "ignored_images": lock.ignored,
         }
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from isobuilder.formats.manifests import read_manifest
 from isobuilder.formats.pinning import pin
@@ -15,17 +15,26 @@ def pinned_names(lock: Lock) -> Mapping[str, str]:
 
     Mold's nodes import by digest as well as by tag; Apache's only by tag.
     """
-    by_digest = lock.profile != "cloudstack-cks"
     names: dict[str, str] = {}
     for image in lock.images:
-        reference = ImageReference.parse(image.reference)
-        target = str(reference.with_digest(image.digest)) if by_digest else image.reference
-        for name in (image.reference, *image.original):
-            names[spelled_out(name)] = target
+        for text in image.references[::-1]:
+            reference = ImageReference.parse(text)
+            target = str(reference.with_digest(image.digest))
+            if lock.profile == "cloudstack-cks" and reference.tag is not None:
+                target = str(reference.without_digest())
+            elif lock.profile == "cloudstack-cks":
+                target = reference.looked_up
+            names[spelled_out(text)] = target
+        names |= {spelled_out(text): target for text in image.original}
     return names
 
 
-def as_on_iso(manifest: LockedManifest, upstream: bytes, names: Mapping[str, str]) -> bytes:
+def as_on_iso(
+    manifest: LockedManifest,
+    upstream: bytes,
+    names: Mapping[str, str],
+    ignored: Collection[str] = (),
+) -> bytes:
     """Return the bytes that a manifest has on the ISO; ``upstream`` are those that are locked.
 
     Raises:
@@ -33,4 +42,4 @@ def as_on_iso(manifest: LockedManifest, upstream: bytes, names: Mapping[str, str
     """
     if manifest.images == "keep":
         return upstream
-    return pin(read_manifest(upstream, manifest.path), names)
+    return pin(read_manifest(upstream, manifest.path), names, ignored)

@@ -124,11 +124,11 @@ def _by_digest(lock: Lock, component: Component, place: str) -> str:
     """Return the component's image by the digest that was locked, which is how a node names it."""
     wanted = ImageReference.parse(component.image)
     for image in lock.images:
-        locked = ImageReference.parse(image.reference)
-        same_tag = wanted.tag is None or wanted.tag == locked.tag
-        same_digest = wanted.digest is None or wanted.digest in {image.digest, image.index}
-        if wanted.name == locked.name and same_tag and same_digest:
-            return str(locked.with_digest(image.digest))
+        for locked in map(ImageReference.parse, image.references):
+            same_tag = wanted.tag is None or wanted.tag == locked.tag
+            same_digest = wanted.digest is None or wanted.digest in {image.digest, image.index}
+            if wanted.name == locked.name and same_tag and same_digest:
+                return str(locked.with_digest(image.digest))
     raise InputError(
         f"{place}: the image {component.image} is not among the locked images",
         hint="add it to images.extra in the recipe, then run isobuilder lock",

@@ -68,7 +68,7 @@ def tree(
         files.add(file.path, held(blobs.find, file.sha256, file.name), mode=int(file.mode, 8))
     for manifest in lock.manifests:
         upstream = held(blobs.find, manifest.sha256, manifest.name).read()
-        files.add(manifest.path, as_on_iso(manifest, upstream, names))
+        files.add(manifest.path, as_on_iso(manifest, upstream, names, lock.ignored))
     digests = {path: digest for path, (digest, _) in files.facts.items()}
     for item in lock.render:
         files.add(item.path, render_file(lock, item, digests))
@@ -135,7 +135,7 @@ def _parts(image: LockedImage, blobs: BlobSource) -> ImageParts:
     manifest = held(blobs.find, image.digest, name)
     parsed = image_manifest(manifest, place=name)
     pieces = image_archive(
-        name,
+        image.names,
         manifest=manifest,
         config=held(blobs.find, parsed.config.digest, name),
         layers=[held(blobs.find, layer.digest, name) for layer in parsed.layers],

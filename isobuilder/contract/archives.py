@@ -87,8 +87,7 @@ def normal_name(reference: str) -> str:
     Raises:
         ValueError: not an image reference.
     """
-    parsed = ImageReference.parse(reference)
-    return str(parsed.with_digest(parsed.digest) if parsed.digest else parsed)
+    return ImageReference.parse(reference).looked_up
 
 
 def as_imported(archive: ImageArchive) -> ImportedArchive:

@@ -15,6 +15,7 @@ _PAUSE = re.compile(r".*/pause(:[^@]+)?")
 _DIGEST_NAME = re.compile(r"[0-9a-f]{64}\.tar")
 _ADD_LINE = "write one line for each archive: its file name and the repository without tag"
 _PACK_AGAIN = "pack the image as an OCI layout with its full reference, as isobuilder build does"
+_NO_NAME = "write registry/repository:tag, or name the text under images.ignore of the recipe"
 _ADD_IMAGE = "add it to the recipe's images, then run isobuilder lock and build"
 
 
@@ -230,7 +231,7 @@ def manifest_images(disc: NodeView) -> Iterator[Problem]:
             try:
                 name = normal_name(image)
             except ValueError as error:
-                yield Problem(path, str(error), "write registry/repository:tag")
+                yield Problem(path, str(error), _NO_NAME)
                 continue
             if name in disc.imported or repository_of(name) in disc.spoilt:
                 continue

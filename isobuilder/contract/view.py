@@ -14,6 +14,7 @@ from isobuilder.contract.archives import ImportedArchive, as_imported
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.manifests import ImageUse, Manifest, Object
+from isobuilder.formats.reference import spelled_out
 from isobuilder.medium import MANIFEST, Medium, PackedFiles
 
 IMAGES_LIST = "docker/images.list"
@@ -120,13 +121,21 @@ class NodeView:
         for path in APPLIED:
             found = self.medium.kubernetes(path) if self.has(path) else None
             if isinstance(found, Manifest):
-                yield path, found.images
+                uses = (use for use in found.images if spelled_out(use.image) not in self.ignored)
+                yield path, tuple(uses)
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
         """manifest.json, or nothing when it is missing or not an object."""
         value = self.json(MANIFEST) if MANIFEST in self.files else {}
         return value if isinstance(value, dict) else {}
+
+    @cached_property
+    def ignored(self) -> frozenset[str]:
+        """The texts in manifests that whoever made the disc knows to be no image it needs."""
+        said = self.manifest.get("ignored_images")
+        texts = said if isinstance(said, list) else []
+        return frozenset(spelled_out(text) for text in texts if isinstance(text, str))
 
     @cached_property
     def version(self) -> KubeVersion | None:
@@ -206,7 +215,11 @@ class NodeView:
         archive, base = self.archive(name), self.base_of(name)
         if isinstance(archive, IntegrityError) or not base:
             return False
-        return any(image.name and repository_of(image.name) != base for image in archive.images)
+        dropped = [i for i in archive.images if not i.full_name and i.name]
+        repositories = {repository_of(image.name) for image in archive.images if image.name}
+        if any(repository_of(str(image.name)) != base for image in dropped):
+            return True
+        return bool(repositories) and base not in repositories
 
     def nameless(self, name: str) -> bool:
         """Whether an archive has an image that gets no name, or one made of today's date."""

@@ -24,6 +24,7 @@ from isobuilder.model.recipe import Recipe
 
 _MAX_CHAIN = 8
 _WORD = re.compile(r"[A-Za-z_]\w*")
+_TEXTS_OF_OTHERS = ("images", "ignore")  # perhaps templates, which are not ours to expand
 _FIXED = frozenset({"schema", "kubernetes", "architectures", "profile", "extends", "released"})
 _NAMES = frozenset({"kubernetes", "kubernetes_minor", "arch", "name", "path", "url"})
 
@@ -217,6 +218,8 @@ class _Expander:
         return _Unsure("0")  # its type is a mistake of its own
 
     def _node(self, node: Node, values: Mapping[str, str], path: tuple[str | int, ...]) -> Node:
+        if path == _TEXTS_OF_OTHERS:
+            return node
         if isinstance(node, Items):
             items = (self._node(item, values, (*path, i)) for i, item in enumerate(node.items))
             return Items(tuple(items), node.mark)

@@ -26,6 +26,7 @@ class ManifestImage(Model):
     sha256: Sha256Hex  # of the archive file
     size: NonNegativeInt
     core: bool
+    names: tuple[str, ...] = ()  # further names inside the archive
 
 
 class ManifestSystem(Model):
@@ -65,11 +66,16 @@ class IsoManifest(Model):
     images: tuple[ManifestImage, ...]
     files: dict[IsoPath, Sha256Hex]
     operating_system: ManifestSystem | None = None  # None: the ISO starts no machine
+    ignored_images: tuple[str, ...] = ()  # texts of manifests that are no image, or not needed
 
     def to_data(self) -> dict[str, Any]:
         """Return the manifest as plain JSON values."""
-        absent = None if self.operating_system else {"operating_system"}
-        return self.model_dump(mode="json", by_alias=True, exclude=absent)
+        absent = {n for n in ("operating_system", "ignored_images") if not getattr(self, n)}
+        data = self.model_dump(mode="json", by_alias=True, exclude=absent)
+        for image in data["images"]:
+            if not image["names"]:
+                del image["names"]
+        return data
 
     def to_bytes(self) -> bytes:
         """Return the canonical text."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -72,6 +72,31 @@ class LockedImage(Model):
     archive: IsoPath  # docker/<64 hex digits>.tar
     original: tuple[str, ...] = ()  # names that manifests use for it, where they differ
     core: bool = False  # kubeadm asks for it
+    also: tuple[ImageText, ...] = ()  # further references of the same image that nodes must find
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Every reference that was locked as this image, the archive's own first."""
+        return (self.reference, *self.also)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names its archive gives the image, those of ``reference`` first.
+
+        Nodes look for a reference by its digest, where it has one, and else by its tag. An import
+        gives only the archive's own repository a name by digest, so the others get theirs here.
+        """
+        found: dict[str, None] = {}
+        own = ImageReference.parse(self.reference)
+        for text in self.references:
+            reference = ImageReference.parse(text)
+            if reference.tag is not None:
+                found[str(reference.without_digest())] = None
+            if reference.digest is not None:
+                found[reference.looked_up] = None
+            if reference.name != own.name:
+                found[str(reference.with_digest(self.digest))] = None
+        return tuple(found)
 
     @model_validator(mode="after")
     def _named_by_digest(self) -> LockedImage:
@@ -147,12 +172,13 @@ class Lock(Model):
     registration: Registration
     boot: LockedBoot | None = None  # None: a plain ISO, which starts nothing
     core_from: Literal["kubeadm"] | None = None  # who alone names the core images; None: our table
+    ignored: tuple[str, ...] = ()  # texts of manifests that are no image, or none that is needed
 
     @model_validator(mode="after")
     def _no_two_for_one(self) -> Lock:
         names = [file.name for file in self.files]
         names += [manifest.name for manifest in self.manifests]
-        names += [image.reference for image in self.images]
+        names += [name for image in self.images for name in image.references]
         known: set[str] = set()
         for name in names:
             if name in known:
@@ -181,8 +207,12 @@ class Lock(Model):
 
     def to_data(self) -> dict[str, Any]:
         """Return the lock as plain JSON values."""
-        absent = {name for name in ("boot", "core_from") if getattr(self, name) is None}
-        return self.model_dump(mode="json", by_alias=True, exclude=absent)
+        absent = {name for name in ("boot", "core_from", "ignored") if not getattr(self, name)}
+        data = self.model_dump(mode="json", by_alias=True, exclude=absent)
+        for image in data["images"]:
+            if not image["also"]:
+                del image["also"]
+        return data
 
     def to_bytes(self) -> bytes:
         """Return the canonical text: the same lock, the same bytes."""
@@ -192,6 +222,39 @@ class Lock(Model):
     def digest(self) -> Digest:
         """The digest of the canonical text."""
         return Digest.of(self.to_bytes())
+
+
+def one_for_each_digest(
+    images: Iterable[LockedImage], profile: ProfileName
+) -> tuple[LockedImage, ...]:
+    """Give each image once, though it may be wanted by several tags, digests and repositories.
+
+    An archive is named by the digest, so all names of one image are one archive. What kubeadm asks
+    for leads, then names with a tag; so the pause image is listed by the name nodes know it by.
+    """
+    groups: dict[Digest, dict[str, LockedImage]] = {}
+    for image in images:
+        groups.setdefault(image.digest, {}).setdefault(image.reference, image)
+    found = (_as_one(list(group.values()), profile) for group in groups.values())
+    return tuple(sorted(found, key=lambda image: image.reference))
+
+
+def _as_one(group: list[LockedImage], profile: ProfileName) -> LockedImage:
+    group.sort(key=lambda image: (not image.core, "@" in image.reference, image.reference))
+    leader = group[0]
+    given = {str(ImageReference.parse(leader.reference).with_digest(leader.digest))}
+    if profile == "cloudstack-cks":  # whose nodes import by tag only
+        given = set()
+    others = [image.reference for image in group[1:]]
+    also = [text for text in others if ImageReference.parse(text).looked_up not in given]
+    originals = {text for image in group for text in image.original}
+    return leader.model_copy(
+        update={
+            "original": tuple(sorted(originals | (set(others) - set(also)))),
+            "core": any(image.core for image in group),
+            "also": tuple(also),
+        }
+    )
 
 
 def lock_name(kubernetes: KubeVersion, architecture: str) -> str:
@@ -276,12 +339,14 @@ def _compare_components(found: list[str], recipe: Recipe, lock: Lock) -> None:
 
 
 def _compare_images(found: list[str], recipe: Recipe, lock: Lock) -> None:
-    references = {image.reference for image in lock.images}
+    references = {text for image in lock.images for text in image.references}
+    references |= {text for image in lock.images for text in image.original if "@" in text}
     asked = [*recipe.images.extra, *(item.image for item in recipe.components.values())]
     wanted = {str(ImageReference.parse(text)) for text in asked}
     found.extend(f"images: {text} is not in the lock" for text in sorted(wanted - references))
+    _compare(found, "images.ignore", recipe.images.ignore, lock.ignored)
     if not recipe.images.sources:
-        extra = sorted(references - wanted)
+        extra = sorted({image.reference for image in lock.images} - wanted)
         found.extend(f"images: {text} is not in the recipe" for text in extra)
     has_core = any(image.core for image in lock.images)
     if has_core != ("kubeadm" in recipe.images.sources):

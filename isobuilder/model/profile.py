@@ -38,7 +38,6 @@ class Profile:
     wishes: tuple[Need, ...]  # without them an ISO lacks a feature
     pinned: frozenset[str] = frozenset()  # manifests whose images must be digests
     kept: frozenset[str] = frozenset()  # manifests whose bytes must stay
-    keeps_all: bool = False  # nodes know images by tag only, so no manifest may be pinned
     components: tuple[tuple[str, str], ...] = ()  # name and the manifest made from it
 
 
@@ -90,7 +89,6 @@ PROFILES: dict[ProfileName, Profile] = {
             Need(("dashboard.yaml", "headlamp.yaml"), "manifest", "the control node applies it"),
         ),
         wishes=(_PROVIDER, _AUTOSCALER, _ETCD),
-        keeps_all=True,
     ),
 }
 
@@ -168,12 +166,9 @@ class _Judge:
         return []
 
     def manifests(self) -> None:
-        """Images by digest where Mold insists, by tag where nodes know nothing else."""
+        """Images by digest where Mold insists, untouched where it has their hash."""
         for index, entry in enumerate(self._recipe.manifests):
             steps = ("manifests", index, "images")
-            if self._profile.keeps_all and entry.images == "pin":
-                fact = f"nodes of {self._recipe.profile} know images by tag only, found images: pin"
-                self.mistakes.append(self._at(fact, *steps, hint="write images: keep"))
             if entry.path in self._profile.pinned and entry.images != "pin":
                 fact = f"Mold accepts {entry.path} only with images by digest"
                 self.mistakes.append(self._at(fact, *steps, hint="write images: pin"))

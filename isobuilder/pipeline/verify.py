@@ -162,7 +162,7 @@ class _Verifier:
         if self.manifest is not None:
             for image in self.manifest.images:
                 found[image.path] = Expected(
-                    reference=image.import_alias,
+                    names=(image.import_alias, *image.names),
                     digest=ImageReference.parse(image.reference).digest,
                     architecture=self.manifest.architecture,
                 )

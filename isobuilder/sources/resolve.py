@@ -13,12 +13,14 @@ from posixpath import basename
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from isobuilder import __version__
 from isobuilder.digest import BUFFER_SIZE, Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.formats.kube import core_images
-from isobuilder.formats.manifests import read_manifest
-from isobuilder.formats.reference import ImageReference
+from isobuilder.formats.manifests import Manifest, read_manifest
+from isobuilder.formats.reference import ImageReference, spelled_out
 from isobuilder.model.config import mirror_urls
 from isobuilder.model.lock import (
     Evidence,
@@ -26,6 +28,7 @@ from isobuilder.model.lock import (
     LockedFile,
     LockedImage,
     LockedManifest,
+    one_for_each_digest,
     released_epoch,
 )
 from isobuilder.model.recipe import Component, FileEntry, ManifestEntry, Recipe
@@ -33,6 +36,7 @@ from isobuilder.sources import kubeadm
 from isobuilder.sources.checksums import Checksum, parse
 from isobuilder.sources.download import Download
 from isobuilder.sources.mirrors import first_good
+from isobuilder.sources.named import named_images
 from isobuilder.sources.registry import ResolvedImage
 from isobuilder.sources.session import Session
 from isobuilder.store import Blob
@@ -102,7 +106,7 @@ class _Resolution:
         progress.step("images")
         core = self._core(locked)
         images = self._images(locked, core.names)
-        return Lock.model_validate(
+        return _checked(
             {
                 "schema": 1,
                 "kubernetes": recipe.kubernetes,
@@ -119,6 +123,7 @@ class _Resolution:
                 "components": recipe.components,
                 "registration": recipe.registration,
                 "core_from": "kubeadm" if core.of_kubeadm else None,
+                "ignored": recipe.images.ignore,
             }
         )
 
@@ -132,7 +137,8 @@ class _Resolution:
         names = {file.name for file in self.recipe.files}
         names |= {manifest.name for manifest in self.recipe.manifests}
         for image in self.previous.images:
-            names |= {image.reference, ImageReference.parse(image.reference).name}
+            for text in image.references:
+                names |= {text, ImageReference.parse(text).name}
         unknown = sorted(self.update - names)
         if unknown:
             raise InputError(
@@ -258,39 +264,30 @@ class _Resolution:
     def _images(
         self, locked: Mapping[str, Locked], core: Collection[str]
     ) -> tuple[LockedImage, ...]:
-        originals: dict[str, set[str]] = {}
-        wanted = dict.fromkeys(core)  # an ordered set
+        named: Mapping[str, Collection[str]] = {}
         if "manifests" in self.recipe.images.sources:
-            for text in self._named_by_manifests(locked):
-                target = self.recipe.images.replace.get(text, text)
-                wanted[target] = None
-                if target != text:
-                    originals.setdefault(target, set()).add(text)
-        for text in self.recipe.images.extra:
-            wanted[text] = None
-        for component in self.recipe.components.values():
-            wanted[component.image] = None
+            named = named_images(self.recipe.images, self._manifests(locked)).originals
+        asked = [*core, *named, *self.recipe.images.extra]
+        asked += [component.image for component in self.recipe.components.values()]
+        core = {spelled_out(text) for text in core}
         with ThreadPoolExecutor(self.session.registry.jobs, "resolve") as pool:
             images = list(
                 pool.map(
                     lambda text: self._image(
-                        text, core=text in core, originals=originals.get(text, set())
+                        text, core=text in core, originals=named.get(text, ())
                     ),
-                    wanted,
+                    dict.fromkeys(spelled_out(text) for text in asked),
                 )
             )
-        return tuple(sorted(without_doubles(images), key=lambda image: image.reference))
+        return one_for_each_digest(images, self.recipe.profile)
 
-    def _named_by_manifests(self, locked: Mapping[str, Locked]) -> list[str]:
-        names: dict[str, None] = {}
+    def _manifests(self, locked: Mapping[str, Locked]) -> Iterator[Manifest]:
         for entry in self.recipe.manifests:
             manifest = locked[entry.name]
             blob = self.session.store.find(manifest.sha256)
             if blob is None:  # kept from the previous lock, and never fetched here
                 blob = self.session.fetcher.fetch([self._wanted_again(manifest)])[0]
-            for use in read_manifest(blob.read(), entry.url).images:
-                names[use.image] = None
-        return list(names)
+            yield read_manifest(blob.read(), entry.url)
 
     def _wanted_again(self, locked: Locked) -> Download:
         return Download(
@@ -301,10 +298,11 @@ class _Resolution:
             ceiling=self.session.config.max_file_size,
         )
 
-    def _image(self, text: str, *, core: bool, originals: set[str]) -> LockedImage:
+    def _image(self, text: str, *, core: bool, originals: Collection[str]) -> LockedImage:
         reference = ImageReference.parse(text)
         if (old := self._kept_image(reference)) is not None:
-            return old.model_copy(update={"core": core, "original": tuple(sorted(originals))})
+            told = {"reference": text, "core": core, "original": tuple(sorted(originals))}
+            return old.model_copy(update=told | {"also": ()})
         resolved = self.session.registry.resolve(reference, self.architecture)
         self._check_component(text, resolved)
         self.session.store.add_bytes(resolved.manifest_bytes)  # so that a plan knows the layers
@@ -324,13 +322,13 @@ class _Resolution:
         if self.update & {str(reference), reference.name}:
             return None
         for image in self.previous.images:
-            if image.reference == str(reference):
+            if str(reference) in image.references:
                 return image
         return None
 
     def _check_component(self, text: str, resolved: ResolvedImage) -> None:
         for name, component in self.recipe.components.items():
-            if component.image == text:
+            if spelled_out(component.image) == text:
                 check_labels(name, component, self.session.registry.labels(resolved))
 
     # --- time ---
@@ -359,27 +357,12 @@ class _Resolution:
             return None
 
 
-def without_doubles(images: Iterable[LockedImage]) -> Iterator[LockedImage]:
-    """Give each image of a repository once, though it may be wanted by tag and by digest.
-
-    An archive is named by the digest, so two names for one image are one archive: the name with a
-    tag leads, the others are names that manifests use for it.
-    """
-    groups: dict[tuple[str, Digest], list[LockedImage]] = {}
-    for image in images:
-        key = ImageReference.parse(image.reference).name, image.digest
-        groups.setdefault(key, []).append(image)
-    for group in groups.values():
-        # Names with a tag first; among them, and among digests, in the order of the text.
-        group.sort(key=lambda image: ("@" in image.reference, image.reference))
-        others = {image.reference for image in group[1:]} - {group[0].reference}
-        originals = others.union(*(image.original for image in group))
-        yield group[0].model_copy(
-            update={
-                "original": tuple(sorted(originals)),
-                "core": any(image.core for image in group),
-            }
-        )
+def _checked(answers: Mapping[str, object]) -> Lock:
+    try:
+        return Lock.model_validate(answers)
+    except ValidationError as error:  # two answers that do not go together
+        facts = [detail["msg"].removeprefix("Value error, ") for detail in error.errors()]
+        raise InputError("; ".join(facts), hint="change one of the recipe's entries") from error
 
 
 def check_labels(name: str, component: Component, labels: Mapping[str, str]) -> None:

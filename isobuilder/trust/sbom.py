@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from isobuilder.digest import Digest
-from isobuilder.formats.reference import ImageReference
+from isobuilder.formats.reference import ImageReference, spelled_out
 from isobuilder.model.base import canonical_json
 from isobuilder.model.lock import Lock, LockedFile, LockedImage, LockedManifest
 from isobuilder.model.payload import OsPayload, PayloadPackage
@@ -176,7 +176,7 @@ def _container(lock: Lock, image: LockedImage, archive: Digest, size: int) -> _J
     pinned = str(reference.with_digest(image.digest))
     for part in lock.components.values():
         if (
-            part.image in {image.reference, pinned, *image.original}
+            spelled_out(part.image) in {*image.references, pinned, *image.original}
             and part.source_repository is not None
         ):
             facts |= {"source-sha": part.source_sha} if part.source_sha is not None else {}

@@ -65,7 +65,7 @@ class SmallImage:
     @property
     def archive(self) -> tuple[Piece, ...]:
         return image_archive(
-            self.reference,
+            [self.reference],
             manifest=self.manifest,
             config=self.config,
             layers=self.layers,

@@ -65,7 +65,7 @@ def test_our_archives_are_in_order(make: Callable[..., SmallImage], store: Store
     image = make(store, REFERENCE)
     report = check(
         joined(image.archive),
-        reference=REFERENCE,
+        names=(REFERENCE,),
         digest=image.manifest.digest,
         architecture="amd64",
     )
@@ -158,7 +158,11 @@ def changed_index(contents: dict[str, bytes], change: Callable[[dict[str, Any]],
 @pytest.mark.parametrize(
     ("change", "rule", "fact"),
     [
-        (lambda i: i["manifests"].append(i["manifests"][0]), "oci.index", "one manifest, got 2"),
+        (
+            lambda i: i["manifests"].append(i["manifests"][0] | {"digest": "sha256:" + "1" * 64}),
+            "oci.index",
+            "one manifest, got 2",
+        ),
         (lambda i: i["manifests"].clear(), "oci.index", "one manifest, got 0"),
         (lambda i: i["manifests"][0].pop("annotations"), "oci.name", "got none"),
         (
@@ -188,7 +192,7 @@ def test_a_wrong_index_is_told(
 def test_another_name_or_digest_than_expected_is_told(store: Store) -> None:
     image = small_image(store, REFERENCE)
     wanted = Digest.of(b"another")
-    report = check(joined(image.archive), reference="registry.k8s.io/pause:3.9", digest=wanted)
+    report = check(joined(image.archive), names=("registry.k8s.io/pause:3.9",), digest=wanted)
     assert rules(report) == ["oci.index", "oci.name"]
     assert f"expected registry.k8s.io/pause:3.9, got {REFERENCE}" in report.findings[1].fact
 
@@ -327,7 +331,7 @@ def test_flipped_bits_never_end_in_a_traceback(
     data = bytearray(joined(image.archive))
     for at, bit in flips:
         data[at % len(data)] ^= 1 << bit
-    report = check(bytes(data), reference=image.reference, digest=image.manifest.digest)
+    report = check(bytes(data), names=(image.reference,), digest=image.manifest.digest)
     assert len(report.findings) <= 30
 
 
@@ -338,7 +342,7 @@ def test_archives_are_checked_where_they_lie_on_the_iso(store: Store, tmp_path: 
         for image in images
     ]
     wanted = {
-        one.path: Expected(image.reference, image.manifest.digest, "amd64")
+        one.path: Expected((image.reference,), image.manifest.digest, "amd64")
         for one, image in zip(entries, images, strict=True)
     }
     wanted["docker/missing.tar"] = Expected()

@@ -216,13 +216,13 @@ vars: {{cni: "1.7.1", crictl: "1.31.1", etcd: "3.5.15", calico_sha: {"e" * 40}}}
 """
 
 
-def test_cloudstack_knows_images_by_tag_only(extend: Extend) -> None:
+def test_cloudstack_keeps_manifests_and_may_pin_them(extend: Extend) -> None:
     base = "base/cloudstack-cks.yaml"
     path = extend(CLOUDSTACK, base=base)
     assert {one.images for one in read_recipe(path).recipe.manifests} == {"keep"}
     assert "no provider.yaml" in warnings(path)
-    found = mistakes(extend(CLOUDSTACK + "manifests: [{name: network, images: pin}]", base=base))
-    assert "nodes of cloudstack-cks know images by tag only" in found
+    pinned = extend(CLOUDSTACK + "manifests: [{name: network, images: pin}]", base=base)
+    assert {one.images for one in read_recipe(pinned).recipe.manifests} == {"keep", "pin"}
 
 
 @pytest.mark.parametrize("name", FILES)
