@@ -234,6 +234,7 @@ def lock_from(
             "kubernetes": imported.kubernetes_version,
             "revision": recipe.revision,
             "profile": imported.profile,
+            "variant": recipe.variant,
             "architecture": imported.architecture,
             "recipe": recipe.digest,
             "epoch": _epoch(recipe),

@@ -103,6 +103,7 @@ def manifest_of(
             "product_version": lock.product_version,
             "architecture": lock.architecture,
             "profile": lock.profile,
+            "variant": lock.variant,
             "revision": lock.revision,
             "epoch": lock.epoch,
             "tool": tool,

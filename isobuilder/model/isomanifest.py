@@ -10,7 +10,7 @@ from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
 from isobuilder.model.payload import OsPayload, PayloadPackage
-from isobuilder.model.recipe import Component, ProfileName
+from isobuilder.model.recipe import Component, ProfileName, Variant
 
 Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -56,6 +56,7 @@ class IsoManifest(Model):
     product_version: str
     architecture: Architecture
     profile: ProfileName
+    variant: Variant | None = None
     revision: PositiveInt
     epoch: NonNegativeInt
     tool: str
@@ -70,7 +71,11 @@ class IsoManifest(Model):
 
     def to_data(self) -> dict[str, Any]:
         """Return the manifest as plain JSON values."""
-        absent = {n for n in ("operating_system", "ignored_images") if not getattr(self, n)}
+        absent = {
+            name
+            for name in ("operating_system", "ignored_images", "variant")
+            if not getattr(self, name)
+        }
         data = self.model_dump(mode="json", by_alias=True, exclude=absent)
         for image in data["images"]:
             if not image["names"]:

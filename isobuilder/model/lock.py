@@ -18,12 +18,14 @@ from isobuilder.model.recipe import (
     FileEntry,
     HttpsUrl,
     ImageText,
+    IsoName,
     ManifestEntry,
     Mode,
     ProfileName,
     Recipe,
     Registration,
     Render,
+    Variant,
 )
 
 FORMAT = 1
@@ -160,6 +162,7 @@ class Lock(Model):
     kubernetes: KubeVersion
     revision: PositiveInt
     profile: ProfileName
+    variant: Variant | None = None
     architecture: Architecture
     recipe: Digest  # of the expanded recipe, see Recipe.digest
     epoch: NonNegativeInt  # seconds since 1970-01-01 UTC; every time stamp on the ISO
@@ -196,18 +199,34 @@ class Lock(Model):
         return self
 
     @property
+    def iso_name(self) -> IsoName:
+        """What the ISO is called, here, in its manifest and on a server."""
+        return IsoName(
+            kubernetes=self.kubernetes,
+            profile=self.profile,
+            variant=self.variant,
+            boots=self.boot is not None,
+            architecture=self.architecture,
+            revision=self.revision,
+        )
+
+    @property
     def base_name(self) -> str:
         """The name all outputs begin with."""
-        return f"kubernetes-v{self.kubernetes}-{self.profile}-{self.architecture}-r{self.revision}"
+        return self.iso_name.base
 
     @property
     def product_version(self) -> str:
         """The semantic version of the ISO, e.g. ``1.34.12+mold-cks.r1``."""
-        return f"{self.kubernetes}+{self.profile}.r{self.revision}"
+        return self.iso_name.product_version
 
     def to_data(self) -> dict[str, Any]:
         """Return the lock as plain JSON values."""
-        absent = {name for name in ("boot", "core_from", "ignored") if not getattr(self, name)}
+        absent = {
+            name
+            for name in ("boot", "core_from", "ignored", "variant")
+            if not getattr(self, name)
+        }
         data = self.model_dump(mode="json", by_alias=True, exclude=absent)
         for image in data["images"]:
             if not image["also"]:
@@ -269,7 +288,7 @@ def answers(lock: Lock, recipe: Recipe) -> list[str]:
     tell which must be there; those it names itself can be compared.
     """
     found: list[str] = []
-    for name in ("kubernetes", "revision", "profile", "registration"):
+    for name in ("kubernetes", "revision", "profile", "variant", "registration"):
         _compare(found, name, getattr(recipe, name), getattr(lock, name))
     if lock.architecture not in recipe.architectures:
         wanted = " or ".join(recipe.architectures)

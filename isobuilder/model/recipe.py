@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -59,7 +60,22 @@ def check_https_url(url: str) -> str:
     return url
 
 
+def check_variant(text: str) -> str:
+    """Return ``text`` if it may name a variant: it must not look like another part of the name."""
+    if text == "boot":
+        raise ValueError("'boot' is how ISOs that start machines are named; choose another variant")
+    if re.fullmatch(r"r[0-9]+", text):
+        raise ValueError(f"{text!r} looks like a revision; choose another variant")
+    return text
+
+
 HttpsUrl = Annotated[str, AfterValidator(check_https_url)]
+Variant = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$"),
+    AfterValidator(check_variant),
+]
+"""A short name for an ISO that is not the shipped one of its version and profile."""
 Mode = Annotated[str, StringConstraints(pattern=r"^0[0-7]{3}$")]
 
 
@@ -172,6 +188,42 @@ class BootWish(Model):
     secure_boot: Literal[True] = True  # the signed loaders are the only ones there are
 
 
+@dataclass(frozen=True, slots=True)
+class IsoName:
+    """What one ISO is called: two ISOs that may differ never share a name unless by revision.
+
+    Variant and ``boot`` follow the profile after a dot, which no profile and no variant has.
+    """
+
+    kubernetes: KubeVersion
+    profile: ProfileName
+    variant: str | None
+    boots: bool  # it starts machines
+    architecture: str
+    revision: int
+
+    @property
+    def flavour(self) -> str:
+        """Profile, variant and whether it boots, e.g. ``mold-cks.gpu.boot``."""
+        parts = (self.profile, self.variant, "boot" if self.boots else None)
+        return ".".join(part for part in parts if part)
+
+    @property
+    def registered(self) -> str:
+        """The name that Mold is given."""
+        return f"v{self.kubernetes}-{self.flavour}-{self.architecture}-r{self.revision}"
+
+    @property
+    def base(self) -> str:
+        """The name all outputs begin with, e.g. ``kubernetes-v1.34.12-mold-cks-amd64-r1``."""
+        return f"kubernetes-{self.registered}"
+
+    @property
+    def product_version(self) -> str:
+        """The semantic version of the ISO, e.g. ``1.34.12+mold-cks.r1``."""
+        return f"{self.kubernetes}+{self.flavour}.r{self.revision}"
+
+
 class Recipe(Model):
     """A recipe for one architecture, every template expanded, every rule of the format checked.
 
@@ -182,6 +234,7 @@ class Recipe(Model):
     kubernetes: KubeVersion
     revision: PositiveInt = 1
     profile: ProfileName
+    variant: Variant | None = None
     architectures: tuple[Architecture, ...]
     released: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
     vars: dict[str, str] = {}
@@ -224,7 +277,8 @@ class Recipe(Model):
 
     def to_data(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values."""
-        data = self.model_dump(mode="json", by_alias=True, exclude=None if self.boot else {"boot"})
+        absent = {name for name in ("boot", "variant") if not getattr(self, name)}
+        data = self.model_dump(mode="json", by_alias=True, exclude=absent)
         if not self.images.ignore:
             del data["images"]["ignore"]
         return data

@@ -81,7 +81,7 @@ def registration_for(lock: Lock, *, iso: Digest, size: int) -> RegistrationFile:
     return RegistrationFile.model_validate(
         {
             "schema": 1,
-            "name": f"v{lock.kubernetes}-{lock.profile}-{lock.architecture}-r{lock.revision}",
+            "name": lock.iso_name.registered,
             "kubernetesversion": str(lock.kubernetes),
             "arch": MOLD_ARCHITECTURES[lock.architecture],
             "checksum": IsoChecksum.of(iso),

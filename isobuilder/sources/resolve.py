@@ -112,6 +112,7 @@ class _Resolution:
                 "kubernetes": recipe.kubernetes,
                 "revision": recipe.revision,
                 "profile": recipe.profile,
+                "variant": recipe.variant,
                 "architecture": self.architecture,
                 "recipe": recipe.digest,
                 "epoch": self._epoch(),
