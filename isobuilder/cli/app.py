@@ -172,14 +172,32 @@ def _flag(*names: str, **kwargs: Any) -> click.Option:
 
 
 class AppCommand(click.Command):
-    """A command that also takes the common options."""
+    """A command that also takes the common options, which its help only points at."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.examples = examples
         taken = {option for parameter in self.params for option in parameter.opts}
-        self.params.extend(
+        self.common = [
             option for option in _common_options() if not taken.intersection(option.opts)
+        ]
+        self.params.extend(self.common)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options, where the common ones are told, and examples."""
+        shown = (
+            parameter.get_help_record(ctx)
+            for parameter in self.get_params(ctx)
+            if isinstance(parameter, click.Option) and parameter not in self.common
         )
+        with formatter.section("Options"):
+            formatter.write_dl([record for record in shown if record is not None])
+        formatter.write_paragraph()
+        formatter.write_text("Common options, such as --offline and -v: isobuilder --help")
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
 
 class AppGroup(click.Group):
@@ -187,6 +205,34 @@ class AppGroup(click.Group):
 
     command_class = AppCommand
     group_class = type
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is named first; a name that is none gets the nearest ones."""
+        from difflib import get_close_matches
+
+        name = args[0]
+        if name.startswith("-") or self.get_command(ctx, name) is not None or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        error = click.UsageError(f"No command {name!r}.", ctx)
+        close = get_close_matches(name, self.list_commands(ctx), n=3, cutoff=0.6)
+        error.hint = (  # type: ignore[attr-defined]
+            f"did you mean {' or '.join(f'{ctx.command_path} {word}' for word in close)}?"
+            if close
+            else None
+        )
+        raise error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each command with its whole first line."""
+        rows = []
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                rows.append((name, (command.help or "").partition("\n")[0]))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 class RootGroup(AppGroup):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,20 @@ from isobuilder.cli.app import (
     AppCommand,
     human_size,
     json_option,
-    load_lock_file,
-    refuse_iso,
 )
 from isobuilder.cli.exits import for_each
+from isobuilder.cli.lock import tell_left_out
+from isobuilder.cli.sources import (
+    SOURCE,
+    Source,
+    Wanted,
+    arch_option,
+    locks_of,
+    name_of,
+    no_lock,
+    wanted,
+)
+from isobuilder.errors import IsobuilderError
 
 if TYPE_CHECKING:
     from isobuilder.model.lock import Lock
@@ -25,37 +36,60 @@ if TYPE_CHECKING:
     from isobuilder.sources.session import Session
 
 
-@click.command(cls=AppCommand)
-@click.argument("locks", metavar="LOCK...", nargs=-1, required=True, type=FILE)
+@click.command(
+    cls=AppCommand,
+    examples=("isobuilder fetch 1.36.5", "isobuilder fetch *.lock.json --limit-rate 20M"),
+)
+@click.argument("sources", metavar="RECIPE|LOCK|VERSION...", nargs=-1, required=True, type=SOURCE)
+@arch_option
 @click.pass_obj
-def fetch(app: App, locks: tuple[Path, ...]) -> None:
-    """Bring into the store everything that the LOCKs name."""
+def fetch(app: App, sources: tuple[Source, ...], arch: str | None) -> None:
+    """Bring into the store everything that the locks name.
+
+    A recipe means the locks it has. One queue serves all: what several need travels once.
+    """
     from isobuilder.pipeline.fetch import fetch as fetch_all
     from isobuilder.sources.session import open_session
 
-    loaded = [load_lock_file(path) for path in locks]
+    locks: list[Lock] = []
+    for source in sources:
+        found, left_out = locks_of(source, arch)
+        tell_left_out(app, source, left_out)
+        locks += found
     with open_session(app.config, app.store, progress=app.progress) as session:
-        fetch_all(loaded, session)
+        fetch_all(locks, session)
     app.say(f"complete in {app.store.root}")
 
 
-@click.command(cls=AppCommand)
-@click.argument("sources", metavar="RECIPE|LOCK...", nargs=-1, required=True, type=FILE)
-@click.option("--arch", type=click.Choice(["amd64", "arm64"]), help="Only this architecture.")
+@click.command(
+    cls=AppCommand,
+    examples=(
+        "isobuilder build 1.36.5",
+        "isobuilder build my.yaml --arch amd64 --out /srv/isos",
+        "isobuilder build dist/NAME.lock.json --check dist/NAME.iso",
+    ),
+)
+@click.argument("sources", metavar="RECIPE|LOCK|VERSION...", nargs=-1, type=SOURCE)
+@arch_option
 @click.option("--out", type=FOLDER, default="dist", show_default=True, help="Where ISOs go.")
 @click.option("--revision", metavar="rN", help="Build number, in place of the recipe's own.")
 @click.option(
-    "--boot", metavar="OS", help="Make it start machines, with this payload of the store."
+    "--boot",
+    metavar="[OS]",
+    is_flag=False,
+    flag_value="",
+    help="Insist that it starts machines: with the payload that the lock means, or with this one.",
 )
-@click.option("--no-boot", is_flag=True, help="A plain ISO, even if the lock has an OS payload.")
-@click.option("--locked", is_flag=True, help="Refuse a recipe that has no lock yet.")
+@click.option("--no-boot", is_flag=True, help="A plain ISO, even if the store has an OS payload.")
+@click.option("--locked", is_flag=True, help="Refuse a recipe without a lock for each of its ISOs.")
 @click.option("--force", is_flag=True, help="Build also when the ISO is there already.")
+@click.option("--replace", is_flag=True, help="Let another ISO of the same name go.")
 @click.option("--check", "check_iso", type=FILE, metavar="ISO", help="Build again and compare.")
 @json_option
-@click.pass_obj
+@click.pass_context
 def build(
-    app: App,
-    sources: tuple[Path, ...],
+    context: click.Context,
+    sources: tuple[Source, ...],
     arch: str | None,
     out: Path,
     revision: str | None,
@@ -63,51 +97,193 @@ def build(
     no_boot: bool,
     locked: bool,
     force: bool,
+    replace: bool,
     check_iso: Path | None,
     as_json: bool,
 ) -> None:
-    """Build the ISO of each RECIPE or LOCK and its side files.
+    """Build the ISO of each RECIPE, LOCK or VERSION and its side files.
 
-    A recipe without a lock is locked first. Prints the path of each ISO.
+    A recipe without a lock is locked first. A VERSION means the recipe that is shipped for it. The
+    ISO starts machines where the lock says so and the store has the OS payload; its name says it.
+    Prints the path of each ISO.
     """
     from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.build import build as build_iso
-    from isobuilder.pipeline.build import check
-    from isobuilder.pipeline.payload import pin_payload
     from isobuilder.sources.session import open_session
 
+    app = context.ensure_object(App)
+    sources, boot = _without_boot_value(context, sources, boot)
     if boot is not None and no_boot:
         raise UsageProblem("--boot and --no-boot contradict each other")
+    number = None if revision is None else _revision(revision)
     with open_session(app.config, app.store, progress=app.progress) as session:
-        wanted = [
-            item for source in sources for item in _locks(source, arch, revision, locked, session)
-        ]
-        if no_boot:
-            wanted = [lock.model_copy(update={"boot": None}) for lock in wanted]
-        elif boot is not None:
-            wanted = [pin_payload(lock, boot, session) for lock in wanted]
+        items = list(_items(app, sources, arch, locked))
+        jobs = [item for item in items if isinstance(item, Wanted)]
+        chosen = _Choice(app, session, number, boot, no_boot)
         if check_iso is not None:
-            if len(wanted) != 1:
-                raise UsageProblem(
-                    f"--check compares one ISO, these are {len(wanted)}", hint="choose with --arch"
-                )
-            app.say(f"reproduced: {check_iso} is {check(wanted[0], check_iso, session)}")
+            _check(app, items, chosen, check_iso, session, as_json=as_json)
             return
+        _refuse_one_name_for_two(jobs, chosen)
         results: list[Built] = []
+        done: set[str] = set()
 
-        def build_one(lock: Lock) -> None:
-            built = build_iso(lock, out, session, force=force)
-            state = "unchanged" if built.reused else "built"
-            app.say(f"{state}: {built.digest}, {human_size(built.size)}")
+        def build_one(item: Wanted | IsobuilderError) -> None:
+            if isinstance(item, IsobuilderError):
+                raise item
+            lock = chosen.lock(item)
+            if lock.base_name in done:
+                return  # named twice, and the same
+            built = build_iso(lock, out, session, force=force, replace=replace)
+            done.add(lock.base_name)
+            app.say(
+                f"{'unchanged' if built.reused else 'built'}: {built.digest}, "
+                f"{human_size(built.size)}"
+            )
             results.append(built)
             if not as_json:
                 click.echo(built.iso)
 
         try:
-            for_each(wanted, build_one)
+            for_each(items, build_one)
         finally:
             if as_json:
                 app.show_json([_as_data(built) for built in results])
+
+
+def _without_boot_value(
+    context: click.Context, sources: tuple[Source, ...], boot: str | None
+) -> tuple[tuple[Source, ...], str | None]:
+    """Take ``--boot my.yaml`` for a flag and a source: no payload is called like a file."""
+    from isobuilder.pipeline.shipped import looks_like_version
+
+    if boot and (looks_like_version(boot) or Path(boot).is_file()):
+        sources, boot = (SOURCE.convert(boot, None, context), *sources), ""
+    if not sources:
+        raise click.UsageError("Missing argument 'RECIPE|LOCK|VERSION...'.", context)
+    return sources, boot
+
+
+def _items(
+    app: App, sources: Iterable[Source], arch: str | None, locked: bool
+) -> Iterable[Wanted | IsobuilderError]:
+    """Give what is to be built; what a source is wrong with does not keep the others from it."""
+    for source in sources:
+        try:
+            found, left_out = wanted(source, arch)
+            if locked:
+                for name in [*(item.architecture for item in found if not item.lock), *left_out]:
+                    raise no_lock(source, name)
+        except IsobuilderError as error:
+            yield error
+            continue
+        tell_left_out(app, source, left_out)
+        yield from found
+
+
+class _Choice:
+    """What flags say of each lock: its revision, and whether it starts machines."""
+
+    def __init__(
+        self, app: App, session: Session, revision: int | None, boot: str | None, no_boot: bool
+    ) -> None:
+        self._app, self._session, self._revision = app, session, revision
+        self._boot, self._no_boot = boot, no_boot
+
+    def name(self, item: Wanted) -> str:
+        """Return the base name that the ISO will have, without asking anybody."""
+        from dataclasses import replace
+
+        name = name_of(item, self._session.store)
+        if self._revision is not None:
+            name = replace(name, revision=self._revision)
+        if self._no_boot or self._boot is not None:
+            name = replace(name, boots=not self._no_boot)
+        return name.base
+
+    def lock(self, item: Wanted, *, settled: bool = True) -> Lock:
+        """Return the lock to build from, made now if there is none yet.
+
+        Unless ``settled``, an OS payload that neither lock nor flags name is left open.
+        """
+        from isobuilder.pipeline.lock import lock_recipe
+
+        source, lock = item.source, item.lock
+        if lock is None:
+            lock = lock_recipe(
+                source.path,
+                item.architecture,
+                self._session,
+                output=source.own_lock(item.architecture),
+                called=source.called,
+            ).lock
+        if self._revision is not None:
+            lock = lock.model_copy(update={"revision": self._revision})
+        flags = self._no_boot or self._boot is not None
+        return self._with_system(lock) if settled or flags else lock
+
+    def _with_system(self, lock: Lock) -> Lock:
+        from isobuilder.errors import InputError
+        from isobuilder.pipeline.payload import pin_or_plain, pin_payload
+
+        if self._no_boot:
+            return lock.model_copy(update={"boot": None})
+        if self._boot:
+            return pin_payload(lock, self._boot, self._session)
+        if self._boot is None:
+            return pin_or_plain(lock, self._session.store, self._app.say)
+        if lock.boot is None:
+            raise InputError(
+                f"{lock.base_name}: the lock says nothing of an operating system",
+                hint="name one: --boot debian-13; isobuilder os list tells what there is",
+            )
+        return pin_payload(lock, None, self._session)
+
+
+def _refuse_one_name_for_two(jobs: Iterable[Wanted], chosen: _Choice) -> None:
+    """Refuse two results of one name before anything is fetched; the same lock twice is one."""
+    from isobuilder.errors import UsageProblem
+
+    seen: dict[str, Wanted] = {}
+    for item in jobs:
+        name = chosen.name(item)
+        other = seen.setdefault(name, item)
+        if other is item or (other.source.path, other.lock) == (item.source.path, item.lock):
+            continue
+        if item.lock is None or other.lock is None or item.lock.digest != other.lock.digest:
+            raise UsageProblem(
+                f"{other.source.called} and {item.source.called} would both become {name}.iso",
+                hint="give one of the recipes a variant or another revision",
+            )
+
+
+def _check(
+    app: App,
+    items: list[Wanted | IsobuilderError],
+    chosen: _Choice,
+    iso: Path,
+    session: Session,
+    *,
+    as_json: bool,
+) -> None:
+    from isobuilder.errors import IntegrityError, UsageProblem
+    from isobuilder.pipeline.build import check
+
+    if len(items) != 1:
+        raise UsageProblem(
+            f"--check compares one ISO, these are {len(items)}", hint="choose with --arch"
+        )
+    if isinstance(items[0], IsobuilderError):
+        raise items[0]
+    lock = chosen.lock(items[0], settled=False)
+    try:
+        digest = check(lock, iso, session)
+    except IntegrityError as error:
+        if as_json:
+            app.show_json({"iso": str(iso), "reproduced": False, "fact": str(error)})
+        raise
+    if as_json:
+        app.show_json({"iso": str(iso), "reproduced": True, "digest": digest})
+    app.say(f"reproduced: {iso} is {digest}")
 
 
 def _as_data(built: Built) -> dict[str, Any]:
@@ -122,42 +298,10 @@ def _as_data(built: Built) -> dict[str, Any]:
     }
 
 
-def _locks(
-    source: Path, arch: str | None, revision: str | None, locked: bool, session: Session
-) -> list[Lock]:
-    """Return the locks that SOURCE means: itself, or those of a recipe."""
-    from isobuilder.errors import InputError
-    from isobuilder.model.loading import architectures_of
-    from isobuilder.pipeline.lock import find_lock, lock_recipe
-
-    refuse_iso(source, "a recipe or a lock")
-    if source.suffix == ".json":
-        lock = load_lock_file(source)
-        if arch is not None and lock.architecture != arch:
-            raise InputError(f"{source}: is for {lock.architecture}, --arch asks for {arch}")
-        return [_revised(lock, revision)]
-    architectures = [arch] if arch else list(architectures_of(source))
-    found = {name: find_lock(source, name) for name in architectures}
-    if arch is None and any(found.values()):
-        # A recipe may name architectures that nobody has locked yet; its locks say what is meant.
-        found = {name: lock for name, lock in found.items() if lock}
-    result = []
-    for name, lock_file in found.items():
-        if lock_file is None and locked:
-            raise InputError(
-                f"{source}: no lock for {name}", hint=f"run isobuilder lock {source} --arch {name}"
-            )
-        answer = lock_file or lock_recipe(source, name, session)
-        result.append(_revised(answer.lock, revision))
-    return result
-
-
-def _revised(lock: Lock, revision: str | None) -> Lock:
+def _revision(text: str) -> int:
     from isobuilder.errors import UsageProblem
 
-    if revision is None:
-        return lock
-    digits = revision.removeprefix("r")
+    digits = text.removeprefix("r")
     if not (digits.isascii() and digits.isdigit() and int(digits) > 0):
-        raise UsageProblem(f"--revision: expected r and a number from 1, got {revision!r}")
-    return lock.model_copy(update={"revision": int(digits)})
+        raise UsageProblem(f"--revision: expected r and a number from 1, got {text!r}")
+    return int(digits)

@@ -75,8 +75,11 @@ def show_usage(error: click.ClickException) -> None:
     message = error.format_message().rstrip(".")
     click.echo(f"error: {message[:1].lower()}{message[1:]}", err=True)
     context = getattr(error, "ctx", None)
-    if context is not None:
-        click.echo(f"hint: {context.command_path} --help tells what it takes", err=True)
+    hint = getattr(error, "hint", None)
+    if hint is None and context is not None:
+        hint = f"{context.command_path} --help tells what it takes"
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
 
 
 def for_each(items: Sequence[Item], act: Callable[[Item], Result]) -> list[Result]:

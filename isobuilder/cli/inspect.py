@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import FILE, App, AppCommand, human_size, json_option, plural, table
+from isobuilder.cli.app import App, AppCommand, human_size, json_option, plural, table
+from isobuilder.cli.sources import SOURCE, Source
 
 if TYPE_CHECKING:
     from isobuilder.pipeline.compare import Difference
 
 
-@click.command(cls=AppCommand)
-@click.argument("source", metavar="ISO|LOCK", type=FILE)
+@click.command(
+    cls=AppCommand, examples=("isobuilder inspect 1.36.5", "isobuilder inspect NAME.iso")
+)
+@click.argument("source", metavar="ISO|LOCK|VERSION", type=SOURCE)
 @json_option
 @click.pass_obj
-def inspect(app: App, source: Path, as_json: bool) -> None:
+def inspect(app: App, source: Source, as_json: bool) -> None:
     """Tell what is on an ISO, or what a lock promises.
 
     Versions, files with sizes and digests, and images.
     """
     from isobuilder.pipeline.compare import contents_of, summary
 
-    found = summary(contents_of(source))
+    found = summary(contents_of(_lock_of(source)))
     if as_json:
         app.show_json(found)
         return
@@ -44,33 +47,71 @@ def inspect(app: App, source: Path, as_json: bool) -> None:
     click.echo(table(images, ("IMAGE", "DIGEST")))
 
 
-@click.command(cls=AppCommand)
-@click.argument("left", type=FILE)
-@click.argument("right", type=FILE)
+@click.command(
+    cls=AppCommand,
+    examples=(
+        "isobuilder diff 1.34.9 1.34.12",
+        "isobuilder diff old.amd64.lock.json new.amd64.lock.json --exit-code",
+        "isobuilder diff mine.yaml theirs.yaml",
+    ),
+)
+@click.argument("left", metavar="A", type=SOURCE)
+@click.argument("right", metavar="B", type=SOURCE)
 @json_option
 @click.option("--exit-code", is_flag=True, help="End with 9 when there are differences.")
 @click.pass_obj
-def diff(app: App, left: Path, right: Path, as_json: bool, exit_code: bool) -> None:
-    """Compare two locks, two ISOs, or one of each."""
+def diff(app: App, left: Source, right: Source, as_json: bool, exit_code: bool) -> None:
+    """Compare two locks, ISOs or recipes, or a lock and an ISO.
+
+    A version means its shipped lock. Images of one repository, and files from one place, are one
+    line with both releases, so that it can be read as release notes.
+    """
     from isobuilder.errors import DifferencesFound
     from isobuilder.pipeline.compare import contents_of
     from isobuilder.pipeline.compare import diff as differences_of
 
-    differences = differences_of(contents_of(left), contents_of(right))
+    sides = [contents_of(_lock_of(source)) for source in (left, right)]
+    differences = differences_of(sides[0], sides[1])
     if as_json:
-        app.show_json([asdict(item) for item in differences])
+        app.show_json([_as_data(item) for item in differences])
     elif differences:
         rows = [(item.what, item.name, *_change(item)) for item in differences]
         click.echo(table(rows, ("WHAT", "NAME", "LEFT", "RIGHT", "GROWTH")))
     else:
         click.echo("no differences")
     if differences and exit_code:
-        raise DifferencesFound(f"{left} and {right}: {plural(len(differences), 'difference')}")
+        raise DifferencesFound(
+            f"{left.called} and {right.called}: {plural(len(differences), 'difference')}"
+        )
+
+
+def _lock_of(source: Source) -> Path:
+    """Return the file to compare; of a version that is shipped its lock, if it has one."""
+    from isobuilder.pipeline.shipped import shipped_version
+
+    if not source.shipped:
+        return source.path
+    locks = shipped_version(source.called).locks
+    return next(iter(locks.values()), source.path)
+
+
+def _as_data(item: Difference) -> dict[str, Any]:
+    data = asdict(item)
+    if item.releases == (None, None):
+        del data["releases"]
+    return data
 
 
 def _change(item: Difference) -> tuple[str, str, str]:
     growth = "" if item.growth is None else f"{item.growth:+d} B"
-    return _short(item.left), _short(item.right), growth
+    old, new = item.releases
+    if old and new and old != new:
+        return old, new, growth
+    left, right = _short(item.left), _short(item.right)
+    # What is on one side only is told by its release, if that is known.
+    if item.left is None:
+        return left, new or right, growth
+    return (old or left if item.right is None else left), right, growth
 
 
 def _short(value: str | None) -> str:

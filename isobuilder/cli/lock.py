@@ -4,29 +4,37 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from isobuilder.cli.app import (
-    FILE,
     NEW_FILE,
     App,
     AppCommand,
     human_size,
     json_option,
-    load_lock_file,
+    plural,
     table,
 )
 from isobuilder.cli.exits import for_each
+from isobuilder.cli.sources import SOURCE, Source, arch_option, locks_of
 
 if TYPE_CHECKING:
-    from isobuilder.pipeline.fetch import PlanItem
+    from isobuilder.model.lock import Lock
+    from isobuilder.pipeline.fetch import DownloadPlan, PlanItem
 
 
-@click.command(cls=AppCommand)
-@click.argument("recipe", type=FILE)
-@click.option("--arch", type=click.Choice(["amd64", "arm64"]), help="Only this architecture.")
+@click.command(
+    cls=AppCommand,
+    examples=(
+        "isobuilder lock my.yaml",
+        "isobuilder lock my.yaml --arch amd64 --update kubeadm",
+        "isobuilder lock my.yaml --locked   # only tell what upstream would change",
+    ),
+)
+@click.argument("recipe", metavar="RECIPE|VERSION", type=SOURCE)
+@arch_option
 @click.option(
     "--update",
     multiple=True,
@@ -34,60 +42,132 @@ if TYPE_CHECKING:
     help="Ask again only for this file, manifest or image; may be repeated.",
 )
 @click.option("-o", "--output", type=NEW_FILE, help="Write the lock here, not beside the recipe.")
+@click.option("--locked", is_flag=True, help="Write nothing; end with 9 if the lock would change.")
 @click.pass_obj
 def lock(
-    app: App, recipe: Path, arch: str | None, update: tuple[str, ...], output: Path | None
+    app: App,
+    recipe: Source,
+    arch: str | None,
+    update: tuple[str, ...],
+    output: Path | None,
+    locked: bool,
 ) -> None:
     """Ask upstream for the exact bytes of RECIPE and write them down.
 
-    Prints the path of each lock. Without --arch every architecture of the recipe is locked.
+    Prints the path of each lock, and what changed since the one that was there. Without --arch
+    every architecture of the recipe is locked. The locks of a VERSION that is shipped are written
+    into the current folder.
     """
     from isobuilder.errors import UsageProblem
     from isobuilder.model.loading import architectures_of
-    from isobuilder.pipeline.lock import lock_recipe
+    from isobuilder.pipeline.lock import changed_lines, lock_recipe
     from isobuilder.sources.session import open_session
 
-    architectures = [arch] if arch else list(architectures_of(recipe))
+    _refuse_lock(recipe)
+    architectures = [arch] if arch else list(architectures_of(recipe.path))
     if output and len(architectures) > 1:
         raise UsageProblem(
-            f"--output names one file, {recipe} has {len(architectures)} architectures",
+            f"--output names one file, {recipe.called} has {len(architectures)} architectures",
             hint="choose one with --arch",
         )
     with open_session(app.config, app.store, progress=app.progress) as session:
 
         def lock_one(architecture: str) -> None:
-            result = lock_recipe(recipe, architecture, session, update=update, output=output)
+            result = lock_recipe(
+                recipe.path,
+                architecture,
+                session,
+                update=update,
+                output=output or recipe.own_lock(architecture),
+                locked=locked,
+                called=recipe.called,
+            )
+            if result.previous is not None:
+                for line in changed_lines(result.previous, result.lock):
+                    app.say(f"{architecture}: {line}")
             app.say(f"{architecture}: {'written' if result.changed else 'unchanged'}")
             click.echo(result.path)
 
         for_each(architectures, lock_one)
 
 
-@click.command(cls=AppCommand)
-@click.argument("lock_file", metavar="LOCK", type=FILE)
+def _refuse_lock(recipe: Source) -> None:
+    from isobuilder.cli.app import refuse_iso
+    from isobuilder.errors import InputError
+
+    refuse_iso(recipe.path, "a recipe")
+    if recipe.path.name.endswith(".lock.json"):
+        raise InputError(
+            f"{recipe.called}: expected a recipe, got a lock",
+            hint="name the recipe that the lock answers",
+        )
+
+
+@click.command(
+    cls=AppCommand,
+    examples=("isobuilder plan 1.36.5", "isobuilder plan my.yaml other.amd64.lock.json --json"),
+)
+@click.argument("sources", metavar="RECIPE|LOCK|VERSION...", nargs=-1, required=True, type=SOURCE)
+@arch_option
 @json_option
 @click.pass_obj
-def plan(app: App, lock_file: Path, as_json: bool) -> None:
-    """Tell what LOCK would download and the disk it needs."""
+def plan(app: App, sources: tuple[Source, ...], arch: str | None, as_json: bool) -> None:
+    """Tell what each ISO would download and the disk it needs.
+
+    Nothing is asked of the network. What nobody here has seen yet has no size.
+    """
     from isobuilder.pipeline.fetch import plan as plan_of
 
-    result = plan_of(load_lock_file(lock_file), app.store)
-    if as_json:
-        app.show_json(asdict(result) | {"disk": result.disk})
-        return
+    plans: list[dict[str, Any]] = []
+
+    def plan_one(source: Source) -> None:
+        locks, left_out = locks_of(source, arch)
+        tell_left_out(app, source, left_out)
+        for one in locks:
+            result = plan_of(one, app.store)
+            plans.append(asdict(result) | {"disk": result.disk, "name": one.base_name})
+            if not as_json:
+                _show(one, result, several=len(sources) > 1 or len(locks) > 1)
+
+    try:
+        for_each(sources, plan_one)
+    finally:
+        if as_json and plans:
+            app.show_json(plans[0] if len(plans) == len(sources) == 1 else plans)
+
+
+def tell_left_out(app: App, source: Source, left_out: list[str]) -> None:
+    """Say which architectures of a recipe have no lock and are not served."""
+    for architecture in left_out:
+        app.say(
+            f"{architecture}: left out, {source.called} has no lock for it; "
+            f"isobuilder lock {source.called} --arch {architecture} makes one"
+        )
+
+
+def _show(lock: Lock, result: DownloadPlan, *, several: bool) -> None:
+    if several:
+        click.echo(f"{lock.base_name}:")
     rows = [(item.kind, item.name, human_size(item.size), _state(item)) for item in result.items]
     click.echo(table(rows, ("KIND", "NAME", "SIZE", "DOWNLOAD")))
+    if result.unknown == len([item for item in result.items if item.missing != 0]) > 0:
+        click.echo(
+            f"\n{plural(result.unknown, 'thing')} to download, of sizes that nobody here has seen "
+            "yet: isobuilder fetch or isobuilder lock finds them out"
+        )
+        return
     more = f", and {result.unknown} of unknown size" if result.unknown else ""
+    least = "at least " if result.unknown else ""
     click.echo(
         f"\n{human_size(result.download)} to download{more}; "
-        f"the ISO will be about {human_size(result.iso)}; "
-        f"free disk needed: {human_size(result.disk)}"
+        f"the ISO will be {least or 'about '}{human_size(result.iso)}; "
+        f"free disk needed: {least}{human_size(result.disk)}"
     )
 
 
 def _state(item: PlanItem) -> str:
     if item.kind == "payload" and item.size is None:
-        return f"no: make it with {item.source}"
+        return f"none, so a plain ISO; {item.source} makes one"
     if item.missing is None:
         return "yes"
     return human_size(item.missing) if item.missing else "cached"

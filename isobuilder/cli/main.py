@@ -17,15 +17,18 @@ COMMANDS = {
         "isobuilder.cli.lock",
         "Ask upstream for the exact bytes of RECIPE and write them down.",
     ),
-    "plan": ("isobuilder.cli.lock", "Tell what LOCK would download and the disk it needs."),
-    "fetch": ("isobuilder.cli.build", "Bring into the store everything that the LOCKs name."),
-    "build": ("isobuilder.cli.build", "Build the ISO of each RECIPE or LOCK and its side files."),
+    "plan": ("isobuilder.cli.lock", "Tell what each ISO would download and the disk it needs."),
+    "fetch": ("isobuilder.cli.build", "Bring into the store everything that the locks name."),
+    "build": (
+        "isobuilder.cli.build",
+        "Build the ISO of each RECIPE, LOCK or VERSION and its side files.",
+    ),
     "verify": (
         "isobuilder.cli.verify",
-        "Check ISO down to its layers, and play the node that mounts it.",
+        "Check each ISO down to its layers, and play the node that mounts it.",
     ),
     "inspect": ("isobuilder.cli.inspect", "Tell what is on an ISO, or what a lock promises."),
-    "diff": ("isobuilder.cli.inspect", "Compare two locks, two ISOs, or one of each."),
+    "diff": ("isobuilder.cli.inspect", "Compare two locks, ISOs or recipes, or a lock and an ISO."),
     "node": ("isobuilder.cli.node", "Write cloud-init's data for control planes and workers."),
     "store": ("isobuilder.cli.store", "List, check and clean the store of downloaded bytes."),
     "mold": (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_option
+from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_option, table
 
 PROFILES = click.Choice(["mold-cks", "mold-cks-csi", "cloudstack-cks"])
 
@@ -16,7 +16,38 @@ def recipe() -> None:
     """Write, check and look at recipes."""
 
 
-@recipe.command()
+@recipe.command("list", examples=("isobuilder recipe list --json",))
+@json_option
+@click.pass_obj
+def list_shipped(app: App, as_json: bool) -> None:
+    """Print the recipes that are shipped: build, lock, plan and fetch take their versions."""
+    from isobuilder.model.loading import load_recipe
+    from isobuilder.pipeline.shipped import shipped
+
+    found = [(item, load_recipe(item.recipe)) for item in shipped()]
+    if as_json:
+        app.show_json(
+            [
+                {
+                    "version": str(item.version),
+                    "profile": read.profile,
+                    "revision": read.revision,
+                    "architectures": read.architectures,
+                    "locks": {name: str(path) for name, path in item.locks.items()},
+                    "recipe": str(item.recipe),
+                }
+                for item, read in found
+            ]
+        )
+        return
+    rows = [
+        (str(item.version), read.profile, ", ".join(read.architectures), ", ".join(item.locks))
+        for item, read in found
+    ]
+    click.echo(table(rows, ("VERSION", "PROFILE", "FOR", "LOCKED FOR")))
+
+
+@recipe.command(examples=("isobuilder recipe new 1.36.6 -o my.yaml",))
 @click.argument("version")
 @click.option(
     "--profile", type=PROFILES, default="mold-cks", show_default=True, help="The node contract."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,14 +16,19 @@ from isobuilder.cli.app import (
     load_lock_file,
     plural,
 )
+from isobuilder.cli.exits import for_each
 
 if TYPE_CHECKING:
     from isobuilder.digest import Digest
     from isobuilder.model.recipe import ProfileName
+    from isobuilder.pipeline.verify import Verification
 
 
-@click.command(cls=AppCommand)
-@click.argument("iso", type=FILE)
+@click.command(
+    cls=AppCommand,
+    examples=("isobuilder verify dist/*.iso", "isobuilder verify NAME.iso --lock NAME.lock.json"),
+)
+@click.argument("isos", metavar="ISO...", nargs=-1, required=True, type=FILE)
 @click.option("--lock", type=FILE, help="The lock that the ISO should be made from.")
 @click.option("--digest", metavar="SHA256", help="The digest that the ISO should have.")
 @click.option(
@@ -38,7 +43,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def verify(
     app: App,
-    iso: Path,
+    isos: tuple[Path, ...],
     lock: Path | None,
     digest: str | None,
     profile: str | None,
@@ -47,50 +52,84 @@ def verify(
     no_layers: bool,
     as_json: bool,
 ) -> None:
-    """Check ISO down to its layers, and play the node that mounts it.
+    """Check each ISO down to its layers, and play the node that mounts it.
 
     Trusts nothing but the ISO itself, and --lock or --digest where they are given. Each problem is
-    one line with the rule, the place, the fact and the remedy; ends with 5 if there is an error.
+    one line with the rule, the place, the fact and the remedy; ends with 5 if there is an error,
+    with 7 if some of several ISOs are good.
     """
-    from isobuilder.errors import IntegrityError
+    from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.verify import verify as verify_iso
 
-    result = verify_iso(
-        iso,
-        lock=load_lock_file(lock) if lock else None,
-        expected=_digest(digest) if digest else None,
-        profile=_profile(profile) if profile else None,
-        layers=not no_layers,
-        deep=deep,
-        containerd=containerd,
-        progress=app.progress,
+    if len(isos) > 1 and (lock or digest):
+        raise UsageProblem(
+            f"{'--lock' if lock else '--digest'} is about one ISO, these are {len(isos)}",
+            hint="verify them one by one",
+        )
+    locked = load_lock_file(lock) if lock else None
+    expected = _digest(digest) if digest else None
+    contract = _profile(profile) if profile else None
+    shown: list[dict[str, Any]] = []
+
+    def verify_one(iso: Path) -> None:
+        result = verify_iso(
+            iso,
+            lock=locked,
+            expected=expected,
+            profile=contract,
+            layers=not no_layers,
+            deep=deep,
+            containerd=containerd,
+            progress=app.progress,
+        )
+        if as_json:
+            shown.append(_as_data(result))
+        else:
+            _show(result)
+        _refuse_bad(result)
+
+    try:
+        for_each(isos, verify_one)
+    finally:
+        if as_json and shown:
+            app.show_json(shown[0] if len(isos) == 1 else shown)
+
+
+def _as_data(result: Verification) -> dict[str, Any]:
+    return {
+        "iso": str(result.iso),
+        "size": result.size,
+        "digest": result.digest,
+        "profile": result.profile,
+        "checked": list(result.checked),
+        "passed": result.passed,
+        "findings": [finding.model_dump(mode="json") for finding in result.findings],
+    }
+
+
+def _errors(result: Verification) -> int:
+    return sum(1 for finding in result.findings if finding.severity == "error")
+
+
+def _show(result: Verification) -> None:
+    for finding in result.findings:
+        click.echo(finding)
+    errors = _errors(result)
+    click.echo(
+        f"{'good' if result.passed else 'BAD'}: {result.iso}: "
+        f"{result.digest or 'not a whole ISO'}, "
+        f"{human_size(result.size)}, {plural(errors, 'error')}, "
+        f"{plural(len(result.findings) - errors, 'warning')}; "
+        f"checked {', '.join(result.checked)}"
     )
-    errors = sum(1 for finding in result.findings if finding.severity == "error")
-    if as_json:
-        app.show_json(
-            {
-                "iso": str(result.iso),
-                "size": result.size,
-                "digest": result.digest,
-                "profile": result.profile,
-                "checked": list(result.checked),
-                "passed": result.passed,
-                "findings": [finding.model_dump(mode="json") for finding in result.findings],
-            }
-        )
-    else:
-        for finding in result.findings:
-            click.echo(finding)
-        warnings = len(result.findings) - errors
-        click.echo(
-            f"{'good' if result.passed else 'BAD'}: {iso}: {result.digest or 'not a whole ISO'}, "
-            f"{human_size(result.size)}, {plural(errors, 'error')}, "
-            f"{plural(warnings, 'warning')}; "
-            f"checked {', '.join(result.checked)}"
-        )
+
+
+def _refuse_bad(result: Verification) -> None:
+    from isobuilder.errors import IntegrityError
+
     if not result.passed:
         raise IntegrityError(
-            f"{iso}: {plural(errors, 'error')}",
+            f"{result.iso}: {plural(_errors(result), 'error')}",
             hint="do not register or boot this ISO; build it again",
         )
 

@@ -122,7 +122,7 @@ def boot_tour(
             with open_session(config, store, progress=progress) as session:
                 lock = lock_recipe(recipe, "amd64", session)
                 fetch([lock.lock], session)
-                built = build(lock.lock, out, session)
+                built = build(lock.lock, out, session, replace=True)
     verification = verified(built, progress=progress)
     seed = write_seed(out / "seed")
     logs = out / "boot-logs"

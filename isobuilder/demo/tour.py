@@ -81,7 +81,7 @@ def tour(out: Path, *, progress: Progress = SILENT) -> Tour:
             lock = lock_recipe(recipe, "amd64", session)
             planned = plan(lock.lock, store)
             fetch([lock.lock], session)
-            built = build(lock.lock, out, session)
+            built = build(lock.lock, out, session, replace=True)
     verification = verified(built, progress=progress)
     progress.step("registering with a simulator of Mold")
     rehearsal = rehearse(built.iso, progress=progress)

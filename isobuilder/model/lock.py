@@ -200,12 +200,12 @@ class Lock(Model):
 
     @property
     def iso_name(self) -> IsoName:
-        """What the ISO is called, here, in its manifest and on a server."""
+        """What the ISO is called; a payload that is left open makes nothing bootable yet."""
         return IsoName(
             kubernetes=self.kubernetes,
             profile=self.profile,
             variant=self.variant,
-            boots=self.boot is not None,
+            boots=self.boot is not None and self.boot.payload is not None,
             architecture=self.architecture,
             revision=self.revision,
         )

@@ -204,14 +204,14 @@ class IsoName:
 
     @property
     def flavour(self) -> str:
-        """Profile, variant and whether it boots, e.g. ``mold-cks.gpu.boot``."""
-        parts = (self.profile, self.variant, "boot" if self.boots else None)
-        return ".".join(part for part in parts if part)
+        """Profile and variant, e.g. ``mold-cks.gpu``."""
+        return f"{self.profile}.{self.variant}" if self.variant else self.profile
 
     @property
     def registered(self) -> str:
-        """The name that Mold is given."""
-        return f"v{self.kubernetes}-{self.flavour}-{self.architecture}-r{self.revision}"
+        """The name that Mold is given, e.g. ``v1.34.12-mold-cks.gpu.boot-amd64-r1``."""
+        flavour = f"{self.flavour}.boot" if self.boots else self.flavour
+        return f"v{self.kubernetes}-{flavour}-{self.architecture}-r{self.revision}"
 
     @property
     def base(self) -> str:

@@ -11,14 +11,14 @@ from pathlib import Path
 from isobuilder import __version__
 from isobuilder.content.tree import IsoTree, tree
 from isobuilder.digest import Digest
-from isobuilder.errors import IntegrityError
 from isobuilder.files import write_whole
 from isobuilder.iso.write.writer import iso_digest, write_iso
 from isobuilder.model.base import canonical_json
 from isobuilder.model.lock import Lock
 from isobuilder.model.registration import registration_for
 from isobuilder.pipeline.fetch import holding
-from isobuilder.pipeline.payload import pin_payload
+from isobuilder.pipeline.finished import as_on, not_reproduced, refuse_other_bytes
+from isobuilder.pipeline.payload import pin_or_plain
 from isobuilder.sources.session import Session
 from isobuilder.store import Store, disk_problem
 
@@ -41,21 +41,27 @@ class Built:
         return tuple(self.iso.with_name(f"{self.lock.base_name}.{end}") for end in SIDE_FILES)
 
 
-def build(lock: Lock, out: Path, session: Session, *, force: bool = False) -> Built:
+def build(
+    lock: Lock, out: Path, session: Session, *, force: bool = False, replace: bool = False
+) -> Built:
     """Write the ISO of ``lock`` and its side files into the folder ``out``.
 
     A pure function of lock, store and version: nothing of this machine goes in. What the store
-    lacks is fetched first. An OS payload that the lock leaves open is the store's; the lock beside
-    the ISO pins it. Nothing is done when the ISO is there, unless ``force`` is set.
+    lacks is fetched first. An OS payload that the lock leaves open is the store's, if it has one;
+    the lock beside the ISO pins it. Nothing is done when the ISO is there, unless ``force`` is
+    set; ``replace`` lets another ISO of the same name go.
 
     Raises:
+        InputError: an ISO of this name and of other bytes is there; nothing was fetched.
         InputError, UpstreamError, IntegrityError, EnvironmentProblem: no ISO was written, and one
             that was there before is as it was.
     """
-    lock = pin_payload(lock, None, session)
+    lock = pin_or_plain(lock, session.store, session.progress.step)
     target = out / f"{lock.base_name}.iso"
     if not force and (known := _unchanged(lock, target, session.store)) is not None:
         return known
+    if not replace:
+        refuse_other_bytes(lock, target)
     _make_folder(out)
     with holding([lock], session):
         iso = tree(lock, session.store, progress=session.progress)
@@ -80,7 +86,7 @@ def check(lock: Lock, iso: Path, session: Session) -> Digest:
     Raises:
         IntegrityError: the two differ.
     """
-    lock = pin_payload(lock, None, session)
+    lock = as_on(iso, lock, session)
     try:
         expected = Digest.of_file(iso)
     except OSError as error:
@@ -90,11 +96,7 @@ def check(lock: Lock, iso: Path, session: Session) -> Digest:
         session.progress.step("building it again, without writing it")
         again, _ = iso_digest(made.entries, label=made.label, epoch=made.epoch, boot=made.boot)
     if again != expected:
-        raise IntegrityError(
-            f"{iso}: not reproduced: the file is {expected}, built again it is {again}",
-            hint="compare the tool version in its manifest.json with this one, "
-            f"{__version__}, and the files with isobuilder diff",
-        )
+        raise not_reproduced(iso, expected, again, lock)
     return expected
 
 

@@ -1,66 +1,160 @@
-"""What is on an ISO, and how two locks or ISOs differ."""
+"""What is on an ISO, what a lock or a recipe says, and how two of them differ."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, Field, ValidationError
 
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
+from isobuilder.formats.reference import ImageReference
 from isobuilder.iso.boot_names import INITRD, KERNEL, PAYLOAD, ROOT
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import MANIFEST, Medium
 from isobuilder.model.isomanifest import IsoManifest
-from isobuilder.model.loading import load_lock
-from isobuilder.model.lock import Lock
+from isobuilder.model.loading import load_lock, load_recipe
+from isobuilder.model.lock import Lock, LockedFile, LockedManifest
 from isobuilder.model.payload import ArtifactName
+from isobuilder.model.recipe import FileEntry, ManifestEntry, Recipe
 
+_BILL_LIMIT = 32 * 1024 * 1024  # bytes
 _AS_THEY_ARE: dict[str, ArtifactName] = {KERNEL: "kernel", INITRD: "initrd", ROOT: "root"}
 _NO_SYSTEM = "none"
+_RELEASE = re.compile(r"[/_-]v?(\d+\.\d+\.\d+(?:[-+](?:alpha|beta|rc|\d)[0-9A-Za-z.]*)?)(?![0-9])")
+_COMMIT = re.compile(r"/([0-9a-f]{40})(?=/|$)")
+
+_NUMBERS = re.compile(r"v?\d+(\.\d+)+")
+
+Kind = Literal["lock", "iso", "recipe"]
+What = Literal["fact", "file", "image"]
 
 
 @dataclass(frozen=True, slots=True)
 class IsoFiles:
-    """What a lock promises or an ISO has, in one form so that they can be compared."""
+    """What a recipe wants, a lock promises or an ISO has, in one form that can be compared."""
 
     source: Path
-    kind: Literal["lock", "iso"]
+    kind: Kind
     facts: Mapping[str, str]  # version, profile, architecture, revision ...
-    files: Mapping[str, Digest]  # path -> digest; only what both kinds know
+    files: Mapping[str, str]  # path -> digest; for a recipe the address
     sizes: Mapping[str, int]  # path -> bytes, where known
-    images: Mapping[str, Digest]  # tag reference -> digest of the platform's manifest
+    images: Mapping[str, str]  # tag reference -> digest of the platform's manifest
+    upstream: Mapping[str, str] = field(default_factory=dict)  # manifests that the build rewrites
+    releases: Mapping[str, str] = field(default_factory=dict)  # path -> release or commit
     label: str | None = None
     manifest: IsoManifest | None = None
+
+
+class _Reference(BaseModel):
+    url: str
+
+
+class _Part(BaseModel):
+    name: str
+    references: tuple[_Reference, ...] = Field((), alias="externalReferences")
+
+
+class _Bill(BaseModel):
+    """What of a bill of materials says where files are from (CycloneDX 1.6)."""
+
+    components: tuple[_Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
     """One thing that is not the same."""
 
-    what: Literal["fact", "file", "image"]
+    what: What
     name: str
     left: str | None  # None: only on the right
     right: str | None
-    growth: int | None = field(default=None)  # bytes more on the right, for files on two ISOs
+    growth: int | None = None  # bytes more on the right, for files whose sizes are known
+    releases: tuple[str | None, str | None] = (None, None)  # tags or releases, where known
+
+    @property
+    def line(self) -> str:
+        """What changed, for a log or release notes."""
+        if self.left is None or self.right is None:
+            verb, at = ("added", 1) if self.left is None else ("removed", 0)
+            release = self.releases[at]
+            return f"{self.what} {self.name}: {verb}{f', {release}' if release else ''}"
+        old, new = self.releases
+        if old and new and old != new:
+            return f"{self.what} {self.name}: {old} -> {new}"
+        at_release = f" of {new}" if new else ""
+        return f"{self.what} {self.name}: {_short(self.left)} -> {_short(self.right)}{at_release}"
+
+
+def _short(value: str) -> str:
+    return value[:19] if value.startswith("sha256:") else value
 
 
 def contents_of(path: Path) -> IsoFiles:
-    """Read a lock or an ISO; of an ISO only its directory and ``manifest.json``.
+    """Read a recipe, a lock or an ISO; of an ISO only its directory and ``manifest.json``.
 
     Raises:
-        InputError: neither a lock nor an ISO made by isobuilder.
+        InputError: none of these.
         IntegrityError: the ISO contradicts itself.
     """
     if path.suffix == ".json":
-        return _of_lock(path, load_lock(path))
+        return of_lock(load_lock(path), path)
+    if path.suffix in {".yaml", ".yml"}:
+        return _of_recipe(path, load_recipe(path))
     with IsoReader(path) as reader:
         return _of_iso(path, reader)
 
 
-def _of_lock(path: Path, lock: Lock) -> IsoFiles:
-    files = {file.path: file.sha256 for file in lock.files}
+def _of_recipe(path: Path, recipe: Recipe) -> IsoFiles:
+    data = recipe.to_data()
+    facts = {
+        name: str(data.get(name))
+        for name in ("kubernetes", "profile", "variant", "revision", "released")
+        if data.get(name) is not None
+    }
+    facts["architecture"] = ", ".join(recipe.architectures)
+    facts |= {f"vars.{name}": value for name, value in recipe.vars.items()}
+    for section in ("registration", "boot", "components"):
+        facts |= _flat(section, data.get(section))
+    facts["images.from"] = ", ".join(recipe.images.sources)
+    facts |= {f"images.replace {old}": new for old, new in recipe.images.replace.items()}
+    entries: tuple[FileEntry | ManifestEntry, ...] = (*recipe.files, *recipe.manifests)
+    files = {entry.path: entry.url for entry in entries}
+    files |= {item.path: item.template for item in recipe.render}
+    facts |= {
+        f"checksum of {entry.path}": entry.checksum
+        for entry in entries
+        if entry.checksum and entry.checksum.startswith("sha256:")
+    }
+    return IsoFiles(
+        source=path,
+        kind="recipe",
+        facts=facts,
+        files=files,
+        sizes={},
+        images={text: text for text in recipe.images.extra},
+        releases=_releases({entry.path: entry.url for entry in entries}),
+    )
+
+
+def _flat(name: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {} if value is None or value is False else {name: str(value)}
+    return {
+        key: text for part in value for key, text in _flat(f"{name}.{part}", value[part]).items()
+    }
+
+
+def of_lock(lock: Lock, path: Path = Path("lock")) -> IsoFiles:
+    """Return what ``lock`` promises, which is in the file ``path``."""
+    entries: tuple[LockedFile | LockedManifest, ...] = (*lock.files, *lock.manifests)
+    files: dict[str, str] = {file.path: file.sha256 for file in lock.files}
     # A manifest that is pinned gets other bytes on the ISO than upstream serves.
     files |= {item.path: item.sha256 for item in lock.manifests if item.images == "keep"}
     sizes = {file.path: file.size for file in lock.files if file.size is not None}
@@ -86,6 +180,8 @@ def _of_lock(path: Path, lock: Lock) -> IsoFiles:
         files=files,
         sizes=sizes,
         images={image.reference: image.digest for image in lock.images},
+        upstream={item.path: item.sha256 for item in lock.manifests if item.images == "pin"},
+        releases=_releases({entry.path: entry.url for entry in entries}),
     )
 
 
@@ -116,38 +212,125 @@ def _of_iso(path: Path, reader: IsoReader) -> IsoFiles:
             image.resolved_from: Digest(image.reference.rpartition("@")[2])
             for image in manifest.images
         },
+        releases=_releases_on(reader),
         label=reader.label,
         manifest=manifest,
     )
 
 
+def _releases(addresses: Mapping[str, str]) -> dict[str, str]:
+    """Return by path the release, or the commit, that an address names."""
+    found = {}
+    for path, url in addresses.items():
+        place = urlsplit(url).path
+        if commits := _COMMIT.findall(place):
+            found[path] = commits[-1][:12]
+        elif releases := _RELEASE.findall(place):
+            found[path] = releases[-1]
+    return found
+
+
+def _releases_on(reader: IsoReader) -> dict[str, str]:
+    """Return what the bill of materials on the ISO says of where its files are from."""
+    if "sbom.cdx.json" not in reader.files:
+        return {}
+    with reader.open("sbom.cdx.json") as file:
+        data = file.read(_BILL_LIMIT)
+    try:
+        bill = _Bill.model_validate_json(data)
+    except ValidationError:
+        return {}  # isobuilder verify says what is wrong with it
+    references = ((part.name, part.references) for part in bill.components)
+    return _releases({name: found[0].url for name, found in references if found})
+
+
 def diff(left: IsoFiles, right: IsoFiles) -> tuple[Difference, ...]:
     """Return the differences, facts first, then files and images by name.
 
-    A lock knows less than an ISO: between the two only what the lock pins is compared.
+    What is one thing in two versions is one difference: images of one repository, files whose paths
+    differ in a version only. Archives of images that only one side has are not listed again as
+    files. A lock knows less than an ISO: between the two only what the lock pins is compared.
+
+    Raises:
+        InputError: one is a recipe and the other is not.
     """
-    only_common = left.kind != right.kind
-    both_isos = left.kind == right.kind == "iso"
-    found = list(_changes("fact", left.facts, right.facts, only_common=False))
-    for change in _changes("file", left.files, right.files, only_common=only_common):
-        sizes = left.sizes.get(change.name, 0), right.sizes.get(change.name, 0)
-        growth = sizes[1] - sizes[0] if both_isos else None
-        found.append(Difference("file", change.name, change.left, change.right, growth))
-    found += _changes("image", left.images, right.images, only_common=False)
+    if "recipe" in {left.kind, right.kind} and left.kind != right.kind:
+        recipe = left if left.kind == "recipe" else right
+        raise InputError(
+            f"{left.source} and {right.source}: expected two recipes, got one",
+            hint=f"name a lock of {recipe.source} in its place, or two recipes",
+        )
+    found = list(_facts(left.facts, right.facts))
+    files = _files_of(left, right), _files_of(right, left)
+    if left.kind != right.kind:
+        files = _common(*files)
+    growing = left.kind == right.kind == "iso"
+    for old, new in _pairs(*files, _file_key):
+        growth = _size(right, new) - _size(left, old) if growing else None
+        releases = left.releases.get(old or ""), right.releases.get(new or "")
+        name = new or old or ""
+        values = files[0].get(old or ""), files[1].get(new or "")
+        found.append(Difference("file", name, *values, growth, releases))
+    for old, new in _pairs(left.images, right.images, _image_key):
+        values = left.images.get(old or ""), right.images.get(new or "")
+        if old is not None and new is not None and old != new:
+            found.append(
+                Difference("image", _image_key(new), *values, None, (_tag(old), _tag(new)))
+            )
+        else:
+            found.append(Difference("image", new or old or "", *values))
     return tuple(found)
 
 
-def _changes(
-    what: Literal["fact", "file", "image"],
-    left: Mapping[str, str],
-    right: Mapping[str, str],
-    *,
-    only_common: bool,
-) -> Iterable[Difference]:
-    names = left.keys() & right.keys() if only_common else left.keys() | right.keys()
-    for name in sorted(names):
+def _facts(left: Mapping[str, str], right: Mapping[str, str]) -> Iterator[Difference]:
+    for name in [*left, *(name for name in right if name not in left)]:
         if left.get(name) != right.get(name):
-            yield Difference(what, name, left.get(name), right.get(name))
+            yield Difference("fact", name, left.get(name), right.get(name))
+
+
+def _files_of(own: IsoFiles, other: IsoFiles) -> dict[str, str]:
+    """Return the files to compare: no archives that the images tell of, manifests as they are."""
+    archives = {image.path for image in own.manifest.images} if own.manifest else set()
+    files = {p: value for p, value in own.files.items() if p not in archives or p in other.files}
+    return files | dict(own.upstream) if own.kind == other.kind else files
+
+
+def _common(left: dict[str, str], right: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    both = left.keys() & right.keys()
+    return {name: left[name] for name in both}, {name: right[name] for name in both}
+
+
+def _pairs(
+    left: Mapping[str, str], right: Mapping[str, str], key: Callable[[str], str]
+) -> Iterator[tuple[str | None, str | None]]:
+    """Give the names of what differs, those that belong together in one pair, sorted by name."""
+    found: list[tuple[str | None, str | None]] = [
+        (name, name) for name in left.keys() & right.keys() if left[name] != right[name]
+    ]
+    groups: dict[str, tuple[list[str], list[str]]] = {}
+    for side, names in enumerate((left.keys() - right.keys(), right.keys() - left.keys())):
+        for name in sorted(names):
+            groups.setdefault(key(name), ([], []))[side].append(name)
+    for olds, news in groups.values():
+        found += zip_longest(olds, news)
+    return iter(sorted(found, key=lambda pair: pair[1] or pair[0] or ""))
+
+
+def _file_key(path: str) -> str:
+    return _NUMBERS.sub("*", path)
+
+
+def _image_key(reference: str) -> str:
+    return ImageReference.parse(reference).name
+
+
+def _tag(reference: str) -> str:
+    parsed = ImageReference.parse(reference)
+    return parsed.tag or str(parsed.digest)
+
+
+def _size(contents: IsoFiles, path: str | None) -> int:
+    return contents.sizes.get(path or "", 0)
 
 
 def summary(contents: IsoFiles) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.errors import EnvironmentProblem, InputError
+from isobuilder.errors import DifferencesFound, EnvironmentProblem, InputError
 from isobuilder.files import write_whole
 from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock, answers, lock_name
 from isobuilder.model.recipe import Recipe
+from isobuilder.pipeline.compare import diff, of_lock
 from isobuilder.pipeline.payload import pin_payload
 from isobuilder.sources.session import Session
 
@@ -23,6 +24,7 @@ class LockFile:
     lock: Lock
     path: Path
     changed: bool  # False when the file had these very bytes before
+    previous: Lock | None = None  # what was there before, if it was a lock
 
 
 def lock_path(recipe_path: Path, recipe: Recipe, architecture: str) -> Path:
@@ -40,10 +42,16 @@ def lock_recipe(
     *,
     update: Iterable[str] = (),
     output: Path | None = None,
+    locked: bool = False,
+    called: str | None = None,
 ) -> LockFile:
     """Ask upstream what the recipe means and write the lock.
 
+    With ``locked`` nothing is written: the lock must be there and stay as it is. ``called`` is how
+    messages name the recipe, if not by its path.
+
     Raises:
+        DifferencesFound: ``locked`` is set and the lock would change.
         EnvironmentProblem: the lock cannot be written; known before anything is asked.
         InputError, UpstreamError, IntegrityError: as ``resolve``; the lock on disk stays as it was.
 
@@ -53,19 +61,45 @@ def lock_recipe(
 
     recipe = load_recipe(recipe_path, architecture)
     path = output or lock_path(recipe_path, recipe, architecture)
-    _refuse_unwritable(path, recipe_path, architecture)
-    previous = load_lock(path) if path.exists() and update else None
+    if not locked:
+        _refuse_unwritable(path, called or str(recipe_path), architecture)
+    known = path if path.exists() else lock_path(recipe_path, recipe, architecture)
+    previous = load_lock(known) if update and known.exists() else None
     lock = resolve(recipe, architecture, session, previous=previous, update=update)
     if recipe.boot:
         lock = pin_payload(lock, recipe.boot, session)
     data = lock.to_bytes()
+    before = previous or _if_lock(known)
     changed = not path.exists() or path.read_bytes() != data
-    if changed:
+    if locked and (before is None or before.to_bytes() != data):
+        raise DifferencesFound(_changes(path, before, lock))
+    if changed and not locked:
         write_whole(path, data)
-    return LockFile(lock, path, changed)
+    return LockFile(lock, path, changed, before)
 
 
-def _refuse_unwritable(path: Path, recipe_path: Path, architecture: str) -> None:
+def _if_lock(path: Path) -> Lock | None:
+    try:
+        return load_lock(path) if path.exists() else None
+    except InputError:
+        return None  # what is replaced was no lock, so nothing can be compared
+
+
+def changed_lines(before: Lock, after: Lock) -> list[str]:
+    """Return what another lock says otherwise, one line each, for people."""
+    lines = [item.line for item in diff(of_lock(before), of_lock(after))]
+    if not lines and before.to_bytes() != after.to_bytes():
+        lines = ["nothing that goes on the ISO; sizes, evidence or the like"]
+    return lines
+
+
+def _changes(path: Path, before: Lock | None, after: Lock) -> str:
+    if before is None:
+        return f"{path}: there is no such lock yet"
+    return "\n".join(f"{path}: would change: {line}" for line in changed_lines(before, after))
+
+
+def _refuse_unwritable(path: Path, recipe_path: str, architecture: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent):
@@ -78,21 +112,26 @@ def _refuse_unwritable(path: Path, recipe_path: Path, architecture: str) -> None
         ) from error
 
 
-def find_lock(recipe_path: Path, architecture: str) -> LockFile | None:
-    """Return the lock of a recipe, or None when it has none yet.
+def find_lock(
+    recipe_path: Path, architecture: str, *, own: Path | None = None, called: str | None = None
+) -> LockFile | None:
+    """Return the lock of a recipe, or None when it has none yet; that of ``own`` before its own.
 
     Raises:
         InputError: the lock does not answer the recipe; the differences are named.
     """
     recipe = load_recipe(recipe_path, architecture)
     path = lock_path(recipe_path, recipe, architecture)
+    if own is not None and own.exists():
+        path = own
     if not path.exists():
         return None
+    name = called or str(recipe_path)
     lock = load_lock(path)
     differences = answers(lock, recipe)
     if differences:
         raise InputError(
-            "\n".join(f"{path}: does not answer {recipe_path}: {line}" for line in differences),
-            hint=f"run isobuilder lock {recipe_path} --arch {architecture}",
+            "\n".join(f"{path}: does not answer {name}: {line}" for line in differences),
+            hint=f"run isobuilder lock {name} --arch {architecture}",
         )
     return LockFile(lock, path, changed=False)

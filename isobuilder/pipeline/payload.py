@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.machine.payload import LARGEST_DESCRIPTION, choose_payload, has_payload
 from isobuilder.model.config import mirror_urls
@@ -53,6 +55,25 @@ def pin_if_there(lock: Lock, store: Store) -> Lock:
         return lock
     there = has_payload(store, lock.boot.name, architecture=lock.architecture)
     return _chosen(lock, lock.boot.name, store) if there else lock
+
+
+def pin_or_plain(lock: Lock, store: Store, tell: Callable[[str], None]) -> Lock:
+    """Return ``lock`` with the OS payload of ``store`` where it leaves that open, else plain.
+
+    Nodes of Mold and CloudStack start from their own template, so an ISO without one serves them;
+    ``tell`` is told of it.
+
+    Raises:
+        EnvironmentProblem: the store has several.
+    """
+    lock = pin_if_there(lock, store)
+    if lock.boot is None or lock.boot.payload is not None:
+        return lock
+    tell(
+        f"no OS payload {lock.boot.name} for {lock.architecture} in the store, so the ISO will not "
+        "start machines; isobuilder os build makes one, --boot insists on it"
+    )
+    return lock.model_copy(update={"boot": None})
 
 
 def check_payload(lock: Lock, store: Store) -> None:

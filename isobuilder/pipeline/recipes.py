@@ -17,6 +17,7 @@ from isobuilder.model.lock import answers
 from isobuilder.model.reading import build, read_yaml, yaml_map
 from isobuilder.model.recipe import ProfileName, Recipe
 from isobuilder.pipeline.lock import lock_path
+from isobuilder.pipeline.shipped import whole_version
 
 _SCHEMA_LINE = "# yaml-language-server: $schema={}\n"
 
@@ -107,12 +108,9 @@ def new_recipe(version: str, profile: ProfileName) -> str:
     """Return the text of a recipe to begin with: that of the nearest version we ship.
 
     Raises:
-        InputError: not a Kubernetes version.
+        InputError: as ``whole_version``.
     """
-    try:
-        wanted = KubeVersion(version)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    wanted = whole_version(version)
     nearest = _nearest_shipped(wanted)
     tree = plain(read_yaml(nearest))
     if profile == "cloudstack-cks":

@@ -191,8 +191,10 @@ class _Verifier:
 
     def _as_built(self, lock: Lock) -> Lock:
         """Return ``lock`` with the ISO's own OS payload, where it leaves that to the build."""
-        if lock.boot is None or lock.boot.payload is not None or PAYLOAD not in self.reader.files:
+        if lock.boot is None or lock.boot.payload is not None:
             return lock
+        if PAYLOAD not in self.reader.files:
+            return lock.model_copy(update={"boot": None})  # as a build makes it without a payload
         payload = self.medium.payload(PAYLOAD)
         if isinstance(payload, IntegrityError):
             return lock  # the checks of the boot structure say what is wrong with it

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -68,7 +69,7 @@ def sbom(
 
 
 def _root(lock: Lock) -> str:
-    return lock.base_name
+    return replace(lock.iso_name, boots=False).base
 
 
 def _metadata(lock: Lock, tool: str) -> _Json:

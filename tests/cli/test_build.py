@@ -101,11 +101,17 @@ def test_plan_tells_what_is_missing_and_then_what_is_cached(
     assert after["download"] == 0
 
 
-def test_a_recipe_where_a_lock_belongs_is_told_as_such(recipe: Path) -> None:
+def test_a_recipe_without_a_lock_cannot_be_planned_or_fetched_yet(recipe: Path) -> None:
     for command in ("plan", "fetch"):
-        done = call(command, recipe, code=3)
-        assert errors(done) == [f"error: {recipe}: expected a lock, got a recipe"]
-        assert f"isobuilder lock {recipe}" in hints(done)[0]
+        done = call(command, recipe, "--arch", "amd64", code=3)
+        assert errors(done) == [f"error: {recipe}: no lock for amd64"]
+        assert hints(done) == [f"hint: run isobuilder lock {recipe} --arch amd64"]
+
+
+def test_a_recipe_where_a_lock_belongs_is_told_as_such(recipe: Path, tmp_path: Path) -> None:
+    done = call("store", "gc", recipe, "--store", tmp_path / "store", code=3)
+    assert errors(done) == [f"error: {recipe}: expected a lock, got a recipe"]
+    assert f"isobuilder lock {recipe}" in hints(done)[0]
 
 
 def test_an_iso_where_a_lock_belongs_is_told_as_such(built: Built) -> None:

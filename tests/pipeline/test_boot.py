@@ -248,14 +248,40 @@ def test_a_wish_that_the_store_cannot_fulfil_is_left_to_the_build(
     assert build(undecided, tmp_path / "out", empty_session).reused
 
 
-def test_a_build_without_any_payload_says_both_ways_out(
+def test_a_build_without_any_payload_gives_a_plain_iso_and_says_so(
+    undecided: Lock, locked: Locked, world: World, tmp_path: Path
+) -> None:
+    path = tmp_path / "undecided.lock.json"
+    path.write_bytes(undecided.to_bytes())
+    arguments = ("build", path, "--config", world.config_file, "--store", tmp_path / "own")
+    done = run_cli(*arguments, "--out", tmp_path / "out")
+    iso = Path(done.stdout.strip())
+    assert "no OS payload debian-13-cloud for amd64 in the store" in done.stderr
+    assert "isobuilder os build makes one" in done.stderr
+    assert iso.name == "kubernetes-v1.34.12-mold-cks-amd64-r1.iso"
+    assert load_lock(iso.with_suffix(".lock.json")) == undecided.model_copy(update={"boot": None})
+    assert "lock.pin" not in {finding.rule for finding in verify(iso, lock=undecided).findings}
+    run_cli(*arguments, "--check", iso)
+    wanted = run_cli(*arguments, "--boot", "--out", tmp_path / "out", check=6)
+    assert "no OS payload debian-13-cloud" in wanted.stderr
+    assert "isobuilder os build" in wanted.stderr
+
+
+def test_an_iso_that_boots_and_a_plain_one_of_one_lock_have_two_names(
     undecided: Lock, empty_session: Session, tmp_path: Path
 ) -> None:
-    with pytest.raises(EnvironmentProblem, match="no OS payload debian-13-cloud") as caught:
-        build(undecided, tmp_path / "out", empty_session)
-    assert "isobuilder os build" in str(caught.value.hint)
-    assert "--no-boot" in str(caught.value.hint)
-    assert not (tmp_path / "out").exists()
+    plain = build(undecided, tmp_path / "out", empty_session)
+    make_payload(empty_session.store)
+    boots = build(undecided, tmp_path / "out", empty_session)
+    assert plain.iso.name == "kubernetes-v1.34.12-mold-cks-amd64-r1.iso"
+    assert boots.iso.name == "kubernetes-v1.34.12-mold-cks.boot-amd64-r1.iso"
+    names = [
+        json.loads(built.iso.with_suffix(".registration.json").read_bytes())["name"]
+        for built in (plain, boots)
+    ]
+    assert names == ["v1.34.12-mold-cks-amd64-r1", "v1.34.12-mold-cks.boot-amd64-r1"]
+    assert check(undecided, plain.iso, empty_session) == plain.digest
+    assert check(undecided, boots.iso, empty_session) == boots.digest
 
 
 def test_an_iso_agrees_with_the_lock_that_left_its_payload_open(
@@ -274,8 +300,10 @@ def test_a_shipped_lock_says_what_it_lacks_and_both_ways_out(tmp_path: Path) -> 
     shipped = Path(__file__).parents[2] / "recipes" / "kubernetes-1.34.12.yaml"
     options = ("--store", tmp_path / "store")
     planned = run_cli("plan", shipped.with_suffix(".amd64.lock.json"), *options).stdout
-    assert "no: make it with isobuilder os build" in planned
-    done = run_cli("build", shipped, "--out", tmp_path / "out", *options, check=6)
+    assert "none, so a plain ISO; isobuilder os build makes one" in planned
+    assert "35 things to download, of sizes that nobody here has seen yet" in planned
+    assert "0 B" not in planned
+    done = run_cli("build", shipped, "--boot", "--out", tmp_path / "out", *options, check=6)
     assert "no OS payload debian-13-cloud for amd64" in done.stderr
     assert "isobuilder os build" in done.stderr
     assert "--no-boot" in done.stderr
