@@ -137,24 +137,6 @@ def test_a_file_in_place_of_the_store_is_an_error_a_person_can_act_on(tmp_path: 
         Store(tmp_path / "store").add_bytes(KUBELET)
 
 
-def test_a_blob_of_another_store_is_shared_as_the_same_file(store: Store, tmp_path: Path) -> None:
-    other = Store(tmp_path / "other")
-    blob = store.add_bytes(KUBELET)
-    shared = other.share(blob)
-    assert shared.read() == KUBELET
-    assert shared.path.samefile(blob.path)
-    assert other.share(blob) == shared
-    blob.path.unlink()  # collected there: it stays here
-    assert other.find(shared.digest) == shared
-
-
-def test_a_blob_of_a_store_on_another_disk_is_copied(store: Store, small_disk: Path) -> None:
-    other = Store(small_disk / "other")
-    shared = other.share(store.add_bytes(KUBELET))
-    assert shared.read() == KUBELET
-    assert shared.path.stat().st_nlink == 1
-
-
 def test_facts_are_remembered_by_what_they_depend_on(store: Store) -> None:
     key = Digest.of(b"inputs")
     assert store.recall("layers", key) is None

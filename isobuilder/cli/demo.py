@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from isobuilder.cli.app import FOLDER, App, AppCommand, human_size, plural, table
-from isobuilder.cli.boot import milestone_table, refuse_failed
 
 if TYPE_CHECKING:
-    from isobuilder.demo.boot import BootTour
     from isobuilder.demo.tour import Tour
     from isobuilder.pipeline.build import Built
     from isobuilder.pipeline.lock import LockFile
@@ -38,9 +37,8 @@ def demo(app: App, out: Path, serve: bool, port: int, boot: bool) -> None:
     then locks, plans, fetches, builds, verifies and registers with a simulator of Mold, and tells
     what it did and where the files are.
 
-    With --boot it makes an OS payload of Debian, unless OUT or the user's store has one, takes
-    containerd and runc from Debian's packages, builds and verifies an ISO with them, starts a
-    machine from it and tells what that reached when. -v shows the whole console meanwhile.
+    With --boot it runs, and shows, the commands by which a user gets there: os build, unless the
+    store has an OS payload, build, verify, and boot, which starts a machine from the ISO.
     """
     from isobuilder.errors import UsageProblem
 
@@ -102,54 +100,47 @@ def _registered(done: Tour) -> str:
 
 
 def _boot(app: App, out: Path) -> None:
-    from isobuilder.demo.boot import boot_tour
-    from isobuilder.errors import EnvironmentProblem
+    from isobuilder.demo.content import KUBERNETES
+    from isobuilder.demo.tour import embedded_upstream
+    from isobuilder.machine.payload import has_payload
+    from isobuilder.run import find_program
 
-    def listen(_name: str, line: str) -> None:
-        if app.verbosity or "kiso: " in line:
-            app.say(line)
-
-    done = boot_tour(out, app.store, listener=listen, progress=app.progress)
-    _tell_lock(done.recipe, done.lock)
-    _tell_parts(done)
-    _tell_iso(done.built, done.verification)
-    click.echo(f"seed      {done.seed}\nconsole   {done.outcome.log}\n")
-    click.echo(milestone_table([done.outcome]))
-    refuse_failed([done.outcome])
-    for line in done.said:
-        click.echo(f"node says {line}")
-    if done.unsaid:
-        raise EnvironmentProblem(
-            f"{done.outcome.name}: came up but did not say {' nor '.join(map(repr, done.unsaid))}",
-            hint=f"read {done.outcome.log}",
-        )
-    click.echo(_BOOT_END.format(store=out / "store"))
+    find_program("qemu-system-x86_64")  # which is needed only after some minutes
+    if not has_payload(app.store, _OS, architecture="amd64"):
+        _as_a_user_would(app, "os", "build")
+    with embedded_upstream(out):
+        recipe = out / f"kubernetes-{KUBERNETES}.yaml"
+        settings = ("--config", out / "config.yaml", "--arch", "amd64", "--revision", "r2")
+        _as_a_user_would(app, "build", recipe, *settings, "--boot", _OS, "--out", out)
+    iso = out / f"kubernetes-v{KUBERNETES}-mold-cks-amd64-r2.iso"
+    _as_a_user_would(app, "verify", iso)
+    machine = ("--memory", "2048", "--timeout", "1800", "--until", _UNTIL)
+    _as_a_user_would(app, "boot", iso, *machine, "--logs", out / "boot-logs")
+    click.echo(_BOOT_END)
 
 
+def _as_a_user_would(app: App, *words: str | Path) -> None:
+    """Show a command line and run it; when it fails, so do we."""
+    context = click.get_current_context()
+    argv = ["--store", app.store.root, "--progress", app.progress_style, *words]
+    argv += ["-q"] * app.quiet + ["-v"] * app.verbosity
+    line = [str(word) for word in argv]
+    app.say(f"$ isobuilder {shlex.join(line)}")
+    root = context.find_root().command
+    if code := root.main(line, prog_name="isobuilder", standalone_mode=False):
+        context.exit(code)
+
+
+_OS = "debian-13-cloud"
+_UNTIL = "programs installed"  # what comes after that needs a container runtime that is none here
 _BOOT_END = """
-Shown: a recipe became an ISO; a machine started from it without any network, checked it, installed
-its container runtime, imported its images, did what cloud-init was told and ran a container.
-Not shown: a cluster, because kubeadm, kubelet, kubectl and every image are stand-ins here. A real
-one, where upstream or a mirror of it can be reached, begins with
+Shown: a recipe became an ISO; a machine started from it without any network, checked it and put
+its programs in place. Not shown: images and a cluster, because all of the ISO but its operating
+system is a stand-in. A real one, where upstream or a mirror of it can be reached, begins with
 
-  isobuilder build kubernetes-1.34.12.yaml --store {store}
+  isobuilder build kubernetes-1.34.12.yaml
 
 and docs/booting-a-node.md tells how it goes on."""
-
-
-def _tell_parts(done: BootTour) -> None:
-    """Tell which parts are real, where they are from, and which are not."""
-    payload, runtime = done.payload, done.runtime
-    click.echo(
-        f"payload   {payload.name} {payload.digest}\n"
-        f"real      Linux {payload.kernel_version}, the root file system with cloud-init: "
-        f"{payload.os}\n"
-        f"real      containerd {runtime.containerd.version}, of the package "
-        f"{runtime.containerd.package}\n"
-        f"real      runc {runtime.runc.version}, of the package {runtime.runc.package}\n"
-        f"stand-in  kubeadm, kubelet, kubectl, crictl, etcd, the CNI plugins, the manifests and "
-        f"{plural(len(done.lock.lock.images), 'image')}"
-    )
 
 
 def _tell_lock(recipe: Path, lock: LockFile) -> None:

@@ -56,35 +56,6 @@ def fill(upstream: DemoUpstream, kubernetes: str = KUBERNETES) -> None:
     _put_manifests(upstream, csi)
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
-    """What a project publishes under one version, and how it publishes the checksums."""
-
-    project: str  # e.g. "opencontainers/runc"
-    version: str  # without the leading v
-    files: Mapping[str, bytes | Path]
-    checksums: str  # a suffix for a file beside each, or the name of one for all
-    names_itself: bool = True  # the checksum file has the name beside the digest
-    signed: bool = False
-
-
-def put_release(upstream: DemoUpstream, release: Release) -> None:
-    """Put ``release`` and its checksum files where its project has them, over what was there."""
-    folder = f"/{_GITHUB}/{release.project}/releases/download/v{release.version}"
-    lines = ""
-    for name, content in release.files.items():
-        upstream.put_file(f"{folder}/{name}", content)
-        digest = Digest.of(content) if isinstance(content, bytes) else Digest.of_file(content)
-        line = f"{digest.hex}  {name}\n"
-        lines += line
-        if release.checksums.startswith("."):
-            said = line if release.names_itself else digest.hex
-            upstream.put_file(f"{folder}/{name}{release.checksums}", said.encode())
-    if not release.checksums.startswith("."):
-        text = _clear_signed(lines) if release.signed else lines
-        upstream.put_file(f"{folder}/{release.checksums}", text.encode())
-
-
 def recipe() -> bytes:
     """Return the text of the recipe that asks for what ``fill`` puts in."""
     return _text("recipe.yaml")
@@ -97,17 +68,6 @@ def write_recipes(folder: Path) -> tuple[Path, Path]:
     with_csi = folder / f"kubernetes-{KUBERNETES}-csi.yaml"
     with_csi.write_bytes(_text("recipe-csi.yaml"))
     return plain, with_csi
-
-
-def write_boot_recipe(folder: Path, *, containerd: str, runc: str) -> Path:
-    """Write a recipe that extends the plain one with an OS payload, and return its path.
-
-    ``containerd`` and ``runc`` are the versions of those programs; they have to be real ones.
-    """
-    path = folder / f"kubernetes-{KUBERNETES}-boot.yaml"
-    text = _text("recipe-boot.yaml").replace(b"CONTAINERD_VERSION", containerd.encode())
-    path.write_bytes(text.replace(b"RUNC_VERSION", runc.encode()))
-    return path
 
 
 def _text(*path: str) -> bytes:
@@ -135,28 +95,33 @@ def _put_kubernetes(
 def _put_companions(upstream: DemoUpstream) -> None:
     """Put archives and programs of other projects, each with its kind of checksum file."""
     for asset in _ASSETS:
-        put_release(upstream, asset.release())
+        folder = f"/{_GITHUB}/{asset.project}/releases/download/v{asset.version}"
+        lines = ""
+        for architecture in ARCHITECTURES:
+            name, content = asset.name.format(arch=architecture), asset.content(architecture)
+            upstream.put_file(f"{folder}/{name}", content)
+            line = f"{Digest.of(content).hex}  {name}\n"
+            lines += line
+            if asset.checksums.startswith("."):
+                said = line if asset.names_itself else Digest.of(content).hex
+                upstream.put_file(f"{folder}/{name}{asset.checksums}", said.encode())
+        if not asset.checksums.startswith("."):
+            text = _clear_signed(lines) if asset.signed else lines
+            upstream.put_file(f"{folder}/{asset.checksums}", text.encode())
 
 
 @dataclass(frozen=True, slots=True)
 class _Asset:
     """One file of a release for each architecture, and how its checksum is published."""
 
-    project: str
-    version: str
+    project: str  # e.g. "opencontainers/runc"
+    version: str  # without the leading v
     name: str
     package: str  # the folder of its Go programs
     programs: tuple[str, ...]  # paths in the archive; none: the asset is itself the program
-    checksums: str
-    names_itself: bool = True
+    checksums: str  # a suffix for a file beside each, or the name of one for all
+    names_itself: bool = True  # the checksum file has the name beside the digest
     signed: bool = False
-
-    def release(self) -> Release:
-        """Return what the project publishes."""
-        files = {self.name.format(arch=arch): self.content(arch) for arch in ARCHITECTURES}
-        return Release(
-            self.project, self.version, files, self.checksums, self.names_itself, self.signed
-        )
 
     def content(self, architecture: str) -> bytes:
         """Return the asset's bytes."""

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.demo.content import KUBERNETES, fill, put_release, write_boot_recipe, write_recipes
-from isobuilder.demo.debian import Runtime
+from isobuilder.demo.content import KUBERNETES, fill, write_recipes
 from isobuilder.demo.trial import Rehearsal, rehearse
 from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.errors import IntegrityError
@@ -37,31 +36,23 @@ class Tour:
 
 
 @contextmanager
-def embedded_upstream(
-    out: Path, *, port: int = 0, runtime: Runtime | None = None
-) -> Iterator[Config]:
+def embedded_upstream(out: Path, *, port: int = 0) -> Iterator[Config]:
     """Serve the stand-in release on loopback and give the settings that lead there.
 
     The settings are also written to ``out/config.yaml``, the recipes beside it; the addresses hold
-    as long as the block lasts. Port 0 is any free one. With a real ``runtime`` that is served too,
-    and there is a recipe for an ISO that starts machines.
+    as long as the block lasts. Port 0 is any free one.
 
     Raises:
         EnvironmentProblem: the folder cannot be written.
     """
     with DemoUpstream(port=port) as upstream:
         fill(upstream)
-        for release in runtime.releases if runtime else ():
-            put_release(upstream, release)
         config = Config(mirrors=upstream.mirrors, store=str(out / "store"))
         # JSON is YAML, and quotes every address as it should be.
         mirrors = {origin: list(places) for origin, places in upstream.mirrors.items()}
         text = json.dumps({"mirrors": mirrors, "store": config.store}, indent=2)
         write_whole(out / "config.yaml", f"{text}\n".encode())
         write_recipes(out)
-        if runtime:
-            versions = (runtime.containerd.version, runtime.runc.version)
-            write_boot_recipe(out, containerd=versions[0], runc=versions[1])
         yield config
 
 

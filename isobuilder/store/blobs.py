@@ -106,25 +106,6 @@ class Store:
         """Keep bytes we made or checked ourselves."""
         return self.add([data], digest=Digest.of(data), name="bytes")
 
-    def share(self, blob: Blob) -> Blob:
-        """Keep a blob of another store: the same file where one disk has both, else a copy.
-
-        Raises:
-            IntegrityError: a copy is not what its name says; nothing is kept.
-            EnvironmentProblem: the disk is full or may not be written; nothing is kept.
-        """
-        target = self.path_of(blob.digest)
-        with as_environment_problem(target.parent):
-            target.parent.mkdir(parents=True, exist_ok=True)
-        # Another disk, another user's file, a file system without links: copying does it as well.
-        with contextlib.suppress(OSError):
-            os.link(blob.path, target)
-        if (known := self.find(blob.digest)) is not None:
-            return known
-        with blob.open() as file:
-            chunks = iter(lambda: file.read(BUFFER_SIZE), b"")
-            return self.add(chunks, digest=blob.digest, name=str(blob.path), size=blob.size)
-
     def remember(self, kind: str, key: Digest, value: bytes) -> None:
         """Keep a small fact that was costly to find out and can be found out again.
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,6 @@ import pytest
 from isobuilder.digest import Digest
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, hints
-from tests.demo.debs import make_both, put_apt
 from tests.pipeline.test_boot import make_payload
 from tests.pipeline.world import run_cli
 
@@ -38,69 +37,65 @@ def test_the_demo_names_a_folder_that_it_cannot_write(tmp_path: Path) -> None:
     assert errors(call("demo", "--out", tmp_path / "file" / "below", code=6))
 
 
+COMMANDS = ["build", "verify", "boot"]
 QEMU = """\
 #!/bin/sh
 while [ $# -gt 0 ]; do
     case "$1" in -serial) log=${2#file:} ;; esac
     shift
 done
-printf '[  1.0] Linux version 6.12\\n[  9.0] kiso: images: 13 imported: done in 1.0 s\\n' >> "$log"
-printf '[  9.5] demo: 13 images are imported\\n' >> "$log"
-printf '[  9.6] demo: a container said: %s: a stand-in\\n' "$(cat "$0.says")" >> "$log"
-printf '[ 10.0] kiso: system up: demo-node, 321 of 1973 MiB of memory in use\\n' >> "$log"
+printf '[  1.0] Linux version 6.12\\n' >> "$log"
+programs='kiso: setup: Kubernetes programs installed'
+printf '[  9.0] %s: done in 1.0 s, 321 of 1973 MiB of memory in use\\n' "$programs" >> "$log"
 exec sleep 60
 """
 
 
 @pytest.fixture
-def container_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Everything that booting needs, in small; the file has what the node's container prints."""
-    programs, debs = tmp_path / "programs", tmp_path / "debs"
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store with an OS payload in small, and a QEMU that says what a node says."""
+    programs = tmp_path / "programs"
     programs.mkdir()
-    debs.mkdir()
-    if not shutil.which("dpkg-deb"):
-        pytest.skip("apt-get install dpkg")
-    make_both(debs)
-    put_apt(programs, debs)
     (programs / "qemu-system-x86_64").write_text(QEMU, encoding="ascii")
     (programs / "qemu-system-x86_64").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     make_payload(Store(tmp_path / "store"))
-    says = programs / "qemu-system-x86_64.says"
-    says.write_text("kube-proxy")
-    return says
+    return tmp_path / "store"
 
 
-@pytest.mark.usefixtures("container_says")
-def test_the_demo_that_boots_tells_what_was_reached_and_what_is_real(tmp_path: Path) -> None:
-    out = tmp_path / "demo"
-    done = call("demo", "--boot", "--out", out, "--store", tmp_path / "store")
-    iso = next(out.glob("*.iso"))
-    assert str(Digest.of_file(iso)) in done.stdout
-    assert "containerd 1.7.24, of the package containerd 1.7.24~ds1-6+deb13u1" in done.stdout
-    assert "boot/kiso/vmlinuz" in call("inspect", iso).stdout
-    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("demo-node")]
-    assert [row[1:3] for row in rows] == [
-        ["kernel", rows[0][2]],
-        ["images", "imported"],
-        ["system", "up"],
-    ]
-    assert rows[-1][-2:] == ["321", "MiB"]
-    assert "node says 13 images are imported" in done.stdout
-    assert "Not shown: a cluster" in done.stdout
-    assert "kiso: system up" in done.stderr
-    assert "Linux version" not in done.stderr  # only with -v
-    assert (out / "boot-logs/demo-node.log").is_file()
-
-
-def test_a_node_without_a_running_container_is_no_success(
-    container_says: Path, tmp_path: Path
+def test_the_demo_that_boots_shows_the_commands_and_what_was_reached(
+    store: Path, tmp_path: Path
 ) -> None:
-    container_says.write_text("ctr: not found")
-    done = call("demo", "--boot", "--out", tmp_path / "a", "--store", tmp_path / "store", code=6)
-    assert "system up" in done.stdout
+    out = tmp_path / "demo"
+    done = call("demo", "--boot", "--out", out, "--store", store)
+    (iso,) = out.glob("*.iso")
+    assert str(iso) in done.stdout
+    assert "boot/kiso/vmlinuz" in call("inspect", iso).stdout
+    shown = [line.split() for line in done.stderr.splitlines() if line.startswith("$ isobuilder")]
+    assert [next(word for word in COMMANDS if word in line) for line in shown] == COMMANDS
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("node1")]
+    assert [row[1] for row in rows] == ["kernel", "programs"]
+    assert rows[-1][-2:] == ["321", "MiB"]
+    assert "Not shown: images and a cluster" in done.stdout
+    assert (out / "boot-logs/node1.log").is_file()
+
+
+def test_the_commands_it_shows_are_those_that_a_user_can_repeat(
+    store: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "demo"
+    shown = call("demo", "--boot", "--out", out, "--store", store).stderr
+    for line in shown.splitlines():
+        if line.startswith("$ isobuilder ") and " verify " in line:
+            assert "good" in call(*shlex.split(line)[2:]).stdout
+
+
+def test_a_step_that_fails_ends_the_demo_with_its_own_words(store: Path, tmp_path: Path) -> None:
+    qemu = tmp_path / "programs/qemu-system-x86_64"
+    qemu.write_text("#!/bin/sh\necho no firmware >&2; exit 1\n", encoding="ascii")
+    done = call("demo", "--boot", "--out", tmp_path / "demo", "--store", store, code=6)
+    assert len(errors(done)) == 1
     assert "Shown:" not in done.stdout
-    assert "did not say 'kube-proxy: a stand-in'" in errors(done)[0]
 
 
 def test_the_demo_that_boots_says_first_what_is_missing(
@@ -108,11 +103,18 @@ def test_the_demo_that_boots_says_first_what_is_missing(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     done = call("demo", "--boot", "--out", tmp_path / "demo", code=6)
-    (line,) = errors(done)
-    assert "qemu-system-x86_64" in line
-    assert "mmdebstrap" in line
+    assert "qemu-system-x86_64" in errors(done)[0]
     assert "apt-get install qemu-system-x86" in hints(done)[0]
     assert not (tmp_path / "demo").exists()
+
+
+def test_without_a_payload_the_first_command_is_os_build(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "programs"))  # which has QEMU and no mmdebstrap
+    done = call("demo", "--boot", "--out", tmp_path / "demo", "--store", tmp_path / "new", code=6)
+    assert "os build" in next(line for line in done.stderr.splitlines() if line.startswith("$"))
+    assert len(errors(done)) == 1
 
 
 def test_the_demo_serves_or_boots(tmp_path: Path) -> None:
