@@ -110,9 +110,9 @@ def _boot(app: App, out: Path) -> None:
         _as_a_user_would(app, "os", "build")
     with embedded_upstream(out):
         recipe = out / f"kubernetes-{KUBERNETES}.yaml"
-        settings = ("--config", out / "config.yaml", "--arch", "amd64", "--revision", "r2")
+        settings = ("--config", out / "config.yaml", "--arch", "amd64")
         _as_a_user_would(app, "build", recipe, *settings, "--boot", _OS, "--out", out)
-    iso = out / f"kubernetes-v{KUBERNETES}-mold-cks-amd64-r2.iso"
+    iso = out / f"kubernetes-v{KUBERNETES}-mold-cks.boot-amd64-r1.iso"
     _as_a_user_would(app, "verify", iso)
     machine = ("--memory", "2048", "--timeout", "1800", "--until", _UNTIL)
     _as_a_user_would(app, "boot", iso, *machine, "--logs", out / "boot-logs")

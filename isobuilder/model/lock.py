@@ -223,9 +223,7 @@ class Lock(Model):
     def to_data(self) -> dict[str, Any]:
         """Return the lock as plain JSON values."""
         absent = {
-            name
-            for name in ("boot", "core_from", "ignored", "variant")
-            if not getattr(self, name)
+            name for name in ("boot", "core_from", "ignored", "variant") if not getattr(self, name)
         }
         data = self.model_dump(mode="json", by_alias=True, exclude=absent)
         for image in data["images"]:
