@@ -23,8 +23,9 @@ import yaml
 from isobuilder.demo import content, images
 from isobuilder.demo.programs import elf_stand_in, program
 from isobuilder.digest import Digest
-from isobuilder.formats.kube import KubeVersion, core_images
+from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
+from isobuilder.rules.pairings import core_images
 from isobuilder.store import Store
 from tools.lab.images import DOCKER, OCI, STAND_IN, Builder, Descriptor, Tagged
 

@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"documents", "http"},
     {"formats"},
     {"model"},
-    {"store", "compat", "medium"},
+    {"store", "compat", "medium", "rules"},
     {"sources", "iso", "contract", "machine", "nodeconfig", "mold", "trust"},
     {"content"},
     {"pipeline"},

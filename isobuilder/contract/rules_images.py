@@ -9,7 +9,7 @@ from isobuilder.contract.archives import normal_name
 from isobuilder.contract.rule import Problem, Rule, rule
 from isobuilder.contract.view import IMAGES_LIST, ImportLine, NodeView, repository_of
 from isobuilder.errors import IntegrityError
-from isobuilder.formats.kube import core_images as kubeadm_images
+from isobuilder.rules.pairings import core_images as kubeadm_images
 
 _PAUSE = re.compile(r".*/pause(:[^@]+)?")
 _DIGEST_NAME = re.compile(r"[0-9a-f]{64}\.tar")

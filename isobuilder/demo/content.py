@@ -17,8 +17,9 @@ from isobuilder.demo.programs import elf_stand_in, program
 from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError
-from isobuilder.formats.kube import KubeVersion, core_images
+from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
+from isobuilder.rules.pairings import core_images
 
 KUBERNETES = "1.34.12"
 ARCHITECTURES = ("amd64", "arm64")

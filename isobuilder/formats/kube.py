@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import total_ordering
 from typing import Any
 
@@ -103,66 +102,3 @@ def kubeadm_api(version: KubeVersion) -> str:
     if version.minor >= 31:
         return "kubeadm.k8s.io/v1beta4"
     return "kubeadm.k8s.io/v1beta3" if version.minor >= 22 else "kubeadm.k8s.io/v1beta2"
-
-
-@dataclass(frozen=True, slots=True)
-class CoreTags:
-    """The versions kubeadm has built in beside its own: tags of three images."""
-
-    etcd: str
-    coredns: str
-    pause: str
-
-
-# Rows: minor, first patch, last patch, tags. Source: kubeadm's constants.go of those patches.
-# Patches that nobody listed are left out: a wrong tag is worse than asking kubeadm itself.
-_CORE_TAGS: tuple[tuple[int, int, int, CoreTags], ...] = (
-    (20, 0, 2, CoreTags("3.4.13-0", "1.7.0", "3.2")),
-    (28, 11, 13, CoreTags("3.5.12-0", "v1.10.1", "3.9")),
-    (28, 14, 15, CoreTags("3.5.15-0", "v1.10.1", "3.9")),
-    (29, 0, 2, CoreTags("3.5.10-0", "v1.11.1", "3.9")),
-    (29, 3, 8, CoreTags("3.5.12-0", "v1.11.1", "3.9")),
-    (29, 9, 10, CoreTags("3.5.15-0", "v1.11.1", "3.9")),
-    (29, 11, 15, CoreTags("3.5.16-0", "v1.11.1", "3.9")),
-    (30, 0, 4, CoreTags("3.5.12-0", "v1.11.1", "3.9")),
-    (30, 5, 14, CoreTags("3.5.15-0", "v1.11.3", "3.9")),
-    (31, 0, 0, CoreTags("3.5.15-0", "v1.11.1", "3.10")),
-    (31, 1, 13, CoreTags("3.5.15-0", "v1.11.3", "3.10")),
-    (31, 14, 14, CoreTags("3.5.24-0", "v1.11.3", "3.10")),
-    (32, 2, 9, CoreTags("3.5.16-0", "v1.11.3", "3.10")),
-    (32, 11, 13, CoreTags("3.5.24-0", "v1.11.3", "3.10")),
-    (33, 4, 5, CoreTags("3.5.21-0", "v1.12.0", "3.10")),
-    (33, 7, 13, CoreTags("3.5.24-0", "v1.12.0", "3.10")),
-    (34, 1, 1, CoreTags("3.6.4-0", "v1.12.1", "3.10.1")),
-    (34, 2, 12, CoreTags("3.6.5-0", "v1.12.1", "3.10.1")),
-    (35, 4, 9, CoreTags("3.6.6-0", "v1.13.1", "3.10.1")),
-    (36, 3, 5, CoreTags("3.6.8-0", "v1.14.2", "3.10.2")),
-    (37, 1, 1, CoreTags("3.7.0-0", "v1.14.6", "3.10.2")),
-)
-
-
-def core_tags(version: KubeVersion) -> CoreTags | None:
-    """Return what this exact patch of kubeadm pairs with, or None when that is not known."""
-    for minor, first, last, tags in _CORE_TAGS:
-        if version.minor == minor and first <= version.patch <= last:
-            return tags
-    return None
-
-
-def core_images(version: KubeVersion) -> tuple[str, ...] | None:
-    """Return the images ``kubeadm config images list`` prints for a cluster with local etcd.
-
-    None when the pairings of this patch are not known; then only kubeadm itself can tell.
-    Source of the order and names: kubernetes ``cmd/kubeadm/app/images/images.go``.
-    """
-    tags = core_tags(version)
-    if tags is None:
-        return None
-    registry = image_registry(version)
-    own = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
-    return (
-        *(f"{registry}/{name}:v{version}" for name in own),
-        f"{registry}/{coredns_repository(version)}:{tags.coredns}",
-        f"{registry}/pause:{tags.pause}",
-        f"{registry}/etcd:{tags.etcd}",
-    )

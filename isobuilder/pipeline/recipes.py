@@ -18,6 +18,7 @@ from isobuilder.model.reading import build, read_yaml, yaml_map
 from isobuilder.model.recipe import ProfileName, Recipe
 from isobuilder.pipeline.lock import lock_path
 from isobuilder.pipeline.shipped import whole_version
+from isobuilder.rules.pairings import AS_OF, core_tags, newest_known
 
 _SCHEMA_LINE = "# yaml-language-server: $schema={}\n"
 
@@ -127,7 +128,23 @@ def new_recipe(version: str, profile: ProfileName) -> str:
         "vars": own,
     }
     note = f"# Begun from {nearest.name}: check that these versions fit Kubernetes {wanted}.\n"
+    tags = core_tags(wanted)
+    if tags is None:
+        note += _not_known(wanted)
+    elif nearest.stem != f"kubernetes-{wanted}":
+        own["etcd"] = tags.etcd.partition("-")[0]
     return note + yaml_text(data)
+
+
+def _not_known(wanted: KubeVersion) -> str:
+    """Say that our table lacks a version, as a comment of a recipe."""
+    newest = newest_known(wanted)
+    until = f"{wanted.minor_text} up to {newest}" if newest else f"nothing of {wanted.minor_text}"
+    return (
+        f"# Which etcd, CoreDNS and pause image kubeadm {wanted} wants is not known here:\n"
+        f"# the table of {AS_OF} has {until}.\n"
+        "# isobuilder lock asks this version's own kubeadm; let etcd fit what it answers.\n"
+    )
 
 
 def _nearest_shipped(wanted: KubeVersion) -> Path:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.errors import EnvironmentProblem, InputError
-from isobuilder.formats.kube import KubeVersion, core_images
+from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
 from isobuilder.progress import Progress
+from isobuilder.rules.pairings import core_images
 from isobuilder.run import run_confined
 from isobuilder.store import Blob
 

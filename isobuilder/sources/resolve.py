@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from isobuilder import __version__
 from isobuilder.digest import BUFFER_SIZE, Digest
 from isobuilder.errors import InputError, IntegrityError
-from isobuilder.formats.kube import core_images
 from isobuilder.formats.manifests import Manifest, read_manifest
 from isobuilder.formats.reference import ImageReference, spelled_out
 from isobuilder.model.config import mirror_urls
@@ -32,6 +31,7 @@ from isobuilder.model.lock import (
     released_epoch,
 )
 from isobuilder.model.recipe import Component, FileEntry, ManifestEntry, Recipe
+from isobuilder.rules.pairings import core_images
 from isobuilder.sources import kubeadm
 from isobuilder.sources.checksums import Checksum, parse
 from isobuilder.sources.download import Download

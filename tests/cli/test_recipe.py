@@ -153,6 +153,15 @@ def test_a_new_recipe_says_what_it_was_begun_from() -> None:
     assert "# Begun from kubernetes-1.37.1.yaml" in good("new", "1.39.0").stdout
 
 
+def test_a_new_recipe_takes_the_etcd_of_its_kubeadm_or_says_that_it_is_not_known() -> None:
+    known, unknown, none = (good("new", v).stdout for v in ("1.33.6", "1.36.6", "1.38.0"))
+    assert "etcd: 3.5.24\n" in known
+    assert "not known here" not in known
+    assert "kubeadm 1.36.6 wants is not known here" in unknown
+    assert "1.36 up to 1.36.5" in unknown
+    assert "nothing of 1.38" in none
+
+
 def test_a_new_recipe_does_not_replace_an_old_one(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("mine")

@@ -18,9 +18,10 @@ import yaml
 
 from isobuilder.content.render import render
 from isobuilder.digest import Digest
-from isobuilder.formats.kube import KubeVersion, core_images
+from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.base import canonical_json
 from isobuilder.model.recipe import ProfileName
+from isobuilder.rules.pairings import core_images
 from tests.fakes.elf import program
 
 Tree = dict[str, bytes]

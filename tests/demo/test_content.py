@@ -14,12 +14,12 @@ from isobuilder.demo import content
 from isobuilder.demo.images import STAND_IN
 from isobuilder.errors import InputError
 from isobuilder.formats.elf import inspect_binary
-from isobuilder.formats.kube import core_images
 from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Http, HttpSettings
 from isobuilder.model.config import Config, mirror_urls
 from isobuilder.model.loading import load_recipe
 from isobuilder.model.recipe import FileEntry, ManifestEntry
+from isobuilder.rules.pairings import core_images
 from isobuilder.sources.checksums import parse
 from isobuilder.sources.fetch import Download, Fetcher
 from isobuilder.sources.registry import ImagePin, RegistryClient

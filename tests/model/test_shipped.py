@@ -12,12 +12,12 @@ import pytest
 from isobuilder.compat.ablestack import ImportedRecipe, lock_from
 from isobuilder.documents.nodes import plain
 from isobuilder.documents.text import yaml_text
-from isobuilder.formats.kube import core_images
 from isobuilder.model.loading import load_lock, load_recipe, read_recipe
 from isobuilder.model.lock import LockedBoot, LockedFile, LockedManifest, answers
 from isobuilder.model.reading import read_yaml
 from isobuilder.model.recipe import FileEntry, ManifestEntry
 from isobuilder.model.schema import recipe_schema, schema_bytes
+from isobuilder.rules.pairings import core_images
 from tests.facts.present_form import present_form, releases, runtime_files
 
 jsonschema: Any = import_module("jsonschema")  # comes without types

@@ -1,0 +1,1 @@
+"""Facts about versions as data, each with its source and the day it was looked up."""
