@@ -16,7 +16,7 @@ from isobuilder.digest import Digest
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.formats.archive import ImageArchive, read_archive
-from isobuilder.formats.elf import BinaryFacts, describe, inspect_binary
+from isobuilder.formats.elf import MACHINES, BinaryFacts, describe, inspect_binary
 from isobuilder.formats.inflate import chunks_of, unpacked
 from isobuilder.formats.manifests import Manifest, read_manifest
 from isobuilder.formats.tar import Member, StreamSource, walk
@@ -93,7 +93,7 @@ class Packed:
         if not self.head.startswith(b"\x7fELF") or len(self.head) < 20:
             return None
         machine = int.from_bytes(self.head[18:20], "big" if self.head[5] == 2 else "little")
-        return {62: "amd64", 183: "arm64"}.get(machine, f"machine {machine}")
+        return MACHINES.get(machine, f"machine {machine}")
 
 
 @dataclass(frozen=True, slots=True)

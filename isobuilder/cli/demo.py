@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from isobuilder.cli.app import FOLDER, App, AppCommand, human_size, plural, table
+from isobuilder.model.architecture import DEFAULT
 
 if TYPE_CHECKING:
     from isobuilder.demo.tour import Tour
@@ -106,11 +107,11 @@ def _boot(app: App, out: Path) -> None:
     from isobuilder.run import find_program
 
     find_program("qemu-system-x86_64")  # which is needed only after some minutes
-    if not has_payload(app.store, _OS, architecture="amd64"):
+    if not has_payload(app.store, _OS, architecture=DEFAULT):
         _as_a_user_would(app, "os", "build")
     with embedded_upstream(out):
         recipe = out / f"kubernetes-{KUBERNETES}.yaml"
-        settings = ("--config", out / "config.yaml", "--arch", "amd64")
+        settings = ("--config", out / "config.yaml", "--arch", DEFAULT)
         _as_a_user_would(app, "build", recipe, *settings, "--boot", _OS, "--out", out)
     iso = out / f"kubernetes-v{KUBERNETES}-mold-cks.boot-amd64-r1.iso"
     _as_a_user_would(app, "verify", iso)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from isobuilder.cli.app import FOLDER, App, AppGroup, human_size, json_option, table
+from isobuilder.model.architecture import ARCHITECTURES, DEFAULT
 
 _ADDRESS = re.compile(r"(https?://|file:/|copy:/)[!-Z^-~]+")
 """What apt takes as one word, without options in brackets."""
@@ -15,8 +16,8 @@ _ADDRESS = re.compile(r"(https?://|file:/|copy:/)[!-Z^-~]+")
 _KERNELS = click.Choice(["cloud", "generic"])
 _ARCH = click.option(
     "--arch",
-    type=click.Choice(["amd64", "arm64"]),
-    default="amd64",
+    type=click.Choice(list(ARCHITECTURES)),
+    default=DEFAULT,
     show_default=True,
     help="Architecture of the payload.",
 )

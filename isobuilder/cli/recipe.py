@@ -7,8 +7,10 @@ from pathlib import Path
 import click
 
 from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_option, table
+from isobuilder.model.architecture import ARCHITECTURES
+from isobuilder.model.profile import DEFAULT_PROFILE, PROFILES
 
-PROFILES = click.Choice(["mold-cks", "mold-cks-csi", "cloudstack-cks"])
+_PROFILES = click.Choice(list(PROFILES))
 
 
 @click.group(cls=AppGroup)
@@ -50,7 +52,11 @@ def list_shipped(app: App, as_json: bool) -> None:
 @recipe.command(examples=("isobuilder recipe new 1.36.6 -o my.yaml",))
 @click.argument("version")
 @click.option(
-    "--profile", type=PROFILES, default="mold-cks", show_default=True, help="The node contract."
+    "--profile",
+    type=_PROFILES,
+    default=DEFAULT_PROFILE,
+    show_default=True,
+    help="The node contract.",
 )
 @click.option("-o", "--output", type=NEW_FILE, help="Write it here, not to stdout.")
 @click.pass_obj
@@ -60,7 +66,7 @@ def new(app: App, version: str, profile: str, output: Path | None) -> None:
 
     from isobuilder.errors import UsageProblem
     from isobuilder.files import write_whole
-    from isobuilder.model.recipe import ProfileName
+    from isobuilder.model.profile import ProfileName
     from isobuilder.pipeline.recipes import new_recipe
 
     text = new_recipe(version, cast("ProfileName", profile))
@@ -113,7 +119,7 @@ def check(app: App, files: tuple[Path, ...], as_json: bool) -> None:
 
 @recipe.command()
 @click.argument("file", metavar="RECIPE", type=FILE)
-@click.option("--arch", type=click.Choice(["amd64", "arm64"]), help="Default: its first one.")
+@click.option("--arch", type=click.Choice(list(ARCHITECTURES)), help="Default: its first one.")
 @json_option
 @click.pass_obj
 def show(app: App, file: Path, arch: str | None, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from isobuilder.cli.app import FILE, load_lock_file, refuse_iso
+from isobuilder.model.architecture import ARCHITECTURES
 
 if TYPE_CHECKING:
     from isobuilder.model.lock import Lock, LockedBoot
@@ -99,7 +100,7 @@ class SourceType(click.ParamType):  # type: ignore[type-arg]
 SOURCE = SourceType()
 
 arch_option = click.option(
-    "--arch", type=click.Choice(["amd64", "arm64"]), help="Only this architecture."
+    "--arch", type=click.Choice(list(ARCHITECTURES)), help="Only this architecture."
 )
 
 

@@ -20,7 +20,7 @@ from isobuilder.cli.exits import for_each
 
 if TYPE_CHECKING:
     from isobuilder.digest import Digest
-    from isobuilder.model.recipe import ProfileName
+    from isobuilder.model.profile import ProfileName
     from isobuilder.pipeline.verify import Verification
 
 
@@ -148,7 +148,7 @@ def _profile(text: str) -> ProfileName:
     from typing import get_args
 
     from isobuilder.errors import UsageProblem
-    from isobuilder.model.recipe import ProfileName
+    from isobuilder.model.profile import ProfileName
 
     for known in get_args(ProfileName):
         if text == known:

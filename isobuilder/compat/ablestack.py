@@ -31,7 +31,13 @@ from isobuilder.model.lock import (
     one_for_each_digest,
     released_epoch,
 )
-from isobuilder.model.profile import API_SIGNATURE, PROFILES, REVISION_LABEL, SIGNATURE_LABEL
+from isobuilder.model.profile import (
+    API_SIGNATURE,
+    PROFILES,
+    REVISION_LABEL,
+    SIGNATURE_LABEL,
+    MoldProfileName,
+)
 from isobuilder.model.reading import load_json
 from isobuilder.model.recipe import FileEntry, HttpsUrl, ImageText, ManifestEntry, Recipe
 
@@ -94,7 +100,7 @@ class ImportedRecipe(_Loose):
     format: Annotated[Literal[1], Field(alias="schema")]
     kubernetes_version: KubeVersion
     architecture: Architecture
-    profile: Literal["mold-cks", "mold-cks-csi"]
+    profile: MoldProfileName
     files: tuple[ImportedFile, ...]
     images: tuple[ImportedImage, ...]
     core_images: tuple[str, ...]

@@ -10,8 +10,9 @@ from isobuilder.content.blobs import Find, held
 from isobuilder.digest import BlobLike
 from isobuilder.errors import InputError
 from isobuilder.machine.bootmenu import boot_menu, finder, identity_of
+from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.lock import Lock, LockedBoot
-from isobuilder.model.payload import UEFI_NAMES, ArtifactName, OsPayload, read_payload
+from isobuilder.model.payload import ArtifactName, OsPayload, read_payload
 
 if TYPE_CHECKING:
     from isobuilder.iso.write.bootable import BootTree
@@ -76,7 +77,7 @@ def boot_files(
         return held(find, payload.artifacts[name].digest, f"{name} of {payload.name}")
 
     identity = identity_of(lock, payload, tool)
-    names = UEFI_NAMES[payload.architecture]
+    names = ARCHITECTURES[payload.architecture].efi
     has_bios = "bios" in payload.artifacts
     parts = BootParts(
         identity=identity,

@@ -10,21 +10,20 @@ from isobuilder.digest import Digest
 from isobuilder.errors import InputError
 from isobuilder.formats.reference import ImageReference
 from isobuilder.iso.write.entries import FileFact, Piece
+from isobuilder.model.architecture import ETCD_ARCHIVE
 from isobuilder.model.base import check_iso_path
 from isobuilder.model.isomanifest import IsoManifest, ManifestSystem
 from isobuilder.model.lock import Lock, LockedImage
 from isobuilder.model.payload import OsPayload
+from isobuilder.model.profile import FORBIDDEN, ONE_OF
 
 SBOM = "sbom.cdx.json"
 IMAGES_LIST = "docker/images.list"
 
-ONE_OF = ("cni/cni-plugins-*64.tgz", "cri-tools/crictl-linux-*64.tar.gz")
-"""Patterns a node expands in a shell and passes to tar: each may match one file only."""
-
 _FEATURES = {
     "autoscaler.yaml": "autoscaler",
     "csi-profile.json": "csi",
-    "etcd/etcd-linux-amd64.tar.gz": "etcd",
+    ETCD_ARCHIVE: "etcd",
     "headlamp.yaml": "headlamp",
     "network.yaml": "network",
     "provider.yaml": "provider",
@@ -71,7 +70,7 @@ def check_names(entries: Iterable[str]) -> None:
         except ValueError as error:
             raise InputError(str(error)) from error
         name = path.rpartition("/")[2]
-        if name.lower().startswith("index.html"):
+        if name.lower().startswith(FORBIDDEN):
             raise InputError(
                 f"{path}: a node that fetches the tree over HTTP drops names like {name}",
                 hint="give the file another name",

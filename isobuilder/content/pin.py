@@ -8,6 +8,7 @@ from isobuilder.formats.manifests import read_manifest
 from isobuilder.formats.pinning import pin
 from isobuilder.formats.reference import ImageReference, spelled_out
 from isobuilder.model.lock import Lock, LockedManifest
+from isobuilder.model.profile import PROFILES
 
 
 def pinned_names(lock: Lock) -> Mapping[str, str]:
@@ -15,14 +16,15 @@ def pinned_names(lock: Lock) -> Mapping[str, str]:
 
     Mold's nodes import by digest as well as by tag; Apache's only by tag.
     """
+    by_digest = PROFILES[lock.profile].imports_by_digest
     names: dict[str, str] = {}
     for image in lock.images:
         for text in image.references[::-1]:
             reference = ImageReference.parse(text)
             target = str(reference.with_digest(image.digest))
-            if lock.profile == "cloudstack-cks" and reference.tag is not None:
+            if not by_digest and reference.tag is not None:
                 target = str(reference.without_digest())
-            elif lock.profile == "cloudstack-cks":
+            elif not by_digest:
                 target = reference.looked_up
             names[spelled_out(text)] = target
         names |= {spelled_out(text): target for text in image.original}

@@ -27,6 +27,7 @@ from isobuilder.iso.write.entries import FileFact, IsoEntry, Piece
 from isobuilder.iso.write.hybrid import Boot
 from isobuilder.medium import LABEL, MANIFEST, SUMS
 from isobuilder.model.lock import Lock, LockedImage
+from isobuilder.model.profile import PROFILES
 from isobuilder.progress import SILENT, Progress, task
 from isobuilder.trust.sbom import sbom
 
@@ -53,8 +54,7 @@ def tree(
 
     Locked files are not read, for their digests are those of the lock; ``tool`` is the version of
     isobuilder that the ISO names as its own. ``docker/images.list`` is left out for
-    ``cloudstack-cks``: Apache's nodes try to import every file in ``docker/`` and would fail three
-    times on it.
+    Apache's nodes: they try to import every file in ``docker/`` and would fail three times on it.
 
     Raises:
         EnvironmentProblem: a blob of the lock is not there.
@@ -75,7 +75,7 @@ def tree(
     images = _images(lock, blobs, progress)
     for parts in images:
         files.add(parts.image.archive, *parts.pieces, fact=(parts.digest, parts.size))
-    if lock.profile != "cloudstack-cks" and images:
+    if PROFILES[lock.profile].writes_images_list and images:
         files.add(IMAGES_LIST, images_list(images))
     payload = locked_payload(lock, blobs.find)
     boot: Boot | None = None

@@ -16,13 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.contract.rule import CLOUDS
 from isobuilder.contract.view import NodeView
 from isobuilder.digest import BUFFER_SIZE
 from isobuilder.errors import EnvironmentProblem, IntegrityError
 from isobuilder.medium import Files, Medium
 from isobuilder.model.finding import Finding
-from isobuilder.model.recipe import ProfileName
+from isobuilder.model.profile import PROFILES, ProfileName
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.run import find_program, run, running
 
@@ -108,7 +107,7 @@ def import_all(
         )
     disc = NodeView(
         Medium.of(medium),
-        cloud=CLOUDS[profile],
+        cloud=PROFILES[profile].cloud,
         profile=profile,
         upgrade=False,
         registered=None,

@@ -18,12 +18,12 @@ from isobuilder.contract import (
     rules_manifests,
     rules_upgrade,
 )
-from isobuilder.contract.rule import CLOUDS, Action, Rule
+from isobuilder.contract.rule import Action, Rule
 from isobuilder.contract.view import NodeView
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.medium import Files, Medium
 from isobuilder.model.finding import Finding
-from isobuilder.model.recipe import ProfileName
+from isobuilder.model.profile import PROFILES, ProfileName
 
 RULES: tuple[Rule, ...] = (
     *rules_disc.RULES,
@@ -53,7 +53,7 @@ def play(
     Without ``unpack`` only the beginning of each .tar.gz is looked at, which is most of the time.
     Nothing on the medium makes this raise: what cannot be read is a finding.
     """
-    cloud = CLOUDS[profile]
+    cloud = PROFILES[profile].cloud
     disc = NodeView(
         Medium.of(medium),
         cloud=cloud,

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from isobuilder.contract.view import NodeView
 from isobuilder.model.finding import Finding, Severity, bounded
+from isobuilder.model.profile import Cloud
 
 Action = Literal["create", "upgrade"]
-Cloud = Literal["mold", "cloudstack"]
 Role = Literal["control", "worker", "etcd"]
 
 EVERYWHERE: tuple[Role, ...] = ("control", "worker")
 """Nodes of a cluster; etcd nodes are machines apart and read one file."""
-
-CLOUDS: Mapping[str, Cloud] = {
-    "mold-cks": "mold",
-    "mold-cks-csi": "mold",
-    "cloudstack-cks": "cloudstack",
-}
-"""Whose nodes read an ISO of a profile."""
 
 
 class Problem(NamedTuple):

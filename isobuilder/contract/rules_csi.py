@@ -10,6 +10,7 @@ from isobuilder.contract.rules_manifests import PIN, PROVIDER_IMAGES, RELEASED
 from isobuilder.contract.view import NodeView
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.manifests import at, items, of_kind
+from isobuilder.model.profile import PROFILES
 
 _SHA = re.compile(r"[0-9a-f]{40}")
 
@@ -23,7 +24,7 @@ def csi_manifest(disc: NodeView) -> Iterator[Problem]:
     """
     names = {"snapshot-crds.yaml", "manifest.yaml"}
     missing = sorted(names - disc.files.keys())
-    if len(missing) == 1 or (missing and disc.profile == "mold-cks-csi"):
+    if len(missing) == 1 or (missing and PROFILES[disc.profile].demands("manifest.yaml")):
         fact = (
             f"missing beside {names.difference(missing).pop()}"
             if len(missing) == 1

@@ -8,6 +8,7 @@ from isobuilder.contract.rule import Problem, Rule, rule
 from isobuilder.contract.view import NodeView
 from isobuilder.medium import LABEL
 from isobuilder.model.base import PLAIN
+from isobuilder.model.profile import FORBIDDEN
 
 _REMEDY = "rename the file, or leave it out"
 
@@ -22,8 +23,8 @@ def label(disc: NodeView) -> Iterator[Problem]:
     if disc.label != LABEL:
         yield Problem(
             "volume descriptor",
-            f"the volume label is {disc.label!r}, nodes look for 'CDROM'",
-            "write the ISO with the volume label CDROM",
+            f"the volume label is {disc.label!r}, nodes look for {LABEL!r}",
+            f"write the ISO with the volume label {LABEL}",
         )
 
 
@@ -47,7 +48,7 @@ def index_html(disc: NodeView) -> Iterator[Problem]:
     such a file out.
     """
     for path in sorted(disc.files):
-        if path.rpartition("/")[2].startswith("index.html"):
+        if path.rpartition("/")[2].startswith(FORBIDDEN):
             yield Problem(path, "a worker that fetches the tree over HTTP rejects it", _REMEDY)
 
 

@@ -10,10 +10,11 @@ from isobuilder.contract.view import PROGRAMS, NodeView
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.sums import sum_line
 from isobuilder.medium import Packed
+from isobuilder.model.architecture import ETCD_ARCHIVE
+from isobuilder.model.profile import CNI_PLUGINS, CRICTL
 
-_CNI, _CNI_GLOB = "cni", "cni-plugins-*64.tgz"
-_CRICTL, _CRICTL_GLOB = "cri-tools", "crictl-linux-*64.tar.gz"
-_ETCD = "etcd/etcd-linux-amd64.tar.gz"
+_CNI, _, _CNI_GLOB = CNI_PLUGINS.partition("/")
+_CRICTL, _, _CRICTL_GLOB = CRICTL.partition("/")
 _BUILD_AGAIN = "fetch it again from its release, then build the ISO again"
 
 
@@ -298,9 +299,9 @@ def etcd_missing(disc: NodeView) -> Iterator[Problem]:
     Clusters with etcd nodes of their own need it, under this name on arm64 too; others do
     not.
     """
-    if _ETCD not in disc.files:
+    if ETCD_ARCHIVE not in disc.files:
         fact = "missing: clusters with separate etcd nodes cannot be made"
-        yield Problem(_ETCD, fact, "add etcd to the recipe's files")
+        yield Problem(ETCD_ARCHIVE, fact, "add etcd to the recipe's files")
 
 
 @rule(
@@ -313,17 +314,17 @@ def etcd_archive(disc: NodeView) -> Iterator[Problem]:
 
     It is unpacked in /opt/bin and `etcd*/etcd*` is moved up from there.
     """
-    if _ETCD not in disc.files:
+    if ETCD_ARCHIVE not in disc.files:
         return
-    contents = disc.packed(_ETCD)
+    contents = disc.packed(ETCD_ARCHIVE)
     if isinstance(contents, IntegrityError):
-        yield Problem(_ETCD, f"cannot be unpacked: {contents}", _BUILD_AGAIN)
+        yield Problem(ETCD_ARCHIVE, f"cannot be unpacked: {contents}", _BUILD_AGAIN)
         return
     for name in ("etcd", "etcdctl"):
         fits = [f for f in contents.files if re.fullmatch(rf"etcd[^/]*/{name}", f.name)]
         if (not fits and contents.whole) or (fits and fits[0].architecture is None):
             fact = f"expected the program {name} in a top folder etcd-*"
-            yield Problem(_ETCD, fact, "use the archive as the etcd project releases it")
+            yield Problem(ETCD_ARCHIVE, fact, "use the archive as the etcd project releases it")
             return
 
 
@@ -345,7 +346,7 @@ def architecture(disc: NodeView) -> Iterator[Problem]:
         if facts.architecture != wanted:
             fact = f"a program for {facts.architecture}, expected {wanted}"
             yield Problem(path, fact, _BUILD_AGAIN)
-    packed = (_only(disc, _CNI, _CNI_GLOB), _only(disc, _CRICTL, _CRICTL_GLOB), _ETCD)
+    packed = (_only(disc, _CNI, _CNI_GLOB), _only(disc, _CRICTL, _CRICTL_GLOB), ETCD_ARCHIVE)
     for archive in packed:
         if archive is None or archive not in disc.files:
             continue

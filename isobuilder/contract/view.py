@@ -16,6 +16,7 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.manifests import ImageUse, Manifest, Object
 from isobuilder.formats.reference import spelled_out
 from isobuilder.medium import MANIFEST, Medium, PackedFiles
+from isobuilder.model.profile import ProfileName
 
 IMAGES_LIST = "docker/images.list"
 MAX_LINES = 10_000
@@ -65,7 +66,7 @@ class NodeView:
         medium: Medium,
         *,
         cloud: Literal["mold", "cloudstack"],
-        profile: str,
+        profile: ProfileName,
         upgrade: bool,
         registered: KubeVersion | None,
         architecture: str | None,

@@ -17,7 +17,7 @@ from typing import BinaryIO, Literal
 from isobuilder.digest import BUFFER_SIZE
 from isobuilder.errors import IntegrityError
 
-_MACHINES = {
+MACHINES = {
     3: "386",
     21: "ppc64le",
     22: "s390x",
@@ -134,7 +134,7 @@ def inspect_binary(stream: BinaryIO, place: str) -> BinaryFacts:
         raise IntegrityError(f"{place}: cut off after {size} bytes")
     big_endian = head[5] == 2
     machine = int.from_bytes(head[18:20], "big" if big_endian else "little")
-    name = _MACHINES.get(machine, f"machine {machine}")
+    name = MACHINES.get(machine, f"machine {machine}")
     if head[4] != 2 or big_endian:  # 32 bits or big-endian: no architecture of ours
         return BinaryFacts(f"{name} (32 bit)" if head[4] == 1 and machine == 62 else name, "static")
     if len(head) < 64:

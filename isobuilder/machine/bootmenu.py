@@ -7,13 +7,9 @@ from functools import cache
 import jinja2
 
 from isobuilder.digest import Digest
+from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.lock import Lock
 from isobuilder.model.payload import OsPayload
-
-CONSOLES = {"amd64": "ttyS0,115200n8", "arm64": "ttyAMA0"}
-
-EARLY = {"amd64": "earlyprintk=ttyS0,115200 ", "arm64": ""}
-"""So that a kernel too damaged to unpack itself can say so on the serial line too."""
 
 
 def identity_of(lock: Lock, payload: OsPayload, tool: str) -> str:
@@ -27,8 +23,8 @@ def boot_menu(*, identity: str, title: str, architecture: str) -> bytes:
         "grub.cfg.j2",
         identity=identity,
         title=title,
-        console=CONSOLES[architecture],
-        early=EARLY[architecture],
+        console=ARCHITECTURES[architecture].console,
+        early=ARCHITECTURES[architecture].early,
     )
 
 

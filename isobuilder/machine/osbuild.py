@@ -19,6 +19,7 @@ from isobuilder import __version__
 from isobuilder.digest import BUFFER_SIZE, Digest
 from isobuilder.errors import EnvironmentProblem, UpstreamError
 from isobuilder.machine.payload import replace_payload
+from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.payload import (
     ArtifactName,
     Kernel,
@@ -232,10 +233,7 @@ def package_names() -> tuple[str, ...]:
 def loader_packages(architecture: str) -> tuple[str, ...]:
     """Return the packages boot loaders are taken from; they are not installed."""
     signed = ("shim-signed", f"shim-helpers-{architecture}-signed")
-    if architecture == "arm64":
-        return (*signed, "grub-efi-arm64-signed")
-    # libdevmapper is what grub-mkimage needs and the root file system has not.
-    return (*signed, "grub-efi-amd64-signed", "grub-pc-bin", "grub-common", "libdevmapper1.02.1")
+    return (*signed, *ARCHITECTURES[architecture].loaders)
 
 
 def own_files(epoch: int) -> bytes:

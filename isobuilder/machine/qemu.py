@@ -15,6 +15,7 @@ from typing import Literal
 
 from isobuilder.errors import EnvironmentProblem, UsageProblem
 from isobuilder.machine.console import NAMES, STUMBLE, Console
+from isobuilder.model.architecture import ARCHITECTURES, DEFAULT
 from isobuilder.run import find_program, last_lines, run, running
 from isobuilder.store import disk_problem
 
@@ -32,20 +33,19 @@ _PROBE_SECONDS = 20.0
 _TRIES = 3
 
 _SCSI = "cds"  # the controller of CDs; QEMU itself calls buses scsi.0 and so on
-_PROGRAMS = {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
-_FIRMWARE: dict[tuple[str, Firmware], tuple[tuple[str, str], ...]] = {
-    ("amd64", "uefi"): (
+_FIRMWARE: dict[tuple[str, Firmware], tuple[tuple[str, str], ...]] = {  # by machine type
+    ("q35", "uefi"): (
         ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
         ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
         ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
     ),
     # With Microsoft's keys enrolled, as machines are sold.
-    ("amd64", "secureboot"): (
+    ("q35", "secureboot"): (
         ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"),
         ("/usr/share/OVMF/OVMF_CODE.secboot.fd", "/usr/share/OVMF/OVMF_VARS.ms.fd"),
         ("/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd"),
     ),
-    ("arm64", "uefi"): (
+    ("virt", "uefi"): (
         ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
         (
             "/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw",
@@ -63,7 +63,7 @@ class Machine:
     iso: Path
     firmware: Firmware = "bios"
     attachment: Attachment = "cd"
-    architecture: str = "amd64"
+    architecture: str = DEFAULT
     memory: int = 3072  # MiB
     processors: int = 2
     seed: Path | None = None  # cloud-init's configuration, an ISO
@@ -241,7 +241,7 @@ def qemu_command(
     ``serial`` gets its console; ``link`` is its end of the network that it shares with others.
     """
     argv: list[str | Path] = [
-        find_program(_PROGRAMS[machine.architecture]),
+        find_program(ARCHITECTURES[machine.architecture].qemu),
         "-name", machine.name,
         "-accel", "kvm" if kvm else "tcg,thread=multi",
         "-cpu", "host" if kvm else "max",
@@ -265,20 +265,20 @@ def qemu_command(
 
 
 def _firmware(machine: Machine, scratch: Path) -> list[str | Path]:
-    kind = {"amd64": "q35", "arm64": "virt"}[machine.architecture]
+    traits = ARCHITECTURES[machine.architecture]
+    kind = traits.machine
     if machine.firmware == "bios":
-        if machine.architecture != "amd64":
+        if not traits.bios:
             raise UsageProblem(f"{machine.architecture} has no BIOS", hint="use --firmware uefi")
         return ["-machine", kind]
-    pairs = _FIRMWARE.get((machine.architecture, machine.firmware), ())
+    pairs = _FIRMWARE.get((kind, machine.firmware), ())
     for code, variables in pairs:
         if Path(code).exists() and Path(variables).exists():
             break
     else:
-        package = {"amd64": "ovmf", "arm64": "qemu-efi-aarch64"}[machine.architecture]
         raise EnvironmentProblem(
             f"no firmware for {machine.firmware} on {machine.architecture}",
-            hint=f"on Debian or Ubuntu: apt-get install {package}",
+            hint=f"on Debian or Ubuntu: apt-get install {traits.firmware}",
         )
     own = scratch / f"{machine.name}.vars"
     shutil.copyfile(variables, own)
@@ -340,8 +340,8 @@ def kvm_works(kernel: Path, *, architecture: str) -> bool:
         scratch = Path(name)
         console = Console(scratch / "serial")
         argv: list[str | Path] = [
-            find_program(_PROGRAMS[architecture]),
-            "-machine", "q35" if architecture == "amd64" else "virt",
+            find_program(ARCHITECTURES[architecture].qemu),
+            "-machine", ARCHITECTURES[architecture].machine,
             "-accel", "kvm", "-cpu", "host", "-m", "512",
             "-display", "none", "-monitor", "none", "-no-reboot", "-nic", "none",
             "-serial", f"file:{console.log}",

@@ -8,14 +8,13 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
+from isobuilder.model import architecture
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 """The name of an entry: lower-case letters, digits, dot, dash, underscore."""
 
-Architecture = Annotated[str, StringConstraints(pattern=r"^(amd64|arm64)$")]
+Architecture = Annotated[str, StringConstraints(pattern=architecture.PATTERN)]
 """A processor architecture in Go's and Debian's spelling."""
-
-MOLD_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
-"""What Mold calls them (its API's ``arch``)."""
 
 PLAIN = re.compile(r"[A-Za-z0-9._+@=:,~ -]+")
 """A name that survives a listing over HTTP: all servers write these characters alike."""

@@ -18,7 +18,8 @@ from isobuilder.documents.mistakes import InputErrors, Mark, Mistake, nearest
 from isobuilder.documents.nodes import Items, Map, Node, Pair, Scalar, path_text
 from isobuilder.errors import InputError
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.model.profile import check_profile
+from isobuilder.model.architecture import ARCHITECTURES, DEFAULT
+from isobuilder.model.profile_checks import check_profile
 from isobuilder.model.reading import check, read_yaml
 from isobuilder.model.recipe import Recipe
 
@@ -130,7 +131,7 @@ def _architecture(tree: Map, path: Path, wanted: str | None) -> str:
     if isinstance(listed, Items):
         found = [str(item.value) for item in listed.items if isinstance(item, Scalar)]
     if wanted is None:
-        return found[0] if found and found[0] in {"amd64", "arm64"} else "amd64"
+        return found[0] if found and found[0] in ARCHITECTURES else DEFAULT
     if found and wanted not in found:
         raise InputError(
             f"{path}: this recipe is for {', '.join(found)}, asked for {wanted}",

@@ -10,7 +10,8 @@ from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
 from isobuilder.model.payload import OsPayload, PayloadPackage
-from isobuilder.model.recipe import Component, ProfileName, Variant
+from isobuilder.model.profile import ProfileName
+from isobuilder.model.recipe import Component, Variant
 
 Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -13,6 +13,7 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
 from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
 from isobuilder.model.payload import ArtifactName, Kernel, OsPayload, PayloadArtifact
+from isobuilder.model.profile import ProfileName
 from isobuilder.model.recipe import (
     Component,
     FileEntry,
@@ -21,7 +22,6 @@ from isobuilder.model.recipe import (
     IsoName,
     ManifestEntry,
     Mode,
-    ProfileName,
     Recipe,
     Registration,
     Render,

@@ -14,6 +14,7 @@ from pydantic import (
 
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError
+from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.base import Architecture, Model, Name, canonical_json
 
 Kernel = Literal["cloud", "generic"]
@@ -31,12 +32,6 @@ ArtifactName = Literal[
 
 PackageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]+$")]
 
-UEFI_NAMES = {
-    "amd64": {"shim": "BOOTX64.EFI", "grub": "grubx64.efi", "mok-manager": "mmx64.efi"},
-    "arm64": {"shim": "BOOTAA64.EFI", "grub": "grubaa64.efi", "mok-manager": "mmaa64.efi"},
-}
-"""File names below EFI/BOOT: the first is the firmware's, shim looks for the others."""
-
 ALWAYS: frozenset[str] = frozenset({"kernel", "initrd", "root", "shim", "grub", "mok-manager"})
 BIOS: frozenset[str] = frozenset({"bios", "bios-mbr"})
 
@@ -53,7 +48,7 @@ class PayloadPackage(Model):
 
     name: PackageName
     version: str
-    architecture: Annotated[str, StringConstraints(pattern=r"^(all|amd64|arm64)$")]
+    architecture: Annotated[str, StringConstraints(pattern=f"^(all|{'|'.join(ARCHITECTURES)})$")]
     sha256: Digest  # of the .deb
 
 
@@ -73,7 +68,7 @@ class OsPayload(Model):
 
     @model_validator(mode="after")
     def _complete(self) -> OsPayload:
-        wanted = ALWAYS | BIOS if self.architecture == "amd64" else ALWAYS
+        wanted = ALWAYS | BIOS if ARCHITECTURES[self.architecture].bios else ALWAYS
         missing = sorted(wanted - self.artifacts.keys())
         if missing:
             raise ValueError(f"no artifact {missing[0]}")

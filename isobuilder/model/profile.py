@@ -1,24 +1,36 @@
-"""What each kind of node demands of a recipe, as tables.
+"""Profiles: what each kind of node demands of an ISO and how it reads it, as one table.
 
-Source: docs/node-contract.md, A.4, A.7, A.10 and C.1.
+Source: docs/node-contract.md, A.2, A.4, A.7, A.10 and C.1.
 """
 
 from __future__ import annotations
 
-import fnmatch
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal
-from urllib.parse import urlsplit
 
-from isobuilder.documents.mistakes import Mistake
-from isobuilder.documents.nodes import Map, locate, path_text
-from isobuilder.model.recipe import Component, ManifestEntry, ProfileName, Recipe
+from isobuilder.model.architecture import ETCD_ARCHIVE
+
+ProfileName = Literal["mold-cks", "mold-cks-csi", "cloudstack-cks"]
+MoldProfileName = Literal["mold-cks", "mold-cks-csi"]  # which the ABLESTACK builder knows too
+
+DEFAULT_PROFILE: ProfileName = "mold-cks"
 
 Kind = Literal["file", "manifest", "render"]
+Cloud = Literal["mold", "cloudstack"]
 
 API_SIGNATURE = "HMAC-SHA256"
 SIGNATURE_LABEL = "io.ablestack.api-signature"
 REVISION_LABEL = "org.opencontainers.image.revision"
+
+FORBIDDEN = "index.html"
+"""How no name may begin: nodes that fetch the tree over HTTP leave such files out."""
+
+CNI_PLUGINS, CRICTL = "cni/cni-plugins-*64.tgz", "cri-tools/crictl-linux-*64.tar.gz"
+
+ONE_OF = (CNI_PLUGINS, CRICTL)
+"""Patterns that nodes expand in a shell and pass to tar: each may match one file only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +44,20 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What one kind of node demands."""
+    """What one kind of node demands, and how it reads an ISO."""
 
+    cloud: Cloud  # whose nodes they are
     needs: tuple[Need, ...]  # an ISO without them fails on a node
     wishes: tuple[Need, ...]  # without them an ISO lacks a feature
     pinned: frozenset[str] = frozenset()  # manifests whose images must be digests
     kept: frozenset[str] = frozenset()  # manifests whose bytes must stay
+    imports_by_digest: bool = True  # else nodes know images by tag only: no manifest is pinned
+    writes_images_list: bool = True  # else nodes try to import every file beside the archives
     components: tuple[tuple[str, str], ...] = ()  # name and the manifest made from it
+
+    def demands(self, path: str) -> bool:
+        """Whether an ISO must have a file at ``path``."""
+        return any(fnmatchcase(path, form) for need in self.needs for form in need.paths)
 
 
 def _file(path: str, why: str) -> Need:
@@ -49,18 +68,19 @@ _NODE = (
     _file("k8s/kubeadm", "nodes copy it"),
     _file("k8s/kubelet", "nodes copy it"),
     _file("k8s/kubectl", "nodes copy it"),
-    _file("cni/cni-plugins-*64.tgz", "nodes unpack exactly one"),
-    _file("cri-tools/crictl-linux-*64.tar.gz", "nodes unpack exactly one"),
+    _file(CNI_PLUGINS, "nodes unpack exactly one"),
+    _file(CRICTL, "nodes unpack exactly one"),
     Need(("kubelet.service",), "render", "nodes install it"),
     Need(("10-kubeadm.conf",), "render", "nodes install it"),
     Need(("network.yaml",), "manifest", "the control node applies it"),
 )
-_ETCD = _file("etcd/etcd-linux-amd64.tar.gz", "clusters with etcd nodes unpack it")
+_ETCD = _file(ETCD_ARCHIVE, "clusters with etcd nodes unpack it")
 _AUTOSCALER = Need(("autoscaler.yaml",), "manifest", "autoscaling uses it")
 _PROVIDER = Need(("provider.yaml",), "manifest", "the cloud provider is made from it")
 _DASHBOARD = Need(("headlamp.yaml", "dashboard.yaml"), "manifest", "an upgrade stops without it")
 
 _MOLD = Profile(
+    cloud="mold",
     needs=(*_NODE, _DASHBOARD, _PROVIDER, _AUTOSCALER, _ETCD),
     wishes=(
         Need(("provider-ownership-v1.json",), "render", "it tells Mold who owns the provider"),
@@ -69,9 +89,10 @@ _MOLD = Profile(
     components=(("provider", "provider.yaml"), ("autoscaler", "autoscaler.yaml")),
 )
 
-PROFILES: dict[ProfileName, Profile] = {
+PROFILES: Mapping[ProfileName, Profile] = {
     "mold-cks": _MOLD,
     "mold-cks-csi": Profile(
+        cloud="mold",
         needs=(
             *_MOLD.needs,
             Need(("manifest.yaml",), "manifest", "it is the CSI driver"),
@@ -84,152 +105,13 @@ PROFILES: dict[ProfileName, Profile] = {
         components=(*_MOLD.components, ("csi", "manifest.yaml")),
     ),
     "cloudstack-cks": Profile(
+        cloud="cloudstack",
         needs=(
             *_NODE,
             Need(("dashboard.yaml", "headlamp.yaml"), "manifest", "the control node applies it"),
         ),
         wishes=(_PROVIDER, _AUTOSCALER, _ETCD),
+        imports_by_digest=False,
+        writes_images_list=False,  # three failed tries an archive, and its nodes want none of it
     ),
 }
-
-_OURS = {"manifest.json", "sha256sums", "sbom.cdx.json"}
-
-
-def check_profile(
-    recipe: Recipe, architecture: str, tree: Map
-) -> tuple[list[Mistake], list[Mistake]]:
-    """Return what breaks the contract of the recipe's profile, and what merely falls short of it.
-
-    ``tree`` is where the recipe came from; it gives the places.
-    """
-    judge = _Judge(recipe, architecture, tree)
-    judge.paths()
-    judge.manifests()
-    judge.images()
-    judge.components()
-    return judge.mistakes, judge.warnings
-
-
-class _Judge:
-    def __init__(self, recipe: Recipe, architecture: str, tree: Map) -> None:
-        self.mistakes: list[Mistake] = []
-        self.warnings: list[Mistake] = []
-        self._recipe, self._architecture, self._tree = recipe, architecture, tree
-        self._profile = PROFILES[recipe.profile]
-
-    def _at(self, fact: str, *steps: str | int, hint: str | None = None) -> Mistake:
-        mark, _ = locate(self._tree, steps)
-        return Mistake(mark, path_text(self._tree, steps), fact, hint)
-
-    def _paths(self) -> list[tuple[str, Kind, tuple[str, int]]]:
-        recipe = self._recipe
-        found: list[tuple[str, Kind, tuple[str, int]]] = []
-        found += [(e.path, "file", ("files", i)) for i, e in enumerate(recipe.files)]
-        found += [(e.path, "manifest", ("manifests", i)) for i, e in enumerate(recipe.manifests)]
-        found += [(e.path, "render", ("render", i)) for i, e in enumerate(recipe.render)]
-        return found
-
-    def paths(self) -> None:
-        """Every needed path once, of the right kind; nothing where our own files go."""
-        for need in self._profile.needs:
-            self.mistakes += self._need(need, f"the profile {self._recipe.profile} needs")
-        for need in self._profile.wishes:
-            self.warnings += self._need(need, "no")
-        for path, _, steps in self._paths():
-            name = path.rpartition("/")[2].lower()
-            if path.lower() in _OURS or path.lower().split("/")[0] == "docker":
-                fact = f"the build itself writes {path}"
-                self.mistakes.append(self._at(fact, *steps, "path"))
-            if name.startswith("index.html"):
-                fact = f"nodes that fetch the tree over HTTP leave {path} out"
-                self.mistakes.append(self._at(fact, *steps, "path", hint="choose another name"))
-
-    def _need(self, need: Need, words: str) -> list[Mistake]:
-        wanted = " or ".join(need.paths)
-        found = [
-            (path, kind, steps)
-            for path, kind, steps in self._paths()
-            if any(fnmatch.fnmatchcase(path, pattern) for pattern in need.paths)
-        ]
-        section = {"file": "files", "manifest": "manifests", "render": "render"}[need.kind]
-        if not found:
-            fact = f"{words} {wanted}: {need.why}"
-            return [self._at(fact, section, hint=f"add it to {section}")]
-        if len(found) > 1 and "*" in wanted:
-            names = ", ".join(path for path, _, _ in found)
-            fact = f"expected exactly one {wanted}, found {names}"
-            return [self._at(fact, *found[1][2], "path")]
-        _, kind, steps = found[0]
-        if kind != need.kind:
-            fact = f"expected {wanted} among {section}, found it among {steps[0]}"
-            return [self._at(fact, *steps)]
-        return []
-
-    def manifests(self) -> None:
-        """Images by digest where Mold insists, untouched where it has their hash."""
-        for index, entry in enumerate(self._recipe.manifests):
-            steps = ("manifests", index, "images")
-            if entry.path in self._profile.pinned and entry.images != "pin":
-                fact = f"Mold accepts {entry.path} only with images by digest"
-                self.mistakes.append(self._at(fact, *steps, hint="write images: pin"))
-            if entry.path in self._profile.kept and entry.images != "keep":
-                fact = f"{entry.path} must stay as upstream wrote it: csi-profile.json has its hash"
-                self.mistakes.append(self._at(fact, *steps, hint="write images: keep"))
-
-    def images(self) -> None:
-        """The pause image, without which no pod starts, and those that manifests name."""
-        images = self._recipe.images
-        pause = any("/pause:" in text or "/pause@" in text for text in images.extra)
-        if "kubeadm" not in images.sources and not pause:
-            fact = "no pause image: neither images.from has kubeadm nor images.extra a pause image"
-            hint = "write from: [kubeadm, manifests]"
-            self.mistakes.append(self._at(fact, "images", hint=hint))
-        if "manifests" not in images.sources and self._recipe.manifests:
-            fact = "images of the manifests are not taken: images.from has no manifests"
-            self.warnings.append(self._at(fact, "images", "from"))
-
-    def components(self) -> None:
-        """Who made a component must be told, and be what its image and manifest say."""
-        for name, path in self._profile.components:
-            component = self._recipe.components.get(name)
-            if component is None:
-                fact = f"the profile {self._recipe.profile} needs the component {name}"
-                self.mistakes.append(self._at(fact, "components", hint=f"add components.{name}"))
-                continue
-            self._labels(name, component)
-            self._minor(name, component)
-            for entry in self._recipe.manifests:
-                if entry.path == path:
-                    self._source(name, component, entry)
-
-    def _labels(self, name: str, component: Component) -> None:
-        steps = ("components", name)
-        if component.source_sha is None:
-            self.mistakes.append(self._at("the key 'source_sha' is missing", *steps))
-        found = component.labels.get(SIGNATURE_LABEL)
-        if found != API_SIGNATURE:
-            fact = f"expected {SIGNATURE_LABEL}: {API_SIGNATURE}, found {found or 'nothing'}"
-            self.mistakes.append(self._at(fact, *steps, "labels"))
-        found = component.labels.get(REVISION_LABEL, component.source_sha)
-        if found != component.source_sha:
-            fact = f"expected the source_sha {component.source_sha}, found {found}"
-            self.mistakes.append(self._at(fact, *steps, "labels", REVISION_LABEL))
-
-    def _minor(self, name: str, component: Component) -> None:
-        own = self._recipe.kubernetes.minor_text
-        if name == "autoscaler" and component.kubernetes_minor != own:
-            found = component.kubernetes_minor or "nothing"
-            fact = f"expected the recipe's own {own}, found {found}"
-            steps = ("components", name, "kubernetes_minor")
-            self.mistakes.append(self._at(fact, *steps))
-
-    def _source(self, name: str, component: Component, entry: ManifestEntry) -> None:
-        """A manifest straight from a repository must be of the component's own commit."""
-        parts = urlsplit(entry.url)
-        if parts.hostname != "raw.githubusercontent.com" or component.source_sha is None:
-            return
-        repository = (component.source_repository or "").removeprefix("https://github.com/")
-        wanted = f"/{repository}/{component.source_sha}/"
-        if not parts.path.startswith(wanted):
-            fact = f"expected {entry.path} from {wanted.strip('/')}, found {entry.url}"
-            self.mistakes.append(self._at(fact, "components", name, "source_sha"))

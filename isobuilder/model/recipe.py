@@ -20,12 +20,12 @@ from pydantic import (
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import lockable, spelled_out
+from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
 from isobuilder.model.payload import Kernel
+from isobuilder.model.profile import ProfileName
 
 FORMAT = 1
-
-ProfileName = Literal["mold-cks", "mold-cks-csi", "cloudstack-cks"]
 
 _FLOATING = {"main", "master", "latest", "latest_release", "head"}
 
@@ -250,7 +250,9 @@ class Recipe(Model):
     @classmethod
     def _some_and_each_once(cls, found: tuple[str, ...]) -> tuple[str, ...]:
         if not found or len(set(found)) != len(found):
-            raise ValueError(f"expected amd64, arm64 or both, found {', '.join(found) or 'none'}")
+            raise ValueError(
+                f"expected {', '.join(ARCHITECTURES)} or both, found {', '.join(found) or 'none'}"
+            )
         return found
 
     @field_validator("released")

@@ -10,7 +10,8 @@ from pydantic_core import core_schema
 
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.model.base import MOLD_ARCHITECTURES, Model, canonical_json
+from isobuilder.model.architecture import ARCHITECTURES
+from isobuilder.model.base import Model, canonical_json
 from isobuilder.model.lock import Lock
 
 
@@ -83,7 +84,7 @@ def registration_for(lock: Lock, *, iso: Digest, size: int) -> RegistrationFile:
             "schema": 1,
             "name": lock.iso_name.registered,
             "kubernetesversion": str(lock.kubernetes),
-            "arch": MOLD_ARCHITECTURES[lock.architecture],
+            "arch": ARCHITECTURES[lock.architecture].mold,
             "checksum": IsoChecksum.of(iso),
             "filename": f"{lock.base_name}.iso",
             "size": size,

@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from isobuilder.documents.mistakes import Mistake, nearest
 from isobuilder.documents.nodes import Items, Map, Node, Scalar, locate, path_text
+from isobuilder.model import architecture
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -28,7 +29,7 @@ _EXPECTED = {
 
 _FORMS = {  # the pattern of a field -> what a person calls it
     r"^[a-z0-9][a-z0-9._-]{0,99}$": "a name of lower-case letters, digits, dot, dash, underscore",
-    r"^(amd64|arm64)$": "amd64 or arm64",
+    architecture.PATTERN: " or ".join(architecture.ARCHITECTURES),
     r"^0[0-7]{3}$": 'a file mode such as "0755"',
     r"^[0-9a-f]{64}$": "64 lower-case hexadecimal digits",
     r"^[0-9a-f]{40}$": "a commit of 40 hexadecimal digits",

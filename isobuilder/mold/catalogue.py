@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from isobuilder.errors import InputError
+from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.jsonfile import unexpected
 
@@ -114,7 +115,8 @@ def _as_ours(data: object) -> object:
     if not isinstance(data, dict) or "schema" in data or "minimum_resources_basis" not in data:
         return data
     name = str(data.get("filename", ""))
-    found = re.match(r"kubernetes-v[\d.]+-(.+)-(?:amd64|arm64)-r(\d+)", name)
+    architectures = "|".join(ARCHITECTURES)
+    found = re.match(rf"kubernetes-v[\d.]+-(.+)-(?:{architectures})-r(\d+)", name)
     profile, revision = (found[1], int(found[2])) if found else ("unknown", 1)
     known = set(RegistrationFile.model_fields) - {"format"}
     return {key: value for key, value in data.items() if key in known} | {

@@ -12,10 +12,12 @@ from isobuilder.documents.text import yaml_text
 from isobuilder.errors import InputError
 from isobuilder.files import write_whole
 from isobuilder.formats.kube import KubeVersion
+from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.loading import builtin_recipes, load_lock, load_recipe, read_recipe
 from isobuilder.model.lock import answers
+from isobuilder.model.profile import PROFILES, ProfileName
 from isobuilder.model.reading import build, read_yaml, yaml_map
-from isobuilder.model.recipe import ProfileName, Recipe
+from isobuilder.model.recipe import Recipe
 from isobuilder.pipeline.lock import lock_path
 from isobuilder.pipeline.shipped import whole_version
 from isobuilder.rules.pairings import AS_OF, core_tags, newest_known
@@ -114,7 +116,7 @@ def new_recipe(version: str, profile: ProfileName) -> str:
     wanted = whole_version(version)
     nearest = _nearest_shipped(wanted)
     tree = plain(read_yaml(nearest))
-    if profile == "cloudstack-cks":
+    if "autoscaler" not in dict(PROFILES[profile].components):
         own = {name: v for name, v in tree["vars"].items() if not name.startswith("autoscaler")}
     else:
         own = dict(tree["vars"])
@@ -123,7 +125,7 @@ def new_recipe(version: str, profile: ProfileName) -> str:
         "kubernetes": str(wanted),
         "revision": 1,
         "profile": profile,
-        "architectures": ["amd64", "arm64"],
+        "architectures": list(ARCHITECTURES),
         "extends": f"base/{profile}.yaml",
         "vars": own,
     }

@@ -19,7 +19,7 @@ from isobuilder.medium import LABEL, Medium
 from isobuilder.model.finding import Finding
 from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.lock import Lock, LockedBoot
-from isobuilder.model.recipe import ProfileName
+from isobuilder.model.profile import DEFAULT_PROFILE, ProfileName
 from isobuilder.progress import SILENT, Progress
 from isobuilder.sources.checksums import parse
 
@@ -70,7 +70,7 @@ def verify(
         reader = IsoReader(iso)
     except IntegrityError as error:
         finding = _damaged(error)
-        return Verification(iso, size, None, profile or "mold-cks", ("structure",), (finding,))
+        return Verification(iso, size, None, profile or DEFAULT_PROFILE, ("structure",), (finding,))
     with reader:
         verifier = _Verifier(reader, Medium(reader), profile, progress)
         return verifier.run(lock, expected, layers, deep, containerd)
@@ -109,7 +109,7 @@ class _Verifier:
         containerd: Path | None,
     ) -> Verification:
         reader, findings, checked = self.reader, list[Finding](), ["structure", "checksums"]
-        profile = self.profile or (self.manifest.profile if self.manifest else "mold-cks")
+        profile = self.profile or (self.manifest.profile if self.manifest else DEFAULT_PROFILE)
         self.progress.step(f"hashing {reader.path.name}")
         digest: Digest | None = None
         try:

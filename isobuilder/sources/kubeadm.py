@@ -6,7 +6,6 @@ A kubeadm that only a mirror vouches for is never started: its checksum comes fr
 from __future__ import annotations
 
 import logging
-import platform
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ log = logging.getLogger(__name__)
 PATH = "k8s/kubeadm"
 """Where it is on an ISO."""
 
-_HOSTS = {"x86_64": "amd64", "aarch64": "arm64"}
 _TIMEOUT = 60.0  # seconds; kubeadm answers in one
 _MOST_OUTPUT = 64 * 1024  # bytes; the answer is a dozen lines
 
@@ -36,11 +34,6 @@ class CoreImages:
 
     names: tuple[str, ...]
     of_kubeadm: bool  # it alone says so; else our table does
-
-
-def host_architecture() -> str | None:
-    """Return whose programs this machine can start, None for one that Kubernetes is not for."""
-    return _HOSTS.get(platform.machine())
 
 
 def wanted_images(version: KubeVersion, kubeadm: Blob | str, progress: Progress) -> CoreImages:

@@ -20,6 +20,7 @@ from isobuilder.digest import BUFFER_SIZE, Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.formats.manifests import Manifest, read_manifest
 from isobuilder.formats.reference import ImageReference, spelled_out
+from isobuilder.model.architecture import host_architecture
 from isobuilder.model.config import mirror_urls
 from isobuilder.model.lock import (
     Evidence,
@@ -240,7 +241,7 @@ class _Resolution:
             return f"the recipe has no {kubeadm.PATH}"
         if entry.checksum is None:
             return "the recipe names no checksum of kubeadm, so it is not run"
-        if kubeadm.host_architecture() != self.architecture:
+        if host_architecture() != self.architecture:
             return self._program_of_this_machine(entry, entry.checksum)
         if entry.name not in self.vouched:
             return "only a mirror vouches for kubeadm, so it is not run"
@@ -250,7 +251,7 @@ class _Resolution:
     def _program_of_this_machine(self, entry: FileEntry, checksum: str) -> Blob | str:
         """Return the same version's kubeadm for this machine: its images are the same."""
         why = f"kubeadm is for {self.architecture}, this machine is not"
-        host = kubeadm.host_architecture()
+        host = host_architecture()
         old, new = f"/{self.architecture}/", f"/{host}/"
         # A table costs no download; and a digest in the recipe is that of one architecture.
         if core_images(self.recipe.kubernetes) or host is None or old not in checksum:

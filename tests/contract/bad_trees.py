@@ -12,7 +12,7 @@ import yaml
 
 from isobuilder.contract.rule import Action
 from isobuilder.digest import Digest
-from isobuilder.model.recipe import ProfileName
+from isobuilder.model.profile import ProfileName
 from tests.contract import trees
 from tests.contract.trees import Image, Tree, named
 from tests.fakes.elf import program

@@ -18,7 +18,7 @@ from isobuilder.contract.deep import (
     installed,
 )
 from isobuilder.errors import EnvironmentProblem
-from isobuilder.model.recipe import ProfileName
+from isobuilder.model.profile import ProfileName
 from tests.contract import trees
 from tests.contract.bad_trees import BAD_TREES
 from tests.contract.forms import BASE, DOCKER_FORMS, FORMS, Form

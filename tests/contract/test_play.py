@@ -12,7 +12,7 @@ from isobuilder.contract.play import RULES, play
 from isobuilder.contract.rule import Action, Rule
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.model.recipe import ProfileName
+from isobuilder.model.profile import ProfileName
 from tests.contract import trees
 from tests.contract.bad_trees import BAD_TREES, BadTree
 from tests.contract.trees import DictMedium, good

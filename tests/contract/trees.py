@@ -20,7 +20,7 @@ from isobuilder.content.render import render
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.base import canonical_json
-from isobuilder.model.recipe import ProfileName
+from isobuilder.model.profile import ProfileName
 from isobuilder.rules.pairings import core_images
 from tests.fakes.elf import program
 

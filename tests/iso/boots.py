@@ -13,7 +13,7 @@ from isobuilder.iso.write.bootable import BootParts, BootTree, boot_tree
 from isobuilder.iso.write.entries import IsoEntry
 from isobuilder.iso.write.writer import WrittenIso, write_iso
 from isobuilder.medium import MANIFEST, SUMS
-from isobuilder.model.payload import UEFI_NAMES
+from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.store import Store
 from tests.iso.makers import EPOCH, entry
 
@@ -70,7 +70,7 @@ def boot_parts(store: Store, *, architecture: str = "amd64") -> BootParts:
         kernel=blobs["kernel"],
         initrd=blobs["initrd"],
         root=blobs["root"],
-        efi={UEFI_NAMES[architecture][name]: blobs[name] for name in names[3:]},
+        efi={ARCHITECTURES[architecture].efi[name]: blobs[name] for name in names[3:]},
         bios=blobs.get("bios"),
         mbr=blobs.get("bios-mbr"),
         payload=json.dumps(payload).encode(),

@@ -13,11 +13,11 @@ from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError
 from isobuilder.formats.kube import KubeVersion
+from isobuilder.model.architecture import host_architecture
 from isobuilder.model.config import Config
 from isobuilder.model.lock import Lock
 from isobuilder.model.recipe import Recipe
 from isobuilder.rules.pairings import core_images
-from isobuilder.sources.kubeadm import host_architecture
 from isobuilder.sources.resolve import resolve
 from isobuilder.sources.session import open_session
 from isobuilder.store import Store

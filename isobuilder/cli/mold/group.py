@@ -11,6 +11,7 @@ from isobuilder.cli.mold.audit import apply, audit
 from isobuilder.cli.mold.register import check, register
 from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
 from isobuilder.cli.mold.simulate import simulate
+from isobuilder.model.architecture import ARCHITECTURES
 
 if TYPE_CHECKING:
     from isobuilder.mold.manage import Details
@@ -54,7 +55,11 @@ def entry_data(server: str, entry: RegisteredVersion) -> dict[str, Any]:
 @mold.command("list")
 @server_options
 @click.option("--zone", metavar="ZONE", help="In this zone or all zones.")
-@click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Only of this one.")
+@click.option(
+    "--arch",
+    type=click.Choice([traits.mold for traits in ARCHITECTURES.values()]),
+    help="Only of this one.",
+)
 @click.option(
     "--state",
     type=click.Choice(["Enabled", "Disabled"], case_sensitive=False),

@@ -29,8 +29,9 @@ from isobuilder.iso.read.fat import LIMIT, FatFile, read_fat
 from isobuilder.iso.read.rawiso import BLOCK
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import LABEL
+from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.finding import Finding
-from isobuilder.model.payload import UEFI_NAMES, ArtifactName, OsPayload
+from isobuilder.model.payload import ArtifactName, OsPayload
 
 _MEBIBYTE = 1024 * 1024
 _LARGEST = {CATALOG: BLOCK, BIOS: _MEBIBYTE, EFI: LIMIT, MENU: _MEBIBYTE, PAYLOAD: 16 * _MEBIBYTE}
@@ -101,12 +102,12 @@ def _check_efi(reader: IsoReader, payload: OsPayload) -> Iterator[Finding]:
         files = fat.files
         if fat.label == LABEL:
             yield wrong("boot.efi", EFI, f"its label is {LABEL}, by which nodes look for the ISO")
-        names = UEFI_NAMES[payload.architecture].values()
+        names = ARCHITECTURES[payload.architecture].efi.values()
         known = {f"EFI/BOOT/{name}".upper() for name in names} | {m.upper() for m in EFI_MENUS}
         for path in sorted(files.keys() - known):
             yield wrong("boot.efi", f"{EFI}: {path}", "nothing that starts a machine needs it")
         for artifact in _UEFI:
-            path = f"EFI/BOOT/{UEFI_NAMES[payload.architecture][artifact]}".upper()
+            path = f"EFI/BOOT/{ARCHITECTURES[payload.architecture].efi[artifact]}".upper()
             if path not in files:
                 yield wrong("boot.efi", EFI, f"no {path}, so Secure Boot cannot start")
                 continue
