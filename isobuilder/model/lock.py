@@ -13,7 +13,7 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
 from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
 from isobuilder.model.payload import ArtifactName, Kernel, OsPayload, PayloadArtifact
-from isobuilder.model.profile import ProfileName
+from isobuilder.model.profile import PROFILES, ProfileName
 from isobuilder.model.recipe import (
     Component,
     FileEntry,
@@ -260,7 +260,7 @@ def _as_one(group: list[LockedImage], profile: ProfileName) -> LockedImage:
     group.sort(key=lambda image: (not image.core, "@" in image.reference, image.reference))
     leader = group[0]
     given = {str(ImageReference.parse(leader.reference).with_digest(leader.digest))}
-    if profile == "cloudstack-cks":  # whose nodes import by tag only
+    if not PROFILES[profile].imports_by_digest:
         given = set()
     others = [image.reference for image in group[1:]]
     also = [text for text in others if ImageReference.parse(text).looked_up not in given]

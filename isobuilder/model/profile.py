@@ -51,7 +51,7 @@ class Profile:
     wishes: tuple[Need, ...]  # without them an ISO lacks a feature
     pinned: frozenset[str] = frozenset()  # manifests whose images must be digests
     kept: frozenset[str] = frozenset()  # manifests whose bytes must stay
-    imports_by_digest: bool = True  # else nodes know images by tag only: no manifest is pinned
+    imports_by_digest: bool = True  # else nodes know images by tag only
     writes_images_list: bool = True  # else nodes try to import every file beside the archives
     components: tuple[tuple[str, str], ...] = ()  # name and the manifest made from it
 
