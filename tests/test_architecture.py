@@ -108,11 +108,11 @@ WORDS = {
     "architecture.py": ("amd64", "arm64"),
 }
 # Formats are below the model and spell architectures as Go and OCI do; the demonstration is of one.
-SPELLS_IT = {"formats/elf.py", "formats/oci.py"}
+SPELLS_IT = {"formats/elf.py", "formats/oci.py", "cli/demo.py"}
 
 
 def words_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the texts of a module that are no documentation."""
+    """Yield the texts of a module that are no documentation: docstrings, examples of commands."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     documentation = {
         id(statement.value)
@@ -123,7 +123,11 @@ def words_of(path: Path) -> Iterator[tuple[int, str]]:
     }
     for node in ast.walk(tree):
         text = node.value if isinstance(node, ast.Constant) else None
-        if isinstance(text, str) and id(node) not in documentation:
+        if (
+            isinstance(text, str)
+            and id(node) not in documentation
+            and not text.startswith("isobuilder ")
+        ):
             yield getattr(node, "lineno", 0), text
 
 
