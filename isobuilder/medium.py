@@ -68,6 +68,10 @@ class Files(Protocol):
         """The volume identifier."""
 
     @property
+    def other_labels(self) -> tuple[str, ...]:
+        """What else is a volume identifier, which programs may take for the label."""
+
+    @property
     def files(self) -> Mapping[str, MediumFile]:
         """Every regular file by its path relative to the root, with ``/`` between parts."""
 
@@ -108,7 +112,7 @@ class Medium:
     """The files of an ISO. Safe to use from several threads for different files."""
 
     def __init__(self, source: Files) -> None:
-        self.label = source.label
+        self.label, self.other_labels = source.label, source.other_labels
         self.files = source.files
         self._source = source
         self._answers: dict[tuple[str, str], object] = {}

@@ -18,12 +18,15 @@ def label(disc: NodeView) -> Iterator[Problem]:
     """The volume label is CDROM.
 
     Nodes look for the disc with `blkid -t LABEL=CDROM`; with another label they wait until
-    their tries are used up, and the cluster is never installed.
+    their tries are used up, and the cluster is never installed. Of an ISO with a Joliet tree,
+    blkid tells that tree's label.
     """
-    if disc.label != LABEL:
+    for found in dict.fromkeys((disc.label, *disc.medium.other_labels)):
+        if found == LABEL:
+            continue
         yield Problem(
             "volume descriptor",
-            f"the volume label is {disc.label!r}, nodes look for {LABEL!r}",
+            f"the volume label is {found!r}, nodes look for {LABEL!r}",
             f"write the ISO with the volume label {LABEL}",
         )
 

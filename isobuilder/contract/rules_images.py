@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from isobuilder.contract.archives import normal_name
 from isobuilder.contract.rule import Problem, Rule, rule
-from isobuilder.contract.view import IMAGES_LIST, ImportLine, NodeView, repository_of
+from isobuilder.contract.view import IMAGES_LIST, MAX_LINES, ImportLine, NodeView, repository_of
 from isobuilder.errors import IntegrityError
 from isobuilder.rules.pairings import core_images as kubeadm_images
 
@@ -48,6 +48,8 @@ def images_list(disc: NodeView) -> Iterator[Problem]:
     A line without repository counts as none, and two lines for one archive make a base name of two
     lines, with which nothing is imported.
     """
+    if len(disc.images_list) == MAX_LINES:
+        yield Problem(IMAGES_LIST, f"{MAX_LINES} lines or more, which no ISO needs", _ADD_LINE)
     seen: set[str] = set()
     for line in disc.images_list:
         if len(line.fields) != 2:

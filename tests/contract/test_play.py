@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import time
 from typing import BinaryIO
 
 import pytest
@@ -199,3 +200,20 @@ class _Watched(DictMedium):
     def open(self, path: str) -> BinaryIO:
         self.opened.add(path)
         return io.BytesIO(self.tree[path])
+
+
+def test_a_joliet_label_that_blkid_would_tell_is_noticed() -> None:
+    found = play(DictMedium(good(), other_labels=("OTHER",)), profile="mold-cks")
+    assert [(finding.rule, "'OTHER'" in finding.fact) for finding in found] == [("A.2.label", True)]
+
+
+def test_a_flood_of_lines_in_images_list_is_cut_short() -> None:
+    """4 MiB of wrong lines had two findings each: gigabytes and minutes."""
+    tree = good()
+    tree["docker/images.list"] += b"a b\n" * 1_000_000
+    started = time.process_time()
+    found = play(DictMedium(trees.seal(tree)), profile="mold-cks")
+    assert time.process_time() - started < 10
+    assert 100 < len(found) < 700
+    assert any("more like it, not listed" in finding.fact for finding in found)
+    assert any("10000 lines" in finding.fact for finding in found)

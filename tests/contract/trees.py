@@ -50,6 +50,7 @@ class DictMedium:
     tree: Mapping[str, bytes]
     label: str = "CDROM"
     sizes: Mapping[str, int] = field(default_factory=dict)
+    other_labels: tuple[str, ...] = ()
 
     @property
     def files(self) -> Mapping[str, File]:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
+import shutil
 import struct
+import subprocess
 import tarfile
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -151,3 +156,104 @@ def test_a_gzip_bomb_stops_at_the_limit() -> None:
 def test_damaged_gzip_is_told_in_a_sentence(data: bytes, message: str) -> None:
     with pytest.raises(IntegrityError, match=message):
         gunzipped(data).finish()
+
+
+def extended(data: bytes, kind: bytes = b"x") -> bytes:
+    return header(size=b"%011o" % len(data), kind=kind) + data + bytes(-len(data) % 512)
+
+
+def record(key: str, value: str) -> bytes:
+    body = f" {key}={value}\n".encode()
+    length = len(body) + 2
+    return b"%d" % (length if length > 9 else length - 1) + body
+
+
+ONE = header(size=b"00000000001") + b"x".ljust(512, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        pytest.param(header(kind=b"7"), "contiguous", id="for Go no file, for tar one"),
+        pytest.param(header(kind=b"9"), "type b'9'", id="a type nobody knows"),
+        pytest.param(header(kind=b"S"), "a sparse file", id="sparse, as GNU tar writes it"),
+        pytest.param(extended(record("GNU.sparse.size", "9")) + ONE, "sparse", id="sparse in pax"),
+        pytest.param(header(kind=b"5", size=b"00000000777"), "has 511 bytes", id="a folder's size"),
+        pytest.param(header(kind=b"2", size=b"00000001000"), "has 512 bytes", id="a link's size"),
+        pytest.param(header(b"folder/", size=b"00000000000"), "a folder by name", id="a slash"),
+        pytest.param(extended(record("path", "y"), b"g") + ONE, "global pax", id="a name for all"),
+        pytest.param(extended(record("size", "3"), b"g") + ONE, "global pax", id="a size for all"),
+        pytest.param(
+            extended(record("path", "y")) + extended(record("comment", "z"), b"g") + ONE,
+            "between a member and its own",
+            id="what Go forgets",
+        ),
+        pytest.param(extended(record("size", "1x")) + ONE, "not a size", id="a size, no number"),
+        pytest.param(extended(record("size", "9" * 30)) + ONE, "not a size", id="a huge size"),
+        pytest.param(extended(record("path", "a\0b")) + ONE, "zeros in", id="a zero in a name"),
+        pytest.param(extended(b"8 path=y") + ONE, "malformed", id="a record without its end"),
+        pytest.param(extended(b"3 \n") + ONE, "malformed", id="a record without a key"),
+        pytest.param(bytes(512) + ONE, "one block of zeros", id="a lone block of zeros"),
+    ],
+)
+def test_what_readers_take_for_different_archives_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(IntegrityError, match=message):
+        walked(data + bytes(1024))
+
+
+def test_extension_headers_count_as_for_go() -> None:
+    pax = extended(record("path", "pax")) + extended(record("mtime", "1")) + ONE
+    assert [m.name for m, _ in walked(pax)] == ["x"]  # of two pax headers the second
+    both = extended(b"gnu\0", b"L") + extended(record("path", "pax")) + ONE
+    assert [m.name for m, _ in walked(both)] == ["gnu"]
+    sized = extended(record("size", "1")) + extended(b"gnu\0", b"L") + ONE + ONE
+    assert [(m.name, m.size) for m, _ in walked(sized)] == [("gnu", 1), ("x", 1)]
+
+
+@pytest.mark.parametrize("command", [["tar", "-tf"], ["bsdtar", "-tf"]])
+def test_other_readers_see_the_names_that_we_accept(command: list[str], tmp_path: Path) -> None:
+    """Archives with a byte changed: refused, or the same names for us and for others."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is missing: apt-get install libarchive-tools")
+    chance = random.Random(11)
+    good = packed({"n" * 200: b"x" * 600, "b/c": b"y"}, tarfile.PAX_FORMAT)
+    heads = range(0, len(good) - 1024, 512)
+    accepted = 0
+    while accepted < 30:
+        data = bytearray(good)
+        at = chance.choice(heads)
+        data[at + chance.randrange(512)] ^= 1 << chance.randrange(8)
+        if data[at + 257 : at + 262] == b"ustar":  # mend the checksum, or all would be refused
+            data[at + 148 : at + 156] = b" " * 8
+            data[at + 148 : at + 156] = b"%06o\0 " % sum(data[at : at + 512])
+        try:
+            ours = [member.name for member, _ in walked(bytes(data))]
+        except IntegrityError:
+            continue
+        if not all(name.isprintable() and name.isascii() and "\\" not in name for name in ours):
+            continue  # each has its own way to write these
+        accepted += 1
+        (tmp_path / "a.tar").write_bytes(data)
+        done = subprocess.run([*command, tmp_path / "a.tar"], capture_output=True, check=False)
+        assert done.stdout.decode("utf-8", "replace").splitlines() == ours, (at, done.stderr)
+
+
+@pytest.mark.parametrize("behind", [b"x", b"\x1f", bytes(512), b"\x1f\x8bgarbage"])
+def test_bytes_behind_gzip_data_are_refused(behind: bytes) -> None:
+    with pytest.raises(IntegrityError, match="gzip data"):
+        gunzipped(gzip.compress(b"x" * 999) + behind).finish()
+
+
+def test_a_second_stream_that_begins_in_another_piece_is_not_lost() -> None:
+    whole = gzip.compress(b"first") + gzip.compress(b"second")
+    for cut in range(len(whole)):
+        pieces = unpacked([whole[:cut], whole[cut:]], "gzip", limit=99, why="")
+        assert b"".join(pieces) == b"firstsecond"
+
+
+def test_very_many_streams_take_little_time_and_then_end() -> None:
+    empty = gzip.compress(b"", 1)
+    started = time.process_time()
+    with pytest.raises(IntegrityError, match="more than 100000 streams"):
+        gunzipped(empty * 100_001).finish()
+    assert time.process_time() - started < 10

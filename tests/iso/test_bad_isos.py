@@ -29,6 +29,7 @@ FILES = {
     "a/b/c/deep": b"deep" * 700,
     "network.yaml": b"kind: List\n",
     "empty": b"",
+    "other": b"o",
 }
 
 
@@ -134,7 +135,7 @@ CRAFTED: dict[str, tuple[Craft, str]] = {
     ),
     "interleaved": (lambda i: set_byte(i, i.record("network.yaml") + 26, 1), "interleaved"),
     "extended": (lambda i: set_byte(i, i.record("network.yaml") + 1, 1), "extended attributes"),
-    "associated": (lambda i: set_byte(i, i.record("network.yaml") + 25, 4), "an associated file"),
+    "associated": (lambda i: set_byte(i, i.record("network.yaml") + 25, 4), "the flags 0x4"),
     "endless file": (
         lambda i: set_byte(i, i.record("network.yaml") + 25, 0x80),
         "a file of several extents is not complete",
@@ -188,10 +189,12 @@ CRAFTED: dict[str, tuple[Craft, str]] = {
     "equal names": (lambda i: rename(i, "empty", b"k8s\0\0"), "leaves the tree"),
     "parent name": (
         lambda i: set_byte(i, i.field("network.yaml", b"NM") + 4, 4),
-        "",  # ".." as a flag: the plain name stands in, and the Joliet tree disagrees
+        "a Rock Ridge name with flags",  # Linux takes the plain name instead
     ),
     "no mode": (
-        lambda i: set_byte(i, i.field("network.yaml", b"PX"), 0x41),
+        lambda i: i.data.__setitem__(
+            slice(i.field("network.yaml", b"PX"), i.field("network.yaml", b"PX") + 2), b"SL"
+        ),
         "no file mode",
     ),
     "mode in one order": (
@@ -247,24 +250,14 @@ CRAFTED: dict[str, tuple[Craft, str]] = {
 def test_a_crafted_iso_is_refused(name: str, crafted: Crafted) -> None:
     craft, message = CRAFTED[name]
     craft(crafted)
-    if not message:
-        with crafted.open() as reader:
-            assert "network.yaml" not in reader.files
-        return
     with pytest.raises(IntegrityError, match=message) as caught:
         crafted.open()
     assert "a.iso: byte " in str(caught.value)
 
 
 def test_two_entries_with_one_name_are_refused(crafted: Crafted) -> None:
-    at = crafted.field("empty", b"NM")
-    crafted.data[at + 5 : at + 10] = b"equal"
-    other = crafted.field("network.yaml", b"NM")
-    crafted.data[other + 2] = 10
-    crafted.data[other + 5 : other + 10] = b"equal"
-    rest = other + 10  # what was left of the longer name becomes a field nobody knows
-    crafted.data[rest : rest + 7] = b"XX\x07\x01\0\0\0"
-    with pytest.raises(IntegrityError, match="two entries for 'equal'"):
+    rename(crafted, "other", b"empty")
+    with pytest.raises(IntegrityError, match="two entries for 'empty'"):
         crafted.open()
 
 
@@ -275,7 +268,7 @@ def test_continuation_areas_that_form_a_loop_are_refused(crafted: Crafted) -> No
     crafted.data[area : area + 28] = crafted.data[at : at + 28]
     crafted.both(area + 20, 28)
     crafted.both(at + 20, 28)
-    with pytest.raises(IntegrityError, match="continue without end"):
+    with pytest.raises(IntegrityError, match=r"continue without end|in one another"):
         crafted.open()
 
 

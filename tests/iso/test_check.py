@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -223,17 +222,3 @@ def test_a_joliet_tree_that_differs_is_told(good: dict[str, IsoEntry], tmp_path:
     # A file that is shorter in one of the trees
     with pytest.raises(IntegrityError, match=r"share some of their bytes|begins inside"):
         change(path, offset + 10, both(size - 1))
-
-
-def test_a_file_with_extents_in_any_order_is_hashed_right(
-    good: dict[str, IsoEntry], tmp_path: Path
-) -> None:
-    path = tmp_path / "a.iso"
-    iso_of([entry("a", b"1" * BLOCK), entry("b", b"2" * BLOCK)], path)
-    with IsoReader(path) as reader:
-        a, b = reader.files["a"], reader.files["b"]
-        mixed = replace(a, extents=(*b.extents, *a.extents), size=2 * BLOCK)
-        reader.tree.files["mixed"] = mixed
-        del reader.tree.files["a"], reader.tree.files["b"]
-        check = check_iso(reader)
-    assert check.files["mixed"] == Digest.of(b"2" * BLOCK + b"1" * BLOCK)

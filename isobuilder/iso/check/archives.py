@@ -29,7 +29,7 @@ from isobuilder.formats.oci import (
 )
 from isobuilder.formats.tar import FOLDER, KINDS, Member
 from isobuilder.medium import Files, Medium
-from isobuilder.model.finding import Finding
+from isobuilder.model.finding import Finding, bounded
 from isobuilder.progress import SILENT, Progress, task
 
 _WORKERS = 2
@@ -249,6 +249,7 @@ def _check_layers(archive: _Archive) -> None:
         raise _Stop
     known: dict[Digest, LayerDigests | IntegrityError] = {}  # each blob is unpacked once
     told: set[tuple[Digest, Digest]] = set()
+    found: list[Finding] = []
     with archive.medium.open(report.place) as stream:
         for number, (layer, diff_id) in enumerate(
             zip(report.manifest.layers, report.config.diff_ids, strict=True)
@@ -257,9 +258,9 @@ def _check_layers(archive: _Archive) -> None:
                 known[layer.digest] = _hashed(archive, stream, layer)
             if (layer.digest, diff_id) not in told:
                 told.add((layer.digest, diff_id))
-                found = known[layer.digest]
                 place = f"{report.place}: layer {number}"
-                report.findings += _check_layer(layer, diff_id, found, place)
+                found += _check_layer(layer, diff_id, known[layer.digest], place)
+    report.findings += bounded(found)
 
 
 def _hashed(

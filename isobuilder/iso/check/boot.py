@@ -23,10 +23,10 @@ from isobuilder.iso.boot_names import (
     PAYLOAD,
     ROOT,
 )
-from isobuilder.iso.check.disk import DiskCheck, same
+from isobuilder.iso.check.disk import DISK_HEAD, DISK_TAIL, DiskCheck, same
 from isobuilder.iso.check.subject import Subject, wrong
 from isobuilder.iso.read.fat import LIMIT, FatFile, read_fat
-from isobuilder.iso.read.rawiso import BLOCK
+from isobuilder.iso.read.rawiso import BLOCK, Extent
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import LABEL
 from isobuilder.model.architecture import ARCHITECTURES
@@ -47,11 +47,28 @@ def is_bootable(reader: IsoReader) -> bool:
 
 
 def check_boot(subject: Subject) -> Iterator[Finding]:
-    """Give what is wrong with the boot structure; nothing for an ISO that is none."""
-    if is_bootable(subject.reader):
+    """Give what is wrong with the boot structure, and what would start from an ISO without one."""
+    bootable = is_bootable(subject.reader)
+    yield from _unclaimed(subject, bootable=bootable)
+    if bootable:
         for finding in _findings(subject):
             if finding.place not in subject.told:
                 yield finding
+
+
+def _unclaimed(subject: Subject, *, bootable: bool) -> Iterator[Finding]:
+    """Give bytes that no file has: firmware may start them, and programs take them for something.
+
+    The first and last sectors of a boot medium, a disk's, are checked for themselves.
+    """
+    disk = (Extent(0, DISK_HEAD), Extent(subject.reader.size - DISK_TAIL, DISK_TAIL))
+    for run in subject.unclaimed:
+        if bootable and any(part.offset <= run.offset and run.end <= part.end for part in disk):
+            continue
+        fact = f"{run.size} bytes from here on belong to no file, folder or descriptor"
+        yield wrong("iso.unclaimed", f"byte {run.offset}", fact)
+    if subject.reader.volumes.boot and not bootable:
+        yield wrong("boot.record", "block 17", "a boot record, and no OS payload that it starts")
 
 
 def _findings(subject: Subject) -> Iterator[Finding]:

@@ -55,7 +55,7 @@ def check_iso(
     digests = hash_iso(reader, whole=whole, progress=progress)
     medium = medium or Medium(reader)
     medium.known(digests.files)
-    subject = Subject(reader, medium, digests.files, label)
+    subject = Subject(reader, medium, digests.files, label, digests.unclaimed)
     sums = list(bounded(check_sums(subject)))
     subject = replace(subject, told=frozenset(finding.place for finding in sums))
     findings = [finding for check in CHECKS for finding in bounded(check(subject))]

@@ -29,6 +29,8 @@ _GRUB_DEFAULT = 2  # what GRUB's image has where its own place is filled in
 _GRUB_MBR_DEFAULT = 1  # and its first sector
 _COUNT, _ENTRY = 128, 128  # entries of a partition table, and bytes of one
 _TABLE = _COUNT * _ENTRY // _SECTOR
+DISK_HEAD, DISK_TAIL = (2 + _TABLE) * _SECTOR, (1 + _TABLE) * _SECTOR
+"""Bytes of an MBR and the first partition table, and of the last one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,13 @@ def check_structure(subject: Subject) -> Iterator[Finding]:
     reader, label = subject.reader, subject.label
     primary = reader.volumes.primary
     promised = primary.blocks * BLOCK
-    if label is not None and reader.label != label:
+    for found in dict.fromkeys((reader.label, *reader.other_labels)):
+        if label is None or found == label:
+            continue
         yield Finding(
             rule="iso.label",
             place="volume label",
-            fact=f"expected {label!r}, got {reader.label!r}",
+            fact=f"expected {label!r}, got {found!r}",
             remedy=f"give the ISO the label {label}; nodes search for it",
         )
     if reader.size < promised:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from isobuilder.digest import Digest
+from isobuilder.iso.read.rawiso import Extent
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import Medium
 from isobuilder.model.finding import Finding
@@ -22,6 +23,7 @@ class Subject:
     medium: Medium
     files: Mapping[str, Digest]
     label: str | None = None  # the volume label to expect; None if any will do
+    unclaimed: tuple[Extent, ...] = ()  # bytes other than zero that nothing on the ISO claims
     told: frozenset[str] = frozenset()  # places of mistakes that were told and show again
 
 

@@ -18,6 +18,7 @@ class IsoDigests:
 
     image: Digest | None  # None when it was not asked for
     files: dict[str, Digest]
+    unclaimed: tuple[Extent, ...] = ()  # bytes other than zero that nothing on the ISO claims
 
 
 def hash_iso(reader: IsoReader, *, whole: bool = True, progress: Progress = SILENT) -> IsoDigests:
@@ -29,7 +30,7 @@ def hash_iso(reader: IsoReader, *, whole: bool = True, progress: Progress = SILE
         IntegrityError: the image became shorter while it was read.
         EnvironmentProblem: it cannot be read.
     """
-    files = _FileHasher(reader)
+    files, gaps = _FileHasher(reader), _Gaps(reader)
     image = Hasher()
     if whole:
         run, consumers = Extent(0, reader.size), [image.update, files.update]
@@ -47,9 +48,45 @@ def hash_iso(reader: IsoReader, *, whole: bool = True, progress: Progress = SILE
             if count < len(buffer):
                 raise reader.image.wrong(at + count, "the file ends early")
             ring.give(buffer)
+            if whole:
+                gaps.look(buffer, at)
             at += count
             work.advance(count)
-    return IsoDigests(image.digest() if whole else None, files.digests())
+    digest = image.digest() if whole else None
+    return IsoDigests(digest, files.digests(), tuple(gaps.found))
+
+
+MAX_GAPS = 100
+"""Runs of bytes that nothing claims and that are told; the first is reason enough."""
+
+
+class _Gaps:
+    """Looks for bytes other than zero between all that is something.
+
+    Linux, blkid, firmware and whoever carves files out of disks look there as well.
+    """
+
+    def __init__(self, reader: IsoReader) -> None:
+        ends = [Extent(0, 0), *reader.areas, Extent(reader.size, 0)]
+        between = (
+            Extent(before.end, after.offset - before.end) for before, after in pairwise(ends)
+        )
+        self._gaps = [gap for gap in between if gap.size > 0][::-1]  # the next one is last
+        self.found: list[Extent] = []
+
+    def look(self, data: memoryview, position: int) -> None:
+        """Take the bytes of the image from ``position`` on; they come in order."""
+        end = position + len(data)
+        while self._gaps and self._gaps[-1].offset < end:
+            gap = self._gaps[-1]
+            start, stop = max(gap.offset, position), min(gap.end, end)
+            part = bytes(data[start - position : stop - position])
+            if part.count(0) < len(part) and len(self.found) <= MAX_GAPS:
+                first = start + len(part) - len(part.lstrip(b"\0"))
+                self.found.append(Extent(first, start + len(part.rstrip(b"\0")) - first))
+            if gap.end > end:
+                break
+            self._gaps.pop()
 
 
 class _FileHasher:
@@ -60,7 +97,7 @@ class _FileHasher:
         self._hashers: dict[tuple[Extent, ...], Hasher] = {}
         segments = []
         for entry in reader.files.values():
-            if entry.extents in self._hashers or not _ascending(entry.extents):
+            if entry.extents in self._hashers:
                 continue
             hasher = self._hashers[entry.extents] = Hasher()
             segments += [(extent, hasher) for extent in entry.extents]
@@ -86,15 +123,5 @@ class _FileHasher:
         self.position = end
 
     def digests(self) -> dict[str, Digest]:
-        found = {}
-        for path, entry in self._reader.files.items():
-            hasher = self._hashers.get(entry.extents)
-            if hasher is None:  # extents in an order that one pass cannot follow
-                found[path] = Digest.of_stream(self._reader.open(path))
-            else:
-                found[path] = hasher.digest()
-        return found
-
-
-def _ascending(extents: tuple[Extent, ...]) -> bool:
-    return all(before.end <= after.offset for before, after in pairwise(extents))
+        known = {extents: hasher.digest() for extents, hasher in self._hashers.items()}
+        return {path: known[entry.extents] for path, entry in self._reader.files.items()}

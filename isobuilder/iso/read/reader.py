@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from isobuilder.errors import InputError
 from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso
-from isobuilder.iso.read.tree import IsoFile, Naming, Tree, system_use_skip, walk
+from isobuilder.iso.read.tree import IsoFile, Naming, Tree, rock_ridge, walk
 from isobuilder.iso.read.volume import Volumes, read_volumes
 
 _Area = tuple[Extent, tuple[Extent, ...], str]  # a run of bytes, all runs of its owner, the owner
@@ -36,11 +36,9 @@ class IsoReader:
                 # A disc, disk or stick is larger than what was written to it.
                 written = self.volumes.primary.blocks * BLOCK
                 self.image.size = min(self.image.size, written)
-            found = system_use_skip(self.image, self.volumes.primary)
-            self._skip = found[0] if found else 0
-            self.rock_ridge: str | None = found[1] if found else None  # the extension's name
+            self._rock_ridge = rock_ridge(self.image, self.volumes.primary)
             self.tree = self._node_tree()
-            _check_overlaps(self.image, self._areas())
+            self.areas = _checked(self.image, self._areas())  # all that is something, in order
         except BaseException:  # whatever ends it: nobody else has the file to close it
             self.close()
             raise
@@ -76,6 +74,17 @@ class IsoReader:
         return self.volumes.primary.label
 
     @property
+    def other_labels(self) -> tuple[str, ...]:
+        """What else is a volume identifier: Joliet's, by which blkid knows an ISO that has one."""
+        joliet = self.volumes.joliet
+        return () if joliet is None else (joliet.label,)
+
+    @property
+    def rock_ridge(self) -> str | None:
+        """The name of the extension; None without Rock Ridge."""
+        return None if self._rock_ridge is None else self._rock_ridge[0]
+
+    @property
     def files(self) -> Mapping[str, IsoFile]:
         """Every regular file by its path."""
         return self.tree.files
@@ -108,8 +117,9 @@ class IsoReader:
         return self.image.stream((Extent(0, self.image.size),))
 
     def _node_tree(self) -> Tree:
-        if self.rock_ridge is not None:
-            return walk(self.image, self.volumes.primary, Naming.ROCK_RIDGE, skip=self._skip)
+        if self._rock_ridge is not None:
+            areas = self._rock_ridge[1]
+            return walk(self.image, self.volumes.primary, Naming.ROCK_RIDGE, areas)
         if self.joliet is not None:
             return self.joliet
         return walk(self.image, self.volumes.primary, Naming.MAPPED)
@@ -125,6 +135,8 @@ class IsoReader:
         if self.joliet is not None and self.joliet is not self.tree:
             trees.append(self.joliet)
         for tree in trees:
+            for extent in tree.areas.found:
+                yield extent, (extent,), "a Rock Ridge area"
             for path, extent in tree.folders.items():
                 yield extent, (extent,), f"the {tree.naming.value} folder {path!r}"
             for path, entry in tree.files.items():
@@ -132,8 +144,8 @@ class IsoReader:
                     yield extent, entry.extents, repr(path)
 
 
-def _check_overlaps(image: RawIso, areas: Iterator[_Area]) -> None:
-    """Refuse things that share bytes, so that hashing every file reads every byte at most once.
+def _checked(image: RawIso, areas: Iterator[_Area]) -> tuple[Extent, ...]:
+    """Return the areas in order; refuse things that share bytes, so that each is read once.
 
     Two names for exactly the same extents are one file with two names, which is fine.
     """
@@ -146,7 +158,9 @@ def _check_overlaps(image: RawIso, areas: Iterator[_Area]) -> None:
         if known != whole:
             raise image.wrong(extent.offset, f"{name} and {other} share some of their bytes")
     before, owner = Extent(0, 0), ""
-    for extent in sorted(owners):
+    ordered = sorted(owners)
+    for extent in ordered:
         if extent.offset < before.end:
             raise image.wrong(extent.offset, f"{owners[extent][1]} begins inside {owner}")
         before, owner = extent, owners[extent][1]
+    return tuple(ordered)

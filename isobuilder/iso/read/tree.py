@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 
 from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso, both_endian, both_endian_short
-from isobuilder.iso.read.rockridge import fields, posix, short_time
+from isobuilder.iso.read.rockridge import Areas, extension, posix, short_time
 from isobuilder.iso.read.volume import Volume
 
 MAX_ENTRIES = 200_000
@@ -22,10 +23,12 @@ MAX_FOLDER_BYTES = 128 * 1024 * 1024
 """Bytes of all folders together, so that folders cannot cost unbounded time."""
 
 MAX_DEPTH = 32
-MAX_SECTIONS = 2048
-"""Extents of one file: 8 TiB."""
+"""Folders within folders; ours are at most eight deep."""
 
-_DIRECTORY, _ASSOCIATED, _MORE = 0x02, 0x04, 0x80  # file flags (ECMA-119, 9.1.6)
+MAX_SECTIONS = 100
+"""Extents of one file: Linux reads no more; that is 400 GiB."""
+
+_DIRECTORY, _MORE = 0x02, 0x80  # file flags (ECMA-119, 9.1.6)
 
 
 class Naming(Enum):
@@ -57,6 +60,7 @@ class Tree:
     folders: dict[str, Extent] = field(default_factory=dict)
     modes: dict[str, int] = field(default_factory=dict)  # permission bits of folders
     specials: dict[str, str] = field(default_factory=dict)  # path -> "symbolic link" and so on
+    areas: Areas = field(default_factory=Areas)  # where Rock Ridge continues
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,43 +76,41 @@ class Record:
     system_use_offset: int
 
 
-def system_use_skip(image: RawIso, volume: Volume) -> tuple[int, str] | None:
-    """Return how many bytes each system use area begins with, and the extension's name.
+def rock_ridge(image: RawIso, volume: Volume) -> tuple[str, Areas] | None:
+    """Return the name of the tree's extension, and where it is told; None without Rock Ridge.
 
-    None when the tree has no Rock Ridge: its root does not begin with a field SP.
+    Raises:
+        IntegrityError: an extension, but not Rock Ridge as Linux reads it.
     """
     first = next(_records(image, volume.root, "the root folder"), None)
-    if first is None or first.system_use[:3] != b"SP\x07" or first.system_use[4:6] != b"\xbe\xef":
+    if first is None or first.system_use[:2] != b"SP":
         return None
-    name = ""
-    for entry in fields(image, first.system_use, first.system_use_offset):
-        if entry.signature == b"ER" and len(entry.data) >= 4:
-            name = entry.data[4 : 4 + entry.data[0]].decode("ascii", "replace")
-    return first.system_use[6], name
+    areas = Areas()
+    return extension(image, first.system_use, first.system_use_offset, areas), areas
 
 
-def walk(image: RawIso, volume: Volume, naming: Naming, *, skip: int = 0) -> Tree:
-    """Return the tree of ``volume``.
+def walk(image: RawIso, volume: Volume, naming: Naming, areas: Areas | None = None) -> Tree:
+    """Return the tree of ``volume``; ``areas`` are where Rock Ridge continued already.
 
     Raises:
         IntegrityError: records contradict themselves, lie outside the image, form a loop, have
             names that are equal or leave the tree, or are beyond a limit.
     """
-    tree = Tree(naming)
+    tree = Tree(naming, areas=areas or Areas())
     tree.folders[""], tree.modes[""] = volume.root, 0o555
     seen = {volume.root.offset}
-    waiting = deque([("", volume.root)])
+    waiting = deque([("", volume.root, volume.root)])
     entries = budget = 0
     while waiting:
-        path, extent = waiting.popleft()
+        path, extent, parent = waiting.popleft()
         budget += extent.size
         if budget > MAX_FOLDER_BYTES:
             raise image.wrong(extent.offset, f"folders of more than {MAX_FOLDER_BYTES} bytes")
-        for run in _members(image, path, extent):
+        for run in _members(image, tree, path, parent):
             entries += 1
             if entries > MAX_ENTRIES:
                 raise image.wrong(run[0].offset, f"more than {MAX_ENTRIES} directory records")
-            child = _place(image, tree, path, run, skip)
+            child = _place(image, tree, path, run)
             if child is None:
                 continue
             if run[0].extent.offset in seen:
@@ -116,21 +118,18 @@ def walk(image: RawIso, volume: Volume, naming: Naming, *, skip: int = 0) -> Tre
             if child.count("/") >= MAX_DEPTH:
                 raise image.wrong(run[0].offset, f"folders more than {MAX_DEPTH} deep")
             seen.add(run[0].extent.offset)
-            waiting.append((child, run[0].extent))
+            waiting.append((child, run[0].extent, extent))
     return tree
 
 
-def _members(image: RawIso, path: str, extent: Extent) -> Iterator[list[Record]]:
+def _members(image: RawIso, tree: Tree, path: str, parent: Extent) -> Iterator[list[Record]]:
     """Give the records of a folder without "." and "..", those of one file together."""
     what = f"the folder {path!r}" if path else "the root folder"
+    extent = tree.folders[path]
     run: list[Record] = []
     for number, record in enumerate(_records(image, extent, what)):
         if number < 2:
-            # No reader follows "..", and xorriso's Joliet trees have a wrong size in it.
-            if record.identifier != bytes([number]) or (number == 0 and record.extent != extent):
-                raise image.wrong(
-                    record.offset, f"{what}: expected the record of {'.' * (number + 1)}"
-                )
+            _check_dots(image, tree, path, record, number, extent if number == 0 else parent)
             continue
         if run and record.identifier != run[0].identifier:
             raise image.wrong(record.offset, f"{what}: a file of several extents is not complete")
@@ -142,6 +141,23 @@ def _members(image: RawIso, path: str, extent: Extent) -> Iterator[list[Record]]
             run = []
     if run:
         raise image.wrong(run[-1].offset, f"{what}: a file of several extents is not complete")
+
+
+def _check_dots(
+    image: RawIso, tree: Tree, path: str, record: Record, number: int, wanted: Extent
+) -> None:
+    """Check "." and "..": Linux takes the mode of a folder from the first, nobody its path."""
+    dots = "." * (number + 1)
+    # xorriso's Joliet trees have anything in "..", which nobody reads.
+    same = record.extent == wanted or (number == 1 and tree.naming is Naming.JOLIET)
+    if record.identifier != bytes([number]) or not same or record.flags != _DIRECTORY:
+        raise image.wrong(record.offset, f"the folder {path!r}: expected the record of {dots}")
+    if tree.naming is not Naming.ROCK_RIDGE or (number == 0 and not path):
+        return  # the first record of the root was looked at before
+    facts = posix(image, record.system_use, record.system_use_offset, tree.areas, named=False)
+    if not stat.S_ISDIR(facts.mode) or (number == 0 and facts.mode & 0o7777 != tree.modes[path]):
+        fact = f"the folder {path!r}: mode {facts.mode:o} by its own record, another by its name"
+        raise image.wrong(record.offset, fact)
 
 
 def _records(image: RawIso, extent: Extent, what: str) -> Iterator[Record]:
@@ -162,7 +178,8 @@ def _records(image: RawIso, extent: Extent, what: str) -> Iterator[Record]:
 def _record(image: RawIso, data: bytes, offset: int, what: str) -> Record:
     if data[1] or data[26] or data[27]:
         raise image.wrong(offset, f"{what}: an interleaved file or extended attributes")
-    both_endian_short(image, data, 28, offset, "volume sequence number")
+    if both_endian_short(image, data, 28, offset, "volume sequence number") != 1:
+        raise image.wrong(offset + 28, f"{what}: a file on another volume")
     extent = Extent(
         both_endian(image, data, 2, offset, "extent") * BLOCK,
         both_endian(image, data, 10, offset, "size"),
@@ -171,18 +188,20 @@ def _record(image: RawIso, data: bytes, offset: int, what: str) -> Record:
     end = 33 + length + (1 - length % 2)  # a padding byte keeps the length even
     if not length or 33 + length > len(data):
         raise image.wrong(offset + 32, f"{what}: an identifier of {length} bytes does not fit")
-    if data[25] & _ASSOCIATED:
-        raise image.wrong(offset, f"{what}: an associated file")
+    if data[25] & ~(_DIRECTORY | _MORE):  # hidden, associated, with a format or permissions
+        raise image.wrong(offset + 25, f"{what}: a record with the flags {data[25]:#x}")
+    if any(data[33 + length : end]):
+        raise image.wrong(offset + 33 + length, f"{what}: something in a byte of padding")
     return Record(
         offset, data[33 : 33 + length], extent, data[25], data[18:25], data[end:], offset + end
     )
 
 
-def _place(image: RawIso, tree: Tree, path: str, run: list[Record], skip: int) -> str | None:
+def _place(image: RawIso, tree: Tree, path: str, run: list[Record]) -> str | None:
     """Add what ``run`` is to the tree; return its path if it is a folder to walk into."""
     first = run[0]
     is_folder = bool(first.flags & _DIRECTORY)
-    name, mode, mtime, kind = _describe(image, tree.naming, first, skip, folder=is_folder)
+    name, mode, mtime, kind = _describe(image, tree, first, folder=is_folder)
     if name in {"", ".", ".."} or "/" in name or not name.isprintable():
         raise image.wrong(first.offset, f"a name that leaves the tree or hides: {name[:80]!r}")
     child = f"{path}/{name}" if path else name
@@ -203,17 +222,24 @@ def _place(image: RawIso, tree: Tree, path: str, run: list[Record], skip: int) -
         if record.flags & _DIRECTORY:
             raise image.wrong(record.offset, f"{child!r} is a file and a folder")
     extents = tuple(record.extent for record in run if record.extent.size)
+    if len(run) > 1 and (len(extents) < len(run) or not _ascending(extents)):
+        raise image.wrong(first.offset, f"{child!r}: extents that are empty, or not in order")
     size = sum(extent.size for extent in extents)
     tree.files[child] = IsoFile(size, mode, mtime, extents, first.offset)
     return None
 
 
+def _ascending(extents: tuple[Extent, ...]) -> bool:
+    return all(before.end <= after.offset for before, after in pairwise(extents))
+
+
 def _describe(
-    image: RawIso, naming: Naming, record: Record, skip: int, *, folder: bool
+    image: RawIso, tree: Tree, record: Record, *, folder: bool
 ) -> tuple[str, int, int | None, str | None]:
     """Return name, permission bits, time and, for what is neither file nor folder, its kind."""
     mtime = short_time(record.stamp)
     mode = 0o555 if folder else 0o444
+    naming = tree.naming
     if naming is Naming.JOLIET:
         name = _decoded(image, record, "utf-16-be")
         return (name if folder else name.removesuffix(";1")), mode, mtime, None
@@ -222,8 +248,7 @@ def _describe(
         return plain, mode, mtime, None
     if naming is Naming.MAPPED:
         return plain.removesuffix(";1").removesuffix(".").lower(), mode, mtime, None
-    area = record.system_use[skip:]
-    facts = posix(image, area, record.system_use_offset + skip)
+    facts = posix(image, record.system_use, record.system_use_offset, tree.areas)
     name = facts.name if facts.name is not None else plain
     when = facts.mtime if facts.mtime is not None else mtime
     kind = None

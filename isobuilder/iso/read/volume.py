@@ -1,5 +1,7 @@
 """Volume descriptors: where an ISO says what it is and where its trees begin.
 
+One tree, one Joliet tree and one boot record at most: with more, readers differ in which they take.
+
 Sources: ECMA-119 (ISO 9660), 8; Joliet specification; El Torito 1.0 for the boot record.
 """
 
@@ -54,16 +56,22 @@ def read_volumes(image: RawIso) -> Volumes:
             what = "not an ISO 9660 image" if number == 0 else "not a volume descriptor"
             raise image.wrong(offset + 1, f"{what}: expected b'CD001', got {data[1:6]!r}")
         kind = data[0]
+        if data[6] != 1:
+            raise image.wrong(offset + 6, f"a volume descriptor of version {data[6]}")
         if kind == 255:
             if primary is None:
                 raise image.wrong(offset, "no primary volume descriptor")
+            if any(data[7:]):
+                raise image.wrong(offset + 7, "something in the end of the volume descriptors")
             return Volumes(primary, joliet, boot, Extent(_FIRST * BLOCK, (number + 1) * BLOCK))
-        if kind == 0:
-            boot = boot or data[7:30] == b"EL TORITO SPECIFICATION"
-        elif kind == 1 and primary is None:
+        if kind == 0 and not boot and data[7:39] == b"EL TORITO SPECIFICATION".ljust(32, b"\0"):
+            boot = True
+        elif kind == 1 and primary is None and number == 0:
             primary = _volume(image, data, offset, joliet=False)
-        elif kind == 2 and data[88:91] in _JOLIET_ESCAPES and joliet is None:
+        elif kind == 2 and joliet is None and data[88:120].rstrip(b"\0") in _JOLIET_ESCAPES:
             joliet = _volume(image, data, offset, joliet=True)
+        else:
+            raise image.wrong(offset, f"a volume descriptor of type {kind} that is not expected")
     raise image.wrong(_FIRST * BLOCK, f"more than {_MOST} volume descriptors")
 
 
@@ -72,6 +80,13 @@ def _volume(image: RawIso, data: bytes, offset: int, *, joliet: bool) -> Volume:
     block_size = both_endian_short(image, data, 128, offset, "logical block size")
     if block_size != BLOCK:
         raise image.wrong(offset + 128, f"expected blocks of {BLOCK} bytes, got {block_size}")
+    for at, what in ((120, "volumes of a set"), (124, "number of the volume")):
+        if (count := both_endian_short(image, data, at, offset, what)) != 1:
+            raise image.wrong(offset + at, f"{what}: expected 1, got {count}")
+    if data[7] or any(data[144:148]) or any(data[152:156]) or data[881] != 1:
+        raise image.wrong(offset, "volume flags, optional path tables or another structure version")
+    if data[156] != 34 or data[157] or data[181] != 2 or data[182:184] != b"\0\0":
+        raise image.wrong(offset + 156, "the record of the root folder is not one of a folder")
     table_size = both_endian(image, data, 132, offset, "path table size")
     little = int.from_bytes(data[140:144], "little")
     big = int.from_bytes(data[148:152], "big")
