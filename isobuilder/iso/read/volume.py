@@ -34,7 +34,7 @@ class Volumes:
 
     primary: Volume
     joliet: Volume | None
-    boot: bool  # there is an El Torito boot record
+    boot: bool  # there is a boot record
     area: Extent  # of the descriptors themselves
 
 
@@ -64,7 +64,7 @@ def read_volumes(image: RawIso) -> Volumes:
             if any(data[7:]):
                 raise image.wrong(offset + 7, "something in the end of the volume descriptors")
             return Volumes(primary, joliet, boot, Extent(_FIRST * BLOCK, (number + 1) * BLOCK))
-        if kind == 0 and not boot and data[7:39] == b"EL TORITO SPECIFICATION".ljust(32, b"\0"):
+        if kind == 0 and not boot:
             boot = True
         elif kind == 1 and primary is None and number == 0:
             primary = _volume(image, data, offset, joliet=False)
