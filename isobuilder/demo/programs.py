@@ -8,7 +8,7 @@ information, and the build tag ``stand_in``. Formats: System V ABI (ELF-64), Go'
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 _BASE = 0x400000
 _PAGE = 0x10000  # arm64 kernels may use pages of 64 KiB
@@ -17,9 +17,9 @@ _MACHINES = {"amd64": 62, "arm64": 183}
 # Go's linker puts these around the module text; readers check for them and cut them off.
 _BEFORE = bytes.fromhex("3077af0c9274080241e1c107e6d618e6")
 _AFTER = bytes.fromhex("f932433186182072008242104116d8f2")
-_ALLOC, _EXECUTE, _WRITE = 2, 4, 1
+_RUN, _CHANGE, _READ = 1, 2, 4  # of segments
+_WRITE, _ALLOC, _EXECUTE = 1, 2, 4  # of sections
 _PROGBITS, _STRTAB = 1, 3
-_NAMES = b"\0.text\0.go.buildinfo\0.shstrtab\0"
 
 
 def program(
@@ -43,7 +43,8 @@ def program(
     lines += [f"build\t{key}={_quoted(value)}" for key, value in settings]
     lines += ["build\tCGO_ENABLED=0", f"build\tGOARCH={architecture}", "build\tGOOS=linux"]
     text = "".join(f"{line}\n" for line in lines).encode()
-    return _elf(architecture, prints.encode(), _build_info(go.encode(), text))
+    info = inline_info(go.encode(), _BEFORE + text + _AFTER)
+    return elf(architecture, _code(architecture, prints.encode()), lambda _address: info)
 
 
 def elf_stand_in(version: str, architecture: str, *, name: str, prints: str | None = None) -> bytes:
@@ -61,11 +62,11 @@ def _quoted(value: str) -> str:
     return f'"{value}"' if " " in value else value
 
 
-def _build_info(go: bytes, module: bytes) -> bytes:
-    text = _BEFORE + module + _AFTER
+def inline_info(go: bytes, module: bytes) -> bytes:
+    """Return Go's build information with its two strings in place."""
     head = b"\xff Go buildinf:" + bytes([8, 2]) + bytes(16)
     # Go's own reader wants at least one byte behind the last string.
-    return head + _uvarint(len(go)) + go + _uvarint(len(text)) + text + bytes(16)
+    return head + _uvarint(len(go)) + go + _uvarint(len(module)) + module + bytes(16)
 
 
 def _uvarint(number: int) -> bytes:
@@ -76,41 +77,50 @@ def _uvarint(number: int) -> bytes:
     return bytes([*out, number])
 
 
-def _elf(architecture: str, prints: bytes, build_info: bytes) -> bytes:
-    code_at = 64 + 2 * 56
-    code = _code(architecture, prints)
-    info_at = -(-(code_at + len(code)) // 16) * 16
-    names_at = info_at + len(build_info)
-    table_at = -(-(names_at + len(_NAMES)) // 8) * 8
+def elf(
+    architecture: str,
+    content: bytes,
+    build_info: Callable[[int], bytes],
+    *,
+    name: bytes = b".text",
+    flags: int = _READ | _RUN,
+    more: Sequence[bytes] = (),
+) -> bytes:
+    """Return a program of ``content``, where it begins, and Go's build information.
+
+    ``build_info`` is given the address at which its answer will be; ``name`` and ``flags`` are
+    those of the content's section and segment, ``more`` has further program headers.
+    """
+    content_at = 64 + (2 + len(more)) * 56
+    info_at = -(-(content_at + len(content)) // 16) * 16
+    info = build_info(_DATA + info_at)
+    names = b"\0" + name + b"\0.go.buildinfo\0.shstrtab\0"
+    names_at = info_at + len(info)
+    table_at = -(-(names_at + len(names)) // 8) * 8
     header = struct.pack(
         "<16sHHIQQQIHHHHHH",
         b"\x7fELF\x02\x01\x01".ljust(16, b"\0"),
-        *(2, _MACHINES[architecture], 1, _BASE + code_at),
-        *(64, table_at, 0, 64, 56, 2, 64, 4, 3),
+        *(2, _MACHINES[architecture], 1, _BASE + content_at),
+        *(64, table_at, 0, 64, 56, 2 + len(more), 64, 4, 3),
     )
-    segments = _segment(5, 0, _BASE, code_at + len(code))
-    segments += _segment(6, info_at, _DATA + info_at, len(build_info))
-    sections = [
-        bytes(64),
-        _section(b".text", _PROGBITS, _ALLOC | _EXECUTE, _BASE + code_at, code_at, len(code)),
-        _section(
-            *(b".go.buildinfo", _PROGBITS, _ALLOC | _WRITE),
-            *(_DATA + info_at, info_at, len(build_info)),
-        ),
-        _section(b".shstrtab", _STRTAB, 0, 0, names_at, len(_NAMES)),
+    segments = segment(1, flags, 0, _BASE, content_at + len(content))
+    segments += segment(1, _READ | _CHANGE, info_at, _DATA + info_at, len(info))
+    kind = _ALLOC | (_EXECUTE if flags & _RUN else 0)
+    rows = [
+        (name, _PROGBITS, kind, _BASE + content_at, content_at, len(content)),
+        (b".go.buildinfo", _PROGBITS, _ALLOC | _WRITE, _DATA + info_at, info_at, len(info)),
+        (b".shstrtab", _STRTAB, 0, 0, names_at, len(names)),
     ]
-    body = (header + segments + code).ljust(info_at, b"\0") + build_info + _NAMES
-    return body.ljust(table_at, b"\0") + b"".join(sections)
-
-
-def _segment(flags: int, offset: int, address: int, size: int) -> bytes:
-    return struct.pack("<IIQQQQQQ", 1, flags, offset, address, address, size, size, _PAGE)
-
-
-def _section(name: bytes, kind: int, flags: int, address: int, offset: int, size: int) -> bytes:
-    return struct.pack(
-        "<IIQQQQIIQQ", _NAMES.index(name), kind, flags, address, offset, size, 0, 0, 16, 0
+    table = b"".join(
+        struct.pack("<IIQQQQIIQQ", names.index(row[0]), *row[1:], 0, 0, 16, 0) for row in rows
     )
+    body = (header + segments + b"".join(more) + content).ljust(info_at, b"\0") + info + names
+    return body.ljust(table_at, b"\0") + bytes(64) + table
+
+
+def segment(kind: int, flags: int, offset: int, address: int, size: int) -> bytes:
+    """Return a program header."""
+    return struct.pack("<IIQQQQQQ", kind, flags, offset, address, address, size, size, _PAGE)
 
 
 def _code(architecture: str, text: bytes) -> bytes:

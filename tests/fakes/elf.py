@@ -5,40 +5,18 @@ from __future__ import annotations
 import struct
 from typing import Literal
 
-MACHINES = {"amd64": 62, "arm64": 183}
-BASE = 0x400000
+from isobuilder.demo.programs import elf, inline_info, segment
+
 SENTINEL = bytes(range(16))
+_INTERPRETER, _STACK = 3, 0x6474E551  # kinds of program headers
 
 
-def module_text(lines: tuple[str, ...]) -> bytes:
-    return SENTINEL + "".join(line + "\n" for line in lines).encode() + SENTINEL if lines else b""
-
-
-def uvarint(number: int) -> bytes:
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
-
-
-def build_info(
-    go: str, lines: tuple[str, ...], form: Literal["inline", "pointer"], address: int
-) -> bytes:
-    """Return the .go.buildinfo section as it is at ``address``."""
-    module = module_text(lines)
-    if form == "inline":
-        head = b"\xff Go buildinf:" + bytes([8, 2]) + bytes(16)
-        return head + uvarint(len(go)) + go.encode() + uvarint(len(module)) + module
+def pointer_info(go: bytes, module: bytes, address: int) -> bytes:
+    """Return build information at ``address`` as Go wrote it before 1.18."""
     strings = address + 32
     text = strings + 32
     head = b"\xff Go buildinf:" + bytes([8, 0]) + struct.pack("<QQ", strings, strings + 16)
-    return (
-        head
-        + struct.pack("<QQQQ", text, len(go), text + len(go), len(module))
-        + go.encode()
-        + module
-    )
+    return head + struct.pack("<QQQQ", text, len(go), text + len(go), len(module)) + go + module
 
 
 def program(
@@ -55,37 +33,19 @@ def program(
     """Return a program that says it is Kubernetes ``version``, stamped as the Go linker does."""
     stamp = f"v{version}\0".encode() * 2 if version else b""
     read_only = b"plain text v9.9.9 of the source" + bytes(9) + rodata + b"\0" + stamp + b"\x10'\0"
-    headers = 64 + 56 * 3
-    read_only_at = headers
-    info_at = -(-(read_only_at + len(read_only)) // 16) * 16
-    info = build_info(go, lines, form, BASE + info_at)
-    names = b"\0.rodata\0.go.buildinfo\0.shstrtab\0"
-    names_at = info_at + len(info)
-    table_at = -(-(names_at + len(names)) // 8) * 8
+    text = "".join(line + "\n" for line in lines).encode()
+    module = SENTINEL + text + SENTINEL if lines else b""
 
-    def segment(kind: int, flags: int, at: int, size: int) -> bytes:
-        return struct.pack("<IIQQQQQQ", kind, flags, at, BASE + at, BASE + at, size, size, 0x1000)
+    def info(address: int) -> bytes:
+        if form == "pointer":
+            return pointer_info(go.encode(), module, address)
+        return inline_info(go.encode(), module)
 
-    def section(name: int, kind: int, at: int, size: int) -> bytes:
-        return struct.pack("<IIQQQQIIQQ", name, kind, 2, BASE + at, at, size, 0, 0, 1, 0)
-
-    table = b"".join(
-        [
-            section(0, 0, 0, 0),
-            section(1, 1, read_only_at, len(read_only)),
-            section(9, 1, info_at, len(info)),
-            section(23, 3, names_at, len(names)),
-        ]
-    )
-    count = 4 if sections else 0
-    head = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
-    head += struct.pack(
-        "<HHIQQQIHHHHHH",
-        *(2, MACHINES[architecture], 1, BASE, 64, table_at if sections else 0),
-        *(0, 64, 56, 3, 64, count, 3 if sections else 0),
-    )
-    body = head + segment(1, 4, 0, read_only_at + len(read_only))
-    body += segment(1, 6, info_at, len(info))
-    body += segment(3 if dynamic else 0x6474E551, 4, 0, 0)
-    body = (body + read_only).ljust(info_at, b"\0") + info + names
-    return body.ljust(table_at, b"\0") + table if sections else body
+    third = segment(_INTERPRETER if dynamic else _STACK, 4, 0, 0, 0)
+    made = bytearray(elf(architecture, read_only, info, name=b".rodata", flags=4, more=[third]))
+    if not sections:
+        (table_at,) = struct.unpack_from("<Q", made, 40)
+        struct.pack_into("<Q", made, 40, 0)
+        struct.pack_into("<HH", made, 60, 0, 0)
+        del made[table_at:]
+    return bytes(made)
