@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isobuilder.cli import exits as ending
+from isobuilder.text import printable, width
 
 if TYPE_CHECKING:
     from isobuilder.http import Http
@@ -346,10 +347,13 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
     """Return rows in aligned columns; no row, no table."""
     if not rows:
         return ""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    shown = [[printable(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(width(row[i]) for row in shown) for i in range(len(header))]
     lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (header, *rows)
+        "  ".join(
+            cell + " " * (most - width(cell)) for cell, most in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in shown
     ]
     return "\n".join(lines)
 

@@ -9,8 +9,9 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from types import FrameType
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import click
 
@@ -82,30 +83,53 @@ def show_usage(error: click.ClickException) -> None:
         click.echo(f"hint: {hint}", err=True)
 
 
-def for_each(items: Sequence[Item], act: Callable[[Item], Result]) -> list[Result]:
-    """Return what ``act`` makes of each item; one that fails does not keep the others from theirs.
+@dataclass(slots=True)
+class Attempts(Generic[Result]):
+    """What became of several independent things: the results of some, the errors of others."""
 
-    Raises:
-        PartlyDone: some failed, as was printed, and some did not.
-        IsobuilderError: all failed; the last one's error, the others' were printed.
-    """
-    results: list[Result] = []
-    failures: list[IsobuilderError] = []
+    results: list[Result] = field(default_factory=list)
+    failures: list[IsobuilderError] = field(default_factory=list)
+
+    def raise_failures(self) -> None:
+        """Tell what failed, after the results were shown.
+
+        Raises:
+            PartlyDone: some failed, as was printed, and some did not.
+            IsobuilderError: all failed; the last one's error, the others' were printed.
+        """
+        if not self.failures:
+            return
+        for failure in self.failures[: None if self.results else -1]:
+            show_error(failure)
+        if not self.results:
+            raise self.failures[-1]
+        number = len(self.failures)
+        raise PartlyDone(
+            f"{number} of {number + len(self.results)} failed, the others are done",
+            hint="mend what the errors above say, then run the same command again",
+        )
+
+
+def attempt_each(items: Sequence[Item], act: Callable[[Item], Result]) -> Attempts[Result]:
+    """Return what ``act`` makes of each item; one that fails does not keep the others from it."""
+    attempts: Attempts[Result] = Attempts()
     for item in items:
         try:
-            results.append(act(item))
+            attempts.results.append(act(item))
         except IsobuilderError as error:
-            failures.append(error)
-    if not failures:
-        return results
-    for failure in failures[: None if results else -1]:
-        show_error(failure)
-    if not results:
-        raise failures[-1]
-    raise PartlyDone(
-        f"{len(failures)} of {len(items)} failed, the others are done",
-        hint="mend what the errors above say, then run the same command again",
-    )
+            attempts.failures.append(error)
+    return attempts
+
+
+def for_each(items: Sequence[Item], act: Callable[[Item], Result]) -> list[Result]:
+    """Return what ``act`` makes of each item, all of them.
+
+    Raises:
+        PartlyDone, IsobuilderError: as ``Attempts.raise_failures``.
+    """
+    attempts = attempt_each(items, act)
+    attempts.raise_failures()
+    return attempts.results
 
 
 def prepare_streams() -> None:

@@ -13,6 +13,7 @@ from isobuilder.mold.api.errors import AccessRefused
 from isobuilder.mold.api.records import SettingRecord, ZoneRecord
 from isobuilder.mold.check_url import check_url
 from isobuilder.mold.checklist import Fix, Line, Question, Report
+from isobuilder.mold.lifecycle import end_notice
 from isobuilder.progress import SILENT, Progress
 
 ENABLED = "cloud.kubernetes.service.enabled"
@@ -264,3 +265,6 @@ def _check_names(mold: Mold, report: Report, registration: RegistrationFile) -> 
         names = ", ".join(sorted(version.name for version in versions))
         what = f"{registration.kubernetesversion} for {registration.arch}"
         report.ok("registered versions", f"{what}: {names}" if names else f"{what}: not yet")
+    ended = end_notice(str(registration.kubernetesversion), mold.clock.now().date())
+    if ended is not None:
+        report.warn("end of life", ended, "register a minor that is still mended")

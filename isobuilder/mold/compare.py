@@ -6,6 +6,7 @@ of it and plans what would mend it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -32,6 +33,7 @@ class Kind(StrEnum):
     NOT_READY = "not ready"
     DISABLED = "disabled"
     END_OF_LIFE = "end of life"
+    SUPERSEDED = "superseded"
     CLUSTER = "cluster"
     UPGRADE_GAP = "upgrade gap"
 
@@ -181,6 +183,17 @@ class _Comparison:
         ended = self.ended(version)
         if ended and not self.needed_as_step(version, arch):
             self._retire(same, ended)
+            if missing := self._missing_zones(same):
+                names = ", ".join(zone.name for zone in missing)
+                fact = f"not registered in {names}; support ended {ended}, so it need not be"
+                self.say(Kind.END_OF_LIFE, item.name, fact, notice=True)
+            return
+        if (newer := self._superseded_by(item.name, version, arch)) is not None:
+            self._supersede(same, newer)
+            if missing := self._missing_zones(same):
+                names = ", ".join(zone.name for zone in missing)
+                fact = f"not registered in {names}; {newer} is in its place"
+                self.say(Kind.SUPERSEDED, item.name, fact, notice=True)
             return
         if ended:
             fact = f"support ended {ended}; kept, as clusters upgrade by way of it"
@@ -200,6 +213,35 @@ class _Comparison:
                 self.say(Kind.END_OF_LIFE, name, f"{fact}; {_stays(users)}", notice=True)
             elif entry.version.state != "Disabled":
                 self.say(Kind.END_OF_LIFE, name, fact, _act("disable", entry, fact))
+
+    def _missing_zones(self, same: Sequence[RegisteredVersion]) -> list[ZoneRecord]:
+        return [zone for zone in self.zones if not any(entry.serves(zone) for entry in same)]
+
+    def _superseded_by(self, name: str, version: str, arch: str) -> str | None:
+        """Return the name of a newer revision of the same ISO that can be used everywhere."""
+        line, revision = _revision(name)
+        for item in self.wanted:
+            other_line, other = _revision(item.name)
+            same_version = str(item.registration.kubernetesversion) == version
+            if other_line != line or other <= revision or not same_version:
+                continue
+            entries = [e for e in same_iso(self.entries, item) if e.version.arch == arch]
+            usable = [e for e in entries if e.version.state != "Disabled"]
+            if self.zones and all(
+                any(entry.ready_in(zone.id) for entry in usable) for zone in self.zones
+            ):
+                return item.name
+        return None
+
+    def _supersede(self, same: Iterable[RegisteredVersion], newer: str) -> None:
+        for entry in same:
+            fact, name = f"superseded by {newer}", entry.version.name
+            if entry.version.state == "Disabled":
+                continue
+            if users := self.users(entry):
+                self.say(Kind.SUPERSEDED, name, f"{fact}; {_stays(users)}", notice=True)
+            else:
+                self.say(Kind.SUPERSEDED, name, fact, _act("disable", entry, fact))
 
     def _weed(self, same: Sequence[RegisteredVersion]) -> list[RegisteredVersion]:
         """Keep one entry for every zone, the best; the others are doubles or have failed."""
@@ -288,8 +330,11 @@ class _Comparison:
                 return
         ended = self.ended(version.semanticversion)
         if self.policy.keep_extra:
+            newer = self._superseded_by(version.name, version.semanticversion, version.arch)
             if ended:
                 self._retire([entry], ended)
+            elif newer is not None:
+                self._supersede([entry], newer)
             elif version.state == "Enabled":
                 minors = self.wished.setdefault(version.arch, set())
                 minors.add(minor_of(version.semanticversion))
@@ -343,6 +388,12 @@ def _act(do: str, entry: RegisteredVersion, why: str) -> Action:
         arch=version.arch,
     )
     return Action.model_validate({"do": do, "why": why, "version": subject})
+
+
+def _revision(name: str) -> tuple[str, int]:
+    """Return a name without its revision, and the revision; -1 for a name that has none."""
+    found = re.fullmatch(r"(.+)-r([0-9]{1,9})", name)
+    return (found[1], int(found[2])) if found else (name, -1)
 
 
 def _stays(users: Iterable[ClusterRecord]) -> str:

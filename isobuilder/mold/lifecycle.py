@@ -54,6 +54,14 @@ def end_of_life(version: str, table: Mapping[str, date] = END_OF_LIFE) -> date |
     return None
 
 
+def end_notice(version: str, today: date, table: Mapping[str, date] = END_OF_LIFE) -> str | None:
+    """Return what a person should know before using a version, None while upstream mends it."""
+    end = end_of_life(version, table)
+    if end is None or end >= today:
+        return None
+    return f"upstream's support of Kubernetes {minor_of(version)} ended on {end}"
+
+
 def read_table(path: Path) -> Mapping[str, date]:
     """Return a table from a JSON file such as ``{"1.34": "2026-10-27"}``.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from isobuilder.errors import MoldError
-from isobuilder.mold.api.commands import Mold
+from isobuilder.errors import MoldError, UsageProblem
+from isobuilder.mold.api.commands import Mold, newest_first
 from isobuilder.mold.api.records import ClusterRecord, EventRecord, KubernetesVersion
 from isobuilder.mold.lifecycle import version_order
 from isobuilder.mold.registered import RegisteredVersion, entries_of
@@ -60,7 +60,8 @@ def find_entry(mold: Mold, key: str) -> RegisteredVersion:
     """Return the one version with that id, name or version number.
 
     Raises:
-        MoldError: there is none, or more than one; the hint names their ids.
+        MoldError: there is none.
+        UsageProblem: there is more than one; the hint names their ids.
     """
     versions = mold.versions()
     for field in ("id", "name", "semanticversion"):
@@ -68,7 +69,7 @@ def find_entry(mold: Mold, key: str) -> RegisteredVersion:
         if len(found) == 1:
             return entries_of(mold, found)[0]
         if found:
-            raise MoldError(
+            raise UsageProblem(
                 f"{mold.name}: {key} stands for {len(found)} versions",
                 hint="give the id: " + ", ".join(_described(version) for version in found),
             )
@@ -103,17 +104,50 @@ def users_of(mold: Mold, entry: RegisteredVersion) -> tuple[ClusterRecord, ...]:
     return tuple(c for c in mold.clusters() if c.kubernetesversionid == version_id)
 
 
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events are meant; None means any about versions and ISOs."""
+
+    version: str | None = None  # id, name or number; also its ISO's
+    kind: str | None = None
+    level: str | None = None
+    limit: int = 20  # the newest
+
+    def takes(self, event: EventRecord) -> bool:
+        """Tell whether an event is meant."""
+        if self.level is not None and event.level != self.level.upper():
+            return False
+        if self.kind is not None:
+            return event.type == self.kind
+        return self.version is not None or event.type.startswith(_ABOUT_VERSIONS)
+
+
+_ABOUT_VERSIONS = ("KUBERNETES.", "ISO.", "TEMPLATE.")
+
+
+def list_events(mold: Mold, wanted: EventFilter) -> tuple[EventRecord, ...]:
+    """Return the newest events that are meant, the newest first."""
+    if wanted.version is not None:
+        found = events_of(mold, find_entry(mold, wanted.version))
+        return tuple(event for event in found if wanted.takes(event))[: wanted.limit]
+    params = {"type": wanted.kind} if wanted.kind else {}
+    return mold.events(wanted.limit, wanted.takes, **params)
+
+
 def events_of(mold: Mold, entry: RegisteredVersion) -> tuple[EventRecord, ...]:
     """Return the events about a version and its ISO, newest first."""
     found = [
         event
-        for resource in (entry.version.id, entry.version.isoid)
+        for resource, kind in (
+            (entry.version.id, "KubernetesSupportedVersion"),
+            (entry.version.isoid, "Iso"),
+        )
         if resource
-        for event in mold.events(resourceid=resource)
+        for event in mold.events(resourceid=resource, resourcetype=kind)
         # A server that does not know the parameter lists everything.
         if event.resourceid in {None, resource}
     ]
-    return tuple(sorted(found, key=lambda event: event.created, reverse=True))
+    return tuple(newest_first(found))
 
 
 def set_state(mold: Mold, key: str, *, enabled: bool, dry_run: bool = False) -> str:

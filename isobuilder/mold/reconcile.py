@@ -15,6 +15,7 @@ from isobuilder.mold.api.records import ZoneRecord
 from isobuilder.mold.api.upload import send_file
 from isobuilder.mold.catalogue import Item
 from isobuilder.mold.compare import Deviation, Kind, Policy, Registered, compare, same_iso
+from isobuilder.mold.lifecycle import end_notice
 from isobuilder.mold.registered import RegisteredVersion, age_order, entries_of
 from isobuilder.mold.request import Outcome, Request, ServerResult, ZoneResult
 from isobuilder.mold.watch import Watch
@@ -93,6 +94,7 @@ class Reconciler:
             for place in deviation.zones or (None,)
         ]
         self._compare_resources()
+        self._warn_of_what_is_off()
 
     def _refuse_name(self, found: Sequence[Deviation]) -> None:
         for deviation in found:
@@ -124,6 +126,15 @@ class Reconciler:
                         f"{version.name} wants {found} {name}, not {wanted}; only deleting and "
                         "registering it again changes that"
                     )
+
+    def _warn_of_what_is_off(self) -> None:
+        version = str(self.request.registration.kubernetesversion)
+        if ended := end_notice(version, self.mold.clock.now().date()):
+            self._warn(f"{ended}: an audit wants it disabled")
+        for entry in self.serving.values():
+            if entry.version.state == "Disabled" and self.request.enabled is None:
+                hint = "no cluster can be made from it; register with --enable"
+                self._warn(f"{entry.version.name} is Disabled: {hint}")
 
     def describe(self) -> None:
         """Write down what would be done."""

@@ -15,7 +15,7 @@ from isobuilder.mold.api.clock import Poll
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.records import ZoneRecord
 from isobuilder.mold.reconcile import Reconciler
-from isobuilder.mold.registered import zones_served
+from isobuilder.mold.registered import find_zones, zones_served
 from isobuilder.mold.request import Request, ServerResult, check_request
 from isobuilder.mold.watch import Watch
 from isobuilder.progress import SILENT, Progress
@@ -153,22 +153,14 @@ def _wanted_zones(mold: Mold, request: Request, result: ServerResult) -> tuple[Z
         if left_out:
             result.warnings.append(f"not waited for: {', '.join(left_out)} (disabled or edge)")
         return served
-    chosen = []
-    for key in dict.fromkeys(request.zones):
-        found = [zone for zone in zones if key in {zone.id, zone.name}]
-        if len(found) != 1:
-            known = ", ".join(sorted(zone.name for zone in zones))
+    chosen = find_zones(zones, request.zones, server=mold.name)
+    for zone in chosen:
+        if zone.edge and not request.direct_download:
             raise MoldError(
-                f"{mold.name}: {'no' if not found else 'more than one'} zone {key!r}",
-                hint=f"known: {known}",
-            )
-        if found[0].edge and not request.direct_download:
-            raise MoldError(
-                f"{mold.name}: {found[0].name} is an edge zone and takes only direct download",
+                f"{mold.name}: {zone.name} is an edge zone and takes only direct download",
                 hint="add --direct-download",
             )
-        chosen.append(found[0])
-    return tuple(chosen)
+    return chosen
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from isobuilder.errors import MoldError
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.api.client import parse_time
 from isobuilder.mold.api.commands import Mold
@@ -132,3 +133,24 @@ def age_order(entry: RegisteredVersion) -> tuple[str, str]:
 def zones_served(zones: Sequence[ZoneRecord], *, direct: bool) -> tuple[ZoneRecord, ...]:
     """Return the zones an all-zone version must become Ready in."""
     return tuple(zone for zone in zones if zone.enabled and (direct or not zone.edge))
+
+
+def find_zones(
+    zones: Sequence[ZoneRecord], keys: Sequence[str], *, server: str
+) -> tuple[ZoneRecord, ...]:
+    """Return the zones that are meant by names or ids, each once.
+
+    Raises:
+        MoldError: there is none of that name, or more than one.
+    """
+    chosen: dict[str, ZoneRecord] = {}
+    for key in keys:
+        found = [zone for zone in zones if key in {zone.id, zone.name}]
+        if len(found) != 1:
+            known = ", ".join(sorted(zone.name for zone in zones))
+            raise MoldError(
+                f"{server}: {'no' if not found else 'more than one'} zone {key!r}",
+                hint=f"known: {known}",
+            )
+        chosen.setdefault(found[0].id, found[0])
+    return tuple(chosen.values())

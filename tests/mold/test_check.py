@@ -227,6 +227,12 @@ def test_what_is_registered_already_is_told(
     assert "by hand" in checked.line("registered versions", published).fact
 
 
+def test_a_minor_past_its_end_of_life_is_told(checked: Checked, publish: PublishedOf) -> None:
+    assert "1.34 ended on 2026-10-27" in checked.line("end of life", publish("1.34.12")).fact
+    subjects = [line.subject for line in checked.lines(publish("1.36.3"))]
+    assert "end of life" not in subjects
+
+
 def test_a_check_without_a_url_says_what_it_left_out(checked: Checked) -> None:
     assert checked.line("URL").level is Level.WARNING
 

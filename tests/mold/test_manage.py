@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from isobuilder.demo.mold import Cluster
-from isobuilder.errors import MoldError
+from isobuilder.errors import MoldError, UsageProblem
 from isobuilder.mold import manage
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.errors import MoldRefused
@@ -68,7 +68,7 @@ def test_a_version_is_found_by_id_name_or_number(simulator: FakeMold, mold: Mold
 
 def test_what_stands_for_several_is_refused_with_their_ids(simulator: FakeMold, mold: Mold) -> None:
     twins = [add_directly(simulator.cloud), add_directly(simulator.cloud, arch="aarch64")]
-    with pytest.raises(MoldError, match="stands for 2 versions") as caught:
+    with pytest.raises(UsageProblem, match="stands for 2 versions") as caught:
         manage.delete(mold, "1.34.12")
     for twin in twins:
         assert twin.id in str(caught.value.hint)

@@ -169,12 +169,31 @@ def test_name_and_resources_may_be_chosen(
     assert (version.name, version.min_cpu, version.min_memory) == ("쿠버네티스 1.34 ~*", 4, 8192)
 
 
+def test_what_is_past_its_end_of_life_is_told(
+    client: Mold, state: Path, publish: PublishedOf
+) -> None:
+    [warning] = run(client, state, publish("1.34.12")).warnings
+    assert "support of Kubernetes 1.34 ended on 2026-10-27" in warning
+    assert run(client, state, publish("1.36.3")).warnings == []
+
+
+def test_what_is_there_but_disabled_is_told(
+    simulator: FakeMold, client: Mold, state: Path, publish: PublishedOf
+) -> None:
+    published = publish("1.36.3")
+    run(client, state, published, enabled=False)
+    result = run(client, state, published)
+    assert outcomes(result) == READY
+    assert ["is Disabled" in warning for warning in result.warnings] == [True]
+
+
 def test_other_minimums_than_what_is_there_are_told(
     simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     run(client, state, published)
     result = run(client, state, published, min_cpu=4, min_memory=2048)
-    assert [w for w in result.warnings if "wants 2 CPUs, not 4" in w] == result.warnings
+    assert len([w for w in result.warnings if "wants 2 CPUs, not 4" in w]) == 1
+    assert not [w for w in result.warnings if "MB of memory" in w]
     assert len(simulator.writes()) == 1
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, json_option, table
+from isobuilder.cli.exits import attempt_each
 from isobuilder.cli.mold.register import (
     poll_option,
     timeout_option,
@@ -19,7 +20,9 @@ from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
 from isobuilder.files import write_whole
 
 if TYPE_CHECKING:
+    from isobuilder.mold.apply import Applied
     from isobuilder.mold.compare import Deviation
+    from isobuilder.mold.plan import ServerPlan
 
 
 @click.command(cls=AppCommand)
@@ -62,13 +65,17 @@ def audit(
         zones=zones,
         keep_extra=keep_extra,
     )
-    results = [audit_server(mold, items, policy) for mold in servers.open(app)]
-    findings = [(plan.server, finding) for found, plan in results for finding in found]
-    if plan_file is not None:
-        write_whole(plan_file, plan_for(tuple(plan for _found, plan in results)).to_bytes())
+    attempts = servers.each(app, lambda mold: audit_server(mold, items, policy))
+    findings = [(plan.server, finding) for found, plan in attempts.results for finding in found]
+    plan = plan_for(tuple(plan for _found, plan in attempts.results))
+    if plan_file is not None and any(server.actions for server in plan.servers):
+        write_whole(plan_file, plan.to_bytes())
         app.say(f"wrote {plan_file}; isobuilder mold apply {plan_file} carries it out")
+    elif plan_file is not None:
+        app.say(f"no change would mend anything: {plan_file} not written")
     _show_findings(app, findings, as_json=as_json)
     differences = sum(not finding.notice for _server, finding in findings)
+    attempts.raise_failures()
     if differences:
         raise DifferencesFound(
             f"{differences} difference{'s' if differences > 1 else ''} from {catalogue}",
@@ -131,18 +138,23 @@ def apply(
 
     plan = read_plan(plan_file)
     chosen = [s for s in plan.servers if not servers.names or s.server in servers.names]
-    done = []
-    for part in chosen:
+    done: list[tuple[str, Applied]] = []
+
+    def carry_out(part: ServerPlan) -> None:
         mold = servers.open_planned(app, part.server, part.endpoint)
         applied = apply_plan(
-            mold,
-            part,
-            timeout=timeout,
-            poll=poll,
-            dry_run=dry_run,
-            progress=app.progress,
+            mold, part, timeout=timeout, poll=poll, dry_run=dry_run, progress=app.progress
         )
-        done += [(part.server, one) for one in applied]
+        done.extend((part.server, one) for one in applied)
+        bad = sum(one.fate in {Fate.SKIPPED, Fate.FAILED} for one in applied)
+        if bad:
+            kind = PartlyDone if bad < len(applied) else MoldError
+            raise kind(
+                f"{part.server}: {bad} of {len(applied)} changes were not made",
+                hint="audit again for a plan that fits what is there now",
+            )
+
+    attempts = attempt_each(chosen, carry_out)
     if as_json:
         app.show_json(
             [
@@ -159,10 +171,4 @@ def apply(
         rows = [(server, str(one.fate), str(one.action), one.text) for server, one in done]
         if rows:
             click.echo(table(rows, ("SERVER", "RESULT", "CHANGE", "TEXT")))
-    bad = [one for _server, one in done if one.fate in {Fate.SKIPPED, Fate.FAILED}]
-    if bad:
-        kind = PartlyDone if len(bad) < len(done) else MoldError
-        raise kind(
-            f"{len(bad)} of {len(done)} changes were not made",
-            hint="audit again for a plan that fits what is there now",
-        )
+    attempts.raise_failures()

@@ -12,8 +12,10 @@ from isobuilder.cli.mold.register import check, register
 from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
 from isobuilder.cli.mold.simulate import simulate
 from isobuilder.model.architecture import ARCHITECTURES
+from isobuilder.text import printable
 
 if TYPE_CHECKING:
+    from isobuilder.mold.api.commands import Mold
     from isobuilder.mold.manage import Details
     from isobuilder.mold.registered import RegisteredVersion
 
@@ -74,13 +76,11 @@ def list_versions(app: App, /, servers: Servers, as_json: bool, **wanted: Any) -
     """Print the Kubernetes versions that are registered."""
     from isobuilder.mold.manage import Filter, list_entries
 
-    found = [
-        (server.name, entry)
-        for server in servers.open(app)
-        for entry in list_entries(server, Filter(**wanted))
-    ]
+    attempts = servers.each(app, lambda mold: (mold.name, list_entries(mold, Filter(**wanted))))
+    found = [(name, entry) for name, entries in attempts.results for entry in entries]
     if as_json:
         app.show_json([entry_data(name, entry) for name, entry in found])
+        attempts.raise_failures()
         return
     rows = [
         (
@@ -98,7 +98,8 @@ def list_versions(app: App, /, servers: Servers, as_json: bool, **wanted: Any) -
     header = ("SERVER", "NAME", "VERSION", "ARCH", "ZONE", "STATE", "ISO", "ID")
     if rows:
         click.echo(table(rows, header))
-    app.say(f"{len(rows)} versions")
+    app.say("1 version" if len(rows) == 1 else f"{len(rows)} versions")
+    attempts.raise_failures()
 
 
 @mold.command()
@@ -111,18 +112,25 @@ def show(app: App, servers: Servers, version: str, events: int, as_json: bool) -
     """Print everything about VERSION: an id, a name, or a number such as 1.34.12."""
     from isobuilder.mold import manage
 
-    server = servers.open_one(app)
-    details = manage.show(server, version, events=events)
+    attempts = servers.each(
+        app, lambda mold: (mold.name, manage.show(mold, version, events=events))
+    )
     if as_json:
-        app.show_json(
-            entry_data(server.name, details.entry)
-            | {
-                "clusters": [cluster.model_dump() for cluster in details.clusters],
-                "events": [event.model_dump() for event in details.events],
-            }
-        )
-        return
-    _print_details(details)
+        found = [_details_data(name, details) for name, details in attempts.results]
+        app.show_json(found[0] if len(servers.names) < 2 and found else found)
+    else:
+        for number, (name, details) in enumerate(attempts.results):
+            if len(servers.names) > 1:
+                click.echo(f"{'' if number == 0 else chr(10)}{name}:")
+            _print_details(details)
+    attempts.raise_failures()
+
+
+def _details_data(server: str, details: Details) -> dict[str, Any]:
+    return entry_data(server, details.entry) | {
+        "clusters": [cluster.model_dump() for cluster in details.clusters],
+        "events": [event.model_dump() for event in details.events],
+    }
 
 
 def _print_details(details: Details) -> None:
@@ -157,9 +165,11 @@ def _print_details(details: Details) -> None:
 def _change_state(app: App, servers: Servers, version: str, *, enabled: bool, dry: bool) -> None:
     from isobuilder.mold import manage
 
-    for server in servers.open(app):
-        done = manage.set_state(server, version, enabled=enabled, dry_run=dry)
-        click.echo(f"{server.name}: {done}")
+    def change(mold: Mold) -> None:
+        done = manage.set_state(mold, version, enabled=enabled, dry_run=dry)
+        click.echo(f"{mold.name}: {done}")
+
+    servers.each(app, change).raise_failures()
 
 
 @mold.command()
@@ -192,14 +202,16 @@ def delete(app: App, servers: Servers, version: str, yes: bool, dry_run: bool) -
     """Delete VERSION and its ISO, unless a cluster uses it."""
     from isobuilder.mold import manage
 
-    server = servers.open_one(app)
-    planned = manage.delete(server, version, dry_run=True)
-    if dry_run:
-        click.echo(f"{server.name}: {planned}")
-        return
-    if not yes:
-        click.confirm(f"{server.name}: {planned}. Go on?", abort=True, err=True)
-    click.echo(f"{server.name}: {manage.delete(server, version)}")
+    def remove(mold: Mold) -> None:
+        planned = manage.delete(mold, version, dry_run=True)
+        if dry_run:
+            click.echo(f"{mold.name}: {planned}")
+            return
+        if not yes:
+            click.confirm(f"{mold.name}: {planned}. Go on?", abort=True, err=True)
+        click.echo(f"{mold.name}: {manage.delete(mold, version)}")
+
+    servers.each(app, remove).raise_failures()
 
 
 @mold.command()
@@ -226,24 +238,22 @@ def events(
     """Print what happened to versions and ISOs."""
     from isobuilder.mold import manage
 
-    server = servers.open_one(app)
-    if version:
-        found = manage.events_of(server, manage.find_entry(server, version))
-    else:
-        found = server.events(**{"type": kind} if kind else {})
-    chosen = [
-        event
-        for event in found
-        if (kind is None or event.type == kind)
-        and (level is None or event.level == level.upper())
-        and (kind or version or event.type.startswith(("KUBERNETES.", "ISO.", "TEMPLATE.")))
-    ][:limit]
+    wanted = manage.EventFilter(version=version, kind=kind, level=level, limit=limit)
+    attempts = servers.each(app, lambda mold: (mold.name, manage.list_events(mold, wanted)))
+    found = [(name, event) for name, events in attempts.results for event in events]
     if as_json:
-        app.show_json([event.model_dump() for event in chosen])
-        return
-    rows = [(e.created, e.level, e.type, e.username, e.description) for e in chosen]
-    if rows:
-        click.echo(table(rows, ("TIME", "LEVEL", "EVENT", "USER", "DESCRIPTION")))
+        app.show_json([{"server": name, **event.model_dump()} for name, event in found])
+    elif found:
+        several = len(servers.names) > 1
+        rows = [
+            (*((name,) if several else ()), e.created, e.level, e.type, e.username, e.description)
+            for name, e in found
+        ]
+        header = ("TIME", "LEVEL", "EVENT", "USER", "DESCRIPTION")
+        click.echo(table(rows, ("SERVER", *header) if several else header))
+    else:
+        app.say("no events")
+    attempts.raise_failures()
 
 
 @mold.command()
@@ -252,13 +262,14 @@ def events(
 @click.pass_obj
 def zones(app: App, servers: Servers, as_json: bool) -> None:
     """Print the zones."""
-    found = [(server.name, zone) for server in servers.open(app) for zone in server.zones()]
+    attempts = servers.each(app, lambda mold: [(mold.name, zone) for zone in mold.zones()])
+    found = [pair for pairs in attempts.results for pair in pairs]
     if as_json:
         app.show_json([{"server": name, **zone.model_dump()} for name, zone in found])
-        return
-    rows = [(name, z.name, z.type, z.networktype, z.allocationstate, z.id) for name, z in found]
-    if rows:
+    elif found:
+        rows = [(name, z.name, z.type, z.networktype, z.allocationstate, z.id) for name, z in found]
         click.echo(table(rows, ("SERVER", "NAME", "TYPE", "NETWORK", "STATE", "ID")))
+    attempts.raise_failures()
 
 
 @mold.command()
@@ -272,30 +283,41 @@ def setting(
     app: App, servers: Servers, name: str, value: str | None, dry_run: bool, as_json: bool
 ) -> None:
     """Print the global setting NAME, or give it VALUE."""
-    from isobuilder.errors import MoldError, UsageProblem
-    from isobuilder.mold.checklist import Fix
+    from isobuilder.errors import UsageProblem
 
     if as_json and value is not None:
         raise UsageProblem("--json is for reading a setting, and VALUE changes it")
-    shown = []
-    for server in servers.open(app):
-        found = server.setting(name)
-        if found is None:
-            raise MoldError(f"{server.name}: no setting {name}")
-        if as_json:
-            shown.append({"server": server.name, "name": name, "value": found.effective})
-        elif value is None:
-            click.echo(f"{server.name}: {name} = {found.effective}")
-        elif found.effective == value:
-            click.echo(f"{server.name}: {name} is {value!r} already")
-        elif dry_run:
-            click.echo(f"{server.name}: would change {name} from {found.effective!r} to {value!r}")
-        else:
-            fix = Fix(name, found.effective, value)
-            fix.apply(server)
-            click.echo(f"{server.name}: {name} was {found.effective!r}, is {value!r}")
-            app.say(f"undo: {fix.restore_command(server.name)}")
-            if found.isdynamic is False:
-                app.say(f"{name} is read at the start only: restart the management server")
+    attempts = servers.each(
+        app, lambda mold: _set_or_show(app, mold, name, value, dry_run=dry_run, quiet=as_json)
+    )
     if as_json:
-        app.show_json(shown)
+        app.show_json(attempts.results)
+    attempts.raise_failures()
+
+
+def _set_or_show(
+    app: App, mold: Mold, name: str, value: str | None, *, dry_run: bool, quiet: bool
+) -> dict[str, str]:
+    from isobuilder.errors import MoldError
+    from isobuilder.mold.checklist import Fix
+
+    found = mold.setting(name)
+    if found is None:
+        raise MoldError(f"{mold.name}: no setting {name}")
+    old = found.effective
+    if quiet:
+        pass
+    elif value is None:
+        click.echo(f"{mold.name}: {name} = {printable(old)}")
+    elif old == value:
+        click.echo(f"{mold.name}: {name} is {value!r} already")
+    elif dry_run:
+        click.echo(f"{mold.name}: would change {name} from {old!r} to {value!r}")
+    else:
+        fix = Fix(name, old, value)
+        fix.apply(mold)
+        click.echo(f"{mold.name}: {name} was {old!r}, is {value!r}")
+        app.say(f"undo: {fix.restore_command(mold.name)}")
+        if found.isdynamic is False:
+            app.say(f"{name} is read at the start only: restart the management server")
+    return {"server": mold.name, "name": name, "value": old}

@@ -81,15 +81,19 @@ def check(
         direct_download=direct_download,
         download=download_check,
     )
-    results = [
-        (mold, check_server(mold, question, http=app.http, progress=app.progress))
-        for mold in servers.open(app)
-    ]
+    attempts = servers.each(
+        app,
+        lambda mold: (
+            mold,
+            check_server(mold, question, http=app.http, progress=app.progress),
+        ),
+    )
+    results = attempts.results
     if as_json:
         app.show_json([_line_data(mold.name, line) for mold, lines in results for line in lines])
     else:
         for mold, lines in results:
-            if len(results) > 1:
+            if len(servers.names) > 1:
                 click.echo(f"{mold.name}:")
             for line in lines:
                 click.echo(_line_text(line))
@@ -100,10 +104,14 @@ def check(
         mended = _offer_fixes(app, mold, wrong, yes=yes, dry_run=dry_run) if fix else 0
         problems += len(wrong) - mended
     if problems:
-        raise MoldError(
-            f"{problems} problem{'s' if problems > 1 else ''} to mend before registering",
-            hint="--fix offers to change what is a setting" if fixable and not fix else None,
+        attempts.results.clear()  # no server is ready
+        attempts.failures.append(
+            MoldError(
+                f"{problems} problem{'s' if problems > 1 else ''} to mend before registering",
+                hint="--fix offers to change what is a setting" if fixable and not fix else None,
+            )
         )
+    attempts.raise_failures()
 
 
 def _line_text(line: Line) -> str:
@@ -179,10 +187,10 @@ def register(
 
     Run again it changes nothing, or adds what is missing.
     """
-    from isobuilder.errors import InputError, UsageProblem
+    from isobuilder.errors import InputError, IsobuilderError, UsageProblem
     from isobuilder.mold.catalogue import read_registration
     from isobuilder.mold.register import register as register_on
-    from isobuilder.mold.request import Request
+    from isobuilder.mold.request import Request, ServerResult
 
     if all_zones and wished["zones"]:
         raise UsageProblem("--all-zones and --zone exclude each other")
@@ -197,7 +205,14 @@ def register(
             "where can the server fetch the ISO?", hint="give --url URL, or --upload to send it"
         )
     wish = Request(registration, url=url, upload=file if upload else None, **wished)
-    results = register_on(servers.open(app), wish, progress=app.progress)
+    opened = servers.opened(app)
+    molds = [mold for _name, mold in opened if not isinstance(mold, IsobuilderError)]
+    done = {result.server: result for result in register_on(molds, wish, progress=app.progress)}
+    results = [
+        ServerResult(name, error=mold) if isinstance(mold, IsobuilderError) else done[name]
+        for name, mold in opened
+        if isinstance(mold, IsobuilderError) or name in done
+    ]
     _show_results(app, results, wish, as_json=as_json)
     _raise_for(results)
 

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from isobuilder.cli.app import FILE, App
+from isobuilder.cli.exits import Attempts, attempt_each
 
 if TYPE_CHECKING:
+    from isobuilder.errors import IsobuilderError
     from isobuilder.mold.api.commands import Mold
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, no more.")
 
@@ -34,28 +37,40 @@ class Servers:
     username: str | None
     domain: str | None
 
-    def open(self, app: App) -> list[Mold]:
-        """Return them, their connections closed when the command ends."""
-        from isobuilder.errors import UsageProblem
+    def each(self, app: App, act: Callable[[Mold], T]) -> Attempts[T]:
+        """Return what ``act`` makes of every server; one that fails keeps none from its turn.
+
+        Raises:
+            UsageProblem: a server that is not known, before any is asked.
+        """
+        return attempt_each(self.opened(app), lambda opened: act(_mold(opened)))
+
+    def opened(self, app: App) -> list[tuple[str, Mold | IsobuilderError]]:
+        """Return all servers by name, or why one cannot be asked: its keys, its address.
+
+        Raises:
+            UsageProblem: one that is not known.
+        """
+        from isobuilder.errors import IsobuilderError, UsageProblem
 
         if self.endpoint and len(self.names) > 1:
             raise UsageProblem(
                 "--endpoint is one server's address, but several --server were given",
                 hint="write their addresses into the configuration",
             )
-        return [self.open_named(app, name) for name in self.names or (None,)]
-
-    def open_one(self, app: App) -> Mold:
-        """Return the only one.
-
-        Raises:
-            UsageProblem: several were given.
-        """
-        from isobuilder.errors import UsageProblem
-
-        if len(self.names) > 1:
-            raise UsageProblem("this command works on one server", hint="give --server once")
-        return self.open(app)[0]
+        found: list[tuple[str, Mold | IsobuilderError]] = []
+        for name in dict.fromkeys(self.names) or (None,):
+            try:
+                mold = self.open_named(app, name)
+            except UsageProblem:
+                raise
+            except IsobuilderError as error:
+                if name is not None and name not in str(error):
+                    error = type(error)(f"{name}: {error}", hint=error.hint)
+                found.append((name or "mold", error))
+            else:
+                found.append((mold.name, mold))
+        return found
 
     def open_planned(self, app: App, name: str, endpoint: str) -> Mold:
         """Return the server that a plan is for: by its name, or whichever was chosen without one.
@@ -95,6 +110,13 @@ class Servers:
         mold = Mold(server)
         app.closing.callback(mold.close)
         return mold
+
+
+def _mold(opened: tuple[str, Mold | IsobuilderError]) -> Mold:
+    _name, mold = opened
+    if isinstance(mold, Exception):
+        raise mold
+    return mold
 
 
 _OPTIONS = (

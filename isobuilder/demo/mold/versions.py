@@ -15,6 +15,7 @@ import requests
 
 from isobuilder.demo.mold.cloud import ApiError, Cloud, IsoRow, Job, User, Version, Zone
 from isobuilder.demo.mold.download import Fetch, split_checksum
+from isobuilder.mold.lifecycle import version_order
 
 Params = dict[str, str]
 _REGISTRATION = "Unable to register binaries ISO for supported kubernetes version"
@@ -196,7 +197,7 @@ def add_version(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
 
 def version_answer(cloud: Cloud, version: Version) -> dict[str, Any]:
     """Return a version as the API shows it; ``isostate`` is that of one arbitrary zone."""
-    numbers = tuple(int(part) for part in version.semver.split("."))
+    numbers = version_order(version.semver)
     answer: dict[str, Any] = {
         "id": version.id,
         "name": version.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -98,14 +98,17 @@ class MoldClient(Transport):
                 delay = min(delay * 2, 10.0)
 
     def list_all(self, command: str, key: str, **params: Any) -> list[dict[str, Any]]:
-        """Return every item of a list, over as many pages as it takes.
+        """Return every item of a list, over as many pages as it takes."""
+        return [item for page in self.pages(command, key, **params) for item in page]
+
+    def pages(self, command: str, key: str, **params: Any) -> Iterator[list[dict[str, Any]]]:
+        """Yield the pages of a list, each item once.
 
         ``count`` is not believed: it may count more than is listed (contract D.3).
         """
-        items: list[dict[str, Any]] = []
         size = PAGE_SIZE
         page = 1
-        previous: list[Any] | None = None
+        previous: list[Any] = []
         while page <= MAX_PAGES:
             try:
                 answer = self.call(command, page=page, pagesize=size, **params)
@@ -121,10 +124,11 @@ class MoldClient(Transport):
                     hint="is this a Mold or CloudStack server?",
                 )
             if found == previous:
-                return items  # a server that does not know pages gives the same one for ever
-            items.extend(item for item in found if item not in items[-size:])
+                return  # a server that does not know pages gives the same one for ever
+            # What is made or deleted meanwhile moves the rest: an item may come on two pages.
+            yield [item for item in found if item not in previous]
             if len(found) < size:
-                return items
+                return
             previous = found
             page += 1
         raise StrangeAnswer(f"{self.server.name}: {command}: more than {MAX_PAGES} pages")

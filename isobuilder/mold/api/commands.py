@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
-from isobuilder.mold.api.client import JobLost, MoldClient
+from isobuilder.mold.api.client import JobLost, MoldClient, parse_time
 from isobuilder.mold.api.errors import MoldRefused, OutcomeUnknown, StrangeAnswer
 from isobuilder.mold.api.records import (
     ClusterRecord,
@@ -21,6 +24,7 @@ from isobuilder.mold.api.records import (
 
 _VERSION = "kubernetessupportedversion"
 _TRIES = 3
+_MOST_EVENT_PAGES = 20  # of 500 each; what is older is told on the server's own page
 _LOCK_TIME = 10.0  # seconds Mold keeps its lock on references to a version
 
 
@@ -72,7 +76,7 @@ class Mold(MoldClient):
         try:
             items = self._list("listIsos", "iso", isofilter="all", **params)
         except MoldRefused as refused:
-            if not refused.says("root admin"):
+            if not refused.says("Filter all can be specified"):
                 raise
             # ISOs of Kubernetes versions are public and not featured.
             items = self._list("listIsos", "iso", isofilter="community", **params)
@@ -84,10 +88,24 @@ class Mold(MoldClient):
         items = self.list_all(command, "kubernetescluster", listall=True)
         return read_records(ClusterRecord, items, command)
 
-    def events(self, **params: Any) -> tuple[EventRecord, ...]:
-        """Return events, newest first."""
-        items = self.list_all("listEvents", "event", listall=True, **params)
-        return read_records(EventRecord, items, "listEvents")
+    def events(
+        self,
+        limit: int = 1000,
+        takes: Callable[[EventRecord], bool] = lambda _event: True,
+        **params: Any,
+    ) -> tuple[EventRecord, ...]:
+        """Return the newest events that ``takes`` accepts, newest first, at most ``limit``.
+
+        A server keeps every event of its life. Pages come newest first (inside a page any order
+        was seen), so no page is asked for beyond the one that has enough.
+        """
+        found: list[EventRecord] = []
+        pages = self.pages("listEvents", "event", listall=True, **params)
+        for page in islice(pages, _MOST_EVENT_PAGES):
+            found += filter(takes, read_records(EventRecord, page, "listEvents"))
+            if len(found) >= limit:
+                break
+        return tuple(newest_first(found)[:limit])
 
     def setting(self, name: str) -> SettingRecord | None:
         """Return a global setting, None if this server has none of that name."""
@@ -163,3 +181,9 @@ class Mold(MoldClient):
                     raise StrangeAnswer(f"{self.name}: {version_id} was not deleted")
                 return
             self.clock.sleep(_LOCK_TIME)
+
+
+def newest_first(events: Iterable[EventRecord]) -> list[EventRecord]:
+    """Return events by time; one without a time that can be read comes last."""
+    long_ago = datetime.min.replace(tzinfo=UTC)
+    return sorted(events, key=lambda event: parse_time(event.created) or long_ago, reverse=True)

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from isobuilder.errors import MoldError, UpstreamError
+from isobuilder.text import printable
 
 CREDENTIALS_TEXT = "unable to verify user credentials"
 
@@ -95,6 +96,7 @@ class MoldRefused(MoldError):
         self, command: str, code: int, text: str, *, server: str = "", hint: str | None = None
     ) -> None:
         place = f"{server}: {command}" if server else command
+        text = printable(text)
         super().__init__(
             f"{place}: Mold answered {code}: {text or 'no text'}", hint=hint or remedy_for(text)
         )

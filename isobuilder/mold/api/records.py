@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from isobuilder.mold.api.errors import StrangeAnswer
+from isobuilder.text import printable
+
+_LONGEST = 4096  # characters of a field
 
 
 class Record(BaseModel):
-    """One object of an answer. Unlike our own files it is read leniently: servers differ."""
+    """One object of an answer. Unlike our own files it is read leniently: servers differ.
+
+    Texts are one printable line each: what a server or one of its users wrote is shown to people.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+    as_they_are: ClassVar[frozenset[str]] = frozenset()  # fields that are sent back
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _one_line(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str) and info.field_name not in cls.as_they_are:
+            return printable(value, _LONGEST)
+        return value
 
 
 class KubernetesVersion(Record):
@@ -104,6 +118,8 @@ class EventRecord(Record):
 class SettingRecord(Record):
     """A global setting; Mold leaves out a value that is null."""
 
+    as_they_are = frozenset({"value", "defaultvalue"})
+
     name: str
     value: str | None = None
     defaultvalue: str | None = None
@@ -117,6 +133,8 @@ class SettingRecord(Record):
 
 class UploadTicket(Record):
     """Where and with which headers an ISO may be uploaded (contract D.6)."""
+
+    as_they_are = frozenset({"postURL", "metadata", "expires", "signature"})
 
     id: str
     postURL: str  # noqa: N815 - the API's name

@@ -15,6 +15,7 @@ from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.errors import MoldUnreachable
 from isobuilder.mold.api.records import UploadTicket
 from isobuilder.progress import SILENT, Progress, Task, task
+from isobuilder.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def send_file(
         raise EnvironmentProblem(f"{iso}: cannot be read: {error.strerror}") from error
     with response:
         if response.status_code not in {200, 201}:
-            said = " ".join(response.text[:200].split())
+            said = printable(" ".join(response.text[:200].split()))
             raise MoldError(
                 f"upload to {host}: HTTP {response.status_code}: {said}",
                 hint="the ticket may have expired; run the same command again",

@@ -1,0 +1,39 @@
+"""Text that somebody else wrote, made fit for a terminal: one line, and nothing that acts."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_MANY = 1000  # characters of a foreign text that a message shows
+
+
+def printable(text: str, limit: int = _MANY) -> str:
+    r"""Return ``text`` as one line of at most ``limit`` characters that a terminal only shows.
+
+    Control characters, line ends, marks that turn the direction of writing, invisible characters,
+    unusual blanks and halves of surrogate pairs are written as Python escapes (``\x1b``,
+    ``\u202e``), so what was there can still be told. What is cut off is marked by ``...``.
+    """
+    cut = text[: limit + 1]
+    shown = cut if cut.isprintable() else "".join(map(_shown, cut))
+    return shown if len(shown) <= limit else shown[: max(limit - 3, 0)] + "..."
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def width(text: str) -> int:
+    """Return how many columns of a terminal ``text`` takes; a Korean syllable takes two."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0
+        if unicodedata.combining(character)
+        else 2
+        if unicodedata.east_asian_width(character) in "WF"
+        else 1
+        for character in text
+    )
