@@ -54,9 +54,10 @@ def verify(
 ) -> None:
     """Check each ISO down to its layers, and play the node that mounts it.
 
-    Trusts nothing but the ISO itself, and --lock or --digest where they are given. Each problem is
-    one line with the rule, the place, the fact and the remedy; ends with 5 if there is an error,
-    with 7 if some of several ISOs are good.
+    Trusts nothing but the ISO itself, and --lock or --digest where they are given. With --lock
+    every path and every byte must be what the lock leads to; what could not be proved is named.
+    Each problem is one line with the rule, the place, the fact and the remedy; ends with 5 if there
+    is an error, with 7 if some of several ISOs are good.
     """
     from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.verify import verify as verify_iso
@@ -80,6 +81,7 @@ def verify(
             layers=not no_layers,
             deep=deep,
             containerd=containerd,
+            store=app.store,
             progress=app.progress,
         )
         if as_json:
@@ -103,6 +105,8 @@ def _as_data(result: Verification) -> dict[str, Any]:
         "profile": result.profile,
         "checked": list(result.checked),
         "passed": result.passed,
+        "proved": list(result.proved),
+        "not_proved": list(result.not_proved),
         "findings": [finding.model_dump(mode="json") for finding in result.findings],
     }
 
@@ -115,12 +119,14 @@ def _show(result: Verification) -> None:
     for finding in result.findings:
         click.echo(finding)
     errors = _errors(result)
+    verdict = "BAD" if not result.passed else "passed" if result.not_proved else "good"
+    open_ends = f"; not proved: {'; '.join(result.not_proved)}" if result.not_proved else ""
     click.echo(
-        f"{'good' if result.passed else 'BAD'}: {result.iso}: "
+        f"{verdict}: {result.iso}: "
         f"{result.digest or 'not a whole ISO'}, "
         f"{human_size(result.size)}, {plural(errors, 'error')}, "
         f"{plural(len(result.findings) - errors, 'warning')}; "
-        f"checked {', '.join(result.checked)}"
+        f"checked {', '.join(result.checked)}{open_ends}"
     )
 
 

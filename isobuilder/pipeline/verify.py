@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from isobuilder.contract.deep import Programs, import_all
@@ -11,17 +11,18 @@ from isobuilder.contract.play import play
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.formats.reference import ImageReference
-from isobuilder.iso.boot_names import PAYLOAD
 from isobuilder.iso.check.archives import Expected, check_archives
 from isobuilder.iso.check.contents import check_iso
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import LABEL, Medium
 from isobuilder.model.finding import Finding
 from isobuilder.model.isomanifest import IsoManifest
-from isobuilder.model.lock import Lock, LockedBoot
+from isobuilder.model.lock import Lock
 from isobuilder.model.profile import DEFAULT_PROFILE, ProfileName
+from isobuilder.pipeline.against_lock import Proof, against_lock
 from isobuilder.progress import SILENT, Progress
 from isobuilder.sources.checksums import parse
+from isobuilder.store import Store
 
 _CHECKSUM_LIMIT = 64 * 1024  # bytes
 
@@ -36,6 +37,8 @@ class Verification:
     profile: ProfileName
     checked: tuple[str, ...]  # what was looked at, for people
     findings: tuple[Finding, ...]
+    proved: tuple[str, ...] = ()  # with a lock: what is as the lock says, for people
+    not_proved: tuple[str, ...] = ()  # and what nobody could tell
 
     @property
     def passed(self) -> bool:
@@ -52,12 +55,14 @@ def verify(
     layers: bool = True,
     deep: bool = False,
     containerd: Path | None = None,
+    store: Store | None = None,
     progress: Progress = SILENT,
 ) -> Verification:
     """Check an ISO as a file, as a set of files, as image archives, and as the node sees it.
 
     ``expected`` is the digest the ISO should have, else that of a checksum file beside it, if there
-    is one; ``lock`` is what it should be made from. ``layers``
+    is one; ``lock`` is what it should be made from, which is proved down to the last byte from the
+    lock and the ISO alone; ``store`` is only asked for what was changed for the ISO. ``layers``
     also unpacks layers and programs to look inside; ``deep`` imports every archive into an isolated
     containerd, that of ``containerd`` or the installed one.
 
@@ -73,7 +78,7 @@ def verify(
         return Verification(iso, size, None, profile or DEFAULT_PROFILE, ("structure",), (finding,))
     with reader:
         verifier = _Verifier(reader, Medium(reader), profile, progress)
-        return verifier.run(lock, expected, layers, deep, containerd)
+        return verifier.run(lock, expected, layers, deep, containerd, store)
 
 
 def promised(iso: Path) -> Digest | None:
@@ -93,6 +98,8 @@ class _Verifier:
     medium: Medium
     profile: ProfileName | None
     progress: Progress
+    findings: list[Finding] = field(default_factory=list)
+    checked: list[str] = field(default_factory=list)
 
     @property
     def manifest(self) -> IsoManifest | None:
@@ -107,34 +114,19 @@ class _Verifier:
         layers: bool,
         deep: bool,
         containerd: Path | None,
+        store: Store | None,
     ) -> Verification:
-        reader, findings, checked = self.reader, list[Finding](), ["structure", "checksums"]
         profile = self.profile or (self.manifest.profile if self.manifest else DEFAULT_PROFILE)
-        self.progress.step(f"hashing {reader.path.name}")
-        digest: Digest | None = None
-        try:
-            structure = check_iso(reader, medium=self.medium, label=LABEL, progress=self.progress)
-        except IntegrityError as error:
-            findings.append(_damaged(error))
-        else:
-            digest = structure.digest
-            findings += structure.findings
-            if lock is not None:
-                checked.append("lock")
-                findings += self._against_lock(lock, structure.files)
-        if expected is not None:
-            checked.append("digest")
-            if digest != expected:
-                findings.append(_other_digest(expected, digest))
-        self.progress.step("image archives")
-        checked.append("archives with layers" if layers else "archives")
-        for report in check_archives(
-            self.medium, self._archives(), layers=layers, progress=self.progress
-        ):
-            findings += report.findings
+        digest, files = self._as_a_file(expected, against=lock)
+        whole = self._image_archives(layers)
+        proof = Proof()
+        if lock is not None and files is not None:
+            self.progress.step("comparing with the lock")
+            proof = against_lock(lock, self.reader, self.medium, files, whole, store)
+            self.findings += proof.findings
         self.progress.step(f"playing a {profile} node")
-        checked.append(f"node of {profile}")
-        findings += play(
+        self.checked.append(f"node of {profile}")
+        self.findings += play(
             self.medium,
             profile=profile,
             kubernetes=self.manifest.kubernetes_version if self.manifest else None,
@@ -143,14 +135,55 @@ class _Verifier:
         )
         if deep:
             self.progress.step("importing into an isolated containerd")
-            checked.append("containerd import")
+            self.checked.append("containerd import")
             programs = Programs(containerd, containerd.with_name("ctr")) if containerd else None
-            findings += import_all(
+            self.findings += import_all(
                 self.medium, profile=profile, programs=programs, progress=self.progress
             )
         return Verification(
-            reader.path, reader.size, digest, profile, tuple(checked), tuple(_once(findings))
+            self.reader.path,
+            self.reader.size,
+            digest,
+            profile,
+            tuple(self.checked),
+            tuple(dict.fromkeys(self.findings)),
+            proof.proved,
+            proof.not_proved,
         )
+
+    def _as_a_file(
+        self, expected: Digest | None, *, against: Lock | None
+    ) -> tuple[Digest | None, Mapping[str, Digest] | None]:
+        """Return the digest of the image and of every file; None if it cannot be read through."""
+        self.progress.step(f"hashing {self.reader.path.name}")
+        self.checked += ["structure", "checksums", *(["lock"] if against is not None else [])]
+        digest: Digest | None = None
+        files: Mapping[str, Digest] | None = None
+        try:
+            structure = check_iso(
+                self.reader, medium=self.medium, label=LABEL, progress=self.progress
+            )
+        except IntegrityError as error:
+            self.findings.append(_damaged(error))
+        else:
+            digest, files = structure.digest, structure.files
+            self.findings += structure.findings
+        if expected is not None:
+            self.checked.append("digest")
+            if digest != expected:
+                self.findings.append(_other_digest(expected, digest))
+        return digest, files
+
+    def _image_archives(self, layers: bool) -> set[str]:
+        """Return the archives of which every blob was hashed and is what its name says."""
+        self.progress.step("image archives")
+        self.checked.append("archives with layers" if layers else "archives")
+        reports = check_archives(
+            self.medium, self._archives(), layers=layers, progress=self.progress
+        )
+        for report in reports:
+            self.findings += report.findings
+        return {report.place for report in reports if layers and report.is_whole}
 
     def _archives(self) -> Mapping[str, Expected]:
         """Return what each archive should hold; of other builders' ISOs nothing is known."""
@@ -168,60 +201,6 @@ class _Verifier:
                 )
         return found
 
-    def _against_lock(self, lock: Lock, files: Mapping[str, Digest]) -> Iterator[Finding]:
-        lock = self._as_built(lock)
-        pinned = {file.path: file.sha256 for file in lock.files}
-        pinned |= {item.path: item.sha256 for item in lock.manifests if item.images == "keep"}
-        for path, digest in sorted(pinned.items()):
-            if files.get(path) != digest:
-                fact = f"the ISO has {files[path]}" if path in files else "it is not there"
-                yield _not_locked(path, f"the lock pins {digest}, {fact}")
-        on_iso = {image.resolved_from for image in self.manifest.images} if self.manifest else set()
-        for image in lock.images:
-            if image.reference not in on_iso or image.archive not in files:
-                yield _not_locked(
-                    image.archive, f"the lock pins {image.reference}, it is not there"
-                )
-        yield from _boot_against_lock(lock.boot, files)
-        if self.manifest is not None and self.manifest.lock_sha256 != lock.digest.hex:
-            yield _not_locked(
-                "manifest.json",
-                f"made from the lock {self.manifest.lock_sha256}, this lock is {lock.digest.hex}",
-            )
-
-    def _as_built(self, lock: Lock) -> Lock:
-        """Return ``lock`` with the ISO's own OS payload, where it leaves that to the build."""
-        if lock.boot is None or lock.boot.payload is not None:
-            return lock
-        if PAYLOAD not in self.reader.files:
-            return lock.model_copy(update={"boot": None})  # as a build makes it without a payload
-        payload = self.medium.payload(PAYLOAD)
-        if isinstance(payload, IntegrityError):
-            return lock  # the checks of the boot structure say what is wrong with it
-        own = LockedBoot.of(payload)
-        return lock.model_copy(update={"boot": own}) if own.name == lock.boot.name else lock
-
-
-def _boot_against_lock(boot: LockedBoot | None, files: Mapping[str, Digest]) -> Iterator[Finding]:
-    """Compare the OS payload's description; that the rest is what it says is checked elsewhere."""
-    found = files.get(PAYLOAD)
-    fact = f"the ISO has {found}" if found is not None else "it is not there"
-    if boot is None:
-        if found is not None:
-            yield _not_locked(PAYLOAD, f"the lock has no OS payload, {fact}")
-    elif boot.payload is None:
-        yield _not_locked(PAYLOAD, f"the lock wants an OS payload {boot.name}, {fact}")
-    elif boot.payload != found:
-        yield _not_locked(PAYLOAD, f"the lock pins {boot.payload}, {fact}")
-
-
-def _once(findings: Sequence[Finding]) -> Iterator[Finding]:
-    seen: set[Finding] = set()
-    for finding in findings:
-        if finding not in seen:
-            seen.add(finding)
-            yield finding
-
 
 def _damaged(error: IntegrityError) -> Finding:
     return Finding(
@@ -238,13 +217,4 @@ def _other_digest(expected: Digest, digest: Digest | None) -> Finding:
         place="the image",
         fact=f"expected {expected}, got {digest}",
         remedy="get the ISO again; this is another or a damaged one",
-    )
-
-
-def _not_locked(place: str, fact: str) -> Finding:
-    return Finding(
-        rule="lock.pin",
-        place=place,
-        fact=fact,
-        remedy="build the ISO from this lock, or name its own",
     )

@@ -56,6 +56,13 @@ class ArchiveReport:
     manifest: ImageManifest | None = None
     config: ImageConfig | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is wrong, so that, with layers, every blob is what its name says."""
+        return self.config is not None and not any(
+            finding.severity == "error" for finding in self.findings
+        )
+
     def wrong(self, rule: str, fact: str, remedy: str = _REBUILD, *, blob: str = "") -> None:
         """Add a finding."""
         place = f"{self.place}: {blob}" if blob else self.place

@@ -30,6 +30,7 @@ MBR_CODE = 432
 NEXT_AT = 432
 """Where GRUB's boot_hybrid.img wants the number of the sector to continue from, the fifth."""
 
+_SELF_UNSET, _NEXT_UNSET = 2, 1  # what GRUB's files have in these places
 _PRIMARY_BLOCK = 16  # of the primary volume descriptor
 _ENTRIES, _ENTRY = 128, 128
 _TABLE = _ENTRIES * _ENTRY // SECTOR  # sectors of one partition table
@@ -84,6 +85,20 @@ def patched_bios(image: bytes, block: int) -> bytes:
     struct.pack_into("<III", data, INFO_TABLE, _PRIMARY_BLOCK, block, len(image))
     struct.pack_into("<I40x", data, INFO_TABLE + 12, word_sum(bytes(data[64:])))
     return bytes(data[: len(image)])
+
+
+def without_place(image: bytes) -> bytes:
+    """Return GRUB's BIOS image as it was before ``patched_bios``."""
+    data = bytearray(image)
+    if len(data) >= SELF_AT + 8:
+        data[INFO_TABLE : INFO_TABLE + 56] = bytes(56)
+        struct.pack_into("<Q", data, SELF_AT, _SELF_UNSET)
+    return bytes(data)
+
+
+def without_places(sector: bytes) -> bytes:
+    """Return GRUB's first sector as it was before ``system_area``."""
+    return sector[:NEXT_AT] + struct.pack("<Q70x", _NEXT_UNSET) + b"\x55\xaa"
 
 
 def word_sum(data: bytes) -> int:

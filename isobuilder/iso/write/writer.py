@@ -59,7 +59,7 @@ def write_iso(
         IntegrityError: a blob is not as long as the store says.
         EnvironmentProblem: no space, or the folder may not be written.
     """
-    plan = _plan(entries, label=label, epoch=epoch, boot=boot)
+    plan = planned(entries, label=label, epoch=epoch, boot=boot)
     check_space(target.parent, plan.size)
     hasher = Hasher()
     with (
@@ -85,13 +85,20 @@ def iso_digest(
         InputError, IntegrityError: as for ``write_iso``.
     """
     hasher = Hasher()
-    plan = _plan(entries, label=label, epoch=epoch, boot=boot)
+    plan = planned(entries, label=label, epoch=epoch, boot=boot)
     with Ring([hasher.update]) as ring:
         _Stream(ring).put_image(plan)
     return hasher.digest(), hasher.size
 
 
-def _plan(entries: Sequence[IsoEntry], *, label: str, epoch: int, boot: Boot | None) -> Authored:
+def planned(
+    entries: Sequence[IsoEntry], *, label: str, epoch: int, boot: Boot | None = None
+) -> Authored:
+    """Return where everything goes on the ISO that ``write_iso`` would write.
+
+    Raises:
+        InputError: as for ``write_iso``.
+    """
     if not _LABEL.fullmatch(label):
         raise InputError(
             f"volume label: expected 1 to 32 of A-Z, 0-9 and _, cidata or config-2, got {label!r}"
