@@ -191,9 +191,8 @@ class IsoBlobs:
         names = pinned_names(self._lock)
         spellings: dict[str, list[str]] = {}
         for image in self._lock.images:
-            known = spellings.setdefault(names[spelled_out(image.reference)], [])
-            for name in (*image.original, image.reference):
-                known += spellings_of(name)
+            for name in (*image.original, *image.references):
+                spellings.setdefault(names[spelled_out(name)], []).extend(spellings_of(name))
         for manifest in self._lock.manifests:
             if manifest.images != "pin" or manifest.path not in self._files:
                 continue
