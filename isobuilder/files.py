@@ -12,7 +12,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from isobuilder.errors import EnvironmentProblem
+from isobuilder.errors import EnvironmentProblem, InputError
+
+_MIB = 1024 * 1024
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Return the bytes of a file that a person names.
+
+    Raises:
+        InputError: it cannot be read, or is larger than ``limit`` bytes (then hardly read at all).
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(data) > limit:
+        size = path.stat().st_size
+        found = f"{size} bytes" if size > limit else "no end"
+        raise InputError(f"{path}: expected at most {limit // _MIB} MiB, got {found}")
+    return data
+
 
 _ASK_AGAIN = 0.05  # seconds between two looks at a lock that another holds
 

@@ -6,13 +6,13 @@ the same answer without a byte being read.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from isobuilder.digest import Digest
+from isobuilder.documents.json import DOCUMENT, parse
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.formats.archive import ImageArchive, read_archive
@@ -169,16 +169,9 @@ class Medium:
 
     def json(self, path: str) -> Any | IntegrityError:
         """Return the value of a JSON file, or what is wrong with it."""
-
-        def load() -> Any:
-            try:
-                return json.loads(self.read(path))
-            except RecursionError as error:
-                raise IntegrityError("nested too deeply") from error
-            except ValueError as error:
-                raise IntegrityError(f"not JSON: {error}") from error
-
-        return self._once("json", path, load)
+        return self._once(
+            "json", path, lambda: parse(self.read(path), path, DOCUMENT, IntegrityError)
+        )
 
     @property
     def manifest(self) -> IsoManifest | IntegrityError:

@@ -8,11 +8,11 @@ looked at; that blobs have the digests they are named by is the business of
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from isobuilder.digest import Digest
+from isobuilder.documents.json import OCI, parse
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.formats.archive import (
     DOCKER_INDEX,
@@ -187,12 +187,7 @@ def _docker_name(tag: object) -> str:
 
 
 def _parsed(archive: ImageArchive, name: str) -> Any:
-    try:
-        return json.loads(_document(archive, name))
-    except RecursionError as error:
-        raise IntegrityError(f"{name}: nested too deeply") from error
-    except ValueError as error:
-        raise IntegrityError(f"{name}: not JSON") from error
+    return parse(_document(archive, name), name, OCI, IntegrityError)
 
 
 def _document(archive: ImageArchive, name: str) -> bytes:

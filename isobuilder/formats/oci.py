@@ -8,7 +8,6 @@ that names ``place``, the image or file it was found in.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +15,10 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from isobuilder.digest import Digest
+from isobuilder.documents.json import OCI, parse
 from isobuilder.errors import InputError, IntegrityError
 
-MAX_DOCUMENT = 4 * 1024 * 1024
+MAX_DOCUMENT = OCI.size
 """Bytes of a manifest, index or configuration; registries refuse longer manifests too."""
 
 MAX_LAYER = 1 << 40
@@ -341,25 +341,7 @@ def _implied(content_type: str | None, types: frozenset[str], otherwise: str) ->
 
 
 def _json_object(data: bytes, place: str) -> dict[str, Any]:
-    if len(data) > MAX_DOCUMENT:
-        raise IntegrityError(
-            f"{place}: expected at most {MAX_DOCUMENT} bytes of JSON, got {len(data)}"
-        )
-    try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_without_doubles)
-    except RecursionError as error:
-        raise IntegrityError(f"{place}: JSON nested too deeply") from error
-    except ValueError as error:
-        raise IntegrityError(f"{place}: expected JSON, got {_short(data[:60])}: {error}") from error
-    return _mapping(value, place)
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Readers differ in which of two equal keys they take, so one digest would be two documents.
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("the same key twice in one object")
-    return found
+    return _mapping(parse(data, place, OCI, IntegrityError), place)
 
 
 def _mapping(value: object, place: str) -> dict[str, Any]:

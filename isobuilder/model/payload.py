@@ -8,14 +8,13 @@ from pydantic import (
     Field,
     NonNegativeInt,
     StringConstraints,
-    ValidationError,
     model_validator,
 )
 
 from isobuilder.digest import Digest
-from isobuilder.errors import InputError
 from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.base import Architecture, Model, Name, canonical_json
+from isobuilder.model.validation import model_of
 
 Kernel = Literal["cloud", "generic"]
 
@@ -106,10 +105,4 @@ def read_payload(text: bytes, *, place: str) -> OsPayload:
     Raises:
         InputError: it is not a payload's description; ``place`` says where it came from.
     """
-    try:
-        return OsPayload.model_validate_json(text, strict=False)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = f"{where}: {first['msg']}" if where else str(first["msg"])
-        raise InputError(f"{place}: {what}") from error
+    return model_of(text, place, OsPayload)

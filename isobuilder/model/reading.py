@@ -12,11 +12,11 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from isobuilder.documents.json import json_tree
+from isobuilder.documents.json import DOCUMENT, DoubledKey, JsonProblem, json_tree, value_of
 from isobuilder.documents.mistakes import InputErrors, Mark, Mistake, key_path
 from isobuilder.documents.nodes import Items, Map, Node, Pair, Scalar, plain
 from isobuilder.documents.yaml import (
@@ -30,12 +30,11 @@ from isobuilder.documents.yaml import (
     decode,
     parse_yaml,
 )
-from isobuilder.errors import InputError
+from isobuilder.files import read_bytes
 from isobuilder.model.validation import mistakes_of
 
 MIB = 1024 * 1024
 MAX_YAML = 4 * MIB  # bytes of a file that people write
-MAX_JSON = 64 * MIB  # bytes of a lock or manifest
 _YAML = YamlLimits(size=MAX_YAML, depth=30, values=100_000, length=MIB)
 
 M = TypeVar("M", bound=BaseModel)
@@ -46,25 +45,6 @@ _FALSE = re.compile(r"false|False|FALSE")
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _OTHER_BASE = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-
-
-def read_bytes(path: Path, limit: int) -> bytes:
-    """Return a file's bytes.
-
-    Raises:
-        InputError: it cannot be read, or is larger than ``limit`` bytes (then hardly read at all).
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(data) > limit:
-        size = path.stat().st_size
-        found = f"{size} bytes" if size > limit else "no end"
-        raise InputError(f"{path}: expected at most {limit // MIB} MiB, got {found}")
-    return data
 
 
 def read_yaml(path: Path, *, may_be_empty: bool = False) -> Map:
@@ -213,7 +193,7 @@ def load_json(path: Path, model: type[M]) -> M:
         InputError: the file cannot be read or is too large.
         InputErrors: all that is wrong with it.
     """
-    return parse_json(read_bytes(path, MAX_JSON), str(path), model)
+    return parse_json(read_bytes(path, DOCUMENT.size), str(path), model)
 
 
 def parse_json(data: bytes, place: str, model: type[M]) -> M:
@@ -223,50 +203,15 @@ def parse_json(data: bytes, place: str, model: type[M]) -> M:
         InputErrors: all that is wrong with it.
     """
     text = decode(data, place)
-    _check_json(text, data, place)
+    try:
+        value_of(text.encode(), DOCUMENT)
+    except DoubledKey:
+        raise InputErrors(json_tree(text, place).doubled) from None
+    except JsonProblem as problem:
+        mark = Mark(place, problem.line, problem.column)
+        raise InputErrors([Mistake(mark, "", str(problem))]) from None
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
         tree = json_tree(text, place)
         raise InputErrors(mistakes_of(error, tree.root, model)) from None
-
-
-class _Doubled(ValueError):
-    pass
-
-
-def _check_json(text: str, data: bytes, place: str) -> None:
-    """Raise InputErrors unless ``text`` is JSON with unique keys, finite numbers and real text."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise _Doubled
-        return found
-
-    def refuse(word: str) -> Any:
-        raise ValueError(f"{word} is not a number of JSON")
-
-    def finite(word: str) -> float:
-        number = float(word)
-        return number if math.isfinite(number) else float(refuse(word[:20]))
-
-    try:
-        value = json.loads(
-            text, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite
-        )
-        if _SURROGATE.search(data):
-            json.dumps(value, ensure_ascii=False).encode()
-    except json.JSONDecodeError as error:
-        mark = Mark(place, error.lineno, error.colno)
-        raise InputErrors([Mistake(mark, "", f"not JSON: {error.msg}")]) from None
-    except _Doubled:
-        doubled = json_tree(text, place).doubled
-        raise InputErrors(doubled) from None
-    except UnicodeEncodeError:
-        fact = "half of a surrogate pair in a text"
-        raise InputErrors([Mistake(Mark(place), "", fact)]) from None
-    except RecursionError:
-        raise InputErrors([Mistake(Mark(place), "", "nested too deeply")]) from None
-    except ValueError as error:
-        raise InputErrors([Mistake(Mark(place), "", f"not JSON: {error}")]) from None

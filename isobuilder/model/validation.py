@@ -9,8 +9,10 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from isobuilder.documents.json import DOCUMENT, JsonLimits, parse
 from isobuilder.documents.mistakes import Mistake, nearest
 from isobuilder.documents.nodes import Items, Map, Node, Scalar, locate, path_text
+from isobuilder.errors import InputError, IsobuilderError
 from isobuilder.model import architecture
 
 M = TypeVar("M", bound=BaseModel)
@@ -41,6 +43,32 @@ _FORMS = {  # the pattern of a field -> what a person calls it
     r"^[a-z_][a-z0-9_-]{0,31}$": "a user's name of lower-case letters, digits, dash, underscore",
     r"^[a-zA-Z0-9_.*-]{1,15}$": "the name of an interface, of at most 15 characters, such as ens3",
 }
+
+
+def model_of(
+    data: bytes,
+    place: str,
+    model: type[M],
+    limits: JsonLimits = DOCUMENT,
+    error: type[IsobuilderError] = InputError,
+) -> M:
+    """Return the model in a JSON text that a program wrote; only its first mistake is told.
+
+    Raises:
+        error: what is wrong with it, as one sentence that begins with ``place``.
+    """
+    parse(data, place, limits, error)
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as wrong:
+        raise error(f"{place}: {cause_of(wrong)}") from None
+
+
+def cause_of(error: ValidationError, whole: str = "") -> str:
+    """Return the first mistake as ``where: what``; ``whole`` is where that is no single value."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(step) for step in first["loc"]) or whole
+    return f"{where}: {first['msg']}" if where else first["msg"]
 
 
 def mistakes_of(error: ValidationError, root: Node, model: type[M]) -> list[Mistake]:

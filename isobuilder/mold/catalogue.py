@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from isobuilder.documents.json import DOCUMENT, parse
 from isobuilder.errors import InputError
+from isobuilder.files import read_bytes
 from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.jsonfile import unexpected
@@ -98,12 +99,7 @@ def read_catalogue(path: Path, *, url_base: str | None = None) -> tuple[Item, ..
 
 
 def _load(path: Path) -> object:
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
+    return parse(read_bytes(path, DOCUMENT.size), str(path), DOCUMENT)
 
 
 def _as_ours(data: object) -> object:

@@ -1,34 +1,33 @@
-"""A person's JSON file becomes typed data, or one sentence about its first mistake."""
+"""A JSON file that a person names becomes typed data, or one sentence about its first mistake."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from isobuilder.documents.json import DOCUMENT
 from isobuilder.errors import InputError
+from isobuilder.files import read_bytes
+from isobuilder.model.validation import cause_of, model_of
 
-T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 
-def read_json_file(path: Path, parse: Callable[[bytes], T], *, hint: str) -> T:
-    """Return what ``parse``, a pydantic reader of JSON, makes of the file.
+def read_json_file(path: Path, model: type[M], *, hint: str) -> M:
+    """Return the model in the file.
 
     Raises:
         InputError: the file is missing or holds something else.
     """
+    data = read_bytes(path, DOCUMENT.size)
     try:
-        return parse(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        raise unexpected(path, error, hint=hint) from error
+        return model_of(data, str(path), model)
+    except InputError as error:
+        raise InputError(str(error), hint=hint) from None
 
 
 def unexpected(path: Path, error: ValidationError, *, hint: str) -> InputError:
     """Return the error for a file whose content is not what ``hint`` says."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return InputError(f"{path}: {place or 'the file'}: {first['msg']}", hint=hint)
+    return InputError(f"{path}: {cause_of(error, 'the file')}", hint=hint)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import RootModel
 
 from isobuilder.mold.jsonfile import read_json_file
 
@@ -62,6 +62,10 @@ def end_notice(version: str, today: date, table: Mapping[str, date] = END_OF_LIF
     return f"upstream's support of Kubernetes {minor_of(version)} ended on {end}"
 
 
+class _Table(RootModel[dict[str, date]]):
+    """Minor versions, and when upstream's support of each ends."""
+
+
 def read_table(path: Path) -> Mapping[str, date]:
     """Return a table from a JSON file such as ``{"1.34": "2026-10-27"}``.
 
@@ -70,6 +74,6 @@ def read_table(path: Path) -> Mapping[str, date]:
     """
     return read_json_file(
         path,
-        TypeAdapter(dict[str, date]).validate_json,
+        _Table,
         hint='expected minor versions and dates: {"1.34": "2026-10-27"}',
-    )
+    ).root

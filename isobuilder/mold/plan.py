@@ -84,6 +84,6 @@ def read_plan(path: Path) -> ChangePlan:
     """
     return read_json_file(
         path,
-        ChangePlan.model_validate_json,
+        ChangePlan,
         hint="expected a plan that isobuilder mold audit --plan wrote",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from pathlib import Path
 from isobuilder import __version__
 from isobuilder.content.tree import IsoTree, tree
 from isobuilder.digest import Digest
+from isobuilder.documents.json import NOTE, parse
+from isobuilder.errors import InputError
 from isobuilder.files import write_whole
 from isobuilder.iso.write.writer import iso_digest, write_iso
 from isobuilder.model.base import canonical_json
@@ -143,12 +144,12 @@ def _unchanged(lock: Lock, target: Path, store: Store) -> Built | None:
     if note is None:
         return None
     try:
-        data = json.loads(note)
+        data = parse(note, "note", NOTE)
         built = Built(target, Digest(data["digest"]), int(data["size"]), lock, reused=True)
         for path in (built.iso, *built.side_files):
             if data["files"].get(path.name) != _mark(path):
                 return None
-    except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):
+    except (InputError, ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):
         return None  # a damaged note or a missing file: build
     return built
 

@@ -16,12 +16,12 @@ from isobuilder.documents.mistakes import Mark
 from isobuilder.documents.nodes import Items, Map, Node, Pair, node_of, plain
 from isobuilder.documents.text import yaml_text
 from isobuilder.errors import EnvironmentProblem, InputError
-from isobuilder.files import as_environment_problem, private_folder, write_whole
+from isobuilder.files import as_environment_problem, private_folder, read_bytes, write_whole
 from isobuilder.iso.write.entries import IsoEntry
 from isobuilder.iso.write.writer import write_iso
 from isobuilder.model.cluster import Cluster, ClusterNode
 from isobuilder.model.cluster_checks import cluster_of, load_cluster
-from isobuilder.model.reading import MAX_YAML, MIB, read_bytes, yaml_map
+from isobuilder.model.reading import MAX_YAML, MIB, yaml_map
 from isobuilder.nodeconfig.network import network_config, network_data
 from isobuilder.nodeconfig.secrets import find_access
 from isobuilder.nodeconfig.seed import (

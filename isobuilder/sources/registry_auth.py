@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import logging
 import os
 import re
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from isobuilder.documents.json import LOGINS, parse
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.run import run
 
@@ -31,7 +31,6 @@ _HUB_HOSTS = {"docker.io", "index.docker.io", "registry-1.docker.io"}
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HELPER_TIMEOUT = 60.0  # seconds; some ask a cloud's own service
 _IDENTITY_USER = "<token>"  # says that the secret is an identity token
-_MAX_FILE = 4 * 1024 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +128,15 @@ class _AuthFile:
             printed = run(
                 [program, "get"], timeout=_HELPER_TIMEOUT, stdin=server.encode(), env=os.environ
             )
-            answer = json.loads(printed)
+            answer = parse(printed.encode(), program, LOGINS)
         except EnvironmentProblem as error:
             # Also its way to say that it knows no login for this server.
             _log.warning("no login for %s from %s: %s", server, self.path, error)
             return None
-        except (ValueError, RecursionError) as error:
+        except InputError:  # without its words: they may repeat a part of a secret
             raise EnvironmentProblem(
                 f"{program}: expected JSON for {server}, got something else"
-            ) from error
+            ) from None
         user, secret = _text(answer, "Username"), _text(answer, "Secret")
         if user == _IDENTITY_USER:
             return Login(identity_token=secret)
@@ -168,13 +167,12 @@ def _keys(base: str, repository: str) -> tuple[str, ...]:
 
 def _read(path: Path) -> _AuthFile:
     try:
-        data = path.read_bytes()
-        document = json.loads(data[:_MAX_FILE])
+        with path.open("rb") as file:
+            document = parse(file.read(LOGINS.size + 1), str(path), LOGINS)
     except OSError as error:
         raise EnvironmentProblem(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        # Without the parser's words: they may repeat a part of the file.
-        raise InputError(f"{path}: expected the JSON that docker login writes") from error
+    except InputError:  # without its words: they may repeat a part of the file
+        raise InputError(f"{path}: expected the JSON that docker login writes") from None
     auths = _section(document, "auths", path)
     helpers = _section(document, "credHelpers", path)
     for key, entry in auths.items():

@@ -6,7 +6,6 @@ Sources: distribution's "Token Authentication Specification" and "OAuth2 Token A
 from __future__ import annotations
 
 import base64
-import json
 import logging
 import re
 import threading
@@ -14,10 +13,10 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from isobuilder.errors import UpstreamError
+from isobuilder.documents.json import TOKEN, parse
+from isobuilder.errors import InputError, UpstreamError
 from isobuilder.http import Http, HttpFailure, redact
 from isobuilder.sources.registry_auth import Credentials, Login
 
@@ -199,9 +198,9 @@ def _check_realm(realm: str, base: str) -> None:
 
 def _token(body: bytes, place: str) -> _Token:
     try:
-        answer: Any = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise UpstreamError(f"{place}: the token service did not answer with JSON") from error
+        answer = parse(body, place, TOKEN)
+    except InputError:  # without its words: they may repeat a part of a token
+        raise UpstreamError(f"{place}: the token service did not answer with JSON") from None
     found = answer if isinstance(answer, dict) else {}
     token = found.get("token") or found.get("access_token")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
-from isobuilder.errors import EnvironmentProblem
+from isobuilder.documents.json import NOTE, parse
+from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.files import as_environment_problem, locked
 from isobuilder.store.blobs import Blob, Store
 from isobuilder.store.writeback import Writeback
@@ -54,8 +55,8 @@ class Partial:
     def origin(self) -> Origin | None:
         """Where the first bytes came from, if that was noted."""
         try:
-            return Origin(**json.loads(self._about.read_bytes()))
-        except (OSError, ValueError, TypeError):
+            return Origin(**parse(self._about.read_bytes(), str(self._about), NOTE))
+        except (OSError, InputError, TypeError):
             return None  # lost or torn: then only the digest can tell if the bytes are right
 
     def digest(self) -> Digest:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
+from isobuilder.documents.json import NOTE, parse
+from isobuilder.errors import EnvironmentProblem
 from isobuilder.files import as_environment_problem, disk_problem, is_locked, locked, may_not_write
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.store.blobs import SCRATCH, Store
@@ -200,10 +202,22 @@ def _leased(store: Store) -> set[Digest]:
     found: set[Digest] = set()
     for path in sorted((store.root / "leases").glob("lease-*")):
         if is_locked(path):
-            found.update(Digest(text) for text in json.loads(path.read_bytes()))
+            found.update(_lease(path))
         else:
             path.unlink(missing_ok=True)  # its process was killed
     return found
+
+
+def _lease(path: Path) -> set[Digest]:
+    """Return the digests of a lease; nothing may be removed while one of them is not known."""
+    value = parse(path.read_bytes(), str(path), NOTE, EnvironmentProblem)
+    try:
+        return {Digest(text) for text in value}
+    except (TypeError, ValueError):
+        raise EnvironmentProblem(
+            f"{path}: a running build holds it, and it is damaged",
+            hint="wait until that build is done, or end it; then collect again",
+        ) from None
 
 
 def _sweep(store: Store, partial_age: float, *, dry_run: bool) -> int:

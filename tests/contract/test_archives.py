@@ -49,7 +49,7 @@ def test_an_archive_with_only_blobs_is_told_as_ctr_does() -> None:
         ({"oci-layout": b"x"}, "oci-layout: not JSON"),
         ({"index.json": b"[]"}, "expected a JSON object"),
         ({"index.json": b'{"schemaVersion":2,"manifests":[]}'}, "lists 0 images"),
-        ({"index.json": b"[" * 90_000}, "nested too deeply"),
+        ({"index.json": b"[" * 90_000}, "nested more than 50 levels deep"),
         ({"index.json": b'{"a":"' + b"x" * 4_200_000 + b'"}'}, "not JSON of at most 4194304 bytes"),
         ({f"blobs/sha256/{PAUSE.digest.hex}": PAUSE.manifest + b" "}, "bytes, expected"),
     ],

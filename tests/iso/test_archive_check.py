@@ -127,7 +127,7 @@ def test_a_bomb_is_left_early_and_in_little_memory(store: Store) -> None:
         (lambda c: c.update({"oci-layout": b'{"imageLayoutVersion":"9"}'}), "oci.layout", "1.0.0"),
         (lambda c: c.update({"oci-layout": b"[]"}), "oci.layout", "1.0.0"),
         (lambda c: c.pop("index.json"), "oci.index", "no index.json"),
-        (lambda c: c.update({"index.json": b"{"}), "oci.document", "expected JSON"),
+        (lambda c: c.update({"index.json": b"{"}), "oci.document", "not JSON"),
         (lambda c: c.update({"index.json": bytes(5_000_000)}), "oci.index", "5000000 bytes"),
         (lambda c: c.update({"blobs/sha256/" + "0" * 64: b"x"}), "oci.extra", "nothing refers"),
         (lambda c: c.update({"manifest.json": b"[]"}), "oci.extra", "nothing refers"),

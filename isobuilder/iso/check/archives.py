@@ -6,13 +6,13 @@ archive is another question, which ``contract.archives`` answers from the same r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from isobuilder.digest import Digest
+from isobuilder.documents.json import OCI, parse
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
 from isobuilder.formats.archive import INDEX, LAYOUT, ImageArchive, blob_name, cleaned
 from isobuilder.formats.inflate import LayerDigests, hash_layer
@@ -197,8 +197,8 @@ class _Archive:
 def _check_layout(archive: _Archive) -> None:
     data = archive.document(LAYOUT, "oci.layout")
     try:
-        version = json.loads(data).get("imageLayoutVersion")
-    except (ValueError, AttributeError, RecursionError):
+        version = parse(data, "oci-layout", OCI).get("imageLayoutVersion")
+    except (InputError, AttributeError):
         version = None
     if version != "1.0.0":
         archive.report.wrong("oci.layout", f"expected image layout 1.0.0, got {data[:60]!r}")

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
+from isobuilder.model.validation import cause_of
 from isobuilder.mold.api.errors import StrangeAnswer
 from isobuilder.text import printable
 
@@ -157,10 +158,8 @@ def read_record(kind: type[R], data: Any, where: str) -> R:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
         raise StrangeAnswer(
-            f"{where}: the field {path or '(all)'} is not as expected: {first['msg']}",
+            f"{where}: a field is not as expected: {cause_of(error, '(all)')}",
             hint="is this a Mold or CloudStack server?",
         ) from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 import requests
 import requests.adapters
 
+from isobuilder.documents.json import ANSWER, JsonProblem, value_of
 from isobuilder.http.addresses import tls_context
 from isobuilder.mold.api.clock import Clock
 from isobuilder.mold.api.credentials import ApiKey, Server
@@ -28,7 +28,7 @@ from isobuilder.mold.api.signing import SignatureAlgorithm, sign
 
 log = logging.getLogger(__name__)
 
-MAX_ANSWER = 64 * 1024 * 1024  # bytes; 500 versions take about 300 KiB
+MAX_ANSWER = ANSWER.size  # 500 versions take about 300 KiB
 EXPIRY = 600.0  # seconds a signed request stays valid
 READS = ("list", "query")
 _SLOW = 8  # an answer may take so many time-outs in all, however steadily it drips
@@ -239,17 +239,17 @@ class Transport:
     def _unwrapped(self, command: str, body: bytes, status: int) -> dict[str, Any]:
         """Return the value of the answer's only key, whatever the key's name."""
         try:
-            data = json.loads(body)
-        except (ValueError, RecursionError) as error:
+            data = value_of(body, ANSWER)
+        except JsonProblem as error:
             begin = body[:60].decode("utf-8", "replace").strip()
             if status in {502, 504}:
                 raise RequestLost(f"HTTP {status}", maybe_done=True) from error
-            if begin.startswith("{") or not begin:
+            if error.line is not None and (begin.startswith("{") or not begin):
                 raise RequestLost("the answer was cut off", maybe_done=True) from error
-            text = (
-                f"{self.name}: {command}: HTTP {status}, and the answer is not JSON but begins "
-                f"{' '.join(begin.split())!r}"
-            )
+            what = f"is not JSON but begins {' '.join(begin.split())!r}"
+            if error.line is None:  # JSON, but more of it or other values than any server has
+                what = f"is no good: {error}"
+            text = f"{self.name}: {command}: HTTP {status}, and the answer {what}"
             hint = f"is {self.endpoint} the API, or a login page or proxy in front of it?"
             if command.startswith(READS) or status >= 400:
                 raise StrangeAnswer(text, hint=hint) from error
