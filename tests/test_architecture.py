@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,17 @@ HOMES = {
     "zlib": {"formats"},
     "compression": {"formats"},
     "backports": {"formats"},
+}
+
+# Foreign JSON is read where it is bounded; what is validated was read there before.
+READERS = {
+    r"json\.(loads?|JSONDecoder)\b": {"documents/json.py"},
+    r"model_validate_json\b": {"model/validation.py", "model/reading.py"},
+}
+
+# What is allowed elsewhere, and why. This list only gets shorter.
+EXCEPTIONS = {
+    ("formats/elf.py", r"json\.(loads?|JSONDecoder)\b"): "Go's quoted strings, each of one line",
 }
 
 
@@ -89,6 +101,10 @@ def test_imports_go_only_downwards(path: Path) -> None:
         if level_of(parts[1]) >= level_of(own):
             wrong.append(f"line {line}: {own} imports {name}")
     assert not wrong
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -141,3 +157,21 @@ def test_names_of_profiles_and_architectures_have_one_home(home: str) -> None:
         for line, text in words_of(path):
             wrong += [f"{place}:{line}: {word}" for word in WORDS[home] if word in text]
     assert not wrong
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_foreign_json_has_one_reader(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    wrong = [
+        pattern
+        for pattern, homes in READERS.items()
+        if re.search(pattern, text)
+        and name_of(path) not in homes
+        and (name_of(path), pattern) not in EXCEPTIONS
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize(("name", "what"), EXCEPTIONS)
+def test_every_exception_is_still_needed(name: str, what: str) -> None:
+    assert re.search(what, (PACKAGE / name).read_text(encoding="utf-8"))

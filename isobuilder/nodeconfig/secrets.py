@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from isobuilder.errors import EnvironmentProblem, InputError
-from isobuilder.files import as_environment_problem, locked, private_folder, write_whole
+from isobuilder.files import as_environment_problem, locked, private_folder, read_bytes, write_whole
 from isobuilder.model.cluster import Cluster
-from isobuilder.model.reading import MIB, read_bytes
+from isobuilder.model.reading import MIB
 from isobuilder.nodeconfig.access import (
     Access,
     Authority,

@@ -1,0 +1,254 @@
+"""Whatever a stranger's JSON is, whoever reads it says so in an error of ours."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from isobuilder.compat.ablestack import load_imported
+from isobuilder.contract.archives import as_imported
+from isobuilder.digest import Digest
+from isobuilder.errors import (
+    InputError,
+    IntegrityError,
+    IsobuilderError,
+    MoldError,
+    UpstreamError,
+)
+from isobuilder.formats.archive import read_archive
+from isobuilder.formats.oci import parse_config, read_document
+from isobuilder.http import Http, HttpSettings
+from isobuilder.iso.check.archives import Expected, check_archive
+from isobuilder.medium import Medium
+from isobuilder.model.loading import load_lock, parse_manifest_json
+from isobuilder.model.payload import read_payload
+from isobuilder.mold.api.client import MoldClient
+from isobuilder.mold.api.credentials import ApiKey, Server
+from isobuilder.mold.catalogue import SUFFIX, read_registration
+from isobuilder.mold.lifecycle import read_table
+from isobuilder.mold.plan import read_plan
+from isobuilder.sources.registry_auth import Credentials
+from isobuilder.sources.registry_tokens import RegistryTokens
+from isobuilder.store import Store, collect, lease, partial_of
+from tests.contract.forms import PAUSE
+from tests.contract.trees import DictMedium, tar
+
+PACKAGE = Path(__file__).parents[2] / "isobuilder"
+
+BAD = {
+    "nothing": b"",
+    "html": b"<html>nothing of the kind</html>",
+    "cut": b'{"schema": 1, "files": [',
+    "null": b"null",
+    "number": b"7",
+    "list": b"[]",
+    "text": b'"x"',
+    "list of numbers": b"[0, 0]",
+    "object": b"{}",
+    "texts": b'{"files": "x", "images": 5, "auths": [], "schemaVersion": "2", "manifests": {}}',
+    "doubled": b'{"schema": 1, "schema": 1, "files": {}}',
+    "doubled and cut": b'{"a": 1, "a": 1',
+    "deep": b'{"files":' + b"[" * 90_000,
+    "deep but whole": b"[" * 90_000 + b"]" * 90_000,
+    "digits": b'{"schema": ' + b"9" * 5000 + b"}",
+    "large": b'{"schema": 1e999, "size": -1e999}',
+    "no number": b'{"schema": NaN, "size": Infinity}',
+    "surrogate": b'{"schema": 1, "name": "\\ud800", "files": {"\\udfff": 1}}',
+    "latin": b'{"name": "\xe9"}',
+    "utf-16": '{"name": "x"}'.encode("utf-16"),
+    "byte order mark": b'\xef\xbb\xbf{"a": 1}',
+    "nul": b'{"a": "\x00"}',
+    "escape": b'{"a\\u001b[31m": "\x1b]0;x\x07"}',
+    "many": b"[" + b"0," * 600_000 + b"0]",
+    "many lists": b'{"images": [' + b"[]," * 400_000 + b"0]}",
+}
+
+HARMLESS = {"object", "texts"}  # where no key must be there
+
+Reads = Callable[[bytes, Path], object]
+
+
+def file_with(data: bytes, folder: Path, name: str = "x.json") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def in_archive(name: str) -> Reads:
+    def read(data: bytes, _folder: Path) -> object:
+        files = {} if name == "manifest.json" else PAUSE.oci_files()  # as docker save, or as OCI
+        return as_imported(read_archive(io.BytesIO(tar({**files, name: data}))))
+
+    return read
+
+
+def on_medium(data: bytes, _folder: Path) -> object:
+    medium = Medium(DictMedium({"manifest.json": data, "payload.json": data}))
+    ours = (medium.manifest, medium.payload("payload.json"))
+    assert all(isinstance(one, IntegrityError) for one in ours)
+    found = medium.json("manifest.json")
+    if isinstance(found, IntegrityError):
+        raise found
+    return found
+
+
+def in_archive_of_iso(data: bytes, _folder: Path) -> object:
+    medium = Medium(DictMedium({"docker/a.tar": tar({**PAUSE.oci_files(), "oci-layout": data})}))
+    found = check_archive(medium, "docker/a.tar", Expected()).findings
+    assert any(finding.rule == "oci.layout" for finding in found)
+    return found
+
+
+@contextmanager
+def answering(data: bytes) -> Iterator[str]:
+    """A server that answers everything with ``data``."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+
+
+def token(data: bytes, _folder: Path) -> object:
+    with answering(data) as url, Http(HttpSettings(retries=0), netrc=False) as http:
+        tokens = RegistryTokens(http, Credentials(()))
+        challenge = {"WWW-Authenticate": f'Bearer realm="{url}/token",service="x"'}
+        return tokens.renew(url, "team/x", challenge, None)
+
+
+def login(data: bytes, folder: Path) -> object:
+    credentials = Credentials([file_with(data, folder)])
+    return credentials.find("https://r.example", "team/x")
+
+
+def helper(data: bytes, folder: Path) -> object:
+    program = file_with(
+        b"#!/bin/sh\ncat " + bytes(folder) + b"/said\n", folder, "bin/docker-credential-x"
+    )
+    program.chmod(0o755)
+    file_with(data, folder, "said")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{folder}/bin:/usr/bin:/bin")
+        return login(b'{"credsStore": "x"}', folder)
+
+
+def answer(data: bytes, _folder: Path) -> object:
+    with answering(data) as url:
+        key = ApiKey("key-0123456789", "secret-0123456789")
+        return MoldClient(Server("m", url, key)).call("listZones")
+
+
+def registration(data: bytes, folder: Path) -> object:
+    return read_registration(file_with(data, folder, "x" + SUFFIX))
+
+
+def held_lease(data: bytes, folder: Path) -> object:
+    store = Store(folder)
+    with lease(store, [Digest.of(b"x")]):
+        (path,) = (folder / "leases").glob("lease-*")
+        path.write_bytes(data)
+        return collect(store, reachable=())
+
+
+def note_of_partial(data: bytes, folder: Path) -> object:
+    file_with(data, folder, "partial/key.json")
+    with partial_of(Store(folder), "key") as partial:
+        assert partial is not None
+        return partial.origin
+
+
+BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
+    "model/loading.py": [
+        (lambda data, folder: load_lock(file_with(data, folder)), InputError),
+        (lambda data, _: parse_manifest_json(data, "manifest.json"), InputError),
+    ],
+    "compat/ablestack.py": [
+        (lambda data, folder: load_imported(file_with(data, folder)), InputError)
+    ],
+    "formats/oci.py": [
+        (lambda data, _: read_document(data, place="x"), IntegrityError),
+        (lambda data, _: parse_config(data, place="x"), IntegrityError),
+    ],
+    "contract/archives.py": [
+        (in_archive("index.json"), IntegrityError),
+        (in_archive("oci-layout"), IntegrityError),
+        (in_archive("manifest.json"), IntegrityError),
+    ],
+    "medium.py": [(on_medium, None)],
+    "iso/check/archives.py": [(in_archive_of_iso, None)],
+    "model/payload.py": [(lambda data, _: read_payload(data, place="x"), InputError)],
+    "sources/registry_tokens.py": [(token, UpstreamError)],
+    "sources/registry_auth.py": [(login, None), (helper, None)],
+    "store/partial.py": [(note_of_partial, None)],
+    "store/upkeep.py": [(held_lease, None)],
+    "mold/api/transport.py": [(answer, MoldError)],
+    "mold/catalogue.py": [(registration, InputError)],
+    "mold/lifecycle.py": [(lambda data, folder: read_table(file_with(data, folder)), None)],
+    "mold/plan.py": [(lambda data, folder: read_plan(file_with(data, folder)), InputError)],
+}
+"""Every module that reads JSON -> how it does, and the error for whatever it cannot use. With None
+some of ``BAD`` are no mistake there, or are told in another way."""
+
+ELSEWHERE = {
+    "model/validation.py": "what the others call",
+    "model/reading.py": "what the others call",
+    "mold/jsonfile.py": "what the others call",
+    "pipeline/build.py": "tests/pipeline/test_build.py",
+}
+
+
+@pytest.mark.parametrize(
+    ("border", "number"), [(name, n) for name, reads in BORDERS.items() for n in range(len(reads))]
+)
+def test_bad_json_is_told_in_our_words_at_every_border(
+    border: str, number: int, tmp_path: Path
+) -> None:
+    reads, expected = BORDERS[border][number]
+    for name, data in BAD.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        told: IsobuilderError | None = None
+        try:
+            reads(data, folder)
+        except IsobuilderError as error:
+            told = error
+        if expected is not None and name not in HARMLESS:
+            assert isinstance(told, expected), name
+        assert len(str(told)) < 50_000, name
+
+
+def test_every_module_that_reads_json_is_tried() -> None:
+    readers = {"parse", "value_of", "model_of", "load_json", "parse_json", "read_json_file"}
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if not readers & set(re.findall(r"\w+", text)):
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("isobuilder."):
+                rooms = {"documents.json", "model.reading", "model.validation", "mold.jsonfile"}
+                if (node.module or "").removeprefix("isobuilder.") in rooms:
+                    names = {alias.name for alias in node.names}
+                    found |= {str(path.relative_to(PACKAGE))} if names & readers else set()
+    assert found == BORDERS.keys() | ELSEWHERE.keys()
