@@ -15,13 +15,15 @@ from isobuilder.model.recipe import Component, Variant
 
 Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+PinnedName = Annotated[str, Field(pattern=r"^[^@\s]+@sha256:[0-9a-f]{64}$")]
+
 
 class ManifestImage(Model):
     """One image archive; the field names are those the existing Mold tooling reads."""
 
     original: tuple[str, ...]  # names manifests use, where they differ
     resolved_from: str  # the tag reference that was locked
-    reference: str  # repository@sha256:..., the name `ctr import --digests` creates
+    reference: PinnedName  # repository@sha256:..., the name `ctr import --digests` creates
     import_alias: str  # the full tag reference inside the archive
     path: IsoPath
     sha256: Sha256Hex  # of the archive file

@@ -37,6 +37,7 @@ _FORMS = {  # the pattern of a field -> what a person calls it
     r"^[0-9a-f]{40}$": "a commit of 40 hexadecimal digits",
     r"^\d{4}-\d{2}-\d{2}$": "a date such as 2026-10-08",
     r"^sha256:[0-9a-f]{64}$": "sha256: and 64 lower-case hexadecimal digits",
+    r"^[^@\s]+@sha256:[0-9a-f]{64}$": "the name of an image with its digest, name@sha256:...",
     r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$": "a name of lower-case letters, digits and dashes",
     r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$": "a MAC address such as 52:54:00:12:34:56, in lower case",
     r"^[^\r\n\x00]*$": "one line",

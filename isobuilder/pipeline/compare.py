@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
@@ -23,6 +23,7 @@ from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock, LockedFile, LockedManifest
 from isobuilder.model.payload import ArtifactName
 from isobuilder.model.recipe import FileEntry, ManifestEntry, Recipe
+from isobuilder.model.validation import model_of
 
 _BILL_LIMIT = 32 * 1024 * 1024  # bytes
 _AS_THEY_ARE: dict[str, ArtifactName] = {KERNEL: "kernel", INITRD: "initrd", ROOT: "root"}
@@ -237,8 +238,8 @@ def _releases_on(reader: IsoReader) -> dict[str, str]:
     with reader.open("sbom.cdx.json") as file:
         data = file.read(_BILL_LIMIT)
     try:
-        bill = _Bill.model_validate_json(data)
-    except ValidationError:
+        bill = model_of(data, "sbom.cdx.json", _Bill)
+    except InputError:
         return {}  # isobuilder verify says what is wrong with it
     references = ((part.name, part.references) for part in bill.components)
     return _releases({name: found[0].url for name, found in references if found})

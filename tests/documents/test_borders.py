@@ -215,6 +215,7 @@ ELSEWHERE = {
     "model/reading.py": "what the others call",
     "mold/jsonfile.py": "what the others call",
     "pipeline/build.py": "tests/pipeline/test_build.py",
+    "pipeline/compare.py": "tests/pipeline/test_compare.py",
 }
 
 
