@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isobuilder.cli import exits as ending
+from isobuilder.cli.examples import EXAMPLES
 from isobuilder.text import printable, width
 
 if TYPE_CHECKING:
@@ -175,9 +176,8 @@ def _flag(*names: str, **kwargs: Any) -> click.Option:
 class AppCommand(click.Command):
     """A command that also takes the common options, which its help only points at."""
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.examples = examples
         taken = {option for parameter in self.params for option in parameter.opts}
         self.common = [
             option for option in _common_options() if not taken.intersection(option.opts)
@@ -195,9 +195,10 @@ class AppCommand(click.Command):
             formatter.write_dl([record for record in shown if record is not None])
         formatter.write_paragraph()
         formatter.write_text("Common options, such as --offline and -v: isobuilder --help")
-        if self.examples:
+        examples = EXAMPLES.get(ctx.command_path.partition(" ")[2], ())
+        if examples:
             with formatter.section("Examples"):
-                for example in self.examples:
+                for example in examples:
                     formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
 

@@ -16,6 +16,7 @@ from isobuilder.cli.app import (
     human_size,
     json_option,
 )
+from isobuilder.cli.completing import payload_names
 from isobuilder.cli.exits import for_each
 from isobuilder.cli.lock import tell_left_out
 from isobuilder.cli.sources import (
@@ -36,10 +37,7 @@ if TYPE_CHECKING:
     from isobuilder.sources.session import Session
 
 
-@click.command(
-    cls=AppCommand,
-    examples=("isobuilder fetch 1.36.5", "isobuilder fetch *.lock.json --limit-rate 20M"),
-)
+@click.command(cls=AppCommand)
 @click.argument("sources", metavar="RECIPE|LOCK|VERSION...", nargs=-1, required=True, type=SOURCE)
 @arch_option
 @click.pass_obj
@@ -61,14 +59,7 @@ def fetch(app: App, sources: tuple[Source, ...], arch: str | None) -> None:
     app.say(f"complete in {app.store.root}")
 
 
-@click.command(
-    cls=AppCommand,
-    examples=(
-        "isobuilder build 1.36.5",
-        "isobuilder build my.yaml --arch amd64 --out /srv/isos",
-        "isobuilder build dist/NAME.lock.json --check dist/NAME.iso",
-    ),
-)
+@click.command(cls=AppCommand)
 @click.argument("sources", metavar="RECIPE|LOCK|VERSION...", nargs=-1, type=SOURCE)
 @arch_option
 @click.option("--out", type=FOLDER, default="dist", show_default=True, help="Where ISOs go.")
@@ -78,6 +69,7 @@ def fetch(app: App, sources: tuple[Source, ...], arch: str | None) -> None:
     metavar="[OS]",
     is_flag=False,
     flag_value="",
+    shell_complete=payload_names,
     help="Insist that it starts machines: with the payload that the lock means, or with this one.",
 )
 @click.option("--no-boot", is_flag=True, help="A plain ISO, even if the store has an OS payload.")

@@ -15,8 +15,19 @@ from isobuilder.errors import UsageProblem
 def completion(context: click.Context, shell: str) -> None:
     """Print the completion script for SHELL.
 
-    For bash: isobuilder completion bash > ~/.local/share/bash-completion/completions/isobuilder
-    """
+    For bash, then open a new shell:
+
+    \b
+    folder=~/.local/share/bash-completion/completions
+    mkdir -p $folder
+    isobuilder completion bash > $folder/isobuilder
+
+    For zsh, in ~/.zshrc after compinit; for fish, once:
+
+    \b
+    source <(isobuilder completion zsh)
+    isobuilder completion fish > ~/.config/fish/completions/isobuilder.fish
+    """  # noqa: D301 - \\b keeps lines apart
     found = get_completion_class(shell)
     if found is None:
         raise UsageProblem(f"no completion for {shell}")

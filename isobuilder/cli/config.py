@@ -19,6 +19,7 @@ def show(app: App, as_json: bool) -> None:
     """Print each setting, its value, and whether a flag, a variable, a file or nobody set it."""
     settings, origins = app.settings
     values = settings.model_dump(mode="json")
+    values["store"] = str(app.store.root)  # also where nobody has chosen one
     if as_json:
         app.show_json(
             {name: {"value": value, "origin": origins[name]} for name, value in values.items()}

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from isobuilder.pipeline.compare import Difference
 
 
-@click.command(
-    cls=AppCommand, examples=("isobuilder inspect 1.36.5", "isobuilder inspect NAME.iso")
-)
+@click.command(cls=AppCommand)
 @click.argument("source", metavar="ISO|LOCK|VERSION", type=SOURCE)
 @json_option
 @click.pass_obj
@@ -47,14 +45,7 @@ def inspect(app: App, source: Source, as_json: bool) -> None:
     click.echo(table(images, ("IMAGE", "DIGEST")))
 
 
-@click.command(
-    cls=AppCommand,
-    examples=(
-        "isobuilder diff 1.34.9 1.34.12",
-        "isobuilder diff old.amd64.lock.json new.amd64.lock.json --exit-code",
-        "isobuilder diff mine.yaml theirs.yaml",
-    ),
-)
+@click.command(cls=AppCommand)
 @click.argument("left", metavar="A", type=SOURCE)
 @click.argument("right", metavar="B", type=SOURCE)
 @json_option

@@ -25,14 +25,7 @@ if TYPE_CHECKING:
     from isobuilder.pipeline.fetch import DownloadPlan, PlanItem
 
 
-@click.command(
-    cls=AppCommand,
-    examples=(
-        "isobuilder lock my.yaml",
-        "isobuilder lock my.yaml --arch amd64 --update kubeadm",
-        "isobuilder lock my.yaml --locked   # only tell what upstream would change",
-    ),
-)
+@click.command(cls=AppCommand)
 @click.argument("recipe", metavar="RECIPE|VERSION", type=SOURCE)
 @arch_option
 @click.option(
@@ -103,10 +96,7 @@ def _refuse_lock(recipe: Source) -> None:
         )
 
 
-@click.command(
-    cls=AppCommand,
-    examples=("isobuilder plan 1.36.5", "isobuilder plan my.yaml other.amd64.lock.json --json"),
-)
+@click.command(cls=AppCommand)
 @click.argument("sources", metavar="RECIPE|LOCK|VERSION...", nargs=-1, required=True, type=SOURCE)
 @arch_option
 @json_option

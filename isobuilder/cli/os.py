@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from isobuilder.cli.app import FOLDER, App, AppGroup, human_size, json_option, table
+from isobuilder.cli.completing import payload_names
 from isobuilder.model.architecture import ARCHITECTURES, DEFAULT
 
 _ADDRESS = re.compile(r"(https?://|file:/|copy:/)[!-Z^-~]+")
@@ -120,7 +121,7 @@ def list_payloads(app: App, as_json: bool) -> None:
 
 
 @os.command("show")
-@click.argument("payload")
+@click.argument("payload", shell_complete=payload_names)
 @_ARCH
 @json_option
 @click.pass_obj
@@ -144,7 +145,7 @@ def show(app: App, payload: str, arch: str, as_json: bool) -> None:
 
 
 @os.command("export")
-@click.argument("payload")
+@click.argument("payload", shell_complete=payload_names)
 @_ARCH
 @click.option("--out", type=FOLDER, default="payload", show_default=True, help="Where it goes.")
 @click.pass_obj
@@ -161,7 +162,7 @@ def export(app: App, payload: str, arch: str, out: Path) -> None:
 
 
 @os.command("remove")
-@click.argument("payload")
+@click.argument("payload", shell_complete=payload_names)
 @_ARCH
 @click.pass_obj
 def remove(app: App, payload: str, arch: str) -> None:

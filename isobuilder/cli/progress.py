@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any, TextIO
 
+from isobuilder.cli.app import human_size
 from isobuilder.progress import SILENT, Progress, Task
 
 _LINE_EVERY = 5.0  # seconds between two plain lines about the same work
@@ -113,14 +114,24 @@ class _Line(_Counted):
     def __init__(self, name: str, total: int | None, unit: str, stream: TextIO) -> None:
         super().__init__(name, total, unit)
         self._stream = stream
-        self._last = time.monotonic()
+        self._begun = self._last = time.monotonic()
 
     def changed(self) -> None:
         now = time.monotonic()
         if now - self._last >= _LINE_EVERY:
             self._last = now
-            of = f" of {self.total}" if self.total is not None else ""
-            print(f"  {self.name}: {self.count}{of} {self.unit}", file=self._stream, flush=True)
+            print(f"  {self.name}: {self._text(now - self._begun)}", file=self._stream, flush=True)
+
+    def _text(self, elapsed: float) -> str:
+        amounts = [self.count] if self.total is None else [self.count, self.total]
+        if self.unit == "B":
+            told = " of ".join(human_size(amount) for amount in amounts)
+        else:
+            told = f"{' of '.join(str(amount) for amount in amounts)} {self.unit}"
+        if self.total is None or not 0 < self.count < self.total:
+            return told
+        left = int(elapsed * (self.total - self.count) / self.count)
+        return f"{told}, {left // 60} min {left % 60} s left"
 
 
 class JsonLines:

@@ -18,7 +18,7 @@ def recipe() -> None:
     """Write, check and look at recipes."""
 
 
-@recipe.command("list", examples=("isobuilder recipe list --json",))
+@recipe.command("list")
 @json_option
 @click.pass_obj
 def list_shipped(app: App, as_json: bool) -> None:
@@ -49,7 +49,7 @@ def list_shipped(app: App, as_json: bool) -> None:
     click.echo(table(rows, ("VERSION", "PROFILE", "FOR", "LOCKED FOR")))
 
 
-@recipe.command(examples=("isobuilder recipe new 1.36.6 -o my.yaml",))
+@recipe.command()
 @click.argument("version")
 @click.option(
     "--profile",
@@ -96,6 +96,8 @@ def check(app: App, files: tuple[Path, ...], as_json: bool) -> None:
     for one in found:
         for warning in one.warnings:
             app.say(f"warning: {warning}")
+            if warning.hint:
+                app.say(f"hint: {warning.hint}")
         if not one.mistakes and not as_json:
             locked = f", locked for {', '.join(one.locked)}" if one.locked else ""
             click.echo(f"good: {one.path} ({', '.join(one.architectures)}{locked})")

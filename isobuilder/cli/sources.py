@@ -93,8 +93,9 @@ class SourceType(click.ParamType):  # type: ignore[type-arg]
         param: click.Parameter,  # noqa: ARG002
         incomplete: str,
     ) -> list[CompletionItem]:
-        """Offer the versions that are shipped, and files."""
-        return [*version_items(incomplete), CompletionItem(incomplete, type="file")]
+        """Offer the versions that are shipped if one is begun, else files: bash takes one kind."""
+        versions = version_items(incomplete) if incomplete else []
+        return versions or [CompletionItem(incomplete, type="file")]
 
 
 SOURCE = SourceType()

@@ -17,6 +17,7 @@ from isobuilder.cli.app import (
     plural,
     table,
 )
+from isobuilder.cli.sources import SOURCE, Source, locks_of
 
 
 @click.group(cls=AppGroup)
@@ -25,24 +26,43 @@ def store() -> None:
 
 
 @store.command("list")
+@click.argument("sources", metavar="[RECIPE|LOCK|VERSION]...", nargs=-1, type=SOURCE)
 @json_option
 @click.pass_obj
-def list_blobs(app: App, as_json: bool) -> None:
-    """Print every blob: its digest, size, and when a build last needed it."""
+def list_blobs(app: App, sources: tuple[Source, ...], as_json: bool) -> None:
+    """Print every blob: its digest, size, when a build last needed it, and its names.
+
+    Names are those of the locks that were fetched into this store, and of the locks that are named.
+    """
+    from isobuilder.pipeline.stored import names_of
     from isobuilder.store import stored
 
     blobs = stored(app.store)
+    names = names_of(app.store, [lock for source in sources for lock in locks_of(source, None)[0]])
     if as_json:
         app.show_json(
-            [{"digest": blob.digest, "size": blob.size, "used": int(blob.used)} for blob in blobs]
+            [
+                {
+                    "digest": blob.digest,
+                    "size": blob.size,
+                    "used": int(blob.used),
+                    "names": names.get(blob.digest, []),
+                }
+                for blob in blobs
+            ]
         )
         return
     rows = [
-        (blob.digest, human_size(blob.size), f"{datetime.fromtimestamp(blob.used, UTC):%Y-%m-%d}")
+        (
+            blob.digest,
+            human_size(blob.size),
+            f"{datetime.fromtimestamp(blob.used, UTC):%Y-%m-%d}",
+            ", ".join(names.get(blob.digest, ["-"])),
+        )
         for blob in blobs
     ]
     if rows:
-        click.echo(table(rows, ("DIGEST", "SIZE", "LAST USED")))
+        click.echo(table(rows, ("DIGEST", "SIZE", "LAST USED", "NAMES")))
     size = human_size(sum(blob.size for blob in blobs))
     app.say(f"{plural(len(blobs), 'blob')}, {size} in {app.store.root}")
 

@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     from isobuilder.pipeline.verify import Verification
 
 
-@click.command(
-    cls=AppCommand,
-    examples=("isobuilder verify dist/*.iso", "isobuilder verify NAME.iso --lock NAME.lock.json"),
-)
+@click.command(cls=AppCommand)
 @click.argument("isos", metavar="ISO...", nargs=-1, required=True, type=FILE)
 @click.option("--lock", type=FILE, help="The lock that the ISO should be made from.")
 @click.option("--digest", metavar="SHA256", help="The digest that the ISO should have.")

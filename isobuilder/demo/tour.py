@@ -50,7 +50,7 @@ def embedded_upstream(out: Path, *, port: int = 0) -> Iterator[Config]:
         config = Config(mirrors=upstream.mirrors, store=str(out / "store"))
         # JSON is YAML, and quotes every address as it should be.
         mirrors = {origin: list(places) for origin, places in upstream.mirrors.items()}
-        text = json.dumps({"mirrors": mirrors, "store": config.store}, indent=2)
+        text = json.dumps({"mirrors": mirrors, "store": "store"}, indent=2)  # beside the file
         write_whole(out / "config.yaml", f"{text}\n".encode())
         write_recipes(out)
         yield config

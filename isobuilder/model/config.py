@@ -124,20 +124,22 @@ class Config(Model):
 def mirror_urls(config: Config, url: str) -> tuple[str, ...]:
     """Return where to ask for ``url``, in order: the mirrors of its longest origin, else itself.
 
+    An origin is ``https://host/path`` or, as for a registry, the bare host.
+
     Mirrors replace the origin: a site without Internet must not wait for time-outs. Name the origin
     itself as the last mirror to fall back to it.
     """
     best = ""
-    for origin in config.mirrors:
-        if (
-            "://" in origin
-            and (url == origin or url.startswith(origin + "/"))
-            and len(origin) > len(best)
-        ):
+    named = {
+        origin if "://" in origin else f"https://{origin}": mirrors
+        for origin, mirrors in sorted(config.mirrors.items(), key=lambda item: "://" in item[0])
+    }
+    for origin in named:
+        if (url == origin or url.startswith(origin + "/")) and len(origin) > len(best):
             best = origin
     if not best:
         return (url,)
-    return tuple(mirror + url[len(best) :] for mirror in config.mirrors[best])
+    return tuple(mirror + url[len(best) :] for mirror in named[best])
 
 
 def registry_bases(config: Config, registry: str) -> tuple[str, ...]:
@@ -197,7 +199,17 @@ def _from_file(path: Path | None, env: Mapping[str, str]) -> Iterator[tuple[str,
     named = env.get(PREFIX + "CONFIG")
     chosen = path or (Path(named) if named else _default_file(env))
     if chosen is not None:
-        yield from read_yaml(chosen, may_be_empty=True).entries.items()
+        for name, entry in read_yaml(chosen, may_be_empty=True).entries.items():
+            yield name, _beside(chosen, entry) if name == "store" else entry
+
+
+def _beside(file: Path, entry: Pair) -> Pair:
+    """Return the entry of a folder, which is meant from the folder that ``file`` is in."""
+    node = entry.value
+    if not isinstance(node, Scalar) or not isinstance(node.value, str) or not node.value:
+        return entry
+    place = node.value if node.value.startswith("~") else str(file.parent / node.value)
+    return Pair(entry.mark, replace(node, value=place))
 
 
 def _default_file(env: Mapping[str, str]) -> Path | None:

@@ -64,9 +64,10 @@ def read_recipe(path: Path, architecture: str | None = None) -> ReadRecipe:
     mistakes += [
         one for one in wrong if one.mark not in expander.unsure and (one.path or not doubled)
     ]
-    warnings: list[Mistake] = []
+    warnings: list[Mistake] = expander.unused()
     if recipe is not None and not mistakes:
-        mistakes, warnings = check_profile(recipe, chosen, tree)
+        mistakes, short = check_profile(recipe, chosen, tree)
+        warnings += short
     if recipe is None or mistakes:
         raise InputErrors(_in_order(mistakes, path))
     return ReadRecipe(recipe, chosen, tuple(warnings))
@@ -174,6 +175,7 @@ class _Expander:
         self.mistakes: list[Mistake] = []
         self.unsure: set[Mark] = set()  # the places of values that an earlier mistake spoiled
         self._tree = tree
+        self._words: set[str] = set()  # of all templates
         version = tree.text("kubernetes")
         minor = _minor(version) if version is not None else None
         self._values: dict[str, str] = {
@@ -193,6 +195,22 @@ class _Expander:
             if key not in _FIXED and key != "vars":
                 entries[key] = Pair(entry.mark, self._node(entry.value, self._values, (key,)))
         return Map(entries, self._tree.mark)
+
+    def unused(self) -> list[Mistake]:
+        """Return the variables that no template names, which are often mistyped ones."""
+        variables = self._tree.get("vars")
+        if not isinstance(variables, Map):
+            return []
+        return [
+            Mistake(
+                entry.mark,
+                f"vars.{name}",
+                "no template uses it",
+                "leave it out, or correct its name",
+            )
+            for name, entry in variables.entries.items()
+            if name not in self._words
+        ]
 
     def _variables(self, node: Node) -> Node:
         """Expand ``vars``, which see the version and architecture but not each other."""
@@ -249,6 +267,7 @@ class _Expander:
 
         if not isinstance(node.value, str) or not is_template(node.value):
             return node
+        self._words.update(_WORD.findall(node.value))
         try:
             text = expand(node.value, values)
         except TemplateProblem as problem:

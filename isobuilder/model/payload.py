@@ -51,6 +51,10 @@ class PayloadPackage(Model):
     sha256: Digest  # of the .deb
 
 
+SYSTEMS = ("debian-13",)
+"""What isobuilder os build makes."""
+
+
 class OsPayload(Model):
     """A kernel, its root file system and its boot loaders, all of one suite."""
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import fnmatch
 from urllib.parse import urlsplit
 
-from isobuilder.documents.mistakes import Mistake
+from isobuilder.documents.mistakes import Mistake, nearest
 from isobuilder.documents.nodes import Map, locate, path_text
+from isobuilder.model.payload import SYSTEMS
 from isobuilder.model.profile import (
     API_SIGNATURE,
     FORBIDDEN,
@@ -36,6 +37,7 @@ def check_profile(
     judge.manifests()
     judge.images()
     judge.components()
+    judge.system()
     return judge.mistakes, judge.warnings
 
 
@@ -116,6 +118,13 @@ class _Checker:
         if "manifests" not in images.sources and self._recipe.manifests:
             fact = "images of the manifests are not taken: images.from has no manifests"
             self.warnings.append(self._at(fact, "images", "from"))
+
+    def system(self) -> None:
+        """An operating system that somebody makes or serves."""
+        wish = self._recipe.boot
+        if wish and wish.payload is None and wish.os not in SYSTEMS:
+            fact = f"isobuilder os build makes no {wish.os!r}"
+            self.warnings.append(self._at(fact, "boot", "os", hint=nearest(wish.os, SYSTEMS)))
 
     def components(self) -> None:
         """Who made a component must be told, and be what its image and manifest say."""

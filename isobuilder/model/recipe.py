@@ -83,6 +83,11 @@ def check_checksum(text: str) -> str:
     """Return ``text`` if it is ``sha256:<hex>`` or the address of a checksum file."""
     if re.fullmatch(r"sha256:[0-9a-f]{64}", text):
         return text
+    if text.startswith(("sha256:", "sha512:")) or "://" not in text:
+        raise ValueError(
+            f"expected sha256: and 64 of the digits 0-9 a-f, or the https address of a checksum "
+            f"file, got {text[:80]!r}"
+        )
     return check_https_url(text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from isobuilder.pipeline.finished import as_on, not_reproduced, refuse_other_byt
 from isobuilder.pipeline.payload import pin_or_plain
 from isobuilder.sources.session import Session
 from isobuilder.store import Store, disk_problem
+
+_log = logging.getLogger(__name__)
 
 SIDE_FILES = ("iso.sha256", "manifest.json", "sbom.cdx.json", "registration.json", "lock.json")
 
@@ -63,6 +66,7 @@ def build(
         return known
     if not replace:
         refuse_other_bytes(lock, target)
+    _log.info("building %s from the lock %s", lock.base_name, lock.digest)
     _make_folder(out)
     with holding([lock], session):
         iso = tree(lock, session.store, progress=session.progress)

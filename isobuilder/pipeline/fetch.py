@@ -22,6 +22,7 @@ from isobuilder.machine.payload import LARGEST_DESCRIPTION, payload_digests
 from isobuilder.model.config import mirror_urls
 from isobuilder.model.lock import Lock
 from isobuilder.pipeline.payload import check_payload, pin_if_there
+from isobuilder.pipeline.stored import note_locks
 from isobuilder.sources.download import Download
 from isobuilder.sources.fetch import offline_problem
 from isobuilder.sources.registry import ImagePin, fetch_manifests
@@ -117,6 +118,7 @@ def holding(locks: Sequence[Lock], session: Session) -> Iterator[None]:
     store = session.store
     with lease(store, digests(locks, store.find)):
         _announce(locks, session)
+        note_locks(store, locks)
         fetch_manifests(session.registry, store, _pins(locks))
         # What images consist of is only known now that their manifests are there.
         with lease(store, digests(locks, store.find)):

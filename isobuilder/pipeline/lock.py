@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from isobuilder.model.recipe import Recipe
 from isobuilder.pipeline.compare import diff, of_lock
 from isobuilder.pipeline.payload import pin_payload
 from isobuilder.sources.session import Session
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,7 @@ def find_lock(
         return None
     name = called or str(recipe_path)
     lock = load_lock(path)
+    _log.info("%s: the lock in %s", name, path)
     differences = answers(lock, recipe)
     if differences:
         raise InputError(

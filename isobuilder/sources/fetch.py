@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from urllib.parse import urlsplit
 
 from isobuilder.cancel import CalledOff, Halt
 from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError, UpstreamError
 from isobuilder.http import Http
-from isobuilder.progress import SILENT, Progress, task
+from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.sources.download import Authorize, Download
 from isobuilder.sources.ranges import SMALLEST, WAYS
 from isobuilder.sources.transfer import Transfer
@@ -19,6 +21,9 @@ from isobuilder.store import Blob, Partial, Store, partial_of
 
 __all__ = ["Authorize", "Download", "Fetcher"]
 
+_log = logging.getLogger(__name__)
+
+_WORTH_A_SUM = 4  # downloads; of fewer each tells enough
 GRACE = 3.0  # seconds in which other downloads may still end by themselves after one failed
 _STOPPING = 2.0  # seconds to wait for threads that were told to stop
 _LOOK = 0.1  # seconds between looks for a large file that could be helped with
@@ -88,6 +93,7 @@ class _Round:
         self._unsettled = 0  # of what was taken from the queue
         self._running = 0  # threads
         self._halt = Halt()
+        self._sum: Task | None = None  # of all downloads, if they are several
         self._blobs: dict[str, Blob] = {}
         self._errors: list[IsobuilderError] = []
 
@@ -96,6 +102,25 @@ class _Round:
         expected = len(self._queue)
         useful = sum(max(1, min(WAYS, (group[0].size or 0) // SMALLEST)) for group in self._queue)
         self._running = min(jobs, useful)
+        with self._summing():
+            return self._run(expected)
+
+    @contextmanager
+    def _summing(self) -> Iterator[None]:
+        """Report all downloads together as well; how much it is can be said if all sizes are known.
+
+        What other processes bring meanwhile, or have begun, is not counted.
+        """
+        if len(self._queue) < _WORTH_A_SUM:
+            yield
+            return
+        sizes = [group[0].size for group in self._queue]
+        known = sum(size for size in sizes if size is not None)
+        total = None if None in sizes else known
+        with task(self._progress, f"{len(sizes)} downloads", total=total) as self._sum:
+            yield
+
+    def _run(self, expected: int) -> dict[str, Blob]:
         try:
             for number in range(self._running):
                 # Daemons: one that waits for a silent server must not keep a program from ending.
@@ -184,14 +209,34 @@ class _Round:
 
     def _transfer(self, group: Sequence[Download], held: Partial) -> Blob:
         with task(self._progress, group[0].name, total=group[0].size) as work:
-            transfer = Transfer(group, http=self._http, partial=held, halt=self._halt, work=work)
+            both = work if self._sum is None else _Counted(work, self._sum)
+            transfer = Transfer(group, http=self._http, partial=held, halt=self._halt, work=both)
             with self._changed:
                 self._transfers[transfer] = _host(group)
             try:
-                return transfer.run()
+                blob = transfer.run()
+                _log.info("%s: %d bytes from %s", group[0].name, blob.size, _host(group))
+                return blob
             finally:
                 with self._changed:
                     del self._transfers[transfer]
+
+
+class _Counted:
+    """One download that also counts in the sum of all."""
+
+    def __init__(self, own: Task, total: Task) -> None:
+        self._own, self._total = own, total
+
+    def advance(self, amount: int) -> None:
+        self._own.advance(amount)
+        self._total.advance(amount)
+
+    def set_total(self, total: int) -> None:
+        self._own.set_total(total)
+
+    def done(self) -> None:
+        self._own.done()
 
 
 def _largest_first(group: Sequence[Download]) -> float:

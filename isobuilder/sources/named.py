@@ -37,10 +37,12 @@ def named_images(images: Images, manifests: Iterable[Manifest]) -> NamedImages:
     """
     found = NamedImages()
     mistakes: list[Mistake] = []
+    seen: set[str] = set()
     for manifest in manifests:
         for doubled in manifest.doubled:
             log.warning("%s", doubled)
         for use in manifest.images:
+            seen.add(spelled_out(use.image))
             target = images.target(use.image)
             if target is None:
                 continue
@@ -50,6 +52,9 @@ def named_images(images: Images, manifests: Iterable[Manifest]) -> NamedImages:
                 mistakes.append(Mistake(use.mark, use.path, str(error), _way_out(use.image)))
     if mistakes:
         raise InputErrors(mistakes)
+    for name in images.replace:
+        if spelled_out(name) not in seen:
+            log.warning("images.replace: no manifest has %s, so nothing is replaced", name)
     return found
 
 

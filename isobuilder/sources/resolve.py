@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from difflib import get_close_matches
 from email.utils import parsedate_to_datetime
 from posixpath import basename
 from typing import TypeVar
@@ -145,7 +146,7 @@ class _Resolution:
         if unknown:
             raise InputError(
                 f"nothing in the lock is called {unknown[0]!r}",
-                hint=f"names are {', '.join(sorted(names))}",
+                hint=_nearest_of(unknown[0], sorted(names)),
             )
 
     def _kept(self, entries: Sequence[Entry]) -> dict[str, Locked]:
@@ -199,6 +200,8 @@ class _Resolution:
         locked: dict[str, Locked] = {}
         for promise, blob in zip(promises, self._fetch(promises), strict=True):
             locked[promise.entry.name] = _locked(promise, blob)
+            source = promise.evidence.url or promise.evidence.source
+            log.info("%s: %s, known by %s", promise.entry.name, blob.digest, source)
             if promise.vouched:
                 self.vouched.add(promise.entry.name)
         return locked
@@ -306,6 +309,7 @@ class _Resolution:
             told = {"reference": text, "core": core, "original": tuple(sorted(originals))}
             return old.model_copy(update=told | {"also": ()})
         resolved = self.session.registry.resolve(reference, self.architecture)
+        log.info("%s: %s for %s", text, resolved.digest, self.architecture)
         self._check_component(text, resolved)
         self.session.store.add_bytes(resolved.manifest_bytes)  # so that a plan knows the layers
         return LockedImage(
@@ -383,6 +387,13 @@ def check_labels(name: str, component: Component, labels: Mapping[str, str]) -> 
                 f"expected {value!r}, got {labels.get(label)!r}",
                 hint="the image is not from the sources the recipe names; correct one of them",
             )
+
+
+def _nearest_of(word: str, names: Sequence[str]) -> str:
+    """Return the hint for a name of nothing: the nearest one first, then all."""
+    close = get_close_matches(word, names, n=1)
+    listed = f"names are {', '.join(names)}"
+    return f"did you mean {close[0]!r}? {listed}" if close else listed
 
 
 def _sha256_of(promise: _Promise) -> Digest | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import tempfile
@@ -16,8 +17,10 @@ from typing import BinaryIO
 from platformdirs import user_cache_path
 
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
-from isobuilder.errors import IntegrityError
-from isobuilder.files import as_environment_problem, disk_problem
+from isobuilder.errors import EnvironmentProblem, IntegrityError
+from isobuilder.files import as_environment_problem, disk_problem, may_not_write
+
+_log = logging.getLogger(__name__)
 
 SCRATCH = "add-"
 """How names begin of files that only the process that made them will use."""
@@ -109,14 +112,20 @@ class Store:
     def remember(self, kind: str, key: Digest, value: bytes) -> None:
         """Keep a small fact that was costly to find out and can be found out again.
 
-        ``kind`` is a folder name, ``key`` the digest of everything the fact depends on.
+        ``kind`` is a folder name, ``key`` the digest of everything the fact depends on. In a store
+        that this user may not write nothing is kept.
         """
-        with self._scratch() as (file, path):
-            file.write(value)
-            file.flush()
-            target = self.root / "notes" / kind / key.hex
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
+        try:
+            with self._scratch() as (file, path):
+                file.write(value)
+                file.flush()
+                target = self.root / "notes" / kind / key.hex
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
+        except EnvironmentProblem as problem:
+            if not (isinstance(problem.__cause__, OSError) and may_not_write(problem.__cause__)):
+                raise
+            _log.info("%s: not writable, nothing is noted there", self.root)
 
     def recall(self, kind: str, key: Digest) -> bytes | None:
         """Return what was remembered, or None."""
@@ -135,6 +144,13 @@ class Store:
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         # Others leave files too, such as NFS those that were removed while they were open.
         return sorted(Digest.from_hex(name) for name in names if _HEX.fullmatch(name))
+
+    def recall_all(self, kind: str) -> Iterator[bytes]:
+        """Give all that was remembered of one kind."""
+        folder = self.root / "notes" / kind
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):
+                yield path.read_bytes()
 
     def keep(self, path: Path, digest: Digest, size: int) -> Blob:
         """Give a whole, checked file below ``partial`` its name; ``path`` is gone afterwards.

@@ -82,6 +82,28 @@ def test_update_names_what_is_known(world: World, recipe: Path, tmp_path: Path) 
     )
 
 
+def test_update_of_a_name_that_is_mistyped_gets_the_nearest(
+    world: World, recipe: Path, tmp_path: Path
+) -> None:
+    shared = ("--config", world.config_file, "--store", tmp_path / "store")
+    call("lock", recipe, "--arch", "amd64", *shared)
+    done = call("lock", recipe, "--arch", "amd64", "--update", "kubelett", *shared, code=3)
+    assert hints(done)[0].startswith("hint: did you mean 'kubelet'? names are ")
+
+
+def test_a_replacement_that_replaces_nothing_is_told(
+    world: World, recipe: Path, tmp_path: Path
+) -> None:
+    text = recipe.read_text()
+    assert "  replace:" in text
+    recipe.write_text(
+        text.replace("  replace:", "  replace:\n    example.com/gone:1: example.com/here:1", 1)
+    )
+    shared = ("--config", world.config_file, "--store", tmp_path / "store")
+    done = call("lock", recipe, "--arch", "amd64", *shared)
+    assert "no manifest has example.com/gone:1" in done.stderr
+
+
 # --- plan and fetch
 
 

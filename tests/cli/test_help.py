@@ -11,8 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from isobuilder import __version__
+from isobuilder.cli.examples import EXAMPLES
 from isobuilder.cli.main import COMMANDS, main
-from tests.cli.calling import call
+from isobuilder.store import Store
+from tests.cli.calling import call, errors, hints
+from tests.pipeline.test_boot import make_payload
 
 HEAVY = (
     *("pycdlib", "pydantic", "urllib3", "requests", "tqdm", "jinja2", "yaml"),
@@ -63,6 +66,66 @@ def test_every_option_of_every_command_is_explained(words: tuple[str, ...]) -> N
     assert unexplained == []
 
 
+def command_of(words: tuple[str, ...]) -> click.Command:
+    context = click.Context(main)
+    command: click.Command | None = main
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.get_command(context, word)
+    assert command is not None
+    return command
+
+
+def leaves() -> list[tuple[str, ...]]:
+    return [words for words in commands() if not isinstance(command_of(words), click.Group)]
+
+
+@pytest.mark.parametrize("words", leaves(), ids=" ".join)
+def test_every_help_has_an_example_that_can_be_typed(words: tuple[str, ...]) -> None:
+    command = command_of(words)
+    options = {name: parameter for parameter in command.params for name in parameter.opts}
+    shown = call(*words, "--help").stdout.partition("Examples:\n")[2].splitlines()
+    assert [line.strip() for line in shown] == list(EXAMPLES[" ".join(words)])
+    for line in shown:
+        typed = line.partition("   #")[0].split()
+        assert typed[: len(words) + 1] == ["isobuilder", *words]
+        for word, value in zip(typed, [*typed[1:], ""], strict=True):
+            if word.startswith("-"):
+                kind = options[word].type
+                assert not isinstance(kind, click.Choice) or value in kind.choices, line
+
+
+@pytest.mark.parametrize("words", leaves(), ids=" ".join)
+def test_common_options_are_told_once(words: tuple[str, ...]) -> None:
+    told = call(*words, "--help").stdout
+    assert "--per-host" not in told
+    assert "isobuilder --help" in told
+    assert "--per-host" in call("--help").stdout
+
+
+def test_no_text_of_a_command_is_cut_off() -> None:
+    for words in commands():
+        assert "..." not in call(*words, "--help").stdout.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (("biuld",), "main build"),
+        (("store", "lsit"), "main store list"),
+        (("mold", "regster"), "main mold register"),
+    ],
+)
+def test_a_mistyped_command_gets_the_nearest(typed: tuple[str, ...], meant: str) -> None:
+    done = call(*typed, code=2)
+    assert errors(done) == [f"error: no command {typed[-1]!r}"]
+    assert hints(done) == [f"hint: did you mean {meant}?"]
+
+
+def test_a_command_like_no_other_gets_the_list() -> None:
+    assert hints(call("xyzzy", code=2)) == ["hint: main --help tells what it takes"]
+
+
 def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys\n"
@@ -105,24 +168,28 @@ def test_each_shell_gets_a_script_that_it_understands(shell: str, tmp_path: Path
     subprocess.run([program, "-n", file], check=True)
 
 
-@pytest.fixture
-def completed(tmp_path: Path) -> list[str]:
-    """What bash itself offers after ``isobuilder store``, with the script sourced."""
+def completed(folder: Path, *words: str, config: str = "") -> list[str]:
+    """Return what bash itself offers for the last of ``words``, with the script sourced."""
     program = shutil.which("bash")
     if program is None:
         pytest.skip("bash is not installed")
-    starter = tmp_path / "isobuilder"
+    starter = folder / "isobuilder"
     starter.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m isobuilder "$@"\n')
     starter.chmod(0o755)
+    typed = " ".join(f"'{word}'" for word in ("isobuilder", *words))
     script = (
         "source <(isobuilder completion bash)\n"
-        "COMP_WORDS=(isobuilder store '') COMP_CWORD=2\n"
+        f"COMP_WORDS=({typed}) COMP_CWORD={len(words)}\n"
         "_isobuilder_completion isobuilder\n"
         'printf "%s\\n" "${COMPREPLY[@]}"\n'
     )
     done = subprocess.run(
         [program, "--norc", "-c", script],
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        env={
+            **os.environ,
+            "PATH": f"{folder}:{os.environ['PATH']}",
+            "ISOBUILDER_CONFIG": config,
+        },
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
@@ -131,5 +198,24 @@ def completed(tmp_path: Path) -> list[str]:
     return done.stdout.split()
 
 
-def test_bash_completes_commands_of_a_group(completed: list[str]) -> None:
-    assert sorted(completed) == ["check", "gc", "list"]
+def test_bash_completes_commands_of_a_group(tmp_path: Path) -> None:
+    assert sorted(completed(tmp_path, "store", "")) == ["check", "gc", "list"]
+
+
+def test_bash_completes_versions_servers_and_payloads(tmp_path: Path) -> None:
+    assert {"1.36.5", "1.34.12"} <= set(completed(tmp_path, "build", "1.3"))
+    make_payload(Store(tmp_path / "store"))
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "store: store\nmold: {seoul: {endpoint: 'https://s'}, busan: {endpoint: 'https://b'}}\n"
+    )
+    assert completed(tmp_path, "mold", "list", "--server", "s", config=str(config)) == ["seoul"]
+    assert completed(tmp_path, "os", "show", "", config=str(config)) == ["debian-13-cloud-amd64"]
+    config.write_text("nonsense: [\n")
+    assert completed(tmp_path, "mold", "list", "--server", "s", config=str(config)) == []
+
+
+def test_the_help_of_completion_makes_its_folder() -> None:
+    lines = [line.strip() for line in call("completion", "--help").stdout.splitlines()]
+    assert "mkdir -p $folder" in lines
+    assert "isobuilder completion bash > $folder/isobuilder" in lines

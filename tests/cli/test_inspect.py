@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,46 @@ def test_gc_wants_to_be_told_what_stays(tmp_path: Path) -> None:
         "got 'lots'"
         in errors(call("store", "gc", "--all", "--max-size", "lots", *where, code=3))[0]
     )
+
+
+def test_blobs_have_the_names_that_locks_give_them(
+    locked: Locked, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    where = ("--store", full_store.root)
+    blobs = {
+        blob["digest"]: blob["names"]
+        for blob in json.loads(call("store", "list", "--json", *where).stdout)
+    }
+    kubeadm = next(file for file in locked.lock.files if file.name == "kubeadm")
+    assert blobs[kubeadm.sha256] == ["kubeadm of 1.34.12-amd64"]
+    pause = next(image for image in locked.lock.images if "/pause:" in image.reference)
+    assert blobs[pause.digest] == [pause.reference]
+    listed = call("store", "list", *where).stdout
+    assert listed.splitlines()[0].split() == ["DIGEST", "SIZE", "LAST", "USED", "NAMES"]
+    other = Store(tmp_path / "other")
+    blob = other.add_bytes(full_store.path_of(kubeadm.sha256).read_bytes())
+    where = ("--store", other.root)
+    assert call("store", "list", *where).stdout.splitlines()[1].split()[-1] == "-"
+    named = call("store", "list", locked.path, *where).stdout.splitlines()[1]
+    assert named.startswith(blob.digest)
+    assert named.endswith("kubeadm of 1.34.12-amd64")
+
+
+def test_a_store_on_read_only_media_serves_offline(
+    locked: Locked,
+    built: Built,
+    full_store: Store,
+    tmp_path: Path,
+    read_only: Callable[[Path], None],
+) -> None:
+    copy = tmp_path / "store"
+    shutil.copytree(full_store.root, copy)
+    shutil.rmtree(copy / "notes")
+    for name in ("leases", "locks"):
+        shutil.rmtree(copy / name, ignore_errors=True)
+    read_only(copy)
+    shared = ("--offline", "--store", copy)
+    call("fetch", locked.path, *shared)
+    done = call("build", locked.path, "--out", tmp_path / "out", *shared)
+    assert built.digest in done.stderr
+    call("store", "list", "--store", copy)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from isobuilder.cli.progress import Lines
 from tests.cli.calling import call, errors
 from tests.pipeline.world import Locked, World
 
@@ -170,3 +173,47 @@ def test_progress_can_be_chosen_by_variable(world: World, locked: Locked, tmp_pa
         env={"ISOBUILDER_PROGRESS": "json"},
     )
     assert json.loads(done.stderr.splitlines()[0])["event"] == "step"
+
+
+def test_v_tells_what_lock_fetch_and_build_do(world: World, locked: Locked, tmp_path: Path) -> None:
+    recipe = Path(shutil.copy(world.recipe, tmp_path))
+    shared = ("--config", world.config_file, "--store", tmp_path / "store", "-v")
+    told = call("lock", recipe, "--arch", "amd64", *shared).stderr
+    assert "kubeadm: sha256:" in told
+    assert "kubeadm.sha256" in told
+    assert "registry.k8s.io/pause:3.10.1: sha256:" in told
+    told = call("fetch", recipe, *shared).stderr
+    assert re.search(r"INFO: .*registry.k8s.io/pause.*: \d+ bytes from 127.0.0.1", told)
+    told = call("build", recipe, "--out", tmp_path, *shared).stderr
+    assert f"the lock in {tmp_path / locked.path.name}" in told
+    assert f"from the lock {locked.lock.digest}" in told
+
+
+def test_all_downloads_are_summed_up(world: World, locked: Locked, tmp_path: Path) -> None:
+    done = call(
+        *("fetch", locked.path, "--config", world.config_file, "--store", tmp_path / "store"),
+        *("--progress", "json"),
+    )
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    ended = {event["name"]: event for event in events if event["event"] == "done"}
+    (name,) = (name for name in ended if re.fullmatch(r"\d\d downloads", name))
+    each = [event["count"] for other, event in ended.items() if "downloads" not in other]
+    assert ended[name]["count"] == ended[name]["total"]
+    assert ended[name]["total"] >= max(each)
+
+
+def test_plain_progress_tells_sizes_and_the_time_that_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    out = io.StringIO()
+    work = Lines(out).start("12 downloads", total=4 * 1024**2)
+    now[0] = 30.0
+    work.advance(1024**2)
+    assert out.getvalue() == "  12 downloads: 1.0 MiB of 4.0 MiB, 1 min 30 s left\n"
+
+
+def test_settings_show_the_store_that_is_used(tmp_path: Path) -> None:
+    env = {"XDG_CACHE_HOME": str(tmp_path)}
+    assert shown(env=env)["store"] == {"value": str(tmp_path / "isobuilder"), "origin": "default"}

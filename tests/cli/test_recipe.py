@@ -110,6 +110,37 @@ def test_garbage_is_an_error_of_the_file_not_of_the_program(tmp_path: Path, cont
     assert result.stderr.startswith(f"error: {path}")
 
 
+@pytest.mark.parametrize(
+    ("more", "fact", "hint"),
+    [
+        ("vars: {calcio: '1'}", "vars.calcio: no template uses it", "correct its name"),
+        ("boot: {os: debain-13}", "makes no 'debain-13'", "did you mean 'debian-13'?"),
+    ],
+)
+def test_what_has_no_effect_is_told(tmp_path: Path, more: str, fact: str, hint: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"schema: 1\nextends: kubernetes-1.36.5.yaml\n{more}\n")
+    result = good("check", path)
+    assert fact in result.stderr
+    assert hint in result.stderr
+
+
+@pytest.mark.parametrize("text", ["sha256:abc", "sha512:" + "0" * 128, "abc", "SHA256SUMS"])
+def test_a_checksum_that_is_none_says_what_it_could_be(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"schema: 1\nextends: kubernetes-1.36.5.yaml\nfiles: [{{name: etcd, checksum: '{text}'}}]\n"
+    )
+    result = run("check", path)
+    assert result.exit_code == 3
+    assert "expected sha256: and 64 of the digits 0-9 a-f, or the https address" in result.stderr
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_nothing_is_odd_about_what_is_shipped(path: Path) -> None:
+    assert "warning" not in good("check", path).stderr
+
+
 # --- show ---
 
 

@@ -196,3 +196,34 @@ def test_mirrors_replace_the_longest_origin_in_order(file: Path) -> None:
     assert mirror_urls(config, "https://dl.k8s.io.evil/a") == ("https://dl.k8s.io.evil/a",)
     assert registry_bases(config, "registry.k8s.io") == ("http://127.0.0.1:5000/registry.k8s.io",)
     assert registry_bases(config, "docker.io") == ("https://registry-1.docker.io",)
+
+
+def test_a_bare_host_stands_for_files_as_well_unless_an_origin_says_more() -> None:
+    config = Config(
+        mirrors={
+            "https://github.com/special": ("http://one/special",),
+            "github.com": ("http://two/github",),
+            "dl.k8s.io": ("http://two/dl",),
+        }
+    )
+    assert mirror_urls(config, "https://dl.k8s.io/a") == ("http://two/dl/a",)
+    assert mirror_urls(config, "https://github.com/a") == ("http://two/github/a",)
+    assert mirror_urls(config, "https://github.com/special/a") == ("http://one/special/a",)
+    assert mirror_urls(config, "https://dl.k8s.io.evil/a") == ("https://dl.k8s.io.evil/a",)
+    config = Config(mirrors={"h": ("http://bare",), "https://h": ("http://full",)})
+    assert mirror_urls(config, "https://h/a") == ("http://full/a",)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("store", "{folder}/store"), ("../s", "{folder}/../s"), ("/abs", "/abs"), ("~/s", "~/s")],
+)
+def test_a_store_is_relative_to_the_file_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, meant: str
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    path = tmp_path / "config.yaml"
+    path.write_text(f"store: {written}\n")
+    assert load_config(path, {}, {})[0].store == meant.format(folder=tmp_path)
+    assert load_config(path, {"ISOBUILDER_STORE": written}, {})[0].store == written

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from isobuilder.cli.app import FILE, App
+from isobuilder.cli.completing import server_names
 from isobuilder.cli.exits import Attempts, attempt_each
 
 if TYPE_CHECKING:
@@ -120,7 +121,14 @@ def _mold(opened: tuple[str, Mold | IsobuilderError]) -> Mold:
 
 
 _OPTIONS = (
-    click.option("--server", "names", multiple=True, metavar="NAME", help="Profile; repeatable."),
+    click.option(
+        "--server",
+        "names",
+        multiple=True,
+        metavar="NAME",
+        shell_complete=server_names,
+        help="Profile; repeatable.",
+    ),
     click.option("--endpoint", metavar="URL", help="Address of the API, in place of a profile."),
     click.option("--key-file", type=FILE, help="File with api_key = ... and secret_key = ..."),
     click.option(

@@ -1,0 +1,48 @@
+"""What the blobs of a store are: the names that locks have for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from isobuilder.content.needed import needed
+from isobuilder.digest import Digest
+from isobuilder.errors import IsobuilderError
+from isobuilder.machine.payload import payloads
+from isobuilder.model.loading import parse_lock
+from isobuilder.model.lock import Lock
+from isobuilder.store import Store
+
+_NOTE = "lock"
+
+
+def note_locks(store: Store, locks: Iterable[Lock]) -> None:
+    """Keep what the blobs that are fetched for ``locks`` are called."""
+    for lock in locks:
+        if store.recall(_NOTE, lock.digest) is None:
+            store.remember(_NOTE, lock.digest, lock.to_bytes())
+
+
+def names_of(store: Store, locks: Iterable[Lock] = ()) -> dict[Digest, list[str]]:
+    """Return what blobs are called by ``locks``, by all that were fetched here, and as payloads."""
+    found: dict[Digest, dict[str, None]] = {}
+    for lock in (*_noted(store), *locks):
+        for need in needed(lock, store.find):
+            title = (
+                f"{lock.boot.name} {need.name}" if need.kind == "payload" and lock.boot else None
+            )
+            release = f"{need.name} of {lock.kubernetes}-{lock.architecture}"
+            name = need.name if need.kind == "image" else title or release
+            found.setdefault(need.digest, {})[name] = None
+    for payload in payloads(store):
+        found.setdefault(payload.digest, {})[f"{payload.name} description"] = None
+        for part, artifact in payload.artifacts.items():
+            found.setdefault(artifact.digest, {})[f"{payload.name} {part}"] = None
+    return {digest: list(names) for digest, names in found.items()}
+
+
+def _noted(store: Store) -> Iterable[Lock]:
+    for note in store.recall_all(_NOTE):
+        try:
+            yield parse_lock(note, "a note in the store")
+        except IsobuilderError:
+            continue  # of another version, or damaged: the blobs it names stay without names
