@@ -57,14 +57,12 @@ class Image:
     blobs: tuple[bytes, ...]
 
 
-def layer(files: Mapping[str, bytes], *, compression: oci.Compression = "gzip") -> Layer:
-    """Return a layer with ``files`` by path; ``zstd`` is a frame of uncompressed blocks."""
+def layer(files: Mapping[str, bytes], *, compression: Literal["none", "gzip"] = "gzip") -> Layer:
+    """Return a layer with ``files`` by path."""
     plain = tar(files, mode=0o755)
     data = plain
     if compression == "gzip":
         data = gzipped(plain)
-    elif compression == "zstd":
-        data = _zstd_stored(plain)
     return Layer(data, Digest.of(plain), compression)
 
 
@@ -151,28 +149,6 @@ def index(
     return Image(Document(_json(body), kind), tuple(manifests), tuple(dict.fromkeys(blobs)))
 
 
-def simple(
-    name: str,
-    *,
-    architectures: Sequence[str] = ("amd64", "arm64"),
-    shared: Sequence[Layer] = (),
-    labels: Mapping[str, str] | None = None,
-    style: Style = "docker",
-    attestations: bool = False,
-) -> Image:
-    """Return a whole image: for each architecture the ``shared`` layers and one of its own."""
-    singles = {
-        architecture: image(
-            [*shared, layer({f"usr/bin/{name}": f"{name} {architecture} stand-in\n".encode()})],
-            architecture=architecture,
-            labels=labels,
-            style=style,
-        )
-        for architecture in architectures
-    }
-    return index(singles, style=style, attestations=attestations)
-
-
 def _attestation(subject: Digest) -> tuple[Document, list[bytes]]:
     statement = _json({"_type": "https://in-toto.io/Statement/v0.1", "subject": [subject]})
     config = _json(
@@ -196,16 +172,6 @@ def _layer_type(item: Layer, style: Style) -> str:
     separator = "." if style == "docker" else "+"
     base = oci.DOCKER_LAYER if style == "docker" else oci.OCI_LAYER
     return base if item.compression == "none" else f"{base}{separator}{item.compression}"
-
-
-def _zstd_stored(data: bytes) -> bytes:
-    # Source: RFC 8878. Magic, a header with an 8-byte content size, then raw blocks of 128 KiB.
-    blocks = [data[at : at + 0x20000] for at in range(0, len(data), 0x20000)] or [b""]
-    parts = [bytes.fromhex("28b52ffd"), b"\xe0", len(data).to_bytes(8, "little")]
-    for number, block in enumerate(blocks):
-        last = number == len(blocks) - 1
-        parts += [((len(block) << 3) | int(last)).to_bytes(3, "little"), block]
-    return b"".join(parts)
 
 
 def _json(value: Any) -> bytes:

@@ -39,6 +39,7 @@ from tests.fakes.hostile import (
     silent,
     stall,
 )
+from tests.fakes.images import simple
 from tests.fakes.upstream import FakeUpstream, Hook
 from tests.pipeline.world import Locked, World, write_config
 
@@ -232,7 +233,7 @@ def wrong_platform() -> Image:
 
 
 def other_platforms() -> Image:
-    return images.simple("pause", architectures=["arm64"], attestations=True)
+    return simple("pause", architectures=["arm64"], attestations=True)
 
 
 def schema_1() -> Image:
@@ -259,7 +260,7 @@ def test_an_image_that_is_none_for_us_is_told_when_it_is_locked(
 
 
 def without_media_type() -> Image:
-    image = images.simple("pause")
+    image = simple("pause")
 
     def drop(body: dict[str, Any]) -> None:
         body.pop("mediaType", None)
@@ -268,7 +269,7 @@ def without_media_type() -> Image:
 
 
 def with_a_thousand_entries() -> Image:
-    image = images.simple("pause")
+    image = simple("pause")
 
     def add(body: dict[str, Any]) -> None:
         entry = body["manifests"][0]
@@ -282,7 +283,7 @@ def with_a_thousand_entries() -> Image:
 
 
 def with_attestations() -> Image:
-    return images.simple("pause", attestations=True)
+    return simple("pause", attestations=True)
 
 
 @pytest.mark.parametrize("make", [without_media_type, with_a_thousand_entries, with_attestations])
@@ -293,7 +294,7 @@ def test_an_odd_index_is_locked_and_fetched(
     lock_it(own, tmp_path, code=0)
     lock = next(tmp_path.glob("*.amd64.lock.json"))
     pinned = {image["reference"]: image for image in json.loads(lock.read_bytes())["images"]}
-    assert pinned[":".join(PAUSE)]["digest"] == images.simple("pause").manifests[0].digest
+    assert pinned[":".join(PAUSE)]["digest"] == simple("pause").manifests[0].digest
     call("fetch", lock, "--config", own.config_file, "--store", tmp_path / "store")
     assert half_written(tmp_path / "store") == []
 

@@ -11,12 +11,13 @@ import pytest
 from isobuilder.demo import images
 from isobuilder.digest import Digest
 from isobuilder.formats import oci
+from tests.fakes.images import simple
 
 
 @pytest.mark.parametrize("style", ["docker", "oci"])
 def test_every_part_is_what_its_descriptor_says(style: images.Style) -> None:
     base = images.layer({"etc/os-release": b"demo\n"})
-    image = images.simple("tool", shared=[base], style=style, attestations=True)
+    image = simple("tool", shared=[base], style=style, attestations=True)
     index = oci.parse_index(image.top.data, place="tool")
     known = {Digest.of(blob): blob for blob in image.blobs}
     known |= {document.digest: document.data for document in image.manifests}
@@ -32,7 +33,7 @@ def test_every_part_is_what_its_descriptor_says(style: images.Style) -> None:
 
 
 def test_two_makings_are_equal() -> None:
-    assert images.simple("tool", attestations=True) == images.simple("tool", attestations=True)
+    assert simple("tool", attestations=True) == simple("tool", attestations=True)
 
 
 def test_an_uncompressed_layer_is_a_tar() -> None:

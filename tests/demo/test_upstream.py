@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import pytest
 
-from isobuilder.demo import images
 from isobuilder.digest import Digest
 from isobuilder.formats import oci
 from isobuilder.http.replies import Reply, Request
+from tests.fakes.images import simple
 from tests.fakes.logins import TokenLogin
 from tests.fakes.upstream import FakeUpstream
 
@@ -117,7 +117,7 @@ def test_the_log_counts_the_bytes_that_went_out(upstream: FakeUpstream) -> None:
 
 
 def test_mirrors_lead_to_every_host_and_registry(upstream: FakeUpstream) -> None:
-    upstream.put_image("registry.k8s.io/pause", "3.10.1", images.simple("pause"))
+    upstream.put_image("registry.k8s.io/pause", "3.10.1", simple("pause"))
     assert upstream.mirrors == {
         "https://dl.k8s.io": (f"{upstream.url}/dl.k8s.io",),
         "registry.k8s.io": (f"{upstream.url}/registry.k8s.io",),
@@ -160,7 +160,7 @@ def _ignore_errors(url: str) -> None:
 
 
 def test_an_image_is_served_by_tag_and_by_digest(upstream: FakeUpstream) -> None:
-    image = images.simple("pause", attestations=True)
+    image = simple("pause", attestations=True)
     upstream.put_image("registry.k8s.io/pause", "3.10.1", image)
     base = f"{upstream.url}/v2/registry.k8s.io/pause"
     by_tag = ask(f"{base}/manifests/3.10.1")
@@ -179,7 +179,7 @@ def test_an_image_is_served_by_tag_and_by_digest(upstream: FakeUpstream) -> None
 
 def test_tags_come_in_pages(upstream: FakeUpstream) -> None:
     for tag in ("3.9", "3.10", "3.10.1"):
-        upstream.put_image("registry.k8s.io/pause", tag, images.simple("pause"))
+        upstream.put_image("registry.k8s.io/pause", tag, simple("pause"))
     first = ask(f"{upstream.url}/v2/registry.k8s.io/pause/tags/list?n=2")
     assert json.loads(first.body)["tags"] == ["3.10", "3.10.1"]
     following = first.headers["link"].partition(">")[0].lstrip("<")
@@ -190,7 +190,7 @@ def test_a_token_opens_one_repository_until_it_expires() -> None:
     login = TokenLogin({"ann": "secret"})
     with FakeUpstream(login=login) as server:
         for name in ("a", "b"):
-            server.put_image(f"r.example/{name}", "1", images.simple(name))
+            server.put_image(f"r.example/{name}", "1", simple(name))
         refused = ask(f"{server.url}/v2/r.example/a/manifests/1")
         assert refused.status == 401
         scope = 'scope="repository:r.example/a:pull"'
@@ -208,7 +208,7 @@ def test_a_token_opens_one_repository_until_it_expires() -> None:
 
 
 def test_what_is_pushed_in_pieces_can_be_pulled(upstream: FakeUpstream) -> None:
-    image = images.simple("tool", architectures=["amd64"], style="oci")
+    image = simple("tool", architectures=["amd64"], style="oci")
     base = f"{upstream.url}/v2/private.example/tool"
     early = ask(f"{base}/manifests/1", "PUT", image.top.data, Content_Type=image.top.media_type)
     assert early.status == 404  # its blobs are not there yet

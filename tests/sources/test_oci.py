@@ -19,6 +19,7 @@ from isobuilder.model.config import Config
 from isobuilder.sources.registry import RegistryClient
 from isobuilder.sources.registry_auth import Credentials
 from tests.fakes import hostile_registry as hostile
+from tests.fakes.images import simple
 from tests.fakes.upstream import FakeUpstream, Hook
 
 PAUSE = ImageReference.parse("registry.k8s.io/pause:3.10.1")
@@ -60,7 +61,7 @@ def put(server: FakeUpstream, image: Image, tag: str = "3.10.1") -> None:
 def test_a_tag_becomes_index_manifest_and_layers(
     upstream: FakeUpstream, client_of: ClientOf, style: images.Style, architecture: str
 ) -> None:
-    image = images.simple("pause", style=style, attestations=True, labels={"a": "b"})
+    image = simple("pause", style=style, attestations=True, labels={"a": "b"})
     put(upstream, image)
     client = client_of(upstream)
     found = client.resolve(PAUSE, architecture)
@@ -94,7 +95,7 @@ def test_manifests_without_media_type_are_known_by_their_content(
 
 
 def test_one_of_a_thousand_entries_is_found(upstream: FakeUpstream, client_of: ClientOf) -> None:
-    image = images.simple("pause", architectures=["amd64"])
+    image = simple("pause", architectures=["amd64"])
 
     def crowd(body: dict[str, Any]) -> None:
         other = dict(body["manifests"][0], digest="sha256:" + 64 * "0")
@@ -110,7 +111,7 @@ def test_one_of_a_thousand_entries_is_found(upstream: FakeUpstream, client_of: C
 def test_an_index_within_an_index_is_followed_once_and_not_further(
     upstream: FakeUpstream, client_of: ClientOf
 ) -> None:
-    image = images.simple("pause")
+    image = simple("pause")
     tops = [image.top]
     for _ in range(2):
         inner = tops[-1]
@@ -149,7 +150,7 @@ def test_another_architecture_than_the_index_promises_is_refused(
 def test_an_architecture_that_is_not_there_is_the_authors_to_mend(
     upstream: FakeUpstream, client_of: ClientOf
 ) -> None:
-    put(upstream, images.simple("pause", architectures=["amd64"], attestations=True))
+    put(upstream, simple("pause", architectures=["amd64"], attestations=True))
     with pytest.raises(InputError, match="expected an image for linux/arm64, got linux/amd64"):
         client_of(upstream).resolve(PAUSE, "arm64")
 
@@ -158,7 +159,7 @@ def test_an_architecture_that_is_not_there_is_the_authors_to_mend(
 def test_a_pinned_digest_is_compared_with_the_bytes(
     upstream: FakeUpstream, client_of: ClientOf, pinned: str
 ) -> None:
-    image = images.simple("pause")
+    image = simple("pause")
     put(upstream, image)
     document = image.top if pinned == "index" else image.manifests[0]
     reference = PAUSE.with_digest(document.digest)
@@ -172,14 +173,14 @@ def test_a_pinned_digest_is_compared_with_the_bytes(
 def test_what_an_index_names_is_compared_with_the_bytes(
     upstream: FakeUpstream, client_of: ClientOf, part: str
 ) -> None:
-    put(upstream, images.simple("pause"))
+    put(upstream, simple("pause"))
     upstream.hooks.append(hostile.only(part, hostile.flipped))
     with pytest.raises(IntegrityError, match=r"expected sha256:\w+, got sha256:\w+"):
         client_of(upstream).resolve(PAUSE, "amd64")
 
 
 def test_a_wrong_size_in_the_index_is_refused(upstream: FakeUpstream, client_of: ClientOf) -> None:
-    image = images.simple("pause", architectures=["amd64"])
+    image = simple("pause", architectures=["amd64"])
 
     def shrink(body: dict[str, Any]) -> None:
         body["manifests"][0]["size"] -= 1
@@ -192,7 +193,7 @@ def test_a_wrong_size_in_the_index_is_refused(upstream: FakeUpstream, client_of:
 def test_a_registry_that_contradicts_itself_is_refused_where_nothing_is_pinned(
     upstream: FakeUpstream, client_of: ClientOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    image = images.simple("pause")
+    image = simple("pause")
     put(upstream, image)
     lie = hostile.header("Docker-Content-Digest", "sha256:" + 64 * "0")
     upstream.hooks.append(hostile.only("/manifests/", lie))
@@ -221,7 +222,7 @@ def test_a_failing_registry_is_an_error_that_names_the_place(
     fault: Hook,
     error: type[Exception],
 ) -> None:
-    put(upstream, images.simple("pause"))
+    put(upstream, simple("pause"))
     upstream.hooks.append(hostile.only("/manifests/3.10.1", fault))
     with pytest.raises(error, match="pause"):
         client_of(upstream).resolve(PAUSE, "amd64")
@@ -231,7 +232,7 @@ def test_a_failing_registry_is_an_error_that_names_the_place(
 def test_a_passing_fault_is_passed_over(
     upstream: FakeUpstream, client_of: ClientOf, fault: Hook
 ) -> None:
-    put(upstream, images.simple("pause"))
+    put(upstream, simple("pause"))
     upstream.hooks.append(hostile.only("/manifests/", fault, times=2))
     assert client_of(upstream).resolve(PAUSE, "amd64").index is not None
     assert len(upstream.exchanges("GET", under="/v2/")) == 5
@@ -240,7 +241,7 @@ def test_a_passing_fault_is_passed_over(
 def test_mirrors_are_asked_in_order_until_one_has_the_right_bytes(
     upstream: FakeUpstream, client_of: ClientOf
 ) -> None:
-    image = images.simple("pause")
+    image = simple("pause")
     reference = PAUSE.with_digest(image.top.digest)
     with FakeUpstream() as empty, FakeUpstream() as wrong:
         put(wrong, image)
@@ -268,7 +269,7 @@ def test_when_every_mirror_fails_each_is_named(client_of: ClientOf) -> None:
 def test_wrong_bytes_are_reported_before_missing_ones(
     upstream: FakeUpstream, client_of: ClientOf
 ) -> None:
-    put(upstream, images.simple("pause"))
+    put(upstream, simple("pause"))
     upstream.hooks.append(hostile.only("/manifests/sha256", hostile.flipped))
     with FakeUpstream() as empty, pytest.raises(IntegrityError):
         client_of(upstream, empty).resolve(PAUSE, "amd64")
@@ -277,13 +278,13 @@ def test_wrong_bytes_are_reported_before_missing_ones(
 def test_short_names_of_docker_hub_are_written_out(
     upstream: FakeUpstream, client_of: ClientOf
 ) -> None:
-    upstream.put_image("docker.io/library/nginx", "1.27", images.simple("nginx"))
+    upstream.put_image("docker.io/library/nginx", "1.27", simple("nginx"))
     client_of(upstream).resolve(ImageReference.parse("nginx:1.27"), "amd64")
     assert upstream.log[0].path == "/v2/docker.io/library/nginx/manifests/1.27"
 
 
 def test_a_registry_tree_on_disk_is_a_mirror_too(http: Http, tmp_path: Any) -> None:
-    image = images.simple("pause")
+    image = simple("pause")
     folder = tmp_path / "v2" / "pause"
     for document in (image.top, *image.manifests):
         for name in (document.digest, *(["3.10.1"] if document == image.top else [])):

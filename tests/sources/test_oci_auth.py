@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from isobuilder.demo import images
 from isobuilder.errors import EnvironmentProblem, InputError, IsobuilderError, UpstreamError
 from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Http, HttpSettings
@@ -22,6 +21,7 @@ from isobuilder.model.config import Config
 from isobuilder.sources.registry import RegistryClient
 from isobuilder.sources.registry_auth import Credentials, Login, auth_paths
 from tests.fakes import hostile_registry as hostile
+from tests.fakes.images import simple
 from tests.fakes.logins import BasicLogin, TokenLogin
 from tests.fakes.upstream import FakeUpstream
 
@@ -40,7 +40,7 @@ def http() -> Iterator[Http]:
 def upstream() -> Iterator[FakeUpstream]:
     with FakeUpstream() as server:
         for name in NAMES:
-            server.put_image(f"r.example/team/{name}", "1", images.simple(name))
+            server.put_image(f"r.example/team/{name}", "1", simple(name))
         yield server
 
 

@@ -27,6 +27,7 @@ from isobuilder.sources.fetch import Fetcher
 from isobuilder.sources.registry import ImagePin, RegistryClient
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.store import Store
+from tests.fakes.images import simple
 from tests.fakes.logins import TokenLogin
 from tests.fakes.upstream import FakeUpstream
 from tests.sources.fetching import pull_images
@@ -130,7 +131,7 @@ def skopeo(*argv: str | Path) -> str:
 
 def one_image(style: images.Style) -> Image:
     base = images.layer({"etc/base": bytes(range(256)) * 500})
-    return images.simple("tool", shared=[base], style=style, attestations=style == "oci")
+    return simple("tool", shared=[base], style=style, attestations=style == "oci")
 
 
 @pytest.mark.parametrize("style", ["docker", "oci"])
