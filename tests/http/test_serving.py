@@ -81,7 +81,7 @@ def connected(server: Server) -> socket.socket:
 
 def to_the_end(client: socket.socket) -> bytes:
     data = bytearray()
-    with suppress(ConnectionError):
+    with suppress(OSError):
         while piece := client.recv(1 << 20):
             data += piece
     return bytes(data)
@@ -90,7 +90,7 @@ def to_the_end(client: socket.socket) -> bytes:
 def raw(server: Server, data: bytes) -> bytes:
     """Send ``data``, nothing more, and return all that comes back."""
     with closing(connected(server)) as client:
-        with suppress(ConnectionError):
+        with suppress(OSError):
             client.sendall(data)
             client.shutdown(socket.SHUT_WR)
         return to_the_end(client)
