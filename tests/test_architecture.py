@@ -48,7 +48,7 @@ HOMES = {
 # Foreign JSON is read where it is bounded; what is validated was read there before.
 READERS = {
     r"json\.(loads?|JSONDecoder)\b": {"documents/json.py"},
-    r"model_validate_json\b": {"model/validation.py", "model/reading.py"},
+    r"model_validate_json\b": {"model/validation.py"},
 }
 
 # What is allowed elsewhere, and why. This list only gets shorter.

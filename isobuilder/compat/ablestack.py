@@ -38,8 +38,8 @@ from isobuilder.model.profile import (
     SIGNATURE_LABEL,
     MoldProfileName,
 )
-from isobuilder.model.reading import load_json
 from isobuilder.model.recipe import FileEntry, HttpsUrl, ImageText, ManifestEntry, Recipe
+from isobuilder.model.validation import load_json
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 

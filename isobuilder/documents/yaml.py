@@ -126,6 +126,12 @@ def mark_at(text: str, index: int, place: str) -> Mark:
     return Mark(place, text.count("\n", 0, index) + 1, index - line_start + 1)
 
 
+def mark_of(event: yaml.Event, place: str) -> Mark:
+    """Return the line and column where an event begins."""
+    spot = _spot(event.start_mark)
+    return Mark(place, spot.line, spot.column)
+
+
 def parse_yaml(text: str, place: str, limits: YamlLimits) -> tuple[YamlNode, ...]:
     """Return the documents in ``text``; an empty document is left out.
 
@@ -272,8 +278,7 @@ class _Budget:
         return target
 
     def _refuse(self, event: yaml.Event, fact: str) -> NoReturn:
-        spot = _spot(event.start_mark)
-        self.refuse(Mark(self.place, spot.line, spot.column), fact)
+        self.refuse(mark_of(event, self.place), fact)
 
     def refuse(self, mark: Mark, fact: str) -> NoReturn:
         raise InputErrors([Mistake(mark, "", fact)])

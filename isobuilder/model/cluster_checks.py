@@ -8,8 +8,9 @@ from pathlib import Path
 
 from isobuilder.documents.mistakes import InputErrors, Mistake
 from isobuilder.documents.nodes import Map, locate, path_text
+from isobuilder.documents.plain_yaml import read_yaml
 from isobuilder.model.cluster import Cluster, ClusterNode
-from isobuilder.model.reading import check, read_yaml
+from isobuilder.model.validation import check
 
 _KUBELETS_OWN = frozenset(
     {

@@ -14,10 +14,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, Pos
 
 from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
 from isobuilder.documents.nodes import Map, Node, Pair, Scalar, node_of
+from isobuilder.documents.plain_yaml import read_yaml, resolve_plain
 from isobuilder.errors import InputError
 from isobuilder.http import HttpSettings
 from isobuilder.model.base import Model
-from isobuilder.model.reading import check, read_yaml, resolve_plain
+from isobuilder.model.validation import check
 
 
 def check_origin(text: str) -> str:

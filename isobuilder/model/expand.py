@@ -16,12 +16,13 @@ from pathlib import Path
 from isobuilder.documents.merge import merged
 from isobuilder.documents.mistakes import InputErrors, Mark, Mistake, nearest
 from isobuilder.documents.nodes import Items, Map, Node, Pair, Scalar, path_text
+from isobuilder.documents.plain_yaml import read_yaml
 from isobuilder.errors import InputError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.architecture import ARCHITECTURES, DEFAULT
 from isobuilder.model.profile_checks import check_profile
-from isobuilder.model.reading import check, read_yaml
 from isobuilder.model.recipe import Recipe
+from isobuilder.model.validation import check
 
 _MAX_CHAIN = 8
 _WORD = re.compile(r"[A-Za-z_]\w*")

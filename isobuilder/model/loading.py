@@ -7,15 +7,14 @@ from pathlib import Path
 from isobuilder.model.expand import builtin_recipes, read_recipe
 from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.lock import Lock
-from isobuilder.model.reading import load_json, parse_json
 from isobuilder.model.recipe import Recipe
+from isobuilder.model.validation import load_json, parse_json
 
 __all__ = [
     "architectures_of",
     "builtin_recipes",
     "load_lock",
     "load_recipe",
-    "parse_lock",
     "parse_manifest_json",
     "read_recipe",
 ]
@@ -52,15 +51,6 @@ def load_lock(path: Path) -> Lock:
         InputError: the file cannot be read.
     """
     return load_json(path, Lock)
-
-
-def parse_lock(data: bytes, place: str) -> Lock:
-    """Return the lock in ``data``, which messages call ``place``.
-
-    Raises:
-        InputErrors: all that is wrong with it.
-    """
-    return parse_json(data, place, Lock)
 
 
 def parse_manifest_json(data: bytes, place: str) -> IsoManifest:

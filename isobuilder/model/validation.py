@@ -1,18 +1,34 @@
-"""Pydantic's errors as mistakes: the place in the file, what was found, what was expected."""
+"""Values become models, and pydantic's errors mistakes: the place, what was found and expected.
+
+Files of people end in ``check``, ``build`` or ``parse_json``, which tell all that is wrong with its
+place; what programs wrote ends in ``model_of``, which tells the first of it.
+"""
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from isobuilder.documents.json import DOCUMENT, JsonLimits, parse
-from isobuilder.documents.mistakes import Mistake, nearest
-from isobuilder.documents.nodes import Items, Map, Node, Scalar, locate, path_text
+from isobuilder.documents.json import (
+    DOCUMENT,
+    DoubledKey,
+    JsonLimits,
+    JsonProblem,
+    json_tree,
+    parse,
+    value_of,
+)
+from isobuilder.documents.mistakes import InputErrors, Mark, Mistake, nearest
+from isobuilder.documents.nodes import Items, Map, Node, Scalar, locate, path_text, plain
+from isobuilder.documents.yaml import decode
 from isobuilder.errors import InputError, IsobuilderError
+from isobuilder.files import read_bytes
 from isobuilder.model import architecture
 
 M = TypeVar("M", bound=BaseModel)
@@ -44,6 +60,58 @@ _FORMS = {  # the pattern of a field -> what a person calls it
     r"^[a-z_][a-z0-9_-]{0,31}$": "a user's name of lower-case letters, digits, dash, underscore",
     r"^[a-zA-Z0-9_.*-]{1,15}$": "the name of an interface, of at most 15 characters, such as ens3",
 }
+
+
+def check(node: Map, model: type[M]) -> tuple[M | None, list[Mistake]]:
+    """Return the model that ``node`` describes, or all reasons why it describes none."""
+    try:
+        # Through JSON, because strict models take a list for a tuple only from there.
+        return model.model_validate_json(json.dumps(plain(node))), []
+    except ValidationError as error:
+        return None, mistakes_of(error, node, model)
+
+
+def build(node: Map, model: type[M]) -> M:
+    """Return the model that ``node`` describes.
+
+    Raises:
+        InputErrors: all reasons why it describes none.
+    """
+    found, mistakes = check(node, model)
+    if found is None:
+        raise InputErrors(mistakes)
+    return found
+
+
+def load_json(path: Path, model: type[M]) -> M:
+    """Return the model in a JSON file.
+
+    Raises:
+        InputError: the file cannot be read or is too large.
+        InputErrors: all that is wrong with it.
+    """
+    return parse_json(read_bytes(path, DOCUMENT.size), str(path), model)
+
+
+def parse_json(data: bytes, place: str, model: type[M]) -> M:
+    """Return the model in a JSON text that ``place`` names in messages.
+
+    Raises:
+        InputErrors: all that is wrong with it.
+    """
+    text = decode(data, place)
+    try:
+        value_of(text.encode(), DOCUMENT)
+    except DoubledKey:
+        raise InputErrors(json_tree(text, place).doubled) from None
+    except JsonProblem as problem:
+        mark = Mark(place, problem.line, problem.column)
+        raise InputErrors([Mistake(mark, "", str(problem))]) from None
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        tree = json_tree(text, place)
+        raise InputErrors(mistakes_of(error, tree.root, model)) from None
 
 
 def model_of(

@@ -15,7 +15,6 @@ from pathlib import Path
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.files import as_environment_problem, locked, private_folder, read_bytes, write_whole
 from isobuilder.model.cluster import Cluster
-from isobuilder.model.reading import MIB
 from isobuilder.nodeconfig.access import (
     Access,
     Authority,
@@ -167,7 +166,7 @@ def _authority(folder: Path, *, makes: bool) -> Authority:
 
 def _public_key(path: Path, command: str, *options: str) -> str:
     """Return the public key in a certificate (``x509``) or of a private key (``pkey``)."""
-    read_bytes(path, MIB)  # says so if it cannot be read
+    read_bytes(path, 1024 * 1024)  # says so if it cannot be read
     find_program("openssl")
     try:
         # No passphrase, and nobody is asked for one: kubeadm cannot ask either.

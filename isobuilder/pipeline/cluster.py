@@ -14,6 +14,7 @@ from typing import Any
 
 from isobuilder.documents.mistakes import Mark
 from isobuilder.documents.nodes import Items, Map, Node, Pair, node_of, plain
+from isobuilder.documents.plain_yaml import MAX_YAML, yaml_map
 from isobuilder.documents.text import yaml_text
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.files import as_environment_problem, private_folder, read_bytes, write_whole
@@ -21,7 +22,6 @@ from isobuilder.iso.write.entries import IsoEntry
 from isobuilder.iso.write.writer import write_iso
 from isobuilder.model.cluster import Cluster, ClusterNode
 from isobuilder.model.cluster_checks import cluster_of, load_cluster
-from isobuilder.model.reading import MAX_YAML, MIB, yaml_map
 from isobuilder.nodeconfig.network import network_config, network_data
 from isobuilder.nodeconfig.secrets import find_access
 from isobuilder.nodeconfig.seed import (
@@ -172,7 +172,7 @@ def make_nodes(
         if len(texts.user_data) > MAX_YAML:
             raise InputError(
                 f"{node.name}: its user-data would have {len(texts.user_data)} bytes; "
-                f"expected at most {MAX_YAML // MIB} MiB",
+                f"expected at most {MAX_YAML // 1024**2} MiB",
                 hint="let commands.before fetch what is large",
             )
         disc = {} if seed is None else seed_files(seed, found, texts.meta_data, node.name)

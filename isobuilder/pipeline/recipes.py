@@ -8,6 +8,7 @@ from pathlib import Path
 from isobuilder.compat.ablestack import load_imported, lock_from, recipe_data
 from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
 from isobuilder.documents.nodes import plain
+from isobuilder.documents.plain_yaml import read_yaml, yaml_map
 from isobuilder.documents.text import yaml_text
 from isobuilder.errors import InputError
 from isobuilder.files import write_whole
@@ -16,8 +17,8 @@ from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.loading import builtin_recipes, load_lock, load_recipe, read_recipe
 from isobuilder.model.lock import answers
 from isobuilder.model.profile import PROFILES, ProfileName
-from isobuilder.model.reading import build, read_yaml, yaml_map
 from isobuilder.model.recipe import Recipe
+from isobuilder.model.validation import build
 from isobuilder.pipeline.lock import lock_path
 from isobuilder.pipeline.shipped import whole_version
 from isobuilder.rules.pairings import AS_OF, core_tags, newest_known

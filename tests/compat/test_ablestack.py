@@ -10,12 +10,13 @@ import pytest
 
 from isobuilder.compat.ablestack import ImportedRecipe, load_imported, lock_from, recipe_data
 from isobuilder.documents.mistakes import InputErrors
+from isobuilder.documents.plain_yaml import yaml_map
 from isobuilder.documents.text import yaml_text
 from isobuilder.errors import InputError
 from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock, answers
-from isobuilder.model.reading import build, yaml_map
 from isobuilder.model.recipe import Recipe
+from isobuilder.model.validation import build
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "facts" / "kubernetes-1.34.12-amd64.json"

@@ -212,7 +212,6 @@ some of ``BAD`` are no mistake there, or are told in another way."""
 
 ELSEWHERE = {
     "model/validation.py": "what the others call",
-    "model/reading.py": "what the others call",
     "mold/jsonfile.py": "what the others call",
     "pipeline/build.py": "tests/pipeline/test_build.py",
     "pipeline/compare.py": "tests/pipeline/test_compare.py",
@@ -248,7 +247,7 @@ def test_every_module_that_reads_json_is_tried() -> None:
             continue
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("isobuilder."):
-                rooms = {"documents.json", "model.reading", "model.validation", "mold.jsonfile"}
+                rooms = {"documents.json", "model.validation", "mold.jsonfile"}
                 if (node.module or "").removeprefix("isobuilder.") in rooms:
                     names = {alias.name for alias in node.names}
                     found |= {str(path.relative_to(PACKAGE))} if names & readers else set()

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from isobuilder.documents.mistakes import InputErrors
+from isobuilder.documents.plain_yaml import read_yaml, resolve_plain, yaml_map
 from isobuilder.errors import InputError
-from isobuilder.model import reading as door
 from isobuilder.model.base import Model
-from isobuilder.model.loading import load_lock, load_recipe, parse_lock
+from isobuilder.model.loading import load_lock, load_recipe
+from isobuilder.model.lock import Lock
+from isobuilder.model.validation import build, parse_json
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 LOCK = RECIPES / "kubernetes-1.34.12.amd64.lock.json"
@@ -31,14 +33,14 @@ class Tree(Model):
 def wrong(text: str | bytes) -> list[str]:
     data = text.encode() if isinstance(text, str) else text
     with pytest.raises(InputErrors) as caught:
-        door.build(door.yaml_map(data, "a.yaml"), Tree)
+        build(yaml_map(data, "a.yaml"), Tree)
     assert caught.value.exit_code == 3
     return [str(mistake) for mistake in caught.value.mistakes]
 
 
 def hints(text: str) -> list[str | None]:
     with pytest.raises(InputErrors) as caught:
-        door.build(door.yaml_map(text.encode(), "a.yaml"), Tree)
+        build(yaml_map(text.encode(), "a.yaml"), Tree)
     return [mistake.hint for mistake in caught.value.mistakes]
 
 
@@ -90,8 +92,8 @@ def test_a_nul_byte_is_refused() -> None:
 
 
 def test_a_byte_order_mark_does_not_matter() -> None:
-    tree = door.yaml_map(b"\xef\xbb\xbfleaf: {name: a}\n", "a.yaml")
-    assert door.build(tree, Tree).leaf.name == "a"
+    tree = yaml_map(b"\xef\xbb\xbfleaf: {name: a}\n", "a.yaml")
+    assert build(tree, Tree).leaf.name == "a"
 
 
 def test_windows_line_ends_do_not_matter() -> None:
@@ -150,7 +152,7 @@ def test_a_file_of_50_mb_is_refused_without_being_read(tmp_path: Path) -> None:
 
 def test_a_file_without_end_is_refused() -> None:
     with pytest.raises(InputError, match="at most 4 MiB, got no end"):
-        door.read_yaml(Path("/dev/zero"))
+        read_yaml(Path("/dev/zero"))
 
 
 def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
@@ -187,7 +189,7 @@ def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_plain_values_mean_what_yaml_1_2_says(text: str, value: object) -> None:
-    found = door.resolve_plain(text)
+    found = resolve_plain(text)
     assert found == value
     assert type(found) is type(value)
 
@@ -242,7 +244,7 @@ def test_an_entry_of_a_list_is_called_by_its_name() -> None:
 
 def test_the_message_of_several_mistakes_has_a_line_for_each_and_its_hint() -> None:
     with pytest.raises(InputErrors) as caught:
-        door.build(door.yaml_map(b"leaf: {name: 1.5}\nleafs: 1\n", "a.yaml"), Tree)
+        build(yaml_map(b"leaf: {name: 1.5}\nleafs: 1\n", "a.yaml"), Tree)
     assert str(caught.value).splitlines() == [
         "a.yaml:1:14: leaf.name: 1.5 is read as a number, expected text",
         'hint: write "1.5"',
@@ -255,7 +257,7 @@ def test_the_message_of_several_mistakes_has_a_line_for_each_and_its_hint() -> N
 def test_a_file_full_of_mistakes_does_not_flood_the_terminal() -> None:
     text = "leaf: {name: a}\n" + "".join(f"k{n}: 1\n" for n in range(5000))
     with pytest.raises(InputErrors) as caught:
-        door.build(door.yaml_map(text.encode(), "a.yaml"), Tree)
+        build(yaml_map(text.encode(), "a.yaml"), Tree)
     assert len(caught.value.mistakes) == 5000
     assert str(caught.value).splitlines()[-1] == "and 4950 more"
 
@@ -265,7 +267,7 @@ def test_a_file_full_of_mistakes_does_not_flood_the_terminal() -> None:
 
 def json_wrong(text: str) -> list[str]:
     with pytest.raises(InputErrors) as caught:
-        door.parse_json(text.encode("utf-8", "surrogatepass"), "a.json", Tree)
+        parse_json(text.encode("utf-8", "surrogatepass"), "a.json", Tree)
     return [str(mistake) for mistake in caught.value.mistakes]
 
 
@@ -298,7 +300,7 @@ def test_json_nested_without_end_is_refused() -> None:
 
 def test_half_a_surrogate_pair_is_refused() -> None:
     assert "surrogate" in json_wrong('{"leaf": {"name": "\\ud800"}}')[0]
-    ok = door.parse_json(b'{"leaf": {"name": "\\ud83d\\ude00"}}', "a.json", Tree)
+    ok = parse_json(b'{"leaf": {"name": "\\ud83d\\ude00"}}', "a.json", Tree)
     assert ok.leaf.name == "\U0001f600"
 
 
@@ -332,18 +334,18 @@ def test_a_lock_whose_archive_is_not_that_of_its_digest_is_refused() -> None:
     data = json.loads(LOCK.read_text())
     data["images"][0]["digest"] = data["images"][1]["digest"]
     with pytest.raises(InputErrors, match=r"images\[0\]: the archive of \S+ must be docker/"):
-        parse_lock(json.dumps(data).encode(), "x.lock.json")
+        parse_json(json.dumps(data).encode(), "x.lock.json", Lock)
 
 
 def test_a_lock_with_two_entries_for_one_path_or_name_is_refused() -> None:
     data = json.loads(LOCK.read_text())
     data["files"][0]["path"] = data["files"][1]["path"].upper()
     with pytest.raises(InputErrors, match="two entries for the path"):
-        parse_lock(json.dumps(data).encode(), "x.lock.json")
+        parse_json(json.dumps(data).encode(), "x.lock.json", Lock)
     data = json.loads(LOCK.read_text())
     data["files"][0]["name"] = data["manifests"][0]["name"]
     with pytest.raises(InputErrors, match="two entries for network"):
-        parse_lock(json.dumps(data).encode(), "x.lock.json")
+        parse_json(json.dumps(data).encode(), "x.lock.json", Lock)
 
 
 @pytest.mark.parametrize(
@@ -365,11 +367,11 @@ def test_what_a_lock_may_not_say(key: str, value: object, fact: str) -> None:
     data = json.loads(LOCK.read_text())
     data["files"][3][key] = value
     with pytest.raises(InputErrors, match=fact) as caught:
-        parse_lock(json.dumps(data, indent=2).encode(), "x.lock.json")
+        parse_json(json.dumps(data, indent=2).encode(), "x.lock.json", Lock)
     assert "pass@" not in str(caught.value)
 
 
 def test_a_lock_in_another_wrapping_is_the_same_lock() -> None:
     lock = load_lock(LOCK)
-    assert parse_lock(json.dumps(json.loads(LOCK.read_text())).encode(), "x") == lock
+    assert parse_json(json.dumps(json.loads(LOCK.read_text())).encode(), "x", Lock) == lock
     assert lock.to_bytes() == LOCK.read_bytes()

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from isobuilder.model.loading import load_lock, load_recipe, parse_lock
+from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock, answers, lock_name, released_epoch
 from isobuilder.model.recipe import Recipe
+from isobuilder.model.validation import parse_json
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -24,7 +25,7 @@ def lock() -> Lock:
 
 
 def edited(lock: Lock, **values: Any) -> Lock:
-    return parse_lock(json.dumps(lock.to_data() | values).encode(), "x.lock.json")
+    return parse_json(json.dumps(lock.to_data() | values).encode(), "x.lock.json", Lock)
 
 
 def entries(lock: Lock, section: str, which: str, **values: Any) -> dict[str, Any]:
@@ -159,7 +160,7 @@ def test_a_difference_that_no_field_shows_is_still_one(lock: Lock, recipe: Recip
 
 
 def test_a_lock_read_and_written_again_has_the_same_bytes(lock: Lock) -> None:
-    assert parse_lock(lock.to_bytes(), "x").to_bytes() == lock.to_bytes()
+    assert parse_json(lock.to_bytes(), "x", Lock).to_bytes() == lock.to_bytes()
 
 
 def test_names_of_locks_and_outputs(lock: Lock) -> None:

@@ -11,10 +11,10 @@ import pytest
 
 from isobuilder.compat.ablestack import ImportedRecipe, lock_from
 from isobuilder.documents.nodes import plain
+from isobuilder.documents.plain_yaml import read_yaml
 from isobuilder.documents.text import yaml_text
 from isobuilder.model.loading import load_lock, load_recipe, read_recipe
 from isobuilder.model.lock import LockedBoot, LockedFile, LockedManifest, answers
-from isobuilder.model.reading import read_yaml
 from isobuilder.model.recipe import FileEntry, ManifestEntry
 from isobuilder.model.schema import recipe_schema, schema_bytes
 from isobuilder.rules.pairings import core_images

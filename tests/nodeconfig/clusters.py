@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from isobuilder.documents.plain_yaml import yaml_map
 from isobuilder.model.cluster import Cluster
 from isobuilder.model.cluster_checks import cluster_of
-from isobuilder.model.reading import yaml_map
 from isobuilder.nodeconfig.access import Access, Authority
 
 KEY = "ssh-ed25519 " + "A" * 68 + " somebody@example"
