@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option("-o", "--output", type=NEW_FILE, help="Write the lock here, not beside the recipe.")
 @click.option("--locked", is_flag=True, help="Write nothing; end with 9 if the lock would change.")
+@click.option("--strict", is_flag=True, help="Refuse what manifests name and nobody locks.")
 @click.pass_obj
 def lock(
     app: App,
@@ -44,6 +45,7 @@ def lock(
     update: tuple[str, ...],
     output: Path | None,
     locked: bool,
+    strict: bool,
 ) -> None:
     """Ask upstream for the exact bytes of RECIPE and write them down.
 
@@ -71,6 +73,7 @@ def lock(
                 architecture,
                 session,
                 update=update,
+                strict=strict,
                 output=output or recipe.own_lock(architecture),
                 locked=locked,
                 called=recipe.called,

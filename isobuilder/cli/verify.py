@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option("--deep", is_flag=True, help="Also import every image into an isolated containerd.")
 @click.option("--containerd", type=FILE, help="With --deep: this containerd, with ctr beside it.")
+@click.option("--strict", is_flag=True, help="A warning is an error.")
 @click.option("--no-layers", is_flag=True, help="Do not unpack layers; much quicker.")
 @json_option
 @click.pass_obj
@@ -46,6 +47,7 @@ def verify(
     profile: str | None,
     deep: bool,
     containerd: Path | None,
+    strict: bool,
     no_layers: bool,
     as_json: bool,
 ) -> None:
@@ -79,6 +81,7 @@ def verify(
             deep=deep,
             containerd=containerd,
             store=app.store,
+            strict=strict,
             progress=app.progress,
         )
         if as_json:

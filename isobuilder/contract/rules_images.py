@@ -16,6 +16,7 @@ _DIGEST_NAME = re.compile(r"[0-9a-f]{64}\.tar")
 _ADD_LINE = "write one line for each archive: its file name and the repository without tag"
 _PACK_AGAIN = "pack the image as an OCI layout with its full reference, as isobuilder build does"
 _NO_NAME = "write registry/repository:tag, or name the text under images.ignore of the recipe"
+_ADD_EXTRA = "add it to images.extra of the recipe, or to images.ignore if it is not needed"
 _ADD_IMAGE = "add it to the recipe's images, then run isobuilder lock and build"
 
 
@@ -242,6 +243,19 @@ def manifest_images(disc: NodeView) -> Iterator[Problem]:
             yield Problem(path, f"the image {image} is not on the disc: {there}", _ADD_IMAGE)
 
 
+@rule("A.4.mentioned-images", severity="warning")
+def mentioned_images(disc: NodeView) -> Iterator[Problem]:
+    """All images that manifests name outside the image fields of pods are on the disc.
+
+    Operators start them: they are told by arguments, variables, fields of their own resources and
+    pods in a text. A site without a network learns of a missing one only then.
+    """
+    for path, mention in disc.mentions() if disc.archive_names else ():
+        if mention.looked_up not in disc.imported:
+            where = f"line {mention.mark.line}: {mention.path}"
+            yield Problem(path, f"{where} names {mention.text}, which no archive gives", _ADD_EXTRA)
+
+
 @rule("A.5.pause-line", clouds=("mold",))
 def pause_line(disc: NodeView) -> Iterator[Problem]:
     """images.list has exactly one line for the pause image.
@@ -320,6 +334,7 @@ RULES: tuple[Rule, ...] = (
     digest_name,
     core_images,
     manifest_images,
+    mentioned_images,
     pause_line,
     pause_digest,
     pause_imported,

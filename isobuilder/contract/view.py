@@ -14,6 +14,7 @@ from isobuilder.contract.archives import ImportedArchive, as_imported
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.manifests import ImageUse, Manifest, Object
+from isobuilder.formats.mentions import Mention, mentions
 from isobuilder.formats.reference import spelled_out
 from isobuilder.medium import MANIFEST, Medium, PackedFiles
 from isobuilder.model.profile import ProfileName
@@ -124,6 +125,13 @@ class NodeView:
             if isinstance(found, Manifest):
                 uses = (use for use in found.images if spelled_out(use.image) not in self.ignored)
                 yield path, tuple(uses)
+
+    def mentions(self) -> Iterator[tuple[str, Mention]]:
+        """Return what manifests name elsewhere that looks like an image and is not ignored."""
+        for path in APPLIED:
+            found = self.medium.kubernetes(path) if self.has(path) else None
+            if isinstance(found, Manifest):
+                yield from ((path, m) for m in mentions(found) if m.name not in self.ignored)
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:

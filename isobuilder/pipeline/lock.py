@@ -47,11 +47,13 @@ def lock_recipe(
     output: Path | None = None,
     locked: bool = False,
     called: str | None = None,
+    strict: bool = False,
 ) -> LockFile:
     """Ask upstream what the recipe means and write the lock.
 
     With ``locked`` nothing is written: the lock must be there and stay as it is. ``called`` is how
-    messages name the recipe, if not by its path.
+    messages name the recipe, if not by its path. ``strict`` makes mistakes of the warnings about
+    images that manifests name outside the image fields of pods.
 
     Raises:
         DifferencesFound: ``locked`` is set and the lock would change.
@@ -68,7 +70,7 @@ def lock_recipe(
         _refuse_unwritable(path, called or str(recipe_path), architecture)
     known = path if path.exists() else lock_path(recipe_path, recipe, architecture)
     previous = load_lock(known) if update and known.exists() else None
-    lock = resolve(recipe, architecture, session, previous=previous, update=update)
+    lock = resolve(recipe, architecture, session, previous=previous, update=update, strict=strict)
     if recipe.boot:
         lock = pin_payload(lock, recipe.boot, session)
     data = lock.to_bytes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from isobuilder.contract.deep import Programs, import_all
@@ -55,6 +55,7 @@ def verify(
     layers: bool = True,
     deep: bool = False,
     containerd: Path | None = None,
+    strict: bool = False,
     store: Store | None = None,
     progress: Progress = SILENT,
 ) -> Verification:
@@ -64,7 +65,7 @@ def verify(
     is one; ``lock`` is what it should be made from, which is proved down to the last byte from the
     lock and the ISO alone; ``store`` is only asked for what was changed for the ISO. ``layers``
     also unpacks layers and programs to look inside; ``deep`` imports every archive into an isolated
-    containerd, that of ``containerd`` or the installed one.
+    containerd, that of ``containerd`` or the installed one. With ``strict`` a warning is an error.
 
     Raises:
         EnvironmentProblem: the file cannot be read, or ``deep`` has no containerd to use.
@@ -78,7 +79,11 @@ def verify(
         return Verification(iso, size, None, profile or DEFAULT_PROFILE, ("structure",), (finding,))
     with reader:
         verifier = _Verifier(reader, Medium(reader), profile, progress)
-        return verifier.run(lock, expected, layers, deep, containerd, store)
+        result = verifier.run(lock, expected, layers, deep, containerd, store)
+    if not strict:
+        return result
+    findings = (one.model_copy(update={"severity": "error"}) for one in result.findings)
+    return replace(result, findings=tuple(findings))
 
 
 def promised(iso: Path) -> Digest | None:

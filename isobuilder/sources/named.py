@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from isobuilder.documents.mistakes import InputErrors, Mistake
 from isobuilder.formats.manifests import Manifest
+from isobuilder.formats.mentions import mentions
 from isobuilder.formats.reference import ImageReference, lockable, spelled_out
+from isobuilder.model.lock import LockedImage
 from isobuilder.model.recipe import Images
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class NamedImages:
-    """What to lock for the images of manifests."""
-
-    originals: dict[str, set[str]] = field(default_factory=dict)
-    """Reference to lock, spelled out -> the other names that manifests use for it."""
-
-    def add(self, name: str, text: str) -> None:
-        """Note that ``name`` is to be locked for what a manifest calls ``text``."""
-        others = self.originals.setdefault(name, set())
-        if spelled_out(text) != name:
-            others.add(text)
-
-
-def named_images(images: Images, manifests: Iterable[Manifest]) -> NamedImages:
-    """Return what to lock for the images of all manifests.
+def named_images(images: Images, manifests: Iterable[Manifest]) -> dict[str, set[str]]:
+    """Return what to lock for the images of all manifests, and what else they call each of them.
 
     Raises:
         InputErrors: images that nobody can lock, of all manifests at once: each with its place and
             the line of a recipe that mends it.
     """
-    found = NamedImages()
+    found: dict[str, set[str]] = {}
     mistakes: list[Mistake] = []
     seen: set[str] = set()
     for manifest in manifests:
@@ -47,15 +34,40 @@ def named_images(images: Images, manifests: Iterable[Manifest]) -> NamedImages:
             if target is None:
                 continue
             try:
-                found.add(str(lockable(target)), use.image)
+                name = str(lockable(target))
             except ValueError as error:
                 mistakes.append(Mistake(use.mark, use.path, str(error), _way_out(use.image)))
+                continue
+            others = found.setdefault(name, set())
+            if spelled_out(use.image) != name:
+                others.add(use.image)
     if mistakes:
         raise InputErrors(mistakes)
     for name in images.replace:
         if spelled_out(name) not in seen:
             log.warning("images.replace: no manifest has %s, so nothing is replaced", name)
     return found
+
+
+def unlocked_mentions(
+    manifests: Iterable[Manifest], locked: Iterable[LockedImage], images: Images
+) -> list[Mistake]:
+    """Return each text outside image fields that looks like an image which will not be on the ISO.
+
+    An operator that is told of it starts it on a site that cannot pull it. ``images.extra`` brings
+    it, ``images.ignore`` says that it is not needed.
+    """
+    known = {spelled_out(text) for text in images.ignore}
+    for image in locked:
+        own = ImageReference.parse(image.reference).with_digest(image.digest)
+        known |= {*image.names, str(own)}
+    hint = "add it to images.extra of the recipe, or to images.ignore if it is not needed"
+    return [
+        Mistake(mention.mark, mention.path, f"the image {mention.text} is not locked", hint)
+        for manifest in manifests
+        for mention in mentions(manifest)
+        if not {mention.name, mention.looked_up} & known
+    ]
 
 
 def _way_out(image: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from isobuilder import __version__
 from isobuilder.digest import BUFFER_SIZE, Digest
+from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.formats.manifests import Manifest, read_manifest
 from isobuilder.formats.reference import ImageReference, spelled_out
@@ -38,7 +39,7 @@ from isobuilder.sources import kubeadm
 from isobuilder.sources.checksums import Checksum, parse
 from isobuilder.sources.download import Download
 from isobuilder.sources.mirrors import first_good
-from isobuilder.sources.named import named_images
+from isobuilder.sources.named import named_images, unlocked_mentions
 from isobuilder.sources.registry import ResolvedImage
 from isobuilder.sources.session import Session
 from isobuilder.store import Blob
@@ -71,18 +72,22 @@ def resolve(
     *,
     previous: Lock | None = None,
     update: Iterable[str] = (),
+    strict: bool = False,
 ) -> Lock:
     """Return the lock that answers ``recipe`` for one architecture.
 
     With ``previous`` and ``update`` only the entries named in ``update`` (names of files and
     manifests, references or repositories of images) are asked for again; all else stays as locked.
 
+    What manifests name outside the image fields of pods, and the lock does not have, is a warning,
+    or with ``strict`` a mistake.
+
     Raises:
         InputError: the recipe names something that upstream does not have in that form.
         UpstreamError: upstream could not be reached.
         IntegrityError: bytes are not what their checksum promises.
     """
-    return _Resolution(recipe, architecture, session, previous, frozenset(update)).run()
+    return _Resolution(recipe, architecture, session, previous, frozenset(update), strict).run()
 
 
 @dataclass(slots=True)
@@ -92,6 +97,7 @@ class _Resolution:
     session: Session
     previous: Lock | None
     update: frozenset[str]
+    strict: bool
     checksum_files: dict[str, tuple[bytes, bool]] = field(default_factory=dict)
     vouched: set[str] = field(default_factory=set)  # names of files, see _Promise
     kept: dict[str, Locked] = field(default_factory=dict)
@@ -107,7 +113,9 @@ class _Resolution:
         locked = {**self.kept, **self._see(promises)}
         progress.step("images")
         core = self._core(locked)
-        images = self._images(locked, core.names)
+        manifests = self._manifests(locked)
+        images = self._images(manifests, core.names)
+        self._tell_unlocked(manifests, images)
         return _checked(
             {
                 "schema": 1,
@@ -267,11 +275,9 @@ class _Resolution:
         return next((file for file in self.recipe.files if file.path == kubeadm.PATH), None)
 
     def _images(
-        self, locked: Mapping[str, Locked], core: Collection[str]
+        self, manifests: Sequence[Manifest], core: Collection[str]
     ) -> tuple[LockedImage, ...]:
-        named: Mapping[str, Collection[str]] = {}
-        if "manifests" in self.recipe.images.sources:
-            named = named_images(self.recipe.images, self._manifests(locked)).originals
+        named = named_images(self.recipe.images, manifests)
         asked = [*core, *named, *self.recipe.images.extra]
         asked += [component.image for component in self.recipe.components.values()]
         core = {spelled_out(text) for text in core}
@@ -286,13 +292,22 @@ class _Resolution:
             )
         return one_for_each_digest(images, self.recipe.profile)
 
-    def _manifests(self, locked: Mapping[str, Locked]) -> Iterator[Manifest]:
-        for entry in self.recipe.manifests:
+    def _manifests(self, locked: Mapping[str, Locked]) -> list[Manifest]:
+        found = []
+        for entry in self.recipe.manifests if "manifests" in self.recipe.images.sources else ():
             manifest = locked[entry.name]
             blob = self.session.store.find(manifest.sha256)
             if blob is None:  # kept from the previous lock, and never fetched here
                 blob = self.session.fetcher.fetch([self._wanted_again(manifest)])[0]
-            yield read_manifest(blob.read(), entry.url)
+            found.append(read_manifest(blob.read(), entry.url))
+        return found
+
+    def _tell_unlocked(self, manifests: Sequence[Manifest], images: Sequence[LockedImage]) -> None:
+        mistakes = unlocked_mentions(manifests, images, self.recipe.images)
+        if mistakes and self.strict:
+            raise InputErrors(mistakes)
+        for mistake in mistakes:
+            log.warning("%s; %s", mistake, mistake.hint)
 
     def _wanted_again(self, locked: Locked) -> Download:
         return Download(

@@ -274,6 +274,17 @@ def _images() -> list[BadTree]:
     full = {trees.REF_NAME: NODE.reference}
     stray_arm = named("docker.io/library/extra:1", "arm64")
     pinned_network = put("network.yaml", trees.network_yaml())
+    operator = (
+        trees.network_yaml()
+        + b"---\n"
+        + trees.yaml_of(
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "data": {"AGENT_IMAGE": "extra.example/agent:1"},
+            }
+        )
+    )
     spaced = both(lambda t: t.update({"docker/a node.tar": t.pop(NODE.path)}), line(NODE))
     layer = f"blobs/sha256/{Digest.of(NODE.layer).hex}"
     return [
@@ -316,6 +327,7 @@ def _images() -> list[BadTree]:
         BadTree("A.4.core-images", "no kube-proxy", without(PROXY)),
         BadTree("A.4.manifest-images", "no network (#4459)", without(NODE, CNI)),
         BadTree("A.4.manifest-images", "digests on Apache", pinned_network, base="cloudstack-cks"),
+        BadTree("A.4.mentioned-images", "an operator's argument", put("network.yaml", operator)),
         BadTree("A.5.pause-line", "two", more(named("registry.k8s.io/pause:3.9"))),
         BadTree("A.5.pause-line", "none", without(PAUSE)),
         BadTree("A.5.pause-digest", "by another name", rename(PAUSE, "pause.tar")),

@@ -79,7 +79,7 @@ class Place:
         iso = build(found.lock, self.folder / recipe.stem, self.session).iso
         with IsoReader(iso) as reader, reader.open("network.yaml") as file:
             text = file.read().decode()
-        return verify(iso, lock=found.lock), text
+        return verify(iso, lock=found.lock, store=self.session.store), text
 
 
 @pytest.fixture(scope="module")
@@ -249,3 +249,39 @@ def test_a_lock_without_the_recipes_ignored_texts_does_not_answer_it(place: Plac
     recipe.write_text(recipe.read_text() + "images: {ignore: [auto]}\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"images\.ignore"):
         find_lock(recipe, "amd64")
+
+
+OPERATOR = (
+    "{name: c, image: 'a:1',"
+    " args: [--reloader=extra.example/node:v1, --x-image=other.example/only:1],"
+    " env: [{name: RELATED_IMAGE_AGENT, value: extra.example/agent:1}]}"
+)
+
+
+def test_images_that_only_an_operator_knows_are_told_by_lock_and_verify(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = "images: {extra: ['extra.example/node:v1'], ignore: ['other.example/only:1']}\n"
+    result, _ = place.made(place.recipe(OPERATOR, more=more))
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "m.yaml:6:" in warning
+    assert "containers[0].env[0].value: the image extra.example/agent:1 is not locked" in warning
+    assert "images.extra" in warning
+    assert "images.ignore" in warning
+    (finding,) = result.findings
+    assert (finding.rule, finding.severity) == ("A.4.mentioned-images", "warning")
+    assert "line 6: spec.containers[0].env[0].value names extra.example/agent:1" in finding.fact
+    assert result.passed
+
+
+def test_strict_refuses_them(place: Place) -> None:
+    recipe = place.recipe(OPERATOR)
+    with pytest.raises(InputErrors) as refused:
+        lock_recipe(recipe, "amd64", place.session, strict=True)
+    assert len(refused.value.mistakes) == 3
+    place.lock(recipe)
+    found = find_lock(recipe, "amd64")
+    assert found is not None
+    iso = build(found.lock, place.folder / "strict", place.session).iso
+    assert verify(iso).passed
+    assert not verify(iso, strict=True).passed
