@@ -27,6 +27,12 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_every_test_file_that_is_named_is_there(page: Path) -> None:
+    for name in re.findall(r"`(tests/[\w/]+\.py)", page.read_text(encoding="utf-8")):
+        assert (PROJECT / name).is_file(), f"{page.name}: {name}"
+
+
 def test_every_command_is_in_the_readme() -> None:
     text = (PROJECT / "README.md").read_text(encoding="utf-8")
     missing = [name for name in COMMANDS if f"isobuilder {name}" not in text]
