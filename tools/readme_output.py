@@ -1,8 +1,8 @@
 """Run the console blocks of the README and put in what they print.
 
 A block begins with ```` ```console ````; a line that begins with ``$ `` is a command, what follows
-is its output on stdout and stderr. The commands run one after another in one folder, while the
-embedded upstream serves on the port that the README names.
+is its output on stdout and stderr. The commands run one after another in one folder, where ``make
+demo`` has run before, while the embedded upstream serves on the port that the README names.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from isobuilder.demo.tour import embedded_upstream
+from isobuilder.demo.tour import embedded_upstream, tour
 
 PROJECT = Path(__file__).parents[1]
 PORT = 8099  # the one that readers are told to serve on
@@ -42,6 +42,8 @@ def refreshed(text: str) -> str:
     """Return the page with the real output of every command in its console blocks."""
     with tempfile.TemporaryDirectory(prefix="isobuilder-readme-") as name:
         folder = Path(name)
+        with contextlib.chdir(folder):
+            tour(Path("demo-out"))  # as make demo does
         with contextlib.chdir(folder), embedded_upstream(Path("demo-out"), port=PORT):
             return BLOCK.sub(lambda match: f"```console\n{_run(match[1], folder)}```", text)
 
