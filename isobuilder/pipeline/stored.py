@@ -8,8 +8,8 @@ from isobuilder.content.needed import needed
 from isobuilder.digest import Digest
 from isobuilder.errors import IsobuilderError
 from isobuilder.machine.payload import payloads
-from isobuilder.model.loading import parse_lock
 from isobuilder.model.lock import Lock
+from isobuilder.model.validation import parse_json
 from isobuilder.store import Store
 
 _NOTE = "lock"
@@ -43,6 +43,6 @@ def names_of(store: Store, locks: Iterable[Lock] = ()) -> dict[Digest, list[str]
 def _noted(store: Store) -> Iterable[Lock]:
     for note in store.recall_all(_NOTE):
         try:
-            yield parse_lock(note, "a note in the store")
+            yield parse_json(note, "a note in the store", Lock)
         except IsobuilderError:
             continue  # of another version, or damaged: the blobs it names stay without names
