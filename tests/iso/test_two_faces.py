@@ -131,6 +131,14 @@ MODE = struct.pack("<I", 0o040777) + struct.pack(">I", 0o040777)
         pytest.param(
             put(lambda i: i.record("other") + 33 + 8, b"x"), "byte of padding", id="padding"
         ),
+        pytest.param(
+            put(lambda i: i.folders["k8s"].end - 1, b"x"), "behind the last record", id="a folder"
+        ),
+        pytest.param(
+            put(lambda i: i.joliet_folders["k8s"].end - 1, b"x"),
+            "behind the last record",
+            id="a Joliet folder",
+        ),
         pytest.param(put(dot_mode, MODE), "another by its name", id="the mode of a folder"),
         pytest.param(
             lambda i: i.both(i.folders["k8s"].offset + i.data[i.folders["k8s"].offset] + 2, 20),

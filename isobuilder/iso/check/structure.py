@@ -110,6 +110,8 @@ def _table_folders(image: RawIso, table: Extent, order: str) -> Iterator[int]:
         (block,) = struct.unpack_from(order + "I", data, at + 2)
         yield block * BLOCK
         at += 8 + data[at] + data[at] % 2
+    if any(data[at:]):
+        raise image.wrong(table.offset + at, "path table: something behind its last entry")
 
 
 def _compare(tree: Tree, joliet: Tree) -> Iterator[Finding]:

@@ -173,6 +173,8 @@ def _records(image: RawIso, extent: Extent, what: str) -> Iterator[Record]:
                 raise image.wrong(start + at, f"{what}: a record of {length} bytes does not fit")
             yield _record(image, block[at : at + length], start + at, what)
             at += length
+        if any(block[at:]):
+            raise image.wrong(start + at, f"{what}: something behind the last record of a block")
 
 
 def _record(image: RawIso, data: bytes, offset: int, what: str) -> Record:
@@ -241,6 +243,8 @@ def _describe(
     mode = 0o555 if folder else 0o444
     naming = tree.naming
     if naming is Naming.JOLIET:
+        if any(record.system_use):
+            raise image.wrong(record.system_use_offset, "a Joliet record with a system use area")
         name = _decoded(image, record, "utf-16-be")
         return (name if folder else name.removesuffix(";1")), mode, mtime, None
     plain = _decoded(image, record, "latin-1")
