@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
+from isobuilder.formats.reference import ImageReference
 from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
 from isobuilder.model.payload import OsPayload, PayloadPackage
 from isobuilder.model.profile import ProfileName
@@ -16,6 +17,16 @@ from isobuilder.model.recipe import Component, Variant
 Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 PinnedName = Annotated[str, Field(pattern=r"^[^@\s]+@sha256:[0-9a-f]{64}$")]
+
+
+def _pinned(name: str) -> str:
+    if ImageReference.parse(name).digest is None:
+        raise ValueError(f"expected a name with a digest, got {name[:120]!r}")
+    return name
+
+
+PinnedName = Annotated[str, AfterValidator(_pinned)]
+"""An image by its digest, e.g. registry.k8s.io/pause@sha256:..."""
 
 
 class ManifestImage(Model):

@@ -94,3 +94,11 @@ def test_what_is_no_iso_is_one_finding(tmp_path: Path, content: bytes) -> None:
 def test_playing_another_profile_finds_what_that_node_would(built: Built) -> None:
     # Apache's nodes do not know images by digest, and the manifests of a Mold ISO name them so.
     assert "A.4.manifest-images" in rules(built.iso, profile="cloudstack-cks")
+
+
+@pytest.mark.parametrize("wrong", [b"g", b"G", b"\x1f"])
+def test_a_name_in_the_manifest_that_is_no_reference_is_a_finding(copy: Path, wrong: bytes) -> None:
+    data = copy.read_bytes()
+    at = data.index(b"@sha256:", data.index(b'"reference"')) + 20
+    copy.write_bytes(data[:at] + wrong + data[at + 1 :])
+    assert {"iso.sums", "iso.manifest"} <= rules(copy)
