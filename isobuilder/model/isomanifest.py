@@ -16,8 +16,6 @@ from isobuilder.model.recipe import Component, Variant
 
 Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
-PinnedName = Annotated[str, Field(pattern=r"^[^@\s]+@sha256:[0-9a-f]{64}$")]
-
 
 def _pinned(name: str) -> str:
     if ImageReference.parse(name).digest is None:
