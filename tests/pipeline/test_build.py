@@ -7,14 +7,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
+from isobuilder.formats.oci import parse_manifest
 from isobuilder.http.replies import Reply, Request
 from isobuilder.pipeline.build import Built, build, check
 from isobuilder.pipeline.fetch import fetch
@@ -85,6 +88,25 @@ def test_offline_builds_from_a_full_store(
     config = world.config.model_copy(update={"offline": True, "mirrors": {}})
     with open_session(config, full_store) as offline:
         assert build(locked.lock, tmp_path, offline).digest == built.digest
+
+
+def test_each_manifest_of_an_image_is_parsed_once(
+    session: Session, locked: Locked, tmp_path: Path
+) -> None:
+    parsed = []
+
+    def count(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code is parse_manifest.__code__:
+            parsed.append(frame.f_locals["place"])
+
+    threading.setprofile(count)
+    sys.setprofile(count)
+    try:
+        build(locked.lock, tmp_path, session, force=True)
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    assert len(parsed) == len(set(parsed))
 
 
 def test_offline_names_everything_that_is_missing(
