@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -88,6 +89,22 @@ def write_whole(path: Path, data: bytes, *, private: bool = False) -> None:
             scratch.unlink(missing_ok=True)
 
 
+def open_own(path: Path, flags: int) -> int:
+    """Open a file that only we make, in a folder where others may write too, and never a link.
+
+    Raises:
+        OSError: as ``os.open``; ELOOP also when the file has another name elsewhere.
+    """
+    # Without waiting for whoever is at the other end of a pipe that somebody put there.
+    flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o644)
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+        os.close(descriptor)
+        raise OSError(errno.ELOOP, "a link or no file at all", str(path))
+    return descriptor
+
+
 def private_folder(folder: Path) -> Path:
     """Make ``folder`` for its owner only; one that is there stays as it is, its files are private.
 
@@ -121,7 +138,7 @@ def _lock(path: Path, kind: int, timeout: float | None) -> int | None:
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(handle, kind if deadline is None else kind | fcntl.LOCK_NB)
             # Housekeeping removes lock files; then ours has no name and protects nothing.

@@ -6,6 +6,7 @@ import signal
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,8 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def http() -> Iterator[Http]:
-    with Http(QUICK) as http:
+def http(tmp_path: Path) -> Iterator[Http]:
+    with Http(replace(QUICK, folders=(tmp_path,))) as http:
         yield http
 
 

@@ -117,7 +117,7 @@ def test_closing_wakes_a_thread_that_waits_for_bytes(files: FileServer) -> None:
     [
         ("http://127.0.0.1:1/x", "cannot connect: Connection refused", True),
         ("http://no-such-host.invalid/x", "name cannot be resolved", None),
-        ("file:///no/such/file", "answered 404 no such file", False),
+        ("file:///no/such/file", "leads out of the folder of the mirror", False),
         ("file://elsewhere/etc/passwd", "answered 404 no such file", False),
     ],
 )
@@ -143,11 +143,34 @@ def test_a_file_of_a_mirror_is_read_from_disk(http: Http, tmp_path: Path) -> Non
     assert http.get_small(path.as_uri(), limit=10).body == b"kubelet"
 
 
+def test_a_file_outside_the_mirrors_folder_is_not_read(tmp_path: Path) -> None:
+    folder, secret = tmp_path / "mirror", tmp_path / "secret"
+    folder.mkdir()
+    secret.write_bytes(b"secret")
+    (folder / "good").write_bytes(b"good")
+    (folder / "link").symlink_to(secret)
+    (tmp_path / "mirror-2").mkdir()
+    (tmp_path / "mirror-2/file").write_bytes(b"secret")
+    base = folder.as_uri()
+    with Http(HttpSettings(folders=(folder,))) as http:
+        assert http.get_small(f"{base}/good", limit=10).body == b"good"
+        for rest in (
+            *("/../secret", "/%2e%2e/secret", "/x/%2E./../../secret", "/..%2fsecret", "/link"),
+            *("-2/file", "/../../../../../../../../../etc/passwd"),
+        ):
+            with pytest.raises(HttpFailure, match="leads out of the folder") as caught:
+                http.get_small(base + rest, limit=10)
+            assert not caught.value.temporary
+        for rest in ("/%00", "/none"):
+            with pytest.raises(HttpFailure, match="404 no such file"):
+                http.get_small(base + rest, limit=10)
+
+
 def test_offline_asks_nobody_but_the_disk(files: FileServer, tmp_path: Path) -> None:
     url = files.add("x", b"x")
     path = tmp_path / "x"
     path.write_bytes(b"x")
-    with Http(HttpSettings(offline=True)) as http:
+    with Http(HttpSettings(offline=True, folders=(tmp_path,))) as http:
         with pytest.raises(HttpFailure, match="not asked because of --offline"):
             http.get(url)
         assert http.get_small(path.as_uri(), limit=10).body == b"x"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,11 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, IntegrityError
+from isobuilder.files import locked
 from isobuilder.store import (
     Origin,
     Store,
@@ -292,6 +295,75 @@ def test_damage_that_cannot_be_moved_is_still_reported(
     assert found.quarantined is None
 
 
+def test_a_blob_that_cannot_be_read_stays_where_it_is(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, other = store.add_bytes(b"good"), store.add_bytes(KUBELET)
+    real = Path.open
+
+    def failing(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path == other.path:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", failing)
+    report = check(store)
+    assert report.damaged == ()
+    (found,) = report.unreadable
+    assert (found.name, found.fact) == (other.digest.hex, "unreadable: Input/output error")
+    assert store.find(other.digest) == other
+    assert store.find(good.digest) == good
+
+
+# --- a folder where others may write
+
+
+@pytest.mark.parametrize("link", ["symbolic", "hard", "to nowhere"])
+@pytest.mark.parametrize("ending", ["part", "json", "tmp", "5.stretch"])
+def test_a_download_writes_through_no_link(
+    store: Store, tmp_path: Path, link: str, ending: str
+) -> None:
+    key = Digest.of(KUBELET).hex
+    victim = tmp_path / "victim"
+    if link != "to nowhere":
+        victim.write_bytes(b"mine\n")
+    place = store.root / "partial" / f"{key}.{ending}"
+    place.parent.mkdir(parents=True)
+    place.hardlink_to(victim) if link == "hard" else place.symlink_to(victim)
+    with partial_of(store, key) as held:
+        assert held is not None
+        held.append(KUBELET[:5])
+        with held.open_stretch(5) as file:
+            file.write(KUBELET[5:])
+        assert held.absorb(5) == len(KUBELET) - 5
+        assert held.finish().read() == KUBELET
+    with partial_of(store, key) as held:
+        assert held is not None
+        held.start(Origin("https://x.example/y"))
+        held.append(b"again")
+    assert victim.exists() == (link != "to nowhere")
+    assert link == "to nowhere" or victim.read_bytes() == b"mine\n"
+
+
+def test_a_pipe_in_place_of_a_download_keeps_nobody_waiting(store: Store) -> None:
+    key = Digest.of(KUBELET).hex
+    (store.root / "partial").mkdir(parents=True)
+    os.mkfifo(store.root / "partial" / f"{key}.part")
+    with partial_of(store, key) as held:
+        assert held is not None
+        held.append(KUBELET)
+        assert held.finish().read() == KUBELET
+
+
+def test_a_lock_makes_no_file_where_a_link_leads(store: Store, tmp_path: Path) -> None:
+    place = store.root / "locks" / f"{Digest.of(KUBELET).hex}.lock"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tmp_path / "made")
+    with pytest.raises(EnvironmentProblem), partial_of(store, Digest.of(KUBELET).hex):
+        pytest.fail("it is a link")
+    assert not (tmp_path / "made").exists()
+
+
 # --- collecting
 
 
@@ -368,6 +440,20 @@ def chunks():
     sys.stdin.readline()
 Store(Path(sys.argv[1])).add(chunks(), digest=Digest("sha256:" + "0" * 64), name="x")
 """
+
+
+@pytest.mark.parametrize("text", ["", "[", "7", '["sha256:1"]', "[" * 100_000])
+def test_a_damaged_lease_that_is_held_keeps_everything(store: Store, text: str) -> None:
+    blob = store.add_bytes(KUBELET)
+    path = store.root / "leases" / "lease-x"
+    path.parent.mkdir(parents=True)
+    with locked(path):
+        path.write_text(text, encoding="ascii")
+        with pytest.raises(EnvironmentProblem, match="lease-x"):
+            collect(store, [])
+        assert store.find(blob.digest) == blob
+    collect(store, [])
+    assert store.find(blob.digest) is None
 
 
 def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not(

@@ -106,15 +106,12 @@ def boot(
         Firmware,
         Machine,
         check_milestone,
-        make_data_disk,
     )
     from isobuilder.pipeline.boot import try_boot
 
     count = _count(nodes, seed, memory, data)
     wanted = None if until == "off" else until
     check_milestone(wanted)
-    if data is not None and not data.exists():
-        make_data_disk(data, mebibytes=data_size)
     logs.mkdir(parents=True, exist_ok=True)
     machines = [
         Machine(
@@ -142,6 +139,7 @@ def boot(
         until=wanted,
         timeout=timeout,
         kvm={"auto": None, "kvm": True, "tcg": False}[accel],
+        data_size=data_size,
         listener=listen,
         progress=app.progress,
     )

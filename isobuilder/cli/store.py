@@ -72,7 +72,7 @@ def list_blobs(app: App, sources: tuple[Source, ...], as_json: bool) -> None:
 @click.pass_obj
 def check(app: App, as_json: bool) -> None:
     """Hash every blob again and put damaged ones into quarantine."""
-    from isobuilder.errors import IntegrityError
+    from isobuilder.errors import EnvironmentProblem, IntegrityError
     from isobuilder.store import check as check_store
 
     report = check_store(app.store, progress=app.progress)
@@ -90,6 +90,9 @@ def check(app: App, as_json: bool) -> None:
                     }
                     for damage in report.damaged
                 ],
+                "unreadable": [
+                    {"name": damage.name, "fact": damage.fact} for damage in report.unreadable
+                ],
             }
         )
     else:
@@ -102,6 +105,11 @@ def check(app: App, as_json: bool) -> None:
             "\n".join(f"{damage.name}: {damage.fact}" for damage in report.damaged),
             hint="isobuilder fetch LOCK brings back what its lock names; "
             f"the damaged bytes are in {app.store.root / 'quarantine'}",
+        )
+    if report.unreadable:
+        raise EnvironmentProblem(
+            "\n".join(f"{damage.name}: {damage.fact}" for damage in report.unreadable),
+            hint=f"they stay in {app.store.root / 'blobs'}: see to its permissions and its disk",
         )
 
 

@@ -14,8 +14,14 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+_OTHER_BREAKS = "\x85\u2028\u2029"
+"""At which readers of YAML 1.1 end a line as well, outside double quotes."""
+
+
 def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
     style = "|" if "\n" in value else None
+    if any(character in value for character in _OTHER_BREAKS):
+        style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

@@ -1,6 +1,6 @@
 """The only opener of outgoing connections: redirects, retries, rates, redaction."""
 
-from isobuilder.http.addresses import redact
+from isobuilder.http.addresses import climbs, local_folder, redact
 from isobuilder.http.answer import Answer, Response
 from isobuilder.http.client import Http
 from isobuilder.http.failure import HttpFailure
@@ -16,5 +16,7 @@ __all__ = [
     "RateLimit",
     "Response",
     "RetryBudget",
+    "climbs",
+    "local_folder",
     "redact",
 ]

@@ -86,15 +86,15 @@ class Netrc:
                 hint="mend the file, or point NETRC to another one",
             ) from error
 
-    def authorization(self, url: str, *, redirected: bool) -> str | None:
+    def authorization(self, url: str, *, named_by_server: bool) -> str | None:
         """Return the header for ``url``, or None.
 
-        The ``default`` entry counts only for an address that was asked for: a server must not be
-        able to choose who else gets a password.
+        The ``default`` entry counts only for an address that was asked for, and not for one that
+        a server named: it must not be able to choose who else gets a password.
         """
         host = urlsplit(url).hostname or ""
         hosts = self._file.hosts if self._file else {}
-        name = host if host in hosts or redirected else "default"
+        name = host if host in hosts or named_by_server else "default"
         if name not in hosts:
             return None
         entry = hosts[name]
@@ -143,6 +143,17 @@ def proxy_of(url: str) -> str | None:
 def local_path(url: str) -> Path | None:
     """Return the path a ``file:`` address means, or None when it names another machine."""
     parts = urlsplit(url)
-    if parts.hostname not in {None, "localhost"}:
+    path = unquote(parts.path)
+    if parts.hostname not in {None, "localhost"} or "\0" in path:
         return None
-    return Path(unquote(parts.path))
+    return Path(path)
+
+
+def local_folder(url: str) -> Path | None:
+    """Return the folder that a mirror on this machine is, None for one elsewhere."""
+    return local_path(url) if url.startswith("file:") else None
+
+
+def climbs(url: str) -> bool:
+    """Say if the path of an address could leave the folder it begins in."""
+    return not {".", ".."}.isdisjoint(unquote(urlsplit(url).path).split("/"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Self
 from urllib.parse import urljoin, urlsplit
 
@@ -123,11 +125,17 @@ def redirect_target(response: Response) -> str:
     return target
 
 
-def open_file(url: str) -> Response:
-    """Answer a ``file:`` address from this machine."""
+def open_file(url: str, folders: Iterable[Path]) -> Response:
+    """Answer a ``file:`` address from this machine, if it leads to a file below ``folders``.
+
+    The part of the address behind the folder is a stranger's.
+    """
     from urllib3 import HTTPHeaderDict
 
     path = local_path(url)
+    if path is not None and not _is_below(path, folders):
+        fact = f"{redact(url)}: leads out of the folder of the mirror, so it is not read"
+        raise HttpFailure(fact, temporary=False, hint="see mirrors in the configuration")
     if path is None or not path.is_file():
         raise of_status(redact(url), 404, "no such file", {})
     try:
@@ -142,6 +150,12 @@ def open_file(url: str) -> Response:
         close=file.close,
         interrupt=lambda: None,  # a disk does not keep anyone waiting
     )
+
+
+def _is_below(path: Path, folders: Iterable[Path]) -> bool:
+    """Say if ``path`` is in one of ``folders``, whatever links there are on the way."""
+    real = Path(os.path.realpath(path))
+    return any(real.is_relative_to(os.path.realpath(folder)) for folder in folders)
 
 
 def without(headers: Mapping[str, str], *names: str) -> Mapping[str, str]:

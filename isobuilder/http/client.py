@@ -32,6 +32,7 @@ from isobuilder.http.answer import (
     without,
 )
 from isobuilder.http.failure import HttpFailure, of_error
+from isobuilder.http.pace import HINT, Pace
 from isobuilder.http.pacing import Pause, RateLimit, RetryBudget
 from isobuilder.http.settings import PIECE, HttpSettings
 
@@ -107,11 +108,13 @@ class Http:
         headers: Mapping[str, str] | None = None,
         auth: str | None = None,
         accept: Collection[int] = (200,),
+        named_by_server: bool = False,
     ) -> Response:
         """Ask once for ``url`` and return the answer before its body.
 
         ``auth`` is a whole Authorization header value. It follows redirects within the origin and
-        is dropped elsewhere. An ``https`` address never leads to an ``http`` one.
+        is dropped elsewhere. An ``https`` address never leads to an ``http`` one. One that is
+        ``named_by_server`` gets no login of ``~/.netrc`` but one for its very host.
 
         Raises:
             HttpFailure: no answer, or one whose status is not in ``accept``.
@@ -120,10 +123,12 @@ class Http:
         while True:
             url = urldefrag(url).url if seen else check_address(url)
             if url.startswith("file:"):
-                return open_file(url)  # only ever the first: redirects to one are refused
+                return open_file(
+                    url, self.settings.folders
+                )  # only ever the first: redirects to one are refused
             _refuse_loop(seen, url)
             seen.append(url)
-            login = self._login(url, auth, redirected=len(seen) > 1)
+            login = self._login(url, auth, named_by_server=named_by_server or len(seen) > 1)
             response = self._send("GET", url, headers, login)
             if response.status not in _REDIRECTS or response.status in accept:
                 if not may_share_credentials(seen[0], url):
@@ -146,6 +151,7 @@ class Http:
         headers: Mapping[str, str] | None = None,
         auth: str | None = None,
         accept: Collection[int] = (200,),
+        named_by_server: bool = False,
     ) -> Answer:
         """Return a whole answer of at most ``limit`` bytes, trying again when that may help.
 
@@ -154,7 +160,9 @@ class Http:
         """
 
         def attempt() -> Answer:
-            with self.get(url, headers=headers, auth=auth, accept=accept) as response:
+            with self.get(
+                url, headers=headers, auth=auth, accept=accept, named_by_server=named_by_server
+            ) as response:
                 return whole(response, limit)
 
         return self._persist(attempt)
@@ -168,6 +176,7 @@ class Http:
         headers: Mapping[str, str] | None = None,
         auth: str | None = None,
         accept: Collection[int] = (200,),
+        named_by_server: bool = False,
     ) -> Answer:
         """Send ``fields`` as a form and return the whole answer. Redirects are not followed.
 
@@ -181,7 +190,8 @@ class Http:
         both = {**(headers or {}), "Content-Type": "application/x-www-form-urlencoded"}
 
         def attempt() -> Answer:
-            response = self._send("POST", url, both, self._login(url, auth, redirected=False), body)
+            login = self._login(url, auth, named_by_server=named_by_server)
+            response = self._send("POST", url, both, login, body)
             with accepted(response, accept):
                 return whole(response, limit)
 
@@ -196,10 +206,10 @@ class Http:
                 patience.wait_after(failure)
                 _log.info("%s; trying again", failure)
 
-    def _login(self, url: str, auth: str | None, *, redirected: bool) -> str | None:
+    def _login(self, url: str, auth: str | None, *, named_by_server: bool) -> str | None:
         if auth is not None or self._netrc is None:
             return auth
-        return self._netrc.authorization(url, redirected=redirected)
+        return self._netrc.authorization(url, named_by_server=named_by_server)
 
     def _send(
         self,
@@ -223,10 +233,10 @@ class Http:
         sent["Accept-Encoding"] = "identity"
         if auth is not None:
             sent["Authorization"] = auth
-        slot = self._slot(url)
+        slot, pace = self._slot(url), Pace(settings)
         slot.acquire()
         try:
-            with self._explained(place):
+            with self._explained(place, pace), pace.watching():
                 raw = self._manager(url).request(
                     method,
                     urllib3.util.parse_url(url)._replace(auth=None).url,
@@ -244,10 +254,11 @@ class Http:
             slot.release()
             raise
         _log.debug("%s %s: %d", method, place, raw.status)
-        return self._response(raw, url, slot)
+        pace.head_is_there()
+        return self._response(raw, url, slot, pace)
 
     def _response(
-        self, raw: urllib3.BaseHTTPResponse, url: str, slot: threading.Semaphore
+        self, raw: urllib3.BaseHTTPResponse, url: str, slot: threading.Semaphore, pace: Pace
     ) -> Response:
         from urllib3.exceptions import HTTPError
 
@@ -259,9 +270,10 @@ class Http:
         def read() -> bytes:
             if self._closed.is_set():
                 raise HttpFailure(f"{place}: stopped", temporary=False)
-            with self._explained(place):
+            with self._explained(place, pace):
                 # One receive a call: on a slow line a full buffer would take long to come back.
                 chunk = raw.read1(piece, decode_content=False)
+            pace.came(len(chunk))
             if self._rate is not None and chunk:
                 self._rate.take(len(chunk))
             return chunk
@@ -302,7 +314,7 @@ class Http:
             return self._managers[key]
 
     @contextmanager
-    def _explained(self, place: str) -> Iterator[None]:
+    def _explained(self, place: str, pace: Pace) -> Iterator[None]:
         from urllib3.exceptions import HTTPError
 
         try:
@@ -310,6 +322,9 @@ class Http:
         except (HTTPError, OSError, ValueError) as error:
             if self._closed.is_set():
                 raise HttpFailure(f"{place}: stopped", temporary=False) from error
+            if pace.failed is not None:  # it would be the same again
+                fact = f"{place}: {pace.failed}"
+                raise HttpFailure(fact, temporary=False, hint=HINT) from error
             raise of_error(
                 place,
                 error,
@@ -332,19 +347,23 @@ def _refuse_loop(seen: list[str], url: str) -> None:
 def _new_manager(scheme: str, proxy: str | None, per_host: int) -> urllib3.PoolManager:
     import urllib3
 
+    from isobuilder.http.connections import keep_pace
+
     # Reading all certificate authorities takes longer than most requests: only where needed.
     secure = scheme == "https" or (proxy or "").startswith("https:")
     context = tls_context() if secure else None
     if proxy is None:
-        return urllib3.PoolManager(num_pools=32, maxsize=per_host, ssl_context=context)
+        return keep_pace(urllib3.PoolManager(num_pools=32, maxsize=per_host, ssl_context=context))
     login = urllib3.util.parse_url(proxy).auth
-    return urllib3.ProxyManager(
-        proxy,
-        num_pools=32,
-        maxsize=per_host,
-        ssl_context=context,
-        proxy_ssl_context=context,
-        proxy_headers=urllib3.make_headers(proxy_basic_auth=login) if login else None,
+    return keep_pace(
+        urllib3.ProxyManager(
+            proxy,
+            num_pools=32,
+            maxsize=per_host,
+            ssl_context=context,
+            proxy_ssl_context=context,
+            proxy_headers=urllib3.make_headers(proxy_basic_auth=login) if login else None,
+        )
     )
 
 

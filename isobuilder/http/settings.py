@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from isobuilder import __version__
 
@@ -19,7 +20,10 @@ class HttpSettings:
     first_delay: float = 0.5  # before the second try; doubles
     connect_timeout: float = 10.0
     stall_timeout: float = 60.0  # without a byte
+    least_speed: int = 1024  # bytes of a body a second; 0: any
+    least_speed_seconds: float = 60.0  # of waiting, over which that is measured
     limit_rate: int | None = None  # bytes per second over all connections
     per_host: int = 8  # connections
     offline: bool = False
+    folders: tuple[Path, ...] = ()  # of mirrors on this machine: all that file: addresses may reach
     user_agent: str = f"isobuilder/{__version__}"

@@ -367,13 +367,16 @@ def kvm_works(kernel: Path, *, architecture: str) -> bool:
 def make_data_disk(path: Path, *, mebibytes: int) -> None:
     """Make a disk image that keeps a node's state, empty; ``path`` must not exist yet.
 
+    It will hold the keys of a cluster, so it is for its owner only.
+
     Raises:
         EnvironmentProblem: mkfs.ext4 is not installed or fails, or ``path`` cannot be made.
     """
     program = find_program("mkfs.ext4")
     with ExitStack() as undo:
         try:
-            with path.open("xb") as file:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
                 undo.callback(path.unlink)
                 file.truncate(mebibytes * 1024 * 1024)
         except OSError as error:

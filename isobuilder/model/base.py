@@ -20,6 +20,10 @@ PLAIN = re.compile(r"[A-Za-z0-9._+@=:,~ -]+")
 """A name that survives a listing over HTTP: all servers write these characters alike."""
 
 
+ONE_LINE = r"^[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*$"
+"""A text that is one line for every reader: none takes a character in it for an end of line."""
+
+
 class Model(BaseModel):
     """Frozen, strict, and without unknown keys: what is in it was checked once and stays so."""
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.model.base import IsoPath, Model
+from isobuilder.model.base import ONE_LINE, IsoPath, Model
 
 Role = Literal["first-control-plane", "control-plane", "worker"]
 
@@ -90,7 +90,8 @@ def _registry_name(text: str) -> str:
 
 _KEY = re.compile(
     r"(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-ssh-ed25519@openssh\.com"
-    r"|sk-ecdsa-sha2-nistp256@openssh\.com) [A-Za-z0-9+/]{60,}={0,3}(?: [^\r\n]*)?"
+    r"|sk-ecdsa-sha2-nistp256@openssh\.com) [A-Za-z0-9+/]{60,}={0,3}"
+    r"(?: [^\x00-\x1f\x7f-\x9f\u2028\u2029]*)?"
 )
 
 
@@ -216,7 +217,7 @@ HostName = Annotated[str, AfterValidator(_host)]
 RegistryName = Annotated[str, AfterValidator(_registry_name)]
 UserName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
 Flag = Annotated[str, AfterValidator(_flag)]
-Line = Annotated[str, StringConstraints(pattern=r"^[^\r\n\x00]*$")]
+Line = Annotated[str, StringConstraints(pattern=ONE_LINE)]
 Script = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]+$")]
 Taint = Annotated[str, AfterValidator(_taint)]
 Label = Annotated[str, AfterValidator(_label)]

@@ -16,7 +16,7 @@ from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
 from isobuilder.documents.nodes import Map, Node, Pair, Scalar, node_of
 from isobuilder.documents.plain_yaml import read_yaml, resolve_plain
 from isobuilder.errors import InputError
-from isobuilder.http import HttpSettings
+from isobuilder.http import HttpSettings, climbs, local_folder
 from isobuilder.model.base import Model
 from isobuilder.model.validation import check
 
@@ -99,6 +99,16 @@ class MoldProfile(Model):
     timeout: PositiveFloat = 30.0  # seconds for one answer
 
 
+Speed = Annotated[int, BeforeValidator(_size_or_bytes), Field(ge=0)]
+
+
+class TransferSettings(Model):
+    """What a body has to keep up, however often a byte of it comes."""
+
+    least_speed: Speed = 1024  # bytes a second; 0: any
+    least_speed_seconds: PositiveFloat = 60.0  # of waiting, over which it is measured
+
+
 class Config(Model):
     """Every setting with its default; flags and ``ISOBUILDER_*`` variables override the file."""
 
@@ -113,13 +123,19 @@ class Config(Model):
     retry_budget: PositiveFloat = 300.0  # seconds of waiting, for each file
     connect_timeout: PositiveFloat = 10.0  # seconds
     stall_timeout: PositiveFloat = 60.0  # seconds without a byte
+    transfer: TransferSettings = TransferSettings()
     max_file_size: Size = 4096 * MIB  # bytes, where nothing else says how long a file is
 
     @property
     def http(self) -> HttpSettings:
         """How connections behave: the settings of the same names."""
         ours = (field.name for field in fields(HttpSettings) if field.name in Config.model_fields)
-        return HttpSettings(**{name: getattr(self, name) for name in ours})
+        mirrors = (mirror for places in self.mirrors.values() for mirror in places)
+        return HttpSettings(
+            **{name: getattr(self, name) for name in ours},
+            **self.transfer.model_dump(),
+            folders=tuple(path for mirror in mirrors if (path := local_folder(mirror))),
+        )
 
 
 def mirror_urls(config: Config, url: str) -> tuple[str, ...]:
@@ -129,6 +145,9 @@ def mirror_urls(config: Config, url: str) -> tuple[str, ...]:
 
     Mirrors replace the origin: a site without Internet must not wait for time-outs. Name the origin
     itself as the last mirror to fall back to it.
+
+    Raises:
+        InputError: the address would lead out of the mirror's folder.
     """
     best = ""
     named = {
@@ -140,6 +159,8 @@ def mirror_urls(config: Config, url: str) -> tuple[str, ...]:
             best = origin
     if not best:
         return (url,)
+    if climbs(url):
+        raise InputError(f"{url}: leads out of {best}, for which mirrors stand")
     return tuple(mirror + url[len(best) :] for mirror in named[best])
 
 
@@ -224,9 +245,20 @@ def _from_env(env: Mapping[str, str]) -> Iterator[tuple[str, Pair]]:
     for name in Config.model_fields:
         variable = PREFIX + name.upper()
         text = env.get(variable, "")
-        if text and name != "mold":  # servers have variables of their own
+        if text and name not in {"mold", "transfer"}:  # which have variables of their own
             mark = Mark(variable)
             yield name, Pair(mark, _node_of_variable(name, text, mark))
+    transfer = {
+        name: env.get(f"{PREFIX}TRANSFER_{name.upper()}") for name in TransferSettings.model_fields
+    }
+    given = {
+        name: Pair(mark, _node_of_variable(name, text, mark))
+        for name, text in transfer.items()
+        if text and (mark := Mark(f"{PREFIX}TRANSFER_{name.upper()}"))
+    }
+    if given:
+        mark = next(iter(given.values())).mark
+        yield "transfer", Pair(mark, Map(given, mark))
 
 
 def _node_of_variable(name: str, text: str, mark: Mark) -> Node:

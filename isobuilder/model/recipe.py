@@ -20,6 +20,7 @@ from pydantic import (
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import lockable, spelled_out
+from isobuilder.http import climbs
 from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
 from isobuilder.model.payload import Kernel
@@ -52,6 +53,8 @@ def check_https_url(url: str) -> str:
         raise ValueError(f"query or fragment in {url[:120]!r}")
     if not url.isascii() or any(c in url for c in " \t\r\n\\") or not url.isprintable():
         raise ValueError(f"characters that must be percent-encoded in {url[:120]!r}")
+    if climbs(url):
+        raise ValueError(f"a path that climbs in {url[:120]!r}; write where it leads")
     floating = _FLOATING.intersection(segment.lower() for segment in parts.path.split("/"))
     if floating:
         raise ValueError(

@@ -30,6 +30,7 @@ from isobuilder.documents.yaml import decode
 from isobuilder.errors import InputError, IsobuilderError
 from isobuilder.files import read_bytes
 from isobuilder.model import architecture
+from isobuilder.model.base import ONE_LINE
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -56,7 +57,7 @@ _FORMS = {  # the pattern of a field -> what a person calls it
     r"^[^@\s]+@sha256:[0-9a-f]{64}$": "the name of an image with its digest, name@sha256:...",
     r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$": "a name of lower-case letters, digits and dashes",
     r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$": "a MAC address such as 52:54:00:12:34:56, in lower case",
-    r"^[^\r\n\x00]*$": "one line",
+    ONE_LINE: "one line",
     r"^[a-z_][a-z0-9_-]{0,31}$": "a user's name of lower-case letters, digits, dash, underscore",
     r"^[a-zA-Z0-9_.*-]{1,15}$": "the name of an interface, of at most 15 characters, such as ens3",
 }

@@ -13,7 +13,7 @@ from isobuilder.errors import InputError
 from isobuilder.iso.boot_names import KERNEL, PAYLOAD
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.machine.payload import LARGEST_DESCRIPTION
-from isobuilder.machine.qemu import Listener, Machine, Outcome, kvm_works, start
+from isobuilder.machine.qemu import Listener, Machine, Outcome, kvm_works, make_data_disk, start
 from isobuilder.model.payload import read_payload
 from isobuilder.progress import SILENT, Progress
 
@@ -26,12 +26,14 @@ def try_boot(
     until: str | None,
     timeout: float,
     kvm: bool | None = None,
+    data_size: int = 8192,
     listener: Listener = lambda _name, _line: None,
     progress: Progress = SILENT,
 ) -> list[Outcome]:
     """Start ``machines`` from ``iso`` and return how far each came; see ``node.lab.start``.
 
-    ``kvm`` says whether to use it; None finds out whether it really works with the ISO's kernel.
+    ``kvm`` says whether to use it; None finds out whether it really works with the ISO's kernel. A
+    machine's disk for data that is not there is made, of ``data_size`` MiB.
 
     Raises:
         InputError: the ISO is no boot medium.
@@ -51,6 +53,9 @@ def try_boot(
             with reader.open(KERNEL) as source, kernel.open("wb") as target:
                 shutil.copyfileobj(source, target, BUFFER_SIZE)
             kvm = kvm_works(kernel, architecture=architecture)
+    for machine in machines:
+        if machine.data is not None and not machine.data.exists():
+            make_data_disk(machine.data, mebibytes=data_size)
     progress.step("starting in KVM" if kvm else "starting in emulation, which is slow: no KVM here")
     return start(
         [replace(machine, iso=iso, architecture=architecture) for machine in machines],

@@ -165,7 +165,7 @@ def parse(data: bytes, *, place: str) -> ChecksumFile:
 
 def _entry(line: str, place: str) -> tuple[Dialect, ChecksumEntry]:
     if _CONTROL.search(line):
-        raise _not_one(place, f"control characters in {line[:60]!r}")
+        raise _not_one(place, "control characters")
     if match := _BARE.fullmatch(line):
         return "bare", ChecksumEntry(None, _checksum(match[1], place))
     if (read := sum_line(line)) and not read.escaped and read.path[0] not in " \t*":
@@ -177,7 +177,8 @@ def _entry(line: str, place: str) -> tuple[Dialect, ChecksumEntry]:
         if named != checksum.algorithm:
             raise _not_one(place, f"{match[1]} with {len(match[3])} digits")
         return "bsd", ChecksumEntry(_plain(match[2]), checksum)
-    raise _not_one(place, repr(line[:80]))
+    # Not the line itself: nobody knows what file this is, and whose.
+    raise _not_one(place, f"{len(line)} characters of something else")
 
 
 def _checksum(digits: str, place: str) -> Checksum:

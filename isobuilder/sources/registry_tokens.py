@@ -124,12 +124,16 @@ class RegistryTokens:
             if login and login.identity_token:
                 grant = {"grant_type": "refresh_token", "client_id": "isobuilder"}
                 grant["refresh_token"] = login.identity_token
-                answer = self._http.post_form(challenge.realm, grant | fields, limit=_MAX_TOKEN)
+                answer = self._http.post_form(
+                    challenge.realm, grant | fields, limit=_MAX_TOKEN, named_by_server=True
+                )
             else:
                 joint = "&" if urlsplit(challenge.realm).query else "?"
                 url = f"{challenge.realm}{joint}{urlencode(fields)}"
                 auth = _basic(login) if login else None
-                answer = self._http.get_small(url, limit=_MAX_TOKEN, auth=auth)
+                answer = self._http.get_small(
+                    url, limit=_MAX_TOKEN, auth=auth, named_by_server=True
+                )
         except HttpFailure as failure:
             if failure.status not in {400, 401, 403}:
                 raise

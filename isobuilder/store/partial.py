@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.documents.json import NOTE, parse
 from isobuilder.errors import EnvironmentProblem, InputError
-from isobuilder.files import as_environment_problem, locked
+from isobuilder.files import as_environment_problem, locked, open_own
 from isobuilder.store.blobs import Blob, Store
 from isobuilder.store.writeback import Writeback
 
@@ -69,9 +70,10 @@ class Partial:
         with as_environment_problem(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             torn = self._about.with_suffix(".tmp")
-            torn.write_text(json.dumps(asdict(origin)), encoding="utf-8")
+            with _new(torn) as file:
+                file.write(json.dumps(asdict(origin)).encode())
             torn.replace(self._about)
-            self._open("wb")
+            self._open(_new(self.path))
         self._hasher = Hasher()
 
     def append(self, chunk: bytes) -> None:
@@ -82,7 +84,7 @@ class Partial:
         """
         hasher = self._continued()
         with as_environment_problem(self.path.parent):
-            file, writeback = self._out or self._open("ab")
+            file, writeback = self._out or self._open(_more(self.path))
             file.write(chunk)
             writeback.grown(len(chunk))
         hasher.update(chunk)
@@ -99,7 +101,7 @@ class Partial:
     def open_stretch(self, start: int) -> BinaryIO:
         """Open a file for bytes that will follow those before ``start``."""
         with as_environment_problem(self.path.parent):
-            return self._stretch(start).open("wb", buffering=BUFFER_SIZE)
+            return _new(self._stretch(start))
 
     def absorb(self, start: int) -> int:
         """Append the bytes of a stretch that begins here and return how many there were."""
@@ -107,7 +109,7 @@ class Partial:
         before = self.size
         with as_environment_problem(self.path.parent):
             if path.exists():
-                with path.open("rb", buffering=0) as file:
+                with os.fdopen(open_own(path, os.O_RDONLY), "rb", buffering=0) as file:
                     while chunk := file.read(BUFFER_SIZE):
                         self.append(chunk)
             path.unlink(missing_ok=True)
@@ -120,7 +122,7 @@ class Partial:
         """
         hasher = self._continued()
         with as_environment_problem(self.path.parent):
-            file, _ = self._out or self._open("ab")
+            file, _ = self._out or self._open(_more(self.path))
             file.flush()
             os.fsync(file.fileno())
         self.close()
@@ -138,6 +140,20 @@ class Partial:
             for start in self.stretches():
                 self._stretch(start).unlink(missing_ok=True)
 
+    def drop_links(self) -> None:
+        """Remove what somebody put in place of our files: bytes go into none but our own."""
+        stretches = self.path.parent.glob(f"{self.path.stem}.*.stretch")
+        with as_environment_problem(self.path.parent):
+            for path in (self.path, self._about, *stretches):
+                try:
+                    os.close(open_own(path, os.O_RDONLY))
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    if error.errno not in {errno.ELOOP, errno.ENXIO}:
+                        raise
+                    path.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Leave the bytes for a later run."""
         out, self._out = self._out, None
@@ -146,8 +162,7 @@ class Partial:
             with as_environment_problem(self.path.parent):
                 out[0].close()
 
-    def _open(self, mode: Literal["ab", "wb"]) -> tuple[BinaryIO, Writeback]:
-        file = self.path.open(mode, buffering=BUFFER_SIZE)
+    def _open(self, file: BinaryIO) -> tuple[BinaryIO, Writeback]:
         self._out = file, Writeback(file.fileno(), size=file.tell())
         return self._out
 
@@ -158,11 +173,27 @@ class Partial:
         if self._hasher is None:
             hasher = Hasher()
             if self.path.exists():
-                with as_environment_problem(self.path), self.path.open("rb", buffering=0) as file:
+                with (
+                    as_environment_problem(self.path),
+                    os.fdopen(open_own(self.path, os.O_RDONLY), "rb", buffering=0) as file,
+                ):
                     while chunk := file.read(BUFFER_SIZE):
                         hasher.update(chunk)
             self._hasher = hasher
         return self._hasher
+
+
+def _new(path: Path) -> BinaryIO:
+    """Open a new file in place of whatever is there; where a link leads stays as it is."""
+    path.unlink(missing_ok=True)
+    descriptor = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    return os.fdopen(descriptor, "wb", buffering=BUFFER_SIZE)
+
+
+def _more(path: Path) -> BinaryIO:
+    """Open a file to write behind its end."""
+    descriptor = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    return os.fdopen(descriptor, "ab", buffering=BUFFER_SIZE)
 
 
 @contextmanager
@@ -179,5 +210,6 @@ def partial_of(store: Store, key: str) -> Iterator[Partial | None]:
             yield None
             return
         partial = Partial(store, key)
+        partial.drop_links()
         stack.callback(partial.close)
         yield partial

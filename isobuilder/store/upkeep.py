@@ -53,6 +53,7 @@ class CheckReport:
     blobs: int
     size: int  # bytes that were read
     damaged: tuple[Damage, ...]
+    unreadable: tuple[Damage, ...] = ()  # nobody knows what they are; they stay where they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +113,15 @@ def check(store: Store, *, progress: Progress = SILENT) -> CheckReport:
         ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool,
     ):
         results = list(pool.map(lambda path: _fact_of(path, work), paths))
-    damaged = [
-        Damage(path.name, size, fact, _quarantine(store, path))
-        for path, (size, fact) in zip(paths, results, strict=True)
-        if fact is not None
-    ]
-    return CheckReport(len(paths), sum(size for size, _ in results), tuple(damaged))
+    damaged, unreadable = [], []
+    for path, (size, fact) in zip(paths, results, strict=True):
+        if isinstance(fact, OSError):
+            # A permission, a cable, a server that is away: the bytes may well be right.
+            unreadable.append(Damage(path.name, size, f"unreadable: {fact.strerror}", None))
+        elif fact is not None:
+            damaged.append(Damage(path.name, size, fact, _quarantine(store, path)))
+    total = sum(size for size, _ in results)
+    return CheckReport(len(paths), total, tuple(damaged), tuple(unreadable))
 
 
 def collect(
@@ -168,8 +172,8 @@ def _touch(store: Store, digests: Iterable[Digest]) -> None:
             os.utime(store.path_of(digest))
 
 
-def _fact_of(path: Path, work: Task) -> tuple[int, str | None]:
-    """Return how long a blob is and what is wrong with it."""
+def _fact_of(path: Path, work: Task) -> tuple[int, str | OSError | None]:
+    """Return how long a blob is and what is wrong with it, or why it cannot be read."""
     hasher = Hasher()
     try:
         with path.open("rb", buffering=0) as file:
@@ -179,7 +183,7 @@ def _fact_of(path: Path, work: Task) -> tuple[int, str | None]:
     except FileNotFoundError:
         return 0, None  # collected meanwhile
     except OSError as error:
-        return hasher.size, f"unreadable: {error.strerror}"
+        return hasher.size, error
     found = hasher.digest()
     wrong = found.hex != path.name or path.parent.name != path.name[:2]
     return hasher.size, f"expected sha256:{path.name}, got {found}" if wrong else None

@@ -291,6 +291,7 @@ def test_a_data_disk_has_the_label_the_menu_looks_for(tmp_path: Path) -> None:
     done = subprocess.run(["/sbin/blkid", "-p", path], capture_output=True, text=True, check=True)
     assert 'LABEL="kiso-data"' in done.stdout
     assert 'TYPE="ext4"' in done.stdout
+    assert path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(EnvironmentProblem, match="File exists"):
         make_data_disk(path, mebibytes=64)
     assert path.exists()

@@ -257,3 +257,16 @@ def test_the_documentation_names_every_key() -> None:
     keys = {*Cluster.model_fields, *ClusterNode.model_fields, *User.model_fields} - {"format"}
     missing = sorted(key for key in keys if f"`{key}" not in text and f"{key}:" not in text)
     assert not missing
+
+
+@pytest.mark.parametrize(
+    "character", ["\\n", "\\r", "\\v", "\\f", "\\x1c", "\\x1e", "\\N", "\\L", "\\P", "\\e"]
+)
+@pytest.mark.parametrize(
+    "where",
+    ["proxy: {none: [%s]}", "arguments: {kubelet: {v: %s}}", "ignore_preflight_errors: [%s]"],
+)
+def test_one_line_has_no_character_at_which_any_reader_breaks(where: str, character: str) -> None:
+    text = where % f'"x{character}ExecStartPre=/bin/sh"'
+    (found,) = mistakes(f"{SMALL}\n{text}\n")
+    assert "expected one line" in found

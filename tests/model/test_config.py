@@ -6,7 +6,14 @@ import pytest
 
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import InputError
-from isobuilder.model.config import Config, load_config, mirror_urls, parse_size, registry_bases
+from isobuilder.model.config import (
+    Config,
+    TransferSettings,
+    load_config,
+    mirror_urls,
+    parse_size,
+    registry_bases,
+)
 
 FILE = """\
 mirrors:
@@ -94,6 +101,8 @@ def test_every_setting_but_servers_has_a_variable() -> None:
         "ISOBUILDER_CONNECT_TIMEOUT": "2.5",
         "ISOBUILDER_STALL_TIMEOUT": "7",
         "ISOBUILDER_MAX_FILE_SIZE": "1GiB",
+        "ISOBUILDER_TRANSFER_LEAST_SPEED": "2K",
+        "ISOBUILDER_TRANSFER_LEAST_SPEED_SECONDS": "9",
     }
     config, origins = load_config(None, environment, {})
     assert config == Config(
@@ -111,6 +120,7 @@ def test_every_setting_but_servers_has_a_variable() -> None:
         connect_timeout=2.5,
         stall_timeout=7.0,
         max_file_size=1024**3,
+        transfer=TransferSettings(least_speed=2048, least_speed_seconds=9.0),
     )
     assert [name for name, origin in origins.items() if origin == "default"] == ["mold"]
 
@@ -227,3 +237,33 @@ def test_a_store_is_relative_to_the_file_that_names_it(
     path.write_text(f"store: {written}\n")
     assert load_config(path, {}, {})[0].store == meant.format(folder=tmp_path)
     assert load_config(path, {"ISOBUILDER_STORE": written}, {})[0].store == written
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        *(
+            "/../../root/.ssh/id_rsa",
+            "/%2e%2e/x",
+            "/a/.%2E/../b",
+            "/a%2f..%2f..%2fb",
+            "/./x",
+            "/..",
+        ),
+        "/a/..",
+    ],
+)
+def test_an_address_that_climbs_does_not_leave_its_mirror(rest: str) -> None:
+    config = Config(mirrors={"https://site.example": ("file:///srv/mirror",)})
+    with pytest.raises(InputError, match="leads out of"):
+        mirror_urls(config, f"https://site.example{rest}")
+
+
+def test_the_folders_of_mirrors_are_all_that_is_read_of_this_machine() -> None:
+    mirrors = {
+        "https://a.example": ("file:///srv/a", "https://b.example"),
+        "registry.k8s.io": ("file:///srv/registry%20x",),
+    }
+    folders = Config(mirrors=mirrors).http.folders
+    assert folders == (Path("/srv/a"), Path("/srv/registry x"))
+    assert Config().http.folders == ()

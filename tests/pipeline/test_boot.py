@@ -15,6 +15,7 @@ from isobuilder.iso.check.contents import check_manifest
 from isobuilder.iso.read.hashing import hash_iso
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.machine.payload import export_payload, forget_payload, keep_payload, payloads
+from isobuilder.machine.qemu import Machine
 from isobuilder.model.loading import load_lock, parse_manifest_json
 from isobuilder.model.lock import Lock, LockedBoot
 from isobuilder.model.payload import OsPayload
@@ -359,8 +360,10 @@ def test_a_forgotten_payload_is_not_chosen(session: Session, locked: Locked) -> 
 
 def test_a_plain_iso_is_not_started(session: Session, locked: Locked, tmp_path: Path) -> None:
     built = build(locked.lock, tmp_path, session)
+    machine = Machine(name="one", iso=built.iso, data=tmp_path / "disk")
     with pytest.raises(InputError, match="not a boot medium"):
-        try_boot(built.iso, [], logs=tmp_path, until=None, timeout=1)
+        try_boot(built.iso, [machine], logs=tmp_path, until=None, timeout=1)
+    assert not (tmp_path / "disk").exists()
 
 
 def test_a_medium_with_a_damaged_description_is_not_started(

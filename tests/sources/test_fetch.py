@@ -336,7 +336,7 @@ def test_offline_names_everything_that_is_missing(store: Store, files: FileServe
 def test_offline_still_reads_mirrors_on_disk(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "kubelet"
     path.write_bytes(KUBELET)
-    with Http(HttpSettings(offline=True)) as http:
+    with Http(HttpSettings(offline=True, folders=(tmp_path,))) as http:
         assert Fetcher(store, http).fetch([want(KUBELET, path.as_uri())])[0].read() == KUBELET
 
 

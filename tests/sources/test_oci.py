@@ -283,7 +283,7 @@ def test_short_names_of_docker_hub_are_written_out(
     assert upstream.log[0].path == "/v2/docker.io/library/nginx/manifests/1.27"
 
 
-def test_a_registry_tree_on_disk_is_a_mirror_too(http: Http, tmp_path: Any) -> None:
+def test_a_registry_tree_on_disk_is_a_mirror_too(tmp_path: Any) -> None:
     image = simple("pause")
     folder = tmp_path / "v2" / "pause"
     for document in (image.top, *image.manifests):
@@ -296,5 +296,6 @@ def test_a_registry_tree_on_disk_is_a_mirror_too(http: Http, tmp_path: Any) -> N
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(blob)
     config = Config(mirrors={"registry.k8s.io": (tmp_path.as_uri(),)})
-    found = RegistryClient(http, config, Credentials(())).resolve(PAUSE, "arm64")
+    with Http(config.http) as http:
+        found = RegistryClient(http, config, Credentials(())).resolve(PAUSE, "arm64")
     assert found.digest == image.manifests[1].digest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import logging
 import threading
@@ -191,6 +192,29 @@ def test_a_token_service_that_talks_nonsense_is_an_error(
     upstream.hooks.append(nonsense)
     with pytest.raises(UpstreamError, match="token"):
         client(http, upstream, Credentials(())).resolve(reference("a"), "amd64")
+
+
+def test_the_default_login_of_netrc_is_not_for_a_token_service(
+    upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("default login user password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    upstream.login = TokenLogin()
+    with FakeUpstream() as other:
+        other.login = upstream.login
+
+        def elsewhere(request: Request, reply: Reply) -> Reply | None:
+            if reply.status != 401:
+                return None
+            realm = f'Bearer realm="{other.url}/token",service="s",scope="repository:x:pull"'
+            return Reply(401, {"WWW-Authenticate": realm})
+
+        upstream.hooks.append(elsewhere)
+        with Http(HttpSettings(retries=0)) as http, contextlib.suppress(UpstreamError):
+            client(http, upstream, Credentials(())).resolve(reference("a"), "amd64")
+        asked = [line for line in other.log if line.path.startswith("/token")]
+        assert asked
+        assert all("authorization" not in line.headers for line in asked)
 
 
 def test_a_blob_on_another_host_is_fetched_without_the_token(

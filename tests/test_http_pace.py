@@ -1,0 +1,122 @@
+"""Servers that always send a little: each is left in the end."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import chain, repeat
+
+import pytest
+
+from isobuilder.http import Http, HttpFailure, HttpSettings
+
+SETTINGS = HttpSettings(
+    retries=5,
+    first_delay=0.01,
+    connect_timeout=2.0,
+    stall_timeout=0.4,
+    least_speed=1000,
+    least_speed_seconds=0.6,
+)
+PAUSE = 0.05  # seconds between two pieces, far below the stall timeout
+HEAD = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@contextmanager
+def drip(pieces: Callable[[], Iterable[bytes]]) -> Iterator[str]:
+    """Serve ``pieces``, slowly, to each who connects; give the address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            for piece in pieces():
+                connection.sendall(piece)
+                if ended.wait(PAUSE):
+                    return
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}/x"
+    finally:
+        ended.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def bytes_of(text: bytes) -> Iterator[bytes]:
+    return (bytes([byte]) for byte in text)
+
+
+def taken(http: Http, address: str) -> float:
+    began = time.monotonic()
+    with pytest.raises(HttpFailure) as caught:
+        http.get_small(address, limit=10**9)
+    assert not caught.value.temporary
+    assert "transfer.least_speed" in str(caught.value.hint)
+    raise_if = str(caught.value)
+    assert "no whole head" in raise_if or "slower than" in raise_if or "no TLS" in raise_if
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        lambda: bytes_of(HEAD * 1000),
+        lambda: chain([HEAD], (b"X-%d: y\r\n" % number for number in range(10**6))),
+        lambda: repeat(b"HTTP/1.1 100 Continue\r\n\r\n"),
+        lambda: chain([HEAD + b"Content-Length: 100000\r\n\r\n"], repeat(b"x")),
+        lambda: chain([HEAD + b"\r\n"], repeat(b"x")),
+        lambda: chain([CHUNKED], repeat(b"1\r\nx\r\n")),
+        lambda: chain([CHUNKED], repeat(b"1;a=b")),
+        lambda: chain([CHUNKED + b"1\r\nx\r\n0\r\n"], repeat(b"A: b\r\n")),
+    ],
+    ids=["head", "headers", "100", "body", "body to the end", "chunks", "extension", "trailer"],
+)
+def test_what_trickles_is_left(pieces: Callable[[], Iterable[bytes]]) -> None:
+    with drip(pieces) as address, Http(SETTINGS) as http:
+        assert taken(http, f"http://{address}") < 10
+
+
+def test_tls_that_trickles_is_left() -> None:
+    record = b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03"
+    with drip(lambda: chain([record], repeat(b"x"))) as address, Http(SETTINGS) as http:
+        assert taken(http, f"https://{address}") < 10
+
+
+def test_a_slow_line_that_keeps_the_least_speed_is_waited_for() -> None:
+    size = 60 * 100  # 2,000 bytes a second, for three seconds
+
+    def pieces() -> Iterable[bytes]:
+        return chain([HEAD + b"Content-Length: %d\r\n\r\n" % size], repeat(b"x" * 100, 60))
+
+    with drip(pieces) as address, Http(SETTINGS) as http:
+        assert len(http.get_small(f"http://{address}", limit=size).body) == size
+
+
+def test_whoever_takes_bytes_slowly_is_not_the_server() -> None:
+    body = b"x" * 4000
+    head = HEAD + b"Content-Length: %d\r\n\r\n" % len(body)
+    limited = replace(SETTINGS, limit_rate=2048, least_speed=100_000)
+    with drip(lambda: [head + body]) as address, Http(limited) as http:
+        assert http.get_small(f"http://{address}", limit=9000).body == body
+
+
+def test_no_least_speed_waits_for_any() -> None:
+    body = b"x" * 30
+    head = HEAD + b"Content-Length: %d\r\n\r\n" % len(body)
+    patient = replace(SETTINGS, least_speed=0)
+    with drip(lambda: chain([head], bytes_of(body))) as address, Http(patient) as http:
+        assert http.get_small(f"http://{address}", limit=9000).body == body
