@@ -339,11 +339,25 @@ _CONTAINERS = st.fixed_dictionaries(
         "설명": _WORDS,
     },
 )
+_VOLUMES = st.fixed_dictionaries(
+    {"name": _WORDS},
+    optional={
+        "image": st.fixed_dictionaries(
+            {"reference": st.sampled_from(sorted(PINNED))},
+            optional={"pullPolicy": st.sampled_from(["Always", "IfNotPresent"])},
+        ),
+        "emptyDir": _VALUES,
+    },
+)
 _PODS = st.fixed_dictionaries(
     {"kind": st.just("Pod"), "metadata": _VALUES},
     optional={
         "containers": st.lists(_CONTAINERS, min_size=1, max_size=3),
-        "spec": st.fixed_dictionaries({"initContainers": st.lists(_CONTAINERS, max_size=2)}),
+        "spec": st.fixed_dictionaries(
+            {"initContainers": st.lists(_CONTAINERS, max_size=2)},
+            optional={"volumes": st.lists(_VOLUMES, max_size=2)},
+        ),
+        "ephemeralContainers": st.lists(_CONTAINERS, max_size=1),
     },
 )
 
@@ -354,10 +368,14 @@ def _pinned(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     found = {key: _pinned(item) for key, item in value.items()}
-    for name in ("containers", "initContainers"):
+    for name in ("containers", "initContainers", "ephemeralContainers"):
         for container in found.get(name) or []:
             container["image"] = PINNED[container["image"]]
             container["imagePullPolicy"] = "IfNotPresent"
+    for volume in found.get("volumes") or []:
+        if "image" in volume:
+            reference = PINNED[volume["image"]["reference"]]
+            volume["image"] = {"reference": reference, "pullPolicy": "IfNotPresent"}
     return found
 
 
@@ -389,6 +407,9 @@ def test_the_parsed_result_differs_only_in_images_and_pull_policies(
     loaded = list(yaml.safe_load_all(text))
     pinned = pin(text)
     assert list(yaml.safe_load_all(pinned)) == [_pinned(pod) for pod in loaded]
+    before, after = images_of(text.encode(), "m.yaml"), images_of(pinned.encode(), "m.yaml")
+    assert [PINNED[use.image] for use in before] == [use.image for use in after]
+    assert {use.pull_policy for use in after} <= {"IfNotPresent"}
     if flow is False:
         others = [line for line in text.splitlines(keepends=True) if "image" not in line]
         assert [x for x in pinned.splitlines(keepends=True) if "image" not in x] == others
