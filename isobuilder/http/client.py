@@ -347,7 +347,7 @@ def _refuse_loop(seen: list[str], url: str) -> None:
 def _new_manager(scheme: str, proxy: str | None, per_host: int) -> urllib3.PoolManager:
     import urllib3
 
-    from isobuilder.http.connections import keep_pace
+    from isobuilder.http.timed import keep_pace
 
     # Reading all certificate authorities takes longer than most requests: only where needed.
     secure = scheme == "https" or (proxy or "").startswith("https:")

@@ -33,11 +33,12 @@ from isobuilder.model.lock import (
     one_for_each_digest,
     released_epoch,
 )
-from isobuilder.model.recipe import Component, FileEntry, ManifestEntry, Recipe
+from isobuilder.model.recipe import FileEntry, ManifestEntry, Recipe
 from isobuilder.rules.pairings import core_images
 from isobuilder.sources import kubeadm
 from isobuilder.sources.checksums import Checksum, parse
 from isobuilder.sources.download import Download
+from isobuilder.sources.labels import check_labels
 from isobuilder.sources.mirrors import first_good
 from isobuilder.sources.named import named_images, unlocked_mentions
 from isobuilder.sources.registry import ResolvedImage
@@ -384,24 +385,6 @@ def _checked(answers: Mapping[str, object]) -> Lock:
     except ValidationError as error:  # two answers that do not go together
         facts = [detail["msg"].removeprefix("Value error, ") for detail in error.errors()]
         raise InputError("; ".join(facts), hint="change one of the recipe's entries") from error
-
-
-def check_labels(name: str, component: Component, labels: Mapping[str, str]) -> None:
-    """Accept a component's image only with the provenance that the recipe demands of it.
-
-    Raises:
-        IntegrityError: a label is missing or has another value.
-    """
-    expected = dict(component.labels)
-    if component.source_sha is not None:
-        expected.setdefault("org.opencontainers.image.revision", component.source_sha)
-    for label, value in sorted(expected.items()):
-        if labels.get(label) != value:
-            raise IntegrityError(
-                f"components.{name}: {component.image}: label {label}: "
-                f"expected {value!r}, got {labels.get(label)!r}",
-                hint="the image is not from the sources the recipe names; correct one of them",
-            )
 
 
 def _nearest_of(word: str, names: Sequence[str]) -> str:
