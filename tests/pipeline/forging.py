@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import stat
@@ -34,7 +35,7 @@ class Contents:
 
     def mend(self) -> None:
         """Let manifest.json and SHA256SUMS tell of what is there now."""
-        if "manifest.json" in self.files:
+        with contextlib.suppress(KeyError, ValueError):  # it is gone, or another file by its name
             manifest: dict[str, Any] = json.loads(self.files["manifest.json"])
             described = self.files.keys() - {"manifest.json", "SHA256SUMS"}
             manifest["files"] = {path: Digest.of(self.files[path]).hex for path in described}
