@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from isobuilder.digest import BUFFER_SIZE
 from isobuilder.documents.json import DOCUMENT, parse
 from isobuilder.errors import InputError
 from isobuilder.files import read_bytes
@@ -16,6 +20,7 @@ from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.jsonfile import unexpected
 
 SUFFIX = ".registration.json"
+_KINDS = ("md5", "sha1", "sha256", "sha512")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +30,49 @@ class Item:
     registration: RegistrationFile
     url: str | None
     called: str | None = None  # another name than the registration's
+    iso: Path | None = None  # the ISO itself, if it is at hand
 
     @property
     def name(self) -> str:
         """The name of the version."""
         return self.called or self.registration.name
+
+    def digits(self, algorithm: str) -> str | None:
+        """Return the ISO's hash of that kind, None if it is not known and the ISO not at hand.
+
+        Raises:
+            InputError: the ISO cannot be read, or is not what the registration says.
+        """
+        if algorithm == "sha256":
+            return self.registration.checksum.hex
+        if self.iso is None:
+            return None
+        found = hashes_of(self.iso)
+        if found["sha256"] != self.registration.checksum.hex:
+            raise InputError(
+                f"{self.iso}: SHA-256 {found['sha256']}, its registration says "
+                f"{self.registration.checksum.hex}",
+                hint="isobuilder verify looks closer; build or copy it again",
+            )
+        return found[algorithm]
+
+
+@cache
+def hashes_of(iso: Path) -> Mapping[str, str]:
+    """Return every kind of hash a server may keep of an ISO, from one reading.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    hashes = {name: hashlib.new(name, usedforsecurity=False) for name in _KINDS}
+    try:
+        with iso.open("rb") as file:
+            while chunk := file.read(BUFFER_SIZE):
+                for one in hashes.values():
+                    one.update(chunk)
+    except OSError as error:
+        raise InputError(f"{iso}: cannot be read: {error.strerror}") from error
+    return {name: one.hexdigest() for name, one in hashes.items()}
 
 
 def read_registration(path: Path) -> tuple[RegistrationFile, Path | None]:
@@ -94,7 +137,8 @@ def read_catalogue(path: Path, *, url_base: str | None = None) -> tuple[Item, ..
         url = registration.download_url
         if url is None and url_base:
             url = f"{url_base.rstrip('/')}/{registration.filename}"
-        items.append(Item(registration, url))
+        iso = place.with_name(registration.filename)
+        items.append(Item(registration, url, iso=iso if iso.is_file() else None))
     return tuple(items)
 
 

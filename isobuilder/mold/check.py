@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from isobuilder.errors import IsobuilderError, MoldError
 from isobuilder.http import Http
@@ -10,13 +11,14 @@ from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import Login
 from isobuilder.mold.api.errors import AccessRefused
-from isobuilder.mold.api.records import SettingRecord, ZoneRecord
+from isobuilder.mold.api.records import ImageStore, SettingRecord, ZoneRecord, read_records
 from isobuilder.mold.check_url import check_url
 from isobuilder.mold.checklist import Fix, Line, Question, Report
 from isobuilder.mold.lifecycle import end_notice
 from isobuilder.progress import SILENT, Progress
 
 ENABLED = "cloud.kubernetes.service.enabled"
+ENDPOINT_URL = "endpoint.url"
 _OFFERING = "cloud.kubernetes.cluster.network.offering"
 _OFFERING_AS_DOCUMENTED = "cloud.kubernetes.clusternetwork.offering"
 _SKEW_THAT_WORRIES = 120.0  # seconds; a request expires after 600
@@ -51,6 +53,8 @@ def check(
     _check_settings(mold, report)
     zones = _check_zones(mold, report, question)
     _check_stores(mold, report, zones, question)
+    _check_storage_vms(mold, report, zones, question)
+    _check_endpoint_url(mold, report)
     _check_resources(mold, report, question)
     if question.registration is not None:
         _check_names(mold, report, question.registration)
@@ -89,27 +93,29 @@ def _setting(mold: Mold, report: Report, name: str) -> SettingRecord | None:
 
 
 def _check_plugin(mold: Mold, report: Report, enabled: object) -> bool:
-    if enabled is True or (enabled is None and _lists_versions(mold)):
-        report.ok("Kubernetes service", "on")
-        return True
-    setting = _setting(mold, report, ENABLED)
-    restart = "restart the management server afterwards: systemctl restart cloudstack-management"
-    if setting is not None and setting.effective == "true":
-        report.problem("Kubernetes service", "switched on, but not yet running", restart)
-    else:
-        old = setting.effective if setting else "false"
-        fix = Fix(ENABLED, old, "true", restart) if setting else None
-        report.problem("Kubernetes service", "off", f"set {ENABLED} to true; {restart}", fix)
-    return False
-
-
-def _lists_versions(mold: Mold) -> bool:
-    """Tell whether the service is on where the capabilities do not say."""
+    """Tell whether the service runs, by trying a command of it; its setting counts from a start."""
+    restart = "restart the management server: systemctl restart cloudstack-management"
     try:
         mold.versions()
-    except MoldError:
-        return False
-    return True
+    except MoldError as error:
+        refused = error
+    else:
+        if enabled is False:
+            fact = "on until the management server is restarted, and off from then on"
+            fix = Fix(ENABLED, "false", "true")
+            report.warn("Kubernetes service", fact, f"set {ENABLED} to true", fix)
+        else:
+            report.ok("Kubernetes service", "on")
+        return True
+    setting = _setting(mold, report, ENABLED)
+    if enabled is True or (setting is not None and setting.effective == "true"):
+        report.problem("Kubernetes service", "switched on, but not yet running", restart)
+    elif enabled is None and setting is None:
+        report.problem("Kubernetes service", str(refused), refused.hint)
+    else:
+        mend = Fix(ENABLED, setting.effective, "true", restart) if setting else None
+        report.problem("Kubernetes service", "off", f"set {ENABLED} to true; {restart}", mend)
+    return False
 
 
 def _check_role(mold: Mold, report: Report) -> None:
@@ -194,10 +200,11 @@ def _check_stores(
     if question.direct_download:
         return
     with report.looking_at("image stores"):
-        stores = mold.list_all("listImageStores", "imagestore")
+        items = mold.list_all("listImageStores", "imagestore")
+        stores = read_records(ImageStore, items, "listImageStores")
         # A store without a zone serves the whole region.
-        everywhere = any(not store.get("zoneid") for store in stores)
-        served = {store.get("zoneid") for store in stores}
+        everywhere = any(store.zoneid is None for store in stores)
+        served = {store.zoneid for store in stores}
         without = [z.name for z in zones if not z.edge and z.id not in served and not everywhere]
         if without:
             report.problem(
@@ -207,6 +214,47 @@ def _check_stores(
             )
         else:
             report.ok("image stores", f"{len(stores)} in {len(zones)} zones")
+
+
+def _check_storage_vms(
+    mold: Mold, report: Report, zones: Sequence[ZoneRecord], question: Question
+) -> None:
+    """Tell where nobody is there to download: such a download waits for ever."""
+    if question.direct_download:
+        return
+    with report.looking_at("storage VMs"):
+        running = {
+            vm.zoneid
+            for vm in mold.storage_vms()
+            if vm.state == "Running" and vm.agentstate in {"Up", ""}
+        }
+        without = [zone.name for zone in zones if not zone.edge and zone.id not in running]
+        if without:
+            report.problem(
+                "storage VMs",
+                f"none that is running and connected in {', '.join(without)}",
+                "nothing is downloaded there; look at Infrastructure, System VMs",
+            )
+        else:
+            report.ok("storage VMs", f"one that is running in each of {len(zones)} zones")
+
+
+def _check_endpoint_url(mold: Mold, report: Report) -> None:
+    """Tell of the setting without which no cluster can be made; its default does not do."""
+    setting = _setting(mold, report, ENDPOINT_URL)
+    if setting is None:
+        return
+    host = urlsplit(setting.effective).hostname or ""
+    if not host or host in {"localhost", "::1"} or host.startswith("127."):
+        report.problem(
+            ENDPOINT_URL,
+            f"{setting.effective!r}: nodes would look for the server on themselves, so every "
+            "cluster is refused",
+            f"isobuilder mold setting {ENDPOINT_URL} ADDRESS/client/api --server {mold.name}, with "
+            "an address that nodes reach",
+        )
+    else:
+        report.ok(ENDPOINT_URL, setting.effective)
 
 
 def _check_resources(mold: Mold, report: Report, question: Question) -> None:

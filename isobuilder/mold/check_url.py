@@ -11,6 +11,7 @@ from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.checklist import Fix, Question, Report
 from isobuilder.progress import Progress
 
+_NEVER_FOLLOWED = 308
 INTERNAL_SITES = "secstorage.allowed.internal.sites"
 MAX_SIZE = "max.template.iso.size"
 FOLLOW_REDIRECTS = "store.download.follow.redirects"
@@ -96,7 +97,9 @@ def _check_redirect(mold: Mold, report: Report, served: Served) -> None:
     fact = f"HTTP {served.status}, redirects to {served.location}"
     with report.looking_at(FOLLOW_REDIRECTS):
         setting = mold.setting(FOLLOW_REDIRECTS)
-        if setting is not None and setting.effective == "true":
+        if served.status == _NEVER_FOLLOWED:
+            report.problem("redirect", f"{fact}; Mold never follows 308", "give the final address")
+        elif setting is not None and setting.effective == "true":
             report.ok("redirect", f"{fact}; {FOLLOW_REDIRECTS} is true")
         else:
             report.problem(
@@ -117,7 +120,8 @@ def _check_content(mold: Mold, report: Report, question: Question, served: Serve
         )
         return
     if served.length is None:
-        report.problem("size", "the server tells no Content-Length", "Mold needs it")
+        fact = "the server tells no Content-Length; servers before CloudStack 4.23 need it"
+        report.warn("size", fact, "serve the ISO as a plain file")
         return
     registration = question.registration
     if registration is not None and registration.size not in {0, served.length}:

@@ -84,9 +84,11 @@ class Report:
         """Note something good."""
         self.lines.append(Line(Level.OK, subject, fact))
 
-    def warn(self, subject: str, fact: str, remedy: str | None = None) -> None:
+    def warn(
+        self, subject: str, fact: str, remedy: str | None = None, fix: Fix | None = None
+    ) -> None:
         """Note something to think about."""
-        self.lines.append(Line(Level.WARNING, subject, fact, remedy))
+        self.lines.append(Line(Level.WARNING, subject, fact, remedy, fix))
 
     def problem(
         self, subject: str, fact: str, remedy: str | None = None, fix: Fix | None = None

@@ -17,7 +17,7 @@ from isobuilder.mold.api.records import ClusterRecord, ZoneRecord
 from isobuilder.mold.catalogue import Item
 from isobuilder.mold.lifecycle import END_OF_LIFE, end_of_life, minor_of, version_order
 from isobuilder.mold.plan import Action, Subject
-from isobuilder.mold.registered import Health, RegisteredVersion, age_order, health_of
+from isobuilder.mold.registered import Health, RegisteredVersion, age_order
 
 _MOST_GAPS = 20  # minors; a server may list a version 1.999999999.0
 
@@ -94,7 +94,7 @@ class Policy:
 
 def same_iso(entries: Iterable[RegisteredVersion], item: Item) -> list[RegisteredVersion]:
     """Return the entries that are this very ISO."""
-    return [e for e in entries if e.is_same(item.registration, name=item.name, url=item.url)]
+    return [entry for entry in entries if entry.is_same(item)]
 
 
 def compare(
@@ -249,15 +249,15 @@ class _Comparison:
         covered: set[str] = set()
         for entry in sorted(same, key=lambda e: self.registered.rank(e, self.zones)):
             zones = {zone.id for zone in self.zones if entry.serves(zone)}
-            failed = entry.failures(zones)
-            if failed and not self.registered.has_to_stay(entry):
+            faults = entry.faults(zones)
+            if faults and not self.registered.has_to_stay(entry):
                 # What takes its place is planned where the zone is found missing.
-                self.drop(Kind.NOT_READY, entry, f"{failed[0].zonename}: {failed[0].status}")
+                self.drop(Kind.NOT_READY, entry, faults[0])
             elif zones and not zones - covered:
                 self.drop(Kind.DUPLICATE, entry, f"the same ISO as {kept[0].version.id}")
             else:
-                for row in failed:
-                    fact = f"{row.zonename}: {row.status}; stays, as clusters use it"
+                for fault in faults:
+                    fact = f"{fault}; stays, as clusters use it"
                     self.say(Kind.NOT_READY, entry.version.name, fact, notice=True, entry=entry)
                 kept.append(entry)
                 covered |= zones
@@ -270,7 +270,9 @@ class _Comparison:
             row = entry.row(zone.id) if entry else None
             if entry is None:
                 missing.append(zone)
-            elif row is None or health_of(row) in {Health.UNDER_WAY, Health.UNCLEAR}:
+            elif entry.orphaned:
+                continue  # told above: only what clusters use is kept without its ISO
+            elif row is None or entry.health(row) in {Health.UNDER_WAY, Health.UNCLEAR}:
                 status = (row.status if row else "") or "not begun"
                 fact = f"{zone.name}: still under way ({status})"
                 self.say(Kind.NOT_READY, entry.version.name, fact, notice=True, entry=entry)

@@ -175,6 +175,8 @@ def delete(mold: Mold, key: str, *, dry_run: bool = False) -> str:
     if dry_run:
         return f"would delete {version.name} ({version.id}) and its ISO"
     mold.delete_version(version.id)
+    if entry.version.isoid and mold.isos(entry.version.isoid):
+        return f"deleted {version.name} ({version.id}); its ISO {version.isoid} is still there"
     return f"deleted {version.name} ({version.id}) and its ISO"
 
 

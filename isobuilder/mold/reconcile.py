@@ -10,7 +10,7 @@ from pathlib import Path
 from isobuilder.errors import IsobuilderError, MoldError
 from isobuilder.mold.api.clock import Poll
 from isobuilder.mold.api.commands import Addition, Mold
-from isobuilder.mold.api.errors import MoldRefused, OutcomeUnknown
+from isobuilder.mold.api.errors import BUSY, MoldRefused, OutcomeUnknown
 from isobuilder.mold.api.records import ZoneRecord
 from isobuilder.mold.api.upload import send_file
 from isobuilder.mold.catalogue import Item
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _LOOKS = 4  # how often to look for a change whose answer was lost, before it is made again
 _TRIES = 3
+_DOUBLES = "; isobuilder mold audit mends that"
 
 
 class Reconciler:
@@ -35,7 +36,9 @@ class Reconciler:
     ) -> None:
         self.mold = mold
         self.request = request
-        self.item = Item(request.registration, request.url, request.full_name)
+        self.item = Item(
+            request.registration, request.url, request.full_name, request.iso or request.upload
+        )
         self.zones = zones
         self.result = result
         self.serving: dict[str, RegisteredVersion] = {}  # zone id -> the entry that serves it
@@ -43,6 +46,7 @@ class Reconciler:
         self.ever_created: set[str | None] = set()
         self.refused: list[ZoneResult] = []
         self.broken: list[RegisteredVersion] = []  # equal entries that failed, to be replaced
+        self._later: set[str] = set()  # doubles that are let go of only after their download
         self.missing: list[ZoneRecord | None] = []  # where it has to be added; None: all zones
 
     def _entries(self) -> tuple[RegisteredVersion, ...]:
@@ -51,7 +55,7 @@ class Reconciler:
             version
             for version in self.mold.versions()
             if version.semanticversion == str(registration.kubernetesversion)
-            and version.arch == registration.arch
+            and (version.arch == registration.arch or not version.isoid)
         ]
         return entries_of(self.mold, versions)
 
@@ -80,13 +84,14 @@ class Reconciler:
         usable = [e for e in same_iso(registered.entries, self.item) if e not in self.broken]
         usable.sort(key=lambda entry: registered.rank(entry, self.zones))
         self.serving.clear()
+        warnings = self.result.warnings
+        warnings[:] = [text for text in warnings if not text.endswith(_DOUBLES)]
         for zone in self.zones:
             here = [entry for entry in usable if entry.serves(zone)]
             if here:
                 self.serving[zone.id] = here[0]
             if len(here) > 1:
-                text = f"{zone.name}: registered {len(here)} times"
-                self._warn(f"{text}; isobuilder mold audit mends that")
+                self._warn(f"{zone.name}: registered {len(here)} times{_DOUBLES}")
         self.missing = [
             place
             for deviation in found
@@ -139,7 +144,7 @@ class Reconciler:
     def describe(self) -> None:
         """Write down what would be done."""
         for entry in self.broken:
-            self.result.done.append(f"would delete {entry.version.id}, whose download failed")
+            self.result.done.append(f"would delete {entry.version.id}, {_lost(entry)}")
         for zone in self.missing:
             self.result.done.append(f"would register {self.item.name} in {_where(zone)}")
         self.report_pending()
@@ -156,14 +161,24 @@ class Reconciler:
         """
         for entry in self.broken:
             self.mold.delete_version(entry.version.id)
-            self.result.done.append(f"deleted {entry.version.id}, whose download had failed")
+            self.result.done.append(f"deleted {entry.version.id}, {_lost(entry)}")
         changed = bool(self.missing or self.broken)
-        for zone in self.missing:
-            self._add_once(zone, progress, alone=len(self.missing) == 1)
+        try:
+            self._add_missing(progress)
+        except MoldRefused as refused:
+            # A zone that is left out may lack a store; then the server takes nothing for all zones.
+            if self.missing != [None] or not refused.says("have no image store"):
+                raise
+            self.missing = list(self.zones)
+            self._add_missing(progress)
         if changed:
             self.look()
         self._drop_doubles(ours_only=True)
         self._set_state()
+
+    def _add_missing(self, progress: Progress) -> None:
+        for zone in self.missing:
+            self._add_once(zone, progress, alone=len(self.zones) == 1)
 
     def _add_once(self, zone: ZoneRecord | None, progress: Progress, *, alone: bool) -> None:
         before = {version.id for version in self.mold.versions()}
@@ -243,7 +258,7 @@ class Reconciler:
         except IsobuilderError:
             if not self.request.keep_failed:
                 for version_id in made:
-                    self.mold.delete_version(version_id)
+                    self._delete_again(version_id)
             raise
         self.result.done.append(f"uploaded {addition.name} to {where}")
 
@@ -264,17 +279,27 @@ class Reconciler:
             for loser in rivals[1:]:
                 later = age_order(loser) > age_order(ours[0])
                 if loser in ours or (later and not ours_only):
-                    self._drop(loser)
+                    self._drop(loser.version.id)
         self.look()
 
-    def _drop(self, loser: RegisteredVersion) -> None:
+    def _drop(self, version_id: str) -> None:
         try:
-            self.mold.delete_version(loser.version.id)
+            self.mold.delete_version(version_id)
         except MoldRefused as refused:
-            self._warn(f"{loser.version.id} is a double: {refused}")
+            if refused.says(BUSY):
+                self._later.add(version_id)
+            else:
+                self._warn(f"{version_id} is a double: {refused.text}")
             return
-        self.created.discard(loser.version.id)
-        self.result.done.append(f"deleted {loser.version.id}: registered twice at once")
+        self.created.discard(version_id)
+        self._later.discard(version_id)
+        self.result.done.append(f"deleted {version_id}: registered twice at once")
+
+    def doubles_left(self) -> bool:
+        """Try again to delete the doubles that were busy; tell whether some still are."""
+        for version_id in sorted(self._later):
+            self._drop(version_id)
+        return bool(self._later)
 
     def _set_state(self) -> None:
         """Enable or disable what serves, where asked for."""
@@ -303,6 +328,8 @@ class Reconciler:
     def finish(self, watch: Watch) -> None:
         """Write down what every zone got; delete what failed, and the doubles of what did not."""
         self.result.zones = watch.results() + self.refused
+        for version_id in self._later:
+            self._warn(f"{version_id} is a double and busy; run the same command later")
         if self._failed():
             self._take_back()
         else:
@@ -328,9 +355,23 @@ class Reconciler:
         reached = {zone.version_id for zone in self.result.zones}
         for version_id in sorted(self.created):
             if version_id in failed or version_id not in reached:
-                self.mold.delete_version(version_id)
-                self.result.done.append(f"deleted {version_id} again")
+                self._delete_again(version_id)
         self.created.clear()
+
+    def _delete_again(self, version_id: str) -> None:
+        """Delete what this run made; what a server will not let go yet hides no reason before."""
+        try:
+            self.mold.delete_version(version_id)
+        except MoldRefused as refused:
+            self._warn(
+                f"{version_id} could not be deleted yet: {refused.text}; run the same command later"
+            )
+        else:
+            self.result.done.append(f"deleted {version_id} again")
+
+
+def _lost(entry: RegisteredVersion) -> str:
+    return "whose ISO is gone" if entry.orphaned else "whose download had failed"
 
 
 def _where(zone: ZoneRecord | None) -> str:

@@ -125,6 +125,8 @@ class _Run:
             finished = self.watch.look()
             if self.watch.vanished:
                 finished = not self._reconciler.adopt(self.watch)
+            elif finished:
+                finished = not self._reconciler.doubles_left()
         return finished
 
     def give_up(self) -> None:
@@ -147,11 +149,14 @@ def _wanted_zones(mold: Mold, request: Request, result: ServerResult) -> tuple[Z
         raise MoldError(f"{mold.name}: this server has no zone, or the key may not see it")
     if not request.zones:
         served = zones_served(zones, direct=request.direct_download)
+        if not request.direct_download:
+            served = _with_storage(mold, served)
         if not served:
             raise MoldError(f"{mold.name}: no enabled zone takes downloads")
         left_out = [zone.name for zone in zones if zone not in served]
         if left_out:
-            result.warnings.append(f"not waited for: {', '.join(left_out)} (disabled or edge)")
+            why = "disabled, edge, or without secondary storage"
+            result.warnings.append(f"not waited for: {', '.join(left_out)} ({why})")
         return served
     chosen = find_zones(zones, request.zones, server=mold.name)
     for zone in chosen:
@@ -161,6 +166,14 @@ def _wanted_zones(mold: Mold, request: Request, result: ServerResult) -> tuple[Z
                 hint="add --direct-download",
             )
     return chosen
+
+
+def _with_storage(mold: Mold, zones: tuple[ZoneRecord, ...]) -> tuple[ZoneRecord, ...]:
+    """Return the zones that have a secondary storage, as far as this key may see that."""
+    stores = {store.zoneid for store in mold.image_stores()}
+    if not stores or None in stores:  # one without a zone serves all
+        return zones
+    return tuple(zone for zone in zones if zone.id in stores)
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from isobuilder.errors import MoldError
-from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.api.client import parse_time
-from isobuilder.mold.api.commands import Mold
+from isobuilder.mold.api.commands import FAILED_STATES, Mold
 from isobuilder.mold.api.errors import remedy_for
 from isobuilder.mold.api.records import IsoInZone, KubernetesVersion, ZoneRecord
+from isobuilder.mold.catalogue import Item
 
 _UNDER_WAY = re.compile(
     r"|processing|queued|\d{1,3}\s?% downloaded|installing (iso|template)|download complete",
@@ -32,9 +32,16 @@ class Health(StrEnum):
 
 
 def health_of(row: IsoInZone) -> Health:
-    """Judge an ISO in a zone by what ``listIsos`` says (contract D.10)."""
+    """Judge an ISO in a zone by its states, and by its text where they do not tell (contract D.10).
+
+    Texts are many and change; those of a failure above all say what to do about it.
+    """
     if row.isready:
         return Health.READY
+    if row.downloadstate in FAILED_STATES:
+        return Health.FAILED
+    if row.downloadstate:
+        return Health.UNDER_WAY
     text = row.status.strip()
     if _UNDER_WAY.fullmatch(text) or _DONE.fullmatch(text):
         return Health.UNDER_WAY
@@ -57,6 +64,24 @@ class RegisteredVersion:
 
     version: KubernetesVersion
     rows: tuple[IsoInZone, ...]
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether its ISO is gone."""
+        return not self.version.isoid
+
+    def health(self, row: IsoInZone) -> Health:
+        """Judge it in a zone; also by the version's own state, which tells failures apart."""
+        found = health_of(row)
+        if found is Health.UNCLEAR and self.version.isostate == "Allocated":
+            return Health.FAILED
+        return found
+
+    def faults(self, zone_ids: Iterable[str]) -> list[str]:
+        """Return why it cannot be used in zones where it should be."""
+        if self.orphaned:
+            return ["its ISO is gone"]
+        return [f"{row.zonename}: {row.status or 'failed'}" for row in self.failures(zone_ids)]
 
     @property
     def sha256(self) -> str | None:
@@ -94,24 +119,31 @@ class RegisteredVersion:
     def failures(self, zone_ids: Iterable[str]) -> list[IsoInZone]:
         """Return the zones of ``zone_ids`` in which it failed."""
         wanted = set(zone_ids)
-        return [r for r in self.rows if r.zoneid in wanted and health_of(r) is Health.FAILED]
+        return [r for r in self.rows if r.zoneid in wanted and self.health(r) is Health.FAILED]
 
-    def is_same(self, registration: RegistrationFile, *, name: str, url: str | None) -> bool:
+    def is_same(self, item: Item) -> bool:
         """Tell whether it is that very ISO: same version, architecture and bytes.
 
-        Where Mold reports no hash, the URL decides, and where it reports no URL, the name.
+        Mold keeps one of several kinds of hash; the ISO at hand tells its own of that kind. Where
+        no hash can be compared the URL decides, and where Mold reports none either, the name: an
+        ISO that is gone has neither, and no architecture.
         """
-        version = self.version
+        version, registration = self.version, item.registration
         if version.semanticversion != str(registration.kubernetesversion):
             return False
+        if self.orphaned:
+            return version.name == item.name
         if version.arch != registration.arch:
             return False
-        wanted = registration.checksum.hex
-        if any(row.checksum for row in self.rows) and self.sha256 is not None:
-            return self.sha256 == wanted
-        if version.isourl and url:
-            return version.isourl == url
-        return version.name == name
+        hashes = {row.hash for row in self.rows if row.hash}
+        if len(hashes) == 1:
+            [(algorithm, digits)] = hashes
+            ours = item.digits(algorithm)
+            if ours is not None:
+                return digits == ours
+        if version.isourl and item.url:
+            return version.isourl == item.url
+        return version.name == item.name
 
 
 def entries_of(mold: Mold, versions: Sequence[KubernetesVersion]) -> tuple[RegisteredVersion, ...]:
@@ -121,7 +153,7 @@ def entries_of(mold: Mold, versions: Sequence[KubernetesVersion]) -> tuple[Regis
         for row in mold.isos():
             rows.setdefault(row.id, []).append(row)
         return tuple(RegisteredVersion(v, tuple(rows.get(v.isoid, ()))) for v in versions)
-    return tuple(RegisteredVersion(v, mold.isos(v.isoid) if v.isoid else ()) for v in versions)
+    return tuple(RegisteredVersion(v, mold.isos_of(v)) for v in versions)
 
 
 def age_order(entry: RegisteredVersion) -> tuple[str, str]:

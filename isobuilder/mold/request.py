@@ -38,6 +38,7 @@ class Request:
     registration: RegistrationFile
     url: str | None = None
     upload: Path | None = None  # the ISO, sent through Mold in place of a URL
+    iso: Path | None = None  # the ISO, if it is at hand: compared with what a server has
     zones: tuple[str, ...] = ()  # names or ids; none is all zones
     name: str | None = None
     enabled: bool | None = None  # None: as it is; a new version is Enabled

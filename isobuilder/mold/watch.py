@@ -41,7 +41,7 @@ class Watch:
     def look(self) -> bool:
         """Ask for every zone once; True when all are Ready or have failed."""
         for entry in {e.version.id: e for e in self.serving.values()}.values():
-            rows = self.mold.isos(entry.version.isoid)
+            rows = self.mold.isos_of(entry.version)
             if not rows and not self.mold.versions(id=entry.version.id):
                 self.vanished.add(entry.version.id)
                 continue
@@ -67,7 +67,7 @@ class Watch:
         health = health_of(row)
         now = self.mold.clock.monotonic()
         if health is Health.FAILED:
-            self._failed[zone.id] = row.status
+            self._failed[zone.id] = row.status or f"download {row.downloadstate.lower()}"
         elif health is Health.UNCLEAR:
             text, since = self._unclear.get(zone.id, ("", now))
             if text != row.status:

@@ -359,7 +359,7 @@ def test_versions_are_listed_and_shown(typed: Typed, simulator: FakeMold) -> Non
     simulator.cloud.clusters.append(Cluster("prod", version.id, simulator.cloud.zones[0]))
     simulator.cloud.note("KUBERNETES.VERSION.ADD", "Adding v1.34.12", resource=version.id)
     listed = typed("list")
-    assert "Zone2: Allocated" in listed.stdout
+    assert "Zone2: Processing" in listed.stdout
     assert typed.json("list", "--ready") == []
     assert typed.json("list", "--version", "1.34")[0]["id"] == version.id
     shown = typed("show", "1.34.12").stdout

@@ -11,6 +11,7 @@ class Web(Server):
         super().__init__()
         self.files: dict[str, bytes] = {}
         self.redirects: dict[str, str] = {}
+        self.redirect_status = 302
         self.no_length: set[str] = set()
         self.hits: list[str] = []
 
@@ -21,7 +22,7 @@ class Web(Server):
     def answer(self, request: Request) -> Reply:
         self.hits.append(f"{request.method} {request.path}")
         if request.path in self.redirects:
-            return Reply(302, {"Location": self.redirects[request.path]})
+            return Reply(self.redirect_status, {"Location": self.redirects[request.path]})
         if request.path not in self.files:
             return Reply(404)
         data = self.files[request.path]

@@ -65,7 +65,8 @@ def test_a_server_that_is_ready_has_no_problem(
     assert [line for line in lines if line.level is Level.PROBLEM] == []
     assert {line.subject for line in lines} >= {
         "server", "clock", "role", "Kubernetes service", "cloud.kubernetes.cluster.max.size",
-        "network offering", "zones", "image stores", "service offering", "node template",
+        "network offering", "zones", "image stores", "storage VMs", "endpoint.url",
+        "service offering", "node template",
         "registered versions", "host", "size", MAX_SIZE, "checksum",
     }  # fmt: skip
     assert simulator.writes() == []
@@ -201,6 +202,37 @@ def test_a_zone_without_image_store_is_told(simulator: FakeMold, checked: Checke
     assert "image stores" not in subjects
 
 
+def test_a_zone_where_nobody_downloads_is_told(simulator: FakeMold, checked: Checked) -> None:
+    simulator.cloud.zones[1].storage_vm = False
+    assert "Zone2" in checked.problem("storage VMs").fact
+    assert checked.line("storage VMs", zones=("Zone1",)).level is Level.OK
+
+
+@pytest.mark.parametrize("value", [None, "http://127.0.0.1:8080/client/api", "nothing"])
+def test_an_address_that_nodes_cannot_use_is_told(
+    simulator: FakeMold, checked: Checked, value: str | None
+) -> None:
+    assert checked.line("endpoint.url").level is Level.OK
+    simulator.cloud.settings["endpoint.url"].value = value
+    line = checked.problem("endpoint.url")
+    assert "isobuilder mold setting endpoint.url" in str(line.remedy)
+
+
+def test_whether_the_service_runs_is_found_by_trying_it(
+    simulator: FakeMold, checked: Checked
+) -> None:
+    simulator.cloud.settings[ENABLED].value = "false"
+    line = checked.line("Kubernetes service")
+    assert (line.level, "until the management server is restarted" in line.fact) == (
+        Level.WARNING,
+        True,
+    )
+    simulator.cloud.restart()
+    assert checked.problem("Kubernetes service").fact == "off"
+    simulator.cloud.settings[ENABLED].value = "true"
+    assert "not yet running" in checked.problem("Kubernetes service").fact
+
+
 def test_offerings_that_are_too_small_are_told(
     simulator: FakeMold, checked: Checked, published: Published
 ) -> None:
@@ -300,6 +332,8 @@ def test_a_redirect_is_told_with_the_setting_that_decides(
     assert line.fix == Fix(FOLLOW_REDIRECTS, "false", "true")
     simulator.cloud.settings[FOLLOW_REDIRECTS].value = "true"
     assert checked.line("redirect", published, url=url).level is Level.OK
+    web.redirect_status = 308
+    assert "never follows 308" in checked.problem("redirect", published, url=url).fact
 
 
 def test_an_answer_that_is_no_iso_is_told(checked: Checked, published: Published, web: Web) -> None:
@@ -325,7 +359,8 @@ def test_sizes_are_compared(
     line = checked.problem(MAX_SIZE, published)
     assert line.fix == Fix(MAX_SIZE, "0", "1")
     web.no_length.add(published.url.removeprefix(web.url))
-    assert "Content-Length" in checked.problem("size", published).fact
+    line = checked.line("size", published)
+    assert (line.level, "Content-Length" in line.fact) == (Level.WARNING, True)
 
 
 def test_the_bytes_are_compared_when_asked_for(

@@ -172,7 +172,7 @@ def test_a_role_that_may_not_is_told(simulator: FakeMold, client_of: ClientOf) -
         client_of(simulator, VIEWER), "updateConfiguration", name="max.template.iso.size", value="1"
     )
     assert refused.cause == "role"
-    assert "is not available for user" in refused.text
+    assert "is not available for the account viewer" in refused.text
 
 
 # ---- session login -------------------------------------------------------------------------

@@ -152,6 +152,11 @@ def waiting(version: Version, *rows: int) -> Version:
     return version
 
 
+def gone(version: Version) -> Version:
+    version.has_iso = False
+    return version
+
+
 def unreported(w: World, *, url: bool = True) -> World:
     w.cloud.reports_checksum = False
     w.cloud.reports_url = url
@@ -194,6 +199,9 @@ STATES: dict[str, Callable[[World], object]] = {
     "no checksum reported, other URL": lambda w: unreported(w).has(url="http://x/x.iso"),
     "neither reported, same name": lambda w: unreported(w, url=False).has(),
     "neither reported, other name": lambda w: unreported(w, url=False).has(name="by hand"),
+    "its ISO gone": lambda w: gone(w.has()),
+    "its ISO gone, used": lambda w: w.uses(gone(w.has())),
+    "its ISO gone, and a good one": lambda w: (gone(w.has()), w.has()),
     "edge zone beside": lambda w: (w.has(), w.edge()),
     "nothing, edge zone beside": lambda w: w.edge(),
     "direct download": lambda w: w.has(direct=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from isobuilder.demo.mold import Cloud, Pace, Zone
 from isobuilder.errors import InputError, MoldError
+from isobuilder.formats.kube import KubeVersion
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.errors import AccessRefused, MoldUnreachable
 from isobuilder.mold.register import register
@@ -202,10 +204,20 @@ def test_direct_download_is_ready_at_once_also_in_edge_zones(
 ) -> None:
     simulator.cloud.zones.append(Zone("Edge1", type="Edge", has_store=False))
     assert outcomes(run(client, state, published)) == READY
+    assert {v.zone.name for v in simulator.cloud.versions.values() if v.zone} == {"Zone1", "Zone2"}
     result = run(client, state, published, direct_download=True)
     assert outcomes(result) == READY | {"Edge1": "ready"}
     assert [z.text for z in result.zones if z.zone == "Edge1"] == ["Bypassed Secondary Storage"]
-    assert len(simulator.writes()) == 2
+    assert len(simulator.cloud.versions) == 3
+
+
+def test_a_disabled_zone_without_storage_keeps_no_other_from_its_iso(
+    simulator: FakeMold, client: Mold, state: Path, published: Published
+) -> None:
+    simulator.cloud.zones.append(Zone("Busan", enabled=False, has_store=False))
+    for _ in range(2):
+        assert outcomes(run(client, state, published)) == READY
+    assert len(simulator.cloud.versions) == 2
 
 
 def test_not_waiting_leaves_the_download_to_the_server(
@@ -239,10 +251,7 @@ def refusal_of(result: ServerResult) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("change", "text", "hint"),
     [
-        ({"kubernetesversion": "v1.34"}, "Invalid version format. Semantic", "without v"),
-        ({"kubernetesversion": "1.34"}, "MAJOR.MINOR.PATCH format", "1.34.12"),
-        ({"kubernetesversion": "1.10.9"}, "1.11.0 is minimum version", "1.11.0 and newer"),
-        ({"checksum": "{SHA256}" + "0" * 64}, "Unable to register binaries ISO", "log"),
+        ({"kubernetesversion": KubeVersion("1.10.9")}, "1.11.0 is minimum", "1.11.0 and newer"),
     ],
 )
 def test_what_the_server_refuses_comes_with_its_text_and_a_remedy(
@@ -294,9 +303,11 @@ def test_a_zone_without_image_store_is_told(
     simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     simulator.cloud.zones[1].has_store = False
-    said, hint = refusal_of(run(client, state, published))
-    assert "The following zones have no image store: Zone2" in said
-    assert "--zone" in hint
+    for _ in range(2):
+        result = run(client, state, published)
+        assert outcomes(result) == {"Zone1": "ready"}
+        assert any("not waited for: Zone2" in warning for warning in result.warnings)
+        assert len(simulator.cloud.versions) == 1
     result = run(client, state, published, zones=("Zone1", "Zone2"))
     assert outcomes(result) == {"Zone1": "ready", "Zone2": "failed"}
     assert "No image store available in zone: Zone2" in result.zones[1].text
@@ -420,12 +431,11 @@ def test_a_checksum_mismatch_is_told(
     assert not simulator.cloud.versions
 
 
-def test_a_server_that_tells_no_length_is_told(
+def test_a_server_that_tells_no_length_is_good_enough(
     client: Mold, state: Path, published: Published, web: Web
 ) -> None:
     web.no_length.add(published.url.removeprefix(web.url))
-    text, _hint = failed(run(client, state, published))
-    assert text == "Failed to receive length of download"
+    assert outcomes(run(client, state, published)) == READY
 
 
 def test_an_iso_that_is_too_large_is_told(
@@ -481,9 +491,94 @@ def test_a_download_stuck_in_allocated_ends_with_the_timeout(
     for zone in simulator.cloud.zones:
         zone.stuck = True
     text, hint = failed(run(client, state, published, timeout=120.0))
-    assert "not Ready after 120 s: Allocated" in text
+    assert "not Ready after 120 s: Processing" in text
     assert "secondary storage VM" in hint
-    assert not simulator.cloud.versions
+    assert len(simulator.cloud.versions) == 1  # let go of only after its download
+
+
+def test_what_could_not_be_deleted_during_its_download_is_told_after_the_reason(
+    simulator: FakeMold, client: Mold, state: Path, published: Published
+) -> None:
+    for zone in simulator.cloud.zones:
+        zone.stuck = True
+    result = run(client, state, published, timeout=30.0)
+    assert result.error is None
+    assert any("could not be deleted yet: Please specify" in text for text in result.warnings)
+    for zone in simulator.cloud.zones:
+        zone.stuck = False
+    assert outcomes(run(client, state, published)) == READY
+    assert len(simulator.cloud.versions) == 1
+
+
+def test_a_version_whose_iso_is_gone_is_replaced(
+    simulator: FakeMold, client: Mold, state: Path, publish: PublishedOf
+) -> None:
+    other = publish("1.35.4")
+    run(client, state, other)
+    for published in (publish(), publish(arch="aarch64")):
+        run(client, state, published)
+        [old] = [v for v in simulator.cloud.versions.values() if v.url == published.url]
+        old.has_iso = False
+        result = run(client, state, published)
+        assert outcomes(result) == READY
+        assert f"deleted {old.id}, whose ISO is gone" in result.done
+        assert old.id not in simulator.cloud.versions
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Storage agent or storage VM disconnected",
+        "Storage Limit Reached",
+        "HTTP Server does not support partial get",
+        "Download canceled",
+        "Illegal host specified in URL.",
+        "No route to host",
+        "Network is unreachable",
+        "iso.example",
+    ],
+)
+@pytest.mark.parametrize("details", [True, False])
+def test_a_failure_is_replaced_whatever_its_text(
+    simulator: FakeMold,
+    client: Mold,
+    state: Path,
+    published: Published,
+    text: str,
+    details: bool,
+) -> None:
+    simulator.cloud.reports_details = details
+    for zone in simulator.cloud.zones:
+        zone.fails_with = text
+    said, hint = failed(run(client, state, published, keep_failed=True))
+    assert said == text
+    assert hint
+    [old] = simulator.cloud.versions
+    for zone in simulator.cloud.zones:
+        zone.fails_with = None
+    assert outcomes(run(client, state, published)) == READY
+    assert old not in simulator.cloud.versions
+
+
+@pytest.mark.parametrize("algorithm", ["sha512", "md5"])
+def test_bytes_are_compared_whatever_hash_the_server_kept(
+    simulator: FakeMold, client: Mold, state: Path, publish: PublishedOf, algorithm: str
+) -> None:
+    published, other = publish(), publish(revision=2)
+    version = add_directly(
+        simulator.cloud,
+        name=published.registration.name,
+        url=published.url,
+        checksum="{X}" + hashlib.new(algorithm, other.path.read_bytes()).hexdigest(),
+    )
+    result = run(client, state, published, iso=published.path)
+    assert "already the name of another ISO" in str(result.error)
+    digits = hashlib.new(algorithm, published.path.read_bytes()).hexdigest()
+    version.checksum = digits
+    for row in version.rows:
+        row.outcome = dataclasses.replace(row.outcome, hexdigest=digits)  # type: ignore[type-var]
+    assert outcomes(run(client, state, published, iso=published.path)) == READY
+    assert simulator.writes() == []
 
 
 def test_what_had_failed_before_is_replaced(
@@ -537,6 +632,7 @@ def test_a_status_text_nobody_knows_is_not_a_failure_at_once(
         return state, ("Reticulating splines" if "%" in status else status), ready
 
     monkeypatch.setattr(Cloud, "state_of", odd)
+    simulator.cloud.reports_details = False
     assert outcomes(run(client, state, published)) == READY
     simulator.cloud.pace = dataclasses.replace(simulator.cloud.pace, downloading=600.0)
     simulator.cloud.versions.clear()
@@ -810,14 +906,35 @@ def test_an_upload_that_is_refused_leaves_nothing(
     assert not simulator.cloud.versions
 
 
+def test_an_upload_that_breaks_off_tells_its_reason_and_is_begun_again_once_the_server_lets_go(
+    simulator: FakeMold, client: Mold, state: Path, published: Published, clock: VirtualClock
+) -> None:
+    def cut(_number: int, command: str, moment: str) -> None:
+        if command == "upload" and moment == "before":
+            raise ConnectionAbortedError
+
+    simulator.faults.watchers.append(cut)
+    result = run(client, state, published, url=None, upload=published.path, zones=("Zone1",))
+    assert isinstance(result.error, MoldUnreachable)
+    assert "upload to 127.0.0.1" in str(result.error)
+    assert any("could not be deleted yet: The ISO is either" in text for text in result.warnings)
+    simulator.faults.watchers.clear()
+    clock.sleep(3600)  # upload.operation.timeout
+    again = run(client, state, published, url=None, upload=published.path, zones=("Zone1",))
+    assert outcomes(again) == {"Zone1": "ready"}
+    assert len(simulator.cloud.versions) == 1
+
+
 def test_an_upload_whose_ticket_was_lost_leaves_nothing(
     simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
     simulator.faults.add("lost", command="getUploadParamsForKubernetesSupportedVersion")
     result = run(client, state, published, url=None, upload=published.path)
     assert isinstance(result.error, MoldUnreachable)
-    assert not simulator.cloud.versions
-    assert outcomes(run(client, state, published, url=None, upload=published.path)) == READY
+    assert any("could not be deleted yet" in text for text in result.warnings)
+    again = run(client, state, published, url=None, upload=published.path, timeout=7200.0)
+    assert outcomes(again) == READY
+    assert len(simulator.cloud.versions) == 2
 
 
 def test_an_upload_that_was_killed_is_replaced_once_mold_gave_it_up(
@@ -834,7 +951,9 @@ def test_an_upload_that_was_killed_is_replaced_once_mold_gave_it_up(
         zoneid=simulator.cloud.zones[0].id,
         checksum=registration.checksum,
     )
-    result = run(client, state, published, url=None, upload=published.path, zones=("Zone1",))
+    result = run(
+        client, state, published, url=None, upload=published.path, zones=("Zone1",), timeout=7200.0
+    )
     assert outcomes(result) == {"Zone1": "ready"}
     assert len(simulator.cloud.versions) == 1
 

@@ -204,7 +204,7 @@ def register(
         raise UsageProblem(
             "where can the server fetch the ISO?", hint="give --url URL, or --upload to send it"
         )
-    wish = Request(registration, url=url, upload=file if upload else None, **wished)
+    wish = Request(registration, url=url, upload=file if upload else None, iso=file, **wished)
     opened = servers.opened(app)
     molds = [mold for _name, mold in opened if not isinstance(mold, IsobuilderError)]
     done = {result.server: result for result in register_on(molds, wish, progress=app.progress)}

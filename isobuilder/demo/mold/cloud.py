@@ -44,7 +44,8 @@ class Zone:
     type: str = "Core"
     enabled: bool = True
     has_store: bool = True
-    stuck: bool = False  # downloads never leave Allocated
+    stuck: bool = False  # downloads never begin
+    storage_vm: bool = True  # one that is up downloads
     fails_with: str | None = None  # every download ends with this text
 
 
@@ -86,6 +87,7 @@ class Version:
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     iso_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     state: str = "Enabled"
+    has_iso: bool = True  # False after somebody deleted the ISO alone
     rows: list[IsoRow] = field(default_factory=list)
 
 
@@ -143,9 +145,12 @@ def default_settings() -> dict[str, Setting]:
         "store.download.follow.redirects": Setting("false", "false"),
         "secstorage.allowed.internal.sites": Setting(None),
         "max.template.iso.size": Setting("50", "50"),
-        "upload.operation.timeout": Setting("10", "10"),
-        "enforce.post.requests.and.timestamps": Setting("false", "false"),
-        "default.page.size": Setting("500", "500"),
+        "upload.operation.timeout": Setting("60", "60"),
+        "enforce.post.requests.and.timestamps": Setting("false", "false", dynamic=False),
+        "default.page.size": Setting("500", "500", dynamic=False),
+        "endpoint.url": Setting(
+            "http://mold.example:8080/client/api", "http://localhost:8080/client/api"
+        ),
     }
 
 
@@ -172,8 +177,9 @@ class Cloud:
         self.sessions: dict[str, User] = {}
         self.plugin_on = True
         self.arches = ("x86_64", "aarch64")
-        self.parameter_error = 530  # Mold rethrows what would naturally be 431
+        self.parameter_error = 530  # some servers say 431 for the same fault
         self.reports_checksum = True
+        self.reports_details = True  # states of each store; not every server tells them
         self.reports_url = True
         self.resolve: dict[str, Host] = {}
         self.refuses_loopback = False  # a real Mold does; here ISOs usually come from there
@@ -210,6 +216,9 @@ class Cloud:
                 "username": "admin",
                 "account": "admin",
                 "resourceid": resource,
+                "resourcetype": "Iso" if kind.startswith("ISO.") else "KubernetesSupportedVersion",
+                "domain": "ROOT",
+                "domainpath": "ROOT",
             }
         )
 
@@ -248,7 +257,7 @@ class Cloud:
                     self._run(job)
             for version in list(self.versions.values()):
                 for row in version.rows:
-                    self._advance(version, row, now)
+                    self._advance(row, now)
 
     def _run(self, job: Job) -> None:
         try:
@@ -257,8 +266,8 @@ class Cloud:
             job.result = {"errorcode": error.code, "errortext": error.text}
             job.status = 2
 
-    def _advance(self, version: Version, row: IsoRow, now: float) -> None:
-        if row.outcome is not None or row.zone.stuck:
+    def _advance(self, row: IsoRow, now: float) -> None:
+        if row.outcome is not None or row.zone.stuck or not row.zone.storage_vm:
             return
         if row.upload_until is not None:
             if now >= row.upload_until:
@@ -277,13 +286,6 @@ class Cloud:
         if row.zone.fails_with is not None:
             outcome = Outcome(error=row.zone.fails_with, size=0, hexdigest="")
         row.outcome = outcome
-        kind = "TEMPLATE.DOWNLOAD.SUCCESS" if outcome.error is None else "TEMPLATE.DOWNLOAD.FAILED"
-        self.note(
-            kind,
-            f"{version.name}-Kubernetes-Binaries-ISO in {row.zone.name}: {outcome.error or 'done'}",
-            level="INFO" if outcome.error is None else "ERROR",
-            resource=version.iso_id,
-        )
 
     def state_of(self, row: IsoRow) -> tuple[str, str, bool]:
         """Return state, status text and readiness of an ISO in a zone (contract D.10)."""
@@ -295,10 +297,21 @@ class Cloud:
             return "Ready", "Successfully Installed", True
         return (*self._under_way(row), False)
 
+    def download_state(self, row: IsoRow) -> str:
+        """Return the state of the copy on the zone's store (``downloaddetails``)."""
+        _state, status, ready = self.state_of(row)
+        if ready:
+            return "BYPASSED" if row.direct else "DOWNLOADED"
+        if row.outcome is not None:
+            return "DOWNLOAD_ERROR"
+        return "DOWNLOAD_IN_PROGRESS" if "%" in status else "NOT_DOWNLOADED"
+
     def _under_way(self, row: IsoRow) -> tuple[str, str]:
         elapsed = self.clock.monotonic() - row.started
-        if row.zone.stuck or row.upload_until is not None or elapsed < self.pace.allocated:
-            return "Allocated", ""
+        if row.upload_until is not None:
+            return "NotUploaded", ""
+        if row.zone.stuck or not row.zone.storage_vm or elapsed < self.pace.allocated:
+            return "Creating", "Processing"
         percent = row.fetch.percent if row.fetch else 100
         planned = self.pace.allocated + self.pace.downloading
         if elapsed < planned:

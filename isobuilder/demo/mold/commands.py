@@ -19,7 +19,8 @@ def _capabilities(cloud: Cloud, _user: User, _params: Params) -> dict[str, Any]:
         "capability": {
             "cloudstackversion": "4.22.0.0-simulator",
             "simulator": True,
-            "kubernetesserviceenabled": cloud.plugin_on,
+            # The setting, which counts from the next start on.
+            "kubernetesserviceenabled": cloud.setting("cloud.kubernetes.service.enabled") == "true",
             "kubernetesclusterexperimentalfeaturesenabled": False,
             "defaultuipagesize": 20,
             "dynamicrolesenabled": True,
@@ -71,12 +72,15 @@ def _update_configuration(cloud: Cloud, user: User, params: Params) -> dict[str,
 
 
 def _events(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
+    """Return events, newest first; ``answer`` turns each page round, as the server does."""
+    if params.get("resourceid") and not params.get("resourcetype"):
+        text = "resourceid parameter must be used with resourcetype parameter"
+        raise ApiError(431, text, 4350)
+    fields = ("type", "level", "resourceid", "resourcetype")
     return [
         event
         for event in reversed(cloud.events)
-        if params.get("type", event["type"]) == event["type"]
-        and params.get("level", event["level"]) == event["level"]
-        and params.get("resourceid", event["resourceid"]) == event["resourceid"]
+        if all(params.get(field, event[field]) == event[field] for field in fields)
     ]
 
 
@@ -126,6 +130,16 @@ def _image_stores(cloud: Cloud, _user: User, params: Params) -> list[dict[str, A
          "zonename": zone.name, "protocol": "nfs", "scope": "ZONE"}
         for zone in cloud.zones
         if zone.has_store and params.get("zoneid", zone.id) == zone.id
+    ]  # fmt: skip
+
+
+def _system_vms(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
+    return [
+        {"id": f"vm-{zone.id}", "name": f"s-{number}-VM", "zoneid": zone.id, "zonename": zone.name,
+         "systemvmtype": "secondarystoragevm", "state": "Running", "agentstate": "Up"}
+        for number, zone in enumerate(cloud.zones, 1)
+        if zone.storage_vm and zone.type == "Core"
+        and params.get("systemvmtype") in {None, "secondarystoragevm"}
     ]  # fmt: skip
 
 
@@ -200,11 +214,11 @@ LISTS: dict[str, tuple[str, Items]] = {
     "listServiceOfferings": ("serviceoffering", _offerings),
     "listNetworkOfferings": ("networkoffering", _network_offerings),
     "listImageStores": ("imagestore", _image_stores),
+    "listSystemVms": ("systemvm", _system_vms),
     "listApis": ("api", _apis),
     "listKubernetesClusters": ("kubernetescluster", _clusters),
     "listKubernetesSupportedVersions": ("kubernetessupportedversion", versions.list_versions),
 }
-_NAMES = {name.lower(): name for name in (*ANSWERS, *LISTS)}
 _FOR_ALL = {
     "listCapabilities", "listZones", "listIsos", "listApis", "listTemplates", "listEvents",
     "listServiceOfferings", "listNetworkOfferings", "listKubernetesClusters",
@@ -213,8 +227,8 @@ _FOR_ALL = {
 
 
 def find(command: str) -> str | None:
-    """Return the command's own spelling; names are case-insensitive to the server."""
-    return _NAMES.get(command.lower())
+    """Return the command if there is one of exactly that name."""
+    return command if command in ANSWERS or command in LISTS else None
 
 
 def changes_state(command: str) -> bool:
@@ -236,11 +250,16 @@ def answer(cloud: Cloud, user: User, command: str, params: Params) -> dict[str, 
     total = len(found)
     if "page" in params and "pagesize" in params:
         size, page = versions.number(params, "pagesize", 1), versions.number(params, "page", 1)
-        if size is None or page is None:
-            raise ApiError(431, "Page and page size begin with 1", 4350)
+        if size is None:
+            raise ApiError(431, "Page size begins with 1", 4350)
+        page = page or 1  # the server takes 0 for the first as well
         limit = int(cloud.setting("default.page.size"))
         if size > limit:
-            raise ApiError(431, f"Page size can not exceed max allowed page size value: {limit}")
+            raise ApiError(431, f"Page size can't exceed max allowed page size value: {limit}")
         begin = (page - 1) * size
         found = found[begin : begin + size]
-    return {"count": total, key: found} if found else {}
+    if command == "listEvents":
+        found = found[::-1]
+    if not found:
+        return {"count": total} if total else {}
+    return {"count": total, key: found}

@@ -32,6 +32,7 @@ def split_checksum(text: str) -> tuple[str, str]:
     """
     match = re.fullmatch(r"\{([^}]*)\}(.*)", text)
     algorithm, digits = (match[1], match[2]) if match else ("MD5", text)
+    algorithm = re.sub(r"^SHA(?=\d)", "SHA-", algorithm)
     if algorithm not in HEX_LENGTHS:
         raise ValueError(f"checksum algorithm not recognised: {algorithm}")
     if len(digits) != HEX_LENGTHS[algorithm]:
@@ -44,7 +45,12 @@ class Sink:
 
     def __init__(self, checksum: str) -> None:
         # Without a checksum Mold computes and keeps SHA-512.
-        self.algorithm, self.wanted = split_checksum(checksum) if checksum else ("SHA-512", "")
+        self.algorithm, self.wanted, self.unusable = "SHA-512", "", None
+        if checksum:
+            try:
+                self.algorithm, self.wanted = split_checksum(checksum)
+            except ValueError as error:
+                self.unusable = f"Failed post download script: {error}"
         self._hash = hashlib.new(self.algorithm.replace("-", "").lower())
         self._head = bytearray()
         self.size = 0
@@ -64,6 +70,8 @@ class Sink:
                 "Template content is unsupported, or mismatch between selected format and "
                 "template content. Found: unknown"
             )
+        elif self.unusable is not None:
+            error = self.unusable
         elif self.wanted and found != self.wanted:
             error = (
                 f'checksum "{{{self.algorithm}}}{found}" didn\'t match the given value, '
@@ -125,7 +133,7 @@ class Fetch:
         if url is None:
             return "Connection refused"
         with requests.get(url, stream=True, timeout=10, allow_redirects=follow) as response:
-            if response.is_redirect or response.is_permanent_redirect:
+            if response.status_code in {301, 302, 303}:
                 return (
                     f"Failed to download {self._url} due to redirection, response code: "
                     f"{response.status_code}"
@@ -133,9 +141,7 @@ class Fetch:
             if response.status_code != 200:
                 return f"HTTP Server returned {response.status_code} (expected 200 OK)"
             length = response.headers.get("Content-Length")
-            if length is None:
-                return "Failed to receive length of download"
-            self._total = int(length)
+            self._total = int(length or 0)  # told or not, the bytes are taken
             if self._total > self._limit:
                 return "Download file size is too large"
             for chunk in response.iter_content(_CHUNK):

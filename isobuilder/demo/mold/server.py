@@ -155,8 +155,8 @@ class Simulator(Server):
                     raise ApiError(432, "The given command does not exist or it is not available")
                 raise ApiError(401, _NOT_VERIFIED)
             if not may_use(user, command):
-                text = "either does not exist, is not available for user."
-                raise ApiError(401, f"The given command '{command}' {text}")
+                text = "does not exist or is not available for the account"
+                raise ApiError(432, f"The API [{command}] {text} {user.name}.")
             if any(ord(letter) < 32 for value in params.values() for letter in value):
                 raise ApiError(431, "Received value is invalid: control characters", 4350)
             posts_only = cloud.setting("enforce.post.requests.and.timestamps") == "true"
@@ -183,10 +183,12 @@ class Simulator(Server):
 
 
 def _expiry(text: str) -> datetime | None:
-    """Read ``2030-01-01T00:00:00+0000`` and the form with Z; nothing else."""
-    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d{4})", text):
+    """Read ``2030-01-01T00:00:00+0000``, with milliseconds, a colon in the zone or Z."""
+    form = r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{3})?(Z|[+-]\d\d:?\d\d)"
+    found = re.fullmatch(form, text)
+    if found is None:
         return None
     try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z").astimezone(UTC)
+        return datetime.strptime(found[1] + found[2], "%Y-%m-%dT%H:%M:%S%z").astimezone(UTC)
     except ValueError:
         return None

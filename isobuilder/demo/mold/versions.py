@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import requests
 
 from isobuilder.demo.mold.cloud import ApiError, Cloud, IsoRow, Job, User, Version, Zone
-from isobuilder.demo.mold.download import Fetch, split_checksum
+from isobuilder.demo.mold.download import Fetch
 from isobuilder.mold.lifecycle import version_order
 
 Params = dict[str, str]
@@ -23,7 +23,12 @@ _REGISTRATION = "Unable to register binaries ISO for supported kubernetes versio
 
 def _refuse(cloud: Cloud, text: str) -> ApiError:
     """Return a parameter error: 530 where the command rethrows it, 431 where it does not."""
-    return ApiError(cloud.parameter_error, text, 4250 if cloud.parameter_error == 530 else 4350)
+    return ApiError(cloud.parameter_error, text)
+
+
+def _malformed(text: str) -> ApiError:
+    """Return what is refused before the command begins."""
+    return ApiError(431, text)
 
 
 def number(params: Params, name: str, least: int) -> int | None:
@@ -51,13 +56,12 @@ def _required(params: Params, *names: str) -> None:
 
 def _check_version(cloud: Cloud, text: str) -> None:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)*", text):
-        raise _refuse(cloud, "Invalid version format. Semantic version needed")
+        raise _malformed("Invalid version format. Semantic version needed")
     parts = text.split(".")
     if len(parts) < 3:
-        raise _refuse(
-            cloud,
+        raise _malformed(
             f"Invalid version format, {text}. Semantic version should be specified in "
-            "MAJOR.MINOR.PATCH format",
+            "MAJOR.MINOR.PATCH format"
         )
     if tuple(int(part) for part in parts) < (1, 11, 0):
         raise _refuse(
@@ -84,7 +88,10 @@ def _zone(cloud: Cloud, params: Params, *, direct: bool) -> Zone | None:
         return None
     zone = cloud.zone(params["zoneid"])
     if zone is None or zone.id != params["zoneid"]:
-        raise _refuse(cloud, "Invalid zone specified")
+        raise _malformed(
+            "Unable to execute API command due to invalid value. Invalid parameter zoneid value="
+            f"{params['zoneid']} due to incorrect long value format, or entity does not exist"
+        )
     if zone.type == "Edge" and not direct:
         raise _refuse(cloud, f"Zone: {zone.name} supports only direct download Kubernetes versions")
     return zone
@@ -94,7 +101,7 @@ def _check_stores(cloud: Cloud, zone: Zone | None) -> None:
     begin = "Unable to register Kubernetes version ISO."
     if zone is not None and not zone.has_store:
         raise _refuse(cloud, f"{begin} No image store available in zone: {zone.name}")
-    without = [z.name for z in cloud.zones if not z.has_store and z.type == "Core"]
+    without = [z.name for z in cloud.zones if not z.has_store]  # edge and disabled zones as well
     if zone is None and without:
         names = ", ".join(without)
         raise _refuse(cloud, f"{begin} The following zones have no image store: {names}")
@@ -128,17 +135,12 @@ def _connectable(cloud: Cloud, url: str) -> str | None:
     return found.base + parts.path + (f"?{parts.query}" if parts.query else "")
 
 
-def _iso_can_be_registered(cloud: Cloud, url: str, checksum: str) -> bool:
-    """Look at URL and checksum as ISO registration does; the reason stays in the server's log."""
+def _iso_can_be_registered(cloud: Cloud, url: str) -> bool:
+    """Look at the URL as ISO registration does; the reason stays in the server's log."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if parts.scheme not in {"http", "https", "file"} or not parts.path.lower().endswith(".iso"):
+    if parts.scheme not in {"http", "https"} or not parts.path.lower().endswith(".iso"):
         return False
-    if checksum:
-        try:
-            split_checksum(checksum)
-        except ValueError:
-            return False
     address = None if ":" in host else _address(cloud, host)
     if address is None:
         return False
@@ -174,11 +176,11 @@ def add_version(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
         raise _refuse(cloud, f"Invalid URL for ISO specified, {url}")
     arch = params.get("arch", "") or "x86_64"
     if arch not in cloud.arches:
-        raise _refuse(cloud, f"Unsupported arch type: {arch}")
+        raise _malformed(f"Unsupported arch type: {arch}")
     if not direct:
         _check_stores(cloud, zone)
     name = params.get("name") or f"v{semver}" + (f"-{zone.name}" if zone else "")
-    if not _iso_can_be_registered(cloud, url, checksum):
+    if not _iso_can_be_registered(cloud, url):
         raise _refuse(cloud, f"{_REGISTRATION}, {name}, with url: {url}")
     version = Version(
         name, semver, arch, url, checksum, zone, cpu, memory, direct, cloud.now_text()
@@ -216,6 +218,9 @@ def version_answer(cloud: Cloud, version: Version) -> dict[str, Any]:
     }
     if cloud.reports_url:
         answer["isourl"] = version.url
+    if not version.has_iso:
+        for field in ("isoid", "isoname", "isostate", "isourl", "arch", "directdownload"):
+            answer.pop(field, None)
     if version.zone is not None:
         answer |= {"zoneid": version.zone.id, "zonename": version.zone.name}
     return answer
@@ -268,6 +273,17 @@ def _known(cloud: Cloud, version_id: str) -> Version:
     return version
 
 
+_UPLOAD_PENDING = (
+    "The ISO is either getting uploaded or it may be initiated shortly, please wait for it to be "
+    "completed"
+)
+_DOWNLOADING = "Please specify a template that is not currently being downloaded."
+
+
+def _downloading(row: IsoRow) -> bool:
+    return row.outcome is None and row.fetch is not None
+
+
 def delete_version(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
     """Delete a version and its ISO, by a job."""
     _required(params, "id")
@@ -276,6 +292,10 @@ def delete_version(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
     def work() -> dict[str, Any]:
         if version.id not in cloud.versions:
             raise _refuse(cloud, "Invalid Kubernetes version id specified")
+        if any(row.upload_until is not None for row in version.rows):
+            raise ApiError(530, _UPLOAD_PENDING)
+        if any(_downloading(row) for row in version.rows):
+            raise ApiError(530, _DOWNLOADING)
         if cloud.uses(version.id):
             raise ApiError(
                 530,
@@ -340,12 +360,13 @@ def upload_params(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
 def list_isos(cloud: Cloud, user: User, params: Params) -> list[dict[str, Any]]:
     """Return one item per zone of every ISO."""
     if params.get("isofilter") == "all" and user.role != "admin":
-        raise ApiError(531, "Filter all can be specified by root admin only", 4365)
-    known = {version.iso_id for version in cloud.versions.values()}
-    if params.get("id") and params["id"] not in known:
+        raise ApiError(431, "Filter all can be specified by admin only", 4350)
+    versions = [version for version in cloud.versions.values() if version.has_iso]
+    if params.get("id") and params["id"] not in {version.iso_id for version in versions}:
         raise _no_such_entity(params["id"])
+    stores = [(z.id, f"store-{z.id}") for z in cloud.zones if z.has_store]
     found = []
-    for version in cloud.versions.values():
+    for version in versions:
         if params.get("id") and version.iso_id != params["id"]:
             continue
         for row in version.rows:
@@ -368,6 +389,15 @@ def list_isos(cloud: Cloud, user: User, params: Params) -> list[dict[str, Any]]:
                 "directdownload": version.direct,
                 "created": version.created,
             }
+            if user.role == "admin" and cloud.reports_details:
+                states = {r.zone.id: cloud.download_state(r) for r in version.rows}
+                item["downloaddetails"] = [
+                    {"datastore": store, "datastoreId": store, "datastoreRole": "Image",
+                     "downloadPercent": "100" if states[zone_id] == "DOWNLOADED" else "0",
+                     "downloadState": states[zone_id]}
+                    for zone_id, store in stores
+                    if zone_id in states
+                ]  # fmt: skip
             digits = row.outcome.hexdigest if row.outcome and row.outcome.error is None else ""
             digits = digits or (version.checksum.split("}")[-1] if version.checksum else "")
             if cloud.reports_checksum and digits:

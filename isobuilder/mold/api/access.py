@@ -23,17 +23,24 @@ def explain_refusal(transport: Transport, refused: MoldRefused) -> MoldRefused:
             refused, cause="key", hint="check the user's name, password and domain"
         )
     if code == 432 and refused.says(r"does not exist|not available|unknown"):
-        return _command_missing(transport, refused)
+        for_account = refused.says(r"does not exist or is not available for the account")
+        return (_role if for_account else _command_missing)(transport, refused)
     if code != 401:
         return refused
     if CREDENTIALS_TEXT not in text.lower():
-        return AccessRefused(
-            refused,
-            cause="role",
-            hint="the role of this key may not use the command; managing versions needs "
-            "a root administrator's key",
-        )
+        return _role(transport, refused)
     return _why_not_verified(transport, refused)
+
+
+def _role(transport: Transport, refused: MoldRefused) -> MoldRefused:
+    if "kubernetes" in refused.command.lower() and _service_enabled(transport) is False:
+        return _command_missing(transport, refused)
+    return AccessRefused(
+        refused,
+        cause="role",
+        hint="the role of this key may not use the command; managing versions needs "
+        "a root administrator's key",
+    )
 
 
 def _why_not_verified(transport: Transport, refused: MoldRefused) -> MoldRefused:
@@ -76,11 +83,15 @@ def _clock_hint(transport: Transport) -> str:
 def _command_missing(transport: Transport, refused: MoldRefused) -> MoldRefused:
     command = refused.command
     enabled = _service_enabled(transport)
-    if "kubernetes" in command.lower() and enabled is False:
+    # Every role may list versions. What the server says of the service is its setting, which
+    # counts from its next start on: only a command tells whether it runs.
+    off = enabled is False or (enabled and command == "listKubernetesSupportedVersions")
+    if "kubernetes" in command.lower() and off:
+        state = "off" if enabled is False else "switched on, but not yet running"
         return AccessRefused(
             refused,
             cause="plugin",
-            hint="the key is right, the Kubernetes service is off: set "
+            hint=f"the key is right, the Kubernetes service is {state}: set "
             "cloud.kubernetes.service.enabled to true and restart the management server "
             "(isobuilder mold check --fix does the first half)",
         )

@@ -13,9 +13,11 @@ from isobuilder.mold.api.errors import MoldRefused, OutcomeUnknown, StrangeAnswe
 from isobuilder.mold.api.records import (
     ClusterRecord,
     EventRecord,
+    ImageStore,
     IsoInZone,
     KubernetesVersion,
     SettingRecord,
+    SystemVm,
     UploadTicket,
     ZoneRecord,
     read_record,
@@ -23,6 +25,7 @@ from isobuilder.mold.api.records import (
 )
 
 _VERSION = "kubernetessupportedversion"
+FAILED_STATES = frozenset({"DOWNLOAD_ERROR", "ABANDONED", "LIMIT_REACHED", "UNKNOWN"})
 _TRIES = 3
 _MOST_EVENT_PAGES = 20  # of 500 each; what is older is told on the server's own page
 _LOCK_TIME = 10.0  # seconds Mold keeps its lock on references to a version
@@ -45,6 +48,8 @@ class Addition:
 
 class Mold(MoldClient):
     """One management server: what is there, and how to change it."""
+
+    _stores: tuple[ImageStore, ...] | None = None
 
     def _list(self, command: str, key: str, **params: Any) -> list[dict[str, Any]]:
         """Return a list; one asked for by an id that is unknown is refused there, empty here."""
@@ -70,6 +75,10 @@ class Mold(MoldClient):
         items = self._list(command, _VERSION, **params)
         return read_records(KubernetesVersion, items, command)
 
+    def isos_of(self, version: KubernetesVersion) -> tuple[IsoInZone, ...]:
+        """Return the ISO of a version in each of its zones; none if the ISO is gone."""
+        return self.isos(version.isoid) if version.isoid else ()
+
     def isos(self, iso_id: str | None = None) -> tuple[IsoInZone, ...]:
         """Return an ISO in each of its zones, or all ISOs; without an admin key the public ones."""
         params = {"id": iso_id} if iso_id else {}
@@ -80,7 +89,38 @@ class Mold(MoldClient):
                 raise
             # ISOs of Kubernetes versions are public and not featured.
             items = self._list("listIsos", "iso", isofilter="community", **params)
-        return read_records(IsoInZone, items, "listIsos")
+        rows = read_records(IsoInZone, items, "listIsos")
+        if all(row.isready or not row.downloaddetails for row in rows):
+            return rows
+        return tuple(self._with_state(row) for row in rows)
+
+    def _with_state(self, row: IsoInZone) -> IsoInZone:
+        """Pick the state of the zone's own stores out of those of all zones."""
+        zone_of = {store.id: store.zoneid for store in self.image_stores()}
+        states = [
+            detail.downloadState
+            for detail in row.downloaddetails
+            if zone_of.get(detail.datastoreId, row.zoneid) in {None, row.zoneid}
+        ]
+        # One store that has it, or is at it, is enough.
+        state = min(states, key=lambda state: state in FAILED_STATES, default="")
+        return row.model_copy(update={"downloadstate": state})
+
+    def image_stores(self) -> tuple[ImageStore, ...]:
+        """Return the secondary storages, asked for once; none if this key may not see them."""
+        if self._stores is None:
+            try:
+                items = self.list_all("listImageStores", "imagestore")
+            except MoldRefused:
+                items = []
+            self._stores = read_records(ImageStore, items, "listImageStores")
+        return self._stores
+
+    def storage_vms(self) -> tuple[SystemVm, ...]:
+        """Return the VMs that download ISOs."""
+        command, kind = "listSystemVms", "secondarystoragevm"
+        items = self.list_all(command, "systemvm", systemvmtype=kind)
+        return read_records(SystemVm, items, command)
 
     def clusters(self) -> tuple[ClusterRecord, ...]:
         """Return the Kubernetes clusters of all accounts."""

@@ -8,6 +8,7 @@ from typing import Any
 from isobuilder.errors import MoldError, UpstreamError
 from isobuilder.text import printable
 
+BUSY = r"not currently being downloaded|either getting uploaded"  # cannot be deleted yet
 CREDENTIALS_TEXT = "unable to verify user credentials"
 
 # Texts come with status 431 or 530 for the same fault, so only the text decides.
@@ -19,7 +20,10 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
     ),
     (r"Semantic version needed|MAJOR\.MINOR\.PATCH", "give a version such as 1.34.12, without v"),
     (r"minimum version supported by Kubernetes Service", "only 1.11.0 and newer can be registered"),
-    (r"Invalid zone specified", "isobuilder mold zones lists the zones of this server"),
+    (
+        r"Invalid zone specified|Invalid parameter zoneid",
+        "isobuilder mold zones lists the zones of this server",
+    ),
     (r"supports only direct download", "add --direct-download, or name other zones with --zone"),
     (r"mincpunumber", "give --min-cpu 2 or more"),
     (r"minmemory", "give --min-memory 2048 or more (MB)"),
@@ -45,6 +49,13 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
         r"artifact reference operation is in progress",
         "another operation on Kubernetes versions runs; try again in ten seconds",
     ),
+    (
+        BUSY,
+        "the server lets it go only after its download or upload has ended; an upload that was "
+        "begun counts until upload.operation.timeout (minutes) is over. Run the same command then",
+    ),
+    (r"Failed to update state", "something else changes it at the moment; try again"),
+    (r"Couldn't find a host to validate", "direct download needs a KVM host that is up"),
     (r"ISO deletion did not complete", "the version was kept; run the same command again"),
     (
         r"Invalid Kubernetes version id|entity does not exist",
@@ -55,6 +66,7 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
         r"needs to be sent using POST",
         "a proxy turned the POST into a GET; give the address that answers without a redirect",
     ),
+    (r"resourceid parameter must be used", "this server wants the kind of the resource as well"),
     (r"checksum algorithm not recognised", "the form is {SHA-256} and 64 lower-case digits"),
     (
         r"checksum .* didn't match",
@@ -65,7 +77,28 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
         r"due to redirection, response code",
         "give the final address, or isobuilder mold setting store.download.follow.redirects true",
     ),
+    (
+        r"returned 30[12378]",
+        "the URL answers with a redirect that is not followed (308 never is): give the final "
+        "address",
+    ),
     (r"expected 200 OK", "the URL is wrong or asks for a login; open it without a login"),
+    (
+        r"partial get",
+        "the connection broke in the middle of the file, and the web server cannot send the rest; "
+        "run the same command again, or serve it from one that knows Range requests",
+    ),
+    (r"Storage Limit Reached", "the secondary storage is full: free space there, or add one"),
+    (
+        r"disconnected|Download canceled",
+        "the secondary storage VM went away during the download; see that it runs, then run the "
+        "same command again",
+    ),
+    (
+        r"Illegal host|No route to host|Network is unreachable",
+        "the secondary storage VM cannot reach that host: for a private address add it to "
+        "secstorage.allowed.internal.sites, else look at its network",
+    ),
     (
         r"Connection refused|timed? ?out|Connection reset",
         "the secondary storage VM could not reach the URL: for a private address add it to "

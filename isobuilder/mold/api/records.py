@@ -38,7 +38,7 @@ class KubernetesVersion(Record):
     id: str
     name: str = ""
     semanticversion: str = ""
-    isoid: str = ""
+    isoid: str = ""  # empty where the ISO was deleted by hand: then nobody can use the version
     isostate: str = ""  # of one arbitrary zone; readiness comes from listIsos
     isourl: str | None = None
     arch: str = "x86_64"  # servers before 4.20 know no other
@@ -51,6 +51,32 @@ class KubernetesVersion(Record):
     created: str | None = None
 
 
+class DownloadDetail(Record):
+    """How far the copy on one image store is; told to administrators, for all zones' stores."""
+
+    datastoreId: str = ""  # noqa: N815 - the API's name
+    downloadState: str = ""  # noqa: N815
+
+
+class ImageStore(Record):
+    """A secondary storage."""
+
+    id: str
+    zoneid: str | None = None  # None: of every zone
+
+
+class SystemVm(Record):
+    """A VM of the cloud itself, such as the one that downloads ISOs."""
+
+    name: str = ""
+    zoneid: str = ""
+    state: str = ""
+    agentstate: str = ""
+
+
+_HASHES = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
+
+
 class IsoInZone(Record):
     """The ISO of a version in one zone (contract D.10)."""
 
@@ -61,12 +87,20 @@ class IsoInZone(Record):
     isready: bool = False
     size: int | None = None
     checksum: str | None = None
+    downloaddetails: tuple[DownloadDetail, ...] = ()
+    downloadstate: str = ""  # of the zone's own stores; not in the answer, see Mold.isos
+
+    @property
+    def hash(self) -> tuple[str, str] | None:
+        """The reported hash as algorithm and digits; a server keeps one of several kinds."""
+        match = re.fullmatch(r"(?:\{[^}]*\})?([0-9a-fA-F]+)", self.checksum or "")
+        algorithm = _HASHES.get(len(match[1])) if match else None
+        return (algorithm, match[1].lower()) if match and algorithm else None
 
     @property
     def sha256(self) -> str | None:
         """The reported SHA-256, lower case, or None if none or another hash is reported."""
-        match = re.fullmatch(r"(?:\{SHA-256\})?([0-9a-fA-F]{64})", self.checksum or "")
-        return match[1].lower() if match else None
+        return self.hash[1] if self.hash and self.hash[0] == "sha256" else None
 
 
 class ZoneRecord(Record):
