@@ -32,7 +32,7 @@ class JsonLimits:
     unique: bool = True  # whether a key that is there twice is refused, or the last one taken
 
 
-DOCUMENT = JsonLimits(size=16 * _MIB, items=100_000)
+DOCUMENT = JsonLimits(size=16 * _MIB, items=50_000)
 """Recipes, locks, manifest.json, payload.json, plans: the largest we know has 5,000 items. Each of
 them can be a mistake of its own, which costs more than the item itself."""
 
@@ -223,7 +223,7 @@ class _Walker:
             value, index = self.value(index, (*path, key))
             if key in entries:
                 first = entries[key].mark
-                fact = f"the key {key!r} is there twice, first in line {first.line}"
+                fact = f"the key {key[:80]!r} is there twice, first in line {first.line}"
                 self.doubled.append(Mistake(key_mark, key_path(path), fact, "keep one of them"))
             entries.setdefault(key, Pair(key_mark, value))
             index = self._next(index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isobuilder.documents.mistakes import Mistake, key_path, nearest
+from isobuilder.documents.mistakes import SHOWN, Mistake, key_path, nearest
 from isobuilder.documents.nodes import Items, Map, Node, Pair, Scalar
 
 NAMED = {"files": "name", "manifests": "name", "render": "path"}
@@ -89,7 +89,10 @@ class _Merger:
     ) -> None:
         if name not in found:
             fact = f"nothing with the name {name!r} to remove"
-            self._complain(item, path, fact, nearest(name, [n for n in found if n[0] != "#"]))
+            hint = None
+            if len(self.mistakes) < SHOWN:
+                hint = nearest(name, [other for other in found if other[:1] != "#"])
+            self._complain(item, path, fact, hint)
         found.pop(name, None)
 
     def _complain(

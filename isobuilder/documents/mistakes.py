@@ -11,6 +11,10 @@ from isobuilder.errors import InputError
 SHOWN = 50
 """Mistakes that a message lists; a file with more of them is not the file somebody meant."""
 
+_COMPARED = 300  # names with which a misspelt one is compared
+_LONGEST = 80  # characters of a name that are shown
+_LISTED = 50  # names that a hint lists; the settings of a file have fewer
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -75,6 +79,8 @@ def key_path(steps: Iterable[str | int]) -> str:
     for step in steps:
         if isinstance(step, int):
             text += f"[{step}]"
+        elif len(step) > _LONGEST:
+            text += f"[{step[:_LONGEST]!r}...]"
         elif step.replace("-", "_").isidentifier():
             text += f".{step}" if text else step
         else:
@@ -83,8 +89,17 @@ def key_path(steps: Iterable[str | int]) -> str:
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """Return the hint for a word that is not among the known ones."""
-    close = difflib.get_close_matches(word[:80], known, n=1, cutoff=0.6)
+    """Return the hint for a word that is not among the known ones.
+
+    It takes a millisecond for each hundred of them, so of many only those that begin alike are
+    compared, and whoever has many words to hint at does so for the first ``SHOWN``.
+    """
+    alike = [one for one in known if one[:1] == word[:1]] if len(known) > _COMPARED else known
+    close = difflib.get_close_matches(word[:_LONGEST], alike[:_COMPARED], n=1, cutoff=0.6)
     if close:
-        return f"did you mean {close[0]!r}?"
-    return f"known here: {', '.join(sorted(known))}" if known else "nothing is known here"
+        return f"did you mean {close[0][:_LONGEST]!r}?"
+    if not known:
+        return "nothing is known here"
+    listed = [one[:_LONGEST] for one in sorted(known)]
+    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+    return f"known here: {', '.join(listed[:_LISTED])}{more}"

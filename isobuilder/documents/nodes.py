@@ -93,7 +93,7 @@ def path_text(root: Node, steps: Iterable[str | int]) -> str:
         walked.append(step)
         _, node = locate(root, walked)
         name = node.text("name") if isinstance(step, int) and isinstance(node, Map) else None
-        part = key_path([step]) if name is None else f"[{name}]"
+        part = key_path([step]) if name is None else f"[{name[:80]}]"
         text += part if part.startswith("[") or not text else f".{part}"
     return text
 

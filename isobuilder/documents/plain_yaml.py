@@ -189,7 +189,8 @@ class _Reader:
         key, mark = top.key
         top.key = None
         if key in top.entries:
-            fact = f"the key {key!r} is there twice, first in line {top.entries[key].mark.line}"
+            first = top.entries[key].mark.line
+            fact = f"the key {key[:80]!r} is there twice, first in line {first}"
             self._complain(mark, top.path, fact, "keep one of them")
         else:
             top.entries[key] = Pair(mark, node)

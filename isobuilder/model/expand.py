@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.documents.merge import merged
-from isobuilder.documents.mistakes import InputErrors, Mark, Mistake, nearest
+from isobuilder.documents.mistakes import SHOWN, InputErrors, Mark, Mistake, nearest
 from isobuilder.documents.nodes import Items, Map, Node, Pair, Scalar, path_text
 from isobuilder.documents.plain_yaml import read_yaml
 from isobuilder.errors import InputError
@@ -237,7 +238,9 @@ class _Expander:
             return _Unsure(node.value) if node.mark in self.unsure else node.value
         return _Unsure("0")  # its type is a mistake of its own
 
-    def _node(self, node: Node, values: Mapping[str, str], path: tuple[str | int, ...]) -> Node:
+    def _node(
+        self, node: Node, values: MutableMapping[str, str], path: tuple[str | int, ...]
+    ) -> Node:
         if path == _TEXTS_OF_OTHERS:
             return node
         if isinstance(node, Items):
@@ -247,12 +250,12 @@ class _Expander:
             return self._map(node, values, path)
         return self._scalar(node, values, path)
 
-    def _map(self, node: Map, values: Mapping[str, str], path: tuple[str | int, ...]) -> Map:
+    def _map(self, node: Map, values: MutableMapping[str, str], path: tuple[str | int, ...]) -> Map:
         """Expand an entry; those of a list of entries also see their own name, path and url."""
         entries = dict(node.entries)
-        own = dict(values)
         in_list = bool(path) and isinstance(path[-1], int)
         first = [key for key in ("name", "path", "url") if in_list and key in entries]
+        own = ChainMap({}, values) if first else values
         for key in [*first, *(key for key in entries if key not in first)]:
             value = self._node(entries[key].value, own, (*path, key))
             entries[key] = Pair(entries[key].mark, value)
@@ -261,7 +264,7 @@ class _Expander:
         return Map(entries, node.mark)
 
     def _scalar(
-        self, node: Scalar, values: Mapping[str, str], path: tuple[str | int, ...]
+        self, node: Scalar, values: MutableMapping[str, str], path: tuple[str | int, ...]
     ) -> Scalar:
         # Late, with all of Jinja2: whoever has a lock expands nothing.
         from isobuilder.documents.template import TemplateProblem, expand, is_template
@@ -270,7 +273,8 @@ class _Expander:
             return node
         self._words.update(_WORD.findall(node.value))
         try:
-            text = expand(node.value, values)
+            suggest = len(self.mistakes) < SHOWN
+            text = expand(node.value, values, suggest=suggest)
         except TemplateProblem as problem:
             where = path_text(self._tree, path)
             self.mistakes.append(Mistake(node.mark, where, str(problem), problem.hint))

@@ -28,8 +28,6 @@ from isobuilder.model.recipe import (
     Variant,
 )
 
-FORMAT = 1
-
 
 class Evidence(Model):
     """Where a file's digest was learned when it was locked."""

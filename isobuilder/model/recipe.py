@@ -26,8 +26,6 @@ from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_
 from isobuilder.model.payload import Kernel
 from isobuilder.model.profile import ProfileName
 
-FORMAT = 1
-
 _FLOATING = {"main", "master", "latest", "latest_release", "head"}
 
 

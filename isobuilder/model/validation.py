@@ -24,7 +24,7 @@ from isobuilder.documents.json import (
     parse,
     value_of,
 )
-from isobuilder.documents.mistakes import InputErrors, Mark, Mistake, nearest
+from isobuilder.documents.mistakes import SHOWN, InputErrors, Mark, Mistake, nearest
 from isobuilder.documents.nodes import Items, Map, Node, Scalar, locate, path_text, plain
 from isobuilder.documents.yaml import decode
 from isobuilder.errors import InputError, IsobuilderError
@@ -142,26 +142,43 @@ def cause_of(error: ValidationError, whole: str = "") -> str:
 
 
 def mistakes_of(error: ValidationError, root: Node, model: type[M]) -> list[Mistake]:
-    """Return one mistake for each error of ``model``, with the place of its value in ``root``."""
-    found = [_mistake(detail, root, model) for detail in error.errors(include_url=False)]
-    return sorted(found, key=lambda one: (one.mark.file, one.mark.line or 0, one.mark.column or 0))
+    """Return one mistake for each error of ``model``, with the place of its value in ``root``.
+
+    They are in the order of the text; those that a message shows also have their hints.
+    """
+    found = [(_mark_of(detail, root), detail) for detail in error.errors(include_url=False)]
+    found.sort(key=lambda one: (one[0].file, one[0].line or 0, one[0].column or 0))
+    return [
+        _mistake(mark, detail, root, model, suggest=number < SHOWN)
+        for number, (mark, detail) in enumerate(found)
+    ]
 
 
-def _mistake(detail: ErrorDetails, root: Node, model: type[BaseModel]) -> Mistake:
-    steps = [step for step in detail["loc"] if step != "[key]"]
-    kind = detail["type"]
-    mark, node = locate(root, steps)
+def _steps(detail: ErrorDetails) -> list[str | int]:
+    return [step for step in detail["loc"] if step != "[key]"]
+
+
+def _mark_of(detail: ErrorDetails, root: Node) -> Mark:
+    steps = _steps(detail)
+    if detail["type"] == "extra_forbidden":
+        parent = locate(root, steps[:-1])[1]
+        if isinstance(parent, Map):
+            return parent.entries[str(steps[-1])].mark
+    return locate(root, steps)[0]
+
+
+def _mistake(
+    mark: Mark, detail: ErrorDetails, root: Node, model: type[BaseModel], *, suggest: bool
+) -> Mistake:
+    steps, kind = _steps(detail), detail["type"]
     if kind == "missing":
         fact, hint = f"the key {steps[-1]!r} is missing", None
         return Mistake(mark, path_text(root, steps[:-1]), fact, hint)
     if kind == "extra_forbidden":
         key = str(steps[-1])
-        parent = locate(root, steps[:-1])[1]
-        if isinstance(parent, Map):
-            mark = parent.entries[key].mark
-        hint = nearest(key, keys_at(model, steps[:-1]))
+        hint = nearest(key, keys_at(model, steps[:-1])) if suggest else None
         return Mistake(mark, path_text(root, steps[:-1]), f"unknown key {key[:80]!r}", hint)
-    fact, hint = _fact(detail, steps, node)
+    fact, hint = _fact(detail, steps, locate(root, steps)[1])
     return Mistake(mark, path_text(root, steps), fact, hint)
 
 

@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from isobuilder.documents.mistakes import InputErrors
+from isobuilder.documents.mistakes import InputErrors, nearest
 from isobuilder.documents.template import TemplateProblem, expand
 from isobuilder.errors import InputError
 from isobuilder.model.loading import architectures_of, builtin_recipes, load_recipe, read_recipe
@@ -204,6 +204,12 @@ def test_what_templates_can_do(text: str, result: str) -> None:
         "{{" + "(" * 1500 + "a" + ")" * 1500 + "}}",
         "{{ a }}" * 700,
         "x" * 5000 + "{{ a }}",
+        "{{ '1' if a < 1 else '2' }}",
+        "{{ 'a' in 5 }}",
+        "{{ a < none }}",
+        "{{ a ~ ('x' > 2.5) }}",
+        "{{ " + "not " * 950 + "a }}",
+        "{{ " + "a if a else " * 300 + "a }}" + "{{ a < 1 }}",
     ],
 )
 def test_what_templates_cannot_do_is_refused_at_once(text: str) -> None:
@@ -211,6 +217,30 @@ def test_what_templates_cannot_do_is_refused_at_once(text: str) -> None:
     with pytest.raises(TemplateProblem):
         expand(text, VALUES)
     assert time.monotonic() - started < 2
+
+
+def test_nesting_that_a_compiler_would_refuse_is_no_mistake() -> None:
+    assert expand("{{ " + "not " * 250 + "a }}", VALUES) == "True"
+
+
+def test_only_so_many_names_are_looked_at_for_a_hint(write: Write) -> None:
+    names = "".join(f"  some_name_{number}: x\n" for number in range(2000))
+    uses = "".join(f"  c{n}: {{image: '{{{{ some_nome_{n} }}}}'}}\n" for n in range(1000))
+    head = "schema: 1\nkubernetes: 1.34.12\n"
+    path = write("a.yaml", f"{head}vars:\n{names}components:\n{uses}")
+    started = time.process_time()
+    with pytest.raises(InputErrors) as caught:
+        load_recipe(path)
+    assert time.process_time() - started < 10
+    unknown = [one for one in caught.value.mistakes if "unknown name" in one.fact]
+    assert len(unknown) == 1000
+    assert unknown[7].hint == "did you mean 'some_name_7'?"
+
+
+def test_a_hint_does_not_list_every_name_of_a_long_file() -> None:
+    known = [f"{letter}{number}" for letter in "abc" for number in range(1000)]
+    assert nearest("zebra", known).endswith(" and 2950 more")
+    assert nearest("b99", ["b98"]) == "did you mean 'b98'?"
 
 
 def test_a_result_that_is_too_long_is_refused() -> None:
