@@ -421,6 +421,17 @@ with lease(Store(Path(sys.argv[1])), [Digest(sys.argv[2])]):
 """
 
 
+def test_nothing_is_collected_while_a_held_lease_cannot_be_read(store: Store) -> None:
+    blob = store.add_bytes(KUBELET)
+    with lease(store, [blob.digest]):
+        (path,) = (store.root / "leases").glob("lease-*")
+        for torn in (b"", b'["sha256:00', b"7", b'["x"]'):
+            path.write_bytes(torn)
+            with pytest.raises(EnvironmentProblem, match="lease-"):
+                collect(store, reachable=())
+    assert store.find(blob.digest)
+
+
 def test_a_lease_of_another_process_holds_until_that_is_killed(store: Store) -> None:
     used = aged(store, b"used", 30)
     with python(LEASE, store.root, used):
