@@ -15,7 +15,6 @@ __all__ = [
     "builtin_recipes",
     "load_lock",
     "load_recipe",
-    "parse_lock",
     "parse_manifest_json",
     "read_recipe",
 ]
@@ -52,15 +51,6 @@ def load_lock(path: Path) -> Lock:
         InputError: the file cannot be read.
     """
     return load_json(path, Lock)
-
-
-def parse_lock(data: bytes, place: str) -> Lock:
-    """Return the lock in ``data``, which messages call ``place``.
-
-    Raises:
-        InputErrors: all that is wrong with it.
-    """
-    return parse_json(data, place, Lock)
 
 
 def parse_manifest_json(data: bytes, place: str) -> IsoManifest:

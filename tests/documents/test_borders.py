@@ -35,6 +35,7 @@ from isobuilder.mold.api.credentials import ApiKey, Server
 from isobuilder.mold.catalogue import SUFFIX, read_registration
 from isobuilder.mold.lifecycle import read_table
 from isobuilder.mold.plan import read_plan
+from isobuilder.pipeline.stored import names_of
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens
 from isobuilder.store import Store, collect, lease, partial_of
@@ -178,6 +179,13 @@ def note_of_partial(data: bytes, folder: Path) -> object:
         return partial.origin
 
 
+def noted_lock(data: bytes, folder: Path) -> object:
+    store = Store(folder)
+    store.remember("lock", Digest.of(data), data)
+    assert names_of(store) == {}
+    return data
+
+
 BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "model/loading.py": [
         (lambda data, folder: load_lock(file_with(data, folder)), InputError),
@@ -198,6 +206,7 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "medium.py": [(on_medium, None)],
     "iso/check/archives.py": [(in_archive_of_iso, None)],
     "model/payload.py": [(lambda data, _: read_payload(data, place="x"), InputError)],
+    "pipeline/stored.py": [(noted_lock, None)],
     "sources/registry_tokens.py": [(token, UpstreamError)],
     "sources/registry_auth.py": [(login, None), (helper, None)],
     "store/partial.py": [(note_of_partial, None)],
