@@ -293,6 +293,10 @@ def test_the_words_of_a_stranger_are_one_line_that_does_nothing(
         for line in (result.stdout + result.stderr).splitlines():
             assert line.isprintable(), (words, line)
             assert not line.startswith(("hint:", "error:")), (words, line)
+    simulator.cloud.settings["endpoint.url"].value = "http://x/\x1b[2J\nhint: y"
+    for line in typed("check").stdout.splitlines():
+        assert line.isprintable()
+        assert line.startswith(("ok ", "warning ", "problem ", "   "))
     result = typed("disable", version.id, "--dry-run")
     assert result.stdout.splitlines()[0].isprintable()
     simulator.cloud.clusters.append(Cluster("c\nhint: x", version.id, simulator.cloud.zones[0]))

@@ -10,6 +10,7 @@ import click
 
 from isobuilder.cli.app import FILE, App, AppCommand, json_option, table
 from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
+from isobuilder.text import printable
 
 if TYPE_CHECKING:
     from isobuilder.mold.api.commands import Mold
@@ -115,8 +116,8 @@ def check(
 
 
 def _line_text(line: Line) -> str:
-    text = f"{line.level:8} {line.subject}: {line.fact}"
-    return f"{text}\n{'':8} -> {line.remedy}" if line.remedy else text
+    text = f"{line.level:8} {line.subject}: {printable(line.fact)}"
+    return f"{text}\n{'':8} -> {printable(line.remedy)}" if line.remedy else text
 
 
 def _line_data(server: str, line: Line) -> dict[str, Any]:
