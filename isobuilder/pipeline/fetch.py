@@ -118,13 +118,13 @@ def holding(locks: Sequence[Lock], session: Session) -> Iterator[None]:
     store = session.store
     with lease(store, digests(locks, store.find)):
         _announce(locks, session)
-        note_locks(store, locks)
         fetch_manifests(session.registry, store, _pins(locks))
         # What images consist of is only known now that their manifests are there.
         with lease(store, digests(locks, store.find)):
             session.fetcher.fetch(list(_downloads(locks, session).values()))
             for lock in locks:
                 check_images(lock, store.find)
+            note_locks(store, locks)
             yield
 
 
