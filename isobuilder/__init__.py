@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from isobuilder.errors import IsobuilderError
     from isobuilder.model.config import read_config
     from isobuilder.model.loading import load_lock, load_recipe
+    from isobuilder.mold.api.commands import Mold
+    from isobuilder.mold.api.credentials import MoldServer, read_key_file
+    from isobuilder.mold.catalogue import read_registration
+    from isobuilder.mold.register import register
+    from isobuilder.mold.request import RegistrationRequest
     from isobuilder.pipeline.boot import try_boot as boot
     from isobuilder.pipeline.build import build
     from isobuilder.pipeline.build import check as reproduce
@@ -28,6 +33,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "IsobuilderError",
+    "Mold",
+    "MoldServer",
+    "RegistrationRequest",
     "Session",
     "boot",
     "build",
@@ -40,12 +48,18 @@ __all__ = [
     "open_session",
     "plan",
     "read_config",
+    "read_key_file",
+    "read_registration",
+    "register",
     "reproduce",
     "verify",
 ]
 
 _HOMES = {
     "IsobuilderError": "isobuilder.errors:IsobuilderError",
+    "Mold": "isobuilder.mold.api.commands:Mold",
+    "MoldServer": "isobuilder.mold.api.credentials:MoldServer",
+    "RegistrationRequest": "isobuilder.mold.request:RegistrationRequest",
     "Session": "isobuilder.sources.session:Session",
     "boot": "isobuilder.pipeline.boot:try_boot",
     "build": "isobuilder.pipeline.build:build",
@@ -58,6 +72,9 @@ _HOMES = {
     "open_session": "isobuilder.sources.session:open_session",
     "plan": "isobuilder.pipeline.fetch:plan",
     "read_config": "isobuilder.model.config:read_config",
+    "read_key_file": "isobuilder.mold.api.credentials:read_key_file",
+    "read_registration": "isobuilder.mold.catalogue:read_registration",
+    "register": "isobuilder.mold.register:register",
     "reproduce": "isobuilder.pipeline.build:check",
     "verify": "isobuilder.pipeline.verify:verify",
 }

@@ -12,7 +12,7 @@ from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppCommand, json_opt
 from isobuilder.errors import EnvironmentProblem, UsageProblem
 
 if TYPE_CHECKING:
-    from isobuilder.machine.qemu import Outcome
+    from isobuilder.machine.qemu import BootOutcome
 
 
 @click.command(cls=AppCommand)
@@ -165,7 +165,7 @@ def _count(
     return count
 
 
-def _tell(app: App, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
+def _tell(app: App, outcomes: Sequence[BootOutcome], *, as_json: bool) -> None:
     """Print how far each machine came; one that failed is an error."""
     if as_json:
         app.show_json(
@@ -185,7 +185,7 @@ def _tell(app: App, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     refuse_failed(outcomes)
 
 
-def milestone_table(outcomes: Sequence[Outcome]) -> str:
+def milestone_table(outcomes: Sequence[BootOutcome]) -> str:
     """Return what each machine reached when, and the memory it then used."""
     rows = [
         (outcome.name, milestone, f"{seconds:.1f} s", _memory(outcome.memory.get(milestone)))
@@ -195,7 +195,7 @@ def milestone_table(outcomes: Sequence[Outcome]) -> str:
     return table(rows, ("NODE", "MILESTONE", "AFTER", "MEMORY"))
 
 
-def refuse_failed(outcomes: Sequence[Outcome]) -> None:
+def refuse_failed(outcomes: Sequence[BootOutcome]) -> None:
     """Raise an ``EnvironmentProblem`` for the first machine that did not come as far as asked."""
     for outcome in outcomes:
         if outcome.failed:

@@ -21,7 +21,7 @@ from isobuilder.cli.exits import for_each
 from isobuilder.cli.lock import tell_left_out
 from isobuilder.cli.sources import (
     SOURCE,
-    Source,
+    BuildSource,
     Wanted,
     arch_option,
     locks_of,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @click.argument("sources", metavar="RECIPE|LOCK|VERSION...", nargs=-1, required=True, type=SOURCE)
 @arch_option
 @click.pass_obj
-def fetch(app: App, sources: tuple[Source, ...], arch: str | None) -> None:
+def fetch(app: App, sources: tuple[BuildSource, ...], arch: str | None) -> None:
     """Bring into the store everything that the locks name.
 
     A recipe means the locks it has. One queue serves all: what several need travels once.
@@ -81,7 +81,7 @@ def fetch(app: App, sources: tuple[Source, ...], arch: str | None) -> None:
 @click.pass_context
 def build(
     context: click.Context,
-    sources: tuple[Source, ...],
+    sources: tuple[BuildSource, ...],
     arch: str | None,
     out: Path,
     revision: str | None,
@@ -143,8 +143,8 @@ def build(
 
 
 def _without_boot_value(
-    context: click.Context, sources: tuple[Source, ...], boot: str | None
-) -> tuple[tuple[Source, ...], str | None]:
+    context: click.Context, sources: tuple[BuildSource, ...], boot: str | None
+) -> tuple[tuple[BuildSource, ...], str | None]:
     """Take ``--boot my.yaml`` for a flag and a source: no payload is called like a file."""
     from isobuilder.pipeline.shipped import looks_like_version
 
@@ -156,7 +156,7 @@ def _without_boot_value(
 
 
 def _items(
-    app: App, sources: Iterable[Source], arch: str | None, locked: bool
+    app: App, sources: Iterable[BuildSource], arch: str | None, locked: bool
 ) -> Iterable[Wanted | IsobuilderError]:
     """Give what is to be built; what a source is wrong with does not keep the others from it."""
     for source in sources:

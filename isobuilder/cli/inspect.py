@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isobuilder.cli.app import App, AppCommand, human_size, json_option, plural, table
-from isobuilder.cli.sources import SOURCE, Source
+from isobuilder.cli.sources import SOURCE, BuildSource
 
 if TYPE_CHECKING:
     from isobuilder.pipeline.compare import Difference
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="ISO|LOCK|VERSION", type=SOURCE)
 @json_option
 @click.pass_obj
-def inspect(app: App, source: Source, as_json: bool) -> None:
+def inspect(app: App, source: BuildSource, as_json: bool) -> None:
     """Tell what is on an ISO, or what a lock promises.
 
     Versions, files with sizes and digests, and images.
@@ -51,7 +51,7 @@ def inspect(app: App, source: Source, as_json: bool) -> None:
 @json_option
 @click.option("--exit-code", is_flag=True, help="End with 9 when there are differences.")
 @click.pass_obj
-def diff(app: App, left: Source, right: Source, as_json: bool, exit_code: bool) -> None:
+def diff(app: App, left: BuildSource, right: BuildSource, as_json: bool, exit_code: bool) -> None:
     """Compare two locks, ISOs or recipes, or a lock and an ISO.
 
     A version means its shipped lock. Images of one repository, and files from one place, are one
@@ -76,7 +76,7 @@ def diff(app: App, left: Source, right: Source, as_json: bool, exit_code: bool) 
         )
 
 
-def _lock_of(source: Source) -> Path:
+def _lock_of(source: BuildSource) -> Path:
     """Return the file to compare; of a version that is shipped its lock, if it has one."""
     from isobuilder.pipeline.shipped import shipped_version
 

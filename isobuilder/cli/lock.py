@@ -18,7 +18,7 @@ from isobuilder.cli.app import (
     table,
 )
 from isobuilder.cli.exits import for_each
-from isobuilder.cli.sources import SOURCE, Source, arch_option, locks_of
+from isobuilder.cli.sources import SOURCE, BuildSource, arch_option, locks_of
 
 if TYPE_CHECKING:
     from isobuilder.model.lock import Lock
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def lock(
     app: App,
-    recipe: Source,
+    recipe: BuildSource,
     arch: str | None,
     update: tuple[str, ...],
     output: Path | None,
@@ -87,7 +87,7 @@ def lock(
         for_each(architectures, lock_one)
 
 
-def _refuse_lock(recipe: Source) -> None:
+def _refuse_lock(recipe: BuildSource) -> None:
     from isobuilder.cli.app import refuse_iso
     from isobuilder.errors import InputError
 
@@ -104,7 +104,7 @@ def _refuse_lock(recipe: Source) -> None:
 @arch_option
 @json_option
 @click.pass_obj
-def plan(app: App, sources: tuple[Source, ...], arch: str | None, as_json: bool) -> None:
+def plan(app: App, sources: tuple[BuildSource, ...], arch: str | None, as_json: bool) -> None:
     """Tell what each ISO would download and the disk it needs.
 
     Nothing is asked of the network. What nobody here has seen yet has no size.
@@ -113,7 +113,7 @@ def plan(app: App, sources: tuple[Source, ...], arch: str | None, as_json: bool)
 
     plans: list[dict[str, Any]] = []
 
-    def plan_one(source: Source) -> None:
+    def plan_one(source: BuildSource) -> None:
         locks, left_out = locks_of(source, arch)
         tell_left_out(app, source, left_out)
         for one in locks:
@@ -129,7 +129,7 @@ def plan(app: App, sources: tuple[Source, ...], arch: str | None, as_json: bool)
             app.show_json(plans[0] if len(plans) == len(sources) == 1 else plans)
 
 
-def tell_left_out(app: App, source: Source, left_out: list[str]) -> None:
+def tell_left_out(app: App, source: BuildSource, left_out: list[str]) -> None:
     """Say which architectures of a recipe have no lock and are not served."""
     for architecture in left_out:
         app.say(

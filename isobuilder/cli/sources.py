@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class BuildSource:
     """A recipe or a lock, and how the person called it."""
 
     path: Path
@@ -62,7 +62,7 @@ class Source:
 class Wanted:
     """One ISO that is asked for: by its lock, or by a recipe that has none yet."""
 
-    source: Source
+    source: BuildSource
     architecture: str
     lock: Lock | None
 
@@ -74,18 +74,18 @@ class SourceType(click.ParamType):  # type: ignore[type-arg]
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Source:
+    ) -> BuildSource:
         """Return what ``value`` names."""
         from isobuilder.pipeline.shipped import looks_like_version, shipped_version
 
-        if isinstance(value, Source):
+        if isinstance(value, BuildSource):
             return value
         text = str(value)
         if looks_like_version(text) and not Path(text).exists():
             found = shipped_version(text)
-            return Source(found.recipe, str(found.version), shipped=True)
+            return BuildSource(found.recipe, str(found.version), shipped=True)
         path = Path(FILE.convert(value, param, ctx))
-        return Source(path, str(path))
+        return BuildSource(path, str(path))
 
     def shell_complete(
         self,
@@ -113,7 +113,7 @@ def version_items(incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(text) for text in versions if text.startswith(incomplete)]
 
 
-def wanted(source: Source, architecture: str | None) -> tuple[list[Wanted], list[str]]:
+def wanted(source: BuildSource, architecture: str | None) -> tuple[list[Wanted], list[str]]:
     """Return the ISOs that SOURCE means, and the architectures that are left out.
 
     Without ``architecture`` a recipe that has locks means those; one that has none means all of its
@@ -143,7 +143,7 @@ def wanted(source: Source, architecture: str | None) -> tuple[list[Wanted], list
     )
 
 
-def locks_of(source: Source, architecture: str | None) -> tuple[list[Lock], list[str]]:
+def locks_of(source: BuildSource, architecture: str | None) -> tuple[list[Lock], list[str]]:
     """Return the locks that SOURCE means, and the architectures that have none.
 
     Raises:
@@ -157,7 +157,7 @@ def _unlocked(item: Wanted) -> Lock:
     raise no_lock(item.source, item.architecture)
 
 
-def no_lock(source: Source, architecture: str) -> Exception:
+def no_lock(source: BuildSource, architecture: str) -> Exception:
     """Return the error that says a recipe has no lock, and how to make it."""
     from isobuilder.errors import InputError
 

@@ -17,7 +17,7 @@ from isobuilder.cli.app import (
     plural,
     table,
 )
-from isobuilder.cli.sources import SOURCE, Source, locks_of
+from isobuilder.cli.sources import SOURCE, BuildSource, locks_of
 
 
 @click.group(cls=AppGroup)
@@ -29,7 +29,7 @@ def store() -> None:
 @click.argument("sources", metavar="[RECIPE|LOCK|VERSION]...", nargs=-1, type=SOURCE)
 @json_option
 @click.pass_obj
-def list_blobs(app: App, sources: tuple[Source, ...], as_json: bool) -> None:
+def list_blobs(app: App, sources: tuple[BuildSource, ...], as_json: bool) -> None:
     """Print every blob: its digest, size, when a build last needed it, and its names.
 
     Names are those of the locks that were fetched into this store, and of the locks that are named.

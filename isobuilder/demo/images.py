@@ -22,7 +22,7 @@ Style = Literal["docker", "oci"]
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class ImageDocument:
     """A manifest or index, byte for byte as a registry serves it."""
 
     data: bytes
@@ -52,8 +52,10 @@ class Layer:
 class Image:
     """Everything a registry needs to serve one tag."""
 
-    top: Document  # what the tag names: an index, or the manifest of the only platform
-    manifests: tuple[Document, ...]  # one for each platform, the top itself if there is no index
+    top: ImageDocument  # what the tag names: an index, or the manifest of the only platform
+    manifests: tuple[
+        ImageDocument, ...
+    ]  # one for each platform, the top itself if there is no index
     blobs: tuple[bytes, ...]
 
 
@@ -108,12 +110,12 @@ def image(
     manifest_type = oci.DOCKER_MANIFEST if style == "docker" else oci.OCI_MANIFEST
     body: dict[str, Any] = {
         "schemaVersion": 2,
-        "config": Document(config, config_type).entry(),
-        "layers": [Document(item.data, _layer_type(item, style)).entry() for item in layers],
+        "config": ImageDocument(config, config_type).entry(),
+        "layers": [ImageDocument(item.data, _layer_type(item, style)).entry() for item in layers],
     }
     if media_type:
         body["mediaType"] = manifest_type
-    manifest = Document(_json(body), manifest_type)
+    manifest = ImageDocument(_json(body), manifest_type)
     return Image(manifest, (manifest,), (config, *(item.data for item in layers)))
 
 
@@ -125,7 +127,7 @@ def index(
     ``attestations`` adds what BuildKit adds: a manifest for ``unknown/unknown`` beside each image.
     """
     entries: list[dict[str, Any]] = []
-    manifests: list[Document] = []
+    manifests: list[ImageDocument] = []
     blobs: list[bytes] = []
     for architecture, single in images.items():
         entries.append(single.top.entry(platform={"os": "linux", "architecture": architecture}))
@@ -146,10 +148,10 @@ def index(
         blobs += content
     kind = oci.DOCKER_INDEX if style == "docker" else oci.OCI_INDEX
     body = {"schemaVersion": 2, "mediaType": kind, "manifests": entries}
-    return Image(Document(_json(body), kind), tuple(manifests), tuple(dict.fromkeys(blobs)))
+    return Image(ImageDocument(_json(body), kind), tuple(manifests), tuple(dict.fromkeys(blobs)))
 
 
-def _attestation(subject: Digest) -> tuple[Document, list[bytes]]:
+def _attestation(subject: Digest) -> tuple[ImageDocument, list[bytes]]:
     statement = _json({"_type": "https://in-toto.io/Statement/v0.1", "subject": [subject]})
     config = _json(
         {
@@ -162,10 +164,10 @@ def _attestation(subject: Digest) -> tuple[Document, list[bytes]]:
     body = {
         "schemaVersion": 2,
         "mediaType": oci.OCI_MANIFEST,
-        "config": Document(config, oci.OCI_CONFIG).entry(),
-        "layers": [Document(statement, "application/vnd.in-toto+json").entry()],
+        "config": ImageDocument(config, oci.OCI_CONFIG).entry(),
+        "layers": [ImageDocument(statement, "application/vnd.in-toto+json").entry()],
     }
-    return Document(_json(body), oci.OCI_MANIFEST), [config, statement]
+    return ImageDocument(_json(body), oci.OCI_MANIFEST), [config, statement]
 
 
 def _layer_type(item: Layer, style: Style) -> str:

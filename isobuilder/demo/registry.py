@@ -10,20 +10,20 @@ import re
 from collections import defaultdict
 from urllib.parse import quote
 
-from isobuilder.demo.images import EPOCH, Document, Image
+from isobuilder.demo.images import EPOCH, Image, ImageDocument
 from isobuilder.digest import Digest
 from isobuilder.http.replies import Reply, Request, content_reply
 
 _ROUTE = re.compile(r"/v2/(?P<name>[^?]+?)/(?P<kind>manifests|blobs|tags)/(?P<rest>[^/]*)")
 
 
-class Registry:
+class DemoRegistry:
     """Repositories, their manifests and tags, and the blobs each of them holds."""
 
     def __init__(self) -> None:
         self._blobs: dict[Digest, bytes] = {}
         self._holds: defaultdict[str, set[Digest]] = defaultdict(set)
-        self._manifests: defaultdict[str, dict[str, Document]] = defaultdict(dict)
+        self._manifests: defaultdict[str, dict[str, ImageDocument]] = defaultdict(dict)
 
     @property
     def repositories(self) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ class Registry:
         """Return the tags of a repository."""
         return tuple(sorted(ref for ref in self._manifests.get(name, {}) if ":" not in ref))
 
-    def manifest(self, name: str, reference: str) -> Document | None:
+    def manifest(self, name: str, reference: str) -> ImageDocument | None:
         """Return what a tag or digest names, or None."""
         return self._manifests.get(name, {}).get(reference)
 
@@ -53,7 +53,7 @@ class Registry:
         self._holds[name].add(digest)
         return digest
 
-    def put_manifest(self, name: str, document: Document, *, tag: str | None = None) -> None:
+    def put_manifest(self, name: str, document: ImageDocument, *, tag: str | None = None) -> None:
         """Hold a manifest or index under its digest, and under ``tag`` if given."""
         self._manifests[name][document.digest] = document
         if tag is not None:

@@ -6,23 +6,23 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.demo.mold import Cloud, Pace, Simulator
+from isobuilder.demo.mold import Cloud, Simulator, Timing
 from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.errors import MoldError
 from isobuilder.http import Http
 from isobuilder.mold.api.commands import Mold
-from isobuilder.mold.api.credentials import ApiKey, Server
+from isobuilder.mold.api.credentials import ApiKey, MoldServer
 from isobuilder.mold.catalogue import read_registration
 from isobuilder.mold.check import check
 from isobuilder.mold.checklist import Line, Question
 from isobuilder.mold.manage import list_entries
 from isobuilder.mold.register import register
 from isobuilder.mold.registered import RegisteredVersion
-from isobuilder.mold.request import Request, ZoneResult
+from isobuilder.mold.request import RegistrationRequest, ZoneResult
 from isobuilder.progress import SILENT, Progress
 
 ZONES = ("Seoul", "Busan")
-_PACE = Pace(allocated=0.1, downloading=0.2, installing=0.1, job=0.1)
+_PACE = Timing(allocated=0.1, downloading=0.2, installing=0.1, job=0.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def rehearse(iso: Path, *, progress: Progress = SILENT) -> Rehearsal:
         Http(netrc=False) as http,
     ):
         user = simulator.admin
-        server = Server(
+        server = MoldServer(
             "simulator",
             simulator.endpoint,
             ApiKey(user.key, user.secret),
@@ -66,7 +66,7 @@ def rehearse(iso: Path, *, progress: Progress = SILENT) -> Rehearsal:
         try:
             question = Question(registration=registration, url=url, download=True)
             lines = check(mold, question, http=http, progress=progress)
-            wish = Request(registration, url=url, poll=0.1)
+            wish = RegistrationRequest(registration, url=url, poll=0.1)
             [first] = register([mold], wish, state=state, progress=progress)
             changes = len(simulator.writes())
             [second] = register([mold], wish, state=state)

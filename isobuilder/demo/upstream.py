@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from isobuilder.demo.images import EPOCH, Image
-from isobuilder.demo.registry import Registry
+from isobuilder.demo.registry import DemoRegistry
 from isobuilder.http.replies import FilePart, Reply, Request, content_reply, etag_of
 from isobuilder.http.serving import Server
 
@@ -21,7 +21,7 @@ class DemoUpstream(Server):
 
     def __init__(self, *, port: int = 0) -> None:
         super().__init__(port=port)
-        self.registry = Registry()
+        self.registry = DemoRegistry()
         self._files: dict[str, tuple[bytes | Path, str]] = {}
 
     def put_file(self, path: str, content: bytes | Path) -> str:

@@ -48,7 +48,7 @@ def yaml_map(data: bytes, place: str, *, may_be_empty: bool = False) -> Map:
     Raises:
         InputErrors: all that is wrong with its form.
     """
-    reader = _Reader(place)
+    reader = _PlainReader(place)
     for event in events(decode(data, place, size=_LIMITS.size), place, _LIMITS):
         reader.take(event)
     root = reader.root
@@ -105,7 +105,7 @@ class _Open:
     skips_value: bool = False  # what comes next belongs to a key that was refused
 
 
-class _Reader:
+class _PlainReader:
     """Builds the values of the first document; collects what our files may not have."""
 
     def __init__(self, place: str) -> None:

@@ -229,7 +229,7 @@ def read_manifest(data: bytes, place: str) -> Manifest:
     clean = decode(data.replace(_BOM, b""), place, size=_LIMITS.size)
     text, shifts = _plain_yaml(clean, decoded(data))
     roots = parse_yaml(text, place, _LIMITS)
-    builder = _Builder(Manifest(place, data, text, shifts, (), ()))
+    builder = _ObjectBuilder(Manifest(place, data, text, shifts, (), ()))
     documents = tuple(builder.document(root) for root in roots if not _is_null(root))
     return Manifest(place, data, text, shifts, documents, tuple(builder.doubled))
 
@@ -273,7 +273,7 @@ def _character(match: re.Match[str]) -> int:
 
 
 @dataclass(slots=True)
-class _Builder:
+class _ObjectBuilder:
     manifest: Manifest
     doubled: list[Mistake] = field(default_factory=list)
 

@@ -73,7 +73,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BootOutcome:
     """How far one machine came."""
 
     name: str
@@ -101,7 +101,7 @@ def start(
     timeout: float,
     kvm: bool,
     listener: Listener = lambda _name, _line: None,
-) -> list[Outcome]:
+) -> list[BootOutcome]:
     """Start ``machines`` on one private network and return how far each came.
 
     They run until each has reached the milestone ``until`` (None: until they go off by
@@ -133,7 +133,7 @@ def _run(
     timeout: float,
     kvm: bool,
     listener: Listener,
-) -> list[Outcome]:
+) -> list[BootOutcome]:
     """Start ``machines`` once."""
     consoles = {machine.name: Console(logs / f"{machine.name}.log") for machine in machines}
     with tempfile.TemporaryDirectory(prefix="isobuilder-boot-") as folder, ExitStack() as stack:
@@ -157,7 +157,7 @@ def _run(
             if not console.reached and (said := last_lines(Path(folder) / f"{name}.qemu")):
                 console.errors.append(f"QEMU ended: {said}")
     return [
-        Outcome(
+        BootOutcome(
             name=name,
             log=console.log,
             reached=dict(console.reached),

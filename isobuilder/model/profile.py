@@ -34,7 +34,7 @@ ONE_OF = (CNI_PLUGINS, CRICTL)
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class Requirement:
     """Exactly one entry of a kind, at one of some paths (patterns of ``fnmatch``)."""
 
     paths: tuple[str, ...]
@@ -47,8 +47,8 @@ class Profile:
     """What one kind of node demands, and how it reads an ISO."""
 
     cloud: Cloud  # whose nodes they are
-    needs: tuple[Need, ...]  # an ISO without them fails on a node
-    wishes: tuple[Need, ...]  # without them an ISO lacks a feature
+    needs: tuple[Requirement, ...]  # an ISO without them fails on a node
+    wishes: tuple[Requirement, ...]  # without them an ISO lacks a feature
     pinned: frozenset[str] = frozenset()  # manifests whose images must be digests
     kept: frozenset[str] = frozenset()  # manifests whose bytes must stay
     imports_by_digest: bool = True  # else nodes know images by tag only
@@ -60,8 +60,8 @@ class Profile:
         return any(fnmatchcase(path, form) for need in self.needs for form in need.paths)
 
 
-def _file(path: str, why: str) -> Need:
-    return Need((path,), "file", why)
+def _file(path: str, why: str) -> Requirement:
+    return Requirement((path,), "file", why)
 
 
 _NODE = (
@@ -70,20 +70,24 @@ _NODE = (
     _file("k8s/kubectl", "nodes copy it"),
     _file(CNI_PLUGINS, "nodes unpack exactly one"),
     _file(CRICTL, "nodes unpack exactly one"),
-    Need(("kubelet.service",), "render", "nodes install it"),
-    Need(("10-kubeadm.conf",), "render", "nodes install it"),
-    Need(("network.yaml",), "manifest", "the control node applies it"),
+    Requirement(("kubelet.service",), "render", "nodes install it"),
+    Requirement(("10-kubeadm.conf",), "render", "nodes install it"),
+    Requirement(("network.yaml",), "manifest", "the control node applies it"),
 )
 _ETCD = _file(ETCD_ARCHIVE, "clusters with etcd nodes unpack it")
-_AUTOSCALER = Need(("autoscaler.yaml",), "manifest", "autoscaling uses it")
-_PROVIDER = Need(("provider.yaml",), "manifest", "the cloud provider is made from it")
-_DASHBOARD = Need(("headlamp.yaml", "dashboard.yaml"), "manifest", "an upgrade stops without it")
+_AUTOSCALER = Requirement(("autoscaler.yaml",), "manifest", "autoscaling uses it")
+_PROVIDER = Requirement(("provider.yaml",), "manifest", "the cloud provider is made from it")
+_DASHBOARD = Requirement(
+    ("headlamp.yaml", "dashboard.yaml"), "manifest", "an upgrade stops without it"
+)
 
 _MOLD = Profile(
     cloud="mold",
     needs=(*_NODE, _DASHBOARD, _PROVIDER, _AUTOSCALER, _ETCD),
     wishes=(
-        Need(("provider-ownership-v1.json",), "render", "it tells Mold who owns the provider"),
+        Requirement(
+            ("provider-ownership-v1.json",), "render", "it tells Mold who owns the provider"
+        ),
     ),
     pinned=frozenset({"headlamp.yaml", "provider.yaml"}),
     components=(("provider", "provider.yaml"), ("autoscaler", "autoscaler.yaml")),
@@ -95,9 +99,9 @@ PROFILES: Mapping[ProfileName, Profile] = {
         cloud="mold",
         needs=(
             *_MOLD.needs,
-            Need(("manifest.yaml",), "manifest", "it is the CSI driver"),
-            Need(("snapshot-crds.yaml",), "manifest", "the CSI driver needs it"),
-            Need(("csi-profile.json",), "render", "Mold checks the CSI driver against it"),
+            Requirement(("manifest.yaml",), "manifest", "it is the CSI driver"),
+            Requirement(("snapshot-crds.yaml",), "manifest", "the CSI driver needs it"),
+            Requirement(("csi-profile.json",), "render", "Mold checks the CSI driver against it"),
         ),
         wishes=_MOLD.wishes,
         pinned=_MOLD.pinned,
@@ -108,7 +112,9 @@ PROFILES: Mapping[ProfileName, Profile] = {
         cloud="cloudstack",
         needs=(
             *_NODE,
-            Need(("dashboard.yaml", "headlamp.yaml"), "manifest", "the control node applies it"),
+            Requirement(
+                ("dashboard.yaml", "headlamp.yaml"), "manifest", "the control node applies it"
+            ),
         ),
         wishes=(_PROVIDER, _AUTOSCALER, _ETCD),
         imports_by_digest=False,

@@ -18,7 +18,7 @@ from isobuilder.model.profile import (
     REVISION_LABEL,
     SIGNATURE_LABEL,
     Kind,
-    Need,
+    Requirement,
 )
 from isobuilder.model.recipe import Component, ManifestEntry, Recipe
 
@@ -75,7 +75,7 @@ class _Checker:
                 fact = f"nodes that fetch the tree over HTTP leave {path} out"
                 self.mistakes.append(self._at(fact, *steps, "path", hint="choose another name"))
 
-    def _need(self, need: Need, words: str) -> list[Mistake]:
+    def _need(self, need: Requirement, words: str) -> list[Mistake]:
         wanted = " or ".join(need.paths)
         found = [
             (path, kind, steps)

@@ -12,7 +12,7 @@ from isobuilder.mold.manage import refuse_if_used, users_of
 from isobuilder.mold.plan import Action, ServerPlan
 from isobuilder.mold.register import register
 from isobuilder.mold.registered import entries_of
-from isobuilder.mold.request import Outcome, Request
+from isobuilder.mold.request import Outcome, RegistrationRequest
 from isobuilder.progress import SILENT, Progress
 
 
@@ -71,15 +71,15 @@ def apply_plan(
     return done
 
 
-def _request(action: Action) -> Request:
+def _request(action: Action) -> RegistrationRequest:
     if action.registration is None:
         raise InputError("a plan's register action needs a registration")
     zones = (action.zone,) if action.zone else ()
-    return Request(action.registration, url=action.url, zones=zones)
+    return RegistrationRequest(action.registration, url=action.url, zones=zones)
 
 
 def _register(
-    mold: Mold, action: Action, request: Request, state: Path | None, progress: Progress
+    mold: Mold, action: Action, request: RegistrationRequest, state: Path | None, progress: Progress
 ) -> Applied:
     [result] = register([mold], request, state=state, progress=progress)
     if result.error is not None:

@@ -16,7 +16,7 @@ from itertools import pairwise
 from isobuilder.mold.api.records import ClusterRecord, ZoneRecord
 from isobuilder.mold.catalogue import Item
 from isobuilder.mold.lifecycle import END_OF_LIFE, end_of_life, minor_of, version_order
-from isobuilder.mold.plan import Action, Subject
+from isobuilder.mold.plan import Action, PlanTarget
 from isobuilder.mold.registered import Health, RegisteredVersion, age_order
 
 _MOST_GAPS = 20  # minors; a server may list a version 1.999999999.0
@@ -383,7 +383,7 @@ class _Comparison:
 
 def _act(do: str, entry: RegisteredVersion, why: str) -> Action:
     version = entry.version
-    subject = Subject(
+    subject = PlanTarget(
         id=version.id,
         name=version.name,
         semanticversion=version.semanticversion,

@@ -15,7 +15,7 @@ Deed = Literal["delete", "register", "enable", "disable"]
 _ORDER: tuple[Deed, ...] = ("delete", "register", "enable", "disable")
 
 
-class Subject(Model):
+class PlanTarget(Model):
     """The version a change is about, as it was when the plan was made."""
 
     id: str
@@ -29,7 +29,7 @@ class Action(Model):
 
     do: Deed
     why: str
-    version: Subject | None = None  # of everything but register
+    version: PlanTarget | None = None  # of everything but register
     registration: RegistrationFile | None = None  # of register
     url: str | None = None
     zone: str | None = None  # name; None is all zones

@@ -17,7 +17,7 @@ from isobuilder.mold.catalogue import Item
 from isobuilder.mold.compare import Deviation, Kind, Policy, Registered, compare, same_iso
 from isobuilder.mold.lifecycle import end_notice
 from isobuilder.mold.registered import RegisteredVersion, age_order, entries_of
-from isobuilder.mold.request import Outcome, Request, ServerResult, ZoneResult
+from isobuilder.mold.request import Outcome, RegistrationRequest, ServerResult, ZoneResult
 from isobuilder.mold.watch import Watch
 from isobuilder.progress import Progress
 
@@ -32,7 +32,11 @@ class Reconciler:
     """The state of one request on one server."""
 
     def __init__(
-        self, mold: Mold, request: Request, zones: Sequence[ZoneRecord], result: ServerResult
+        self,
+        mold: Mold,
+        request: RegistrationRequest,
+        zones: Sequence[ZoneRecord],
+        result: ServerResult,
     ) -> None:
         self.mold = mold
         self.request = request

@@ -16,7 +16,7 @@ from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.records import ZoneRecord
 from isobuilder.mold.reconcile import Reconciler
 from isobuilder.mold.registered import find_zones, zones_served
-from isobuilder.mold.request import Request, ServerResult, check_request
+from isobuilder.mold.request import RegistrationRequest, ServerResult, check_request
 from isobuilder.mold.watch import Watch
 from isobuilder.progress import SILENT, Progress
 
@@ -28,7 +28,7 @@ def state_folder() -> Path:
 
 def register(
     molds: Sequence[Mold],
-    request: Request,
+    request: RegistrationRequest,
     *,
     state: Path | None = None,
     progress: Progress = SILENT,
@@ -59,7 +59,7 @@ def register(
     return [run.result for run in runs]
 
 
-def _wait(runs: Sequence[_Run], request: Request, progress: Progress) -> None:
+def _wait(runs: Sequence[_Run], request: RegistrationRequest, progress: Progress) -> None:
     """Look at all servers in turn until each is done or the time is over."""
     if not runs:
         return
@@ -79,7 +79,7 @@ def _wait(runs: Sequence[_Run], request: Request, progress: Progress) -> None:
 class _Run:
     """One server: what was begun there, what is waited for, and the result."""
 
-    def __init__(self, mold: Mold, request: Request, state: Path) -> None:
+    def __init__(self, mold: Mold, request: RegistrationRequest, state: Path) -> None:
         self.mold = mold
         self.request = request
         self.state = state
@@ -143,7 +143,9 @@ class _Run:
                 self.again = not self._timed_out and self._reconciler.worth_another_round()
 
 
-def _wanted_zones(mold: Mold, request: Request, result: ServerResult) -> tuple[ZoneRecord, ...]:
+def _wanted_zones(
+    mold: Mold, request: RegistrationRequest, result: ServerResult
+) -> tuple[ZoneRecord, ...]:
     zones = mold.zones()
     if not zones:
         raise MoldError(f"{mold.name}: this server has no zone, or the key may not see it")
@@ -177,7 +179,7 @@ def _with_storage(mold: Mold, zones: tuple[ZoneRecord, ...]) -> tuple[ZoneRecord
 
 
 @contextmanager
-def _one_at_a_time(folder: Path, mold: Mold, request: Request) -> Iterator[None]:
+def _one_at_a_time(folder: Path, mold: Mold, request: RegistrationRequest) -> Iterator[None]:
     """Keep two runs on this machine from registering the same thing at the same time."""
     registration = request.registration
     what = f"{mold.endpoint} {registration.kubernetesversion} {registration.arch}"

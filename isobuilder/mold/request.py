@@ -32,7 +32,7 @@ class ZoneResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RegistrationRequest:
     """What is to be registered and how."""
 
     registration: RegistrationFile
@@ -73,7 +73,7 @@ class ServerResult:
         return self.error is None and all(zone.outcome is not Outcome.FAILED for zone in self.zones)
 
 
-def check_request(request: Request) -> None:
+def check_request(request: RegistrationRequest) -> None:
     """Refuse what no server would take, before any is asked.
 
     Raises:

@@ -13,7 +13,7 @@ from isobuilder.errors import InputError
 from isobuilder.iso.boot_names import KERNEL, PAYLOAD
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.machine.payload import LARGEST_DESCRIPTION
-from isobuilder.machine.qemu import Listener, Machine, Outcome, kvm_works, make_data_disk, start
+from isobuilder.machine.qemu import BootOutcome, Listener, Machine, kvm_works, make_data_disk, start
 from isobuilder.model.payload import read_payload
 from isobuilder.progress import SILENT, Progress
 
@@ -29,7 +29,7 @@ def try_boot(
     data_size: int = 8192,
     listener: Listener = lambda _name, _line: None,
     progress: Progress = SILENT,
-) -> list[Outcome]:
+) -> list[BootOutcome]:
     """Start ``machines`` from ``iso`` and return how far each came; see ``node.lab.start``.
 
     ``kvm`` says whether to use it; None finds out whether it really works with the ISO's kernel. A

@@ -209,7 +209,7 @@ class _Round:
 
     def _transfer(self, group: Sequence[Download], held: Partial) -> Blob:
         with task(self._progress, group[0].name, total=group[0].size) as work:
-            both = work if self._sum is None else _Counted(work, self._sum)
+            both = work if self._sum is None else _CountedTask(work, self._sum)
             transfer = Transfer(group, http=self._http, partial=held, halt=self._halt, work=both)
             with self._changed:
                 self._transfers[transfer] = _host(group)
@@ -222,7 +222,7 @@ class _Round:
                     del self._transfers[transfer]
 
 
-class _Counted:
+class _CountedTask:
     """One download that also counts in the sum of all."""
 
     def __init__(self, own: Task, total: Task) -> None:

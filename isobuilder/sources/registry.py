@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class ServedDocument:
     """A manifest or index as a registry serves it, its digest computed here."""
 
     data: bytes = field(repr=False)
@@ -112,7 +112,7 @@ class RegistryClient:
         """Return the labels of an image's configuration."""
         return resolved.config.labels
 
-    def document(self, reference: ImageReference, *, size: int | None = None) -> Document:
+    def document(self, reference: ImageReference, *, size: int | None = None) -> ServedDocument:
         """Return the manifest or index that ``reference`` names, at most 4 MiB.
 
         Raises:
@@ -121,11 +121,11 @@ class RegistryClient:
         """
         place = str(reference)
 
-        def check(answer: Answer) -> Document:
+        def check(answer: Answer) -> ServedDocument:
             digest = _checked_digest(answer, reference.digest, place)
             if size is not None and len(answer.body) != size:
                 raise IntegrityError(f"{place}: expected {size} bytes, got {len(answer.body)}")
-            return Document(answer.body, digest, answer.headers.get("Content-Type"))
+            return ServedDocument(answer.body, digest, answer.headers.get("Content-Type"))
 
         name = reference.digest or reference.tag or "latest"
         return self._first(reference, f"manifests/{name}", _ACCEPT, check)

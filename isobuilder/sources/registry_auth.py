@@ -34,7 +34,7 @@ _IDENTITY_USER = "<token>"  # says that the secret is an identity token
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class RegistryLogin:
     """What opens a registry; nothing secret shows when it is printed."""
 
     user: str = ""
@@ -54,10 +54,10 @@ class Credentials:
         """Look into ``paths``, or where ``docker login`` and ``podman login`` write."""
         self._paths = auth_paths() if paths is None else tuple(paths)
         self._files: list[_AuthFile] | None = None
-        self._found: dict[str, Login | None] = {}
+        self._found: dict[str, RegistryLogin | None] = {}
         self._guard = threading.Lock()
 
-    def find(self, base: str, repository: str) -> Login | None:
+    def find(self, base: str, repository: str) -> RegistryLogin | None:
         """Return the login for a repository at ``base``, the address of a registry or mirror.
 
         Raises:
@@ -102,9 +102,9 @@ class _AuthFile:
     auths: Mapping[str, Mapping[str, Any]]
     helpers: Mapping[str, str]  # by host
     store: str | None  # the helper for every other host
-    asked: dict[tuple[str, str], Login | None] = field(default_factory=dict, repr=False)
+    asked: dict[tuple[str, str], RegistryLogin | None] = field(default_factory=dict, repr=False)
 
-    def find(self, keys: Sequence[str]) -> Login | None:
+    def find(self, keys: Sequence[str]) -> RegistryLogin | None:
         for key in keys:
             if key in self.helpers and (login := self._ask_once(self.helpers[key], key)):
                 return login
@@ -115,12 +115,12 @@ class _AuthFile:
                 return login
         return None
 
-    def _ask_once(self, helper: str, key: str) -> Login | None:
+    def _ask_once(self, helper: str, key: str) -> RegistryLogin | None:
         if (helper, key) not in self.asked:
             self.asked[helper, key] = self._ask(helper, key)
         return self.asked[helper, key]
 
-    def _ask(self, helper: str, key: str) -> Login | None:
+    def _ask(self, helper: str, key: str) -> RegistryLogin | None:
         program = f"docker-credential-{helper}"
         server = DOCKER_HUB if key in _HUB_HOSTS else key
         try:
@@ -139,10 +139,10 @@ class _AuthFile:
             ) from None
         user, secret = _text(answer, "Username"), _text(answer, "Secret")
         if user == _IDENTITY_USER:
-            return Login(identity_token=secret)
-        return Login(user, secret) if user else None
+            return RegistryLogin(identity_token=secret)
+        return RegistryLogin(user, secret) if user else None
 
-    def _login(self, key: str) -> Login | None:
+    def _login(self, key: str) -> RegistryLogin | None:
         entry = self.auths[key]
         user, password = _text(entry, "username"), _text(entry, "password")
         if packed := _text(entry, "auth"):
@@ -154,7 +154,7 @@ class _AuthFile:
         identity, registry = _text(entry, "identitytoken"), _text(entry, "registrytoken")
         if not (user or identity or registry):
             return None
-        return Login(user, password, identity, registry)
+        return RegistryLogin(user, password, identity, registry)
 
 
 def _keys(base: str, repository: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit
 from isobuilder.documents.json import TOKEN, parse
 from isobuilder.errors import InputError, UpstreamError
 from isobuilder.http import Http, HttpFailure, redact
-from isobuilder.sources.registry_auth import Credentials, Login
+from isobuilder.sources.registry_auth import Credentials, RegistryLogin
 
 _log = logging.getLogger(__name__)
 
@@ -215,7 +215,7 @@ def _token(body: bytes, place: str) -> _Token:
     return _Token(f"Bearer {token}", time.monotonic() + max(seconds - 10, seconds / 2))
 
 
-def _basic(login: Login) -> str | None:
+def _basic(login: RegistryLogin) -> str | None:
     if not login.user:
         return None
     pair = f"{login.user}:{login.password}".encode()

@@ -18,7 +18,7 @@ import pytest
 from bench.page import VARIABLE
 from isobuilder.iso.write.entries import IsoEntry
 from isobuilder.iso.write.writer import write_iso
-from isobuilder.machine.qemu import Machine, Outcome, start
+from isobuilder.machine.qemu import BootOutcome, Machine, start
 from tests.boot.host import KVM
 from tests.boot.summary import Summary
 from tools.lab import payload
@@ -137,7 +137,7 @@ def seed(path: Path, user_data: str) -> Path:
 class Booted:
     """How a boot went, and all that was said."""
 
-    outcome: Outcome
+    outcome: BootOutcome
 
     @property
     def text(self) -> str:

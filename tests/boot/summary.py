@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench import page
 from isobuilder.machine.console import NAMES
-from isobuilder.machine.qemu import Machine, Outcome
+from isobuilder.machine.qemu import BootOutcome, Machine
 from tests.boot.host import KVM, qemu, when_and_where
 
 _FIRMWARE = {"bios": "BIOS", "uefi": "UEFI", "secureboot": "Secure Boot"}
@@ -49,7 +49,7 @@ class Summary:
         """Keep the size of an ISO."""
         self._put({_SIZES: {name: _size(iso)}})
 
-    def add(self, machine: Machine, outcome: Outcome, *, kernel: str, detail: str = "") -> None:
+    def add(self, machine: Machine, outcome: BootOutcome, *, kernel: str, detail: str = "") -> None:
         """Keep how long a boot that went well took."""
         words = [_FIRMWARE[machine.firmware], _ATTACHMENT[machine.attachment], f"{kernel} kernel"]
         name = ", ".join([*words, detail] if detail else words)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.machine.qemu import Machine, Outcome
+from isobuilder.machine.qemu import BootOutcome, Machine
 from tests.boot.summary import Summary
 
 OTHERS = "# What it costs\n\n## Goals\n\nmet\n"
@@ -29,8 +29,8 @@ def machine(tmp_path: Path) -> Machine:
     return Machine("node1", iso)
 
 
-def outcome(reached: dict[str, float], memory: dict[str, int]) -> Outcome:
-    return Outcome("node1", Path("log"), reached=reached, memory=memory)
+def outcome(reached: dict[str, float], memory: dict[str, int]) -> BootOutcome:
+    return BootOutcome("node1", Path("log"), reached=reached, memory=memory)
 
 
 def test_a_boot_has_sizes_seconds_and_memory(page: Path, machine: Machine) -> None:

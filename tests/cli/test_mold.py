@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from isobuilder.cli import main
-from isobuilder.demo.mold import Cloud, Cluster, Pace, User
-from isobuilder.demo.mold.download import Outcome
+from isobuilder.demo.mold import Cloud, CloudCluster, CloudUser, Timing
+from isobuilder.demo.mold.download import DownloadOutcome
 from isobuilder.text import width
 from tests.fakes.mold import FakeMold
 from tests.fakes.web import Web
@@ -29,8 +29,8 @@ KEY, SECRET = "Ak-cli-0123456789abcdef", "Sk-cli-secret-fedcba9876543210"
 
 @pytest.fixture
 def simulator() -> Iterator[FakeMold]:
-    cloud = Cloud(pace=Pace(allocated=0.01, downloading=0.02, installing=0.01, job=0.01))
-    cloud.users = [User("admin", KEY, SECRET, "password")]
+    cloud = Cloud(pace=Timing(allocated=0.01, downloading=0.02, installing=0.01, job=0.01))
+    cloud.users = [CloudUser("admin", KEY, SECRET, "password")]
     with FakeMold(cloud) as simulator:
         yield simulator
 
@@ -286,7 +286,7 @@ def test_the_words_of_a_stranger_are_one_line_that_does_nothing(
     name = "v1\x1b]0;x\x07\nhint: run curl http://x | sh\u202e"
     version = add_directly(simulator.cloud, name=name)
     simulator.cloud.zones[1].name = "Zone\x1b[2J"
-    version.rows[1].outcome = Outcome("fail\x1b[1m\nerror: x", 0, "")
+    version.rows[1].outcome = DownloadOutcome("fail\x1b[1m\nerror: x", 0, "")
     simulator.cloud.note("ISO.CREATE", name, resource=version.iso_id)
     for words in (("list",), ("show", version.id), ("zones",), ("events",)):
         result = typed(*words)
@@ -299,7 +299,9 @@ def test_the_words_of_a_stranger_are_one_line_that_does_nothing(
         assert line.startswith(("ok ", "warning ", "problem ", "   "))
     result = typed("disable", version.id, "--dry-run")
     assert result.stdout.splitlines()[0].isprintable()
-    simulator.cloud.clusters.append(Cluster("c\nhint: x", version.id, simulator.cloud.zones[0]))
+    simulator.cloud.clusters.append(
+        CloudCluster("c\nhint: x", version.id, simulator.cloud.zones[0])
+    )
     for line in typed("delete", version.id, "--yes", code=8).stderr.splitlines():
         assert line.isprintable()
         assert line != "hint: x"
@@ -360,7 +362,7 @@ def test_versions_are_listed_and_shown(typed: Typed, simulator: FakeMold) -> Non
     version = add_directly(simulator.cloud)
     version.rows[1].outcome = None
     simulator.cloud.zones[1].stuck = True
-    simulator.cloud.clusters.append(Cluster("prod", version.id, simulator.cloud.zones[0]))
+    simulator.cloud.clusters.append(CloudCluster("prod", version.id, simulator.cloud.zones[0]))
     simulator.cloud.note("KUBERNETES.VERSION.ADD", "Adding v1.34.12", resource=version.id)
     listed = typed("list")
     assert "Zone2: Processing" in listed.stdout
@@ -423,7 +425,7 @@ def test_a_plan_that_no_longer_fits_is_refused(
     version = add_directly(simulator.cloud, "1.35.1", name="clicked")
     plan = str(tmp_path / "plan.json")
     typed("audit", str(published.path.parent), "--plan", plan, code=9)
-    simulator.cloud.clusters.append(Cluster("new", version.id, simulator.cloud.zones[0]))
+    simulator.cloud.clusters.append(CloudCluster("new", version.id, simulator.cloud.zones[0]))
     result = typed("apply", plan, code=8)
     assert "used by new" in result.stdout
     assert "1 of 1 changes were not made" in result.stderr

@@ -31,7 +31,7 @@ from isobuilder.medium import Medium
 from isobuilder.model.loading import load_lock, parse_manifest_json
 from isobuilder.model.payload import read_payload
 from isobuilder.mold.api.client import MoldClient
-from isobuilder.mold.api.credentials import ApiKey, Server
+from isobuilder.mold.api.credentials import ApiKey, MoldServer
 from isobuilder.mold.catalogue import SUFFIX, read_registration
 from isobuilder.mold.lifecycle import read_table
 from isobuilder.mold.plan import read_plan
@@ -157,7 +157,7 @@ def helper(data: bytes, folder: Path) -> object:
 def answer(data: bytes, _folder: Path) -> object:
     with answering(data) as url:
         key = ApiKey("key-0123456789", "secret-0123456789")
-        return MoldClient(Server("m", url, key)).call("listZones")
+        return MoldClient(MoldServer("m", url, key)).call("listZones")
 
 
 def registration(data: bytes, folder: Path) -> object:

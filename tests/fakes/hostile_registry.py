@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from isobuilder.demo.images import Document
+from isobuilder.demo.images import ImageDocument
 from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.http.replies import FilePart, Reply, Request
 from tests.fakes.upstream import Hook
@@ -88,14 +88,14 @@ def moved_to(other: DemoUpstream) -> Hook:
     return hook
 
 
-def edited(document: Document, change: Callable[[dict[str, Any]], None]) -> Document:
+def edited(document: ImageDocument, change: Callable[[dict[str, Any]], None]) -> ImageDocument:
     """Return a manifest or index after ``change``; its digest changes with it."""
     body = json.loads(document.data)
     change(body)
-    return Document(json.dumps(body).encode(), document.media_type)
+    return ImageDocument(json.dumps(body).encode(), document.media_type)
 
 
-def schema_1(name: str) -> Document:
+def schema_1(name: str) -> ImageDocument:
     """A manifest as registries served them before 2017."""
     body = {
         "schemaVersion": 1,
@@ -105,7 +105,7 @@ def schema_1(name: str) -> Document:
         "fsLayers": [{"blobSum": "sha256:" + 64 * "a"}],
         "history": [{"v1Compatibility": "{}"}],
     }
-    return Document(
+    return ImageDocument(
         json.dumps(body).encode(), "application/vnd.docker.distribution.manifest.v1+prettyjws"
     )
 

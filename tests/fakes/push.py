@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from isobuilder.demo.images import Document
-from isobuilder.demo.registry import Registry, refused
+from isobuilder.demo.images import ImageDocument
+from isobuilder.demo.registry import DemoRegistry, refused
 from isobuilder.digest import Digest
 from isobuilder.http.replies import Reply, Request
 
@@ -24,7 +24,7 @@ _UPLOAD = re.compile(r"/v2/(?P<name>[^?]+?)/blobs/uploads/(?P<rest>[^/]*)")
 _MAX_BODY = 1 << 30  # bytes of an upload
 
 
-class PushRegistry(Registry):
+class PushRegistry(DemoRegistry):
     def __init__(self) -> None:
         super().__init__()
         self._uploads: dict[str, bytearray] = {}
@@ -47,7 +47,7 @@ class PushRegistry(Registry):
     def _push_manifest(self, request: Request, name: str, reference: str) -> Reply:
         media_type = request.headers.get("content-type", "").partition(";")[0]
         body = request.body()
-        document = Document(body, media_type)
+        document = ImageDocument(body, media_type)
         if ":" in reference and reference != document.digest:
             return refused(400, "DIGEST_INVALID", f"the content is {document.digest}")
         try:

@@ -14,8 +14,8 @@ from isobuilder.machine import qemu as lab
 from isobuilder.machine.console import MILESTONES, STUMBLE, Console
 from isobuilder.machine.qemu import (
     Attachment,
+    BootOutcome,
     Machine,
-    Outcome,
     make_data_disk,
     qemu_command,
     start,
@@ -65,7 +65,7 @@ def qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 def run_it(
     tmp_path: Path, until: str | None = "cloud-init done", timeout: float = 20.0
-) -> tuple[Outcome, list[str]]:
+) -> tuple[BootOutcome, list[str]]:
     lines: list[str] = []
     (outcome,) = start(
         [ISO],

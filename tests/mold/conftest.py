@@ -11,16 +11,18 @@ from typing import Any
 
 import pytest
 
-from isobuilder.demo.mold import Cloud, Pace, User
+from isobuilder.demo.mold import Cloud, CloudUser, Timing
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.api.commands import Mold
-from isobuilder.mold.api.credentials import ApiKey, Server
+from isobuilder.mold.api.credentials import ApiKey, MoldServer
 from tests.fakes.mold import FakeMold
 from tests.fakes.web import Web
 from tests.mold.clocks import VirtualClock
 
-ADMIN = User("admin", "Ak-admin-0123456789", "Sk-admin-secret-9876543210", "password")
-VIEWER = User("viewer", "Ak-viewer-0123456789", "Sk-viewer-secret-987654", "password", role="user")
+ADMIN = CloudUser("admin", "Ak-admin-0123456789", "Sk-admin-secret-9876543210", "password")
+VIEWER = CloudUser(
+    "viewer", "Ak-viewer-0123456789", "Sk-viewer-secret-987654", "password", role="user"
+)
 
 
 def iso_bytes(mark: str = "r1") -> bytes:
@@ -41,9 +43,10 @@ def web() -> Iterator[Web]:
 
 @pytest.fixture
 def cloud(clock: VirtualClock) -> Cloud:
-    cloud = Cloud(clock=clock, pace=Pace(allocated=2, downloading=6, installing=2, join=True))
+    cloud = Cloud(clock=clock, pace=Timing(allocated=2, downloading=6, installing=2, join=True))
     cloud.users += [
-        User(user.name, user.key, user.secret, user.password, user.role) for user in (ADMIN, VIEWER)
+        CloudUser(user.name, user.key, user.secret, user.password, user.role)
+        for user in (ADMIN, VIEWER)
     ]
     return cloud
 
@@ -54,8 +57,8 @@ def simulator(cloud: Cloud) -> Iterator[FakeMold]:
         yield simulator
 
 
-def server_of(simulator: FakeMold, user: User = ADMIN, name: str = "lab") -> Server:
-    return Server(
+def server_of(simulator: FakeMold, user: CloudUser = ADMIN, name: str = "lab") -> MoldServer:
+    return MoldServer(
         name, simulator.endpoint, ApiKey(user.key, user.secret), timeout=10.0, origin="the test"
     )
 
@@ -67,7 +70,7 @@ ClientOf = Callable[..., Mold]
 def client_of(clock: VirtualClock) -> Iterator[ClientOf]:
     with ExitStack() as stack:
 
-        def make(simulator: FakeMold, user: User = ADMIN, **options: Any) -> Mold:
+        def make(simulator: FakeMold, user: CloudUser = ADMIN, **options: Any) -> Mold:
             server = options.pop("server", None) or server_of(simulator, user)
             client = Mold(server, **({"clock": clock} | options))
             stack.callback(client.close)

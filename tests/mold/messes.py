@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from isobuilder.demo.mold import Cloud
 from isobuilder.demo.mold.cloud import IsoRow, Version
-from isobuilder.demo.mold.download import Outcome
+from isobuilder.demo.mold.download import DownloadOutcome
 
 
 def add_directly(cloud: Cloud, semver: str = "1.34.12", **values: object) -> Version:
@@ -24,6 +24,6 @@ def add_directly(cloud: Cloud, semver: str = "1.34.12", **values: object) -> Ver
     version = Version(**(defaults | values))  # type: ignore[arg-type]
     digits = version.checksum.split("}")[-1]
     for zone in [version.zone] if version.zone else cloud.zones:
-        version.rows.append(IsoRow(zone, 0.0, None, outcome=Outcome(None, 40960, digits)))
+        version.rows.append(IsoRow(zone, 0.0, None, outcome=DownloadOutcome(None, 40960, digits)))
     cloud.versions[version.id] = version
     return version

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.demo.mold import Cluster
-from isobuilder.demo.mold.download import Outcome
+from isobuilder.demo.mold import CloudCluster
+from isobuilder.demo.mold.download import DownloadOutcome
 from isobuilder.errors import InputError
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.apply import Fate, apply_plan
@@ -117,7 +117,7 @@ def test_doubles_go_and_the_used_one_stays(
     first = register_directly(simulator, published)
     used = register_directly(simulator, published)
     in_zone = register_directly(simulator, published, zone=simulator.cloud.zones[0])
-    simulator.cloud.clusters.append(Cluster("prod", used, simulator.cloud.zones[0]))
+    simulator.cloud.clusters.append(CloudCluster("prod", used, simulator.cloud.zones[0]))
     findings, plan = look(published)
     assert kinds(findings) == [Kind.DUPLICATE, Kind.DUPLICATE]
     gone = {action.version.id for action in plan.actions if action.version}
@@ -130,7 +130,7 @@ def test_a_double_that_is_used_too_is_only_a_notice(
     published = publish("1.35.4")
     for name in ("a", "b"):
         version = register_directly(simulator, published)
-        simulator.cloud.clusters.append(Cluster(name, version, simulator.cloud.zones[0]))
+        simulator.cloud.clusters.append(CloudCluster(name, version, simulator.cloud.zones[0]))
     findings, plan = look(published)
     assert (kinds(findings), kinds(findings, notice=True)) == ([], [Kind.DUPLICATE])
     assert plan.actions == ()
@@ -161,11 +161,11 @@ def test_a_failed_download_is_begun_again(
 ) -> None:
     published = publish("1.35.4")
     version = simulator.cloud.versions[register_directly(simulator, published)]
-    version.rows[1].outcome = Outcome("Connection refused", 0, "")
+    version.rows[1].outcome = DownloadOutcome("Connection refused", 0, "")
     findings, plan = look(published)
     assert kinds(findings) == [Kind.NOT_READY, Kind.MISSING]
     assert deeds(plan) == ["delete", "register"]
-    simulator.cloud.clusters.append(Cluster("prod", version.id, simulator.cloud.zones[0]))
+    simulator.cloud.clusters.append(CloudCluster("prod", version.id, simulator.cloud.zones[0]))
     findings, plan = look(published)
     assert (kinds(findings), plan.actions) == ([], ())
 
@@ -195,7 +195,7 @@ def test_strangers_go_unless_they_are_kept_or_used(simulator: FakeMold, look: Lo
     assert kinds(findings) == [Kind.EXTRA]
     assert deeds(plan) == ["delete"]
     assert look(keep_extra=True)[0] == []
-    simulator.cloud.clusters.append(Cluster("prod", stranger.id, simulator.cloud.zones[0]))
+    simulator.cloud.clusters.append(CloudCluster("prod", stranger.id, simulator.cloud.zones[0]))
     findings, plan = look()
     assert (kinds(findings), kinds(findings, notice=True)) == ([], [Kind.EXTRA])
 
@@ -206,7 +206,7 @@ def test_what_upstream_no_longer_mends_is_disabled_and_its_clusters_named(
     old, older = publish("1.34.12"), publish("1.33.4")
     register_directly(simulator, old)
     used = register_directly(simulator, older)
-    simulator.cloud.clusters.append(Cluster("prod", used, simulator.cloud.zones[0]))
+    simulator.cloud.clusters.append(CloudCluster("prod", used, simulator.cloud.zones[0]))
     findings, plan = look(old, older)
     assert deeds(plan) == ["disable"]
     noticed = {(f.kind, f.subject) for f in findings if f.notice}
@@ -226,7 +226,7 @@ def test_older_revisions_beside_the_newest_are_superseded(
 ) -> None:
     revisions = [publish("1.35.4", revision=number) for number in (1, 2, 10)]
     first, second, newest = (register_directly(simulator, one) for one in revisions)
-    simulator.cloud.clusters.append(Cluster("prod", second, simulator.cloud.zones[0]))
+    simulator.cloud.clusters.append(CloudCluster("prod", second, simulator.cloud.zones[0]))
     findings, plan = look(*revisions)
     assert kinds(findings) == [Kind.SUPERSEDED]
     assert kinds(findings, notice=True) == [Kind.SUPERSEDED]
@@ -261,7 +261,7 @@ def test_an_old_minor_that_clusters_upgrade_by_way_of_is_kept(
     used = register_directly(simulator, old)
     register_directly(simulator, step)
     register_directly(simulator, new)
-    simulator.cloud.clusters.append(Cluster("prod", used, simulator.cloud.zones[0]))
+    simulator.cloud.clusters.append(CloudCluster("prod", used, simulator.cloud.zones[0]))
     findings, plan = look(old, step, new)
     assert kinds(findings) == []
     assert plan.actions == ()
@@ -302,7 +302,7 @@ def test_versions_that_kubernetes_never_had_break_nothing(simulator: FakeMold, l
 
 
 def test_a_cluster_whose_version_is_gone_is_told(simulator: FakeMold, look: Look) -> None:
-    simulator.cloud.clusters.append(Cluster("lost", "gone", simulator.cloud.zones[0]))
+    simulator.cloud.clusters.append(CloudCluster("lost", "gone", simulator.cloud.zones[0]))
     findings, _plan = look()
     assert kinds(findings, notice=True) == [Kind.CLUSTER]
 
@@ -327,9 +327,9 @@ def make_a_mess(simulator: FakeMold, publish: PublishedOf) -> tuple[list[Publish
     used_old = add_directly(cloud, "1.36.1", name="clicked 1.36").id
     add_directly(cloud, "1.31.0", name="clicked 1.31")
     broken = add_directly(cloud, "1.35.2", name="never finished")
-    broken.rows[0].outcome = Outcome("Connection refused", 0, "")
+    broken.rows[0].outcome = DownloadOutcome("Connection refused", 0, "")
     for name, version in (("prod", used_double), ("test", used_old)):
-        cloud.clusters.append(Cluster(name, version, cloud.zones[0]))
+        cloud.clusters.append(CloudCluster(name, version, cloud.zones[0]))
     return catalogue, {used_double, used_old}
 
 
@@ -374,7 +374,7 @@ def test_what_came_into_use_since_the_plan_is_left_alone(
 ) -> None:
     version = add_directly(simulator.cloud, "1.35.1")
     _findings, plan = look()
-    simulator.cloud.clusters.append(Cluster("new", version.id, simulator.cloud.zones[0]))
+    simulator.cloud.clusters.append(CloudCluster("new", version.id, simulator.cloud.zones[0]))
     [applied] = apply_plan(client, plan, state=state)
     assert applied.fate is Fate.SKIPPED
     assert "used by new" in applied.text

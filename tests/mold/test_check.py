@@ -13,7 +13,7 @@ from isobuilder.errors import MoldError
 from isobuilder.http import Http, HttpSettings
 from isobuilder.mold.address import allowed_by, refused_kind, resolve_host
 from isobuilder.mold.api.commands import Mold
-from isobuilder.mold.api.credentials import ApiKey, Server
+from isobuilder.mold.api.credentials import ApiKey, MoldServer
 from isobuilder.mold.check import ENABLED, check
 from isobuilder.mold.check_url import FOLLOW_REDIRECTS, INTERNAL_SITES, MAX_SIZE
 from isobuilder.mold.checklist import Fix, Level, Line, Question
@@ -94,7 +94,7 @@ def test_a_refused_key_ends_the_check_with_its_cause(
     algorithm = (
         SignatureAlgorithm.HMAC_SHA1 if mess == "algorithm" else SignatureAlgorithm.HMAC_SHA256
     )
-    server = Server("lab", simulator.endpoint, ApiKey(ADMIN.key, secret), algorithm=algorithm)
+    server = MoldServer("lab", simulator.endpoint, ApiKey(ADMIN.key, secret), algorithm=algorithm)
     used = SkewedClock(clock, -3600) if mess == "clock" else clock
     checked = Checked(client_of(simulator, server=server, clock=used), http)
     [line] = checked.lines()

@@ -16,11 +16,11 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isobuilder.demo.mold import Cloud, Cluster, Zone
+from isobuilder.demo.mold import Cloud, CloudCluster, Zone
 from isobuilder.errors import MoldError
 from isobuilder.mold.api.client import JobLost, parse_time
 from isobuilder.mold.api.commands import Mold
-from isobuilder.mold.api.credentials import ApiKey, Login, Server
+from isobuilder.mold.api.credentials import ApiKey, Login, MoldServer
 from isobuilder.mold.api.errors import (
     AccessRefused,
     MoldRefused,
@@ -50,7 +50,7 @@ def test_signatures_are_accepted_for_both_algorithms_by_get_and_post(
     cloud.zones.append(Zone(AWKWARD))
     with FakeMold(cloud, algorithm=algorithm) as simulator:
         key = ApiKey(ADMIN.key, ADMIN.secret)
-        server = Server("lab", simulator.endpoint, key, algorithm=algorithm)
+        server = MoldServer("lab", simulator.endpoint, key, algorithm=algorithm)
         client = client_of(simulator, server=server, read_method=method)
         found = client.list_all("listZones", "zone", name=AWKWARD)
         client.call("updateConfiguration", name="max.template.iso.size", value=AWKWARD)
@@ -67,7 +67,7 @@ def test_each_vector_arrives_with_its_signature(
     name: str, algorithm: SignatureAlgorithm, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params, _text, sha1, sha256 = VECTORS[name]
-    server = Server("v", "https://mold.example/client/api", ApiKey(KEY, SECRET), algorithm)
+    server = MoldServer("v", "https://mold.example/client/api", ApiKey(KEY, SECRET), algorithm)
     client = Mold(server, read_method=method)
     sent: list[requests.PreparedRequest] = []
 
@@ -118,7 +118,7 @@ def refusal_of(client: Mold, command: str = "listZones", **params: str) -> Acces
 
 
 def test_a_wrong_key_is_told_as_one(simulator: FakeMold, client_of: ClientOf) -> None:
-    server = Server("lab", simulator.endpoint, ApiKey(ADMIN.key, "wrong"), origin="key file k")
+    server = MoldServer("lab", simulator.endpoint, ApiKey(ADMIN.key, "wrong"), origin="key file k")
     refused = refusal_of(client_of(simulator, server=server))
     assert refused.cause == "key"
     assert refused.exit_code == 8
@@ -179,7 +179,7 @@ def test_a_role_that_may_not_is_told(simulator: FakeMold, client_of: ClientOf) -
 
 
 def session_client(simulator: FakeMold, client_of: ClientOf, password: str = "password") -> Mold:
-    server = Server("lab", simulator.endpoint, Login("admin", password))
+    server = MoldServer("lab", simulator.endpoint, Login("admin", password))
     return client_of(simulator, server=server)
 
 
@@ -271,7 +271,7 @@ def test_nobody_listening_is_told(client_of: ClientOf, simulator: FakeMold) -> N
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{taken.getsockname()[1]}/client/api"
-        server = Server("lab", address, ApiKey("k", "s"))
+        server = MoldServer("lab", address, ApiKey("k", "s"))
         with pytest.raises(MoldUnreachable, match="cannot connect"):
             client_of(simulator, server=server).call("listZones")
 
@@ -333,7 +333,7 @@ def test_an_answer_of_another_shape_is_told(
 ) -> None:
     address, answers = odd_server
     answers.append(http(body))
-    client = Mold(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
+    client = Mold(MoldServer("odd", address, ApiKey("k", "s")), clock=VirtualClock())
     with pytest.raises(StrangeAnswer):
         client.call("listZones")
 
@@ -343,7 +343,7 @@ def test_redirects_are_not_followed_with_a_signed_request(
 ) -> None:
     address, answers = odd_server
     answers.append(http(b"", "307 Temporary Redirect", f"Location: {web.url}/steal\r\n"))
-    client = Mold(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
+    client = Mold(MoldServer("odd", address, ApiKey("k", "s")), clock=VirtualClock())
     with pytest.raises(StrangeAnswer, match="redirect"):
         client.call("listZones")
     assert web.hits == []
@@ -354,7 +354,7 @@ def test_an_error_without_its_usual_fields_is_still_one(
 ) -> None:
     address, answers = odd_server
     answers.append(http(b'{"errorresponse":{}}', "530 Strange"))
-    client = Mold(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
+    client = Mold(MoldServer("odd", address, ApiKey("k", "s")), clock=VirtualClock())
     with pytest.raises(MoldRefused, match="530: no text"):
         client.call("listZones")
 
@@ -362,7 +362,7 @@ def test_an_error_without_its_usual_fields_is_still_one(
 def test_an_empty_body_is_asked_for_again(odd_server: tuple[str, list[bytes]]) -> None:
     address, answers = odd_server
     answers += [http(b""), http(b'{"listzonesresponse":{}}')]
-    client = Mold(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
+    client = Mold(MoldServer("odd", address, ApiKey("k", "s")), clock=VirtualClock())
     assert client.list_all("listZones", "zone") == []
 
 
@@ -379,7 +379,7 @@ JSON = st.recursive(
 @given(st.one_of(st.binary(max_size=80), JSON.map(lambda value: json.dumps(value).encode())),
        st.sampled_from([200, 401, 431, 500, 502, 530]))  # fmt: skip
 def test_whatever_is_answered_is_an_object_or_a_known_error(body: bytes, status: int) -> None:
-    client = Mold(Server("odd", "http://odd/client/api", ApiKey("k", "s")))
+    client = Mold(MoldServer("odd", "http://odd/client/api", ApiKey("k", "s")))
     with contextlib.suppress(StrangeAnswer, RequestLost):
         assert isinstance(client._unwrapped("listZones", body, status), dict)
     client.close()
@@ -440,13 +440,13 @@ def test_a_server_that_knows_no_pages_does_not_trap_us(
     address, answers = odd_server
     zones = ",".join(f'{{"id":"{n}"}}' for n in range(500))
     answers += [http(b'{"r":{"count":1,"zone":[%s]}}' % zones.encode())] * 9
-    client = Mold(Server("odd", address, ApiKey("k", "s")), clock=VirtualClock())
+    client = Mold(MoldServer("odd", address, ApiKey("k", "s")), clock=VirtualClock())
     assert len(client.list_all("listZones", "zone")) == 500
 
 
 def test_a_job_that_fails_carries_its_text(simulator: FakeMold, client: Mold) -> None:
     version = add_directly(simulator.cloud)
-    simulator.cloud.clusters.append(Cluster("prod", version.id, simulator.cloud.zones[0]))
+    simulator.cloud.clusters.append(CloudCluster("prod", version.id, simulator.cloud.zones[0]))
     with pytest.raises(MoldRefused, match="Existing clusters") as caught:
         client.call_job("deleteKubernetesSupportedVersion", id=version.id)
     assert "upgrade or delete these clusters" in str(caught.value.hint)

@@ -21,7 +21,7 @@ from isobuilder.mold.api.credentials import (
     ApiKey,
     Choice,
     Login,
-    Server,
+    MoldServer,
     check_endpoint,
     read_key_file,
     resolve_server,
@@ -41,7 +41,7 @@ def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def resolve(tmp_path: Path) -> Any:
-    def call(name: str | None = None, profiles: Any = None, **options: Any) -> Server:
+    def call(name: str | None = None, profiles: Any = None, **options: Any) -> MoldServer:
         environ = options.pop("environ", KEYS)
         return resolve_server(
             name,
@@ -387,7 +387,7 @@ def tls_server(authority: tuple[Path, Path]) -> Iterator[str]:
 
 
 def test_a_certificate_nobody_vouches_for_is_refused(tls_server: str) -> None:
-    client = Mold(Server("lab", tls_server, ApiKey("k", "s")), clock=VirtualClock())
+    client = Mold(MoldServer("lab", tls_server, ApiKey("k", "s")), clock=VirtualClock())
     with pytest.raises(MoldUnreachable, match=r"^TLS: ") as caught:
         client.call("listZones")
     assert "--ca-file" in str(caught.value.hint)
@@ -409,7 +409,7 @@ def test_what_the_machine_trusts_is_trusted(
     tls_server: str, authority: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority[0]))
-    client = Mold(Server("lab", tls_server, ApiKey("k", "s")), clock=VirtualClock())
+    client = Mold(MoldServer("lab", tls_server, ApiKey("k", "s")), clock=VirtualClock())
     assert client.call("listZones") == {}
     client.close()
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from isobuilder.demo.mold import Cloud, Cluster, Pace, User, Zone
+from isobuilder.demo.mold import Cloud, CloudCluster, CloudUser, Timing, Zone
 from isobuilder.demo.mold.cloud import Version
-from isobuilder.demo.mold.download import Outcome
+from isobuilder.demo.mold.download import DownloadOutcome
 from isobuilder.errors import IsobuilderError
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold import manage
@@ -29,7 +29,7 @@ from isobuilder.mold.catalogue import Item
 from isobuilder.mold.compare import Policy
 from isobuilder.mold.plan import plan_for
 from isobuilder.mold.register import register
-from isobuilder.mold.request import Request, ServerResult
+from isobuilder.mold.request import RegistrationRequest, ServerResult
 from tests.fakes.mold import FakeMold
 from tests.fakes.web import Web
 from tests.mold.clocks import VirtualClock
@@ -78,7 +78,7 @@ class World:
 
     def uses(self, version: Version) -> Version:
         """Let a cluster use it."""
-        cluster = Cluster("prod", version.id, self.cloud.zones[0])
+        cluster = CloudCluster("prod", version.id, self.cloud.zones[0])
         self.cloud.clusters.append(cluster)
         return version
 
@@ -89,7 +89,9 @@ class World:
 
     def register(self, **wish: Any) -> ServerResult:
         options = {"url": self.url} | wish
-        [result] = register([self.client], Request(self.registration, **options), state=self.state)
+        [result] = register(
+            [self.client], RegistrationRequest(self.registration, **options), state=self.state
+        )
         return result
 
     def audit(self, *, listed: bool = True, **policy: Any) -> tuple[list[Any], Any]:
@@ -116,8 +118,8 @@ def web() -> Iterator[Web]:
 @contextmanager
 def world(web: Web, folder: Path, version: str = "1.35.4") -> Iterator[World]:
     clock = VirtualClock()
-    cloud = Cloud(clock=clock, pace=Pace(allocated=2, downloading=6, installing=2, join=True))
-    cloud.users.append(User(ADMIN.name, ADMIN.key, ADMIN.secret, ADMIN.password))
+    cloud = Cloud(clock=clock, pace=Timing(allocated=2, downloading=6, installing=2, join=True))
+    cloud.users.append(CloudUser(ADMIN.name, ADMIN.key, ADMIN.secret, ADMIN.password))
     data = iso_bytes(version)
     registration = registration_of(version, data)
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +138,7 @@ def world(web: Web, folder: Path, version: str = "1.35.4") -> Iterator[World]:
 
 # ---- the truth table ---------------------------------------------------------------------------
 
-FAILED = Outcome("Connection refused", 0, "")
+FAILED = DownloadOutcome("Connection refused", 0, "")
 
 
 def fail(version: Version, *rows: int) -> Version:

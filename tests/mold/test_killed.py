@@ -12,20 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.demo.mold import Cloud, Pace
+from isobuilder.demo.mold import Cloud, Timing
 from isobuilder.errors import EnvironmentProblem
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.api.commands import Mold
-from isobuilder.mold.api.credentials import ApiKey, Server
+from isobuilder.mold.api.credentials import ApiKey, MoldServer
 from isobuilder.mold.register import register
-from isobuilder.mold.request import Request
+from isobuilder.mold.request import RegistrationRequest
 from tests.fakes.mold import FakeMold
 from tests.mold.conftest import Published, server_of
 
 
 @pytest.fixture
 def real_time_simulator() -> Iterator[FakeMold]:
-    cloud = Cloud(pace=Pace(allocated=0.02, downloading=0.04, installing=0.02, job=0.02))
+    cloud = Cloud(pace=Timing(allocated=0.02, downloading=0.04, installing=0.02, job=0.02))
     with FakeMold(cloud) as simulator:
         yield simulator
 
@@ -34,8 +34,8 @@ def registering_process(
     endpoint: str, key: str, secret: str, registration: RegistrationFile, url: str, folder: Path
 ) -> None:
     """Register in a process of its own, until it is done or killed."""
-    client = Mold(Server("lab", endpoint, ApiKey(key, secret)))
-    wish = Request(registration, url=url, poll=0.02)
+    client = Mold(MoldServer("lab", endpoint, ApiKey(key, secret)))
+    wish = RegistrationRequest(registration, url=url, poll=0.02)
     [result] = register([client], wish, state=folder)
     if not result.ok:
         raise SystemExit(str(result))
@@ -92,7 +92,7 @@ def kill_again_and_again(
         executioner.pid = None
         assert process.exitcode is not None
         killed += process.exitcode == -signal.SIGKILL
-        wish = Request(published.registration, url=published.url, poll=0.02)
+        wish = RegistrationRequest(published.registration, url=published.url, poll=0.02)
         [result] = register([client], wish, state=folder)
         assert result.ok, (number, result)
         assert len(simulator.cloud.versions) == 1, number
@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_be_made_is_told(
     simulator: FakeMold, client: Mold, published: Published, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("x")
-    wish = Request(published.registration, url=published.url)
+    wish = RegistrationRequest(published.registration, url=published.url)
     [result] = register([client], wish, state=tmp_path / "file" / "state")
     assert isinstance(result.error, EnvironmentProblem)
     assert simulator.writes() == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from isobuilder.demo.mold import Cluster
+from isobuilder.demo.mold import CloudCluster
 from isobuilder.errors import MoldError, UsageProblem
 from isobuilder.mold import manage
 from isobuilder.mold.api.commands import Mold
@@ -79,7 +79,7 @@ def test_details_have_zones_users_and_events(simulator: FakeMold, mold: Mold) ->
     cloud = simulator.cloud
     version = add_directly(cloud)
     add_directly(cloud, "1.35.4")
-    cloud.clusters.append(Cluster("prod", version.id, cloud.zones[0]))
+    cloud.clusters.append(CloudCluster("prod", version.id, cloud.zones[0]))
     cloud.note("KUBERNETES.VERSION.ADD", "added", resource=version.id)
     cloud.note("ISO.CREATE", "created", resource=version.iso_id)
     cloud.note("VM.CREATE", "something else", resource="else")
@@ -116,7 +116,7 @@ def test_deleting_takes_the_iso_along_and_waits_for_it(simulator: FakeMold, mold
 
 def test_what_a_cluster_uses_is_not_deleted(simulator: FakeMold, mold: Mold) -> None:
     version = add_directly(simulator.cloud)
-    simulator.cloud.clusters.append(Cluster("prod", version.id, simulator.cloud.zones[0]))
+    simulator.cloud.clusters.append(CloudCluster("prod", version.id, simulator.cloud.zones[0]))
     with pytest.raises(MoldError, match=r"used by prod \(Zone1\)"):
         manage.delete(mold, version.id)
     assert simulator.writes() == []
@@ -124,7 +124,7 @@ def test_what_a_cluster_uses_is_not_deleted(simulator: FakeMold, mold: Mold) -> 
 
 def test_an_unfinished_upgrade_pins_a_version_too(simulator: FakeMold, mold: Mold) -> None:
     old, new = add_directly(simulator.cloud, "1.33.4"), add_directly(simulator.cloud)
-    cluster = Cluster("prod", old.id, simulator.cloud.zones[0], upgrading_to=new.id)
+    cluster = CloudCluster("prod", old.id, simulator.cloud.zones[0], upgrading_to=new.id)
     simulator.cloud.clusters.append(cluster)
     with pytest.raises(MoldRefused, match="unfinished upgrades reference the artifact"):
         manage.delete(mold, new.id)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from isobuilder.mold.api.commands import Mold
-from isobuilder.mold.api.credentials import ApiKey, Login, Server
+from isobuilder.mold.api.credentials import ApiKey, Login, MoldServer
 from isobuilder.mold.api.signing import SignatureAlgorithm
 from tests.mold.clocks import VirtualClock
 from tests.mold.golden import check_golden
@@ -76,14 +76,14 @@ def recorder() -> Iterator[Recorder]:
 def test_the_bytes_of_every_call_stay_as_they_are(recorder: Recorder) -> None:
     for algorithm in SignatureAlgorithm:
         for method in ("post", "get"):
-            server = Server("lab", recorder.endpoint, KEY, algorithm=algorithm)
+            server = MoldServer("lab", recorder.endpoint, KEY, algorithm=algorithm)
             client = Mold(server, clock=VirtualClock(), read_method=method)
             for title, (command, params) in CALLS.items():
                 recorder.lines.append(f"-- {title}, {algorithm}, {method}")
                 client.call(command, **params)
             client.close()
     client = Mold(
-        Server("lab", recorder.endpoint, Login("kim", "p w&1", "/sales")), clock=VirtualClock()
+        MoldServer("lab", recorder.endpoint, Login("kim", "p w&1", "/sales")), clock=VirtualClock()
     )
     recorder.lines.append("-- a session")
     client.call("listZones", available=True)

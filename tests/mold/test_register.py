@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from isobuilder.demo.mold import Cloud, Pace, Zone
+from isobuilder.demo.mold import Cloud, Timing, Zone
 from isobuilder.errors import InputError, MoldError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.errors import AccessRefused, MoldUnreachable
 from isobuilder.mold.register import register
-from isobuilder.mold.request import Outcome, Request, ServerResult
+from isobuilder.mold.request import Outcome, RegistrationRequest, ServerResult
 from tests.fakes.mold import FakeMold
 from tests.fakes.web import Web
 from tests.mold.clocks import VirtualClock
@@ -30,7 +30,9 @@ def state(tmp_path: Path) -> Path:
 
 def run(client: Mold, state: Path, published: Published, **wish: Any) -> ServerResult:
     options = {"url": published.url} | wish
-    [result] = register([client], Request(published.registration, **options), state=state)
+    [result] = register(
+        [client], RegistrationRequest(published.registration, **options), state=state
+    )
     return result
 
 
@@ -823,9 +825,9 @@ def test_each_server_has_its_own_result(
     published: Published,
     clock: VirtualClock,
 ) -> None:
-    other = Cloud(zones=("Busan",), clock=clock, pace=Pace(join=True))
+    other = Cloud(zones=("Busan",), clock=clock, pace=Timing(join=True))
     other.users = simulator.cloud.users
-    broken = Cloud(zones=("Jeju",), clock=clock, pace=Pace(join=True))
+    broken = Cloud(zones=("Jeju",), clock=clock, pace=Timing(join=True))
     broken.users = simulator.cloud.users
     broken.plugin_on = False
     with FakeMold(other) as second, FakeMold(broken) as third:
@@ -835,7 +837,7 @@ def test_each_server_has_its_own_result(
             client_of(third, server=server_of(third, name="jeju")),
             client_of(second, server=server_of(second, name="busan-again")),
         ]
-        wish = Request(published.registration, url=published.url)
+        wish = RegistrationRequest(published.registration, url=published.url)
         results = register(clients, wish, state=state)
     assert [result.server for result in results] == ["seoul", "busan", "jeju"]
     assert [result.ok for result in results] == [True, True, False]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import requests
 
-from isobuilder.demo.mold import Cluster, Zone
+from isobuilder.demo.mold import CloudCluster, Zone
 from isobuilder.demo.mold.download import split_checksum
 from isobuilder.mold.api.commands import Mold
-from isobuilder.mold.api.credentials import Login, Server
+from isobuilder.mold.api.credentials import Login, MoldServer
 from isobuilder.mold.api.errors import AccessRefused, MoldRefused, remedy_for
 from isobuilder.mold.api.signing import sign
 from tests.fakes.mold import FakeMold
@@ -192,7 +192,7 @@ def test_deleting_is_a_job_whose_failure_carries_the_text(
     simulator: FakeMold, client: Mold, clock: VirtualClock
 ) -> None:
     version = add_directly(simulator.cloud)
-    simulator.cloud.clusters.append(Cluster("prod", version.id, simulator.cloud.zones[0]))
+    simulator.cloud.clusters.append(CloudCluster("prod", version.id, simulator.cloud.zones[0]))
     job = client.call("deleteKubernetesSupportedVersion", id=version.id)["jobid"]
     assert client.call("queryAsyncJobResult", jobid=job)["jobstatus"] == 0
     clock.sleep(10)
@@ -423,7 +423,7 @@ def test_control_characters_are_refused(client: Mold) -> None:
 
 def test_a_second_factor_stops_a_session(simulator: FakeMold, client_of: ClientOf) -> None:
     simulator.admin.second_factor = True
-    login = Server("lab", simulator.endpoint, Login("admin", "password"))
+    login = MoldServer("lab", simulator.endpoint, Login("admin", "password"))
     with pytest.raises(AccessRefused) as caught:
         client_of(simulator, server=login).call("listZones")
     assert (caught.value.code, caught.value.cause) == (411, "second-factor")

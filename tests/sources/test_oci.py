@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from isobuilder.demo import images
-from isobuilder.demo.images import Document, Image
+from isobuilder.demo.images import Image, ImageDocument
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError, UpstreamError
 from isobuilder.formats.reference import ImageReference
@@ -116,7 +116,7 @@ def test_an_index_within_an_index_is_followed_once_and_not_further(
     for _ in range(2):
         inner = tops[-1]
 
-        def nest(body: dict[str, Any], inner: Document = inner) -> None:
+        def nest(body: dict[str, Any], inner: ImageDocument = inner) -> None:
             body["manifests"] = [inner.entry()]
 
         tops.append(hostile.edited(image.top, nest))

@@ -20,7 +20,7 @@ from isobuilder.http import Http, HttpSettings
 from isobuilder.http.replies import Reply, Request
 from isobuilder.model.config import Config
 from isobuilder.sources.registry import RegistryClient
-from isobuilder.sources.registry_auth import Credentials, Login, auth_paths
+from isobuilder.sources.registry_auth import Credentials, RegistryLogin, auth_paths
 from tests.fakes import hostile_registry as hostile
 from tests.fakes.images import simple
 from tests.fakes.logins import BasicLogin, TokenLogin
@@ -253,8 +253,8 @@ def test_the_first_file_that_knows_the_host_counts(tmp_path: Path) -> None:
     entry = {"username": "bob", "password": "x"}
     second = write(tmp_path / "2.json", {"auths": {"a.example": entry, "b.example": entry}})
     found = Credentials([tmp_path / "missing.json", first, second])
-    assert found.find("https://a.example", "x/y") == Login("ann", "s3cret-word")
-    assert found.find("https://b.example", "x/y") == Login("bob", "x")
+    assert found.find("https://a.example", "x/y") == RegistryLogin("ann", "s3cret-word")
+    assert found.find("https://b.example", "x/y") == RegistryLogin("bob", "x")
     assert found.find("https://c.example", "x/y") is None
 
 
@@ -265,16 +265,16 @@ def test_a_login_of_one_repository_comes_before_that_of_the_host(tmp_path: Path)
         "https://old.example/v1/": {"username": "old", "password": "3"},
     }
     found = Credentials([write(tmp_path / "auth.json", {"auths": auths})])
-    assert found.find("https://a.example", "team/tool") == Login("team", "2")
-    assert found.find("https://a.example", "other") == Login("all", "1")
-    assert found.find("http://a.example/team", "tool") == Login("team", "2")
-    assert found.find("https://old.example", "x") == Login("old", "3")
+    assert found.find("https://a.example", "team/tool") == RegistryLogin("team", "2")
+    assert found.find("https://a.example", "other") == RegistryLogin("all", "1")
+    assert found.find("http://a.example/team", "tool") == RegistryLogin("team", "2")
+    assert found.find("https://old.example", "x") == RegistryLogin("old", "3")
 
 
 def test_docker_hub_has_its_old_name_in_files(tmp_path: Path) -> None:
     path = write(tmp_path / "c.json", {"auths": {"https://index.docker.io/v1/": {"auth": PACKED}}})
     found = Credentials([path]).find("https://registry-1.docker.io", "library/nginx")
-    assert found == Login("ann", "s3cret-word")
+    assert found == RegistryLogin("ann", "s3cret-word")
 
 
 def test_the_environment_says_where_to_look(tmp_path: Path) -> None:
@@ -319,8 +319,8 @@ def test_a_credential_helper_is_asked_once_for_each_server(
     found = Credentials([write(tmp_path / "config.json", document)])
     for repository in ("library/nginx", "library/redis"):
         hub = found.find("https://registry-1.docker.io", repository)
-        assert hub == Login("ann", "s3cret-word")
-    assert found.find("https://b.example", "x") == Login(identity_token="long-lived")
+        assert hub == RegistryLogin("ann", "s3cret-word")
+    assert found.find("https://b.example", "x") == RegistryLogin(identity_token="long-lived")
     assert helper_log.read_text().splitlines() == [
         "get https://index.docker.io/v1/",
         "get b.example",
@@ -332,7 +332,7 @@ def test_a_helper_that_knows_nothing_leaves_the_word_to_the_file(
 ) -> None:
     document = {"credsStore": "demo", "auths": {"c.example": {"auth": PACKED}, "d.example": {}}}
     found = Credentials([write(tmp_path / "config.json", document)])
-    assert found.find("https://c.example", "x") == Login("ann", "s3cret-word")
+    assert found.find("https://c.example", "x") == RegistryLogin("ann", "s3cret-word")
     assert found.find("https://d.example", "x") is None
 
 

@@ -15,7 +15,7 @@ from isobuilder.text import printable
 if TYPE_CHECKING:
     from isobuilder.mold.api.commands import Mold
     from isobuilder.mold.checklist import Line
-    from isobuilder.mold.request import Request, ServerResult
+    from isobuilder.mold.request import RegistrationRequest, ServerResult
 
 
 def parse_duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
@@ -191,7 +191,7 @@ def register(
     from isobuilder.errors import InputError, IsobuilderError, UsageProblem
     from isobuilder.mold.catalogue import read_registration
     from isobuilder.mold.register import register as register_on
-    from isobuilder.mold.request import Request, ServerResult
+    from isobuilder.mold.request import RegistrationRequest, ServerResult
 
     if all_zones and wished["zones"]:
         raise UsageProblem("--all-zones and --zone exclude each other")
@@ -205,7 +205,9 @@ def register(
         raise UsageProblem(
             "where can the server fetch the ISO?", hint="give --url URL, or --upload to send it"
         )
-    wish = Request(registration, url=url, upload=file if upload else None, iso=file, **wished)
+    wish = RegistrationRequest(
+        registration, url=url, upload=file if upload else None, iso=file, **wished
+    )
     opened = servers.opened(app)
     molds = [mold for _name, mold in opened if not isinstance(mold, IsobuilderError)]
     done = {result.server: result for result in register_on(molds, wish, progress=app.progress)}
@@ -218,7 +220,9 @@ def register(
     _raise_for(results)
 
 
-def _show_results(app: App, results: list[ServerResult], wish: Request, *, as_json: bool) -> None:
+def _show_results(
+    app: App, results: list[ServerResult], wish: RegistrationRequest, *, as_json: bool
+) -> None:
     if as_json:
         app.show_json([_result_data(result, wish) for result in results])
         return
@@ -238,7 +242,7 @@ def _show_results(app: App, results: list[ServerResult], wish: Request, *, as_js
         click.echo(table(rows, ("SERVER", "ZONE", "RESULT", "STATUS", "ID")))
 
 
-def _result_data(result: ServerResult, wish: Request) -> dict[str, Any]:
+def _result_data(result: ServerResult, wish: RegistrationRequest) -> dict[str, Any]:
     return {
         "server": result.server,
         "name": wish.full_name,

@@ -4,7 +4,7 @@ It keeps everything in memory, verifies signatures, really downloads what is reg
 its checksum. ``listCapabilities`` says ``simulator: true`` so that nobody mistakes it for a server.
 """
 
-from isobuilder.demo.mold.cloud import Cloud, Cluster, Host, Pace, User, Zone
+from isobuilder.demo.mold.cloud import Cloud, CloudCluster, CloudUser, Host, Timing, Zone
 from isobuilder.demo.mold.server import Simulator
 
-__all__ = ["Cloud", "Cluster", "Host", "Pace", "Simulator", "User", "Zone"]
+__all__ = ["Cloud", "CloudCluster", "CloudUser", "Host", "Simulator", "Timing", "Zone"]

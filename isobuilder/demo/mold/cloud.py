@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from isobuilder.demo.mold.download import Fetch, Outcome
+from isobuilder.demo.mold.download import DownloadOutcome, Fetch
 from isobuilder.mold.api.clock import SYSTEM_CLOCK, Clock
 
 
@@ -23,7 +23,7 @@ class ApiError(Exception):
 
 
 @dataclass
-class User:
+class CloudUser:
     """Somebody with a key pair and a password."""
 
     name: str
@@ -66,7 +66,7 @@ class IsoRow:
     started: float
     fetch: Fetch | None
     direct: bool = False
-    outcome: Outcome | None = None
+    outcome: DownloadOutcome | None = None
     upload_until: float | None = None  # a waiting upload turns Failed then
 
 
@@ -92,7 +92,7 @@ class Version:
 
 
 @dataclass
-class Cluster:
+class CloudCluster:
     """A Kubernetes cluster that uses a version; ``upgrading_to`` pins a second one."""
 
     name: str
@@ -115,7 +115,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Pace:
+class Timing:
     """How long things take, in seconds of the cloud's clock."""
 
     allocated: float = 1.0
@@ -162,19 +162,19 @@ class Cloud:
         *,
         zones: tuple[str, ...] = ("Zone1", "Zone2"),
         clock: Clock = SYSTEM_CLOCK,
-        pace: Pace = Pace(),
+        pace: Timing = Timing(),
     ) -> None:
         self.clock = clock
         self.pace = pace
         self.lock = threading.RLock()
         self.zones = [Zone(name) for name in zones]
-        self.users: list[User] = []
+        self.users: list[CloudUser] = []
         self.versions: dict[str, Version] = {}
-        self.clusters: list[Cluster] = []
+        self.clusters: list[CloudCluster] = []
         self.settings = default_settings()
         self.events: list[dict[str, Any]] = []
         self.jobs: dict[str, Job] = {}
-        self.sessions: dict[str, User] = {}
+        self.sessions: dict[str, CloudUser] = {}
         self.plugin_on = True
         self.arches = ("x86_64", "aarch64")
         self.parameter_error = 530  # some servers say 431 for the same fault
@@ -240,7 +240,7 @@ class Cloud:
             self.versions.clear()
             self.events.clear()
 
-    def uses(self, version_id: str) -> list[Cluster]:
+    def uses(self, version_id: str) -> list[CloudCluster]:
         """Return the clusters that need a version."""
         return [
             cluster
@@ -272,7 +272,7 @@ class Cloud:
         if row.upload_until is not None:
             if now >= row.upload_until:
                 row.upload_until = None
-                row.outcome = Outcome(error="Operation timed out", size=0, hexdigest="")
+                row.outcome = DownloadOutcome(error="Operation timed out", size=0, hexdigest="")
             return
         if row.fetch is None or now < row.started + self.pace.allocated:
             return
@@ -284,7 +284,7 @@ class Cloud:
         if outcome is None:
             return
         if row.zone.fails_with is not None:
-            outcome = Outcome(error=row.zone.fails_with, size=0, hexdigest="")
+            outcome = DownloadOutcome(error=row.zone.fails_with, size=0, hexdigest="")
         row.outcome = outcome
 
     def state_of(self, row: IsoRow) -> tuple[str, str, bool]:

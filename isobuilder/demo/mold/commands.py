@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from isobuilder.demo.mold import versions
-from isobuilder.demo.mold.cloud import ApiError, Cloud, Setting, User
+from isobuilder.demo.mold.cloud import ApiError, Cloud, CloudUser, Setting
 
 Params = dict[str, str]
-Answer = Callable[[Cloud, User, Params], dict[str, Any]]
-Items = Callable[[Cloud, User, Params], list[dict[str, Any]]]
+Answer = Callable[[Cloud, CloudUser, Params], dict[str, Any]]
+Items = Callable[[Cloud, CloudUser, Params], list[dict[str, Any]]]
 
 
-def _capabilities(cloud: Cloud, _user: User, _params: Params) -> dict[str, Any]:
+def _capabilities(cloud: Cloud, _user: CloudUser, _params: Params) -> dict[str, Any]:
     return {
         "capability": {
             "cloudstackversion": "4.22.0.0-simulator",
@@ -28,7 +28,7 @@ def _capabilities(cloud: Cloud, _user: User, _params: Params) -> dict[str, Any]:
     }
 
 
-def _zones(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
+def _zones(cloud: Cloud, _user: CloudUser, params: Params) -> list[dict[str, Any]]:
     return [
         {
             "id": zone.id,
@@ -43,7 +43,7 @@ def _zones(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
     ]
 
 
-def _configurations(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
+def _configurations(cloud: Cloud, _user: CloudUser, params: Params) -> list[dict[str, Any]]:
     found = []
     for name, setting in sorted(cloud.settings.items()):
         if params.get("name", name) == name and params.get("keyword", "") in name:
@@ -60,7 +60,7 @@ def _configurations(cloud: Cloud, _user: User, params: Params) -> list[dict[str,
     return found
 
 
-def _update_configuration(cloud: Cloud, user: User, params: Params) -> dict[str, Any]:
+def _update_configuration(cloud: Cloud, user: CloudUser, params: Params) -> dict[str, Any]:
     name = params.get("name", "")
     if name not in cloud.settings:
         raise ApiError(431, f"Config parameter with name {name} doesn't exist", 4350)
@@ -71,7 +71,7 @@ def _update_configuration(cloud: Cloud, user: User, params: Params) -> dict[str,
     return {"configuration": _configurations(cloud, user, {"name": name})[0]}
 
 
-def _events(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
+def _events(cloud: Cloud, _user: CloudUser, params: Params) -> list[dict[str, Any]]:
     """Return events, newest first; ``answer`` turns each page round, as the server does."""
     if params.get("resourceid") and not params.get("resourcetype"):
         text = "resourceid parameter must be used with resourcetype parameter"
@@ -84,7 +84,7 @@ def _events(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
     ]
 
 
-def _job(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
+def _job(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, Any]:
     job = cloud.jobs.get(params.get("jobid", ""))
     if job is None:
         raise ApiError(
@@ -105,7 +105,7 @@ def _job(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
     return answer
 
 
-def _clusters(cloud: Cloud, _user: User, _params: Params) -> list[dict[str, Any]]:
+def _clusters(cloud: Cloud, _user: CloudUser, _params: Params) -> list[dict[str, Any]]:
     found = []
     for cluster in cloud.clusters:
         version = cloud.versions.get(cluster.version_id)
@@ -124,7 +124,7 @@ def _clusters(cloud: Cloud, _user: User, _params: Params) -> list[dict[str, Any]
     return found
 
 
-def _image_stores(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
+def _image_stores(cloud: Cloud, _user: CloudUser, params: Params) -> list[dict[str, Any]]:
     return [
         {"id": f"store-{zone.id}", "name": f"nfs-{zone.name}", "zoneid": zone.id,
          "zonename": zone.name, "protocol": "nfs", "scope": "ZONE"}
@@ -133,7 +133,7 @@ def _image_stores(cloud: Cloud, _user: User, params: Params) -> list[dict[str, A
     ]  # fmt: skip
 
 
-def _system_vms(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
+def _system_vms(cloud: Cloud, _user: CloudUser, params: Params) -> list[dict[str, Any]]:
     return [
         {"id": f"vm-{zone.id}", "name": f"s-{number}-VM", "zoneid": zone.id, "zonename": zone.name,
          "systemvmtype": "secondarystoragevm", "state": "Running", "agentstate": "Up"}
@@ -143,11 +143,11 @@ def _system_vms(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any
     ]  # fmt: skip
 
 
-def _offerings(cloud: Cloud, _user: User, _params: Params) -> list[dict[str, Any]]:
+def _offerings(cloud: Cloud, _user: CloudUser, _params: Params) -> list[dict[str, Any]]:
     return [{"id": f"offering-{item['name']}", **item} for item in cloud.offerings]
 
 
-def _network_offerings(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
+def _network_offerings(cloud: Cloud, _user: CloudUser, params: Params) -> list[dict[str, Any]]:
     return [
         {"id": f"network-{name}", "name": name, "state": "Enabled"}
         for name in cloud.network_offerings
@@ -155,7 +155,7 @@ def _network_offerings(cloud: Cloud, _user: User, params: Params) -> list[dict[s
     ]
 
 
-def _templates(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]]:
+def _templates(cloud: Cloud, _user: CloudUser, params: Params) -> list[dict[str, Any]]:
     return [
         {"id": f"template-{item['name']}", "forcks": True, "isready": True, **item}
         for item in cloud.node_templates
@@ -163,14 +163,14 @@ def _templates(cloud: Cloud, _user: User, params: Params) -> list[dict[str, Any]
     ]
 
 
-def _apis(_cloud: Cloud, user: User, params: Params) -> list[dict[str, Any]]:
+def _apis(_cloud: Cloud, user: CloudUser, params: Params) -> list[dict[str, Any]]:
     name = params.get("name")
     if name is not None and (find(name) is None or not may_use(user, name)):
         raise ApiError(431, f"The given command '{name}' either does not exist", 4350)
     return [{"name": name}] if name else []
 
 
-def _login(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
+def _login(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, Any]:
     for user in cloud.users:
         if user.name == params.get("username") and user.password and user.enabled:
             if not secrets.compare_digest(
@@ -189,7 +189,7 @@ def _login(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
     raise ApiError(531, "Failed to authenticate user; please provide valid credentials", 4365)
 
 
-def _logout(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
+def _logout(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, Any]:
     cloud.sessions.pop(params.get("sessionkey", ""), None)
     return {"description": "success"}
 
@@ -236,12 +236,12 @@ def changes_state(command: str) -> bool:
     return not command.startswith(("list", "query", "log"))
 
 
-def may_use(user: User, command: str) -> bool:
+def may_use(user: CloudUser, command: str) -> bool:
     """Tell whether the user's role has the command."""
     return user.role == "admin" or find(command) in _FOR_ALL
 
 
-def answer(cloud: Cloud, user: User, command: str, params: Params) -> dict[str, Any]:
+def answer(cloud: Cloud, user: CloudUser, command: str, params: Params) -> dict[str, Any]:
     """Run a command; lists are paged, and an empty one is an empty object."""
     if command in ANSWERS:
         return ANSWERS[command](cloud, user, params)

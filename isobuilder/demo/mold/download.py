@@ -16,7 +16,7 @@ _MAGIC_AT = 32769  # "CD001" of the first volume descriptor
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DownloadOutcome:
     """How a download ended; ``error`` None is success."""
 
     error: str | None
@@ -62,7 +62,7 @@ class Sink:
         if len(self._head) < _MAGIC_AT + 5:
             self._head += chunk[: _MAGIC_AT + 5 - len(self._head)]
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> DownloadOutcome:
         """Judge what came."""
         found = self._hash.hexdigest()
         if bytes(self._head[_MAGIC_AT : _MAGIC_AT + 5]) != b"CD001":
@@ -78,8 +78,8 @@ class Sink:
                 f'"{{{self.algorithm}}}{self.wanted}"'
             )
         else:
-            return Outcome(None, self.size, found)
-        return Outcome(error, self.size, found)
+            return DownloadOutcome(None, self.size, found)
+        return DownloadOutcome(error, self.size, found)
 
 
 class Fetch:
@@ -93,7 +93,7 @@ class Fetch:
         self._limit = limit
         self._connect = connect  # a URL the storage VM may open, or None
         self._thread: threading.Thread | None = None
-        self._outcome: Outcome | None = None
+        self._outcome: DownloadOutcome | None = None
         self._total = 0
 
     @property
@@ -109,7 +109,7 @@ class Fetch:
             self._thread = threading.Thread(target=self._run, args=(follow,), daemon=True)
             self._thread.start()
 
-    def outcome(self, *, wait: float) -> Outcome | None:
+    def outcome(self, *, wait: float) -> DownloadOutcome | None:
         """Return how it ended, waiting so many real seconds; None while it runs."""
         if self._thread is not None and wait:
             self._thread.join(wait)
@@ -125,7 +125,7 @@ class Fetch:
         except requests.exceptions.RequestException as problem:
             error = f"{type(problem).__name__}"
         self._outcome = (
-            self._sink.outcome() if error is None else Outcome(error, self._sink.size, "")
+            self._sink.outcome() if error is None else DownloadOutcome(error, self._sink.size, "")
         )
 
     def _fetch(self, *, follow: bool) -> str | None:

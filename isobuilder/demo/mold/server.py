@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
-from isobuilder.demo.mold.cloud import ApiError, Cloud, User
+from isobuilder.demo.mold.cloud import ApiError, Cloud, CloudUser
 from isobuilder.demo.mold.commands import answer, changes_state, find, may_use
 from isobuilder.demo.mold.uploads import receive_upload
 from isobuilder.http.replies import Reply, Request, text_reply
@@ -23,7 +23,7 @@ from isobuilder.http.serving import Server
 from isobuilder.mold.api.signing import SignatureAlgorithm, sign
 
 _NOT_VERIFIED = "unable to verify user credentials and/or request signature"
-_ANYBODY = User("nobody", "", "", role="user")
+_ANYBODY = CloudUser("nobody", "", "", role="user")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Simulator(Server):
         self.log: list[Logged] = []
         if not cloud.users:
             cloud.users.append(
-                User("admin", secrets.token_urlsafe(64), secrets.token_urlsafe(64), "password")
+                CloudUser("admin", secrets.token_urlsafe(64), secrets.token_urlsafe(64), "password")
             )
         cloud.base_url = self.url
         self._ticker = threading.Thread(target=self._tick, daemon=True)
@@ -80,7 +80,7 @@ class Simulator(Server):
         return f"{self.url}/client/api"
 
     @property
-    def admin(self) -> User:
+    def admin(self) -> CloudUser:
         """The first user, a root administrator."""
         return self.cloud.users[0]
 
@@ -166,7 +166,7 @@ class Simulator(Server):
                 )
             return answer(cloud, user, command, params)
 
-    def _verified(self, raw: dict[str, str], params: dict[str, str]) -> User | None:
+    def _verified(self, raw: dict[str, str], params: dict[str, str]) -> CloudUser | None:
         user = next((u for u in self.cloud.users if u.key == params.get("apikey")), None)
         if user is None or not user.enabled:
             return None

@@ -6,7 +6,7 @@ import re
 from io import BufferedIOBase
 
 from isobuilder.demo.mold.cloud import Cloud, IsoRow, Version
-from isobuilder.demo.mold.download import Outcome, Sink
+from isobuilder.demo.mold.download import DownloadOutcome, Sink
 from isobuilder.http.replies import Request
 
 _CHUNK = 256 * 1024
@@ -33,7 +33,7 @@ def receive_upload(cloud: Cloud, request: Request) -> tuple[int, str]:
     with cloud.lock:
         row.upload_until = None
         outcome = sink.outcome()
-        row.outcome = Outcome(outcome.error, outcome.size, outcome.hexdigest)
+        row.outcome = DownloadOutcome(outcome.error, outcome.size, outcome.hexdigest)
         cloud.note("ISO.UPLOAD", version.name, resource=version.iso_id)
     return 200, "OK"
 

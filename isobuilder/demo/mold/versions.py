@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from isobuilder.demo.mold.cloud import ApiError, Cloud, IsoRow, Job, User, Version, Zone
+from isobuilder.demo.mold.cloud import ApiError, Cloud, CloudUser, IsoRow, Job, Version, Zone
 from isobuilder.demo.mold.download import Fetch
 from isobuilder.mold.lifecycle import version_order
 
@@ -163,7 +163,7 @@ def _reachable(url: str) -> bool:
     return True
 
 
-def add_version(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
+def add_version(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, Any]:
     """Register a version by URL; the download runs on after the answer."""
     _required(params, "semanticversion", "mincpunumber", "minmemory")
     direct = params.get("directdownload", "false") == "true"
@@ -226,7 +226,7 @@ def version_answer(cloud: Cloud, version: Version) -> dict[str, Any]:
     return answer
 
 
-def list_versions(cloud: Cloud, user: User, params: Params) -> list[dict[str, Any]]:
+def list_versions(cloud: Cloud, user: CloudUser, params: Params) -> list[dict[str, Any]]:
     """Return versions; with a zone also those of all zones."""
     if params.get("minimumsemanticversion") and params.get("minimumkubernetesversionid"):
         raise _refuse(
@@ -253,7 +253,7 @@ def list_versions(cloud: Cloud, user: User, params: Params) -> list[dict[str, An
     return found
 
 
-def update_version(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
+def update_version(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, Any]:
     """Enable or disable a version; nothing else can be changed."""
     _required(params, "id", "state")
     version = _known(cloud, params["id"])
@@ -284,7 +284,7 @@ def _downloading(row: IsoRow) -> bool:
     return row.outcome is None and row.fetch is not None
 
 
-def delete_version(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
+def delete_version(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, Any]:
     """Delete a version and its ISO, by a job."""
     _required(params, "id")
     version = _known(cloud, params["id"])
@@ -318,7 +318,7 @@ def delete_version(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
     return {"jobid": job.id}
 
 
-def upload_params(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
+def upload_params(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, Any]:
     """Make a version that waits for its ISO by upload."""
     _required(params, "name", "semanticversion", "mincpunumber", "minmemory", "format", "zoneid")
     _check_version(cloud, params["semanticversion"])
@@ -357,7 +357,7 @@ def upload_params(cloud: Cloud, _user: User, params: Params) -> dict[str, Any]:
     }
 
 
-def list_isos(cloud: Cloud, user: User, params: Params) -> list[dict[str, Any]]:
+def list_isos(cloud: Cloud, user: CloudUser, params: Params) -> list[dict[str, Any]]:
     """Return one item per zone of every ISO."""
     if params.get("isofilter") == "all" and user.role != "admin":
         raise ApiError(431, "Filter all can be specified by admin only", 4350)

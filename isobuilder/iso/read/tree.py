@@ -64,7 +64,7 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class DirectoryRecord:
     """One directory record, its numbers checked."""
 
     offset: int
@@ -122,11 +122,13 @@ def walk(image: RawIso, volume: Volume, naming: Naming, areas: Areas | None = No
     return tree
 
 
-def _members(image: RawIso, tree: Tree, path: str, parent: Extent) -> Iterator[list[Record]]:
+def _members(
+    image: RawIso, tree: Tree, path: str, parent: Extent
+) -> Iterator[list[DirectoryRecord]]:
     """Give the records of a folder without "." and "..", those of one file together."""
     what = f"the folder {path!r}" if path else "the root folder"
     extent = tree.folders[path]
-    run: list[Record] = []
+    run: list[DirectoryRecord] = []
     for number, record in enumerate(_records(image, extent, what)):
         if number < 2:
             _check_dots(image, tree, path, record, number, extent if number == 0 else parent)
@@ -144,7 +146,7 @@ def _members(image: RawIso, tree: Tree, path: str, parent: Extent) -> Iterator[l
 
 
 def _check_dots(
-    image: RawIso, tree: Tree, path: str, record: Record, number: int, wanted: Extent
+    image: RawIso, tree: Tree, path: str, record: DirectoryRecord, number: int, wanted: Extent
 ) -> None:
     """Check "." and "..": Linux takes the mode of a folder from the first, nobody its path."""
     dots = "." * (number + 1)
@@ -160,7 +162,7 @@ def _check_dots(
         raise image.wrong(record.offset, fact)
 
 
-def _records(image: RawIso, extent: Extent, what: str) -> Iterator[Record]:
+def _records(image: RawIso, extent: Extent, what: str) -> Iterator[DirectoryRecord]:
     if extent.size % BLOCK or not extent.size:
         raise image.wrong(extent.offset, f"{what}: {extent.size} bytes, not whole blocks")
     image.check_inside(extent, what, at=extent.offset)
@@ -177,7 +179,7 @@ def _records(image: RawIso, extent: Extent, what: str) -> Iterator[Record]:
             raise image.wrong(start + at, f"{what}: something behind the last record of a block")
 
 
-def _record(image: RawIso, data: bytes, offset: int, what: str) -> Record:
+def _record(image: RawIso, data: bytes, offset: int, what: str) -> DirectoryRecord:
     if data[1] or data[26] or data[27]:
         raise image.wrong(offset, f"{what}: an interleaved file or extended attributes")
     if both_endian_short(image, data, 28, offset, "volume sequence number") != 1:
@@ -194,12 +196,12 @@ def _record(image: RawIso, data: bytes, offset: int, what: str) -> Record:
         raise image.wrong(offset + 25, f"{what}: a record with the flags {data[25]:#x}")
     if any(data[33 + length : end]):
         raise image.wrong(offset + 33 + length, f"{what}: something in a byte of padding")
-    return Record(
+    return DirectoryRecord(
         offset, data[33 : 33 + length], extent, data[25], data[18:25], data[end:], offset + end
     )
 
 
-def _place(image: RawIso, tree: Tree, path: str, run: list[Record]) -> str | None:
+def _place(image: RawIso, tree: Tree, path: str, run: list[DirectoryRecord]) -> str | None:
     """Add what ``run`` is to the tree; return its path if it is a folder to walk into."""
     first = run[0]
     is_folder = bool(first.flags & _DIRECTORY)
@@ -236,7 +238,7 @@ def _ascending(extents: tuple[Extent, ...]) -> bool:
 
 
 def _describe(
-    image: RawIso, tree: Tree, record: Record, *, folder: bool
+    image: RawIso, tree: Tree, record: DirectoryRecord, *, folder: bool
 ) -> tuple[str, int, int | None, str | None]:
     """Return name, permission bits, time and, for what is neither file nor folder, its kind."""
     mtime = short_time(record.stamp)
@@ -265,7 +267,7 @@ def _describe(
     return name, stat.S_IMODE(facts.mode), when, kind
 
 
-def _decoded(image: RawIso, record: Record, encoding: str) -> str:
+def _decoded(image: RawIso, record: DirectoryRecord, encoding: str) -> str:
     try:
         return record.identifier.decode(encoding)
     except UnicodeDecodeError as error:

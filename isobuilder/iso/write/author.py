@@ -214,7 +214,7 @@ def fixed_clock(epoch: int) -> Iterator[None]:
     def broken_down(seconds: float) -> time.struct_time:
         return now if seconds == epoch else time.gmtime(seconds)  # asked for with every name
 
-    class Clock:
+    class FixedClock:
         localtime = gmtime = staticmethod(broken_down)
         strftime, strptime = staticmethod(time.strftime), staticmethod(time.strptime)
         struct_time = time.struct_time
@@ -226,7 +226,7 @@ def fixed_clock(epoch: int) -> Iterator[None]:
     with _CLOCK_LOCK:
         before = [module.time for module in _CLOCKED]
         for module in _CLOCKED:
-            module.time = Clock
+            module.time = FixedClock
         try:
             yield
         finally:

@@ -10,7 +10,7 @@ from typing import Any
 from isobuilder.errors import MoldError
 from isobuilder.mold.api.access import explain_refusal
 from isobuilder.mold.api.clock import SYSTEM_CLOCK, Clock, Poll
-from isobuilder.mold.api.credentials import Login, Server
+from isobuilder.mold.api.credentials import Login, MoldServer
 from isobuilder.mold.api.errors import (
     MoldRefused,
     MoldUnreachable,
@@ -40,7 +40,7 @@ class MoldClient(Transport):
 
     def __init__(
         self,
-        server: Server,
+        server: MoldServer,
         *,
         clock: Clock = SYSTEM_CLOCK,
         patience: float = 150.0,

@@ -42,7 +42,7 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class MoldServer:
     """One management server and everything needed to talk to it."""
 
     name: str
@@ -109,7 +109,7 @@ def resolve_server(
     environ: Mapping[str, str],
     choice: Choice = Choice(),
     home: Path | None = None,
-) -> Server:
+) -> MoldServer:
     """Return the server of that name, with the first credentials found that belong to it.
 
     ``name`` is a profile of the configuration or a section of ``cloudstack.ini``. Named, the server
@@ -134,7 +134,7 @@ def resolve_server(
         or variables.shared("CA_FILE")
         or environ.get("SSL_CERT_FILE")
     )
-    return Server(
+    return MoldServer(
         name=source.name,
         endpoint=source.endpoint,
         credentials=credentials,

@@ -16,7 +16,7 @@ import requests.adapters
 from isobuilder.documents.json import ANSWER, JsonProblem, value_of
 from isobuilder.http.addresses import tls_context
 from isobuilder.mold.api.clock import Clock
-from isobuilder.mold.api.credentials import ApiKey, Server
+from isobuilder.mold.api.credentials import ApiKey, MoldServer
 from isobuilder.mold.api.errors import (
     MoldRefused,
     MoldUnreachable,
@@ -103,7 +103,7 @@ class Transport:
 
     def __init__(
         self,
-        server: Server,
+        server: MoldServer,
         *,
         clock: Clock,
         read_method: str = "post",

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 _CHUNK = 256 * 1024
 
 
-class _Form:
+class _Multipart:
     """A multipart form with the one file, read as it is sent; its length is known before."""
 
     def __init__(self, iso: Path, bar: Task) -> None:
@@ -65,7 +65,7 @@ def send_file(
     try:
         size = iso.stat().st_size
         with task(progress, f"upload {iso.name}", total=size) as bar:
-            form = _Form(iso, bar)
+            form = _Multipart(iso, bar)
             response = client.session.post(
                 ticket.postURL,
                 data=form,
