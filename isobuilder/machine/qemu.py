@@ -244,7 +244,7 @@ def qemu_command(
         find_program(ARCHITECTURES[machine.architecture].qemu),
         "-name", machine.name,
         "-accel", "kvm" if kvm else "tcg,thread=multi",
-        "-cpu", "host" if kvm else "max",
+        "-cpu", "host" if kvm else ARCHITECTURES[machine.architecture].processor,
         "-smp", str(machine.processors),
         "-m", str(machine.memory),
         "-display", "none",
