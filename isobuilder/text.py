@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
+_DIGITS = 18  # of a number of bytes, seconds or pieces
 _MANY = 1000  # characters of a foreign text that a message shows
 
 
@@ -23,6 +24,15 @@ def _shown(character: str) -> str:
     if character.isprintable():
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+def whole_number(text: str) -> int | None:
+    """Return what digits mean; None for anything else, and for more of them than anybody means.
+
+    ``str.isdigit`` alone also takes ``²``, which ``int`` does not; nor does it take thousands.
+    """
+    is_one = text.isascii() and text.isdigit() and len(text) <= _DIGITS
+    return int(text) if is_one else None
 
 
 def width(text: str) -> int:

@@ -49,6 +49,8 @@ HOMES = {
 READERS = {
     r"json\.(loads?|JSONDecoder)\b": {"documents/json.py"},
     r"model_validate_json\b": {"model/validation.py"},
+    # Of str it also takes digits that int does not; bytes have none of those.
+    r"\.isdigit\(": {"text.py", "iso/read/rockridge.py", "formats/tar.py", "formats/mentions.py"},
 }
 
 # What is allowed elsewhere, and why. This list only gets shorter.

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isobuilder.text import printable, width
+from isobuilder.formats.kube import KubeVersion
+from isobuilder.text import printable, whole_number, width
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,17 @@ def test_columns_are_those_of_a_terminal() -> None:
     assert width("v1.34.12") == 8
     assert width("운영 ISO") == 8
     assert width("e\u0301") == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "+1", " 1", "1.0", "²", "1²", "٣", "9" * 19, "9" * 5000]
+)
+def test_what_int_would_not_take_or_nobody_means_is_no_number(text: str) -> None:
+    assert whole_number(text) is None
+    assert whole_number("007") == 7
+
+
+@pytest.mark.parametrize("text", ["1.²", "1.34.²", "1.٣.4", "1.34." + "9" * 5000])
+def test_a_version_has_plain_digits_and_not_thousands(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a Kubernetes version"):
+        KubeVersion(text)

@@ -30,6 +30,7 @@ from isobuilder.cli.sources import (
     wanted,
 )
 from isobuilder.errors import IsobuilderError
+from isobuilder.text import whole_number
 
 if TYPE_CHECKING:
     from isobuilder.model.lock import Lock
@@ -293,7 +294,7 @@ def _as_data(built: Built) -> dict[str, Any]:
 def _revision(text: str) -> int:
     from isobuilder.errors import UsageProblem
 
-    digits = text.removeprefix("r")
-    if not (digits.isascii() and digits.isdigit() and int(digits) > 0):
+    revision = whole_number(text.removeprefix("r"))
+    if not revision:
         raise UsageProblem(f"--revision: expected r and a number from 1, got {text!r}")
-    return int(digits)
+    return revision

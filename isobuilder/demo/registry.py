@@ -13,6 +13,7 @@ from urllib.parse import quote
 from isobuilder.demo.images import EPOCH, Image, ImageDocument
 from isobuilder.digest import Digest
 from isobuilder.http.replies import Reply, Request, content_reply
+from isobuilder.text import whole_number
 
 _ROUTE = re.compile(r"/v2/(?P<name>[^?]+?)/(?P<kind>manifests|blobs|tags)/(?P<rest>[^/]*)")
 
@@ -93,11 +94,11 @@ class DemoRegistry:
     def _on_tags(self, request: Request, name: str, part: str) -> Reply:
         if part != "list" or not self._manifests.get(name):
             return refused(404, "NAME_UNKNOWN", f"no repository {name}")
-        last, count = request.first("last"), request.first("n")
+        last, count = request.first("last"), whole_number(request.first("n") or "")
         tags = [tag for tag in self.tags(name) if last is None or tag > last]
         headers = {"Content-Type": "application/json"}
-        if count is not None and count.isdigit() and len(tags) > int(count):
-            tags = tags[: int(count)]
+        if count is not None and len(tags) > count:
+            tags = tags[:count]
             after = quote(tags[-1]) if tags else ""
             headers["Link"] = f'</v2/{quote(name)}/tags/list?n={count}&last={after}>; rel="next"'
         return Reply(200, headers, json.dumps({"name": name, "tags": tags}).encode())

@@ -10,7 +10,7 @@ import semver
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
-_FORM = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
+_FORM = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
 
 
 @total_ordering

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from isobuilder.errors import UpstreamError
+from isobuilder.text import whole_number
 
 _TLS_FOR_GOOD = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -39,8 +40,8 @@ class HttpFailure(UpstreamError):
         from email.utils import parsedate_to_datetime
 
         text = self.headers.get("Retry-After", "").strip()
-        if text.isascii() and text.isdigit():
-            return float(text[:9])
+        if (seconds := whole_number(text)) is not None:
+            return float(seconds)
         try:
             when = parsedate_to_datetime(text)
         except (ValueError, OverflowError):

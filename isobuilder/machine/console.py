@@ -29,7 +29,7 @@ MILESTONES: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 NAMES = tuple(name for name, _pattern in MILESTONES)
 
-_MEMORY = re.compile(r"(\d+) of \d+ MiB of memory in use")
+_MEMORY = re.compile(r"([0-9]{1,9}) of [0-9]+ MiB of memory in use")
 _TROUBLE = re.compile(r"kiso: error: (.*)|(Kernel panic - not syncing.*)")
 _HALTED = "-- System halted"
 """The last a kernel says that cannot unpack itself; it does not end that line."""

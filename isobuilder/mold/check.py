@@ -16,6 +16,7 @@ from isobuilder.mold.check_url import check_url
 from isobuilder.mold.checklist import Fix, Line, Question, Report
 from isobuilder.mold.lifecycle import end_notice
 from isobuilder.progress import SILENT, Progress
+from isobuilder.text import whole_number
 
 ENABLED = "cloud.kubernetes.service.enabled"
 ENDPOINT_URL = "endpoint.url"
@@ -141,7 +142,7 @@ def _check_settings(mold: Mold, report: Report) -> None:
     name = "cloud.kubernetes.cluster.max.size"
     setting = _setting(mold, report, name)
     if setting is not None:
-        if setting.effective.isdigit() and int(setting.effective) > 0:
+        if whole_number(setting.effective):
             report.ok(name, f"clusters of up to {setting.effective} nodes")
         else:
             fix = Fix(name, setting.effective, "10")

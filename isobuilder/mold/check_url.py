@@ -10,6 +10,7 @@ from isobuilder.mold.address import Served, allowed_by, hash_of, look_at, refuse
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.checklist import Fix, Question, Report
 from isobuilder.progress import Progress
+from isobuilder.text import whole_number
 
 _NEVER_FOLLOWED = 308
 INTERNAL_SITES = "secstorage.allowed.internal.sites"
@@ -135,7 +136,8 @@ def _check_content(mold: Mold, report: Report, question: Question, served: Serve
     with report.looking_at(MAX_SIZE):
         setting = mold.setting(MAX_SIZE)
         text = setting.effective if setting else ""
-        if text.isdigit() and served.length > int(text) * 1024**3:
+        largest = whole_number(text)
+        if largest is not None and served.length > largest * 1024**3:
             needed = str(served.length // 1024**3 + 1)
             report.problem(
                 MAX_SIZE,
@@ -143,7 +145,7 @@ def _check_content(mold: Mold, report: Report, question: Question, served: Serve
                 f"set it to {needed}",
                 Fix(MAX_SIZE, text, needed),
             )
-        elif text.isdigit():
+        elif largest is not None:
             report.ok(MAX_SIZE, f"{text} GB")
 
 

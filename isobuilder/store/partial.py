@@ -18,6 +18,7 @@ from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.files import as_environment_problem, locked, open_own
 from isobuilder.store.blobs import Blob, Store
 from isobuilder.store.writeback import Writeback
+from isobuilder.text import whole_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,9 @@ class Partial:
         """Return start and length of what other connections brought for later positions."""
         found = {}
         for path in self.path.parent.glob(f"{self.path.stem}.*.stretch"):
-            start = path.name.split(".")[1]
-            if start.isdigit():
-                found[int(start)] = path.stat().st_size
+            start = whole_number(path.name.split(".")[1])
+            if start is not None:
+                found[start] = path.stat().st_size
         return found
 
     def open_stretch(self, start: int) -> BinaryIO:

@@ -25,6 +25,7 @@ from isobuilder.mold.api.errors import (
     error_fields,
 )
 from isobuilder.mold.api.signing import SignatureAlgorithm, sign
+from isobuilder.text import whole_number
 
 log = logging.getLogger(__name__)
 
@@ -315,7 +316,5 @@ def _short(error: Exception) -> str:
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isdigit():
-        return min(float(text), 60.0)
-    return None
+    seconds = whole_number(response.headers.get("Retry-After", "").strip())
+    return None if seconds is None else min(float(seconds), 60.0)
