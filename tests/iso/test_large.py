@@ -74,6 +74,13 @@ def test_memory_does_not_grow_with_the_payload(tmp_path: Path) -> None:
     assert facts["check"] < 80 * 1024
 
 
+def test_a_root_folder_of_many_blocks_is_read_as_it_is_written(tmp_path: Path) -> None:
+    entries = [entry(f"folder-{number}/file") for number in range(120)]
+    written = iso_of(entries, tmp_path / "a.iso")
+    with IsoReader(written.path) as reader:
+        assert set(reader.files) == {one.path for one in entries}
+
+
 @pytest.mark.slow
 def test_20000_files_fit_in_memory_and_are_all_there(tmp_path: Path) -> None:
     facts = measured("many", tmp_path)

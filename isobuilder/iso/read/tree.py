@@ -150,8 +150,11 @@ def _check_dots(
 ) -> None:
     """Check "." and "..": Linux takes the mode of a folder from the first, nobody its path."""
     dots = "." * (number + 1)
-    # xorriso's Joliet trees have anything in "..", which nobody reads.
-    same = record.extent == wanted or (number == 1 and tree.naming is Naming.JOLIET)
+    same = record.extent == wanted
+    if number == 1:
+        # Of ".." only the place is ever used: pycdlib writes how long the folder once was, and
+        # xorriso's Joliet trees have anything.
+        same = record.extent.offset == wanted.offset or tree.naming is Naming.JOLIET
     if record.identifier != bytes([number]) or not same or record.flags != _DIRECTORY:
         raise image.wrong(record.offset, f"the folder {path!r}: expected the record of {dots}")
     if tree.naming is not Naming.ROCK_RIDGE or (number == 0 and not path):
