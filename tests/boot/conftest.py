@@ -70,7 +70,7 @@ def boot_store() -> Path:
 def _built(store: Path, folder: Path, *words: str) -> Path:
     if not (lab_dir() / "ready").is_file():
         pytest.skip("run make lab first")
-    recipe = folder / "kubernetes-1.20.2.yaml"
+    recipe = folder / "kubernetes-1.37.1.yaml"
     recipe.write_bytes((LAB_SOURCE / "recipes" / recipe.name).read_bytes())
     with lab_upstream() as upstream:
         built = isobuilder(

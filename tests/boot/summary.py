@@ -15,7 +15,7 @@ _FIRMWARE = {"bios": "BIOS", "uefi": "UEFI", "secureboot": "Secure Boot"}
 _ATTACHMENT = {"cd": "CD", "disk": "disk", "usb": "USB stick"}
 
 _INTRODUCTION = f"""\
-Kubernetes 1.20.2 of the lab on an ISO with an operating system, started in a virtual machine that
+Kubernetes 1.37.1 of the lab on an ISO with an operating system, started in a virtual machine that
 reaches nothing outside. It runs until its images are imported and cloud-init is done, or until the
 whole system is up. Written by
 

@@ -55,7 +55,7 @@ def complete(booted: Booted) -> None:
     """Look whether a boot ended with everything in place."""
     assert not booted.outcome.failed, booted.text[-4000:]
     assert booted.said("images") == "14"
-    assert booted.said("kubeadm") == "v1.20.2"
+    assert booted.said("kubeadm") == "v1.37.1"
     assert booted.said("containerd") == "active"
     assert booted.said("failed") == ""
 

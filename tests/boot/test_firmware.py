@@ -20,9 +20,9 @@ def comes_up(machine: Machine, logs: Path, summary: Summary, *, kernel: str = "c
     booted = boot(replace(machine, seed=configuration), logs)
     assert not booted.outcome.failed, booted.text[-4000:]
     assert booted.said("host") == "n1"
-    assert booted.said("images") == "14"
-    assert booted.said("kubeadm") == "v1.20.2"
-    assert booted.said("kubelet") == "Kubernetes v1.20.2"
+    assert booted.said("images") == "13"
+    assert booted.said("kubeadm") == "v1.37.1"
+    assert booted.said("kubelet") == "Kubernetes v1.37.1"
     assert booted.said("containerd") == "active"
     assert booted.said("ssh") == "active"
     assert booted.said("failed") == ""

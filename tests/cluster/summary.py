@@ -29,10 +29,10 @@ STEPS = (
 )
 
 _INTRODUCTION = f"""\
-Kubernetes 1.20.2 of the lab, from the ISO alone, without any network to the outside: `isobuilder
+Kubernetes 1.37.1 of the lab, from the ISO alone, without any network to the outside: `isobuilder
 node cluster` renders the nodes, `isobuilder boot` starts them from one ISO. A test pod made from an
 image of the ISO answers over its own address and over that of its service, the API answers over its
-service, and no container was started twice. Written by
+service, and no container was started again once the nodes were Ready. Written by
 
     {page.VARIABLE}=bench/RESULTS.md make test-cluster
 

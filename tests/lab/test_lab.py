@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from isobuilder.model.loading import load_recipe
-from tools.lab import containerd2
+from tools.lab import containerd2, golang, parts
 from tools.lab.images import OCI, Tagged, oci_archive, read_catalogue
-from tools.lab.kubernetes import PROGRAMS, VERSION, prove
+from tools.lab.kubernetes import CURRENT, PROGRAMS, RELEASES, prove
 from tools.lab.place import HERE, lab_dir, run
 from tools.lab.upstream import Upstream, lab_upstream
 
@@ -23,6 +23,14 @@ pytestmark = [
     pytest.mark.lab,
     pytest.mark.skipif(not (lab_dir() / "ready").is_file(), reason="run make lab first"),
 ]
+
+
+VERSION = CURRENT.version
+RELEASED = {
+    # The digests that upstream released, also in recipes/kubernetes-1.37.1.amd64.lock.json.
+    "kubeadm": "087b6340dcea496f2cde2b3888ecd414354c08a0aceabd6b7ca195cccb66ecd3",
+    "kubectl": "65691ff77eb6fa44c908b77a1082c9f092c3b9733b5cefabec0d1104890e21a8",
+}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +72,7 @@ def test_the_file_server_speaks_of_ranges_and_etags(upstream: Upstream) -> None:
 
 
 def test_the_pause_tag_leads_to_an_index_with_three_entries(upstream: Upstream) -> None:
-    url = f"{upstream.registry}/v2/k8s.gcr.io/pause/manifests/3.2"
+    url = f"{upstream.registry}/v2/registry.k8s.io/pause/manifests/3.10.2"
     _, headers, body = ask(url, Accept=OCI.index)
     assert headers["Docker-Content-Digest"] == f"sha256:{hashlib.sha256(body).hexdigest()}"
     platforms = [entry["platform"]["architecture"] for entry in json.loads(body)["manifests"]]
@@ -72,7 +80,7 @@ def test_the_pause_tag_leads_to_an_index_with_three_entries(upstream: Upstream) 
 
 
 def test_every_image_kubeadm_asks_for_is_in_the_registry(upstream: Upstream) -> None:
-    kubeadm = lab_dir() / "kubernetes/kubeadm"
+    kubeadm = lab_dir() / f"programs/kubernetes-{VERSION}/kubeadm"
     wanted = run([kubeadm, "config", "images", "list", f"--kubernetes-version=v{VERSION}"])
     accept = ", ".join(
         image.top.media_type for image in read_catalogue(_images() / "catalogue.json")
@@ -83,8 +91,17 @@ def test_every_image_kubeadm_asks_for_is_in_the_registry(upstream: Upstream) -> 
         assert status == 200
 
 
-def test_the_programs_can_write_maps() -> None:
-    prove(lab_dir() / "kubernetes")
+@pytest.mark.parametrize("version", ["1.37.1", "1.37.2"])
+def test_the_programs_know_their_version(version: str) -> None:
+    prove(lab_dir() / f"programs/kubernetes-{version}", RELEASES[version])
+
+
+@pytest.mark.parametrize("program", RELEASED)
+def test_programs_are_upstreams_own_bit_for_bit(program: str) -> None:
+    if golang.version() != CURRENT.compiler:
+        pytest.skip(f"upstream used Go {CURRENT.compiler}, this is {golang.version()}")
+    path = lab_dir() / f"programs/kubernetes-{CURRENT.version}/{program}"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == RELEASED[program]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
@@ -98,8 +115,10 @@ def test_the_programs_can_write_maps() -> None:
         ("kube-proxy", "/usr/sbin/ip6tables -m state --help", "--state"),
         ("kube-proxy", "/usr/sbin/ipset --version", "ipset v7"),
         ("kube-proxy", "/usr/sbin/conntrack --version", "conntrack v1"),
-        ("etcd", "/usr/local/bin/etcd --version", "etcd Version: 3.4."),
-        ("coredns", "/coredns --version", "stand-in"),
+        ("etcd", "/usr/local/bin/etcd --version", f"etcd Version: {parts.ETCD}"),
+        ("coredns", "/coredns -version", f"CoreDNS-{parts.COREDNS}"),
+        ("kube-router", "/usr/local/bin/kube-router --version", "kube-router"),
+        ("kube-router", "/sbin/ip -V", "iproute2"),
     ],
 )
 def test_an_image_has_all_its_program_needs(
@@ -124,7 +143,7 @@ def test_each_containerd_imports_an_image(major: str, tmp_path: Path) -> None:
 
 
 def test_the_recipes_ask_only_for_what_the_upstream_has() -> None:
-    for name in ("kubernetes-1.20.2", "kubernetes-1.20.2-csi"):
+    for name in ("kubernetes-1.37.1", "kubernetes-1.37.1-csi", "kubernetes-1.37.2"):
         recipe = load_recipe(HERE / f"recipes/{name}.yaml", "amd64")
         urls = [file.url for file in recipe.files]
         urls += [manifest.url for manifest in recipe.manifests]

@@ -119,7 +119,7 @@ def test_cloud_init_makes_the_same_network_of_both_forms(cloud_init: Path, tmp_p
 
 DESCRIPTION = """\
 schema: 1
-kubernetes: "1.20.2"
+kubernetes: "1.37.1"
 cni: bridge
 networks: {nodes: {gateway: 10.77.0.1}}
 leader_election: {lease: 120s, renew: 80s, retry: 10s}
@@ -135,7 +135,7 @@ nodes:
 
 def kubeadm(*arguments: str | Path) -> str:
     done = subprocess.run(
-        [lab_dir() / "kubernetes/kubeadm", *arguments],
+        [lab_dir() / "programs/kubernetes-1.37.1/kubeadm", *arguments],
         capture_output=True,
         text=True,
         timeout=120,
@@ -160,8 +160,11 @@ def test_kubeadm_reads_every_key_and_takes_our_authority_for_its_own(tmp_path: P
         configs.append(config)
         migrated = list(yaml.safe_load_all(kubeadm("config", "migrate", "--old-config", config)))
         registration = migrated[0]["nodeRegistration"]
-        assert registration["kubeletExtraArgs"]["node-ip"] == one.node.ip
-    assert "k8s.gcr.io/pause:3.2" in kubeadm("config", "images", "list", "--config", configs[0])
+        flags = {flag["name"]: flag["value"] for flag in registration["kubeletExtraArgs"]}
+        assert flags["node-ip"] == one.node.ip
+    assert "registry.k8s.io/pause:3.10.2" in kubeadm(
+        "config", "images", "list", "--config", configs[0]
+    )
     pki = tmp_path / "pki"
     pki.mkdir()
     for name in ("ca.crt", "ca.key"):

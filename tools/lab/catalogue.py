@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tools.lab import parts
 from tools.lab.archives import Entry, tree
+from tools.lab.golang import Go, Target
 from tools.lab.images import (
     DOCKER,
     OCI,
@@ -18,11 +20,10 @@ from tools.lab.images import (
     Tagged,
     write_catalogue,
 )
-from tools.lab.kubernetes import VERSION, Go
 from tools.lab.parts import Debian
 from tools.lab.place import HERE, fingerprint, once
 
-CORE = "k8s.gcr.io"
+CORE = "registry.k8s.io"
 # Made up, and easy to tell from a commit of the real projects.
 PROVIDER_SHA = "1ab" * 13 + "1"
 AUTOSCALER_SHA = "1ab" * 13 + "2"
@@ -51,73 +52,119 @@ def _component(sha: str) -> dict[str, str]:
 
 CSI = (
     StandIn(f"{TEAM}/ablestack-kubernetes-csi:0.1.0", labels=_component(CSI_SHA)),
-    StandIn("k8s.gcr.io/sig-storage/csi-provisioner:v2.1.0"),
-    StandIn("k8s.gcr.io/sig-storage/csi-node-driver-registrar:v2.1.0"),
+    StandIn(f"{CORE}/sig-storage/csi-provisioner:v6.3.0"),
+    StandIn(f"{CORE}/sig-storage/csi-node-driver-registrar:v2.17.0"),
 )
 STAND_INS = (
-    StandIn(
-        f"{CORE}/coredns:1.7.0",
-        program="/coredns",
-        listen=":8080,:8181",
-        dialect=DOCKER,
-        platforms=("arm64", "amd64"),
-    ),
-    StandIn("quay.io/calico/cni:v3.17.1"),
-    StandIn("quay.io/calico/node:v3.17.1"),
-    StandIn("quay.io/calico/kube-controllers:v3.17.1"),
     StandIn("ghcr.io/headlamp-k8s/headlamp:v0.40.1", listen=":4466", dialect=DOCKER),
     StandIn(f"{TEAM}/ablestack-kubernetes-provider:1.2.1-mold.1", labels=_component(PROVIDER_SHA)),
-    StandIn(f"{TEAM}/autoscaler:1.20.3-mold.1", labels=_component(AUTOSCALER_SHA)),
+    StandIn(f"{TEAM}/autoscaler:1.37.0-mold.1", labels=_component(AUTOSCALER_SHA)),
     StandIn("docker.io/library/hello-web:1.0", program="/web", listen=":80", compress=False),
     *CSI,
 )
 
 
-def images(lab: Path, debian: Debian, kubernetes: Path, go: Go) -> Path:
-    """Return a directory with ``blobs/`` and ``catalogue.json``, all images of the lab."""
+def images(
+    lab: Path,
+    debian: Debian,
+    releases: Mapping[str, Path],
+    built: Mapping[str, Path],
+    go: Go,
+) -> Path:
+    """Return a directory with ``blobs/`` and ``catalogue.json``, all images of the lab.
+
+    ``releases`` has the programs of Kubernetes by version, ``built`` those of other modules.
+    """
 
     def make(target: Path) -> None:
         builder = Builder(target / "blobs")
-        made = [*_core(builder, debian, kubernetes), _pause(builder, go, target)]
+        installer = target / "install-cni"
+        go.source(HERE / "stand_ins/install-cni", installer)
+        made = [*_core(builder, debian, releases)]
+        made += _companions(builder, debian, built, installer)
+        made += [_pause(builder, go, target)]
         made += [_stand_in(builder, go, target, image) for image in STAND_INS]
         (target / "program").unlink()
+        installer.unlink()
         write_catalogue(made, target / "catalogue.json")
 
     mark = fingerprint(
         *(HERE / name for name in ("catalogue.py", "images.py", "archives.py", "stand_ins")),
-        *((folder / ".mark").read_text() for folder in (debian.root, kubernetes)),
+        *(
+            (folder / ".mark").read_text()
+            for folder in (debian.root, *releases.values(), *built.values())
+        ),
     )
     return once(lab / "images", mark, make)
 
 
-def _core(builder: Builder, debian: Debian, kubernetes: Path) -> Iterator[Tagged]:
+def _core(builder: Builder, debian: Debian, releases: Mapping[str, Path]) -> Iterator[Tagged]:
     """Yield the control plane's images, which share their base layers."""
     base = builder.layer(_base())
+    tools = [builder.layer(_libc(debian)), builder.layer(_proxy_tools(debian))]
+    for version, programs in releases.items():
+        for name in ("apiserver", "controller-manager", "scheduler", "proxy"):
+            program = f"kube-{name}"
+            path = f"usr/local/bin/{program}"
+            own = builder.layer([Entry(path, programs / program, mode=0o755)])
+            manifest, blobs = builder.image(
+                [base, *(tools if name == "proxy" else ()), own],
+                entrypoint=[f"/{path}"],
+                labels=_lab(f"{program} {version} built from its module"),
+                dialect=DOCKER if name == "scheduler" else OCI,
+            )
+            yield Tagged(f"{CORE}/{program}:v{version}", manifest, manifest, (manifest,), blobs)
+
+
+def _companions(
+    builder: Builder, debian: Debian, built: Mapping[str, Path], installer: Path
+) -> Iterator[Tagged]:
+    """Yield etcd, CoreDNS, kube-router and metrics-server, each made of the real program."""
+    base = builder.layer(_base())
     libc = builder.layer(_libc(debian))
-    proxy_tools = builder.layer(_proxy_tools(debian))
-    etcd_tools = builder.layer(
-        Entry(f"usr/local/bin/{name}", debian.parts / "usr/bin" / name, mode=0o755)
-        for name in ("etcd", "etcdctl")
+    tools = builder.layer(_proxy_tools(debian))
+    routing = builder.layer(_routing_tools(debian))
+
+    def program(module: str, source: str, path: str) -> Descriptor:
+        return builder.layer([Entry(path, built[module] / source, mode=0o755)])
+
+    etcd = builder.layer(
+        Entry(f"usr/local/bin/{name}", built["etcd"] / source, mode=0o755)
+        for name, source in parts.ETCD_PROGRAMS.items()
     )
-    for name in ("apiserver", "controller-manager", "scheduler", "proxy"):
-        program = f"kube-{name}"
-        path = f"usr/local/bin/{program}"
-        own = builder.layer([Entry(path, kubernetes / program, mode=0o755)])
-        below = [base, libc, proxy_tools] if name == "proxy" else [base]
-        content = f"{program} {VERSION} built from Debian's source package"
+    router = builder.layer(
+        [
+            Entry("usr/local/bin/install-cni", installer, mode=0o755),
+            Entry("usr/local/bin/kube-router", built["kube-router"] / "kube-router", mode=0o755),
+        ]
+    )
+    made = (
+        (f"{CORE}/etcd:{parts.ETCD}-0", [base, etcd], "/usr/local/bin/etcd", OCI),
+        (
+            f"{CORE}/coredns/coredns:v{parts.COREDNS}",
+            [base, program("coredns", "coredns", "coredns")],
+            "/coredns",
+            DOCKER,
+        ),
+        (
+            f"docker.io/cloudnativelabs/kube-router:v{parts.KUBE_ROUTER}",
+            [base, libc, tools, routing, router],
+            "/usr/local/bin/kube-router",
+            OCI,
+        ),
+        (
+            f"{CORE}/metrics-server/metrics-server:v{parts.METRICS_SERVER}",
+            [base, program("metrics-server", "metrics-server", "metrics-server")],
+            "/metrics-server",
+            OCI,
+        ),
+    )
+    for reference, layers, entrypoint, dialect in made:
+        labels = _lab(f"{reference.rpartition('/')[2]} built from its module")
         manifest, blobs = builder.image(
-            [*below, own],
-            entrypoint=[f"/{path}"],
-            labels=_lab(content),
-            dialect=DOCKER if name == "scheduler" else OCI,
+            layers, entrypoint=[entrypoint], labels=labels, dialect=dialect
         )
-        yield Tagged(f"{CORE}/{program}:v{VERSION}", manifest, manifest, (manifest,), blobs)
-    # kubeadm 1.20.2 asks for 3.4.13-0; Debian has a later patch of the same minor.
-    content = f"etcd of Debian's packages {debian.version('etcd-server')}"
-    manifest, blobs = builder.image(
-        [base, libc, etcd_tools], labels=_lab(content), entrypoint=["/usr/local/bin/etcd"]
-    )
-    yield Tagged(f"{CORE}/etcd:3.4.13-0", manifest, manifest, (manifest,), blobs)
+        yield Tagged(reference, manifest, manifest, (manifest,), blobs)
 
 
 def _lab(content: str) -> dict[str, str]:
@@ -153,15 +200,21 @@ def _proxy_tools(debian: Debian) -> Iterator[Entry]:
             yield Entry(f"usr/sbin/{program}{action}", link="xtables-nft-multi")
 
 
+def _routing_tools(debian: Debian) -> Iterator[Entry]:
+    """Yield ip with its libraries."""
+    for top in ("bin", "lib", "sbin", "usr/lib"):
+        if (debian.router / top).is_dir():
+            yield from tree(debian.router / top, under=f"{top}/")
+
+
 def _pause(builder: Builder, go: Go, scratch: Path) -> Tagged:
     """Return the pause image behind an index, with an arm64 image and an attestation in it."""
-    reference = f"{CORE}/pause:3.2"
+    reference = f"{CORE}/pause:3.10.2"
     manifests: dict[str, Descriptor] = {}
     blobs: list[Descriptor] = []
     for architecture in ("arm64", "amd64"):
         program = scratch / "program"
-        source = HERE / "stand_ins/pause"
-        go.build(["."], program, cwd=source, architecture=architecture)
+        go.source(HERE / "stand_ins/pause", program, Target(architecture))
         layer = builder.layer([Entry("pause", program, mode=0o755)])
         labels = {STAND_IN: "true", **_lab("a stand-in for pause")}
         manifests[architecture], own = builder.image(
@@ -185,13 +238,8 @@ def _stand_in(builder: Builder, go: Go, scratch: Path, image: StandIn) -> Tagged
     manifests: dict[str, Descriptor] = {}
     blobs: list[Descriptor] = []
     for architecture in image.platforms:
-        go.build(
-            ["."],
-            program,
-            cwd=HERE / "stand_ins/idle",
-            stamps={"main.name": name, "main.listen": image.listen},
-            architecture=architecture,
-        )
+        stamps = {"main.name": name, "main.listen": image.listen}
+        go.source(HERE / "stand_ins/idle", program, Target(architecture, stamps=stamps))
         layer = builder.layer(
             [Entry(image.program.lstrip("/"), program, mode=0o755)], compress=image.compress
         )

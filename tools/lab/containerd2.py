@@ -1,4 +1,4 @@
-"""Two containerds to import into: 1.6 of Debian bookworm and 2.x of a newer Debian suite.
+"""Two containerds to import into: 1.6 of Debian bookworm and the 2.x of the lab's recipes.
 
 Neither is installed; each runs with directories and a socket of its own.
 """
@@ -15,10 +15,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tools.lab.debian import Apt
-from tools.lab.place import LabError, fingerprint, lab_dir, once, run, say
+from tools.lab.place import LabError, fingerprint, lab_dir, once, run
 from tools.lab.servers import within
 
-SUITES = ("forky", "sid")  # the first that has containerd 2
 _LIBRARIES = ("libc6", "libseccomp2")
 _PROGRAMS = {
     "containerd": "usr/bin/containerd",
@@ -53,34 +52,25 @@ def containerd1(lab: Path, apt: Apt) -> Path:
     def make(target: Path) -> None:
         packages = ("containerd", "runc", *_LIBRARIES)
         apt.unpack(packages, target / "tree")
-        _wrap(target, lab / "containerd1/tree", "1")
+        _wrap(target, lab / "containerd1/tree")
 
     return once(lab / "containerd1", fingerprint(Path(__file__), apt.suite), make)
 
 
-def containerd2(lab: Path) -> Path:
-    """Prepare containerd 2.x of the first suite that has one."""
+def containerd2(lab: Path, built: Mapping[str, Path]) -> Path:
+    """Prepare containerd 2.x: the one of the lab's own recipes."""
 
     def make(target: Path) -> None:
-        packages = ("containerd", "runc", *_LIBRARIES)
-        problems = []
-        for suite in SUITES:
-            try:
-                versions = Apt(lab / "apt", suite).unpack(packages, target / "tree")
-            except LabError as error:
-                problems.append(f"{suite}: {error}")
-                continue
-            if versions["containerd"].startswith("2."):
-                say(f"containerd {versions['containerd']} of {suite}")
-                _wrap(target, lab / "containerd2/tree", "2")
-                return
-            problems.append(f"{suite}: containerd {versions['containerd']}")
-        raise LabError("no containerd 2 in Debian's newer suites\n" + "\n".join(problems))
+        (target / "bin").mkdir()
+        for name in _PROGRAMS:
+            folder = built["runc" if name == "runc" else "containerd"]
+            (target / "bin" / name).symlink_to(folder / name)
 
-    return once(lab / "containerd2", fingerprint(Path(__file__), repr(SUITES)), make)
+    marks = [(built[name] / ".mark").read_text() for name in ("containerd", "runc")]
+    return once(lab / "containerd2", fingerprint(Path(__file__), *marks), make)
 
 
-def _wrap(target: Path, tree: Path, major: str) -> None:
+def _wrap(target: Path, tree: Path) -> None:
     """Make ``bin/`` of ``target``: links, or scripts that bring the tree's own libc along."""
     (target / "bin").mkdir()
     draft = target / "tree"
@@ -90,7 +80,7 @@ def _wrap(target: Path, tree: Path, major: str) -> None:
             program.symlink_to(f"../tree/{place}")
             continue
         if not _runs(within(draft, place)):
-            raise LabError(f"{name} of containerd {major}: runs neither with this libc nor its own")
+            raise LabError(f"{name} of containerd 1: runs neither with this libc nor its own")
         words = " ".join(f"'{word}'" for word in within(draft, place))
         script = words.replace(str(draft), str(tree))
         program.write_text(f'#!/bin/sh\nexec {script} "$@"\n')

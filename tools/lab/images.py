@@ -12,7 +12,7 @@ from typing import Any
 from tools.lab.archives import Entry, pack
 
 STAND_IN = "io.isobuilder.stand-in"
-CREATED = "2021-01-13T13:28:09Z"
+CREATED = "2026-09-23T17:06:22Z"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,29 @@
-"""Kubernetes 1.20.2 from Debian's source package, and a Go compiler for all that the lab builds.
+"""Kubernetes from its own modules, laid out and built as upstream builds a release.
 
-Debian bookworm's ``kubernetes`` source package holds upstream's 1.20.2 with its vendored
-dependencies and three patches by Debian. It is built here the way upstream builds it: in a GOPATH,
-static, stripped, with the version stamped into both version packages.
+``k8s.io/kubernetes`` is a Go module like any other. Built as a dependency its file names carry
+versions, so every package of the next patch would be new, and no byte would be upstream's. Laid out
+as upstream's repository is (the main module, its staging modules in a workspace, everything else
+vendored) the next patch compiles in a quarter of the time, and with the release's own stamps
+kubeadm and kubectl come out bit for bit as upstream released them.
+
+Sources: hack/lib/golang.sh and hack/lib/version.sh of Kubernetes for flags and stamps.
 """
 
 from __future__ import annotations
 
-import os
+import json
+import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from tools.lab.debian import Apt
-from tools.lab.place import LabError, fingerprint, once, remove, run
+from tools.lab import golang
+from tools.lab.golang import MODULES, Go
+from tools.lab.place import HERE, LabError, fingerprint, once, remove, run
 
-VERSION = "1.20.2"
 PROGRAMS = (
     "kubeadm",
     "kubelet",
@@ -26,208 +34,237 @@ PROGRAMS = (
     "kube-proxy",
 )
 PROJECT = "k8s.io/kubernetes"
-_GO_VERSION = "1.19"
-_COMPILER = (f"golang-{_GO_VERSION}-go", f"golang-{_GO_VERSION}-src")
-_REFLECT2 = "golang-github-modern-go-reflect2-dev"
-_BUILD = "3"  # count up when the way of building changes
+_STAMPS = ("buildDate", "gitCommit", "gitTreeState", "gitVersion", "gitMajor", "gitMinor")
+_TAGS = "selinux,notest,grpcnotrace"
 
 
 @dataclass(frozen=True, slots=True)
-class Go:
-    """A Go compiler and its cache."""
+class Release:
+    """One release of Kubernetes, as far as a build needs to know it."""
 
-    root: Path
-    cache: Path
+    version: str
+    commit: str = ""  # as the released programs say; unknown where it cannot be had
+    committed: str = ""  # RFC 3339
+    built: Mapping[str, str] = field(default_factory=dict)  # program -> its buildDate
+    compiler: str = ""  # upstream's .go-version
 
-    def build(
-        self,
-        packages: Sequence[str | Path],
-        output: Path,
-        *,
-        cwd: Path,
-        stamps: Mapping[str, str] | None = None,
-        gopath: Path | None = None,
-        timeout: float = 300,
-        architecture: str = "amd64",
-    ) -> None:
-        """Build static, stripped programs whose bytes do not depend on where they are built."""
-        values = [f"-X {name}={value}" for name, value in (stamps or {}).items()]
-        flags = ["-trimpath", "-buildvcs=false", f"-ldflags=-s -w -buildid= {' '.join(values)}"]
-        run(
-            [self.root / "bin/go", "build", *flags, "-o", output, *packages],
-            cwd=cwd,
-            env=self.environment(gopath) | {"GOARCH": architecture},
-            timeout=timeout,
-        )
+    @property
+    def modules(self) -> Path:
+        """The folder with go.mod and go.sum."""
+        return MODULES / f"kubernetes-{self.version}"
 
-    def environment(self, gopath: Path | None = None) -> dict[str, str]:
-        """Return the variables that keep Go away from the network and from the user's settings."""
-        return {
-            "CGO_ENABLED": "0",
-            "GO111MODULE": "off",
-            "GOCACHE": str(self.cache),
-            "GOENV": "off",
-            "GOFLAGS": "",
-            "GOPATH": str(gopath or self.cache / "gopath"),
-            "GOPROXY": "off",
-            "GOROOT": str(self.root),
-            "PATH": f"{self.root / 'bin'}:{os.environ.get('PATH', os.defpath)}",
-        }
+    def stamps(self, program: str) -> dict[str, str]:
+        """Return the values that hack/lib/version.sh stamps into a program."""
+        major, minor, _ = self.version.split(".")
+        values = {"gitVersion": f"v{self.version}", "gitMajor": major, "gitMinor": minor}
+        if self.commit:
+            date = self.built.get(program, self.committed)
+            values |= {"gitCommit": self.commit, "gitTreeState": "clean", "buildDate": date}
+        return values
 
 
-def compiler(lab: Path, apt: Apt) -> Go:
-    """Return Debian's Go compiler, unpacked into the lab."""
-
-    def make(tree: Path) -> None:
-        apt.unpack(_COMPILER, tree)
-        _links_within(tree, tree / "usr")
-
-    tree = once(lab / "go", fingerprint(*_COMPILER, apt.suite), make)
-    return Go(tree / f"usr/lib/go-{_GO_VERSION}", lab / "go-cache")
-
-
-def _links_within(tree: Path, below: Path) -> None:
-    """Point absolute links of an unpacked package into the tree it was unpacked to."""
-    for link in below.rglob("*"):
-        if link.is_symlink() and link.readlink().is_absolute():
-            inside = tree / link.readlink().relative_to("/")
-            link.unlink()
-            link.symlink_to(os.path.relpath(inside, link.parent))
+CURRENT = Release(
+    "1.37.1",
+    commit="f78e722310e50bcaca9276be22276d9e91d91308",
+    committed="2026-09-23T17:06:22Z",
+    built={
+        "kubectl": "2026-09-23T17:10:04Z",
+        "kubeadm": "2026-09-23T17:09:17Z",
+        "kubelet": "2026-09-23T17:09:17Z",
+    },
+    compiler="1.26.8",
+)
+NEXT = Release("1.37.2")
+OLDER = Release("1.36.5")
+RELEASES = {release.version: release for release in (CURRENT, NEXT, OLDER)}
 
 
-def kubernetes(lab: Path, apt: Apt) -> Path:
-    """Return the directory that holds the seven programs of Kubernetes 1.20.2."""
+def kubernetes(lab: Path, go: Go, release: Release, *, architecture: str = "amd64") -> Path:
+    """Return the folder that holds the seven programs of a release."""
 
     def make(target: Path) -> None:
-        # Its own cache: a gigabyte that nothing else needs afterwards.
-        go = Go(compiler(lab, apt).root, target / ".cache")
-        source = _source(apt, target / ".go")
-        _newer_reflect2(apt, target, source)
-        _openapi(go, source, target / ".go")
-        packages = [f"./cmd/{program}" for program in PROGRAMS]
-        go.build(
-            packages, target, cwd=source, stamps=_stamps(), gopath=target / ".go", timeout=3000
-        )
-        for leftover in (".cache", ".go", ".reflect2", "openapi-gen"):
-            if (target / leftover).is_file():
-                (target / leftover).unlink()
-            remove(target / leftover)
-        prove(target)
+        tree = go.root / f"tree-{release.version}-{architecture}"
+        lay_out(go, release, tree, PROGRAMS, architecture)
+        # Programs with other stamps are other link steps; what they share is compiled once.
+        for date in dict.fromkeys(release.stamps(program).get("buildDate") for program in PROGRAMS):
+            same = [p for p in PROGRAMS if release.stamps(p).get("buildDate") == date]
+            build(go, release, tree, target, same, architecture)
+        remove(tree)
+        if architecture == "amd64":
+            prove(target, release)
 
-    return once(lab / "kubernetes", fingerprint(VERSION, _BUILD, _GO_VERSION, apt.suite), make)
-
-
-def _source(apt: Apt, gopath: Path) -> Path:
-    source = gopath / "src" / PROJECT
-    source.parent.mkdir(parents=True)
-    description = apt.download_source("kubernetes", gopath / "download")
-    if f"really{VERSION}-" not in description.name and f"_{VERSION}-" not in description.name:
-        raise LabError(f"{description.name}: not Kubernetes {VERSION}")
-    # apt has checked the signature's chain from the mirror's release file to each of these files.
-    run(["dpkg-source", "--no-check", "-x", description, source])
-    return source
+    suffix = "" if architecture == "amd64" else f"-{architecture}"
+    mark = fingerprint(
+        golang.version(), repr(release), release.modules, HERE / "kubernetes.py", HERE / "git.sh"
+    )
+    return once(lab / "programs" / f"kubernetes-{release.version}{suffix}", mark, make)
 
 
-def _newer_reflect2(apt: Apt, target: Path, source: Path) -> None:
-    """Replace the vendored reflect2 1.0.1, with which Go 1.18 and later write to wrong memory.
-
-    With 1.0.1 every program panics when it writes a map as JSON.
-    """
-    vendored = source / "vendor/github.com/modern-go/reflect2"
-    apt.unpack([_REFLECT2], target / ".reflect2")
-    newer = target / ".reflect2/usr/share/gocode/src/github.com/modern-go/reflect2"
-    for old in [*vendored.glob("*.go"), *vendored.glob("*.s")]:
-        old.unlink()
-    for new in [*newer.glob("*.go"), *newer.glob("*.s")]:
-        (vendored / new.name).write_bytes(new.read_bytes())
-
-
-def _openapi(go: Go, source: Path, gopath: Path) -> None:
-    """Generate the API server's OpenAPI definitions, which the source package leaves out.
+def lay_out(
+    go: Go, release: Release, tree: Path, programs: Sequence[str], architecture: str
+) -> None:
+    """Make upstream's source tree of what ``programs`` are compiled from.
 
     Raises:
-        LabError: the generator's report differs from the one that upstream keeps in its source,
-            so the generated file is not upstream's either.
+        LabError: a module cannot be had, or is not the one of go.sum.
     """
-    generator = gopath / "openapi-gen"
-    go.build(
-        [f"{PROJECT}/vendor/k8s.io/kube-openapi/cmd/openapi-gen"],
-        generator,
-        cwd=source,
-        gopath=gopath,
+    remove(tree)
+    tree.mkdir(parents=True)
+    (tree / ".git").mkdir()  # where Go asks git, it stamps what git says
+    main = go.root / "modules" / f"{PROJECT}@v{release.version}"
+    packages = list(_packages(go, release, programs, architecture))
+    for name in ("go.mod", "go.sum", "go.work", "go.work.sum"):
+        shutil.copyfile(main / name, tree / name)
+    workspace = (tree / "go.work").read_text(encoding="utf-8")
+    staging = re.findall(r"\./staging/src/(\S+)", workspace)
+    for package in packages:
+        if package["Module"]["Path"] == PROJECT:
+            _copy(package, main, tree)
+    for module in staging:
+        own = [package for package in packages if package["Module"]["Path"] == module]
+        _staging_module(go, release, module, own, tree / "staging/src" / module, workspace)
+    # -e: packages that only tests or other programs need are not there. The network is for go.mod
+    # files of modules of which nothing is compiled; upstream's go.sum has their sums.
+    vendor = go.environment(network=True) | {"GOFLAGS": ""}
+    run(["go", "work", "vendor", "-e"], cwd=tree, env=vendor, timeout=600)
+
+
+def build(
+    go: Go,
+    release: Release,
+    tree: Path,
+    into: Path,
+    programs: Sequence[str],
+    architecture: str = "amd64",
+) -> None:
+    """Build programs that share one set of stamps, with the words that hack/lib/golang.sh uses.
+
+    Their order counts, stamps included: Go hashes them into the build's identity.
+    """
+    stamps = release.stamps(programs[0])
+    values = " ".join(
+        f"-X '{package}.{key}={stamps[key]}'"
+        for key in _STAMPS
+        if key in stamps
+        for package in ("k8s.io/client-go/pkg/version", "k8s.io/component-base/version")
     )
-    report = gopath / "violations"
+    environment = _environment(go) | {"GOARCH": architecture}
+    if release.commit:
+        environment |= _version_control(go, release)
+    else:
+        environment["GOFLAGS"] = "-buildvcs=false"
     run(
         [
-            generator,
-            "--logtostderr",
-            f"--input-dirs={','.join(f'{PROJECT}/{folder}' for folder in _tagged(source))}",
-            f"--output-package={PROJECT}/pkg/generated/openapi",
-            "--output-file-base=zz_generated.openapi",
-            "--go-header-file=vendor/k8s.io/code-generator/hack/boilerplate.go.txt",
-            f"--report-filename={report}",
-            f"--output-base={gopath / 'src'}",
+            *("go", "build", "-installsuffix=static", "-trimpath", "-gcflags="),
+            f"-ldflags=all={values}  -s -w",
+            f"-tags={_TAGS},",
+            *("-o", f"{into}/"),
+            *(f"{PROJECT}/cmd/{program}" for program in programs),
         ],
-        cwd=source,
-        env=go.environment(gopath),
+        cwd=tree,
+        env=environment,
+        timeout=5400,
     )
-    if report.read_bytes() != (source / "api/api-rules/violation_exceptions.list").read_bytes():
-        raise LabError("openapi-gen: its report differs from api-rules/violation_exceptions.list")
 
 
-def _tagged(source: Path) -> list[str]:
-    """Return the packages that ask for OpenAPI definitions, as upstream's makefile finds them."""
-    return sorted(set(_tagged_packages(source)))
-
-
-def _tagged_packages(source: Path) -> Iterator[str]:
-    staging = "staging/src/"
-    for top in ("pkg", "cmd", "plugin", "staging/src/k8s.io"):
-        for path in (source / top).rglob("*.go"):
-            folder = path.parent.relative_to(source).as_posix()
-            foreign = folder.startswith(
-                (f"{staging}k8s.io/code-generator", f"{staging}k8s.io/sample-apiserver")
-            )
-            if foreign or "testdata" in folder or path.name.endswith("_test.go"):
-                continue
-            if path.name.startswith("zz_generated") or path.is_symlink():
-                continue
-            if b"+k8s:openapi-gen=" in path.read_bytes():
-                yield f"vendor/{folder.removeprefix(staging)}" if staging in folder else folder
-
-
-def _stamps() -> dict[str, str]:
-    major, minor, _ = VERSION.split(".")
-    values = {"gitVersion": f"v{VERSION}", "gitMajor": major, "gitMinor": minor}
-    return {
-        f"{PROJECT}/vendor/k8s.io/{package}.{name}": value
-        for package in ("client-go/pkg/version", "component-base/version")
-        for name, value in values.items()
-    }
-
-
-def prove(folder: Path) -> None:
-    """Run the fresh programs: they start, know their version, and can write a map as JSON.
+def prove(folder: Path, release: Release) -> None:
+    """Run the fresh programs: they start and know their version.
 
     Raises:
         LabError: one of them does not.
     """
     said = run([folder / "kubeadm", "version", "-o", "short"]).strip()
-    if said != f"v{VERSION}":
-        raise LabError(f"kubeadm version: {said}, expected v{VERSION}")
+    if said != f"v{release.version}":
+        raise LabError(f"kubeadm version: {said}, expected v{release.version}")
     for program in (*PROGRAMS[3:], "kubelet"):
         said = run([folder / program, "--version"]).strip()
-        if said != f"Kubernetes v{VERSION}":
-            raise LabError(f"{program} --version: {said}, expected Kubernetes v{VERSION}")
+        if said != f"Kubernetes v{release.version}":
+            raise LabError(f"{program} --version: {said}, expected v{release.version}")
+
+
+def _environment(go: Go) -> dict[str, str]:
+    return go.environment() | {"GOFLAGS": ""}
+
+
+def _version_control(go: Go, release: Release) -> dict[str, str]:
+    """Let Go find the release's commit: it asks a program called git."""
+    folder = go.root / "git"
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / "git"
+    shutil.copyfile(HERE / "git.sh", program)
+    program.chmod(0o755)
+    committed = datetime.fromisoformat(release.committed).astimezone(UTC)
+    return {
+        "PATH": f"{folder}:{golang.search_path()}",
+        "RELEASE_COMMIT": release.commit,
+        "RELEASE_SECONDS": str(int(committed.timestamp())),
+        "RELEASE_TAG": f"v{release.version}",
+    }
+
+
+def _packages(
+    go: Go, release: Release, programs: Sequence[str], architecture: str
+) -> Iterator[dict[str, Any]]:
+    """Yield what ``go list`` knows of each package of a module that goes into ``programs``."""
     printed = run(
         [
-            folder / "kubeadm",
-            "config",
-            "print",
-            "init-defaults",
-            "--component-configs",
-            "KubeletConfiguration",
-        ]
+            *("go", "list", "-mod=readonly", "-tags", _TAGS, "-deps"),
+            "-json=ImportPath,Dir,Module,EmbedFiles",
+            *(f"{PROJECT}/cmd/{program}" for program in programs),
+        ],
+        cwd=release.modules,
+        env=go.environment(network=True) | {"GOARCH": architecture},
+        timeout=1800,
     )
-    if "kind: KubeletConfiguration" not in printed:
-        raise LabError("kubeadm config print init-defaults: no KubeletConfiguration in its output")
+    decoder, at = json.JSONDecoder(), 0
+    while at < len(printed):
+        package, at = decoder.raw_decode(printed, at)
+        while at < len(printed) and printed[at].isspace():
+            at += 1
+        if "Module" in package:
+            yield package
+
+
+def _copy(package: Mapping[str, Any], root: Path, target: Path) -> None:
+    source = Path(package["Dir"])
+    folder = target / source.relative_to(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in source.iterdir():
+        if file.is_file() and not file.name.endswith("_test.go"):
+            shutil.copyfile(file, folder / file.name)
+    for name in package.get("EmbedFiles") or ():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, folder / name)
+
+
+def _staging_module(
+    go: Go,
+    release: Release,
+    module: str,
+    packages: Sequence[Mapping[str, Any]],
+    target: Path,
+    workspace: str,
+) -> None:
+    """Lay out one module of the workspace; one of which nothing is compiled only has its place."""
+    target.mkdir(parents=True)
+    number = f"v0.{release.version.partition('.')[2]}"
+    if not packages:
+        language = re.search(r"^go .*$", workspace, re.MULTILINE)
+        debug = re.search(r"^godebug .*$", workspace, re.MULTILINE)
+        lines = [f"module {module}", *(match[0] for match in (language, debug) if match)]
+        (target / "go.mod").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+        return
+    root = go.root / "modules" / f"{module}@{number}"
+    for package in packages:
+        _copy(package, root, target)
+    published = go.root / "modules/cache/download" / module / "@v" / f"{number}.mod"
+    text = published.read_text(encoding="utf-8")
+    # In the repository the staging modules name each other by place and not by version.
+    siblings = set(re.findall(rf"^\s*(?:require )?(k8s\.io/\S+) {re.escape(number)}", text, re.M))
+    text = re.sub(rf"(k8s\.io/\S+) {re.escape(number)}", r"\1 v0.0.0", text)
+    if siblings:
+        lines = [f"\t{name} => ../{name.partition('/')[2]}\n" for name in sorted(siblings)]
+        text += f"\nreplace (\n{''.join(lines)})\n"
+    (target / "go.mod").write_text(text, encoding="utf-8")
+    if (root / "go.sum").is_file():
+        shutil.copyfile(root / "go.sum", target / "go.sum")

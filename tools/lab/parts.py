@@ -1,28 +1,53 @@
-"""The other programs of a node: Debian's packages repacked the way their projects release them."""
+"""The other programs of a node and its images: built from their modules, packed as released."""
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.lab import golang
 from tools.lab.archives import Entry, pack, tree
 from tools.lab.debian import Apt
-from tools.lab.kubernetes import Go, compiler
+from tools.lab.golang import Go, Target
 from tools.lab.place import HERE, LabError, fingerprint, once
 
-CONTAINERD = "1.6.20"
-RUNC = "1.1.5"
-CNI_PLUGINS = "1.1.1"
-ETCD = "3.4.23"
-CRICTL = "1.20.0"
-VERSIONS = {  # Debian package -> upstream's version in bookworm, which the recipes name too
-    "containerd": CONTAINERD,
-    "runc": RUNC,
-    "containernetworking-plugins": CNI_PLUGINS,
-    "etcd-server": ETCD,
-    "etcd-client": ETCD,
+CONTAINERD = "2.3.7"
+RUNC = "1.4.4"
+CNI_PLUGINS = "1.9.1"
+ETCD = "3.7.0"
+CRICTL = "1.37.0"
+COREDNS = "1.14.6"
+KUBE_ROUTER = "2.1.0"
+METRICS_SERVER = "0.8.0"
+
+_PROJECT = "github.com/containerd/containerd/v2/version"
+TARGETS = {  # folder of modules/ -> how its programs are built
+    "containerd": Target(
+        stamps={
+            f"{_PROJECT}.Version": f"v{CONTAINERD}",
+            f"{_PROJECT}.Package": "github.com/containerd/containerd/v2",
+        }
+    ),
+    # Static, with seccomp: kubeadm's pods ask for RuntimeDefault.
+    "runc": Target(
+        cgo=True,
+        tags="seccomp,netgo,osusergo",
+        stamps={"main.version": RUNC},
+        linker="-linkmode external -extldflags=-static",
+    ),
+    "cni-plugins": Target(
+        stamps={
+            "github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion": (
+                f"v{CNI_PLUGINS}"
+            )
+        }
+    ),
+    "crictl": Target(stamps={"sigs.k8s.io/cri-tools/pkg/version.Version": f"v{CRICTL}"}),
+    "etcd": Target(),
+    "coredns": Target(),
+    "kube-router": Target(),
+    "metrics-server": Target(),
 }
 _BASE = ("libc6",)
 _PROXY = (
@@ -38,6 +63,7 @@ _PROXY = (
     "libnftnl11",
     "libxtables12",
 )
+_ROUTER = ("iproute2", "libbpf1", "libbsd0", "libcap2", "libdb5.3", "libelf1", "libmd0", "zlib1g")
 _PEERS = (
     "docker-registry",
     "libc6",
@@ -66,100 +92,80 @@ class Debian:
         return self.root / "proxy"
 
     @property
-    def parts(self) -> Path:
-        """containerd, runc, the CNI plugins and etcd."""
-        return self.root / "parts"
+    def router(self) -> Path:
+        """iproute2 with its libraries."""
+        return self.root / "router"
 
     @property
     def peers(self) -> Path:
         """Nginx and docker-registry with all their libraries."""
         return self.root / "peers"
 
-    def version(self, package: str) -> str:
-        """Return Debian's version of an unpacked package."""
-        versions: dict[str, str] = json.loads((self.root / "versions.json").read_text())
-        return versions[package]
-
 
 def unpacked(lab: Path, apt: Apt) -> Debian:
-    """Return the unpacked packages, each group in a tree of its own.
-
-    Raises:
-        LabError: Debian has another upstream version by now than the recipes name.
-    """
-    groups = {"base": _BASE, "proxy": _PROXY, "parts": tuple(VERSIONS), "peers": _PEERS}
+    """Return the unpacked packages, each group in a tree of its own."""
+    groups = {"base": _BASE, "proxy": _PROXY, "router": _ROUTER, "peers": _PEERS}
 
     def make(root: Path) -> None:
         versions: dict[str, str] = {}
         for name, packages in groups.items():
             versions |= apt.unpack(packages, root / name)
-        for package, expected in VERSIONS.items():
-            found = upstream_version(versions[package])
-            if found != expected:
-                raise LabError(
-                    f"{package}: Debian has {found} by now, expected {expected}\n"
-                    "hint: change it in tools/lab/parts.py and in tools/lab/recipes"
-                )
         (root / "versions.json").write_text(json.dumps(versions, indent=2, sort_keys=True))
 
     return Debian(once(lab / "debian", fingerprint(repr(groups), apt.suite, "1"), make))
 
 
-def upstream_version(debian: str) -> str:
-    """Return ``1.6.20`` for ``1.6.20~ds1-1+deb12u3``."""
-    match = re.match(r"(?:\d+:)?(\d+\.\d+\.\d+)", debian)
-    if match is None:
-        raise LabError(f"{debian}: no version of three numbers in it")
-    return match[1]
+def programs(lab: Path, go: Go) -> dict[str, Path]:
+    """Return the folder of programs for each module, every one built and asked for its version.
+
+    Raises:
+        LabError: a module cannot be had, or a C compiler or library that runc needs is missing.
+    """
+    built = {}
+    for name, target in TARGETS.items():
+        try:
+            built[name] = golang.built(lab, go, name, target)
+        except LabError as error:
+            if target.cgo:
+                raise LabError(f"{error}\nhint: apt-get install gcc libseccomp-dev") from error
+            raise
+    return built
 
 
-def stand_ins(lab: Path, apt: Apt) -> Go:
-    """Return the compiler for stand-ins; its cache outlives the run."""
-    return compiler(lab, apt)
-
-
-def repacked(lab: Path, debian: Debian, go: Go) -> Path:
+def repacked(lab: Path, built: dict[str, Path]) -> Path:
     """Return a directory of release files named as their projects name them."""
 
     def make(target: Path) -> None:
-        programs = debian.parts / "usr"
         # Upstream's own archive begins every name with "./".
-        plugins = [Entry("./"), *tree(programs / "lib/cni", under="./")]
-        pack(plugins, target / f"cni-plugins-linux-amd64-v{CNI_PLUGINS}.tgz")
+        plugins = [Entry("./"), *tree(built["cni-plugins"], under="./")]
+        pack(_programs_only(plugins), target / f"cni-plugins-linux-amd64-v{CNI_PLUGINS}.tgz")
         top = f"etcd-v{ETCD}-linux-amd64/"
-        etcd = [Entry(f"{top}{name}", programs / "bin" / name, mode=0o755) for name in _ETCD]
-        readme = f"etcd from Debian's packages {debian.version('etcd-server')}\n".encode()
-        pack(
-            [Entry(top), *etcd, Entry(f"{top}README.md", readme)],
-            target / f"etcd-v{ETCD}-linux-amd64.tar.gz",
-        )
+        etcd = [
+            Entry(f"{top}{name}", built["etcd"] / program, mode=0o755)
+            for name, program in ETCD_PROGRAMS.items()
+        ]
+        pack([Entry(top), *etcd], target / f"etcd-v{ETCD}-linux-amd64.tar.gz")
         runtime = [
-            Entry(f"bin/{name}", programs / "bin" / name, mode=0o755) for name in _CONTAINERD
+            Entry(f"bin/{name}", built["containerd"] / name, mode=0o755) for name in _CONTAINERD
         ]
         pack([Entry("bin/"), *runtime], target / f"containerd-{CONTAINERD}-linux-amd64.tar.gz")
-        (target / "runc.amd64").write_bytes((programs / "sbin/runc").read_bytes())
-        crictl = target / "crictl"
-        go.build(["."], crictl, cwd=HERE / "stand_ins/crictl", stamps={"main.version": CRICTL})
+        (target / "runc.amd64").write_bytes((built["runc"] / "runc").read_bytes())
         pack(
-            [Entry("crictl", crictl, mode=0o755)],
+            [Entry("crictl", built["crictl"] / "crictl", mode=0o755)],
             target / f"crictl-v{CRICTL}-linux-amd64.tar.gz",
         )
-        crictl.unlink()
 
     mark = fingerprint(
-        (debian.root / ".mark").read_text(),
+        *((folder / ".mark").read_text() for folder in built.values()),
         HERE / "parts.py",
         HERE / "archives.py",
-        HERE / "stand_ins/crictl",
     )
     return once(lab / "releases", mark, make)
 
 
-_ETCD = ("etcd", "etcdctl")
-_CONTAINERD = (
-    "containerd",
-    "containerd-shim",
-    "containerd-shim-runc-v1",
-    "containerd-shim-runc-v2",
-    "ctr",
-)
+def _programs_only(entries: list[Entry]) -> list[Entry]:
+    return [entry for entry in entries if not entry.name.endswith(".mark")]
+
+
+ETCD_PROGRAMS = {"etcd": "server", "etcdctl": "etcdctl"}  # the last part of the module's path
+_CONTAINERD = ("containerd", "containerd-shim-runc-v2", "ctr")

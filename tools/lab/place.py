@@ -15,7 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
-EPOCH = 1610544489  # 2021-01-13, the day of Kubernetes 1.20.2: the time stamp of all that is packed
+EPOCH = 1790183182  # 2026-09-23, the day of Kubernetes 1.37.1: the time stamp of all that is packed
 
 
 class LabError(Exception):

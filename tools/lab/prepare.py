@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tools.lab import catalogue, containerd2, kubernetes, parts
+from tools.lab import catalogue, containerd2, golang, kubernetes, parts
 from tools.lab.debian import Apt, check_machine
 from tools.lab.images import oci_archive, read_catalogue
 from tools.lab.payload import payload_store
@@ -32,6 +32,7 @@ from tools.lab.servers import registry
 from tools.lab.shelf import shelf
 
 SUITE = "bookworm"
+RELEASES = (kubernetes.CURRENT, kubernetes.NEXT)
 
 
 def prepare(lab: Path) -> None:
@@ -44,15 +45,19 @@ def prepare(lab: Path) -> None:
     with alone(lab):
         (lab / "ready").unlink(missing_ok=True)
         apt = Apt(lab / "apt", SUITE)
-        programs = kubernetes.kubernetes(lab, apt)
+        go = golang.Go(lab / "go")
+        programs = {
+            release.version: kubernetes.kubernetes(lab, go, release) for release in RELEASES
+        }
+        built = parts.programs(lab, go)
         debian = parts.unpacked(lab, apt)
-        go = parts.stand_ins(lab, apt)
-        releases = parts.repacked(lab, debian, go)
-        images = catalogue.images(lab, debian, programs, go)
+        releases = parts.repacked(lab, built)
+        images = catalogue.images(lab, debian, programs, built, go)
+        golang.forget_sources(go)
         shelf(lab, programs, releases, images)
         fill_registry(lab, debian, images)
         containerd2.containerd1(lab, apt)
-        containerd2.containerd2(lab)
+        containerd2.containerd2(lab, built)
         prove_runtimes(lab, images)
         payload_store(lab=lab)
         (lab / "ready").write_text("")

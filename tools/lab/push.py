@@ -14,7 +14,7 @@ from tools.lab.place import LabError
 
 
 def push(images: Iterable[Tagged], blobs: Path, port: int) -> None:
-    """Push every image to the registry on ``port``; ``k8s.gcr.io/pause`` keeps its whole name.
+    """Push every image to the registry on ``port``; ``registry.k8s.io/pause`` keeps its whole name.
 
     Raises:
         LabError: the registry refuses something; the text has its answer.

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tools.lab import catalogue, kubernetes, parts
@@ -14,7 +15,13 @@ from tools.lab.place import HERE, fingerprint, once, run
 
 RAW = "raw.githubusercontent.com"
 MANIFESTS = {  # file of ours -> where upstream keeps it
-    "network.yaml": f"{RAW}/projectcalico/calico/v3.17.1/manifests/calico.yaml",
+    "network.yaml": (
+        f"{RAW}/cloudnativelabs/kube-router/v{parts.KUBE_ROUTER}/daemonset/kubeadm-kuberouter.yaml"
+    ),
+    "metrics-server.yaml": (
+        "github.com/kubernetes-sigs/metrics-server/releases/download/"
+        f"v{parts.METRICS_SERVER}/components.yaml"
+    ),
     "headlamp.yaml": (
         f"{RAW}/kubernetes-sigs/headlamp/{catalogue.HEADLAMP_SHA}/kubernetes-headlamp.yaml"
     ),
@@ -39,23 +46,24 @@ CSI_PROFILE = (
 )
 
 
-def shelf(lab: Path, programs: Path, releases: Path, images: Path) -> Path:
+def shelf(lab: Path, programs: Mapping[str, Path], releases: Path, images: Path) -> Path:
     """Return a directory to serve: ``<host>/<path>`` for every file of upstream's."""
 
     def make(target: Path) -> None:
-        _kubernetes(target, programs)
+        for version, folder in programs.items():
+            _kubernetes(target, version, folder)
         _releases(target, releases)
         _manifests(target, images)
 
     mark = fingerprint(
         *(HERE / name for name in ("shelf.py", "manifests", "catalogue.py", "parts.py")),
-        *((folder / ".mark").read_text() for folder in (programs, releases, images)),
+        *((folder / ".mark").read_text() for folder in (*programs.values(), releases, images)),
     )
     return once(lab / "files", mark, make)
 
 
-def _kubernetes(target: Path, programs: Path) -> None:
-    folder = target / f"dl.k8s.io/release/v{kubernetes.VERSION}/bin/linux/amd64"
+def _kubernetes(target: Path, version: str, programs: Path) -> None:
+    folder = target / f"dl.k8s.io/release/v{version}/bin/linux/amd64"
     folder.mkdir(parents=True)
     for name in kubernetes.PROGRAMS:
         digest = _place(programs / name, folder / name)

@@ -20,7 +20,7 @@ from tools.lab.place import LabError, lab_dir, say
 from tools.lab.servers import file_server, registry
 
 FILE_HOSTS = ("dl.k8s.io", "github.com", "raw.githubusercontent.com")
-REGISTRIES = ("docker.io", "ghcr.io", "k8s.gcr.io", "quay.io")
+REGISTRIES = ("docker.io", "ghcr.io", "quay.io", "registry.k8s.io")
 
 
 @dataclass(frozen=True, slots=True)

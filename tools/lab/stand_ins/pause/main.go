@@ -1,6 +1,6 @@
 // Pause holds a pod's namespaces: it waits for a signal and collects orphans.
 //
-// A stand-in for registry.k8s.io/pause, of which Debian has no package.
+// A stand-in for registry.k8s.io/pause, which is written in C and no module.
 package main
 
 import (
