@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tools.lab.place import HERE, LabError, fingerprint, once, remove, run
+from tools.lab.place import HERE, LabError, fingerprint, once, run
 
 MODULES = HERE / "modules"
 OLDEST_GO = (1, 26)
@@ -126,12 +126,6 @@ def built(lab: Path, go: Go, name: str, target: Target | None = None) -> Path:
     suffix = "" if target.architecture == "amd64" else f"-{target.architecture}"
     mark = fingerprint(version(), repr(target), MODULES / name, "1")
     return once(lab / "programs" / f"{name}{suffix}", mark, make)
-
-
-def forget_sources(go: Go) -> None:
-    """Remove downloaded modules and objects: gigabytes that a finished lab does not need."""
-    for folder in ("modules", "build", "path"):
-        remove(go.root / folder)
 
 
 def search_path() -> str:

@@ -53,7 +53,6 @@ def prepare(lab: Path) -> None:
         debian = parts.unpacked(lab, apt)
         releases = parts.repacked(lab, built)
         images = catalogue.images(lab, debian, programs, built, go)
-        golang.forget_sources(go)
         shelf(lab, programs, releases, images)
         fill_registry(lab, debian, images)
         containerd2.containerd1(lab, apt)
