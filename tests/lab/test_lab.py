@@ -117,7 +117,6 @@ def test_programs_are_upstreams_own_bit_for_bit(program: str) -> None:
         ("kube-proxy", "/usr/sbin/conntrack --version", "conntrack v1"),
         ("etcd", "/usr/local/bin/etcd --version", f"etcd Version: {parts.ETCD}"),
         ("coredns", "/coredns -version", f"CoreDNS-{parts.COREDNS}"),
-        ("kube-router", "/usr/local/bin/kube-router --version", "kube-router"),
         ("kube-router", "/sbin/ip -V", "iproute2"),
     ],
 )
@@ -147,7 +146,8 @@ def test_the_recipes_ask_only_for_what_the_upstream_has() -> None:
         recipe = load_recipe(HERE / f"recipes/{name}.yaml", "amd64")
         urls = [file.url for file in recipe.files]
         urls += [manifest.url for manifest in recipe.manifests]
-        urls += [file.checksum for file in recipe.files if file.checksum]
+        sums = [file.checksum for file in recipe.files if file.checksum]
+        urls += [text for text in sums if not text.startswith("sha256:")]
         for url in urls:
             assert (lab_dir() / "files" / url.removeprefix("https://")).is_file(), url
         tags = {image.reference for image in read_catalogue(_images() / "catalogue.json")}
