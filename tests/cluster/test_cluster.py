@@ -13,7 +13,7 @@ from tests.cluster.summary import Summary, restarts_of, section
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(3600)]
 
-ONE = Case("One node", HERE / "one-node.yaml", (3072,), minutes=20)
+ONE = Case("One node", HERE / "one-node.yaml", (3072,), minutes=30)
 TWO = Case("Two nodes", HERE / "two-nodes.yaml", (4096, 2560), minutes=30)
 
 SYSTEM = {"coredns": 2, "etcd": 1, "kube-apiserver": 1, "kube-controller-manager": 1}
