@@ -20,7 +20,7 @@ demo: $(VENV)/.ready ## Build and verify a small ISO from an embedded upstream; 
 	$(BIN)/isobuilder demo --out demo-out
 
 test: $(VENV)/.ready ## Run all tests; those on real parts run once `make lab` has prepared them
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 test-quick: $(VENV)/.ready ## Run the tests that are over in three minutes
 	$(BIN)/python -m pytest $(QUICK) $(PYTEST_ARGS)
