@@ -20,7 +20,6 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 NEEDED = {  # program -> package of the machine itself
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
-    "dpkg-source": "dpkg-dev",
     "setpriv": "util-linux",
     "xz": "xz-utils",
 }
@@ -183,13 +182,6 @@ class Apt:
                 raise LabError(f"{into}: {len(candidates)} files of package {package}, expected 1")
             found += candidates
         return found
-
-    def download_source(self, package: str, into: Path) -> Path:
-        """Fetch a source package and return its .dsc; apt has checked every file of it."""
-        self._update()
-        into.mkdir(parents=True, exist_ok=True)
-        run([*self._command("apt-get"), "source", "--download-only", package], cwd=into)
-        return next(into.glob(f"{package}_*.dsc"))
 
     def unpack(self, packages: Sequence[str], tree: Path) -> dict[str, str]:
         """Unpack packages into ``tree`` without installing them; return their versions."""
