@@ -9,13 +9,11 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli import exits as ending
 from isobuilder.cli.examples import EXAMPLES
 from isobuilder.text import printable, width
 
@@ -113,7 +111,7 @@ def _set_verbosity(context: click.Context, _parameter: click.Parameter, value: i
     set_up_logging(app.verbosity)
 
 
-def _common_options(*, root: bool = False) -> list[click.Option]:
+def common_options(*, root: bool = False) -> list[click.Option]:
     """Return the options that stand before or after any command's name.
 
     Only those of the root look at variables: else a variable, read again for the command, would win
@@ -179,9 +177,7 @@ class AppCommand(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         taken = {option for parameter in self.params for option in parameter.opts}
-        self.common = [
-            option for option in _common_options() if not taken.intersection(option.opts)
-        ]
+        self.common = [option for option in common_options() if not taken.intersection(option.opts)]
         self.params.extend(self.common)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -235,71 +231,6 @@ class AppGroup(click.Group):
                 rows.append((name, (command.help or "").partition("\n")[0]))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
-
-
-class RootGroup(AppGroup):
-    """The whole program: imports a command when it is called, and turns errors into exit codes."""
-
-    lazy: dict[str, tuple[str, str]]
-
-    def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.lazy = lazy
-        self.params.extend(_common_options(root=True))
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Return the commands in the order in which one meets them."""
-        return list(self.lazy)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import the module of one command and return the command."""
-        if cmd_name not in self.lazy:
-            return None
-        command = getattr(import_module(self.lazy[cmd_name][0]), cmd_name)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{cmd_name} is not a command")
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write the list of commands without importing any of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in self.lazy.items()])
-
-    def main(
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        complete_var: str | None = None,
-        standalone_mode: bool = True,
-        **extra: Any,
-    ) -> Any:
-        """Run the program; what click objects to looks like every other error."""
-        if not standalone_mode:
-            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-        ending.prepare_streams()
-        try:
-            code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-        except click.exceptions.NoArgsIsHelpError as error:
-            error.show()
-            sys.exit(error.exit_code)
-        except click.ClickException as error:
-            ending.show_usage(error)
-            sys.exit(error.exit_code)
-        except click.Abort:
-            sys.exit(ending.INTERRUPTED)
-        sys.exit(code if isinstance(code, int) else 0)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; every failure becomes two lines and its exit code."""
-        app = ctx.ensure_object(App)
-        ending.become_interruptible()
-        with app.closing:
-            try:
-                return super().invoke(ctx)
-            except (click.ClickException, click.exceptions.Exit, click.Abort):
-                raise
-            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last door
-                ctx.exit(ending.told(error, verbosity=app.verbosity))
 
 
 def set_up_logging(verbosity: int) -> None:

@@ -17,7 +17,7 @@ from isobuilder.cli.app import (
     json_option,
 )
 from isobuilder.cli.completing import payload_names
-from isobuilder.cli.exits import for_each
+from isobuilder.cli.exits import Attempts
 from isobuilder.cli.lock import tell_left_out
 from isobuilder.cli.sources import (
     SOURCE,
@@ -117,30 +117,31 @@ def build(
             _check(app, items, chosen, check_iso, session, as_json=as_json)
             return
         _refuse_one_name_for_two(jobs, chosen)
-        results: list[Built] = []
+        attempts: Attempts[Built] = Attempts()
         done: set[str] = set()
-
-        def build_one(item: Wanted | IsobuilderError) -> None:
-            if isinstance(item, IsobuilderError):
-                raise item
-            lock = chosen.lock(item)
-            if lock.base_name in done:
-                return  # named twice, and the same
-            built = build_iso(lock, out, session, force=force, replace=replace)
-            done.add(lock.base_name)
-            app.say(
-                f"{'unchanged' if built.reused else 'built'}: {built.digest}, "
-                f"{human_size(built.size)}"
-            )
-            results.append(built)
-            if not as_json:
-                click.echo(built.iso)
-
         try:
-            for_each(items, build_one)
+            for item in items:
+                with attempts:
+                    if isinstance(item, IsobuilderError):
+                        raise item
+                    lock = chosen.lock(item)
+                    if lock.base_name in done:
+                        continue  # named twice, and the same
+                    built = build_iso(lock, out, session, force=force, replace=replace)
+                    done.add(lock.base_name)
+                    attempts.results.append(built)
+                    _show(app, built, as_json=as_json)
         finally:
             if as_json:
-                app.show_json([_as_data(built) for built in results])
+                app.show_json([_as_data(built) for built in attempts.results])
+        attempts.raise_failures()
+
+
+def _show(app: App, built: Built, *, as_json: bool) -> None:
+    state = "unchanged" if built.reused else "built"
+    app.say(f"{state}: {built.digest}, {human_size(built.size)}")
+    if not as_json:
+        click.echo(built.iso)
 
 
 def _without_boot_value(

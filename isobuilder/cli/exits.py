@@ -8,10 +8,9 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 import click
 
@@ -26,7 +25,6 @@ _TRY_AGAIN = (
     "isobuilder config show tells which mirrors are asked"
 )
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -85,10 +83,25 @@ def show_usage(error: click.ClickException) -> None:
 
 @dataclass(slots=True)
 class Attempts(Generic[Result]):
-    """What became of several independent things: the results of some, the errors of others."""
+    """What became of several independent things, each tried in a ``with`` block of this.
+
+    An error of ours ends its block and is kept: one that fails does not keep the others from
+    their turn.
+    """
 
     results: list[Result] = field(default_factory=list)
+    done: int = 0
     failures: list[IsobuilderError] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: object, _trace: object) -> bool:
+        if isinstance(error, IsobuilderError):
+            self.failures.append(error)
+            return True
+        self.done += error is None
+        return False
 
     def raise_failures(self) -> None:
         """Tell what failed, after the results were shown.
@@ -99,37 +112,15 @@ class Attempts(Generic[Result]):
         """
         if not self.failures:
             return
-        for failure in self.failures[: None if self.results else -1]:
+        for failure in self.failures[: None if self.done else -1]:
             show_error(failure)
-        if not self.results:
+        if not self.done:
             raise self.failures[-1]
         number = len(self.failures)
         raise PartlyDone(
-            f"{number} of {number + len(self.results)} failed, the others are done",
+            f"{number} of {number + self.done} failed, the others are done",
             hint="mend what the errors above say, then run the same command again",
         )
-
-
-def attempt_each(items: Sequence[Item], act: Callable[[Item], Result]) -> Attempts[Result]:
-    """Return what ``act`` makes of each item; one that fails does not keep the others from it."""
-    attempts: Attempts[Result] = Attempts()
-    for item in items:
-        try:
-            attempts.results.append(act(item))
-        except IsobuilderError as error:
-            attempts.failures.append(error)
-    return attempts
-
-
-def for_each(items: Sequence[Item], act: Callable[[Item], Result]) -> list[Result]:
-    """Return what ``act`` makes of each item, all of them.
-
-    Raises:
-        PartlyDone, IsobuilderError: as ``Attempts.raise_failures``.
-    """
-    attempts = attempt_each(items, act)
-    attempts.raise_failures()
-    return attempts.results
 
 
 def prepare_streams() -> None:

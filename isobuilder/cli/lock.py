@@ -17,7 +17,7 @@ from isobuilder.cli.app import (
     plural,
     table,
 )
-from isobuilder.cli.exits import for_each
+from isobuilder.cli.exits import Attempts
 from isobuilder.cli.sources import SOURCE, BuildSource, arch_option, locks_of
 
 if TYPE_CHECKING:
@@ -65,26 +65,26 @@ def lock(
             f"--output names one file, {recipe.called} has {len(architectures)} architectures",
             hint="choose one with --arch",
         )
+    attempts: Attempts[None] = Attempts()
     with open_session(app.config, app.store, progress=app.progress) as session:
-
-        def lock_one(architecture: str) -> None:
-            result = lock_recipe(
-                recipe.path,
-                architecture,
-                session,
-                update=update,
-                strict=strict,
-                output=output or recipe.own_lock(architecture),
-                locked=locked,
-                called=recipe.called,
-            )
-            if result.previous is not None:
-                for line in changed_lines(result.previous, result.lock):
-                    app.say(f"{architecture}: {line}")
-            app.say(f"{architecture}: {'written' if result.changed else 'unchanged'}")
-            click.echo(result.path)
-
-        for_each(architectures, lock_one)
+        for architecture in architectures:
+            with attempts:
+                result = lock_recipe(
+                    recipe.path,
+                    architecture,
+                    session,
+                    update=update,
+                    strict=strict,
+                    output=output or recipe.own_lock(architecture),
+                    locked=locked,
+                    called=recipe.called,
+                )
+                if result.previous is not None:
+                    for line in changed_lines(result.previous, result.lock):
+                        app.say(f"{architecture}: {line}")
+                app.say(f"{architecture}: {'written' if result.changed else 'unchanged'}")
+                click.echo(result.path)
+    attempts.raise_failures()
 
 
 def _refuse_lock(recipe: BuildSource) -> None:
@@ -111,22 +111,20 @@ def plan(app: App, sources: tuple[BuildSource, ...], arch: str | None, as_json: 
     """
     from isobuilder.pipeline.fetch import plan as plan_of
 
-    plans: list[dict[str, Any]] = []
-
-    def plan_one(source: BuildSource) -> None:
-        locks, left_out = locks_of(source, arch)
-        tell_left_out(app, source, left_out)
-        for one in locks:
-            result = plan_of(one, app.store)
-            plans.append(asdict(result) | {"disk": result.disk, "name": one.base_name})
-            if not as_json:
-                _show(one, result, several=len(sources) > 1 or len(locks) > 1)
-
-    try:
-        for_each(sources, plan_one)
-    finally:
-        if as_json and plans:
-            app.show_json(plans[0] if len(plans) == len(sources) == 1 else plans)
+    attempts: Attempts[dict[str, Any]] = Attempts()
+    for source in sources:
+        with attempts:
+            locks, left_out = locks_of(source, arch)
+            tell_left_out(app, source, left_out)
+            for one in locks:
+                result = plan_of(one, app.store)
+                data = asdict(result) | {"disk": result.disk, "name": one.base_name}
+                attempts.results.append(data)
+                if not as_json:
+                    _show(one, result, several=len(sources) > 1 or len(locks) > 1)
+    if as_json and (plans := attempts.results):
+        app.show_json(plans[0] if len(plans) == len(sources) == 1 else plans)
+    attempts.raise_failures()
 
 
 def tell_left_out(app: App, source: BuildSource, left_out: list[str]) -> None:

@@ -1,14 +1,19 @@
-"""The table of commands."""
+"""The program: the table of its commands, and the last door for errors."""
 
 from __future__ import annotations
 
 import gc
 import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 import click
 
 from isobuilder import __version__
-from isobuilder.cli.app import App, RootGroup, set_up_logging
+from isobuilder.cli import exits as ending
+from isobuilder.cli.app import App, AppGroup, common_options, set_up_logging
 
 # Each text is the first line of the command's own docstring; here so that --help imports nothing.
 COMMANDS = {
@@ -48,6 +53,71 @@ _EXIT_CODES = (
     "network, 5 integrity or verification, 6 this machine, 7 some of several things failed, "
     "8 Mold refused, 9 differences, 130 interrupted."
 )
+
+
+class RootGroup(AppGroup):
+    """The whole program: imports a command when it is called, and turns errors into exit codes."""
+
+    lazy: dict[str, tuple[str, str]]
+
+    def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = lazy
+        self.params.extend(common_options(root=True))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the commands in the order in which one meets them."""
+        return list(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the module of one command and return the command."""
+        if cmd_name not in self.lazy:
+            return None
+        command = getattr(import_module(self.lazy[cmd_name][0]), cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{cmd_name} is not a command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the list of commands without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self.lazy.items()])
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the program; what click objects to looks like every other error."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        ending.prepare_streams()
+        try:
+            code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            ending.show_usage(error)
+            sys.exit(error.exit_code)
+        except click.Abort:
+            sys.exit(ending.INTERRUPTED)
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; every failure becomes two lines and its exit code."""
+        app = ctx.ensure_object(App)
+        ending.become_interruptible()
+        with app.closing:
+            try:
+                return super().invoke(ctx)
+            except (click.ClickException, click.exceptions.Exit, click.Abort):
+                raise
+            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last door
+                ctx.exit(ending.told(error, verbosity=app.verbosity))
 
 
 @click.group(

@@ -16,7 +16,7 @@ from isobuilder.cli.app import (
     load_lock_file,
     plural,
 )
-from isobuilder.cli.exits import for_each
+from isobuilder.cli.exits import Attempts
 
 if TYPE_CHECKING:
     from isobuilder.digest import Digest
@@ -69,32 +69,30 @@ def verify(
     locked = load_lock_file(lock) if lock else None
     expected = _digest(digest) if digest else None
     contract = _profile(profile) if profile else None
-    shown: list[dict[str, Any]] = []
-
-    def verify_one(iso: Path) -> None:
-        result = verify_iso(
-            iso,
-            lock=locked,
-            expected=expected,
-            profile=contract,
-            layers=not no_layers,
-            deep=deep,
-            containerd=containerd,
-            store=app.store,
-            strict=strict,
-            progress=app.progress,
-        )
-        if as_json:
-            shown.append(_as_data(result))
-        else:
-            _show(result)
-        _refuse_bad(result)
-
+    attempts: Attempts[Verification] = Attempts()
     try:
-        for_each(isos, verify_one)
+        for iso in isos:
+            with attempts:
+                result = verify_iso(
+                    iso,
+                    lock=locked,
+                    expected=expected,
+                    profile=contract,
+                    layers=not no_layers,
+                    deep=deep,
+                    containerd=containerd,
+                    store=app.store,
+                    strict=strict,
+                    progress=app.progress,
+                )
+                attempts.results.append(result)
+                if not as_json:
+                    _show(result)
+                _refuse_bad(result)
     finally:
-        if as_json and shown:
+        if as_json and (shown := [_as_data(result) for result in attempts.results]):
             app.show_json(shown[0] if len(isos) == 1 else shown)
+    attempts.raise_failures()
 
 
 def _as_data(result: Verification) -> dict[str, Any]:

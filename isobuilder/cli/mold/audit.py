@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, json_option, table
-from isobuilder.cli.exits import attempt_each
+from isobuilder.cli.exits import Attempts
 from isobuilder.cli.mold.register import (
     poll_option,
     timeout_option,
@@ -154,7 +154,10 @@ def apply(
                 hint="audit again for a plan that fits what is there now",
             )
 
-    attempts = attempt_each(chosen, carry_out)
+    attempts: Attempts[None] = Attempts()
+    for part in chosen:
+        with attempts:
+            carry_out(part)
     if as_json:
         app.show_json(
             [

@@ -105,7 +105,7 @@ def check(
         mended = _offer_fixes(app, mold, wrong, yes=yes, dry_run=dry_run) if fix else 0
         problems += len(wrong) - mended
     if problems:
-        attempts.results.clear()  # no server is ready
+        attempts.done = 0  # no server is ready
         attempts.failures.append(
             MoldError(
                 f"{problems} problem{'s' if problems > 1 else ''} to mend before registering",

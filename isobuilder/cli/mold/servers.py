@@ -14,7 +14,7 @@ import click
 
 from isobuilder.cli.app import FILE, App
 from isobuilder.cli.completing import server_names
-from isobuilder.cli.exits import Attempts, attempt_each
+from isobuilder.cli.exits import Attempts
 
 if TYPE_CHECKING:
     from isobuilder.errors import IsobuilderError
@@ -44,7 +44,13 @@ class Servers:
         Raises:
             UsageProblem: a server that is not known, before any is asked.
         """
-        return attempt_each(self.opened(app), lambda opened: act(_mold(opened)))
+        attempts: Attempts[T] = Attempts()
+        for _name, mold in self.opened(app):
+            with attempts:
+                if isinstance(mold, Exception):
+                    raise mold
+                attempts.results.append(act(mold))
+        return attempts
 
     def opened(self, app: App) -> list[tuple[str, Mold | IsobuilderError]]:
         """Return all servers by name, or why one cannot be asked: its keys, its address.
@@ -111,13 +117,6 @@ class Servers:
         mold = Mold(server)
         app.closing.callback(mold.close)
         return mold
-
-
-def _mold(opened: tuple[str, Mold | IsobuilderError]) -> Mold:
-    _name, mold = opened
-    if isinstance(mold, Exception):
-        raise mold
-    return mold
 
 
 _OPTIONS = (
