@@ -245,16 +245,10 @@ def load_lock_file(path: Path) -> Lock:
     """Return the lock in ``path``.
 
     Raises:
-        InputError: it is not a lock; a recipe or an ISO in its place is told as such.
+        InputError: it is not a lock; an ISO in its place is told as such.
     """
-    from isobuilder.errors import InputError
     from isobuilder.model.loading import load_lock
 
-    if path.suffix in {".yaml", ".yml"}:
-        raise InputError(
-            f"{path}: expected a lock, got a recipe",
-            hint=f"run isobuilder lock {path}, then name the lock it prints",
-        )
     refuse_iso(path, "a lock")
     return load_lock(path)
 

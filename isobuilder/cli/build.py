@@ -27,6 +27,7 @@ from isobuilder.cli.sources import (
     locks_of,
     name_of,
     no_lock,
+    tell_end_of_life,
     wanted,
 )
 from isobuilder.errors import IsobuilderError
@@ -117,6 +118,7 @@ def build(
             _check(app, items, chosen, check_iso, session, as_json=as_json)
             return
         _refuse_one_name_for_two(jobs, chosen)
+        tell_end_of_life(app, (item.kubernetes for item in jobs))
         attempts: Attempts[Built] = Attempts()
         done: set[str] = set()
         try:

@@ -18,7 +18,7 @@ from isobuilder.cli.app import (
     table,
 )
 from isobuilder.cli.exits import Attempts
-from isobuilder.cli.sources import SOURCE, BuildSource, arch_option, locks_of
+from isobuilder.cli.sources import SOURCE, BuildSource, arch_option, locks_of, tell_end_of_life
 
 if TYPE_CHECKING:
     from isobuilder.model.lock import Lock
@@ -65,6 +65,7 @@ def lock(
             f"--output names one file, {recipe.called} has {len(architectures)} architectures",
             hint="choose one with --arch",
         )
+    tell_end_of_life(app, (recipe.recipe(name).kubernetes for name in architectures))
     attempts: Attempts[None] = Attempts()
     with open_session(app.config, app.store, progress=app.progress) as session:
         for architecture in architectures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +14,8 @@ from isobuilder.cli.app import FILE, load_lock_file, refuse_iso
 from isobuilder.model.architecture import ARCHITECTURES
 
 if TYPE_CHECKING:
+    from isobuilder.cli.app import App
+    from isobuilder.formats.kube import KubeVersion
     from isobuilder.model.lock import Lock, LockedBoot
     from isobuilder.model.recipe import BootWish, IsoName, Recipe
     from isobuilder.store import Store
@@ -65,6 +68,11 @@ class Wanted:
     source: BuildSource
     architecture: str
     lock: Lock | None
+
+    @property
+    def kubernetes(self) -> KubeVersion:
+        """Its version."""
+        return (self.lock or self.source.recipe(self.architecture)).kubernetes
 
 
 class SourceType(click.ParamType):  # type: ignore[type-arg]
@@ -155,6 +163,18 @@ def locks_of(source: BuildSource, architecture: str | None) -> tuple[list[Lock],
 
 def _unlocked(item: Wanted) -> Lock:
     raise no_lock(item.source, item.architecture)
+
+
+def tell_end_of_life(app: App, versions: Iterable[KubeVersion]) -> None:
+    """Warn of minors that upstream no longer mends or soon will not, each once."""
+    from datetime import UTC, datetime
+
+    from isobuilder.rules.support import end_notice
+
+    today = datetime.now(UTC).date()
+    for notice in dict.fromkeys(end_notice(str(version), today) for version in versions):
+        if notice is not None:
+            app.say(f"warning: {notice}")
 
 
 def no_lock(source: BuildSource, architecture: str) -> Exception:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 
 from isobuilder.cli.app import (
-    FILE,
     App,
     AppGroup,
     human_size,
     json_option,
-    load_lock_file,
     plural,
     table,
 )
@@ -114,34 +111,34 @@ def check(app: App, as_json: bool) -> None:
 
 
 @store.command()
-@click.argument("locks", metavar="LOCK...", nargs=-1, type=FILE)
-@click.option(
-    "--all", "everything", is_flag=True, help="Keep nothing; needed when no LOCK is named."
-)
+@click.argument("sources", metavar="RECIPE|LOCK|VERSION...", nargs=-1, type=SOURCE)
+@click.option("--all", "everything", is_flag=True, help="Keep nothing; needed when none is named.")
 @click.option("--max-size", metavar="BYTES", help="Stop when the store is no larger, such as 20G.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
 @json_option
 @click.pass_obj
 def gc(
     app: App,
-    locks: tuple[Path, ...],
+    sources: tuple[BuildSource, ...],
     everything: bool,
     max_size: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Remove what no LOCK reaches, the longest unused first; never what a running build uses."""
+    """Remove what no lock reaches, the longest unused first; never what a running build uses."""
     from isobuilder.errors import UsageProblem
     from isobuilder.model.config import parse_size
     from isobuilder.pipeline.fetch import collect
 
-    if not locks and not everything:
+    if not sources and not everything:
         raise UsageProblem(
-            "no LOCK to keep", hint="name the locks whose bytes stay, or say --all to keep nothing"
+            "nothing to keep is named",
+            hint="name the locks, recipes or versions whose bytes stay, or say --all to keep "
+            "nothing",
         )
     result = collect(
         app.store,
-        [load_lock_file(path) for path in locks],
+        [lock for source in sources for lock in locks_of(source, None)[0]],
         everything=everything,
         max_size=parse_size(max_size) if max_size else None,
         dry_run=dry_run,

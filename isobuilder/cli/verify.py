@@ -13,20 +13,27 @@ from isobuilder.cli.app import (
     AppCommand,
     human_size,
     json_option,
-    load_lock_file,
     plural,
 )
 from isobuilder.cli.exits import Attempts
+from isobuilder.cli.sources import SOURCE, BuildSource, locks_of
 
 if TYPE_CHECKING:
     from isobuilder.digest import Digest
+    from isobuilder.model.lock import Lock
     from isobuilder.model.profile import ProfileName
     from isobuilder.pipeline.verify import Verification
 
 
 @click.command(cls=AppCommand)
 @click.argument("isos", metavar="ISO...", nargs=-1, required=True, type=FILE)
-@click.option("--lock", type=FILE, help="The lock that the ISO should be made from.")
+@click.option(
+    "--lock",
+    "source",
+    metavar="RECIPE|LOCK|VERSION",
+    type=SOURCE,
+    help="The lock that the ISO should be made from.",
+)
 @click.option("--digest", metavar="SHA256", help="The digest that the ISO should have.")
 @click.option(
     "--profile",
@@ -42,7 +49,7 @@ if TYPE_CHECKING:
 def verify(
     app: App,
     isos: tuple[Path, ...],
-    lock: Path | None,
+    source: BuildSource | None,
     digest: str | None,
     profile: str | None,
     deep: bool,
@@ -61,12 +68,12 @@ def verify(
     from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.verify import verify as verify_iso
 
-    if len(isos) > 1 and (lock or digest):
+    if len(isos) > 1 and (source or digest):
         raise UsageProblem(
-            f"{'--lock' if lock else '--digest'} is about one ISO, these are {len(isos)}",
+            f"{'--lock' if source else '--digest'} is about one ISO, these are {len(isos)}",
             hint="verify them one by one",
         )
-    locked = load_lock_file(lock) if lock else None
+    locked = _lock_for(isos[0], source) if source else None
     expected = _digest(digest) if digest else None
     contract = _profile(profile) if profile else None
     attempts: Attempts[Verification] = Attempts()
@@ -93,6 +100,26 @@ def verify(
         if as_json and (shown := [_as_data(result) for result in attempts.results]):
             app.show_json(shown[0] if len(isos) == 1 else shown)
     attempts.raise_failures()
+
+
+def _lock_for(iso: Path, source: BuildSource) -> Lock:
+    """Return the lock that SOURCE means; of several the one for the ISO's architecture.
+
+    Raises:
+        InputError: it has none for that.
+    """
+    from isobuilder.cli.sources import no_lock
+    from isobuilder.pipeline.finished import manifest_of
+
+    locks, left_out = locks_of(source, None)
+    if not source.is_recipe or (len(locks) == 1 and not left_out):
+        return locks[0]
+    manifest = manifest_of(iso)
+    architecture = manifest.architecture if manifest else locks[0].architecture
+    for lock in locks:
+        if lock.architecture == architecture:
+            return lock
+    raise no_lock(source, architecture)
 
 
 def _as_data(result: Verification) -> dict[str, Any]:

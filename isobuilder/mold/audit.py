@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from pydantic import RootModel
 
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.catalogue import Item
 from isobuilder.mold.compare import Deviation, Policy, Registered, compare
+from isobuilder.mold.jsonfile import read_json_file
 from isobuilder.mold.plan import ServerPlan
 from isobuilder.mold.registered import entries_of, find_zones, zones_served
+from isobuilder.rules.support import Ends
 
 
 def audit(
@@ -28,3 +34,17 @@ def audit(
     found = compare(registered, catalogue, zones_served(zones, direct=False), policy)
     actions = tuple(action for deviation in found for action in deviation.actions)
     return found, ServerPlan(server=mold.name, endpoint=mold.endpoint, actions=actions)
+
+
+class _Table(RootModel[dict[str, date]]):
+    """Minor versions, and when upstream's support of each ends."""
+
+
+def read_ends(path: Path) -> Ends:
+    """Return ends of life from a JSON file such as ``{"1.34": "2026-10-27"}``.
+
+    Raises:
+        InputError: the file is missing or holds something else.
+    """
+    hint = 'expected minor versions and dates: {"1.34": "2026-10-27"}'
+    return read_json_file(path, _Table, hint=hint).root

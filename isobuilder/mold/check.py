@@ -14,8 +14,8 @@ from isobuilder.mold.api.errors import AccessRefused
 from isobuilder.mold.api.records import ImageStore, SettingRecord, ZoneRecord, read_records
 from isobuilder.mold.check_url import check_url
 from isobuilder.mold.checklist import Fix, Line, Question, Report
-from isobuilder.mold.lifecycle import end_notice
 from isobuilder.progress import SILENT, Progress
+from isobuilder.rules.support import end_notice, end_of_life, minor_of
 from isobuilder.text import whole_number
 
 ENABLED = "cloud.kubernetes.service.enabled"
@@ -314,6 +314,8 @@ def _check_names(mold: Mold, report: Report, registration: RegistrationFile) -> 
         names = ", ".join(sorted(version.name for version in versions))
         what = f"{registration.kubernetesversion} for {registration.arch}"
         report.ok("registered versions", f"{what}: {names}" if names else f"{what}: not yet")
-    ended = end_notice(str(registration.kubernetesversion), mold.clock.now().date())
-    if ended is not None:
-        report.warn("end of life", ended, "register a minor that is still mended")
+    version = str(registration.kubernetesversion)
+    if notice := end_notice(version, mold.clock.now().date()):
+        report.warn("end of life", notice, "register a minor that is still mended")
+    elif end := end_of_life(version):
+        report.ok("end of life", f"upstream mends Kubernetes {minor_of(version)} until {end}")

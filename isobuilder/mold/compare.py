@@ -7,17 +7,17 @@ of it and plans what would mend it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from itertools import pairwise
 
 from isobuilder.mold.api.records import ClusterRecord, ZoneRecord
 from isobuilder.mold.catalogue import Item
-from isobuilder.mold.lifecycle import END_OF_LIFE, end_of_life, minor_of, version_order
 from isobuilder.mold.plan import Action, PlanTarget
 from isobuilder.mold.registered import Health, RegisteredVersion, age_order
+from isobuilder.rules.support import Ends, ended, minor_of, version_order
 
 _MOST_GAPS = 20  # minors; a server may list a version 1.999999999.0
 
@@ -87,7 +87,7 @@ class Policy:
     """What is wished for, beside the catalogue."""
 
     today: date
-    table: Mapping[str, date] = field(default_factory=lambda: END_OF_LIFE)
+    ends: Ends | None = None  # of life; None: those that are shipped
     zones: tuple[str, ...] = ()  # names or ids; with any, one version for each zone
     keep_extra: bool = False  # what the catalogue does not know is left alone
 
@@ -130,8 +130,7 @@ class _Comparison:
 
     def ended(self, version: str) -> date | None:
         """Return the end of life if it has passed."""
-        end = end_of_life(version, self.policy.table)
-        return end if end is not None and end < self.policy.today else None
+        return ended(version, self.policy.today, self.policy.ends)
 
     def needed_as_step(self, version: str, arch: str) -> bool:
         """Tell whether clusters below need this old minor on their way to a supported one."""

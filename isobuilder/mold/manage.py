@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from isobuilder.errors import MoldError, UsageProblem
 from isobuilder.mold.api.commands import Mold, newest_first
 from isobuilder.mold.api.records import ClusterRecord, EventRecord, KubernetesVersion
-from isobuilder.mold.lifecycle import version_order
 from isobuilder.mold.registered import RegisteredVersion, entries_of
+from isobuilder.rules.support import version_order
 
 
 @dataclass(frozen=True, slots=True)

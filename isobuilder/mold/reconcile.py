@@ -15,11 +15,11 @@ from isobuilder.mold.api.records import ZoneRecord
 from isobuilder.mold.api.upload import send_file
 from isobuilder.mold.catalogue import Item
 from isobuilder.mold.compare import Deviation, Kind, Policy, Registered, compare, same_iso
-from isobuilder.mold.lifecycle import end_notice
 from isobuilder.mold.registered import RegisteredVersion, age_order, entries_of
 from isobuilder.mold.request import Outcome, RegistrationRequest, ServerResult, ZoneResult
 from isobuilder.mold.watch import Watch
 from isobuilder.progress import Progress
+from isobuilder.rules.support import end_notice, ended
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Reconciler:
         whole = self.request.upload is None and not self.request.zones
         policy = Policy(
             date.min,
-            table={},
+            ends={},
             zones=() if whole else tuple(zone.id for zone in self.zones),
             keep_extra=True,
         )
@@ -138,8 +138,12 @@ class Reconciler:
 
     def _warn_of_what_is_off(self) -> None:
         version = str(self.request.registration.kubernetesversion)
-        if ended := end_notice(version, self.mold.clock.now().date()):
-            self._warn(f"{ended}: an audit wants it disabled")
+        today = self.mold.clock.now().date()
+        if notice := end_notice(version, today):
+            self._warn(
+                f"{notice}: an audit {'wants' if ended(version, today) else 'then wants'} "
+                "it disabled"
+            )
         for entry in self.serving.values():
             if entry.version.state == "Disabled" and self.request.enabled is None:
                 hint = "no cluster can be made from it; register with --enable"

@@ -22,7 +22,7 @@ from isobuilder.machine.payload import LARGEST_DESCRIPTION, payload_digests
 from isobuilder.model.config import mirror_urls
 from isobuilder.model.lock import Lock
 from isobuilder.pipeline.payload import check_payload, pin_if_there
-from isobuilder.pipeline.stored import note_locks
+from isobuilder.pipeline.stored import forget_locks, note_locks
 from isobuilder.sources.download import Download
 from isobuilder.sources.fetch import offline_problem
 from isobuilder.sources.registry import ImagePin, fetch_manifests
@@ -185,9 +185,12 @@ def collect(
     """Remove what no lock needs from ``store``, see ``store.collect``.
 
     OS payloads that the store remembers stay, for no upstream has them, unless ``everything`` is
-    set; what the locks need of them stays then too.
+    set; what the locks need of them stays then too. What nothing is left of loses its names.
     """
     kept = digests(locks, store.find)
     if not everything:
         kept |= payload_digests(store)
-    return collect_store(store, kept, max_size=max_size, dry_run=dry_run)
+    result = collect_store(store, kept, max_size=max_size, dry_run=dry_run)
+    if not dry_run:
+        forget_locks(store)
+    return result

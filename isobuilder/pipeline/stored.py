@@ -22,6 +22,15 @@ def note_locks(store: Store, locks: Iterable[Lock]) -> None:
             store.remember(_NOTE, lock.digest, lock.to_bytes())
 
 
+def forget_locks(store: Store) -> None:
+    """Forget the names of which no blob is left, and notes that cannot be read."""
+    for key in store.remembered(_NOTE):
+        note = store.recall(_NOTE, key)
+        lock = None if note is None else _read(note)
+        if lock is None or not any(store.find(need.digest) for need in needed(lock, store.find)):
+            store.forget(_NOTE, key)
+
+
 def names_of(store: Store, locks: Iterable[Lock] = ()) -> dict[Digest, list[str]]:
     """Return what blobs are called by ``locks``, by all that were fetched here, and as payloads."""
     found: dict[Digest, dict[str, None]] = {}
@@ -42,7 +51,13 @@ def names_of(store: Store, locks: Iterable[Lock] = ()) -> dict[Digest, list[str]
 
 def _noted(store: Store) -> Iterable[Lock]:
     for note in store.recall_all(_NOTE):
-        try:
-            yield parse_json(note, "a note in the store", Lock)
-        except IsobuilderError:
-            continue  # of another version, or damaged: the blobs it names stay without names
+        if (lock := _read(note)) is not None:
+            yield lock
+
+
+def _read(note: bytes) -> Lock | None:
+    """Return a lock; None for one of another version or a damaged one: its blobs have no names."""
+    try:
+        return parse_json(note, "a note in the store", Lock)
+    except IsobuilderError:
+        return None

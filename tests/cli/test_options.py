@@ -132,6 +132,7 @@ def built_with(style: str, world: World, locked: Locked, tmp_path: Path) -> str:
 
 def test_progress_plain_is_one_line_a_stage(world: World, locked: Locked, tmp_path: Path) -> None:
     lines = built_with("plain", world, locked, tmp_path).splitlines()
+    assert lines.pop(0) == "warning: upstream's support of Kubernetes 1.34 ended on 2026-10-27"
     assert lines[0].startswith("fetching into ")
     assert lines[1].startswith("writing ")
     assert lines[2].startswith("built: sha256:")
@@ -141,13 +142,14 @@ def test_progress_none_says_only_what_happened(
     world: World, locked: Locked, tmp_path: Path
 ) -> None:
     said = built_with("none", world, locked, tmp_path)
-    assert [line.partition(":")[0] for line in said.splitlines()] == ["built"]
+    assert [line.partition(":")[0] for line in said.splitlines()] == ["warning", "built"]
 
 
 def test_progress_auto_is_plain_where_there_is_no_terminal(
     world: World, locked: Locked, tmp_path: Path
 ) -> None:
-    assert built_with("auto", world, locked, tmp_path).startswith("fetching into ")
+    _warning, line, *_rest = built_with("auto", world, locked, tmp_path).splitlines()
+    assert line.startswith("fetching into ")
 
 
 def test_progress_json_is_one_object_a_line_and_adds_up(

@@ -347,3 +347,43 @@ def test_recipes_are_compared_by_what_they_ask_for(here: Path) -> None:
     assert call("diff", same, same).stdout == "no differences\n"
     done = call("diff", same, recipes / "kubernetes-1.35.9.amd64.lock.json", code=3)
     assert "expected two recipes, got one" in errors(done)[0]
+
+
+# --- where else a version or a recipe stands for its locks
+
+
+def test_gc_keeps_what_a_version_or_a_recipe_needs(
+    release: Path, here: Path, locked: Locked, full_store: Store, world: World
+) -> None:
+    for named in ("1.34.12", world.recipe, locked.path):
+        done = call("store", "gc", named, "--dry-run", "--json", "--store", full_store.root)
+        gone = {blob["digest"] for blob in json.loads(done.stdout)["removed"]}
+        assert gone.isdisjoint(file.sha256 for file in locked.lock.files)
+
+
+def test_verify_takes_the_lock_of_a_version_or_a_recipe(
+    release: Path, here: Path, built: Built, world: World
+) -> None:
+    for named in ("1.34.12", world.recipe):
+        done = call("verify", built.iso, "--lock", named, "--no-layers")
+        assert "lock" in done.stdout.partition("checked ")[2]
+    done = call("verify", built.iso, "--lock", "1.34.2", code=3)
+    assert errors(done) == ["error: no recipe is shipped for Kubernetes 1.34.2"]
+
+
+def test_verify_with_a_version_of_another_iso_says_so(built: Built, here: Path) -> None:
+    done = call("verify", built.iso, "--lock", "1.36.5", "--no-layers", code=5)
+    assert any("made from the lock" in line for line in done.stdout.splitlines())
+
+
+# --- the end of upstream's support
+
+
+def test_lock_and_build_tell_that_upstream_no_longer_mends_a_version(
+    release: Path, here: Path, shared: tuple[str | Path, ...]
+) -> None:
+    told = "warning: upstream's support of Kubernetes 1.34 ended on 2026-10-27"
+    assert told in call("build", "1.34.12", "1.34.12", *shared).stderr.splitlines()
+    done = call("lock", "1.34.12", "--arch", "amd64", *shared)
+    assert done.stderr.splitlines().count(told) == 1
+    assert "warning" not in call("build", "1.34.12", "--quiet", *shared).stderr

@@ -32,8 +32,8 @@ from isobuilder.model.loading import load_lock, parse_manifest_json
 from isobuilder.model.payload import read_payload
 from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.credentials import ApiKey, MoldServer
+from isobuilder.mold.audit import read_ends
 from isobuilder.mold.catalogue import SUFFIX, read_registration
-from isobuilder.mold.lifecycle import read_table
 from isobuilder.mold.plan import read_plan
 from isobuilder.pipeline.stored import names_of
 from isobuilder.sources.registry_auth import Credentials
@@ -213,7 +213,7 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "store/upkeep.py": [(held_lease, None)],
     "mold/api/transport.py": [(answer, MoldError)],
     "mold/catalogue.py": [(registration, InputError)],
-    "mold/lifecycle.py": [(lambda data, folder: read_table(file_with(data, folder)), None)],
+    "mold/audit.py": [(lambda data, folder: read_ends(file_with(data, folder)), None)],
     "mold/plan.py": [(lambda data, folder: read_plan(file_with(data, folder)), InputError)],
 }
 """Every module that reads JSON -> how it does, and the error for whatever it cannot use. With None

@@ -14,10 +14,9 @@ from isobuilder.demo.mold.download import DownloadOutcome
 from isobuilder.errors import InputError
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.apply import Fate, apply_plan
-from isobuilder.mold.audit import audit
+from isobuilder.mold.audit import audit, read_ends
 from isobuilder.mold.catalogue import Item, read_catalogue, read_registration
 from isobuilder.mold.compare import Deviation, Kind, Policy
-from isobuilder.mold.lifecycle import END_OF_LIFE, end_of_life, read_table
 from isobuilder.mold.plan import ServerPlan, plan_for, read_plan
 from tests.fakes.mold import FakeMold
 from tests.mold.conftest import Published, PublishedOf
@@ -46,7 +45,7 @@ Look = Callable[..., tuple[list[Deviation], ServerPlan]]
 @pytest.fixture
 def look(mold: Mold) -> Look:
     def call(*published: Published, **policy: object) -> tuple[list[Deviation], ServerPlan]:
-        values = {"today": TODAY, "table": END_OF_LIFE} | policy
+        values = {"today": TODAY} | policy
         return audit(mold, [item_of(p) for p in published], Policy(**values))  # type: ignore[arg-type]
 
     return call
@@ -512,19 +511,12 @@ def test_an_iso_without_its_side_file_or_of_another_size_is_told(published: Publ
         read_registration(published.path)
 
 
-def test_the_end_of_life_of_a_minor_is_known_or_not() -> None:
-    assert end_of_life("1.34.12") == date(2026, 10, 27)
-    assert end_of_life("1.20.1") == end_of_life("1.33.0")
-    assert end_of_life("1.99.0") is None
-    assert end_of_life("1.34.12", {}) is None
-
-
-def test_the_table_may_come_from_a_file(tmp_path: Path) -> None:
+def test_ends_of_life_may_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "eol.json"
     file.write_text('{"1.37": "2027-10-28"}')
-    assert end_of_life("1.37.1", read_table(file)) == date(2027, 10, 28)
+    assert read_ends(file)["1.37"] == date(2027, 10, 28)
     file.write_text('{"1.37": "soon"}')
     with pytest.raises(InputError, match=r"1\.37"):
-        read_table(file)
+        read_ends(file)
     with pytest.raises(InputError, match="cannot be read"):
-        read_table(tmp_path / "none")
+        read_ends(tmp_path / "none")

@@ -96,7 +96,7 @@ class World:
 
     def audit(self, *, listed: bool = True, **policy: Any) -> tuple[list[Any], Any]:
         items = [Item(self.registration, self.url)] if listed else []
-        values: dict[str, Any] = {"today": TODAY, "table": ENDS} | policy
+        values: dict[str, Any] = {"today": TODAY, "ends": ENDS} | policy
         return audit(self.client, items, Policy(**values))
 
     def told(self, result: ServerResult) -> Iterator[str]:
@@ -213,12 +213,12 @@ STATES: dict[str, Callable[[World], object]] = {
 AUDITS: dict[str, dict[str, Any]] = {
     "audit": {},
     "audit, Zone1": {"zones": ("Zone1",)},
-    "audit, past its end": {"table": {"1.35": date(2026, 1, 1)}},
+    "audit, past its end": {"ends": {"1.35": date(2026, 1, 1)}},
     "audit, past its end, extra kept": {
-        "listed": False, "keep_extra": True, "table": {"1.35": date(2026, 1, 1)},
+        "listed": False, "keep_extra": True, "ends": {"1.35": date(2026, 1, 1)},
     },
     "audit, not listed": {"listed": False},
-    "audit, not listed, past its end": {"listed": False, "table": {"1.35": date(2026, 1, 1)}},
+    "audit, not listed, past its end": {"listed": False, "ends": {"1.35": date(2026, 1, 1)}},
     "audit, not listed, extra kept": {"listed": False, "keep_extra": True},
 }  # fmt: skip
 

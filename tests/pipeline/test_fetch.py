@@ -9,10 +9,12 @@ import pytest
 from isobuilder.content.needed import digests, missing, needed
 from isobuilder.demo import images
 from isobuilder.demo.images import Image
+from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError
 from isobuilder.model.config import Config
 from isobuilder.model.lock import LockedImage
 from isobuilder.pipeline.fetch import collect, fetch
+from isobuilder.pipeline.stored import names_of
 from isobuilder.sources.session import Session, open_session
 from isobuilder.store import Store, stored
 from tests.fakes import hostile_registry as hostile
@@ -32,6 +34,21 @@ def test_after_fetching_nothing_that_is_needed_is_missing_and_gc_frees_none_of_i
     assert [blob.digest for blob in collected.removed] == [stray.digest]
     assert {blob.digest for blob in stored(store)} >= digests([lock], store.find)
     assert not missing(lock, store.find)
+
+
+def test_gc_forgets_the_names_of_what_is_gone_and_of_nothing_else(
+    locked: Locked, empty_session: Session
+) -> None:
+    lock, store = locked.lock, empty_session.store
+    fetch([lock], empty_session)
+    store.remember("lock", Digest.of(b"old"), b"of another version")
+    collect(store, [lock], dry_run=True)
+    assert len(store.remembered("lock")) == 2
+    collect(store, [lock])
+    assert store.remembered("lock") == [lock.digest]
+    assert set(names_of(store)) >= digests([lock], store.find)
+    collect(store, [], everything=True)
+    assert store.remembered("lock") == []
 
 
 def test_without_any_one_blob_exactly_that_is_missing(

@@ -53,15 +53,15 @@ def audit(
     """
     from isobuilder.errors import DifferencesFound
     from isobuilder.mold.audit import audit as audit_server
+    from isobuilder.mold.audit import read_ends
     from isobuilder.mold.catalogue import read_catalogue
     from isobuilder.mold.compare import Policy
-    from isobuilder.mold.lifecycle import END_OF_LIFE, read_table
     from isobuilder.mold.plan import plan_for
 
     items = read_catalogue(catalogue, url_base=url_base)
     policy = Policy(
         today=datetime.now(UTC).date(),
-        table=read_table(lifecycle) if lifecycle else END_OF_LIFE,
+        ends=read_ends(lifecycle) if lifecycle else None,
         zones=zones,
         keep_extra=keep_extra,
     )

@@ -15,7 +15,7 @@ import requests
 
 from isobuilder.demo.mold.cloud import ApiError, Cloud, CloudUser, IsoRow, Job, Version, Zone
 from isobuilder.demo.mold.download import Fetch
-from isobuilder.mold.lifecycle import version_order
+from isobuilder.rules.support import version_order
 
 Params = dict[str, str]
 _REGISTRATION = "Unable to register binaries ISO for supported kubernetes version"
