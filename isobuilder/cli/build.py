@@ -16,7 +16,7 @@ from isobuilder.cli.app import (
     human_size,
     json_option,
 )
-from isobuilder.cli.completing import payload_names
+from isobuilder.cli.completion import payload_names
 from isobuilder.cli.exits import Attempts
 from isobuilder.cli.lock import tell_left_out
 from isobuilder.cli.sources import (

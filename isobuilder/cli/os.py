@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from isobuilder.cli.app import FOLDER, App, AppGroup, human_size, json_option, table
-from isobuilder.cli.completing import payload_names
+from isobuilder.cli.completion import payload_names
 from isobuilder.model.architecture import ARCHITECTURES, DEFAULT
 
 _ADDRESS = re.compile(r"(https?://|file:/|copy:/)[!-Z^-~]+")

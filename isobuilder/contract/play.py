@@ -8,6 +8,7 @@ all of them, so every rule is played, and a mistake that breaks several is told 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from isobuilder.contract import (
     rules_autoscaler,
@@ -22,7 +23,7 @@ from isobuilder.contract.rule import Action, Rule
 from isobuilder.contract.view import NodeView
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.medium import Files, Medium
-from isobuilder.model.finding import Finding
+from isobuilder.model.finding import MOST_COUNTED, Finding, bounded
 from isobuilder.model.profile import PROFILES, ProfileName
 
 RULES: tuple[Rule, ...] = (
@@ -63,10 +64,12 @@ def play(
         architecture=architecture,
         unpack=unpack,
     )
-    found = [
-        finding
-        for rule in RULES
-        if cloud in rule.clouds and set(actions) & set(rule.actions)
-        for finding in rule.findings(disc)
-    ]
+    found: list[Finding] = []
+    for rule in RULES:
+        if cloud in rule.clouds and set(actions) & set(rule.actions):
+            problems = list(islice(rule.check(disc), MOST_COUNTED))
+            found += bounded(
+                Finding(rule=rule.id, place=place, fact=fact, remedy=remedy, severity=rule.severity)
+                for place, fact, remedy in problems
+            )
     return sorted(dict.fromkeys(found), key=lambda finding: finding.severity)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from isobuilder.contract.view import NodeView
-from isobuilder.model.finding import Finding, Severity, bounded
+from isobuilder.model.finding import Severity
 from isobuilder.model.profile import Cloud
 
 Action = Literal["create", "upgrade"]
@@ -53,13 +53,6 @@ class Rule:
     def why(self) -> str:
         """What a node does, and so what happens when the rule is broken."""
         return " ".join((self.check.__doc__ or "").strip().partition("\n")[2].split())
-
-    def findings(self, disc: NodeView) -> Iterator[Finding]:
-        """Return what is wrong with ``disc`` by this rule, as much of it as helps."""
-        return bounded(
-            Finding(rule=self.id, place=place, fact=fact, remedy=remedy, severity=self.severity)
-            for place, fact, remedy in self.check(disc)
-        )
 
 
 def rule(

@@ -32,8 +32,7 @@ from isobuilder.http.answer import (
     without,
 )
 from isobuilder.http.failure import HttpFailure, of_error
-from isobuilder.http.pace import HINT, Pace
-from isobuilder.http.pacing import Pause, RateLimit, RetryBudget
+from isobuilder.http.pacing import HINT, Pace, Pause, RateLimit, RetryBudget
 from isobuilder.http.settings import PIECE, HttpSettings
 
 if TYPE_CHECKING:

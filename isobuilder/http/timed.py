@@ -14,7 +14,7 @@ from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from isobuilder.http.pace import Pace, current_pace
+from isobuilder.http.pacing import Pace, current_pace
 
 
 def keep_pace(manager: PoolManager) -> PoolManager:

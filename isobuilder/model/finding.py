@@ -13,6 +13,9 @@ Severity = Literal["error", "warning"]
 MOST_FINDINGS = 100
 """Findings of one kind that are told: more of them tell nothing more, and could fill any memory."""
 
+MOST_COUNTED = MOST_FINDINGS + 10_001
+"""Findings of one kind that are looked for."""
+
 
 class Finding(Model):
     """One problem: which rule, where, what is the case, and what to do."""
@@ -29,7 +32,10 @@ class Finding(Model):
 
 
 def bounded(findings: Iterable[Finding], most: int = MOST_FINDINGS) -> Iterator[Finding]:
-    """Give the first ``most`` findings; one behind them says that there are more."""
+    """Give the first ``most`` findings; one behind them says that there are more.
+
+    Whoever has many cuts them at ``MOST_COUNTED``, behind which nobody counts.
+    """
     following = iter(findings)
     yield from islice(following, most)
     if (last := next(following, None)) is not None:

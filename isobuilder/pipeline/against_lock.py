@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from isobuilder import __version__
 from isobuilder.content.compare import differences
 from isobuilder.content.from_iso import IsoBlobs
-from isobuilder.content.layout import IMAGES_LIST, SBOM
 from isobuilder.content.needed import DESCRIPTION, Need, missing
-from isobuilder.content.tree import tree
+from isobuilder.content.tree import IMAGES_LIST, SBOM, tree
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.iso.boot_names import PAYLOAD

@@ -1,6 +1,6 @@
 """The local disk: blobs named by their content, shared by all builds of a user."""
 
-from isobuilder.files import disk_problem
+from isobuilder.files import Writeback, disk_problem, reserve
 from isobuilder.store.blobs import Blob, Store, default_root, open_store
 from isobuilder.store.partial import Origin, Partial, partial_of
 from isobuilder.store.upkeep import (
@@ -13,7 +13,6 @@ from isobuilder.store.upkeep import (
     lease,
     stored,
 )
-from isobuilder.store.writeback import Writeback, reserve
 
 __all__ = [
     "Blob",

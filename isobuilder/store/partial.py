@@ -15,9 +15,8 @@ from typing import BinaryIO
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.documents.json import NOTE, parse
 from isobuilder.errors import EnvironmentProblem, InputError
-from isobuilder.files import as_environment_problem, locked, open_own
+from isobuilder.files import Writeback, as_environment_problem, locked, open_own
 from isobuilder.store.blobs import Blob, Store
-from isobuilder.store.writeback import Writeback
 from isobuilder.text import whole_number
 
 

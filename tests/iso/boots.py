@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.content.layout import sums
+from isobuilder.content.tree import sums
 from isobuilder.digest import Digest
 from isobuilder.iso.write.bootable import BootParts, BootTree, boot_tree
 from isobuilder.iso.write.entries import IsoEntry

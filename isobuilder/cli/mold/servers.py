@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from isobuilder.cli.app import FILE, App
-from isobuilder.cli.completing import server_names
+from isobuilder.cli.completion import server_names
 from isobuilder.cli.exits import Attempts
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from isobuilder.digest import Digest
@@ -21,7 +22,7 @@ from isobuilder.iso.check.subject import Check, Subject, wrong
 from isobuilder.iso.read.hashing import hash_iso
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import MANIFEST, SUMS, Medium
-from isobuilder.model.finding import Finding, bounded
+from isobuilder.model.finding import MOST_COUNTED, Finding, bounded
 from isobuilder.progress import SILENT, Progress
 
 
@@ -58,7 +59,9 @@ def check_iso(
     subject = Subject(reader, medium, digests.files, label, digests.unclaimed)
     sums = list(bounded(check_sums(subject)))
     subject = replace(subject, told=frozenset(finding.place for finding in sums))
-    findings = [finding for check in CHECKS for finding in bounded(check(subject))]
+    findings: list[Finding] = []
+    for check in CHECKS:
+        findings += bounded(list(islice(check(subject), MOST_COUNTED)))
     return IsoCheck((*sums, *findings), digests.image, digests.files)
 
 
