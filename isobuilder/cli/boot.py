@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", type=FILE, multiple=True, help="cloud-init's configuration; one for each node."
 )
+@click.option(
+    "--disc",
+    type=FILE,
+    multiple=True,
+    help="Another ISO in every node, such as the next version's.",
+)
 @click.option("--nodes", type=click.IntRange(1, 16), help="Machines.  [default: one for each seed]")
 @click.option(
     "--firmware",
     type=click.Choice(["bios", "uefi", "secureboot"]),
-    default="bios",
-    show_default=True,
-    help="What starts the ISO.",
+    help="What starts the ISO.  [default: bios, or uefi where the architecture has no BIOS]",
 )
 @click.option(
     "--as",
@@ -83,8 +87,9 @@ def boot(
     app: App,
     iso: Path,
     seed: tuple[Path, ...],
+    disc: tuple[Path, ...],
     nodes: int | None,
-    firmware: str,
+    firmware: str | None,
     attachment: str,
     until: str,
     timeout: int,
@@ -117,11 +122,12 @@ def boot(
         Machine(
             name=f"node{number}",
             iso=iso,
-            firmware=cast("Firmware", firmware),
+            firmware=cast("Firmware | None", firmware),
             attachment=cast("Attachment", attachment),
             memory=memory[(number - 1) % len(memory)],
             processors=cpus,
             seed=seed[number - 1] if number <= len(seed) else None,
+            discs=disc,
             data=data,
             number=number,
             online=online,

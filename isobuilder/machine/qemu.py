@@ -45,6 +45,9 @@ _FIRMWARE: dict[tuple[str, Firmware], tuple[tuple[str, str], ...]] = {  # by mac
         ("/usr/share/OVMF/OVMF_CODE.secboot.fd", "/usr/share/OVMF/OVMF_VARS.ms.fd"),
         ("/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd"),
     ),
+    ("virt", "secureboot"): (
+        ("/usr/share/AAVMF/AAVMF_CODE.ms.fd", "/usr/share/AAVMF/AAVMF_VARS.ms.fd"),
+    ),
     ("virt", "uefi"): (
         ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
         (
@@ -61,15 +64,21 @@ class Machine:
 
     name: str
     iso: Path
-    firmware: Firmware = "bios"
+    firmware: Firmware | None = None  # None: BIOS, where machines of that kind have one
     attachment: Attachment = "cd"
     architecture: str = DEFAULT
     memory: int = 3072  # MiB
     processors: int = 2
     seed: Path | None = None  # cloud-init's configuration, an ISO
+    discs: tuple[Path, ...] = ()  # more CDs, such as the ISO of the next version
     data: Path | None = None  # a disk image that keeps state
     number: int = 1  # decides the network addresses
     online: bool = False  # may reach what this machine reaches
+
+    @property
+    def starts_by(self) -> Firmware:
+        """What starts it: what was asked for, else the simplest that its architecture has."""
+        return self.firmware or ("bios" if ARCHITECTURES[self.architecture].bios else "uefi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +266,9 @@ def qemu_command(
     if machine.seed is not None:
         argv += ["-drive", _drive("seed", machine.seed, cd=True)]
         argv += ["-device", f"scsi-cd,drive=seed,bus={_SCSI}.0"]
+    for number, disc in enumerate(machine.discs, 1):
+        argv += ["-drive", _drive(f"disc{number}", disc, cd=True)]
+        argv += ["-device", f"scsi-cd,drive=disc{number},bus={_SCSI}.0"]
     if machine.data is not None:
         argv += ["-drive", _drive("data", machine.data, writable=True)]
         argv += ["-device", "virtio-blk-pci,drive=data"]
@@ -267,23 +279,24 @@ def qemu_command(
 def _firmware(machine: Machine, scratch: Path) -> list[str | Path]:
     traits = ARCHITECTURES[machine.architecture]
     kind = traits.machine
-    if machine.firmware == "bios":
+    firmware = machine.starts_by
+    if firmware == "bios":
         if not traits.bios:
             raise UsageProblem(f"{machine.architecture} has no BIOS", hint="use --firmware uefi")
         return ["-machine", kind]
-    pairs = _FIRMWARE.get((kind, machine.firmware), ())
+    pairs = _FIRMWARE.get((kind, firmware), ())
     for code, variables in pairs:
         if Path(code).exists() and Path(variables).exists():
             break
     else:
         raise EnvironmentProblem(
-            f"no firmware for {machine.firmware} on {machine.architecture}",
+            f"no firmware for {firmware} on {machine.architecture}",
             hint=f"on Debian or Ubuntu: apt-get install {traits.firmware}",
         )
     own = scratch / f"{machine.name}.vars"
     shutil.copyfile(variables, own)
     argv: list[str | Path] = ["-machine", kind]
-    if machine.firmware == "secureboot":
+    if firmware == "secureboot" and kind == "q35":
         # Without these the firmware cannot protect its keys, and refuses to enforce them.
         argv = ["-machine", f"{kind},smm=on"]
         argv += ["-global", "driver=cfi.pflash01,property=secure,value=on"]

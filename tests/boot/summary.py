@@ -51,7 +51,7 @@ class Summary:
 
     def add(self, machine: Machine, outcome: BootOutcome, *, kernel: str, detail: str = "") -> None:
         """Keep how long a boot that went well took."""
-        words = [_FIRMWARE[machine.firmware], _ATTACHMENT[machine.attachment], f"{kernel} kernel"]
+        words = [_FIRMWARE[machine.starts_by], _ATTACHMENT[machine.attachment], f"{kernel} kernel"]
         name = ", ".join([*words, detail] if detail else words)
         seconds = {step: f"{value:.0f}" for step, value in outcome.reached.items()}
         memory = {step: str(value) for step, value in outcome.memory.items()}

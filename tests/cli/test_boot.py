@@ -48,6 +48,7 @@ def iso(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_each_node_has_its_memory_and_is_waited_for(iso: Path, tmp_path: Path) -> None:
     words: list[str | Path] = ["boot", iso, "--accel", "tcg", "--nodes", "2", "--until", "node up"]
     words += ["--memory", "4096", "--memory", "2560", "--logs", tmp_path / "logs", "--json"]
+    words += ["--disc", iso]
     nodes = json.loads(call(*words).stdout)
     assert [(node["name"], "node up" in node["reached"]) for node in nodes] == [
         ("node1", True),
@@ -56,6 +57,7 @@ def test_each_node_has_its_memory_and_is_waited_for(iso: Path, tmp_path: Path) -
     calls = (tmp_path / "bin/calls").read_text(encoding="utf-8").splitlines()
     assert ["-m 4096" in line for line in calls] == [True, False]
     assert ["-m 2560" in line for line in calls] == [False, True]
+    assert ["drive=disc1" in line for line in calls] == [True, True]
 
 
 def test_one_amount_of_memory_is_for_all_nodes(iso: Path, tmp_path: Path) -> None:

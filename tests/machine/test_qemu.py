@@ -168,14 +168,15 @@ def test_a_qemu_that_gives_up_at_once_says_why_too(qemu: Install, tmp_path: Path
 
 @pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="no QEMU")
 @pytest.mark.parametrize("attachment", ["cd", "disk", "usb"])
-def test_qemu_accepts_every_way_to_attach_an_iso_with_a_seed(
+def test_qemu_accepts_every_way_to_attach_an_iso_with_a_seed_and_another_disc(
     attachment: Attachment, tmp_path: Path
 ) -> None:
     # Nothing on it starts; a device that has no place would end QEMU at once.
-    iso, seed = tmp_path / "a,b.iso", tmp_path / "seed.iso"
-    for path in (iso, seed):
+    iso, seed, disc = tmp_path / "a,b.iso", tmp_path / "seed.iso", tmp_path / "next.iso"
+    for path in (iso, seed, disc):
         path.write_bytes(bytes(1 << 20))
-    machine = dataclasses.replace(ISO, iso=iso, seed=seed, attachment=attachment, memory=64)
+    machine = dataclasses.replace(ISO, iso=iso, seed=seed, discs=(disc,), attachment=attachment)
+    machine = dataclasses.replace(machine, memory=64)
     (outcome,) = start([machine], logs=tmp_path, until="kernel", timeout=2.0, kvm=False)
     assert outcome.errors == ()
     assert not outcome.ended
@@ -274,14 +275,28 @@ def test_nothing_outside_is_reached_unless_asked_for(tmp_path: Path) -> None:
     assert "restrict=off" in words(dataclasses.replace(ISO, online=True), tmp_path)
 
 
-def test_arm64_has_no_bios(tmp_path: Path) -> None:
-    with pytest.raises((UsageProblem, EnvironmentProblem)):
-        qemu_command(
-            dataclasses.replace(ISO, architecture="arm64"),
-            serial=Path("/s"),
-            scratch=tmp_path,
-            kvm=False,
-        )
+ARM = dataclasses.replace(ISO, architecture="arm64")
+
+
+def test_arm64_has_no_bios(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(lab, "find_program", lambda _name: "qemu")
+    machine = dataclasses.replace(ARM, firmware="bios")
+    with pytest.raises(UsageProblem, match="arm64 has no BIOS"):
+        qemu_command(machine, serial=Path("/s"), scratch=tmp_path, kvm=False)
+
+
+@pytest.mark.parametrize(("machine", "firmware"), [(ISO, "bios"), (ARM, "uefi")])
+def test_what_starts_a_machine_is_chosen_by_its_architecture(
+    machine: Machine, firmware: lab.Firmware, tmp_path: Path
+) -> None:
+    named = dataclasses.replace(machine, firmware=firmware)
+    assert words(machine, tmp_path) == words(named, tmp_path)
+
+
+def test_secure_boot_of_arm64_has_no_system_management_mode(tmp_path: Path) -> None:
+    line = words(dataclasses.replace(ARM, firmware="secureboot"), tmp_path)
+    assert "AAVMF_CODE.ms.fd" in line
+    assert "smm" not in line
 
 
 @pytest.mark.skipif(shutil.which("blkid", path="/sbin:/usr/sbin") is None, reason="no blkid")
