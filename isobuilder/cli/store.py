@@ -31,7 +31,7 @@ def list_blobs(app: App, sources: tuple[BuildSource, ...], as_json: bool) -> Non
 
     Names are those of the locks that were fetched into this store, and of the locks that are named.
     """
-    from isobuilder.pipeline.stored import names_of
+    from isobuilder.pipeline.fetch import names_of
     from isobuilder.store import stored
 
     blobs = stored(app.store)

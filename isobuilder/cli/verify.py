@@ -109,7 +109,7 @@ def _lock_for(iso: Path, source: BuildSource) -> Lock:
         InputError: it has none for that.
     """
     from isobuilder.cli.sources import no_lock
-    from isobuilder.pipeline.finished import manifest_of
+    from isobuilder.pipeline.build import manifest_of
 
     locks, left_out = locks_of(source, None)
     if not source.is_recipe or (len(locks) == 1 and not left_out):

@@ -16,7 +16,6 @@ from isobuilder.content.pin import as_on_iso, pinned_names
 from isobuilder.content.render import render_file
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError
-from isobuilder.formats.reference import ImageReference
 from isobuilder.iso.write.entries import FileFact, IsoEntry, Piece
 from isobuilder.iso.write.hybrid import Boot
 from isobuilder.medium import LABEL, MANIFEST, SUMS
@@ -168,7 +167,7 @@ class ImageParts:
     @property
     def base_name(self) -> str:
         """The repository without tag, for ``ctr image import --base-name``."""
-        return ImageReference.parse(self.image.reference).name
+        return self.image.parsed.name
 
 
 def images_list(images: Sequence[ImageParts]) -> bytes:
@@ -240,7 +239,7 @@ def manifest_of(
                 {
                     "original": parts.image.original,
                     "resolved_from": parts.image.reference,
-                    "reference": f"{parts.base_name}@{parts.image.digest}",
+                    "reference": parts.image.pinned,
                     "import_alias": parts.image.names[0],
                     "names": parts.image.names[1:],
                     "path": parts.image.archive,

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.manifests import ImageUse, Manifest, Object
 from isobuilder.formats.mentions import Mention, mentions
 from isobuilder.formats.reference import spelled_out
-from isobuilder.medium import MANIFEST, Medium, PackedFiles
+from isobuilder.medium import MANIFEST, Medium
 from isobuilder.model.profile import ProfileName
 
 IMAGES_LIST = "docker/images.list"
@@ -78,11 +78,11 @@ class NodeView:
         self.cloud, self.profile, self.upgrade = cloud, profile, upgrade
         self.registered = registered  # the version Mold is told, when it is known
         self._wanted_architecture = architecture
-        self._unpack = unpack
         self.medium = medium
         self._imported: dict[str, ImportedArchive | IntegrityError] = {}
         self.digest, self.json = medium.digest, medium.json
         self.binary = medium.binary
+        self.packed = partial(medium.packed, whole=unpack)
 
     def within(self, folder: str, pattern: str = "*") -> list[str]:
         """Return the names directly in ``folder`` that a shell's glob matches, sorted."""
@@ -98,10 +98,6 @@ class NodeView:
         """Return a text file, or an empty text when it cannot be read; other rules tell."""
         text = self.medium.text(path) if path in self.files else ""
         return "" if isinstance(text, IntegrityError) else text
-
-    def packed(self, path: str) -> PackedFiles | IntegrityError:
-        """Return the files in a .tar.gz, or what is wrong with it."""
-        return self.medium.packed(path, whole=self._unpack)
 
     def documents(self, path: str) -> tuple[Object, ...] | IntegrityError:
         """Return the Kubernetes objects in a manifest, or what is wrong with it."""

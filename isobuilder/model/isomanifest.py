@@ -40,6 +40,11 @@ class ManifestImage(Model):
     core: bool
     names: tuple[str, ...] = ()  # further names inside the archive
 
+    @property
+    def digest(self) -> Digest:
+        """The digest of the image, which ``reference`` names."""
+        return Digest(self.reference.rpartition("@")[2])
+
 
 class ManifestSystem(Model):
     """The operating system that machines start from the ISO."""

@@ -75,6 +75,16 @@ class LockedImage(Model):
     also: tuple[ImageText, ...] = ()  # further references of the same image that nodes must find
 
     @property
+    def parsed(self) -> ImageReference:
+        """``reference`` as what it means."""
+        return ImageReference.parse(self.reference)
+
+    @property
+    def pinned(self) -> str:
+        """The name by digest that an import gives to it: ``repository@sha256:...``."""
+        return str(self.parsed.with_digest(self.digest))
+
+    @property
     def references(self) -> tuple[str, ...]:
         """Every reference that was locked as this image, the archive's own first."""
         return (self.reference, *self.also)
@@ -87,7 +97,7 @@ class LockedImage(Model):
         gives only the archive's own repository a name by digest, so the others get theirs here.
         """
         found: dict[str, None] = {}
-        own = ImageReference.parse(self.reference)
+        own = self.parsed
         for text in self.references:
             reference = ImageReference.parse(text)
             if reference.tag is not None:
@@ -257,7 +267,7 @@ def one_for_each_digest(
 def _as_one(group: list[LockedImage], profile: ProfileName) -> LockedImage:
     group.sort(key=lambda image: (not image.core, "@" in image.reference, image.reference))
     leader = group[0]
-    given = {str(ImageReference.parse(leader.reference).with_digest(leader.digest))}
+    given = {leader.pinned}
     if not PROFILES[profile].imports_by_digest:
         given = set()
     others = [image.reference for image in group[1:]]

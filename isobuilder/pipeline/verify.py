@@ -10,7 +10,6 @@ from isobuilder.contract.deep import Programs, import_all
 from isobuilder.contract.play import play
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
-from isobuilder.formats.reference import ImageReference
 from isobuilder.iso.check.archives import Expected, check_archives
 from isobuilder.iso.check.contents import check_iso
 from isobuilder.iso.read.reader import IsoReader
@@ -201,7 +200,7 @@ class _Verifier:
             for image in self.manifest.images:
                 found[image.path] = Expected(
                     names=(image.import_alias, *image.names),
-                    digest=ImageReference.parse(image.reference).digest,
+                    digest=image.digest,
                     architecture=self.manifest.architecture,
                 )
         return found

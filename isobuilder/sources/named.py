@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from isobuilder.documents.mistakes import InputErrors, Mistake
+from isobuilder.errors import IntegrityError
 from isobuilder.formats.manifests import Manifest
 from isobuilder.formats.mentions import mentions
 from isobuilder.formats.reference import ImageReference, lockable, spelled_out
 from isobuilder.model.lock import LockedImage
-from isobuilder.model.recipe import Images
+from isobuilder.model.recipe import Component, Images
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +60,7 @@ def unlocked_mentions(
     """
     known = {spelled_out(text) for text in images.ignore}
     for image in locked:
-        own = ImageReference.parse(image.reference).with_digest(image.digest)
-        known |= {*image.names, str(own)}
+        known |= {*image.names, image.pinned}
     hint = "add it to images.extra of the recipe, or to images.ignore if it is not needed"
     return [
         Mistake(mention.mark, mention.path, f"the image {mention.text} is not locked", hint)
@@ -90,3 +90,21 @@ def _quoted(text: str) -> str:
     """Return ``text`` as YAML reads it back in quotes."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
+
+
+def check_labels(name: str, component: Component, labels: Mapping[str, str]) -> None:
+    """Accept a component's image only with the provenance that the recipe demands of it.
+
+    Raises:
+        IntegrityError: a label is missing or has another value.
+    """
+    expected = dict(component.labels)
+    if component.source_sha is not None:
+        expected.setdefault("org.opencontainers.image.revision", component.source_sha)
+    for label, value in sorted(expected.items()):
+        if labels.get(label) != value:
+            raise IntegrityError(
+                f"components.{name}: {component.image}: label {label}: "
+                f"expected {value!r}, got {labels.get(label)!r}",
+                hint="the image is not from the sources the recipe names; correct one of them",
+            )

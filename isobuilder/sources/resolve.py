@@ -38,9 +38,8 @@ from isobuilder.rules.pairings import core_images
 from isobuilder.sources import kubeadm
 from isobuilder.sources.checksums import Checksum, parse
 from isobuilder.sources.download import Download
-from isobuilder.sources.labels import check_labels
 from isobuilder.sources.mirrors import first_good
-from isobuilder.sources.named import named_images, unlocked_mentions
+from isobuilder.sources.named import check_labels, named_images, unlocked_mentions
 from isobuilder.sources.registry import ResolvedImage
 from isobuilder.sources.session import Session
 from isobuilder.store import Blob

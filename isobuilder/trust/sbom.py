@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from isobuilder.digest import Digest
-from isobuilder.formats.reference import ImageReference, spelled_out
+from isobuilder.formats.reference import spelled_out
 from isobuilder.model.base import canonical_json
 from isobuilder.model.lock import Lock, LockedFile, LockedImage, LockedManifest
 from isobuilder.model.payload import OsPayload, PayloadPackage
@@ -155,7 +155,7 @@ def _generic_purl(source: LockedFile | LockedManifest, version: str) -> str:
 
 
 def _container(lock: Lock, image: LockedImage, archive: Digest, size: int) -> _Json:
-    reference = ImageReference.parse(image.reference)
+    reference = image.parsed
     name = reference.repository.rpartition("/")[2]
     purl = (
         f"pkg:oci/{_quoted(name)}@{_quoted(image.digest)}?arch={lock.architecture}"
@@ -174,10 +174,9 @@ def _container(lock: Lock, image: LockedImage, archive: Digest, size: int) -> _J
         "purl": purl,
         "hashes": [{"alg": "SHA-256", "content": image.digest.hex}],
     }
-    pinned = str(reference.with_digest(image.digest))
     for part in lock.components.values():
         if (
-            spelled_out(part.image) in {*image.references, pinned, *image.original}
+            spelled_out(part.image) in {*image.references, image.pinned, *image.original}
             and part.source_repository is not None
         ):
             facts |= {"source-sha": part.source_sha} if part.source_sha is not None else {}

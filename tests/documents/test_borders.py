@@ -35,7 +35,7 @@ from isobuilder.mold.api.credentials import ApiKey, MoldServer
 from isobuilder.mold.audit import read_ends
 from isobuilder.mold.catalogue import SUFFIX, read_registration
 from isobuilder.mold.plan import read_plan
-from isobuilder.pipeline.stored import names_of
+from isobuilder.pipeline.fetch import names_of
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens
 from isobuilder.store import Store, collect, lease, partial_of
@@ -206,7 +206,7 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "medium.py": [(on_medium, None)],
     "iso/check/archives.py": [(in_archive_of_iso, None)],
     "model/payload.py": [(lambda data, _: read_payload(data, place="x"), InputError)],
-    "pipeline/stored.py": [(noted_lock, None)],
+    "pipeline/fetch.py": [(noted_lock, None)],
     "sources/registry_tokens.py": [(token, UpstreamError)],
     "sources/registry_auth.py": [(login, None), (helper, None)],
     "store/partial.py": [(note_of_partial, None)],

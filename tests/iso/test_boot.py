@@ -16,8 +16,7 @@ from isobuilder.iso.boot_names import CATALOG
 from isobuilder.iso.check.boot import check_boot
 from isobuilder.iso.check.contents import check_sums
 from isobuilder.iso.check.structure import check_structure
-from isobuilder.iso.read.hashing import hash_iso
-from isobuilder.iso.read.reader import IsoReader
+from isobuilder.iso.read.reader import IsoReader, hash_iso
 from isobuilder.store import Store
 from tests.iso.boots import IDENTITY, Booted, bios_image, boot_medium, boot_parts
 from tests.iso.makers import subject_of

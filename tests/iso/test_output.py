@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.errors import EnvironmentProblem
-from isobuilder.iso.write.output import OutputFile, part_file
+from isobuilder.iso.write.writer import OutputFile, part_file
 
 PIECE = 64 * 1024
 

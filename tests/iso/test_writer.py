@@ -245,7 +245,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from isobuilder.iso.write import writer
 from isobuilder.iso.write.entries import IsoEntry
-from isobuilder.iso.write.output import OutputFile
+from isobuilder.iso.write.writer import OutputFile
 
 def stuck(self, data):
     print("writing", flush=True)

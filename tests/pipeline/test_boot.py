@@ -12,8 +12,7 @@ from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.iso.boot_names import KERNEL, PAYLOAD
 from isobuilder.iso.check.contents import check_manifest
-from isobuilder.iso.read.hashing import hash_iso
-from isobuilder.iso.read.reader import IsoReader
+from isobuilder.iso.read.reader import IsoReader, hash_iso
 from isobuilder.machine.payload import export_payload, forget_payload, keep_payload, payloads
 from isobuilder.machine.qemu import Machine
 from isobuilder.model.loading import load_lock, parse_manifest_json

@@ -13,8 +13,7 @@ from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError
 from isobuilder.model.config import Config
 from isobuilder.model.lock import LockedImage
-from isobuilder.pipeline.fetch import collect, fetch
-from isobuilder.pipeline.stored import names_of
+from isobuilder.pipeline.fetch import collect, fetch, names_of
 from isobuilder.sources.session import Session, open_session
 from isobuilder.store import Store, stored
 from tests.fakes import hostile_registry as hostile

@@ -19,8 +19,7 @@ from isobuilder.iso.boot_names import PAYLOAD
 from isobuilder.iso.check.boot import check_boot
 from isobuilder.iso.check.structure import check_structure
 from isobuilder.iso.check.subject import Check, Subject, wrong
-from isobuilder.iso.read.hashing import hash_iso
-from isobuilder.iso.read.reader import IsoReader
+from isobuilder.iso.read.reader import IsoReader, hash_iso
 from isobuilder.medium import MANIFEST, SUMS, Medium
 from isobuilder.model.finding import MOST_COUNTED, Finding, bounded
 from isobuilder.progress import SILENT, Progress
