@@ -29,6 +29,10 @@ EXAMPLES = {
         "isobuilder diff old.amd64.lock.json new.amd64.lock.json --exit-code",
         "isobuilder diff mine.yaml theirs.yaml",
     ),
+    "upstream rules": (
+        "isobuilder upstream rules",
+        "isobuilder upstream rules --rules mine.yaml --json",
+    ),
     "node user-data": (
         "isobuilder node user-data --role first-control-plane --name one --kubernetes 1.34.12",
     ),

@@ -34,6 +34,10 @@ COMMANDS = {
     ),
     "inspect": ("isobuilder.cli.inspect", "Tell what is on an ISO, or what a lock promises."),
     "diff": ("isobuilder.cli.inspect", "Compare two locks, ISOs or recipes, or a lock and an ISO."),
+    "upstream": (
+        "isobuilder.cli.upstream",
+        "Follow what upstream releases, and what fits together.",
+    ),
     "node": ("isobuilder.cli.node", "Write cloud-init's data for control planes and workers."),
     "store": ("isobuilder.cli.store", "List, check and clean the store of downloaded bytes."),
     "mold": (

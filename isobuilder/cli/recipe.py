@@ -87,9 +87,11 @@ def new(app: App, version: str, profile: str, output: Path | None) -> None:
 def check(app: App, files: tuple[Path, ...], as_json: bool) -> None:
     """Tell all that is wrong with each RECIPE, for every architecture it is for.
 
-    Also compares the locks beside them. Nothing is asked of the network.
+    Also compares the locks beside them, and tells by the rules of isobuilder upstream rules what
+    does not fit together. Nothing is asked of the network.
     """
     from isobuilder.documents.mistakes import InputErrors
+    from isobuilder.errors import InputError
     from isobuilder.pipeline.recipes import check_recipe
 
     found = [check_recipe(path) for path in files]
@@ -98,7 +100,10 @@ def check(app: App, files: tuple[Path, ...], as_json: bool) -> None:
             app.say(f"warning: {warning}")
             if warning.hint:
                 app.say(f"hint: {warning.hint}")
-        if not one.mistakes and not as_json:
+        for problem in one.unfit:
+            app.say(f"{problem.level}: {one.path}: {problem.fact} ({problem.source})")
+            app.say(f"hint: {problem.hint}")
+        if not one.mistakes and not one.cannot_work and not as_json:
             locked = f", locked for {', '.join(one.locked)}" if one.locked else ""
             click.echo(f"good: {one.path} ({', '.join(one.architectures)}{locked})")
     if as_json:
@@ -110,6 +115,7 @@ def check(app: App, files: tuple[Path, ...], as_json: bool) -> None:
                     "locked": one.locked,
                     "mistakes": [mistake.to_data() for mistake in one.mistakes],
                     "warnings": [warning.to_data() for warning in one.warnings],
+                    "unfit": [problem.to_data() for problem in one.unfit],
                 }
                 for one in found
             ]
@@ -117,6 +123,8 @@ def check(app: App, files: tuple[Path, ...], as_json: bool) -> None:
     mistakes = [mistake for one in found for mistake in one.mistakes]
     if mistakes:
         raise InputErrors(mistakes)
+    if any(one.cannot_work for one in found):
+        raise InputError("parts of a recipe cannot work together; above it says which")
 
 
 @recipe.command()

@@ -14,6 +14,7 @@ from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock, answers, lock_name
 from isobuilder.model.recipe import Recipe
 from isobuilder.pipeline.compare import diff, of_lock
+from isobuilder.pipeline.fit import unfit_parts
 from isobuilder.pipeline.payload import pin_payload
 from isobuilder.sources.session import Session
 
@@ -58,13 +59,16 @@ def lock_recipe(
     Raises:
         DifferencesFound: ``locked`` is set and the lock would change.
         EnvironmentProblem: the lock cannot be written; known before anything is asked.
-        InputError, UpstreamError, IntegrityError: as ``resolve``; the lock on disk stays as it was.
+        InputError: parts of the recipe cannot work together, by the rules; what is unwise is a
+            warning. Also as ``resolve``, like:
+        UpstreamError, IntegrityError: the lock on disk stays as it was.
 
     An OS payload that nobody serves is pinned if the store has it, else left open.
     """
     from isobuilder.sources.resolve import resolve  # heavy, and a build has its lock already
 
     recipe = load_recipe(recipe_path, architecture)
+    _refuse_unfit(recipe, called or str(recipe_path))
     path = output or lock_path(recipe_path, recipe, architecture)
     if not locked:
         _refuse_unwritable(path, called or str(recipe_path), architecture)
@@ -81,6 +85,18 @@ def lock_recipe(
     if changed and not locked:
         write_whole(path, data)
     return LockFile(lock, path, changed, before)
+
+
+def _refuse_unfit(recipe: Recipe, place: str) -> None:
+    """Tell what is unwise about the parts of a recipe; refuse what cannot work."""
+    found = unfit_parts(recipe)
+    for one in found:
+        if one.level == "warning":
+            _log.warning("%s: %s; %s (%s)", place, one.fact, one.hint, one.source)
+    errors = [one for one in found if one.level == "error"]
+    if errors:
+        facts = "\n".join(f"{place}: {one.fact} ({one.source})" for one in errors)
+        raise InputError(facts, hint="; ".join(one.hint for one in errors))
 
 
 def _if_lock(path: Path) -> Lock | None:

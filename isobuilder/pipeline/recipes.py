@@ -19,9 +19,12 @@ from isobuilder.model.lock import answers
 from isobuilder.model.profile import PROFILES, ProfileName
 from isobuilder.model.recipe import Recipe
 from isobuilder.model.validation import build
+from isobuilder.pipeline.fit import unfit_parts
 from isobuilder.pipeline.lock import lock_path
 from isobuilder.pipeline.shipped import whole_version
-from isobuilder.rules.pairings import AS_OF, core_tags, newest_known
+from isobuilder.rules.book import shipped_rules
+from isobuilder.rules.fit import Unfit
+from isobuilder.rules.pairings import core_tags, newest_known
 
 _SCHEMA_LINE = "# yaml-language-server: $schema={}\n"
 
@@ -35,6 +38,12 @@ class Checked:
     locked: tuple[str, ...] = ()  # the architectures that have a lock which answers the recipe
     mistakes: list[Mistake] = field(default_factory=list)
     warnings: list[Mistake] = field(default_factory=list)
+    unfit: list[Unfit] = field(default_factory=list)  # of parts that do not fit together
+
+    @property
+    def cannot_work(self) -> bool:
+        """Whether parts of it cannot work together."""
+        return any(one.level == "error" for one in self.unfit)
 
 
 def check_recipe(path: Path) -> Checked:
@@ -49,6 +58,7 @@ def check_recipe(path: Path) -> Checked:
         checked.warnings += first.warnings
         for architecture in checked.architectures:
             recipe = read_recipe(path, architecture).recipe
+            checked.unfit += [one for one in unfit_parts(recipe) if one not in checked.unfit]
             _check_lock(checked, recipe, architecture)
     except InputErrors as error:
         checked.mistakes += error.mistakes
@@ -145,7 +155,7 @@ def _not_known(wanted: KubeVersion) -> str:
     until = f"{wanted.minor_text} up to {newest}" if newest else f"nothing of {wanted.minor_text}"
     return (
         f"# Which etcd, CoreDNS and pause image kubeadm {wanted} wants is not known here:\n"
-        f"# the table of {AS_OF} has {until}.\n"
+        f"# the table of {shipped_rules().as_of} has {until}.\n"
         "# isobuilder lock asks this version's own kubeadm; let etcd fit what it answers.\n"
     )
 

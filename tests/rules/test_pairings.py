@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.rules.pairings import _CORE_TAGS, core_images, core_tags, newest_known
+from isobuilder.rules.book import shipped_rules
+from isobuilder.rules.pairings import core_images, core_tags, newest_known
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,8 @@ def test_the_newest_known_patch_of_a_minor_is_told() -> None:
 
 def test_no_patch_is_in_two_rows() -> None:
     patches = [
-        (minor, patch) for minor, first, last, _ in _CORE_TAGS for patch in range(first, last + 1)
+        (row.first.minor, patch)
+        for row in shipped_rules().pairings
+        for patch in range(row.first.patch, row.last.patch + 1)
     ]
     assert len(patches) == len(set(patches))

@@ -1,0 +1,88 @@
+"""Versions of what upstream projects release: semantic versions, with or without a leading v."""
+
+from __future__ import annotations
+
+import re
+from functools import total_ordering
+from typing import Any
+
+import semver
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import core_schema
+
+_NUMBER = "(?:0|[1-9][0-9]{0,8})"
+_FORM = re.compile(rf"v?({_NUMBER}(?:\.{_NUMBER}){{2}}(?:-[0-9A-Za-z.-]{{1,60}})?)")
+
+
+@total_ordering
+class Version:
+    """``x.y.z``, maybe with a pre-release such as ``-rc.1``; ordered as SemVer 2.0 orders them.
+
+    Raises:
+        ValueError: the text is not of that form.
+    """
+
+    __slots__ = ("_version",)
+
+    def __init__(self, text: str) -> None:
+        found = _FORM.fullmatch(text)
+        if found is None:
+            raise ValueError(f"expected a version x.y.z, got {text[:40]!r}")
+        self._version = semver.Version.parse(found[1])
+
+    @property
+    def line(self) -> tuple[int, int]:
+        """The x and y of x.y.z: what gets patches together."""
+        return self._version.major, self._version.minor
+
+    @property
+    def line_text(self) -> str:
+        """The x.y of x.y.z."""
+        return f"{self._version.major}.{self._version.minor}"
+
+    @property
+    def major(self) -> str:
+        """The x of x.y.z."""
+        return str(self._version.major)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is a release, and nothing before one."""
+        return self._version.prerelease is None
+
+    def __str__(self) -> str:
+        return str(self._version)
+
+    def __repr__(self) -> str:
+        return f"Version({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Version) and self._version == other._version
+
+    def __lt__(self, other: Version) -> bool:
+        return bool(self._version < other._version)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[Any], handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Let pydantic read it from a string and write it as one."""
+        return core_schema.no_info_plain_validator_function(
+            _from_input, serialization=core_schema.plain_serializer_function_ser_schema(str)
+        )
+
+
+def _from_input(value: object) -> Version:
+    if isinstance(value, Version):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f'expected a string in quotes, such as "2.3.7", got {value!r}')  # noqa: TRY004
+    return Version(value)
+
+
+def version_of(text: str) -> Version | None:
+    """Return the version that ``text`` is, or None: tags of projects are of many forms."""
+    return Version(text) if _FORM.fullmatch(text) else None

@@ -1,0 +1,27 @@
+"""Versions of upstream projects: read strictly, ordered as SemVer orders them."""
+
+from __future__ import annotations
+
+import pytest
+
+from isobuilder.formats.version import Version, version_of
+
+
+def test_final_releases_come_after_what_leads_to_them() -> None:
+    texts = ["1.36.0-alpha.1", "1.36.0-beta.0", "1.36.0-rc.0", "1.36.0-rc.1", "1.36.0", "1.36.10"]
+    assert [str(one) for one in sorted(map(Version, reversed(texts)))] == texts
+    assert [Version(text).is_final for text in texts] == [False] * 4 + [True] * 2
+
+
+def test_a_leading_v_is_no_part_of_it() -> None:
+    assert Version("v2.3.7") == Version("2.3.7")
+    assert (Version("v2.3.7").line_text, Version("v2.3.7").major) == ("2.3", "2")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "v", "1", "1.2", "01.2.3", "1.2.3.4", "1.2.3+x", "latest", "1.2.3\n", "9" * 12]
+)
+def test_what_is_no_version_is_none(text: str) -> None:
+    assert version_of(text) is None
+    with pytest.raises(ValueError, match="expected a version"):
+        Version(text)
