@@ -22,6 +22,7 @@ from isobuilder.cli.sources import SOURCE, BuildSource, arch_option, locks_of, t
 
 if TYPE_CHECKING:
     from isobuilder.model.lock import Lock
+    from isobuilder.model.recipe import Recipe
     from isobuilder.pipeline.fetch import DownloadPlan, PlanItem
 
 
@@ -66,6 +67,7 @@ def lock(
             hint="choose one with --arch",
         )
     tell_end_of_life(app, (recipe.recipe(name).kubernetes for name in architectures))
+    _tell_unwise(app, [recipe.recipe(name) for name in architectures])
     attempts: Attempts[None] = Attempts()
     with open_session(app.config, app.store, progress=app.progress) as session:
         for architecture in architectures:
@@ -86,6 +88,17 @@ def lock(
                 app.say(f"{architecture}: {'written' if result.changed else 'unchanged'}")
                 click.echo(result.path)
     attempts.raise_failures()
+
+
+def _tell_unwise(app: App, recipes: list[Recipe]) -> None:
+    """Warn of parts that do not go well together, each once."""
+    from isobuilder.pipeline.fit import unfit_parts
+
+    told = (one for recipe in recipes for one in unfit_parts(recipe) if one.level == "warning")
+    for one in dict.fromkeys(told):
+        if one.rule != "end-of-life":  # which is told already, and before it has come
+            app.say(f"warning: {one.fact} ({one.source})")
+            app.say(f"hint: {one.hint}")
 
 
 def _refuse_lock(recipe: BuildSource) -> None:

@@ -59,9 +59,8 @@ def lock_recipe(
     Raises:
         DifferencesFound: ``locked`` is set and the lock would change.
         EnvironmentProblem: the lock cannot be written; known before anything is asked.
-        InputError: parts of the recipe cannot work together, by the rules; what is unwise is a
-            warning. Also as ``resolve``, like:
-        UpstreamError, IntegrityError: the lock on disk stays as it was.
+        InputError: parts of the recipe cannot work together, by the rules.
+        InputError, UpstreamError, IntegrityError: as ``resolve``; the lock on disk stays as it was.
 
     An OS payload that nobody serves is pinned if the store has it, else left open.
     """
@@ -88,12 +87,7 @@ def lock_recipe(
 
 
 def _refuse_unfit(recipe: Recipe, place: str) -> None:
-    """Tell what is unwise about the parts of a recipe; refuse what cannot work."""
-    found = unfit_parts(recipe)
-    for one in found:
-        if one.level == "warning":
-            _log.warning("%s: %s; %s (%s)", place, one.fact, one.hint, one.source)
-    errors = [one for one in found if one.level == "error"]
+    errors = [one for one in unfit_parts(recipe) if one.level == "error"]
     if errors:
         facts = "\n".join(f"{place}: {one.fact} ({one.source})" for one in errors)
         raise InputError(facts, hint="; ".join(one.hint for one in errors))

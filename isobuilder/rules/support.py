@@ -1,8 +1,7 @@
-"""Until when upstream mends a minor version of Kubernetes: one table, and what it means on a day.
+"""Until when upstream mends a minor version of Kubernetes, by the rules, and what it means.
 
-The table is ``support.json`` beside this module, with its sources and the day it was read. Minors
-that it does not list are not judged, neither as old nor as new, but for those older than its
-oldest.
+Minors that the rules do not list are not judged, neither as old nor as new, but for those older
+than the oldest of them.
 """
 
 from __future__ import annotations
@@ -10,15 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from functools import cache
-from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import Field
+from isobuilder.rules.book import shipped_rules
 
-from isobuilder.model.base import Model
-from isobuilder.model.validation import model_of
-
-_FILE = Path(__file__).with_name("support.json")
 _LONGEST_NUMBER = 9  # digits; no version has more, and int() of thousands of them fails
 _SOON = 60  # days before the end from which on it is told
 
@@ -26,33 +19,10 @@ Ends = Mapping[str, date]
 """Minor versions, and the last day of upstream's support of each."""
 
 
-class Minor(Model):
-    """The life of one minor version."""
-
-    released: date | None = None
-    maintenance: date | None = None  # from then on only what is critical is mended
-    end: date  # the last day
-
-
-class Support(Model):
-    """What ``support.json`` holds."""
-
-    format: Annotated[Literal[1], Field(alias="schema")]
-    as_of: date
-    sources: tuple[str, ...]
-    minors: dict[str, Minor]
-
-
-@cache
-def support() -> Support:
-    """Return the table, its sources and the day it was read."""
-    return model_of(_FILE.read_bytes(), str(_FILE), Support)
-
-
 @cache
 def ends() -> Ends:
     """Return when upstream's support of each minor version ends."""
-    return {minor: life.end for minor, life in support().minors.items()}
+    return {row.minor: row.end for row in shipped_rules().minors if row.end is not None}
 
 
 def version_order(version: str) -> tuple[int, ...]:

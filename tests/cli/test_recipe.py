@@ -113,6 +113,7 @@ def test_check_tells_machines_the_same(tmp_path: Path) -> None:
                 }
             ],
             "warnings": [],
+            "unfit": [],
         }
     ]
 
@@ -156,7 +157,9 @@ def test_a_checksum_that_is_none_says_what_it_could_be(tmp_path: Path, text: str
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_nothing_is_odd_about_what_is_shipped(path: Path) -> None:
-    assert "warning" not in good("check", path).stderr
+    (checked,) = json.loads(good("check", "--json", path).stdout)
+    assert checked["warnings"] == []
+    assert [one for one in checked["unfit"] if one["level"] == "error"] == []
 
 
 # --- show ---
