@@ -113,11 +113,20 @@ def decode(data: bytes, place: str, *, size: int | None = None) -> str:
         mistake = Mistake(Mark(place, line, column), "", fact, "save the file as UTF-8")
         raise InputErrors([mistake]) from None
     text = text.removeprefix("\ufeff")
+    refuse_unprintable(text, place)
+    return text
+
+
+def refuse_unprintable(text: str, place: str) -> None:
+    """Refuse a text with a character that no YAML has.
+
+    Raises:
+        InputErrors: there is one; names line and column.
+    """
     if found := _FORBIDDEN.search(text):
         mark = mark_at(text, found.start(), place)
         fact = f"the character U+{ord(found[0]):04X} does not belong in a text file"
         raise InputErrors([Mistake(mark, "", fact)])
-    return text
 
 
 def mark_at(text: str, index: int, place: str) -> Mark:
@@ -200,6 +209,7 @@ def _syntax_mistake(error: yaml.MarkedYAMLError, text: str, place: str) -> Mista
     hints = {
         "mapping values are not allowed in this context": 'put a value with ": " in it in quotes',
         "could not find expected ':'": "check the lines above for a missing colon or quote",
+        "did not find expected <document start>": "put --- on a line between two documents",
         "found unexpected end of stream": "a quote or bracket that is opened is never closed",
     }
     return Mistake(mark, "", f"not YAML: {error.problem}", hints.get(error.problem or ""))

@@ -9,12 +9,11 @@ never searched: an ``image:`` in a comment is no image, and one in a JSON-like l
 from __future__ import annotations
 
 import base64
+import math
 import re
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from operator import itemgetter
 from typing import Any, NoReturn
 
 from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
@@ -25,9 +24,8 @@ from isobuilder.documents.yaml import (
     SequenceNode,
     YamlLimits,
     YamlNode,
-    decode,
-    parse_yaml,
 )
+from isobuilder.formats.manifest_text import ManifestText, documents_of, text_of
 
 MAX_MANIFEST = 16 * 1024 * 1024
 """Bytes of one manifest file; Calico's, the largest we know, has 0.7 MiB."""
@@ -49,16 +47,12 @@ _LISTS = {
     "ephemeralContainers": "container",
     "volumes": "volume",
 }
+_ABSENT = object()
 _LIST = "list of "
 IMAGE_FIELDS = {
     "container": ("image", "imagePullPolicy"),
     "image volume": ("reference", "pullPolicy"),
 }
-
-# Where a reader of JSON and one of YAML part: a mark between two files that were put together, and
-# characters beyond U+FFFF as JSON escapes them.
-_MARKS = re.compile("\ufeff")
-_PAIRS = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE = frozenset({"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"})
@@ -66,6 +60,7 @@ _FALSE = frozenset({"n", "N", "no", "No", "NO", "false", "False", "FALSE", "off"
 _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|[1-9][0-9]*|0)")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _TAG = "tag:yaml.org,2002:"
+BINARY = f"{_TAG}binary"
 _READ_BY_VALUE = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float")}
 
 
@@ -155,20 +150,18 @@ class Manifest:
     """One file of manifests, read; made by ``read_manifest``."""
 
     place: str
-    data: bytes
-    text: str  # without what only stands in the way of a reader of YAML
-    shifts: tuple[tuple[int, int], ...]  # index in ``text``, and how far behind it ``data`` is
+    source: ManifestText
     documents: tuple[Document, ...]
-    doubled: tuple[Mistake, ...]  # keys that stand twice in one mapping: the last one counts
+    oddities: tuple[Mistake, ...]  # what kubectl takes in silence, such as keys that stand twice
 
     def mark(self, node: YamlNode) -> Mark:
         """Return the line and column of a node."""
         return Mark(self.place, node.start.line, node.start.column)
 
-    def index(self, index: int) -> int:
-        """Return where in the decoded ``data`` a character of ``text`` is."""
-        number = bisect_right(self.shifts, index, key=itemgetter(0))
-        return index + (self.shifts[number - 1][1] if number else 0)
+    @property
+    def text(self) -> str:
+        """What the places of nodes count in."""
+        return self.source.read
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
@@ -198,8 +191,9 @@ class Manifest:
             waiting = [values[id(target(document.root))]]
             while waiting:
                 value = waiting.pop()
-                items = value.get("items") if isinstance(value, dict) else None
-                if isinstance(items, list):
+                items = value.get("items", _ABSENT) if isinstance(value, dict) else _ABSENT
+                if items is None or isinstance(items, list):
+                    items = items or []
                     waiting += reversed([_item(item, value) for item in items])
                 else:
                     self._check_object(value, number, document)
@@ -212,7 +206,7 @@ class Manifest:
             shown = type(value).__name__ if isinstance(value, list) else repr(value)[:60]
             self.refuse(document.root, f"{where}: expected a Kubernetes object, got {shown}")
         for key in ("apiVersion", "kind"):
-            if not isinstance(value.get(key), str):
+            if not isinstance(value.get(key), str) or (key == "kind" and not value[key]):
                 self.refuse(document.root, f"{where}: a Kubernetes object has no {key}")
 
     def refuse(self, node: YamlNode, fact: str, hint: str | None = None) -> NoReturn:
@@ -226,50 +220,15 @@ def read_manifest(data: bytes, place: str) -> Manifest:
     Raises:
         InputErrors: not YAML or JSON that kubectl would read, or beyond a limit; names the line.
     """
-    clean = decode(data.replace(_BOM, b""), place, size=_LIMITS.size)
-    text, shifts = _plain_yaml(clean, decoded(data))
-    roots = parse_yaml(text, place, _LIMITS)
-    builder = _ObjectBuilder(Manifest(place, data, text, shifts, (), ()))
+    if len(data) > _LIMITS.size:
+        fact = f"expected at most {_LIMITS.size} bytes, got {len(data)}"
+        raise InputErrors([Mistake(Mark(place), "", fact)])
+    text = text_of(data, place)
+    builder = _ObjectBuilder(Manifest(place, text, (), ()))
+    roots = documents_of(text, place, _LIMITS)
     documents = tuple(builder.document(root) for root in roots if not _is_null(root))
-    return Manifest(place, data, text, shifts, documents, tuple(builder.doubled))
-
-
-_BOM = "\ufeff".encode()
-
-
-def decoded(data: bytes) -> str:
-    """Return the text of a file with every byte order mark that is in it."""
-    return data.decode("utf-8", "replace")
-
-
-def _plain_yaml(clean: str, text: str) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """Return ``text`` as a parser of YAML takes it, and where what was taken out of it was."""
-    is_json = clean.lstrip()[:1] in {"{", "["}
-    found = [*_MARKS.finditer(text)] if len(clean) != len(text) else []
-    if is_json:
-        found += [match for match in _PAIRS.finditer(text) if _escapes(text, match.start())]
-        found.sort(key=re.Match.start)
-    parts: list[str] = []
-    shifts: list[tuple[int, int]] = []
-    done = length = 0
-    for match in found:
-        new = "" if match.re is _MARKS else f"\\U{_character(match):08x}"
-        parts += [text[done : match.start()], new]
-        length += match.start() - done + len(new)
-        done = match.end()
-        shifts.append((length, done - length))
-    return "".join([*parts, text[done:]]), tuple(shifts)
-
-
-def _escapes(text: str, index: int) -> bool:
-    """Whether the backslash at ``index`` is not itself escaped by one before it."""
-    before = text[max(0, index - 64) : index]
-    return (len(before) - len(before.rstrip("\\"))) % 2 == 0
-
-
-def _character(match: re.Match[str]) -> int:
-    high, low = int(match[1], 16), int(match[2], 16)
-    return 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00)
+    odd = text.odd_bytes(place)
+    return Manifest(place, text, documents, (*builder.doubled, *([odd] if odd else [])))
 
 
 @dataclass(slots=True)
@@ -367,9 +326,9 @@ def scalar_value(node: ScalarNode) -> str | int | float | bool | None:
     Source: resolve.go of gopkg.in/yaml.v2, which sigs.k8s.io/yaml carries on.
     """
     text = node.text
-    if node.tag == f"{_TAG}binary":
+    if node.tag == BINARY:
         try:
-            return base64.b64decode(text).decode()
+            return base64.b64decode("".join(text.split()), validate=True).decode(errors="replace")
         except ValueError:
             return text
     if node.tag not in _READ_BY_VALUE and (node.tag is not None or node.style):
@@ -382,16 +341,23 @@ def scalar_value(node: ScalarNode) -> str | int | float | bool | None:
 
 
 def _number(digits: str, text: str) -> str | int | float:
-    if _INTEGER.fullmatch(digits) and len(digits) <= 40:
+    if _INTEGER.fullmatch(digits) and len(digits) <= 70:
         octal = re.fullmatch("([-+]?)0([0-7]+)", digits)
-        return int(f"{octal[1]}0o{octal[2]}" if octal else digits, 0)
-    return float(digits) if _FLOAT.fullmatch(digits) else text
+        number = int(f"{octal[1]}0o{octal[2]}" if octal else digits, 0)
+        if -(2**63) <= number < 2**63:
+            return number
+        if 0 <= number < 2**64:
+            return float(number)
+    value = float(digits) if _FLOAT.fullmatch(digits) else math.inf
+    return value if math.isfinite(value) else text
 
 
 def written(node: YamlNode) -> str | None:
     """Return the text of a scalar as it was written; None for null and what is no scalar."""
     scalar = target(node)
-    return None if not isinstance(scalar, ScalarNode) or _is_null(scalar) else scalar.text
+    if not isinstance(scalar, ScalarNode) or _is_null(scalar):
+        return None
+    return str(scalar_value(scalar)) if scalar.tag == BINARY else scalar.text
 
 
 def _is_null(node: YamlNode) -> bool:

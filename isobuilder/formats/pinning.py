@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from isobuilder.documents.mistakes import InputErrors, Mistake
 from isobuilder.documents.yaml import MappingNode, ScalarNode, YamlNode
 from isobuilder.formats.manifests import (
+    BINARY,
     IMAGE_FIELDS,
     Document,
     Field,
     Manifest,
     Place,
-    decoded,
     read_manifest,
     scalar_value,
     step,
@@ -83,6 +83,8 @@ def pin(manifest: Manifest, names: Mapping[str, str], ignored: Collection[str] =
 def _ambiguous(place: Place) -> str | None:
     """Say why it is not clear which of several texts should change."""
     image_key = place.use.path.rpartition(".")[2]
+    if any(isinstance(node, ScalarNode) and node.tag == BINARY for node in _values_of(place)):
+        return "it is written as !!binary, so it cannot be pinned"
     for name, counts in ((image_key, place.image), (place.policy_key, place.policy)):
         written = [key for key, _ in place.mapping.pairs if _text(key) == name]
         if len(written) > 1:
@@ -90,6 +92,10 @@ def _ambiguous(place: Place) -> str | None:
         if written and counts is not None and not counts.own:
             return f"the key {name!r} is there, and << after it counts, so it cannot be pinned"
     return None
+
+
+def _values_of(place: Place) -> list[YamlNode]:
+    return [target(each.value) for each in (place.image, place.policy) if each is not None]
 
 
 @dataclass(slots=True)
@@ -163,13 +169,13 @@ class _Changes:
 
     def applied(self) -> bytes:
         """Return the manifest's bytes with all changes."""
-        text, index = decoded(self.manifest.data), self.manifest.index
+        text, index = self.manifest.source.whole, self.manifest.source.index
         parts: list[str] = []
         done = 0
         for (start, end), new in sorted(self.edits.items()):
             parts += [text[done : index(start)], new]
             done = index(end)
-        return "".join([*parts, text[done:]]).encode()
+        return self.manifest.source.encoded("".join([*parts, text[done:]]))
 
 
 def _quoted(new: str, like: YamlNode | str = "") -> str:

@@ -27,8 +27,8 @@ def named_images(images: Images, manifests: Iterable[Manifest]) -> dict[str, set
     mistakes: list[Mistake] = []
     seen: set[str] = set()
     for manifest in manifests:
-        for doubled in manifest.doubled:
-            log.warning("%s", doubled)
+        for odd in manifest.oddities:
+            log.warning("%s", odd)
         for use in manifest.images:
             seen.add(spelled_out(use.image))
             target = images.target(use.image)

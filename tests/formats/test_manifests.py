@@ -43,7 +43,7 @@ def test_a_list_is_taken_apart() -> None:
         (b"kind: Pod", "has no apiVersion"),
         (b"apiVersion: v1\nkind: 7", "has no kind"),
         (b"apiVersion: v1\nkind: List\nitems: [1]", "expected a Kubernetes object, got 1"),
-        (b"\xff\xfe\x00", "not UTF-8"),
+        (b"\xff\xfe\x00", "not UTF-16 text, as which it begins"),
         (b"? [a]\n: b", "a key that is no text"),
         (b"~: b", "a key that is no text"),
         (b"a: {<<: b}", "<< wants a mapping"),
@@ -88,6 +88,12 @@ VALUES = [
     ("1.2.3", "1.2.3"),
     ("_1", "_1"),
     ("<<", "<<"),
+    ("9223372036854775807", 9223372036854775807),
+    ("9223372036854775808", 9223372036854775808.0),
+    ("18446744073709551616", 18446744073709551616.0),
+    ("0x7fffffffffffffffff", "0x7fffffffffffffffff"),
+    ("1e400", "1e400"),
+    ("!!binary /w==", "\ufffd"),
 ]
 
 
@@ -111,7 +117,7 @@ def test_the_last_of_two_equal_keys_counts_and_both_are_told() -> None:
     assert manifest.objects == ({"apiVersion": "v1", "kind": "Z", "spec": {"containers": []}},)
     assert manifest.images == ()
     fact = "the key {!r} is there twice in one mapping; the last one counts"
-    assert sorted(map(str, manifest.doubled)) == [
+    assert sorted(map(str, manifest.oddities)) == [
         f"x.yaml:5:3: {fact.format('containers')}",
         f"x.yaml:6:1: {fact.format('kind')}",
     ]
@@ -139,6 +145,111 @@ def test_merged_mappings_are_those_of_kubectl(container: str, expected: object) 
 def test_a_typed_list_gives_its_kind_to_its_items() -> None:
     found = objects_of(b"apiVersion: v1\nkind: PodList\nitems: [{metadata: {name: a}}]\n")
     assert found == ({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}},)
+
+
+@pytest.mark.parametrize("items", ["", " []", " ~"])
+def test_a_list_of_nothing_has_no_objects(items: str) -> None:
+    assert objects_of(f"apiVersion: v1\nkind: List\nitems:{items}\n".encode()) == ()
+
+
+JSON_POD = b'{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a","image":"q/n:1"}]}}'
+
+
+@pytest.mark.parametrize(
+    ("data", "images"),
+    [
+        (JSON_POD + JSON_POD, 2),
+        (JSON_POD + b"\n" + JSON_POD + b"\n" + JSON_POD + b"\n", 3),
+        (b"\t" + JSON_POD + b"\r\n---\r\n" + JSON_POD, 2),
+        (JSON_POD + b"---\n" + POD, 2),
+        (JSON_POD + b"\n" + POD, 2),
+        (b"\xef\xbb\xbf" + JSON_POD + b"\n# the end\n", 1),
+        (POD + b"---\n" + JSON_POD, 2),
+        (b"{apiVersion: v1, kind: Pod, containers: [{image: a}]}\n---\n" + JSON_POD, 2),
+        (b"null\n---\n" + JSON_POD, 1),
+        (JSON_POD + b",", None),
+        (JSON_POD + JSON_POD + b"\n# the end\n", None),
+        (POD + b"---\n" + JSON_POD + JSON_POD, None),  # kubectl reads the first and nothing more
+    ],
+)
+def test_json_values_one_after_another_are_documents(data: bytes, images: int | None) -> None:
+    if images is None:
+        with pytest.raises(InputError, match="not YAML|nothing but JSON"):
+            objects_of(data)
+        return
+    manifest = read_manifest(data, "x")
+    assert len(manifest.objects) == len(manifest.images) == images
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'"a\/b"', "a/b"),
+        (r'"\ud83d\ude00"', "\U0001f600"),
+        (r'"\ud83d"', "\ufffd"),
+        (r'"\ud83dx"', "\ufffdx"),
+        (r'"\\ud83d \" \t\u0000"', '\\ud83d " \t\0'),
+        ('"\x7f\x85\u2028"', "\x7f\x85\u2028"),
+        ('"yes"', "yes"),
+        ("[1, -0.5, 1e3, true, null, []]", [1, -0.5, 1000.0, True, None, []]),
+        ('{"' + "k" * 2000 + '"\n:\n1}', {"k" * 2000: 1}),
+    ],
+)
+def test_values_of_json_are_those_of_go(text: str, value: object) -> None:
+    data = f'{{"apiVersion":"v1","kind":"X","value":{text}}}'.encode()
+    assert objects_of(data)[0]["value"] == value
+
+
+@pytest.mark.parametrize("text", ["[1,]", "[1 2]", "[}", '{"a"}', '{"a":}', "{1:2}", "[", '"\n"'])
+def test_what_go_does_not_take_for_json_is_read_as_yaml_or_refused(text: str) -> None:
+    data = f'{{"apiVersion":"v1","kind":"X","value":{text}}}'.encode()
+    yaml_has_it = {"[1,]": [1], "[1 2]": ["1 2"], '{"a"}': {"a": None}, '{"a":}': {"a": None}}
+    yaml_has_it |= {"{1:2}": {"1:2": None}, '"\n"': " "}
+    if text not in yaml_has_it:
+        with pytest.raises(InputError, match="not YAML"):
+            objects_of(data)
+    else:
+        assert objects_of(data)[0]["value"] == yaml_has_it[text]
+
+
+@pytest.mark.parametrize(
+    ("before", "fact"),
+    [
+        ("--- {a: b}\n", "x.yaml:1:4: kubectl takes nothing but a comment after ---"),
+        ("---\n--- |\n", "x.yaml:2:4: kubectl takes nothing but a comment after ---"),
+        ("a: b\n---c: d\n", "x.yaml:2:4: kubectl takes nothing but a comment after ---"),
+        ("%YAML 1.1\n---\n", "x.yaml:1:1: kubectl takes no directives"),
+        ("# c\n\n%TAG ! x\n---\n", "x.yaml:3:1: kubectl takes no directives"),
+        ("--- # c\n%YAML 1.2\n---\n", "x.yaml:2:1: kubectl takes no directives"),
+    ],
+)
+def test_what_yaml_allows_and_kubectl_does_not_is_refused(before: str, fact: str) -> None:
+    with pytest.raises(InputError) as refused:
+        objects_of(before.encode() + POD)
+    assert fact in str(refused.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_file_of_windows_is_read_by_its_byte_order_mark(encoding: str) -> None:
+    text = f"\ufeff{POD.decode()}---\n{POD.decode()}".replace("\n", "\r\n").replace(
+        "name: a", "name: 가"
+    )
+    manifest = read_manifest(text.encode(encoding), "x")
+    assert [use.image for use in manifest.images] == ["nginx:1"] * 2
+    assert manifest.objects[1]["spec"]["containers"][0]["name"] == "가"
+    assert manifest.oddities == ()
+
+
+def test_bytes_that_are_no_text_become_what_kubectl_makes_of_them_and_are_told() -> None:
+    manifest = read_manifest(b"# it\x92s\n" + POD.replace(b"name: a", b"name: \xc3("), "x")
+    assert manifest.objects[0]["spec"]["containers"][0]["name"] == "\ufffd("
+    fact = "x:1:5: not UTF-8 text: byte 0x92, which kubectl reads as U+FFFD"
+    assert [str(odd) for odd in manifest.oddities] == [fact]
+
+
+def test_a_byte_order_mark_within_a_text_belongs_to_it() -> None:
+    (found,) = objects_of("\ufeffapiVersion: v1\nkind: X\nvalue: 'a\ufeffb'\n".encode())
+    assert found["value"] == "a\ufeffb"
 
 
 def test_files_that_were_put_together_keep_their_byte_order_marks_in_the_way_of_nobody() -> None:

@@ -130,6 +130,29 @@ def test_a_byte_order_mark_stays() -> None:
     assert pinned.count(b"\xef\xbb\xbf") == 1
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_file_of_windows_stays_one(encoding: str) -> None:
+    text = "\ufeffcontainers:\r\n- image: c/d:2\r\n  name: 가\U0001f600\r\n"
+    pinned = pin_images(text.encode(encoding), NAMES, "m.yaml").decode(encoding)
+    changed = f"image: {CD}\r\n  imagePullPolicy: IfNotPresent\r\n"
+    assert pinned == text.replace("image: c/d:2\r\n", changed)
+
+
+def test_bytes_that_are_no_text_stay() -> None:
+    data = b"# it\x92s\ncontainers:\n- image: c/d:2\n  name: \xc3(\n"
+    pinned = pin_images(data, NAMES, "m.yaml")
+    changed = f"image: {CD}\n  imagePullPolicy: IfNotPresent\n".encode()
+    assert pinned == data.replace(b"image: c/d:2\n", changed)
+
+
+def test_json_values_one_after_another_are_pinned() -> None:
+    one = '{"containers":[{"image":"c/d:2","name":"\\ud83d\\ude00 \\/"}]}'
+    pinned = one.replace('"c/d:2"', f'"{CD}", "imagePullPolicy": "IfNotPresent"')
+    plain = "containers: [{image: c/d:2}]"
+    assert pin(f"{one}\n---\n{plain}\n") == f"{pinned}\n---\n{pin(plain)}\n"
+    assert pin(f"{one}{one}{one}") == pinned * 3
+
+
 def test_an_empty_pull_policy_is_filled_in() -> None:
     assert pin("containers:\n- image: c/d:2\n  imagePullPolicy:\n  name: x\n") == (
         f"containers:\n- image: {CD}\n  imagePullPolicy: IfNotPresent\n  name: x\n"
@@ -272,7 +295,8 @@ def test_null_is_no_image_and_stays(null: str) -> None:
             "m.yaml:3:5: x[0]: pinning would change this",
         ),
         ("containers:\n- image: c/d:2\n  ? imagePullPolicy\n", "in a way that cannot be pinned"),
-        ("containers:\n- image: !!binary Yy9kOjI=\n", "no locked image for 'Yy9kOjI='"),
+        ("containers:\n- image: !!binary Yy9kOjI=\n", "is written as !!binary"),
+        ("containers:\n- {image: c/d:2, imagePullPolicy: !!binary eA==}\n", "as !!binary"),
     ],
 )
 def test_what_cannot_be_changed_alone_is_refused_with_its_line_and_a_way_out(
@@ -403,7 +427,7 @@ def test_the_parsed_result_differs_only_in_images_and_pull_policies(
         indent=indent,
         allow_unicode=unicode,
         line_break="\r\n" if crlf else "\n",
-    )
+    ).replace("--- ", "---\n")  # kubectl wants a separator to stand alone
     loaded = list(yaml.safe_load_all(text))
     pinned = pin(text)
     assert list(yaml.safe_load_all(pinned)) == [_pinned(pod) for pod in loaded]
