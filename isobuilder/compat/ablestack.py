@@ -12,7 +12,7 @@ from posixpath import basename
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
 from isobuilder import __version__
 from isobuilder.digest import Digest
@@ -37,8 +37,16 @@ from isobuilder.model.profile import (
     REVISION_LABEL,
     SIGNATURE_LABEL,
     MoldProfileName,
+    Profile,
 )
-from isobuilder.model.recipe import FileEntry, HttpsUrl, ImageText, ManifestEntry, Recipe
+from isobuilder.model.recipe import (
+    FileEntry,
+    HttpsUrl,
+    ImageText,
+    ManifestEntry,
+    Recipe,
+    check_image,
+)
 from isobuilder.model.validation import load_json
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -73,13 +81,32 @@ class ImportedFile(_Loose):
     sha256: Sha256
 
 
+def _is_whole(text: str) -> bool:
+    return "@" in text or ":" in text.rpartition("/")[2]
+
+
 class ImportedImage(_Loose):
     """One image, pinned to the manifest of one platform."""
 
     original: str  # the name in the manifest that uses it
-    resolved_from: ImageText  # the tag that was locked
+    resolved_from: ImageText  # the tag or digest that was locked
     reference: ImageText  # repository@sha256:...
-    import_alias: ImageText  # the name inside the archive
+    import_alias: str | None = None  # the name inside the archive
+
+    @property
+    def alias(self) -> str:
+        """The name inside the archive, with the digest where it has neither tag nor digest.
+
+        Images that a manifest names by digest have an alias that is a repository alone.
+        """
+        text = self.import_alias or self.resolved_from
+        digest = ImageReference.parse(self.reference).digest
+        return text if digest is None or _is_whole(text) else f"{text}@{digest}"
+
+    @field_validator("import_alias")
+    @classmethod
+    def _a_name(cls, text: str | None) -> str | None:
+        return text if text is None or not _is_whole(text) else check_image(text)
 
 
 class ImportedComponent(_Loose):
@@ -90,6 +117,7 @@ class ImportedComponent(_Loose):
     source_repository: str
     source_sha: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
     api_signature: Literal["HMAC-SHA256"]
+    manifest_sha: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")] | None = None
     kubernetes_minor: str | None = None
     image: str | None = None  # one of the images, by its reference or tag
 
@@ -155,9 +183,9 @@ def recipe_data(imported: ImportedRecipe, place: str) -> dict[str, Any]:
         "images": {
             "from": ["kubeadm", "manifests"],
             "replace": {
-                image.original: image.import_alias
+                image.original: image.alias
                 for image in imported.images
-                if image.original != image.import_alias
+                if image.original != image.alias and not _named_by_digest(image, profile)
             },
         },
         "render": [{"path": path, "template": _RENDERED[path]} for path in renders],
@@ -166,6 +194,11 @@ def recipe_data(imported: ImportedRecipe, place: str) -> dict[str, Any]:
             for name, component in sorted(imported.components.items())
         },
     }
+
+
+def _named_by_digest(image: ImportedImage, profile: Profile) -> bool:
+    """Whether an image is one that a manifest of the driver, which stays as it is, names itself."""
+    return bool(profile.kept) and ImageReference.parse(image.alias).tag is None
 
 
 def _name(path: str, architecture: str) -> str:
@@ -187,8 +220,10 @@ def _component(
         raise InputErrors([Mistake(Mark(place), where, "no image of the recipe belongs to it")])
     extra = component.model_extra or {}
     facts = {key: value for key, value in extra.items() if isinstance(value, str)}
+    if isinstance(sdk := extra.get("sdk"), dict):
+        facts |= {f"sdk_{key}": value for key, value in sdk.items() if isinstance(value, str)}
     found: dict[str, Any] = {
-        "image": image.import_alias,
+        "image": image.alias,
         "source_repository": component.source_repository,
         "source_sha": component.source_sha,
         "labels": {SIGNATURE_LABEL: API_SIGNATURE, REVISION_LABEL: component.source_sha},
@@ -196,15 +231,17 @@ def _component(
     }
     if component.kubernetes_minor is not None:
         found["kubernetes_minor"] = component.kubernetes_minor
+    if component.manifest_sha not in {None, component.source_sha}:
+        found["manifest_sha"] = component.manifest_sha
     return found
 
 
 def _image_of(component: ImportedComponent, imported: ImportedRecipe) -> ImportedImage | None:
     for image in imported.images:
-        if component.image in {image.reference, image.import_alias, image.resolved_from}:
+        if component.image in {image.reference, image.alias, image.resolved_from}:
             return image
     # Without a name to go by: the image that was made from the component's commit.
-    made = [image for image in imported.images if component.source_sha in image.import_alias]
+    made = [image for image in imported.images if component.source_sha in image.alias]
     return made[0] if component.image is None and len(made) == 1 else None
 
 
@@ -313,21 +350,22 @@ def _images(
 ) -> tuple[LockedImage, ...]:
     found = []
     for image in imported.images:
-        where = f"images[{image.import_alias}]"
+        where = f"images[{image.alias}]"
         digest = ImageReference.parse(image.reference).digest
         if digest is None:
             fact = f"no digest in its reference {image.reference}"
             mistakes.append(Mistake(Mark(place), where, fact))
             continue
-        renamed = spelled_out(image.original) != spelled_out(image.import_alias)
+        renamed = spelled_out(image.original) != spelled_out(image.alias)
+        renamed &= not _named_by_digest(image, PROFILES[recipe.profile])
         target = recipe.images.target(image.original)
-        if renamed and spelled_out(target or "") != spelled_out(image.import_alias):
+        if renamed and spelled_out(target or "") != spelled_out(image.alias):
             there = target if target not in {None, image.original} else "nothing"
             fact = f"replaces {image.original}, for which the recipe has {there}"
             mistakes.append(Mistake(Mark(place), where, fact))
         found.append(
             LockedImage(
-                reference=image.import_alias,
+                reference=image.alias,
                 index=None,
                 digest=digest,
                 size=None,

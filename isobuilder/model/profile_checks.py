@@ -162,12 +162,14 @@ class _Checker:
             self.mistakes.append(self._at(fact, *steps))
 
     def _source(self, name: str, component: Component, entry: ManifestEntry) -> None:
-        """A manifest straight from a repository must be of the component's own commit."""
+        """A manifest straight from a repository must be of the commit that is told for it."""
         parts = urlsplit(entry.url)
-        if parts.hostname != "raw.githubusercontent.com" or component.source_sha is None:
+        if parts.hostname != "raw.githubusercontent.com" or component.manifest_commit is None:
             return
         repository = (component.source_repository or "").removeprefix("https://github.com/")
-        wanted = f"/{repository}/{component.source_sha}/"
+        wanted = f"/{repository}/{component.manifest_commit}/"
         if not parts.path.startswith(wanted):
             fact = f"expected {entry.path} from {wanted.strip('/')}, found {entry.url}"
-            self.mistakes.append(self._at(fact, "components", name, "source_sha"))
+            key = "source_sha" if component.manifest_sha is None else "manifest_sha"
+            hint = "where driver and manifest are of different commits, write manifest_sha"
+            self.mistakes.append(self._at(fact, "components", name, key, hint=hint))

@@ -12,8 +12,10 @@ from pydantic import (
     AfterValidator,
     Field,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     StringConstraints,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -166,9 +168,22 @@ class Component(Model):
     image: ImageText
     source_repository: str | None = None
     source_sha: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")] | None = None
+    manifest_sha: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")] | None = None
     kubernetes_minor: str | None = None  # must be the recipe's own
     labels: dict[str, str] = {}  # what the image configuration must carry, exactly
     facts: dict[str, str] = {}  # further provenance, copied into manifest.json
+
+    @property
+    def manifest_commit(self) -> str | None:
+        """The commit that its manifest is of: ``manifest_sha`` where that is another one."""
+        return self.manifest_sha or self.source_sha
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        if self.manifest_sha is None:
+            del data["manifest_sha"]
+        return data
 
 
 class Registration(Model):

@@ -17,6 +17,7 @@ from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock, answers
 from isobuilder.model.recipe import Recipe
 from isobuilder.model.validation import build
+from isobuilder.pipeline.recipes import check_recipe, import_recipe
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "facts" / "kubernetes-1.34.12-amd64.json"
@@ -72,6 +73,113 @@ def test_the_made_recipe_asks_for_the_same_as_ours_and_keeps_the_digests() -> No
     assert {name: part.labels for name, part in recipe.components.items()} == {
         name: part.labels for name, part in ours.components.items()
     }
+
+
+DRIVER = "67ccfd98668e0979771acc7084f893d2b0b4f12b"
+PROFILE = "f24ff0a1d3dfef949fc97c7f97058abf9035cdd3"  # the commit of the driver's manifests
+RAW = f"https://raw.githubusercontent.com/dhslove/ablestack-kubernetes-csi/{PROFILE}/deploy"
+CSI_IMAGES = {
+    "ghcr.io/dhslove/ablestack-kubernetes-csi": "ghcr.io/cloudstack/cloudstack-csi-driver:main",
+    **{
+        f"registry.k8s.io/sig-storage/{name}": f"registry.k8s.io/sig-storage/{name}:{tag}"
+        for name, tag in {
+            "csi-provisioner": "v5.0.1",
+            "csi-attacher": "v4.6.1",
+            "csi-resizer": "v1.11.1",
+            "csi-snapshotter": "v6.3.0",
+            "snapshot-controller": "v6.3.0",
+            "livenessprobe": "v2.12.0",
+            "csi-node-driver-registrar": "v2.10.1",
+        }.items()
+    },
+}
+
+
+def with_csi(data: dict[str, Any]) -> None:
+    """Make of a plain recipe one with a driver, in the form that its builder has them."""
+    data["profile"] = "mold-cks-csi"
+    data["files"] += [
+        {"path": path, "url": f"{RAW}/{name}", "sha256": digit * 64, "version": None}
+        for digit, path, name in (
+            ("1", "manifest.yaml", "manifest.yaml"),
+            ("2", "snapshot-crds.yaml", "snapshot-crds.yaml"),
+            ("3", "csi-profile.json", "profile.json"),
+        )
+    ]
+    for number, (repository, original) in enumerate(CSI_IMAGES.items()):
+        reference = f"{repository}@sha256:{number:064x}"
+        data["images"].append(
+            {
+                "original": original,
+                "resolved_from": reference,
+                "reference": reference,
+                "import_alias": repository,
+            }
+        )
+    data["components"]["provider"]["manifest_sha"] = data["components"]["provider"]["source_sha"]
+    data["components"]["provider"]["sdk"] = {"version": "v2", "source_sha": "5" * 40, "n": 1}
+    del data["components"]["provider"]["sdk_source_sha"]
+    data["components"]["csi"] = {
+        "source_repository": "dhslove/ablestack-kubernetes-csi",
+        "source_sha": DRIVER,
+        "manifest_sha": PROFILE,
+        "manifest_path": "deploy/manifest.yaml",
+        "api_signature": "HMAC-SHA256",
+        "image": f"ghcr.io/dhslove/ablestack-kubernetes-csi@sha256:{0:064x}",
+    }
+
+
+def test_a_recipe_with_a_driver_is_taken_over(tmp_path: Path) -> None:
+    data = json.loads(SAMPLE.read_text())
+    with_csi(data)
+    source = tmp_path / "csi.json"
+    source.write_text(json.dumps(data))
+    written = import_recipe(source, recipe=None, out=tmp_path)
+    checked = check_recipe(written[0])
+    assert (checked.mistakes, checked.warnings, checked.locked) == ([], [], ("amd64",))
+    recipe, made_lock = load_recipe(written[0], "amd64"), load_lock(written[1])
+    images = {image.reference: image for image in made_lock.images}
+    for number, repository in enumerate(CSI_IMAGES):
+        image = images[f"{repository}@sha256:{number:064x}"]
+        assert (image.digest.hex, image.original) == (f"{number:064x}", ())
+    assert not set(CSI_IMAGES.values()) & set(recipe.images.replace)
+    csi = recipe.components["csi"]
+    assert (csi.source_sha, csi.manifest_sha) == (DRIVER, PROFILE)
+    assert csi.labels["org.opencontainers.image.revision"] == DRIVER
+    provider = recipe.components["provider"]
+    assert provider.manifest_sha is None
+    assert provider.facts["sdk_source_sha"] == "5" * 40
+    assert made_lock.components == recipe.components
+
+
+def test_the_manifest_is_of_the_commit_that_is_told_for_it(tmp_path: Path) -> None:
+    data = json.loads(SAMPLE.read_text())
+    with_csi(data)
+    data["components"]["csi"]["manifest_sha"] = "9" * 40
+    source = tmp_path / "csi.json"
+    source.write_text(json.dumps(data))
+    with pytest.raises(InputErrors) as refused:
+        import_recipe(source, recipe=None, out=tmp_path)
+    assert "components.csi.manifest_sha: expected manifest.yaml from dhslove/" in str(refused.value)
+    assert "9" * 40 in str(refused.value)
+
+
+@pytest.mark.parametrize("alias", [None, "ghcr.io/headlamp-k8s/headlamp"])
+def test_an_image_without_a_whole_alias_gets_its_name_from_the_rest(alias: str | None) -> None:
+    def change(data: dict[str, Any]) -> None:
+        for image in data["images"]:
+            if alias is None:
+                del image["import_alias"]
+            elif "headlamp" in image["original"] and alias:
+                image["import_alias"] = alias
+
+    recipe = made(imported(change))
+    found = lock_from(imported(change), recipe, "x.json")
+    assert answers(found, recipe) == []
+    if alias:
+        (image,) = [one for one in found.images if alias in one.reference]
+        assert image.reference == f"{alias}@{image.digest}"
+        assert recipe.images.replace["ghcr.io/headlamp-k8s/headlamp:latest"] == image.reference
 
 
 def test_what_that_builder_knows_besides_is_let_through() -> None:
@@ -150,6 +258,7 @@ def test_an_image_reference_without_digest_is_refused() -> None:
         (["architecture"], "s390x", "architecture: expected amd64 or arm64"),
         (["kubernetes_version"], "1.34", "kubernetes_version: expected a Kubernetes version"),
         (["profile"], "other", "profile: expected 'mold-cks' or 'mold-cks-csi', found 'other'"),
+        (["images", 0, "import_alias"], "ghcr.io/a/b:latest", "is a moving target"),
         (["files", 0, "sha256"], "abc", "files[0].sha256: expected 64 lower-case hexadecimal"),
         (["files", 0, "path"], "../x", "leaves the ISO"),
         (["files", 0, "url"], "https://example.com/main/x", "is a moving target"),

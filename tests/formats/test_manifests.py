@@ -174,7 +174,7 @@ JSON_POD = b'{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a","
 )
 def test_json_values_one_after_another_are_documents(data: bytes, images: int | None) -> None:
     if images is None:
-        with pytest.raises(InputError, match="not YAML|nothing but JSON"):
+        with pytest.raises(InputError, match=r"not YAML|nothing but JSON"):
             objects_of(data)
         return
     manifest = read_manifest(data, "x")
