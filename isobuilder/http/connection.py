@@ -120,6 +120,9 @@ class Connection:
             if not data:
                 deadline = time.monotonic() + self._limits.head_seconds
             data += received
+            if not data[:1].isupper():
+                # Such as TLS, whose clients go over to plain HTTP as soon as they are answered.
+                raise Refusal(400, "expected METHOD PATH HTTP/1.1")
             end = data.find(b"\r\n\r\n", max(0, len(data) - len(received) - 3))
         if not 0 <= end <= self._limits.head:
             raise Refusal(431, f"the head has more than {self._limits.head} bytes")

@@ -308,6 +308,16 @@ def test_half_a_request_is_none(shelf: Shelf, cut: int) -> None:
     assert shelf.told == []
 
 
+def test_who_speaks_tls_to_a_plain_server_is_told_at_once(shelf: Shelf) -> None:
+    began = time.monotonic()
+    with (
+        socket.create_connection(("127.0.0.1", shelf.port), timeout=5) as client,
+        pytest.raises(ssl.SSLError),
+    ):
+        ssl.create_default_context().wrap_socket(client, server_hostname="localhost")
+    assert time.monotonic() - began < shelf.limits.head_seconds / 4
+
+
 def test_the_deadline_of_a_head_is_for_all_of_it(quick: Shelf) -> None:
     with closing(connected(quick)) as client:
         begun = time.monotonic()

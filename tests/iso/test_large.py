@@ -17,7 +17,7 @@ from isobuilder.iso.write.entries import IsoEntry
 from isobuilder.store import Blob
 from tests.iso.makers import entry, iso_of
 
-FIVE_GIB = 5 * 1024**3
+OVER_4_GIB = 4 * 1024**3 + 4 * 1024**2  # bytes
 
 MEASURED = """
 import json, re, sys
@@ -93,14 +93,14 @@ def test_20000_files_fit_in_memory_and_are_all_there(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_file_over_4_gib_keeps_every_byte(tmp_path: Path) -> None:
-    marks = {0: b"begin", 4 * 1024**3 - 2050: b"x" * 4100, FIVE_GIB - 3: b"end"}
+    marks = {0: b"begin", 4 * 1024**3 - 2050: b"x" * 4100, OVER_4_GIB - 3: b"end"}
     sparse = tmp_path / "blob"
     with sparse.open("wb") as file:
-        file.truncate(FIVE_GIB)
+        file.truncate(OVER_4_GIB)
         for at, data in marks.items():
             file.seek(at)
             file.write(data)
-    blob = Blob(Digest.of_file(sparse), FIVE_GIB, sparse)
+    blob = Blob(Digest.of_file(sparse), OVER_4_GIB, sparse)
     written = iso_of(
         [IsoEntry("big.tar", 0o644, (blob,)), entry("z.yaml", b"after")], tmp_path / "a.iso"
     )
