@@ -37,6 +37,10 @@ EXAMPLES = {
         "isobuilder node user-data --role first-control-plane --name one --kubernetes 1.34.12",
     ),
     "node cluster": ("isobuilder node cluster cluster.yaml --out nodes",),
+    "node upgrade": (
+        "isobuilder node upgrade NAME.iso --cluster cluster.yaml",
+        "isobuilder node upgrade NAME.iso --nodes nodes.json --json",
+    ),
     "node seed": ("isobuilder node seed nodes/one --out seed.iso",),
     "node secrets": ("isobuilder node secrets secrets",),
     "node schema": ("isobuilder node schema > cluster.schema.json",),

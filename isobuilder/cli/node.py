@@ -132,6 +132,41 @@ def secrets(folder: Path, no_ca: bool) -> None:
 
 
 @node.command()
+@click.argument("iso", type=FILE)
+@click.option("--cluster", type=FILE, help="The cluster file, if all nodes are as it says.")
+@click.option("--nodes", type=FILE, help="What kubectl get nodes -o json prints.")
+@json_option
+@click.pass_obj
+def upgrade(
+    app: App, iso: Path, cluster: Path | None, nodes: Path | None, *, as_json: bool
+) -> None:
+    """Say how a running cluster gets to ISO: what to do on which node, in which order.
+
+    The commands call a script that ISO carries. It checks everything again on the node itself
+    (versions, certificates, images, room), and every command may be given again: after an
+    interruption it goes on where it was. Clusters of Mold are upgraded by Mold.
+    """
+    from isobuilder.pipeline.upgrade import plan_upgrade
+
+    if (cluster is None) == (nodes is None):
+        raise UsageProblem(
+            "expected either --cluster or --nodes",
+            hint="kubectl get nodes -o json > nodes.json, then --nodes nodes.json",
+        )
+    plan = plan_upgrade(iso, cluster=cluster, nodes=nodes)
+    if as_json:
+        app.show_json(plan)
+        return
+    if not plan["steps"]:
+        click.echo(f"nothing to do: all nodes have v{plan['to']}")
+        return
+    click.echo(f"Kubernetes {plan['from']} -> {plan['to']}, from {plan['iso']}\n")
+    for step in plan["steps"]:
+        click.echo(f"{step['number']:3}. on {step['node']}: {step['what']}\n     {step['command']}")
+    click.echo("\n" + "\n".join(f"- {note}" for note in plan["notes"]))
+
+
+@node.command()
 @click.pass_obj
 def schema(app: App) -> None:
     """Print the JSON Schema of cluster files, for editors."""

@@ -13,6 +13,7 @@ from isobuilder.machine.bootmenu import boot_menu, finder, identity_of
 from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.lock import Lock, LockedBoot
 from isobuilder.model.payload import ArtifactName, OsPayload, read_payload
+from isobuilder.nodeconfig.upgrade import upgrade_script
 
 if TYPE_CHECKING:
     from isobuilder.iso.write.bootable import BootTree
@@ -94,5 +95,6 @@ def boot_files(
             architecture=payload.architecture,
         ),
         finder=finder(identity=identity),
+        upgrade=upgrade_script(),
     )
     return boot_tree(parts, others, planned=planned, epoch=lock.epoch)

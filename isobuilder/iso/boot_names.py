@@ -5,6 +5,7 @@ from __future__ import annotations
 FOLDER = "boot/kiso"
 KERNEL, INITRD, ROOT = f"{FOLDER}/vmlinuz", f"{FOLDER}/initrd.img", f"{FOLDER}/root.squashfs"
 PAYLOAD = f"{FOLDER}/payload.json"
+UPGRADE = f"{FOLDER}/upgrade"  # the script that brings nodes of a running cluster to this ISO
 CATALOG = "boot/grub/boot.cat"
 MENU = "boot/grub/grub.cfg"
 BIOS = "boot/grub/i386-pc/eltorito.img"

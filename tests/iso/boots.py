@@ -79,6 +79,7 @@ def boot_parts(store: Store, *, architecture: str = "amd64") -> BootParts:
             "linux /boot/kiso/vmlinuz $kiso_options\ninitrd /boot/kiso/initrd.img\n"
         ).encode(),
         finder=f"search --file /boot/kiso/{IDENTITY}.id\n".encode(),
+        upgrade=b"#!/bin/bash\n",
     )
 
 

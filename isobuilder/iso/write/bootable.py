@@ -19,6 +19,7 @@ from isobuilder.iso.boot_names import (
     MENU,
     PAYLOAD,
     ROOT,
+    UPGRADE,
 )
 from isobuilder.iso.write.author import author
 from isobuilder.iso.write.entries import FileFact, IsoEntry, Piece, digest_of, size_of
@@ -40,6 +41,7 @@ class BootParts:
     payload: bytes  # the description of the payload
     menu: bytes  # grub.cfg of the ISO
     finder: bytes  # grub.cfg of the FAT image, which leads to the other
+    upgrade: bytes  # the script for nodes of a running cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ def boot_tree(
         INITRD: (parts.initrd,),
         ROOT: (parts.root,),
         PAYLOAD: (parts.payload,),
+        UPGRADE: (parts.upgrade,),
         MENU: (parts.menu,),
         EFI: efi,
         marker(parts.identity): (f"{parts.identity}\n".encode(),),
