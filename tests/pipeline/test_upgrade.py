@@ -18,8 +18,8 @@ from isobuilder.pipeline.build import build
 from isobuilder.pipeline.upgrade import plan_upgrade
 from isobuilder.sources.session import Session
 from tests.cli.calling import call
-from tests.pipeline.conftest import Locked
 from tests.pipeline.test_boot import make_payload
+from tests.pipeline.world import Locked
 
 
 @pytest.fixture
