@@ -52,8 +52,7 @@ def dashboard(disc: NodeView) -> Iterator[Problem]:
 
     headlamp.yaml is applied if it is there, else dashboard.yaml; without both a cluster has none.
     """
-    judged_by_upgrade = disc.upgrade and disc.cloud == "mold"
-    if not judged_by_upgrade and not disc.has_dashboard:
+    if not disc.upgrade and not disc.has_dashboard:
         fact = "neither headlamp.yaml nor dashboard.yaml"
         yield Problem("headlamp.yaml", fact, "add one to the recipe's manifests")
 

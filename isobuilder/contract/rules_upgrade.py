@@ -22,6 +22,34 @@ def dashboard_for_upgrade(disc: NodeView) -> Iterator[Problem]:
         yield Problem("headlamp.yaml", fact, "add one to the recipe's manifests")
 
 
+@rule("A.9.dashboard-yaml", clouds=("cloudstack",), actions=("upgrade",), roles=("control",))
+def dashboard_yaml_for_upgrade(disc: NodeView) -> Iterator[Problem]:
+    """There is a dashboard.yaml for an upgrade.
+
+    CloudStack 4.23 still applies that file unconditionally, after the control plane was upgraded,
+    and knows no headlamp.yaml there: the script ends with 1, on every retry.
+    """
+    if not disc.has("dashboard.yaml"):
+        there = (
+            "headlamp.yaml alone does not do" if disc.has("headlamp.yaml") else "missing or empty"
+        )
+        fact = f"{there}: no cluster can be upgraded to this ISO"
+        yield Problem("dashboard.yaml", fact, "add it to the recipe's manifests")
+
+
+@rule("A.9.not-images", clouds=("cloudstack",), actions=("upgrade",))
+def only_images_for_upgrade(disc: NodeView) -> Iterator[Problem]:
+    """Nothing but image archives is in docker/ for an upgrade.
+
+    CloudStack's script imports every file there under `bash -e`, without a second try: at
+    `images.list`, which Mold's nodes want, it ends before anything is upgraded.
+    """
+    for name in disc.within("docker"):
+        if not name.endswith(".tar"):
+            fact = "not an image archive: an upgrade to this ISO ends when a node imports it"
+            yield Problem(f"docker/{name}", fact, "build for CloudStack's profile, without it")
+
+
 @rule("A.9.provider", clouds=("mold",), actions=("upgrade",), roles=("control",))
 def provider_for_upgrade(disc: NodeView) -> Iterator[Problem]:
     """There is a cloud provider for an upgrade.
@@ -45,4 +73,10 @@ def import_time(disc: NodeView) -> Iterator[Problem]:
         yield Problem("docker/", fact, "leave out images that no manifest names")
 
 
-RULES: tuple[Rule, ...] = (dashboard_for_upgrade, provider_for_upgrade, import_time)
+RULES: tuple[Rule, ...] = (
+    dashboard_for_upgrade,
+    dashboard_yaml_for_upgrade,
+    only_images_for_upgrade,
+    provider_for_upgrade,
+    import_time,
+)

@@ -49,6 +49,7 @@ class Owner(Protocol):
     """Whose connection it is."""
 
     name: str  # what the Server header says
+    tells_time: bool
     limits: Limits
 
     def reply_to(self, request: Request) -> Reply:
@@ -164,7 +165,8 @@ class Connection:
 
     def _send_head(self, reply: Reply, *, stays: bool, head_only: bool = False) -> int:
         """Send the head, together with a small body, and return how much of the body."""
-        headers = {"Date": formatdate(usegmt=True), "Server": self._owner.name, **reply.headers}
+        date = {"Date": formatdate(usegmt=True)} if self._owner.tells_time else {}
+        headers = {**date, "Server": self._owner.name, **reply.headers}
         if reply.size is not None and reply.status not in {204, 304}:
             headers.setdefault("Content-Length", str(reply.size))
         if not stays:

@@ -27,6 +27,7 @@ class Server:
     """
 
     name = "isobuilder"  # what the Server header says
+    tells_time = True  # whether there is a Date header
 
     def __init__(
         self,

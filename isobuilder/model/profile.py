@@ -112,9 +112,7 @@ PROFILES: Mapping[ProfileName, Profile] = {
         cloud="cloudstack",
         needs=(
             *_NODE,
-            Requirement(
-                ("dashboard.yaml", "headlamp.yaml"), "manifest", "the control node applies it"
-            ),
+            Requirement(("dashboard.yaml",), "manifest", "an upgrade ends without it"),
         ),
         wishes=(_PROVIDER, _AUTOSCALER, _ETCD),
         imports_by_digest=False,

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from isobuilder.errors import IsobuilderError, MoldError
 from isobuilder.http import Http
 from isobuilder.model.registration import RegistrationFile
+from isobuilder.mold.api.access import clock_offset
+from isobuilder.mold.api.client import parse_time
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import Login
 from isobuilder.mold.api.errors import AccessRefused
 from isobuilder.mold.api.records import ImageStore, SettingRecord, ZoneRecord, read_records
 from isobuilder.mold.check_url import check_url
 from isobuilder.mold.checklist import Fix, Line, Question, Report
+from isobuilder.mold.kind import ServerKind, kind_of
 from isobuilder.progress import SILENT, Progress
 from isobuilder.rules.support import end_notice, end_of_life, minor_of
 from isobuilder.text import whole_number
@@ -23,6 +28,7 @@ ENDPOINT_URL = "endpoint.url"
 _OFFERING = "cloud.kubernetes.cluster.network.offering"
 _OFFERING_AS_DOCUMENTED = "cloud.kubernetes.clusternetwork.offering"
 _SKEW_THAT_WORRIES = 120.0  # seconds; a request expires after 600
+_KEY_ENDS_SOON = timedelta(days=30)
 _WRITES = (
     "addKubernetesSupportedVersion",
     "updateKubernetesSupportedVersion",
@@ -46,7 +52,11 @@ def check(
         report.problem(subject, str(error), error.hint)
         return report.lines
     simulator = capabilities.get("simulator") is True
+    kind = kind_of(mold, capabilities)
     _check_access(mold, report, simulator=simulator)
+    _check_kind(report, kind, question.registration)
+    _check_clock(mold, report)
+    _check_limits(mold, report, capabilities)
     progress.step(f"{mold.name}: settings, zones and offerings")
     if not _check_plugin(mold, report, capabilities.get("kubernetesserviceenabled")):
         return report.lines
@@ -73,15 +83,57 @@ def _check_access(mold: Mold, report: Report, *, simulator: bool) -> None:
     report.ok("server", f"{mold.endpoint} {what}; {kind} from {server.origin or 'here'}")
     if server.endpoint.startswith("http://") and not simulator:
         report.warn("transport", "http: anybody on the way can read", "use the https address")
-    skew = mold.skew
-    if skew is not None and abs(skew) > _SKEW_THAT_WORRIES:
-        report.warn(
-            "clock",
-            f"the server's clock is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}",
-            "set both by NTP; from 600 s on requests are refused",
-        )
-    elif skew is not None:
-        report.ok("clock", f"{abs(skew):.0f} s apart")
+
+
+def _check_kind(report: Report, kind: ServerKind, registration: RegistrationFile | None) -> None:
+    """Tell who answers and what that means for ISOs, and whether this ISO is for it."""
+    too_old = f"; too old for {', '.join(kind.lacks)}" if kind.lacks else ""
+    takes = f"{kind}, which takes {' and '.join(kind.profiles)}"
+    report.ok("cloud", f"{takes}: {kind.differs}{too_old}")
+    if registration is None:
+        return
+    if misfit := kind.misfit(registration.profile):
+        report.warn("profile", misfit)
+    else:
+        report.ok("profile", registration.profile)
+
+
+def _check_clock(mold: Mold, report: Report) -> None:
+    """Compare the clocks: by the time of an answer, or by which requests are taken as valid."""
+    most, skew = _SKEW_THAT_WORRIES, mold.skew
+    if skew is not None:
+        apart = f"{abs(skew):.0f} s apart"
+        how = f"{abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}" if abs(skew) > most else None
+    elif isinstance(mold.server.credentials, Login):
+        return  # sessions need no clock
+    else:
+        apart, how = f"less than {most:.0f} s apart", clock_offset(mold, most)
+    if how is None:
+        report.ok("clock", apart)
+    else:
+        remedy = "set both by NTP; from 600 s on requests are refused"
+        report.warn("clock", f"the server's clock is {how}", remedy)
+
+
+def _check_limits(mold: Mold, report: Report, capabilities: Mapping[str, Any]) -> None:
+    """Tell how long this key pair is good for, and how much may be asked with it."""
+    calls, seconds = capabilities.get("apilimitmax"), capabilities.get("apilimitinterval")
+    if calls is not None and seconds is not None:
+        report.ok("API limit", f"{calls} calls in {seconds} s; what is too much waits")
+    with report.looking_at("key"):
+        pair = mold.key_pair()
+        if pair is None:
+            return
+        name = pair.name or "without a name"
+        end = parse_time(pair.enddate)
+        fact = f"{name}, good until {end:%Y-%m-%d}" if end else f"{name}, without an end"
+        if forbidden := [command for command in _WRITES if not pair.may_use(command)]:
+            fact += f"; its own rules do not allow {', '.join(forbidden)}"
+            report.warn("key", fact, "use another pair of this user, or one without rules")
+        elif end is not None and end - mold.clock.now() < _KEY_ENDS_SOON:
+            report.warn("key", fact, "register a new pair for this user before that day")
+        else:
+            report.ok("key", fact)
 
 
 def _setting(mold: Mold, report: Report, name: str) -> SettingRecord | None:
@@ -120,14 +172,8 @@ def _check_plugin(mold: Mold, report: Report, enabled: object) -> bool:
 
 
 def _check_role(mold: Mold, report: Report) -> None:
-    missing = []
     with report.looking_at("role"):
-        for command in _WRITES:
-            try:
-                if not mold.list_all("listApis", "api", name=command):
-                    missing.append(command)
-            except MoldError:
-                missing.append(command)
+        missing = [command for command in _WRITES if not mold.may_use(command)]
         if missing:
             report.problem(
                 "role",

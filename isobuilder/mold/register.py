@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from isobuilder.files import as_environment_problem, locked, private_folder
 from isobuilder.mold.api.clock import Poll
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.records import ZoneRecord
+from isobuilder.mold.kind import kind_of
 from isobuilder.mold.reconcile import Reconciler
 from isobuilder.mold.registered import find_zones, zones_served
 from isobuilder.mold.request import RegistrationRequest, ServerResult, check_request
@@ -32,12 +33,14 @@ def register(
     *,
     state: Path | None = None,
     progress: Progress = SILENT,
+    tell: Callable[[str], None] = lambda _text: None,
 ) -> list[ServerResult]:
     """Register on every server and wait until every zone is Ready; one result for each server.
 
     A server's failure does not keep the others from their result. What is there already is found by
     version, architecture, bytes and zone, and left alone, so running it again changes nothing.
     Runs with the same ``state`` folder (default: the user's) do not register at the same time.
+    What should be known before anything is changed is also given to ``tell``, at once.
 
     Raises:
         InputError: the request itself makes no sense.
@@ -46,7 +49,7 @@ def register(
     servers: dict[str, Mold] = {}
     for mold in molds:
         servers.setdefault(mold.endpoint, mold)
-    runs = [_Run(mold, request, state or state_folder()) for mold in servers.values()]
+    runs = [_Run(mold, request, state or state_folder(), tell) for mold in servers.values()]
     active = runs
     for _round in range(2):
         for run in active:
@@ -79,10 +82,17 @@ def _wait(runs: Sequence[_Run], request: RegistrationRequest, progress: Progress
 class _Run:
     """One server: what was begun there, what is waited for, and the result."""
 
-    def __init__(self, mold: Mold, request: RegistrationRequest, state: Path) -> None:
+    def __init__(
+        self,
+        mold: Mold,
+        request: RegistrationRequest,
+        state: Path,
+        tell: Callable[[str], None],
+    ) -> None:
         self.mold = mold
         self.request = request
         self.state = state
+        self._tell = tell
         self.result = ServerResult(mold.name)
         self.watch: Watch | None = None  # while there is something to wait for
         self.again = False
@@ -104,6 +114,7 @@ class _Run:
         with self._noting_errors():
             if self._reconciler is None:
                 zones = _wanted_zones(self.mold, self.request, self.result)
+                self._warn_of_another_kind()
                 self._reconciler = Reconciler(self.mold, self.request, zones, self.result)
             with _one_at_a_time(self.state, self.mold, self.request):
                 self._reconciler.look()
@@ -115,6 +126,13 @@ class _Run:
                 self.watch = self._reconciler.watch()
             else:
                 self._reconciler.report_pending()
+
+    def _warn_of_another_kind(self) -> None:
+        """Say that the ISO is for other nodes than this server's, before anything is changed."""
+        kind = kind_of(self.mold, self.mold.capabilities())
+        if misfit := kind.misfit(self.request.registration.profile):
+            self.result.warnings.append(misfit)
+            self._tell(f"{self.mold.name}: {misfit}")
 
     def done(self) -> bool:
         """Look at the zones once; True when there is nothing to wait for."""

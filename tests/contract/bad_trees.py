@@ -20,6 +20,7 @@ from tests.fakes.elf import program
 HTML = b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head></html>\n"
 Change = Callable[[Tree], None]
 NODE, CNI = (named(reference) for reference in trees.CALICO)
+EXTRA = named("r.example/extra:1")
 PAUSE = named("registry.k8s.io/pause:3.10.1")
 PROXY = named("registry.k8s.io/kube-proxy:v1.34.12")
 CNI_TGZ = "cni/cni-plugins-amd64.tgz"
@@ -72,6 +73,13 @@ def drop(*paths: str) -> Change:
     return change
 
 
+def move(path: str, target: str) -> Change:
+    def change(tree: Tree) -> None:
+        tree[target] = tree.pop(path)
+
+    return change
+
+
 def edit(path: str, old: str, new: str) -> Change:
     def change(tree: Tree) -> None:
         text = tree[path].decode()
@@ -106,9 +114,15 @@ def lines(*wanted: str) -> Change:
 
 
 def line(image: Image, new: str = "") -> Change:
-    """Replace the line of an image in images.list, or remove it."""
+    """Replace the line of an image in images.list, or remove it, if the tree has a list."""
     old = f"{image.digest.hex}.tar {trees.repository(image.reference)}\n"
-    return edit("docker/images.list", old, new and f"{new}\n")
+    listed = edit("docker/images.list", old, new and f"{new}\n")
+
+    def change(tree: Tree) -> None:
+        if "docker/images.list" in tree:
+            listed(tree)
+
+    return change
 
 
 def without(*images: Image) -> Change:
@@ -292,7 +306,7 @@ def _images() -> list[BadTree]:
         BadTree(
             "A.4.no-images-list",
             "none",
-            drop("docker/images.list"),
+            nothing,
             base="cloudstack-cks",
             profile="mold-cks",
             actions=("create",),
@@ -316,7 +330,7 @@ def _images() -> list[BadTree]:
         BadTree(
             "A.4.reference",
             "a bare tag on Apache",
-            put(NODE.path, NODE.oci({trees.REF_NAME: "v3.32.2"})),
+            put(EXTRA.path, EXTRA.oci({trees.REF_NAME: "v1"})),
             base="cloudstack-cks",
         ),
         BadTree("A.4.platform", "an image for arm64", more(stray_arm)),
@@ -335,7 +349,7 @@ def _images() -> list[BadTree]:
         BadTree(
             "A.5.pause-imported",
             "none",
-            drop("docker/images.list", PAUSE.path),
+            drop(PAUSE.path),
             base="cloudstack-cks",
             profile="mold-cks",
             actions=("create",),
@@ -384,6 +398,19 @@ def _manifests() -> list[BadTree]:
         BadTree("A.7.pull-policy", "always (#8296)", always),
         BadTree("B.4.pull-policy", "always (#8296)", always, base="cloudstack-cks"),
         BadTree("A.9.dashboard", "none", drop(headlamp)),
+        BadTree(
+            "A.9.dashboard-yaml",
+            "headlamp.yaml alone",
+            move("dashboard.yaml", headlamp),
+            base="cloudstack-cks",
+        ),
+        BadTree("A.9.dashboard-yaml", "none", drop("dashboard.yaml"), base="cloudstack-cks"),
+        BadTree(
+            "A.9.not-images",
+            "images.list",
+            put("docker/images.list", b"x.tar r.example/x\n"),
+            base="cloudstack-cks",
+        ),
         BadTree("A.9.provider", "none", drop(provider)),
         BadTree("A.9.provider", "empty", put(provider, b"")),
         BadTree("A.9.import-time", "9 GiB", nothing, sizes={NODE.path: 9 * 1024**3}),

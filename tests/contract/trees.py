@@ -292,10 +292,12 @@ def _programs(version: str, architecture: str) -> Tree:
 
 
 def with_image(tree: Tree, image: Image) -> Tree:
-    """Return the tree with one more archive and its line."""
-    lines = tree.get("docker/images.list", b"")
+    """Return the tree with one more archive, and its line unless the tree has no list."""
+    lines = tree.get("docker/images.list")
+    if lines is None and any(path.startswith("docker/") for path in tree):
+        return {**tree, image.path: image.oci()}
     line = f"{image.digest.hex}.tar {repository(image.reference)}\n".encode()
-    return {**tree, image.path: image.oci(), "docker/images.list": lines + line}
+    return {**tree, image.path: image.oci(), "docker/images.list": (lines or b"") + line}
 
 
 def good(
@@ -323,6 +325,7 @@ def good(
             }
         )
     else:
+        del tree["docker/images.list"]  # which its nodes would take for an image
         tree["dashboard.yaml"] = yaml_of(workload("Deployment", "dashboard", {"ui": HEADLAMP}))
     if profile == "mold-cks-csi":
         crd = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}

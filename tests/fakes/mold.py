@@ -28,6 +28,7 @@ class FakeMold(Simulator):
         super().__init__(cloud, algorithm=algorithm)
         self.faults = Faults()
         self.skew_seconds = 0.0  # how far the Date header is ahead
+        self.sends_date = False  # CloudStack sends none, a proxy before it may
         self.down_until = 0.0  # on the cloud's clock: answers 503 before
         self._count = itertools.count(1)
 
@@ -37,6 +38,8 @@ class FakeMold(Simulator):
 
     def answer(self, request: Request) -> Reply:
         reply = super().answer(request)
+        if not self.sends_date:
+            return reply
         moment = self.cloud.clock.now().timestamp() + self.skew_seconds
         reply.headers["Date"] = format_datetime(datetime.fromtimestamp(moment, UTC), usegmt=True)
         return reply

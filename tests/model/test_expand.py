@@ -288,10 +288,10 @@ def test_remove_drops_one_entry(write: Write) -> None:
         extends: base.yaml
         manifests:
           - {name: dashboard, remove: true}
-          - {name: headlamp, path: headlamp.yaml, url: "https://example.com/headlamp.yaml"}
+          - {name: board, path: dashboard.yaml, url: "https://example.com/board.yaml"}
         """,
     )
-    assert [one.name for one in load_recipe(path).manifests] == ["network", "headlamp"]
+    assert [one.name for one in load_recipe(path).manifests] == ["network", "board"]
 
 
 def test_remove_drops_a_rendered_file_by_path_and_a_component_by_name(write: Write) -> None:

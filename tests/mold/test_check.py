@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from isobuilder.demo.mold import Zone
+from isobuilder.demo.mold import Cloud, Zone, commands
 from isobuilder.errors import MoldError
 from isobuilder.http import Http, HttpSettings
 from isobuilder.mold.address import allowed_by, refused_kind, resolve_host
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import ApiKey, MoldServer
+from isobuilder.mold.api.signing import SignatureAlgorithm
 from isobuilder.mold.check import ENABLED, check
 from isobuilder.mold.check_url import FOLLOW_REDIRECTS, INTERNAL_SITES, MAX_SIZE
 from isobuilder.mold.checklist import Fix, Level, Line, Question
 from tests.fakes.mold import FakeMold
 from tests.fakes.web import Web
 from tests.mold.clocks import SkewedClock, VirtualClock
-from tests.mold.conftest import ADMIN, VIEWER, ClientOf, Published, PublishedOf
+from tests.mold.conftest import ADMIN, VIEWER, ClientOf, Published, PublishedOf, server_of
 from tests.mold.messes import add_directly
 
 
@@ -110,10 +112,83 @@ def test_a_server_that_does_not_answer_ends_the_check(
     assert (line.level, line.subject) == (Level.PROBLEM, "server")
 
 
+def test_who_answers_is_told_with_what_differs(
+    checked: Checked, cloud: Cloud, published: Published
+) -> None:
+    line = checked.line("cloud", published)
+    assert (line.level, line.fact.partition(",")[0]) == (Level.OK, "Mold 4.23.0.0")
+    assert checked.line("profile", published).level is Level.OK
+
+
+def test_an_iso_for_nodes_of_the_other_kind_is_told(
+    cloud: Cloud, client_of: ClientOf, published: Published
+) -> None:
+    with FakeMold(cloud, algorithm=SignatureAlgorithm.HMAC_SHA1) as simulator:
+        server = dataclasses.replace(server_of(simulator), algorithm=simulator.algorithm)
+        question = Question(registration=published.registration)
+        with Http(HttpSettings()) as http:
+            lines = check(client_of(simulator, server=server), question, http=http)
+    found = {line.subject: line for line in lines}
+    assert found["cloud"].fact.startswith("CloudStack 4.23.0.0, which takes cloudstack-cks")
+    assert found["profile"].level is Level.WARNING
+    assert "mold-cks is not for CloudStack" in found["profile"].fact
+
+
+@pytest.mark.parametrize(
+    ("days", "rules", "level", "fact"),
+    [
+        (None, (), Level.OK, "automation, without an end"),
+        (400, (), Level.OK, "automation, good until 2027-12-26"),
+        (29, (), Level.WARNING, "automation, good until 2026-12-20"),
+        (400, (("list*", "allow"), ("*Kubernetes*", "deny")), Level.WARNING,
+         "automation, good until 2027-12-26; its own rules do not allow "
+         "addKubernetesSupportedVersion, updateKubernetesSupportedVersion, "
+         "deleteKubernetesSupportedVersion"),
+    ],
+)  # fmt: skip
+def test_how_long_a_key_is_good_for_and_what_it_may_is_told(
+    checked: Checked,
+    cloud: Cloud,
+    days: int | None,
+    rules: tuple[tuple[str, str], ...],
+    level: Level,
+    fact: str,
+) -> None:
+    user = cloud.users[0]
+    user.key_name, user.key_rules = "automation", rules
+    user.key_ends = None if days is None else cloud.clock.now() + timedelta(days=days)
+    line = checked.line("key")
+    assert (line.level, line.fact) == (level, fact)
+
+
+def test_a_server_that_keeps_one_pair_a_user_says_nothing_of_keys(
+    checked: Checked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(commands.LISTS, "listUserKeys")
+    assert "key" not in [line.subject for line in checked.lines()]
+
+
+def test_a_limit_of_calls_is_told(checked: Checked, cloud: Cloud) -> None:
+    cloud.most_calls = 25
+    assert checked.line("API limit").fact.startswith("25 calls in 1 s")
+
+
+@pytest.mark.parametrize(("ahead", "said"), [(-300, "ahead"), (300, "behind"), (60, None)])
+def test_clocks_are_compared_where_no_answer_tells_the_time(
+    simulator: FakeMold, client_of: ClientOf, clock: VirtualClock, ahead: int, said: str | None
+) -> None:
+    client = client_of(simulator, clock=SkewedClock(clock, ahead))
+    with Http(HttpSettings()) as http:
+        [line] = [x for x in check(client, Question(), http=http) if x.subject == "clock"]
+    assert client.skew is None
+    assert line.level is (Level.WARNING if said else Level.OK)
+    assert said is None or line.fact == f"the server's clock is more than 120 s {said}"
+
+
 def test_clocks_that_drift_are_told_before_they_matter(
     simulator: FakeMold, checked: Checked
 ) -> None:
-    simulator.skew_seconds = 300.0
+    simulator.sends_date, simulator.skew_seconds = True, 300.0
     line = checked.line("clock")
     assert line.level is Level.WARNING
     assert "ahead" in line.fact

@@ -53,9 +53,9 @@ def test_signatures_are_accepted_for_both_algorithms_by_get_and_post(
         server = MoldServer("lab", simulator.endpoint, key, algorithm=algorithm)
         client = client_of(simulator, server=server, read_method=method)
         found = client.list_all("listZones", "zone", name=AWKWARD)
-        client.call("updateConfiguration", name="max.template.iso.size", value=AWKWARD)
+        client.call("updateConfiguration", name="secstorage.allowed.internal.sites", value=AWKWARD)
         assert [zone["name"] for zone in found] == [AWKWARD]
-        assert cloud.setting("max.template.iso.size") == AWKWARD
+        assert cloud.setting("secstorage.allowed.internal.sites") == AWKWARD
         assert {entry.method for entry in simulator.log if not entry.writes} == {method.upper()}
         assert {entry.method for entry in simulator.log if entry.writes} == {"POST"}
 
@@ -131,6 +131,28 @@ def test_a_disabled_user_is_told_as_a_wrong_key(simulator: FakeMold, client: Mol
     assert refusal_of(client).cause == "key"
 
 
+@pytest.mark.parametrize("days", [(-2, -1), (1, 2)])
+def test_a_pair_outside_its_dates_is_told_as_a_key_that_does_not_do(
+    simulator: FakeMold, client: Mold, clock: VirtualClock, days: tuple[int, int]
+) -> None:
+    user = simulator.cloud.users[0]
+    user.key_starts, user.key_ends = (clock.now() + timedelta(days=day) for day in days)
+    refused = refusal_of(client)
+    assert refused.cause == "key"
+    assert "outside its dates" in str(refused.hint)
+
+
+def test_too_many_calls_wait_as_long_as_the_server_says(
+    simulator: FakeMold, client_of: ClientOf, clock: VirtualClock
+) -> None:
+    simulator.cloud.most_calls = 4
+    viewer = client_of(simulator, VIEWER)
+    for _ in range(3):
+        assert viewer.zones()
+    assert clock.slept == [1.0]
+    assert [entry.status for entry in simulator.log] == [200, 200, 429, 200]
+
+
 def test_the_other_kind_of_server_is_recognised(cloud: Cloud, client_of: ClientOf) -> None:
     with FakeMold(cloud, algorithm=SignatureAlgorithm.HMAC_SHA1) as simulator:
         refused = refusal_of(client_of(simulator))
@@ -142,6 +164,7 @@ def test_the_other_kind_of_server_is_recognised(cloud: Cloud, client_of: ClientO
 def test_a_slow_clock_is_told_with_both_times(
     simulator: FakeMold, client_of: ClientOf, clock: VirtualClock, behind: float
 ) -> None:
+    simulator.sends_date = True
     client = client_of(simulator, clock=SkewedClock(clock, -behind))
     refused = refusal_of(client)
     assert refused.cause == "clock"

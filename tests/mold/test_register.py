@@ -14,6 +14,7 @@ from isobuilder.errors import InputError, MoldError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.errors import AccessRefused, MoldUnreachable
+from isobuilder.mold.api.signing import SignatureAlgorithm
 from isobuilder.mold.register import register
 from isobuilder.mold.request import Outcome, RegistrationRequest, ServerResult
 from tests.fakes.mold import FakeMold
@@ -179,6 +180,25 @@ def test_what_is_past_its_end_of_life_is_told(
     [warning] = run(client, state, publish("1.34.12")).warnings
     assert "support of Kubernetes 1.34 ended on 2026-10-27" in warning
     assert run(client, state, publish("1.36.3")).warnings == []
+
+
+def test_an_iso_for_nodes_of_the_other_kind_is_told_before_anything_is_registered(
+    cloud: Cloud, client_of: ClientOf, published: Published, tmp_path: Path
+) -> None:
+    with FakeMold(cloud, algorithm=SignatureAlgorithm.HMAC_SHA1) as simulator:
+        server = dataclasses.replace(server_of(simulator), algorithm=simulator.algorithm)
+        client = client_of(simulator, server=server)
+        before: list[int] = []
+        request = RegistrationRequest(published.registration, url=published.url)
+        [result] = register(
+            [client],
+            request,
+            state=tmp_path,
+            tell=lambda text: before.append(len(simulator.writes()) + ("mold-cks" not in text)),
+        )
+    assert result.ok
+    assert before == [0]
+    assert "mold-cks is not for CloudStack 4.23.0.0" in result.warnings[0]
 
 
 def test_what_is_there_but_disabled_is_told(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,18 +211,32 @@ def register(
     )
     opened = servers.opened(app)
     molds = [mold for _name, mold in opened if not isinstance(mold, IsobuilderError)]
-    done = {result.server: result for result in register_on(molds, wish, progress=app.progress)}
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        app.say(f"warning: {text}")
+
+    done = {
+        result.server: result
+        for result in register_on(molds, wish, progress=app.progress, tell=tell)
+    }
     results = [
         ServerResult(name, error=mold) if isinstance(mold, IsobuilderError) else done[name]
         for name, mold in opened
         if isinstance(mold, IsobuilderError) or name in done
     ]
-    _show_results(app, results, wish, as_json=as_json)
+    _show_results(app, results, wish, told, as_json=as_json)
     _raise_for(results)
 
 
 def _show_results(
-    app: App, results: list[ServerResult], wish: RegistrationRequest, *, as_json: bool
+    app: App,
+    results: list[ServerResult],
+    wish: RegistrationRequest,
+    told: Collection[str],
+    *,
+    as_json: bool,
 ) -> None:
     if as_json:
         app.show_json([_result_data(result, wish) for result in results])
@@ -232,7 +247,8 @@ def _show_results(
         if result.ok and not result.done:
             app.say(f"{result.server}: nothing to change")
         for text in result.warnings:
-            app.say(f"warning: {result.server}: {text}")
+            if f"{result.server}: {text}" not in told:
+                app.say(f"warning: {result.server}: {text}")
     rows = [
         (result.server, zone.zone, zone.outcome.capitalize(), zone.text, zone.version_id or "")
         for result in results

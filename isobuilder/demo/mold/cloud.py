@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from isobuilder.demo.mold.download import DownloadOutcome, Fetch
@@ -33,6 +34,11 @@ class CloudUser:
     role: str = "admin"  # "admin" is a root administrator, "user" may only look
     enabled: bool = True
     second_factor: bool = False  # sessions then answer 411, keys do not
+    key_name: str = "default"
+    key_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    key_starts: datetime | None = None
+    key_ends: datetime | None = None
+    key_rules: tuple[tuple[str, str], ...] = ()  # what, and allow or deny; the first that fits
 
 
 @dataclass
@@ -110,6 +116,7 @@ class Job:
     command: str
     due: float
     work: Callable[[], dict[str, Any]]
+    created: str = ""
     status: int = 0
     result: dict[str, Any] | None = None
 
@@ -175,7 +182,12 @@ class Cloud:
         self.events: list[dict[str, Any]] = []
         self.jobs: dict[str, Job] = {}
         self.sessions: dict[str, CloudUser] = {}
+        self.domain_id = str(uuid.uuid4())
+        self.leaves_isos = False  # a deleted version's ISO stays, though success is reported
+        self.orphans: dict[str, Version] = {}
         self.plugin_on = True
+        self.is_mold = True  # else CloudStack
+        self.most_calls: int | None = None  # in a second, of anybody but root administrators
         self.arches = ("x86_64", "aarch64")
         self.parameter_error = 530  # some servers say 431 for the same fault
         self.reports_checksum = True
@@ -203,14 +215,22 @@ class Cloud:
         """Return the time as Mold writes it."""
         return self.clock.now().strftime("%Y-%m-%dT%H:%M:%S%z")
 
-    def note(self, kind: str, description: str, *, level: str = "INFO", resource: str = "") -> None:
+    def note(
+        self,
+        kind: str,
+        description: str,
+        *,
+        level: str = "INFO",
+        resource: str = "",
+        state: str = "Completed",
+    ) -> None:
         """Write an event."""
         self.events.append(
             {
                 "id": str(uuid.uuid4()),
                 "type": kind,
                 "level": level,
-                "state": "Completed",
+                "state": state,
                 "description": description,
                 "created": self.now_text(),
                 "username": "admin",
@@ -218,6 +238,7 @@ class Cloud:
                 "resourceid": resource,
                 "resourcetype": "Iso" if kind.startswith("ISO.") else "KubernetesSupportedVersion",
                 "domain": "ROOT",
+                "domainid": self.domain_id,
                 "domainpath": "ROOT",
             }
         )

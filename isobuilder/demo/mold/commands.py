@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from typing import Any
 
 from isobuilder.demo.mold import versions
 from isobuilder.demo.mold.cloud import ApiError, Cloud, CloudUser, Setting
+from isobuilder.text import whole_number
 
 Params = dict[str, str]
 Answer = Callable[[Cloud, CloudUser, Params], dict[str, Any]]
@@ -15,14 +17,24 @@ Items = Callable[[Cloud, CloudUser, Params], list[dict[str, Any]]]
 
 
 def _capabilities(cloud: Cloud, _user: CloudUser, _params: Params) -> dict[str, Any]:
+    only_mold = {
+        "automationserviceenabled": False,
+        "desktopserviceenabled": False,
+        "disasterrecoveryenabled": False,
+        "securityfeaturesenabled": False,
+    }
+    limits = {"apilimitmax": cloud.most_calls, "apilimitinterval": 1} if cloud.most_calls else {}
     return {
         "capability": {
-            "cloudstackversion": "4.22.0.0-simulator",
+            **(only_mold if cloud.is_mold else {}),
+            **limits,
+            "cloudstackversion": "4.23.0.0",
             "simulator": True,
             # The setting, which counts from the next start on.
             "kubernetesserviceenabled": cloud.setting("cloud.kubernetes.service.enabled") == "true",
             "kubernetesclusterexperimentalfeaturesenabled": False,
             "defaultuipagesize": 20,
+            "supportELB": "false",  # a text
             "dynamicrolesenabled": True,
         }
     }
@@ -66,6 +78,8 @@ def _update_configuration(cloud: Cloud, user: CloudUser, params: Params) -> dict
         raise ApiError(431, f"Config parameter with name {name} doesn't exist", 4350)
     old = cloud.settings[name]
     value = params.get("value")
+    if value and whole_number(old.default) is not None and whole_number(value) is None:
+        raise ApiError(431, f"The value [{value}] is not a valid class java.lang.Integer")
     cloud.settings[name] = Setting(value or None, old.default, old.dynamic)
     cloud.note("CONFIGURATION.VALUE.EDIT", f"{name} = {value}", resource=name)
     return {"configuration": _configurations(cloud, user, {"name": name})[0]}
@@ -95,6 +109,10 @@ def _job(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, Any]:
         )
     answer: dict[str, Any] = {
         "jobid": job.id,
+        "account": "admin",
+        "domainid": cloud.domain_id,
+        "domainpath": "ROOT",
+        "created": job.created,
         "cmd": job.command,
         "jobstatus": job.status,
         "jobprocstatus": 0,
@@ -119,6 +137,8 @@ def _clusters(cloud: Cloud, _user: CloudUser, _params: Params) -> list[dict[str,
                 "zonename": cluster.zone.name,
                 "kubernetesversionid": cluster.version_id,
                 "kubernetesversionname": version.name if version else "",
+                "cpunumber": "4",  # text, as there
+                "memory": "4096",
             }
         )
     return found
@@ -163,6 +183,22 @@ def _templates(cloud: Cloud, _user: CloudUser, params: Params) -> list[dict[str,
     ]
 
 
+def _user_keys(_cloud: Cloud, user: CloudUser, _params: Params) -> list[dict[str, Any]]:
+    pair: dict[str, Any] = {
+        "id": user.key_id,
+        "name": user.key_name,
+        "username": user.name,
+        "apikey": user.key,
+        "secretkey": user.secret,
+        "state": "ENABLED",
+        "permissions": [{"rule": what, "permission": may} for what, may in user.key_rules],
+    }
+    for field, day in (("startdate", user.key_starts), ("enddate", user.key_ends)):
+        if day is not None:
+            pair[field] = day.strftime("%Y-%m-%dT%H:%M:%S%z")
+    return [pair]
+
+
 def _apis(_cloud: Cloud, user: CloudUser, params: Params) -> list[dict[str, Any]]:
     name = params.get("name")
     if name is not None and (find(name) is None or not may_use(user, name)):
@@ -183,8 +219,11 @@ def _login(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, Any]:
                 "sessionkey": key,
                 "username": user.name,
                 "account": user.name,
+                "domainid": cloud.domain_id,
                 "type": "1" if user.role == "admin" else "0",
                 "timeout": 1800,
+                "registered": "false",  # booleans are texts here, and here alone
+                "is2faenabled": "true" if user.second_factor else "false",
             }
     raise ApiError(531, "Failed to authenticate user; please provide valid credentials", 4365)
 
@@ -216,12 +255,13 @@ LISTS: dict[str, tuple[str, Items]] = {
     "listImageStores": ("imagestore", _image_stores),
     "listSystemVms": ("systemvm", _system_vms),
     "listApis": ("api", _apis),
+    "listUserKeys": ("userkeys", _user_keys),
     "listKubernetesClusters": ("kubernetescluster", _clusters),
     "listKubernetesSupportedVersions": ("kubernetessupportedversion", versions.list_versions),
 }
 _FOR_ALL = {
-    "listCapabilities", "listZones", "listIsos", "listApis", "listTemplates", "listEvents",
-    "listServiceOfferings", "listNetworkOfferings", "listKubernetesClusters",
+    "listCapabilities", "listZones", "listIsos", "listApis", "listUserKeys", "listTemplates",
+    "listEvents", "listServiceOfferings", "listNetworkOfferings", "listKubernetesClusters",
     "listKubernetesSupportedVersions", "queryAsyncJobResult", "login", "logout",
 }  # fmt: skip
 
@@ -237,8 +277,11 @@ def changes_state(command: str) -> bool:
 
 
 def may_use(user: CloudUser, command: str) -> bool:
-    """Tell whether the user's role has the command."""
-    return user.role == "admin" or find(command) in _FOR_ALL
+    """Tell whether the user's role has the command, and the rules of the key pair allow it."""
+    for rule, permission in user.key_rules:
+        if fnmatchcase(command, rule):
+            return permission == "allow"
+    return not user.key_rules and (user.role == "admin" or find(command) in _FOR_ALL)
 
 
 def answer(cloud: Cloud, user: CloudUser, command: str, params: Params) -> dict[str, Any]:
@@ -248,16 +291,20 @@ def answer(cloud: Cloud, user: CloudUser, command: str, params: Params) -> dict[
     key, items = LISTS[command]
     found = items(cloud, user, params)
     total = len(found)
-    if "page" in params and "pagesize" in params:
+    limit = int(cloud.setting("default.page.size"))
+    if command == "listApis":
+        pass  # it knows no pages
+    elif "page" in params and "pagesize" in params:
         size, page = versions.number(params, "pagesize", 1), versions.number(params, "page", 1)
         if size is None:
             raise ApiError(431, "Page size begins with 1", 4350)
         page = page or 1  # the server takes 0 for the first as well
-        limit = int(cloud.setting("default.page.size"))
         if size > limit:
             raise ApiError(431, f"Page size can't exceed max allowed page size value: {limit}")
         begin = (page - 1) * size
         found = found[begin : begin + size]
+    else:
+        found = found[:limit]
     if command == "listEvents":
         found = found[::-1]
     if not found:

@@ -7,11 +7,13 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urljoin
 
 import requests
 
 HEX_LENGTHS = {"MD5": 32, "SHA-1": 40, "SHA-224": 56, "SHA-256": 64, "SHA-384": 96, "SHA-512": 128}
 _CHUNK = 256 * 1024
+_MOST_HOPS = 20
 _MAGIC_AT = 32769  # "CD001" of the first volume descriptor
 
 
@@ -74,8 +76,8 @@ class Sink:
             error = self.unusable
         elif self.wanted and found != self.wanted:
             error = (
-                f'checksum "{{{self.algorithm}}}{found}" didn\'t match the given value, '
-                f'"{{{self.algorithm}}}{self.wanted}"'
+                f'Failed post download script: checksum "{{{self.algorithm}}}{found}" didn\'t '
+                f'match the given value, "{{{self.algorithm}}}{self.wanted}"'
             )
         else:
             return DownloadOutcome(None, self.size, found)
@@ -117,23 +119,29 @@ class Fetch:
 
     def _run(self, follow: bool) -> None:
         try:
-            error = self._fetch(follow=follow)
+            error = self._fetch(self._url, hops=_MOST_HOPS if follow else 0)
         except requests.exceptions.Timeout:
             error = "Read timed out"
+        except requests.exceptions.ChunkedEncodingError:
+            error = "HTTP Server does not support partial get"  # asked for the rest
         except requests.exceptions.ConnectionError:
-            error = "Connection refused"
+            broke = self._sink.size > 0
+            error = "HTTP Server does not support partial get" if broke else "Connection refused"
         except requests.exceptions.RequestException as problem:
             error = f"{type(problem).__name__}"
         self._outcome = (
             self._sink.outcome() if error is None else DownloadOutcome(error, self._sink.size, "")
         )
 
-    def _fetch(self, *, follow: bool) -> str | None:
-        url = self._connect(self._url)
+    def _fetch(self, address: str, *, hops: int) -> str | None:
+        """Return why it failed; of redirects 301, 302 and 307 are followed if any are."""
+        url = self._connect(address)
         if url is None:
             return "Connection refused"
-        with requests.get(url, stream=True, timeout=10, allow_redirects=follow) as response:
-            if response.status_code in {301, 302, 303}:
+        with requests.get(url, stream=True, timeout=10, allow_redirects=False) as response:
+            if hops and response.status_code in {301, 302, 307}:
+                return self._fetch(urljoin(url, response.headers["Location"]), hops=hops - 1)
+            if response.status_code in {301, 302}:
                 return (
                     f"Failed to download {self._url} due to redirection, response code: "
                     f"{response.status_code}"

@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
@@ -22,6 +22,8 @@ from isobuilder.http.replies import Reply, Request, text_reply
 from isobuilder.http.serving import Server
 from isobuilder.mold.api.signing import SignatureAlgorithm, sign
 
+_WITHOUT_CSERROR = {401, 429, 531}
+_LONGEST_EXPIRY = timedelta(minutes=15)  # where times are enforced
 _NOT_VERIFIED = "unable to verify user credentials and/or request signature"
 _ANYBODY = CloudUser("nobody", "", "", role="user")
 
@@ -55,6 +57,7 @@ class Simulator(Server):
     """A simulated Mold on a port of the loopback interface. Use it in a ``with`` statement."""
 
     name = "isobuilder-mold-simulator"
+    tells_time = False
 
     def __init__(
         self,
@@ -66,7 +69,9 @@ class Simulator(Server):
         super().__init__(port=port)
         self.cloud = cloud
         self.algorithm = algorithm
+        cloud.is_mold = algorithm is SignatureAlgorithm.HMAC_SHA256
         self.log: list[Logged] = []
+        self._calls: dict[str, tuple[float, int]] = {}  # of a user: since when, and how many
         if not cloud.users:
             cloud.users.append(
                 CloudUser("admin", secrets.token_urlsafe(64), secrets.token_urlsafe(64), "password")
@@ -122,16 +127,14 @@ class Simulator(Server):
             status, body = 200, self._run(call)
         except ApiError as error:
             status = error.code
-            body = {
-                "uuidList": [],
-                "errorcode": error.code,
-                "cserrorcode": error.cserror,
-                "errortext": error.text,
-            }
+            body = {"uuidList": [], "errorcode": error.code, "errortext": error.text}
+            if error.code not in _WITHOUT_CSERROR:
+                body["cserrorcode"] = error.cserror
         hidden = {"apikey", "signature", "sessionkey", "password"}
         kept = {name: value for name, value in call.params.items() if name not in hidden}
         self.log.append(Logged(call.method, call.command, kept, status))
-        key = f"{call.command.lower()}response" if find(call.command) else "errorresponse"
+        named = find(call.command) and status != 432
+        key = f"{call.command.lower()}response" if named else "errorresponse"
         data = json.dumps({key: body}, ensure_ascii=False).encode()
         return Reply(status, {"Content-Type": "application/json;charset=UTF-8"}, data)
 
@@ -152,8 +155,9 @@ class Simulator(Server):
             known = command is not None and (cloud.plugin_on or "Kubernetes" not in command)
             if command is None or not known:
                 if session:
-                    raise ApiError(432, "The given command does not exist or it is not available")
+                    raise ApiError(432, f"Unknown API command: {call.command}")
                 raise ApiError(401, _NOT_VERIFIED)
+            self._throttle(user)
             if not may_use(user, command):
                 text = "does not exist or is not available for the account"
                 raise ApiError(432, f"The API [{command}] {text} {user.name}.")
@@ -166,13 +170,32 @@ class Simulator(Server):
                 )
             return answer(cloud, user, command, params)
 
+    def _throttle(self, user: CloudUser) -> None:
+        """Refuse more calls in a second than are allowed; each counts twice, as it does there."""
+        cloud, now = self.cloud, self.cloud.clock.monotonic()
+        if cloud.most_calls is None or user.role == "admin":
+            return
+        began, calls = self._calls.get(user.name, (now, 0))
+        began, calls = (began, calls + 2) if now - began < 1 else (now, 2)
+        self._calls[user.name] = began, calls
+        if calls > cloud.most_calls:
+            left = int((began + 1 - now) * 1000)
+            text = "The given user has reached his/her account api limit, please retry after"
+            raise ApiError(429, f"{text} [{left}] ms.")
+
     def _verified(self, raw: dict[str, str], params: dict[str, str]) -> CloudUser | None:
         user = next((u for u in self.cloud.users if u.key == params.get("apikey")), None)
         if user is None or not user.enabled:
             return None
+        now = self.cloud.clock.now()
+        if (user.key_starts and now < user.key_starts) or (user.key_ends and now > user.key_ends):
+            return None
         if params.get("signatureversion") == "3":
             expires = _expiry(params.get("expires", ""))
-            if expires is None or expires < self.cloud.clock.now():
+            if expires is None or expires < now:
+                return None
+            strict = self.cloud.setting("enforce.post.requests.and.timestamps") == "true"
+            if strict and expires > now + _LONGEST_EXPIRY:
                 return None
         expected = base64.b64decode(sign(raw, user.secret, self.algorithm))
         try:

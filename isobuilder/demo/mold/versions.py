@@ -7,7 +7,7 @@ import re
 import secrets
 import socket
 import uuid
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from isobuilder.demo.mold.download import Fetch
 from isobuilder.rules.support import version_order
 
 Params = dict[str, str]
+_LONGEST_NAME = 255
 _REGISTRATION = "Unable to register binaries ISO for supported kubernetes version"
 
 
@@ -39,9 +40,11 @@ def number(params: Params, name: str, least: int) -> int | None:
     return int(text) if int(text) >= least else None
 
 
-def _no_such_entity(key: str) -> ApiError:
-    text = f"Invalid parameter id value={key} due to incorrect long value format, or entity"
-    return ApiError(431, f"{text} does not exist", 4350)
+def _no_such_entity(name: str, key: str) -> ApiError:
+    begin = (
+        f"Unable to execute API command due to invalid value. Invalid parameter {name} value={key}"
+    )
+    return _malformed(f"{begin} due to incorrect long value format, or entity does not exist")
 
 
 def _required(params: Params, *names: str) -> None:
@@ -52,6 +55,12 @@ def _required(params: Params, *names: str) -> None:
                 f"Unable to execute API command due to missing parameter {name}",
                 4350,
             )
+
+
+def _check_name(params: Params) -> None:
+    if len(params.get("name", "")) > _LONGEST_NAME:
+        text = f"Value greater than max allowed length {_LONGEST_NAME} for param: name"
+        raise _malformed(text)
 
 
 def _check_version(cloud: Cloud, text: str) -> None:
@@ -88,10 +97,7 @@ def _zone(cloud: Cloud, params: Params, *, direct: bool) -> Zone | None:
         return None
     zone = cloud.zone(params["zoneid"])
     if zone is None or zone.id != params["zoneid"]:
-        raise _malformed(
-            "Unable to execute API command due to invalid value. Invalid parameter zoneid value="
-            f"{params['zoneid']} due to incorrect long value format, or entity does not exist"
-        )
+        raise _no_such_entity("zoneid", params["zoneid"])
     if zone.type == "Edge" and not direct:
         raise _refuse(cloud, f"Zone: {zone.name} supports only direct download Kubernetes versions")
     return zone
@@ -166,12 +172,16 @@ def _reachable(url: str) -> bool:
 def add_version(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, Any]:
     """Register a version by URL; the download runs on after the answer."""
     _required(params, "semanticversion", "mincpunumber", "minmemory")
+    _check_name(params)
     direct = params.get("directdownload", "false") == "true"
     semver = params["semanticversion"]
     _check_version(cloud, semver)
     zone = _zone(cloud, params, direct=direct)
     cpu, memory = _check_resources(cloud, params)
     url, checksum = params.get("url", ""), params.get("checksum", "")
+    if urlsplit(url).scheme == "file":  # read before anything else is looked at
+        connection = "class sun.net.www.protocol.file.FileURLConnection cannot be cast to class"
+        raise ApiError(530, f"{connection} java.net.HttpURLConnection")
     if not urlsplit(url).scheme:
         raise _refuse(cloud, f"Invalid URL for ISO specified, {url}")
     arch = params.get("arch", "") or "x86_64"
@@ -235,7 +245,7 @@ def list_versions(cloud: Cloud, user: CloudUser, params: Params) -> list[dict[st
             "passed together",
         )
     if params.get("id") and params["id"] not in cloud.versions:
-        raise _no_such_entity(params["id"])
+        raise _no_such_entity("id", params["id"])
     found = []
     for version in cloud.versions.values():
         zone_id = version.zone.id if version.zone else None
@@ -269,7 +279,7 @@ def update_version(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, 
 def _known(cloud: Cloud, version_id: str) -> Version:
     version = cloud.versions.get(version_id)
     if version is None:
-        raise _refuse(cloud, "Invalid Kubernetes version id specified")
+        raise _no_such_entity("id", version_id)
     return version
 
 
@@ -304,28 +314,38 @@ def delete_version(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, 
                 4250,
             )
         del cloud.versions[version.id]
-        cloud.note("KUBERNETES.VERSION.DELETE", f"Deleted {version.name}", resource=version.id)
-        cloud.note("ISO.DELETE", version.name, resource=version.iso_id)
+        if cloud.leaves_isos:
+            cloud.orphans[version.iso_id] = version
+        _note_deletion(cloud, version, "Completed")
         return {"success": True}
+
+    for state in ("Scheduled", "Started"):
+        _note_deletion(cloud, version, state)
 
     job = Job(
         str(uuid.uuid4()),
         "deleteKubernetesSupportedVersion",
         cloud.clock.monotonic() + cloud.pace.job,
         work,
+        created=cloud.now_text(),
     )
     cloud.jobs[job.id] = job
     return {"jobid": job.id}
 
 
+def _note_deletion(cloud: Cloud, version: Version, state: str) -> None:
+    kind, text = "KUBERNETES.VERSION.DELETE", f"Deleting Kubernetes version {version.name}"
+    cloud.note(kind, text, resource=version.id, state=state)
+    cloud.note("ISO.DELETE", f"{version.name}: deleting ISO", resource=version.iso_id, state=state)
+
+
 def upload_params(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, Any]:
     """Make a version that waits for its ISO by upload."""
     _required(params, "name", "semanticversion", "mincpunumber", "minmemory", "format", "zoneid")
+    _check_name(params)
     _check_version(cloud, params["semanticversion"])
     zone = _zone(cloud, params, direct=False)
     cpu, memory = _check_resources(cloud, params)
-    if params["format"] != "ISO":
-        raise _refuse(cloud, f"Invalid format {params['format']}")
     _check_stores(cloud, zone)
     checksum = params.get("checksum", "")
     minutes = float(cloud.setting("upload.operation.timeout"))
@@ -351,7 +371,7 @@ def upload_params(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, A
             "id": version.iso_id,
             "postURL": f"{cloud.base_url}/upload/{version.iso_id}",
             "metadata": secrets.token_hex(16),
-            "expires": expires.strftime("%Y-%m-%dT%H:%M:%S.000%z"),
+            "expires": expires.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
             "signature": secrets.token_hex(20),
         }
     }
@@ -362,8 +382,9 @@ def list_isos(cloud: Cloud, user: CloudUser, params: Params) -> list[dict[str, A
     if params.get("isofilter") == "all" and user.role != "admin":
         raise ApiError(431, "Filter all can be specified by admin only", 4350)
     versions = [version for version in cloud.versions.values() if version.has_iso]
+    versions += cloud.orphans.values()
     if params.get("id") and params["id"] not in {version.iso_id for version in versions}:
-        raise _no_such_entity(params["id"])
+        raise _no_such_entity("id", params["id"])
     stores = [(z.id, f"store-{z.id}") for z in cloud.zones if z.has_store]
     found = []
     for version in versions:
@@ -384,7 +405,16 @@ def list_isos(cloud: Cloud, user: CloudUser, params: Params) -> list[dict[str, A
                 "status": status,
                 "isready": ready,
                 "arch": version.arch,
+                "bits": 0,
                 "bootable": False,
+                "account": "system",
+                "domain": "ROOT",
+                "domainid": cloud.domain_id,
+                "domainpath": "ROOT",
+                "ostypeid": cloud.domain_id,
+                "ostypename": "None",
+                "hasannotations": False,
+                "tags": [],
                 "ispublic": True,
                 "directdownload": version.direct,
                 "created": version.created,

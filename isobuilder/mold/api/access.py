@@ -38,8 +38,8 @@ def _role(transport: Transport, refused: MoldRefused) -> MoldRefused:
     return AccessRefused(
         refused,
         cause="role",
-        hint="the role of this key may not use the command; managing versions needs "
-        "a root administrator's key",
+        hint="the role of this key, or a rule of the key pair, does not allow the command; "
+        "managing versions needs a root administrator's key",
     )
 
 
@@ -49,10 +49,10 @@ def _why_not_verified(transport: Transport, refused: MoldRefused) -> MoldRefused
     if command != "listCapabilities" and _accepts(transport, usual):
         return _command_missing(transport, refused)
     far = transport.skew is not None and abs(transport.skew) > EXPIRY - 30
-    if _accepts(transport, SigningMode(usual.algorithm, expires=False)) or far:
+    if _accepts(transport, SigningMode(usual.algorithm, expires=None)) or far:
         return AccessRefused(refused, cause="clock", hint=_clock_hint(transport))
     other = usual.algorithm.other
-    if _accepts(transport, SigningMode(other, expires=False)) or _accepts(
+    if _accepts(transport, SigningMode(other, expires=None)) or _accepts(
         transport, SigningMode(other)
     ):
         return AccessRefused(
@@ -64,7 +64,7 @@ def _why_not_verified(transport: Transport, refused: MoldRefused) -> MoldRefused
     return AccessRefused(
         refused,
         cause="key",
-        hint="wrong key pair, or its user or account is disabled "
+        hint="wrong key pair, one outside its dates, or its user or account is disabled "
         f"(keys from: {transport.server.origin or 'the caller'})",
     )
 
@@ -112,6 +112,21 @@ def _service_enabled(transport: Transport) -> bool | None:
         return None
     enabled = capability.get("kubernetesserviceenabled")
     return enabled if isinstance(enabled, bool) else None
+
+
+def clock_offset(transport: Transport, most: float) -> str | None:
+    """Return how the server's clock differs by more than ``most`` seconds, None if it does not.
+
+    No server has to send a ``Date``, and CloudStack sends none; but it says whether it takes a
+    request that expires ``most`` seconds from now, or has expired so long ago.
+    """
+    usual = transport.usual.algorithm
+    if not _accepts(transport, SigningMode(usual, expires=most)):
+        # Unless it takes nothing at all by now.
+        return f"more than {most:.0f} s ahead" if _accepts(transport, transport.usual) else None
+    if _accepts(transport, SigningMode(usual, expires=-most)):
+        return f"more than {most:.0f} s behind"
+    return None
 
 
 def _accepts(transport: Transport, manner: SigningMode) -> bool:

@@ -9,12 +9,14 @@ from itertools import islice
 from typing import Any
 
 from isobuilder.mold.api.client import JobLost, MoldClient, parse_time
+from isobuilder.mold.api.credentials import ApiKey
 from isobuilder.mold.api.errors import MoldRefused, OutcomeUnknown, StrangeAnswer
 from isobuilder.mold.api.records import (
     ClusterRecord,
     EventRecord,
     ImageStore,
     IsoInZone,
+    KeyPair,
     KubernetesVersion,
     SettingRecord,
     SystemVm,
@@ -64,6 +66,28 @@ class Mold(MoldClient):
         """Return what the server says about itself."""
         found = self.call("listCapabilities").get("capability")
         return found if isinstance(found, dict) else {}
+
+    def key_pair(self) -> KeyPair | None:
+        """Return what the server knows of the pair we sign with; None before CloudStack 4.23.
+
+        The name of the answer's list is not worth checking: 4.23 gives it none of its own.
+        """
+        credentials = self.server.credentials
+        command = "listUserKeys"
+        if not isinstance(credentials, ApiKey) or not self.may_use(command):
+            return None
+        lists = (value for value in self.call(command).values() if isinstance(value, list))
+        for item in (item for found in lists for item in found if isinstance(item, dict)):
+            if item.get("apikey") == credentials.key:
+                return read_record(KeyPair, item, command)
+        return None
+
+    def may_use(self, command: str) -> bool:
+        """Tell whether the server has a command and this role may use it."""
+        try:
+            return bool(self.list_all("listApis", "api", name=command))
+        except MoldRefused:
+            return False
 
     def zones(self) -> tuple[ZoneRecord, ...]:
         """Return all zones."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
@@ -164,6 +165,29 @@ class SettingRecord(Record):
     def effective(self) -> str:
         """The value in effect."""
         return self.value if self.value is not None else self.defaultvalue or ""
+
+
+class KeyRule(Record):
+    """One rule of a key pair: what it may or may not use; ``*`` stands for anything."""
+
+    rule: str = ""
+    permission: str = ""  # "allow" or "deny"
+
+
+class KeyPair(Record):
+    """A key pair of a user, from CloudStack 4.23 on: several each, with dates and rules."""
+
+    name: str = ""
+    startdate: str | None = None
+    enddate: str | None = None
+    permissions: tuple[KeyRule, ...] = ()
+
+    def may_use(self, command: str) -> bool:
+        """Tell whether its own rules leave it a command; the first that fits decides."""
+        for rule in self.permissions:
+            if fnmatchcase(command.lower(), rule.rule.lower()):
+                return rule.permission.lower() == "allow"
+        return not self.permissions
 
 
 class UploadTicket(Record):

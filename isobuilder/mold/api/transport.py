@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ class SigningMode:
     """How one try is signed; diagnosis tries other manners than the usual one."""
 
     algorithm: SignatureAlgorithm
-    expires: bool = True
+    expires: float | None = EXPIRY  # seconds from now; None: a request that does not say
 
 
 def _no_login(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -169,8 +170,8 @@ class Transport:
         credentials = self.server.credentials
         if isinstance(credentials, ApiKey):
             data["apikey"] = credentials.key
-            if manner.expires:
-                expires = self.clock.now().astimezone(UTC) + timedelta(seconds=EXPIRY)
+            if manner.expires is not None:
+                expires = self.clock.now().astimezone(UTC) + timedelta(seconds=manner.expires)
                 data["signatureversion"] = "3"
                 data["expires"] = expires.strftime("%Y-%m-%dT%H:%M:%S+0000")
         elif self.session_key is not None:
@@ -219,7 +220,10 @@ class Transport:
                 f"HTTP {response.status_code}", maybe_done=False, wait=_retry_after(response)
             )
         if response.status_code == 429:
-            raise RequestLost("too many requests", maybe_done=False, wait=_retry_after(response))
+            wait = _retry_after(response)
+            if wait is None and (said := re.search(rb"retry after \[?(\d{1,6})\]? ms", body)):
+                wait = int(said[1]) / 1000
+            raise RequestLost("too many requests", maybe_done=False, wait=wait)
         return body, response.status_code
 
     def _read(self, command: str, response: requests.Response, *, until: float) -> bytes:
