@@ -37,6 +37,7 @@ EXAMPLES = {
         "isobuilder node user-data --role first-control-plane --name one --kubernetes 1.34.12",
     ),
     "node cluster": ("isobuilder node cluster cluster.yaml --out nodes",),
+    "node kubeconfig": ("isobuilder node kubeconfig cluster.yaml --out admin.conf",),
     "node upgrade": (
         "isobuilder node upgrade NAME.iso --cluster cluster.yaml",
         "isobuilder node upgrade NAME.iso --nodes nodes.json --json",

@@ -132,6 +132,25 @@ def secrets(folder: Path, no_ca: bool) -> None:
 
 
 @node.command()
+@click.argument("description", metavar="FILE", type=FILE)
+@click.option("--secrets", type=FOLDER, default="nodes/secrets", show_default=True)
+@click.option("--user", default="admin", show_default=True, help="Who it is for.")
+@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True)
+@click.option("--out", type=NEW_FILE, default="admin.conf", show_default=True)
+def kubeconfig(description: Path, secrets: Path, user: str, days: int, out: Path) -> None:
+    """Write a kubeconfig for the cluster that FILE describes.
+
+    It is made from the certificate authority in the folder of secrets; no node is asked. Whoever
+    has it may do anything in the cluster.
+    """
+    from isobuilder.model.cluster_checks import load_cluster
+    from isobuilder.nodeconfig.kubeconfig import write_kubeconfig
+
+    write_kubeconfig(load_cluster(description), secrets, out, user=user, days=days)
+    click.echo(out)
+
+
+@node.command()
 @click.argument("iso", type=FILE)
 @click.option("--cluster", type=FILE, help="The cluster file, if all nodes are as it says.")
 @click.option("--nodes", type=FILE, help="What kubectl get nodes -o json prints.")

@@ -48,24 +48,38 @@ def yaml_map(data: bytes, place: str, *, may_be_empty: bool = False) -> Map:
     Raises:
         InputErrors: all that is wrong with its form.
     """
+    root, mistakes = _read(data, place)
+    if root is None and may_be_empty:
+        return Map({}, Mark(place))
+    if root is not None and not isinstance(root, Map):
+        kind = "a list" if isinstance(root, Items) else "text"
+        mistakes.append(Mistake(root.mark, "", f"expected keys and values, found {kind}"))
+    if mistakes or not isinstance(root, Map):
+        raise InputErrors(mistakes or [Mistake(Mark(place), "", "the file is empty")])
+    return root
+
+
+def yaml_value(data: bytes, place: str) -> Node:
+    """Return what a YAML text holds, be it keys and values, a list or a text.
+
+    Raises:
+        InputErrors: all that is wrong with its form.
+    """
+    root, mistakes = _read(data, place)
+    if mistakes or root is None:
+        raise InputErrors(mistakes or [Mistake(Mark(place), "", "the file is empty")])
+    return root
+
+
+def _read(data: bytes, place: str) -> tuple[Node | None, list[Mistake]]:
     reader = _PlainReader(place)
     for event in events(decode(data, place, size=_LIMITS.size), place, _LIMITS):
         reader.take(event)
-    root = reader.root
-    if root is None and may_be_empty:
-        return Map({}, Mark(place))
-    if root is None:
-        raise InputErrors([Mistake(Mark(place), "", "the file is empty")])
     mistakes = reader.mistakes
     if reader.second is not None:
         fact = "a second document; expected one in a file"
         mistakes.append(Mistake(reader.second, "", fact, "remove the --- line and what follows"))
-    if not isinstance(root, Map):
-        kind = "a list" if isinstance(root, Items) else "text"
-        mistakes.append(Mistake(root.mark, "", f"expected keys and values, found {kind}"))
-    if mistakes or not isinstance(root, Map):
-        raise InputErrors(mistakes)
-    return root
+    return reader.root, mistakes
 
 
 def resolve_plain(text: str) -> str | int | float | bool | None:

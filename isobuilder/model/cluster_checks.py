@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 from isobuilder.documents.mistakes import InputErrors, Mistake
 from isobuilder.documents.nodes import Map, locate, path_text
 from isobuilder.documents.plain_yaml import read_yaml
 from isobuilder.model.cluster import Cluster, ClusterNode
+from isobuilder.model.cluster_kubernetes import kubernetes_mistakes
+from isobuilder.model.cluster_networks import network_mistakes
 from isobuilder.model.validation import check
 
 _KUBELETS_OWN = frozenset(
@@ -26,12 +27,6 @@ _KUBELETS_OWN = frozenset(
         "failure-domain.beta.kubernetes.io/region",
     }
 )
-
-POD_PREFIX = 24
-"""Every node's part of the pod network: 254 addresses, as Kubernetes itself would cut it."""
-
-SMALLEST_POD_PREFIX = 29
-"""Of what a node may name for itself: the bridge and five pods."""
 
 OLDEST_MINOR = 15
 """Where the oldest form of kubeadm's configuration that is written here begins, v1beta2."""
@@ -67,29 +62,6 @@ def cluster_of(tree: Map) -> Cluster:
     return cluster
 
 
-def pod_subnets(cluster: Cluster) -> dict[str, IPv4Network]:
-    """Return each node's part of the pod network, for the bridge CNI.
-
-    A node that names none gets the first part that nobody named and nobody before it got; a node
-    for which nothing is left is not in the answer.
-    """
-    taken = [IPv4Network(node.pods) for node in cluster.nodes if node.pods is not None]
-    whole = IPv4Network(cluster.networks.pods)
-    free: Iterator[IPv4Network] = iter(())
-    if whole.prefixlen <= POD_PREFIX:
-        free = whole.subnets(new_prefix=POD_PREFIX)
-    found = {}
-    for node in cluster.nodes:
-        if node.pods is not None:
-            found[node.name] = IPv4Network(node.pods)
-            continue
-        for subnet in free:
-            if not any(subnet.overlaps(other) for other in taken):
-                found[node.name] = subnet
-                break
-    return found
-
-
 def _kubelet_may_set(label: str) -> bool:
     """Say if a kubelet takes ``label``. Source: its well_known_labels.go, IsKubeletLabel."""
     prefix, slash, _name = label.rpartition("/")
@@ -113,19 +85,13 @@ class _Judge:
         yield from self._doubles()
         yield from self._folders()
         yield from self._roles()
-        yield from self._overlaps()
-        yield from self._sizes()
+        yield from network_mistakes(self._cluster, self._at)
+        yield from kubernetes_mistakes(self._cluster, self._at)
         if self._cluster.kubernetes.minor < OLDEST_MINOR:
             fact = f"Kubernetes 1.{OLDEST_MINOR} is the oldest whose kubeadm can be configured"
             yield self._at(fact, "kubernetes")
         for index, node in enumerate(self._cluster.nodes):
-            yield from self._reach(index, node)
             yield from self._labels(index, node)
-        if self._cluster.cni == "bridge":
-            yield from self._bridge()
-        elif any(node.pods is not None for node in self._cluster.nodes):
-            fact = "a part of the pod network for each node is for cni: bridge only"
-            yield self._at(fact, "cni")
         yield from self._election()
         yield from self._preflight()
         yield from self._paths()
@@ -135,18 +101,18 @@ class _Judge:
         return Mistake(mark, path_text(self._tree, steps), fact, hint)
 
     def _doubles(self) -> Iterator[Mistake]:
-        kinds: tuple[tuple[str, Callable[[ClusterNode], str | None]], ...] = (
-            ("name", lambda node: node.name),
-            ("address", lambda node: node.ip),
-            ("mac", lambda node: node.mac),
+        kinds: tuple[tuple[str, Callable[[ClusterNode], tuple[str, ...]]], ...] = (
+            ("name", lambda node: (node.name,)),
+            ("address", lambda node: node.ips),
+            ("mac", lambda node: () if node.mac is None else (node.mac,)),
         )
-        for key, value_of in kinds:
+        for key, values_of in kinds:
             seen: dict[str, ClusterNode] = {}
             for index, node in enumerate(self._cluster.nodes):
-                value = value_of(node)
-                if value is not None and seen.setdefault(value, node) is not node:
-                    fact = f"two nodes with the {key} {value}"
-                    yield self._at(fact, "nodes", index, key)
+                for value in values_of(node):
+                    if seen.setdefault(value, node) is not node:
+                        fact = f"two nodes with the {key} {value}"
+                        yield self._at(fact, "nodes", index, key)
         names = [user.name for user in self._cluster.users]
         for index, name in enumerate(names):
             if name in names[:index]:
@@ -174,34 +140,6 @@ class _Judge:
             fact = "nodes cannot join: no endpoint, and no first-control-plane with an address"
             yield self._at(fact, "nodes", hint="add endpoint: HOST:6443 (--endpoint)")
 
-    def _overlaps(self) -> Iterator[Mistake]:
-        networks = self._cluster.networks
-        pods, services = IPv4Network(networks.pods), IPv4Network(networks.services)
-        if pods.overlaps(services):
-            fact = f"the pod network {pods} and the service network {services} overlap"
-            yield self._at(fact, "networks")
-        for index, node in enumerate(self._cluster.nodes):
-            if node.address is None:
-                continue
-            own = IPv4Interface(node.address).network
-            for name, other in (("pod", pods), ("service", services)):
-                if own.overlaps(other):
-                    fact = f"the network of {node.address} overlaps the {name} network {other}"
-                    yield self._at(fact, "nodes", index, "address")
-
-    def _sizes(self) -> Iterator[Mistake]:
-        """Say what kubeadm would refuse later. Source: its validation.ValidateNetworking."""
-        networks, flags = self._cluster.networks, self._cluster.arguments.controller_manager
-        pods, services = IPv4Network(networks.pods), IPv4Network(networks.services)
-        if not 12 <= services.prefixlen <= 24:
-            size = "small" if services.prefixlen > 24 else "large"
-            fact = f"{services} is too {size} for services; expected /12 to /24"
-            yield self._at(fact, "networks", "services")
-        if not 8 <= pods.prefixlen <= POD_PREFIX and "node-cidr-mask-size" not in flags:
-            size = "small" if pods.prefixlen > POD_PREFIX else "large"
-            fact = f"{pods} is too {size} for pods: each node gets a /{POD_PREFIX} of it"
-            yield self._at(fact, "networks", "pods", hint=f"choose one of /8 to /{POD_PREFIX}")
-
     def _labels(self, index: int, node: ClusterNode) -> Iterator[Mistake]:
         for key, value in node.labels.items():
             if not _kubelet_may_set(key):
@@ -210,57 +148,6 @@ class _Judge:
                     *("nodes", index, "labels", key),
                     hint=f"on a control plane, later: kubectl label node {node.name} {key}={value}",
                 )
-
-    def _reach(self, index: int, node: ClusterNode) -> Iterator[Mistake]:
-        if node.mac is not None and node.interface is not None:
-            fact = "the interface by its name and by its MAC address"
-            yield self._at(fact, "nodes", index, hint="keep one of them")
-        if node.address is None:
-            return
-        gateway = self._cluster.networks.nodes.gateway
-        if gateway is None:
-            yield self._at(
-                f"{node.name} has a fixed address and there is no gateway; without a default route "
-                "a node cannot reach services",
-                *("nodes", index, "address"),
-                hint="add networks.nodes.gateway (--gateway): any free address there will do",
-            )
-            return
-        own = IPv4Interface(node.address)
-        if IPv4Address(gateway) not in own.network:
-            fact = f"the gateway {gateway} is not in the network of {node.address}"
-            yield self._at(fact, "nodes", index, "address")
-        if gateway == node.ip:
-            fact = f"{node.ip} is the gateway's address too"
-            yield self._at(fact, "nodes", index, "address", hint="a gateway is another machine")
-        for number, route in enumerate(node.routes):
-            if IPv4Address(route.via) not in own.network:
-                # With one route that cannot be, systemd-networkd gives the whole interface up.
-                fact = f"{route.via} is not in the network of {node.address}"
-                yield self._at(fact, "nodes", index, "routes", number, "via")
-
-    def _bridge(self) -> Iterator[Mistake]:
-        cluster = self._cluster
-        whole, subnets = IPv4Network(cluster.networks.pods), pod_subnets(cluster)
-        for index, node in enumerate(cluster.nodes):
-            subnet = subnets.get(node.name)
-            if subnet is None:
-                fact = f"the pod network {whole} has no part left for {node.name}"
-                yield self._at(fact, "nodes", index, hint="choose a larger networks.pods")
-                continue
-            if subnet.prefixlen > SMALLEST_POD_PREFIX:
-                fact = f"{subnet} is too small; expected /{SMALLEST_POD_PREFIX} or larger"
-                yield self._at(fact, "nodes", index, "pods")
-            if not subnet.subnet_of(whole):
-                fact = f"{subnet} is not a part of the pod network {whole}"
-                yield self._at(fact, "nodes", index, "pods")
-            for other in cluster.nodes[:index]:
-                if other.name in subnets and subnets[other.name].overlaps(subnet):
-                    fact = f"{subnet} overlaps {subnets[other.name]} of {other.name}"
-                    yield self._at(fact, "nodes", index, "pods")
-            if node.address is None and len(cluster.nodes) > 1:
-                fact = f"cni: bridge needs a route to {node.name}, which has no fixed address"
-                yield self._at(fact, "nodes", index, hint="add its address")
 
     def _election(self) -> Iterator[Mistake]:
         election = self._cluster.leader_election

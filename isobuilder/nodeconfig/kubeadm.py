@@ -5,15 +5,19 @@ Sources: kubernetes ``cmd/kubeadm/app/apis/kubeadm/v1beta2``, ``v1beta3`` and ``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isobuilder.documents.text import yaml_documents
 from isobuilder.formats.kube import KubeVersion, kubeadm_api
-from isobuilder.model.cluster import API_PORT, Cluster, ClusterNode
+from isobuilder.model.cluster import Cluster, ClusterNode, Volume
+from isobuilder.model.cluster_values import API_PORT
 from isobuilder.nodeconfig.access import Access
 
 _SOCKET = "/run/containerd/containerd.sock"
+
+PATCHES = "/etc/kiso/node/patches"
+"""The folder of a node's patches, for kubeadm now and at every upgrade."""
 
 
 def cri_socket(version: KubeVersion) -> str:
@@ -45,6 +49,27 @@ class _Form:
             return [{"name": name, "value": value} for name, value in sorted(flags.items())]
         return dict(sorted(flags.items()))
 
+    def add(self, config: dict[str, Any], **parts: Any) -> None:
+        """Add the parts that are not empty."""
+        config |= {name: value for name, value in parts.items() if value}
+
+    @staticmethod
+    def variables(values: Mapping[str, str]) -> list[dict[str, str]]:
+        return [{"name": name, "value": value} for name, value in sorted(values.items())]
+
+    @staticmethod
+    def volumes(volumes: Sequence[Volume]) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": volume.name,
+                "hostPath": volume.host,
+                "mountPath": volume.inside,
+                "readOnly": volume.read_only,
+                "pathType": volume.type,
+            }
+            for volume in volumes
+        ]
+
 
 def _init(cluster: Cluster, node: ClusterNode, access: Access) -> dict[str, Any]:
     form = _Form(cluster.kubernetes)
@@ -62,9 +87,14 @@ def _init(cluster: Cluster, node: ClusterNode, access: Access) -> dict[str, Any]
     if endpoint := _local_endpoint(node):
         config["localAPIEndpoint"] = endpoint
     config["nodeRegistration"] = _registration(cluster, node, form)
+    form.add(config, patches=_patches(cluster, node))
     if form.lists:
         config["timeouts"] = _timeouts(cluster)
     return config
+
+
+def _patches(cluster: Cluster, node: ClusterNode) -> dict[str, str] | None:
+    return {"directory": PATCHES} if cluster.patches or node.patches else None
 
 
 def _timeouts(cluster: Cluster) -> dict[str, str]:
@@ -90,8 +120,8 @@ def _cluster(cluster: Cluster) -> dict[str, Any]:
     if cluster.api is not None:
         config["controlPlaneEndpoint"] = cluster.api
     config["networking"] = {
-        "podSubnet": cluster.networks.pods,
-        "serviceSubnet": cluster.networks.services,
+        "podSubnet": ",".join(cluster.networks.pods),
+        "serviceSubnet": ",".join(cluster.networks.services),
         "dnsDomain": cluster.networks.domain,
     }
     arguments = cluster.arguments
@@ -105,22 +135,45 @@ def _cluster(cluster: Cluster) -> dict[str, Any]:
             "leader-elect-renew-deadline": cluster.leader_election.renew,
             "leader-elect-retry-period": cluster.leader_election.retry,
         }
+    variables, volumes = cluster.environment, cluster.volumes
     api_server: dict[str, Any] = {}
-    if names := [*cluster.certificate_names]:
-        api_server["certSANs"] = names
-    if arguments.api_server:
-        api_server["extraArgs"] = form.flags(arguments.api_server)
+    form.add(
+        api_server,
+        certSANs=_names(cluster),
+        extraArgs=form.flags(arguments.api_server),
+        extraVolumes=form.volumes(volumes.api_server),
+        extraEnvs=form.variables(variables.api_server),
+    )
     if not form.lists:
         api_server["timeoutForControlPlane"] = cluster.timeouts.control_plane
-    if api_server:
-        config["apiServer"] = api_server
-    for key, flags in (
-        ("controllerManager", election | arguments.controller_manager),
-        ("scheduler", election | arguments.scheduler),
-    ):
-        if flags:
-            config[key] = {"extraArgs": form.flags(flags)}
+    form.add(config, apiServer=api_server)
+    for key, name in (("controllerManager", "controller_manager"), ("scheduler", "scheduler")):
+        program: dict[str, Any] = {}
+        form.add(
+            program,
+            extraArgs=form.flags(election | getattr(arguments, name)),
+            extraVolumes=form.volumes(getattr(volumes, name)),
+            extraEnvs=form.variables(getattr(variables, name)),
+        )
+        form.add(config, **{key: program})
+    etcd: dict[str, Any] = {}
+    form.add(etcd, extraArgs=form.flags(arguments.etcd), extraEnvs=form.variables(variables.etcd))
+    if etcd:
+        # kubeadm asks for the folder when anything of etcd is said. Source: its defaults.go.
+        config["etcd"] = {"local": {"dataDir": "/var/lib/etcd"} | etcd}
+    if cluster.certificate_days is not None:
+        config["certificateValidityPeriod"] = f"{cluster.certificate_days * 24}h0m0s"
     return config
+
+
+def _names(cluster: Cluster) -> list[str]:
+    """Return the names and addresses in the API server's certificate that kubeadm cannot know.
+
+    Of a node's two addresses kubeadm knows the one that it advertises.
+    """
+    names = [*cluster.certificate_names]
+    names += [ip for node in cluster.nodes if node.role != "worker" for ip in node.ips[1:]]
+    return list(dict.fromkeys(names))
 
 
 def _kubelet(cluster: Cluster) -> dict[str, Any]:
@@ -131,6 +184,7 @@ def _kubelet(cluster: Cluster) -> dict[str, Any]:
         # The ISO's containerd is set up likewise; kubeadm before 1.22 would choose cgroupfs.
         "cgroupDriver": "systemd",
         "clusterDomain": cluster.networks.domain,
+        **cluster.kubelet,
     }
 
 
@@ -155,6 +209,7 @@ def _join(cluster: Cluster, node: ClusterNode, access: Access) -> dict[str, Any]
         if endpoint := _local_endpoint(node):
             config["controlPlane"]["localAPIEndpoint"] = endpoint
     config["nodeRegistration"] = _registration(cluster, node, form)
+    form.add(config, patches=_patches(cluster, node))
     return config
 
 
@@ -167,8 +222,10 @@ def _registration(cluster: Cluster, node: ClusterNode, form: _Form) -> dict[str,
     if node.taints is not None:
         registration["taints"] = [_taint(text) for text in node.taints]
     flags = {}
-    if node.ip is not None:
-        flags["node-ip"] = node.ip
+    if node.ips:
+        flags["node-ip"] = ",".join(node.ips)
+    elif cluster.families == (6,):
+        flags["node-ip"] = "::"  # whichever address of that kind the node gets
     if node.labels:
         flags["node-labels"] = ",".join(f"{k}={v}" for k, v in sorted(node.labels.items()))
     flags |= cluster.arguments.kubelet

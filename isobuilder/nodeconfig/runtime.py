@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from ipaddress import IPv4Interface, IPv4Network
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_interface
 from urllib.parse import urlsplit
 
 from isobuilder.model.cluster import Cluster, ClusterNode, Registry
+from isobuilder.model.cluster_networks import AnyNetwork
 
 CERTS = "/etc/containerd/certs.d"
 
+_ALL = {4: "0.0.0.0/0", 6: "::/0"}
 
-def bridge_conflist(subnet: IPv4Network) -> str:
-    """Return a CNI configuration of the reference plugins: one bridge, addresses of ``subnet``.
+
+def bridge_conflist(subnets: Sequence[AnyNetwork]) -> str:
+    """Return a CNI configuration of the reference plugins: one bridge, an address of each subnet.
 
     Source: containernetworking/plugins, documentation of bridge, host-local and portmap.
     """
@@ -26,8 +29,8 @@ def bridge_conflist(subnet: IPv4Network) -> str:
             "ipMasq": False,  # pods keep their address; the routes between nodes bring them back
             "ipam": {
                 "type": "host-local",
-                "ranges": [[{"subnet": str(subnet)}]],
-                "routes": [{"dst": "0.0.0.0/0"}],
+                "ranges": [[{"subnet": str(subnet)}] for subnet in subnets],
+                "routes": [{"dst": _ALL[subnet.version]} for subnet in subnets],
             },
         },
         {"type": "portmap", "capabilities": {"portMappings": True}},
@@ -69,11 +72,10 @@ def proxy_drop_in(cluster: Cluster, node: ClusterNode) -> str | None:
     if not found:
         return None
     networks = cluster.networks
-    direct = ["localhost", "127.0.0.0/8", networks.pods, networks.services]
-    if node.address is not None:
-        direct.append(str(IPv4Interface(node.address).network))
+    direct = ["localhost", "127.0.0.0/8", *networks.pods, *networks.services]
+    direct += [str(ip_interface(address).network) for address in node.address]
     if cluster.api is not None:
-        direct.append(cluster.api.rpartition(":")[0])
+        direct.append(cluster.api.rpartition(":")[0].strip("[]"))
     direct += [".svc", f".{networks.domain}", *proxy.none]
     return _drop_in(found | {"NO_PROXY": ",".join(dict.fromkeys(direct))})
 

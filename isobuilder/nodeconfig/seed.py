@@ -14,7 +14,7 @@ SeedKind = Literal["nocloud", "config-drive"]
 LABELS: Mapping[SeedKind, str] = {"nocloud": "cidata", "config-drive": "config-2"}
 """Volume labels. Source: cloud-init's documentation of its data sources, and ds-identify."""
 
-USER_DATA, META_DATA = "user-data", "meta-data"
+USER_DATA, META_DATA, VENDOR_DATA = "user-data", "meta-data", "vendor-data"
 NETWORK_CONFIG, NETWORK_DATA = "network-config", "network_data.json"
 
 _LATEST = "openstack/latest"
@@ -39,9 +39,11 @@ def seed_files(
     for name in ("instance-id", "local-hostname"):
         if not isinstance(meta.get(name), str) or not meta[name]:
             raise InputError(f"{place}: {META_DATA} has no {name}, or one that is not text")
-    _check_beginning(found[USER_DATA], place)
+    for name in (USER_DATA, VENDOR_DATA):
+        if name in found:
+            _check_beginning(found[name], name, place)
     if kind == "nocloud":
-        wanted = (USER_DATA, META_DATA, NETWORK_CONFIG)
+        wanted = (USER_DATA, META_DATA, VENDOR_DATA, NETWORK_CONFIG)
         return {name: found[name] for name in wanted if name in found}
     if NETWORK_CONFIG in found and NETWORK_DATA not in found:
         raise InputError(
@@ -59,16 +61,20 @@ def seed_files(
             }
         ),
     }
+    if VENDOR_DATA in found:
+        # Source: cloud-init, "Vendor-data", ConfigDrive: a text, or an object with it.
+        text = found[VENDOR_DATA].decode("utf-8", "replace")
+        files[f"{_LATEST}/vendor_data.json"] = json_text({"cloud-init": text})
     if NETWORK_DATA in found:
         files[f"{_LATEST}/{NETWORK_DATA}"] = found[NETWORK_DATA]
     return files
 
 
-def _check_beginning(user_data: bytes, place: str) -> None:
-    head = user_data[:200].decode("utf-8", "replace").lower().lstrip()
-    if head and not head.startswith(_BEGINNINGS) and not user_data.startswith(_GZIP):
+def _check_beginning(data: bytes, name: str, place: str) -> None:
+    head = data[:200].decode("utf-8", "replace").lower().lstrip()
+    if head and not head.startswith(_BEGINNINGS) and not data.startswith(_GZIP):
         raise InputError(
-            f"{place}: cloud-init would ignore {USER_DATA}: its first line does not say what it is",
+            f"{place}: cloud-init would ignore {name}: its first line does not say what it is",
             hint="begin it with #cloud-config, or with #! and an interpreter",
         )
 

@@ -19,10 +19,13 @@ from isobuilder.digest import Digest
 from isobuilder.documents.text import yaml_text
 from isobuilder.errors import InputError
 from isobuilder.model.cluster import Cluster, ClusterNode, ExtraFile, User
-from isobuilder.model.cluster_checks import OWN_FOLDER, pod_subnets
+from isobuilder.model.cluster_checks import OWN_FOLDER
+from isobuilder.model.cluster_networks import pod_subnets
 from isobuilder.nodeconfig.access import Access
 from isobuilder.nodeconfig.kubeadm import cri_socket, kubeadm_config
+from isobuilder.nodeconfig.patches import patch_files
 from isobuilder.nodeconfig.runtime import CERTS, bridge_conflist, hosts_toml, proxy_drop_in
+from isobuilder.nodeconfig.virtualip import CONFIG, health_service, keepalived_config, static_pod
 
 MILESTONES = (
     "starting {name} as {role} of Kubernetes v{version}",
@@ -44,6 +47,7 @@ FAILURE = "kiso: error: node: "
 _CERTIFICATE = re.compile(
     r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----"
 )
+_FORWARDING = "net.ipv6.conf.all.forwarding = 1\nnet.ipv6.conf.default.forwarding = 1\n"
 _LOCALHOST = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 
 
@@ -86,6 +90,11 @@ def sources_of(cluster: Cluster) -> tuple[str, ...]:
     for file in (*cluster.files, *(file for node in cluster.nodes for file in node.files)):
         if file.source is not None:
             found.append(file.source)
+    for patch in (*cluster.patches, *(patch for node in cluster.nodes for patch in node.patches)):
+        if patch.source is not None:
+            found.append(patch.source)
+    if cluster.vendor_data is not None:
+        found.append(cluster.vendor_data)
     return tuple(dict.fromkeys(found))
 
 
@@ -93,6 +102,8 @@ def _cloud_config(
     cluster: Cluster, node: ClusterNode, access: Access, sources: Mapping[str, bytes]
 ) -> dict[str, Any]:
     config: dict[str, Any] = {
+        **cluster.cloud_config,
+        **node.cloud_config,
         "hostname": node.name,
         "preserve_hostname": False,
         "users": [_user(user, sources) for user in cluster.users],
@@ -102,8 +113,20 @@ def _cloud_config(
     if cluster.ca_certificates:
         trusted = [_certificates(name, sources) for name in cluster.ca_certificates]
         config["ca_certs"] = {"trusted": trusted}
+    if cluster.timezone is not None:
+        config["timezone"] = cluster.timezone
+    if cluster.ntp is not None:
+        servers, pools = [*cluster.ntp.servers], [*cluster.ntp.pools]
+        config["ntp"] = {
+            "enabled": True,
+            "ntp_client": "chrony",
+            "servers": servers,
+            "pools": pools,
+        }
     config["write_files"] = [
         *_own_files(cluster, node, access),
+        *_control_plane_files(cluster, node),
+        *(_file(path, text, "0600") for path, text in patch_files(cluster, node, sources)),
         *_runtime_files(cluster, node, sources),
         *(_extra_file(file, sources) for file in (*cluster.files, *node.files)),
     ]
@@ -156,8 +179,23 @@ def _own_files(cluster: Cluster, node: ClusterNode, access: Access) -> list[dict
         lines = (*getattr(cluster.commands, when), *getattr(node.commands, when))
         if lines:
             found.append(_file(f"{OWN_FOLDER}{when}", "\n".join(lines) + "\n", "0700"))
-    names = [f"{other.ip} {other.name}\n" for other in cluster.nodes if other.ip is not None]
+    names = [f"{ip} {other.name}\n" for other in cluster.nodes for ip in other.ips]
+    if 6 in cluster.families:
+        found.append(_file(f"{OWN_FOLDER}sysctl.conf", _FORWARDING, "0644"))
     found.append(_file("/etc/hosts", _LOCALHOST + "".join(names), "0644"))
+    return found
+
+
+def _control_plane_files(cluster: Cluster, node: ClusterNode) -> list[dict[str, Any]]:
+    if node.role == "worker":
+        return []
+    found = [_file(f"{OWN_FOLDER}admit", _template("node-admit.sh"), "0700")]
+    if cluster.virtual_ip is not None:
+        config = keepalived_config(cluster, node, cluster.virtual_ip)
+        unit = "/etc/systemd/system/kiso-virtual-ip.service"
+        found.append(_file(f"{CONFIG}.in", config, "0644"))
+        found.append(_file(f"{OWN_FOLDER}virtual-ip.yaml", static_pod(cluster.virtual_ip), "0600"))
+        found.append(_file(unit, health_service(), "0644"))
     return found
 
 
@@ -170,6 +208,8 @@ def _settings(cluster: Cluster, node: ClusterNode, access: Access) -> str:
         "VERSION": str(cluster.kubernetes),
         "SOCKET": cri_socket(cluster.kubernetes),
         "API": cluster.api or "",
+        "ADDRESS": node.ip or "",
+        "TOKEN_TTL": cluster.token_ttl,
         "MANIFEST": manifest,
         "UPLOAD_CERTS": "yes" if first and access.certificate_key is not None else "no",
         "WAIT_READY": "no" if cluster.cni == "none" else "yes",
@@ -185,8 +225,8 @@ def _runtime_files(
 ) -> list[dict[str, Any]]:
     found = []
     if cluster.cni == "bridge":
-        subnet = pod_subnets(cluster)[node.name]
-        found.append(_file("/etc/cni/net.d/10-nodes.conflist", bridge_conflist(subnet), "0644"))
+        subnets = pod_subnets(cluster)[node.name]
+        found.append(_file("/etc/cni/net.d/10-nodes.conflist", bridge_conflist(subnets), "0644"))
     for host, registry in sorted(cluster.registries.items()):
         found.append(_file(f"{CERTS}/{host}/hosts.toml", hosts_toml(host, registry), "0644"))
         if registry.ca is not None:

@@ -30,6 +30,7 @@ from isobuilder.nodeconfig.seed import (
     NETWORK_CONFIG,
     NETWORK_DATA,
     USER_DATA,
+    VENDOR_DATA,
     SeedKind,
     json_text,
     seed_files,
@@ -169,18 +170,20 @@ def make_nodes(
         data = network_data(cluster, node)
         if data is not None:
             found[NETWORK_DATA] = json_text(data)
+        if cluster.vendor_data is not None:
+            found[VENDOR_DATA] = sources[cluster.vendor_data]
         if len(texts.user_data) > MAX_YAML:
             raise InputError(
                 f"{node.name}: its user-data would have {len(texts.user_data)} bytes; "
                 f"expected at most {MAX_YAML // 1024**2} MiB",
                 hint="let commands.before fetch what is large",
             )
-        disc = {} if seed is None else seed_files(seed, found, texts.meta_data, node.name)
+        disc = seed_files(seed or "nocloud", found, texts.meta_data, node.name)
         plans.append((node, texts.meta_data["instance-id"], found, disc))
     made = []  # nothing was written so far
     for node, instance, found, disc in plans:
         folder = private_folder(out / node.name)
-        for name in (USER_DATA, META_DATA, NETWORK_CONFIG, NETWORK_DATA):
+        for name in (USER_DATA, META_DATA, VENDOR_DATA, NETWORK_CONFIG, NETWORK_DATA):
             if name in found:
                 write_whole(folder / name, found[name], private=True)
             else:
@@ -206,7 +209,7 @@ def make_seed(folder: Path, target: Path, *, kind: SeedKind) -> Path:
         _ask_cloud_init(folder / USER_DATA)  # somebody may have changed it by hand
     found = {
         name: read_bytes(folder / name, MAX_YAML)
-        for name in (USER_DATA, META_DATA, NETWORK_CONFIG, NETWORK_DATA)
+        for name in (USER_DATA, META_DATA, VENDOR_DATA, NETWORK_CONFIG, NETWORK_DATA)
         if name in {USER_DATA, META_DATA} or (folder / name).is_file()
     }
     meta = plain(yaml_map(found[META_DATA], str(folder / META_DATA)))

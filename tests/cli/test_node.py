@@ -495,3 +495,59 @@ def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("", encoding="utf-8")
     done = call(*FIRST, "--name", "one", "--out", tmp_path / "out/x", *UNCHECKED, code=6)
     assert "Not a directory" in errors(done)[0]
+
+
+def test_vendor_data_of_a_cluster_file_or_a_folder_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "vendor.yaml").write_text("#cloud-config\ntimezone: UTC\n", encoding="utf-8")
+    path = tmp_path / "cluster.yaml"
+    text = CLUSTER.replace("users: [{name: admin, ssh_key_files: [keys/admin.pub]}]\n", "")
+    path.write_text(f"{text}vendor_data: vendor.yaml\nverify_ca: false\n", encoding="utf-8")
+    call("node", "cluster", path, "--out", tmp_path / "nodes")
+    assert b"timezone" in contents(tmp_path / "nodes/one/seed.iso")["vendor-data"]
+    packed = tmp_path / "again.iso"
+    call("node", "seed", tmp_path / "nodes/one", "--out", packed)
+    assert b"timezone" in contents(packed)["vendor-data"]
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    with IsoReader(path) as reader:
+        return {name: reader.open(name).read() for name in reader.files}
+
+
+def test_a_kubeconfig_is_made_without_asking_a_node(description: Path, tmp_path: Path) -> None:
+    call("node", "secrets", tmp_path / "secrets")
+    out = tmp_path / "kim.conf"
+    command = ("node", "kubeconfig", description, "--secrets", tmp_path / "secrets")
+    told = call(*command, "--user", "kim", "--days", "30", "--out", out)
+    assert told.stdout.strip() == str(out)
+    assert out.stat().st_mode & 0o777 == 0o600
+    config = yaml.safe_load(out.read_text(encoding="utf-8"))
+    assert config["clusters"][0]["cluster"]["server"] == "https://10.77.0.11:6443"
+    assert config["current-context"] == "kim@lab"
+    (tmp_path / "kim.crt").write_bytes(
+        base64.b64decode(config["users"][0]["user"]["client-certificate-data"])
+    )
+    authority = str(tmp_path / "secrets/ca.crt")
+    certificate = str(tmp_path / "kim.crt")
+    for words in (
+        ["verify", "-purpose", "sslclient", "-CAfile", authority, certificate],
+        ["x509", "-in", certificate, "-noout", "-checkend", str(29 * 86400)],
+    ):
+        subprocess.run(["openssl", *words], check=True, capture_output=True)
+    shown = subprocess.run(
+        ["openssl", "x509", "-in", certificate, "-noout", "-subject"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert re.search(r"O ?= ?kubeadm:cluster-admins, ?CN ?= ?kim", shown)
+
+
+def test_a_kubeconfig_needs_the_authority_of_the_cluster(description: Path, tmp_path: Path) -> None:
+    command = ("node", "kubeconfig", description, "--out", tmp_path / "x")
+    done = call(*command, "--secrets", tmp_path, code=3)
+    assert "no ca.crt and ca.key of the cluster there" in errors(done)[0]
+    call("node", "secrets", tmp_path / "secrets")
+    done = call(*command, "--secrets", tmp_path / "secrets", "--user", "a/CN=b", code=3)
+    assert "is no name of a user" in errors(done)[0]
+    assert not (tmp_path / "x").exists()

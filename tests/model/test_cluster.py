@@ -9,7 +9,8 @@ import pytest
 
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.model.cluster import Cluster, ClusterNode, User, cluster_schema
-from isobuilder.model.cluster_checks import load_cluster, pod_subnets
+from isobuilder.model.cluster_checks import load_cluster
+from isobuilder.model.cluster_networks import pod_subnets
 from tests.nodeconfig.clusters import SMALL, read, three
 
 TWO = """\
@@ -101,7 +102,7 @@ def test_the_hint_names_the_key_that_was_meant() -> None:
         (("10.0.0.12/24", "224.0.0.12/24"), "no address that other machines reach"),
         (("}}\n", "}, pods: 64.0.0.0/7}\n"), "64.0.0.0/7 is too large for pods"),
         (("}}\n", "}, domain: cluster..local}\n"), "expected a DNS name"),
-        (("nodes:\n", "endpoint: 10.0.0.300:6443\nnodes:\n"), "expected an IPv4 address"),
+        (("nodes:\n", "endpoint: 10.0.0.300:6443\nnodes:\n"), "expected an IPv4 or IPv6 address"),
         (("nodes:\n", "users: [{name: Admin}]\nnodes:\n"), "expected a user's name of lower-case"),
         (("role: worker", "role: worker, interface: 'e 0'"), "expected the name of an interface"),
         (("nodes:\n", "cni: [bridge]\nnodes:\n"), "cni: expected bridge, none or the path"),
@@ -158,6 +159,177 @@ def test_values_that_do_not_fit_together_are_refused(change: tuple[str, str], me
     assert all(re.match(r"cluster\.yaml:\d+:\d+: ", line) for line in found)
 
 
+# What a cluster file may ask of Kubernetes and of its nodes, one mistake each.
+VIP = "virtual_ip: {address: %s, image: docker.io/osixia/keepalived:2.0.20}\nnodes:\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ('"1.34.12"', '"1.28.15"\ncertificate_days: 9'),
+            "certificate_days: kubeadm 1.28.15 (v1beta3) has no field for it; it came with 1.31",
+        ),
+        (
+            ('"1.34.12"', '"1.30.1"\nenvironment: {etcd: {A: b}}'),
+            "environment.etcd: kubeadm 1.30.1 (v1beta3) has no field for it",
+        ),
+        (
+            ('"1.34.12"', '"1.20.2"\npatches: [{target: etcd, content: "a: b"}]'),
+            "patches: kubeadm 1.20.2 (v1beta2) has no field for it; it came with 1.22",
+        ),
+        (
+            ('"1.34.12"', '"1.24.1"\npatches: [{target: kubeletconfiguration, content: "a: b"}]'),
+            "kubeadm 1.24.1 does not patch kubeletconfiguration; 1.25 does",
+        ),
+        (
+            ("nodes:\n", "patches: [{target: kubeproxydaemonset, content: 'a: b'}]\nnodes:\n"),
+            "does not patch kubeproxydaemonset; 1.37 does",
+        ),
+        (
+            ("nodes:\n", "kubelet: {maxpods: 9}\nnodes:\n"),
+            "kubelet.maxpods: KubeletConfiguration has no field maxpods",
+        ),
+        (
+            ("nodes:\n", "kubelet: {tlsCurvePreferences: [a]}\nnodes:\n"),
+            "the kubelet of 1.34.12 has no field tlsCurvePreferences; it came with 1.36",
+        ),
+        (
+            ("nodes:\n", "kubelet: {cgroupDriver: cgroupfs}\nnodes:\n"),
+            "this field is not for others",
+        ),
+        (
+            ("nodes:\n", "patches: [{target: etcd, content: 'no fields'}]\nnodes:\n"),
+            "patches[0].content: not a strategic patch: expected some fields",
+        ),
+        (
+            ("nodes:\n", "patches: [{target: etcd, content: '{'}]\nnodes:\n"),
+            "patches[0].content: not a patch: etcd:",
+        ),
+        (
+            ("nodes:\n", "patches: [{target: etcd, type: json, content: 'a: b'}]\nnodes:\n"),
+            "not a json patch: expected a list of operations",
+        ),
+        (
+            (
+                "nodes:\n",
+                "patches: [{target: etcd, type: json, content: '[{op: add, path: /a}]'}]\nnodes:\n",
+            ),
+            "operation 0 lacks op, path, value",
+        ),
+        (
+            (
+                "nodes:\n",
+                "patches: [{target: etcd, type: json, content: '[{op: put, path: /a}]'}]\nnodes:\n",
+            ),
+            "operation 0 is 'put'",
+        ),
+        (("nodes:\n", "patches: [{target: etcd}]\nnodes:\n"), "either content or source"),
+        (
+            ("role: worker", "role: worker, patches: [{target: kubelet, content: 'a: b'}]"),
+            "nodes[two].patches[0].target: expected",
+        ),
+        (("nodes:\n", VIP % "10.0.1.5"), "10.0.1.5 is not in the network of 10.0.0.11/24 of one"),
+        (("nodes:\n", VIP % "10.0.0.12"), "10.0.0.12 is the address of two too"),
+        (("nodes:\n", VIP % "10.0.0.1"), "10.0.0.1 is the gateway's address too"),
+        (("nodes:\n", VIP % "'fd00::1'"), "fd00::1 is not of the kind that pods have first"),
+        (
+            ("nodes:\n", f"endpoint: 10.0.0.99\n{VIP % '10.0.0.99'}"),
+            "10.0.0.99 as endpoint and as virtual IP",
+        ),
+        (
+            ("nodes:\n", "virtual_ip: {address: 10.0.0.99, image: keepalived}\nnodes:\n"),
+            "virtual_ip.image: ",
+        ),
+        (
+            ("nodes:\n", "cloud_config: {write_files: []}\nnodes:\n"),
+            "cloud_config.write_files: cloud-config's write_files is written from other keys",
+        ),
+        (
+            ("role: worker", "role: worker, cloud_config: {runcmd: []}"),
+            "nodes[two].cloud_config.runcmd: ",
+        ),
+        (("nodes:\n", "timezone: 'Asia/../x'\nnodes:\n"), "expected a time zone such as"),
+        (("nodes:\n", "ntp: {servers: ['a b']}\nnodes:\n"), "ntp.servers[0]: expected a DNS name"),
+        (
+            ("address: 10.0.0.12/24", "address: [10.0.0.12/24, 10.0.0.13/24]"),
+            "nodes[two].address: expected one IPv4, one IPv6, or one of each",
+        ),
+        (
+            ("address: 10.0.0.12/24", "address: 'fd00::12/64'"),
+            "nodes[two].address: IPv6 here, and pods have IPv4",
+        ),
+        (("address: 10.0.0.12/24", "address: 'fe80::12/64'"), "no address that other machines"),
+        (("address: 10.0.0.12/24", "address: 'fd00::/64'"), "the address of the network itself"),
+        (
+            ("}}\n", "}, services: 'fd00::/112'}\n"),
+            "networks.services: IPv6 here, and pods have IPv4",
+        ),
+        (
+            ("}}\n", "}, pods: 'fd00:1::/56,10.1.0.0/16'}\n"),
+            "networks.services: IPv4 here, and pods have IPv6 and IPv4",
+        ),
+        (("}}\n", "}, pods: []}\n"), "networks.pods: expected one IPv4, one IPv6"),
+        (("nodes:\n", "endpoint: 'fd00::1:6443'\nnodes:\n"), "an IPv6 address stands in brackets"),
+    ],
+)
+def test_what_kubernetes_or_its_nodes_cannot_do_is_refused(
+    change: tuple[str, str], message: str
+) -> None:
+    assert change[0] in TWO
+    found = mistakes(TWO.replace(*change, 1))
+    assert [line for line in found if message in line], found
+    assert all(re.match(r"cluster\.yaml:\d+:\d+: ", line) for line in found)
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/proc", "a system path"),
+        ("/sys/fs", "a system path"),
+        ("/usr/bin", "a system path"),
+        ("/var/lib/etcd", "a system path"),
+        ("/var/lib/kubelet/pods", "a system path"),
+        ("/run/containerd", "a system path"),
+        ("/etc", "a system path as a whole"),
+        ("/var/lib", "a system path as a whole"),
+        ("/var", "a system path as a whole"),
+        ("/etc/kubernetes", "what kubeadm mounts itself"),
+        ("/etc/kubernetes/pki", "what kubeadm mounts itself"),
+        ("/etc/kubernetes/admin.conf", "what kubeadm mounts itself"),
+        ("/etc/ssl/certs", "what kubeadm mounts itself"),
+        ("/etc/ssl", "what kubeadm mounts itself"),
+    ],
+)
+@pytest.mark.parametrize("key", ["host", "mount"])
+def test_volumes_over_system_paths_are_refused(path: str, why: str, key: str) -> None:
+    other = "host: /srv/a, " if key == "mount" else ""
+    volume = f"{{name: a, {other}{key}: {path}}}"
+    (found,) = mistakes(f"{SMALL}volumes: {{api_server: [{volume}]}}\n")
+    assert f"volumes.api_server[a].{key}: {path} is {why}" in found
+
+
+def test_volumes_have_names_and_places_of_their_own() -> None:
+    volumes = "{name: k8s-certs, host: /srv/a}, {name: b, host: /srv/a}, {name: b, host: /srv/b}"
+    found = mistakes(f"{SMALL}volumes: {{api_server: [{volumes}]}}\n")
+    assert [line.partition(": ")[2].partition(": ")[2] for line in found] == [
+        "the name k8s-certs is that of kubeadm's own",
+        "two volumes at /srv/a",
+        "the name b is that of another volume",
+    ]
+
+
+def test_fields_of_kubelets_newer_than_the_table_are_left_to_them() -> None:
+    text = SMALL.replace("1.34.12", "1.38.0") + "kubelet: {somethingNew: 1}\n"
+    assert read(text).kubelet == {"somethingNew": 1}
+
+
+def test_both_kinds_of_addresses_want_a_kubernetes_that_knows_them() -> None:
+    networks = "networks: {pods: '10.1.0.0/16,fd00:1::/56', services: '10.2.0.0/16,fd00:2::/112'}\n"
+    (found,) = mistakes(SMALL.replace("1.34.12", "1.20.2") + networks)
+    assert "IPv4 and IPv6 at once need Kubernetes 1.21, this is 1.20.2" in found
+
+
 def test_labels_that_a_kubelet_may_give_itself_are_taken() -> None:
     labels = "zone: a, example.com/x: '', topology.kubernetes.io/zone: b, a.node.kubernetes.io/c: d"
     cluster = read(TWO.replace("role: worker", f"role: worker, labels: {{{labels}}}"))
@@ -167,7 +339,7 @@ def test_labels_that_a_kubelet_may_give_itself_are_taken() -> None:
 def test_pods_get_another_share_by_a_flag_of_the_controller_manager() -> None:
     text = TWO.replace("}}\n", "}, pods: 10.244.0.0/25}\n")
     flag = "arguments: {controller_manager: {node-cidr-mask-size: '27'}}\n"
-    assert read(text + flag).networks.pods == "10.244.0.0/25"
+    assert read(text + flag).networks.pods == ("10.244.0.0/25",)
 
 
 @pytest.mark.parametrize("written", ["Geheim", "'12345678'", "12345678"])
@@ -204,7 +376,7 @@ def test_the_bridge_needs_a_part_and_a_route_for_every_node(
 def test_parts_of_the_pod_network_avoid_those_that_were_named() -> None:
     text = TWO.replace("role: worker", "role: worker, pods: 10.244.0.0/23")
     subnets = pod_subnets(read(text + "cni: bridge\n"))
-    assert {name: str(subnet) for name, subnet in subnets.items()} == {
+    assert {name: str(subnet) for name, (subnet,) in subnets.items()} == {
         "one": "10.244.2.0/24",
         "two": "10.244.0.0/23",
     }

@@ -10,6 +10,7 @@ import pytest
 
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.iso.read.reader import IsoReader
+from isobuilder.nodeconfig.seed import seed_files
 from isobuilder.pipeline.cluster import make_seed
 
 FILES = {
@@ -135,3 +136,19 @@ def test_a_folder_that_is_not_there_is_a_problem_of_the_machine(
 ) -> None:
     with pytest.raises(EnvironmentProblem, match="No such file"):
         make_seed(folder, tmp_path / "none" / "seed.iso", kind="nocloud")
+
+
+def test_vendor_data_is_on_both_kinds_of_disc() -> None:
+    found = {"user-data": b"#cloud-config\n", "vendor-data": b"#cloud-config\ntimezone: UTC\n"}
+    meta = {"instance-id": "one", "local-hostname": "one"}
+    assert seed_files("nocloud", found, meta, "one")["vendor-data"] == found["vendor-data"]
+    drive = seed_files("config-drive", found, meta, "one")
+    told = json.loads(drive["openstack/latest/vendor_data.json"])
+    assert told == {"cloud-init": "#cloud-config\ntimezone: UTC\n"}
+
+
+def test_vendor_data_that_cloud_init_would_ignore_is_refused() -> None:
+    found = {"user-data": b"#cloud-config\n", "vendor-data": b"timezone: UTC\n"}
+    meta = {"instance-id": "one", "local-hostname": "one"}
+    with pytest.raises(InputError, match="cloud-init would ignore vendor-data"):
+        seed_files("nocloud", found, meta, "one")

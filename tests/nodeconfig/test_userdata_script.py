@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -98,7 +99,7 @@ def machine(root: Path, name: str, *, settings: str = "", cni: str = "bridge") -
     for config in ("admin.conf", "kubelet.conf"):
         (root / "kubernetes" / config).write_text(config)
     (root / "bin").mkdir()
-    for program in ("kubeadm", "kubectl", "curl", "systemctl"):
+    for program in ("kubeadm", "kubectl", "curl", "systemctl", "ip", "sysctl"):
         (root / "bin" / program).write_text(PLAYER)
         (root / "bin" / program).chmod(0o755)
     made = Machine(root)
@@ -176,6 +177,56 @@ def test_without_a_network_nobody_waits_for_ready(tmp_path: Path) -> None:
     node = machine(tmp_path, "one", cni="none")
     assert heads(node.run())[-2:] == ["kubeadm init: done in N s", "up: one"]
     assert [call.split()[0] for call in node.calls] == ["kubeadm"]
+
+
+def with_virtual_ip(node: Machine) -> None:
+    (node.root / "node/virtual-ip.yaml").write_text("kind: Pod\n")
+    (node.root / "node/keepalived.conf.in").write_text("interface @INTERFACE@\n")
+    own = "10.77.0.11"
+    node.says("ip", json.dumps([{"ifname": "ens4", "addr_info": [{"local": own}]}]))
+
+
+def test_the_api_has_its_address_before_the_cluster_is_made_by_it(tmp_path: Path) -> None:
+    node = machine(tmp_path, "one")
+    with_virtual_ip(node)
+    node.run()
+    assert (tmp_path / "node/keepalived.conf").read_text() == "interface ens4\n"
+    assert (tmp_path / "kubernetes/manifests/virtual-ip.yaml").read_text() == "kind: Pod\n"
+    calls = [call for call in node.calls if not call.startswith("ip")]
+    assert calls[0] == "systemctl enable --now kiso-virtual-ip.service"
+    assert calls[1].startswith("kubeadm init ")
+
+
+def test_a_joining_control_plane_gets_the_pod_once_it_has_joined(tmp_path: Path) -> None:
+    node = machine(tmp_path, "two", settings="ADDRESS=10.77.0.11\n")
+    with_virtual_ip(node)
+    node.run()
+    calls = [call.split()[0] for call in node.calls]
+    assert calls.index("kubeadm") < calls.index("ip")
+    assert (tmp_path / "kubernetes/manifests/virtual-ip.yaml").exists()
+
+
+def test_an_address_that_no_interface_has_is_told(tmp_path: Path) -> None:
+    node = machine(tmp_path, "one")
+    with_virtual_ip(node)
+    node.says("ip", "[]")
+    assert f"{FAILURE}no interface has the address 10.77.0.11" in node.run(code=1)
+
+
+def test_forwarding_of_ipv6_comes_before_kubeadm_looks_for_it(tmp_path: Path) -> None:
+    node = machine(tmp_path, "three")
+    (tmp_path / "node/sysctl.conf").touch()
+    node.run()
+    calls = [call.split()[0] for call in node.calls]
+    assert calls[0] == "sysctl"
+    node = machine_again(tmp_path)
+    node.says("sysctl", "1")
+    assert f"{FAILURE}IPv6 cannot be forwarded" in node.run(code=1)
+
+
+def machine_again(root: Path) -> Machine:
+    (root / "state/node-done").unlink()
+    return Machine(root)
 
 
 def test_a_second_boot_does_nothing_again(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ console=${KISO_CONSOLE:-/dev/kmsg}
 log=${KISO_LOG:-/var/log/kiso-node.log}
 pause=${KISO_PAUSE:-5} # seconds between two questions
 
-# ROLE, NODE, VERSION, SOCKET, API, MANIFEST, UPLOAD_CERTS, WAIT_READY, CONTROL_PLANE_TIME, JOIN_TIME, READY_TIME
+# ROLE, NODE, VERSION, SOCKET, API, ADDRESS, TOKEN_TTL, MANIFEST, UPLOAD_CERTS, WAIT_READY, CONTROL_PLANE_TIME, JOIN_TIME, READY_TIME
 # shellcheck source=/dev/null
 . "$here/settings"
 
@@ -89,7 +89,7 @@ wait_until() {
 }
 
 api_answers() {
-    [ "$(curl --insecure --silent --noproxy '*' --max-time 10 "https://$API/healthz" 2>> "$log")" = ok ]
+    [ "$(curl --globoff --insecure --silent --noproxy '*' --max-time 10 "https://$API/healthz" 2>> "$log")" = ok ]
 }
 
 # For how many seconds the present kubelet has been running.
@@ -127,6 +127,20 @@ start_over() {
         install -m 0644 "$here/ca.crt" "$kubernetes/pki/ca.crt"
         install -m 0600 "$here/ca.key" "$kubernetes/pki/ca.key"
     fi
+}
+
+# virtual_ip: the static pod that has the API's address where this node's API server is well.
+virtual_ip() {
+    local interface
+    [ -e "$here/virtual-ip.yaml" ] || return 0
+    interface=$(ip -json address show 2>> "$log" | jq -r --arg own "$ADDRESS" \
+        '.[] | select(any(.addr_info[]; .local == $own)) | .ifname' | head -n 1)
+    [ -n "$interface" ] || give_up "no interface has the address $ADDRESS" "see ip address on this machine"
+    sed "s/@INTERFACE@/$interface/" "$here/keepalived.conf.in" > "$here/keepalived.conf"
+    systemctl enable --now kiso-virtual-ip.service >> "$log" 2>&1 ||
+        give_up "kiso-virtual-ip.service does not start" "see journalctl -u kiso-virtual-ip on this machine"
+    install -d -m 0700 "$kubernetes/manifests"
+    install -m 0600 "$here/virtual-ip.yaml" "$kubernetes/manifests/virtual-ip.yaml"
 }
 
 own_api_answers() {
@@ -198,12 +212,18 @@ if [ -e /etc/systemd/system/containerd.service.d/10-kiso-proxy.conf ]; then
         give_up "containerd does not start" "see journalctl -u containerd on this machine"
 fi
 start_over 2>> "$log"
+if [ -e "$here/sysctl.conf" ]; then
+    sysctl --quiet --load="$here/sysctl.conf" >> "$log" 2>&1 ||
+        give_up "IPv6 cannot be forwarded" "see $log; is IPv6 switched off on the kernel's command line?"
+fi
 commands before
 if [ "$ROLE" = first-control-plane ]; then
     export KUBECONFIG=$kubernetes/admin.conf
+    virtual_ip # the cluster is made by that address
     init
 else
     join
+    [ "$ROLE" = worker ] || virtual_ip
     export KUBECONFIG=$kubernetes/kubelet.conf
 fi
 if [ "$ROLE" != worker ]; then

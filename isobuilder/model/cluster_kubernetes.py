@@ -1,0 +1,256 @@
+"""What a cluster file asks of Kubernetes: whether its version can, and whether nodes survive it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isobuilder.documents.mistakes import Mistake, nearest
+from isobuilder.documents.nodes import Map, plain
+from isobuilder.documents.plain_yaml import yaml_value
+from isobuilder.errors import InputError
+from isobuilder.formats.kube import KubeVersion, kubeadm_api
+from isobuilder.model.cluster import Cluster, Patch, Volume
+from isobuilder.model.cluster_networks import At
+
+_OURS = {
+    "apiVersion": "it is written already",
+    "kind": "it is written already",
+    "cgroupDriver": "containerd of the ISO is set up for systemd",
+    "clusterDomain": "set networks.domain",
+    "staticPodPath": "kubeadm sets it",
+}
+"""Fields of KubeletConfiguration that are not for others, and why."""
+
+_FIELDS_SINCE = {
+    20: """
+        address allowedUnsafeSysctls authentication authorization cgroupRoot cgroupsPerQOS
+        clusterDNS configMapAndSecretChangeDetectionStrategy containerLogMaxFiles
+        containerLogMaxSize contentType cpuCFSQuota cpuCFSQuotaPeriod cpuManagerPolicy
+        cpuManagerReconcilePeriod enableContentionProfiling enableControllerAttachDetach
+        enableDebuggingHandlers enableServer enableSystemLogHandler enforceNodeAllocatable
+        eventBurst eventRecordQPS evictionHard evictionMaxPodGracePeriod evictionMinimumReclaim
+        evictionPressureTransitionPeriod evictionSoft evictionSoftGracePeriod failSwapOn
+        featureGates fileCheckFrequency hairpinMode healthzBindAddress healthzPort
+        httpCheckFrequency imageGCHighThresholdPercent imageGCLowThresholdPercent
+        imageMinimumGCAge iptablesDropBit iptablesMasqueradeBit kernelMemcgNotification
+        kubeAPIBurst kubeAPIQPS kubeReserved kubeReservedCgroup kubeletCgroups logging
+        makeIPTablesUtilChains maxOpenFiles maxPods nodeLeaseDurationSeconds nodeStatusMaxImages
+        nodeStatusReportFrequency nodeStatusUpdateFrequency oomScoreAdj podCIDR podPidsLimit
+        podsPerCore port protectKernelDefaults providerID qosReserved readOnlyPort registryBurst
+        registryPullQPS reservedSystemCPUs resolvConf rotateCertificates runOnce
+        runtimeRequestTimeout serializeImagePulls serverTLSBootstrap showHiddenMetricsForVersion
+        shutdownGracePeriod shutdownGracePeriodCriticalPods staticPodURL staticPodURLHeader
+        streamingConnectionIdleTimeout syncFrequency systemCgroups systemReserved
+        systemReservedCgroup tlsCertFile tlsCipherSuites tlsMinVersion tlsPrivateKeyFile
+        topologyManagerPolicy topologyManagerScope volumePluginDir volumeStatsAggPeriod
+        """,
+    21: "enableDebugFlagsHandler enableProfilingHandler memoryManagerPolicy reservedMemory",
+    22: "cpuManagerPolicyOptions memorySwap memoryThrottlingFactor seccompDefault",
+    23: "registerNode registerWithTaints shutdownGracePeriodByPodPriority",
+    25: "localStorageCapacityIsolation tracing",
+    26: "topologyManagerPolicyOptions",
+    27: "containerRuntimeEndpoint enableSystemLogQuery imageServiceEndpoint maxParallelImagePulls",
+    29: "imageMaximumGCAge",
+    30: "containerLogMaxWorkers containerLogMonitorInterval podLogsDir",
+    31: "failCgroupV1",
+    32: "crashLoopBackOff singleProcessOOMKill",
+    33: "imagePullCredentialsVerificationPolicy mergeDefaultEvictionSettings "
+    "preloadedImagesVerificationAllowlist userNamespaces",
+    36: "memoryReservationPolicy tlsCurvePreferences",
+    37: "defaultPodSysctls",
+}
+"""Fields of KubeletConfiguration by the minor they came with, 20 for older ones; none has gone.
+
+Source: ``config/v1beta1/types.go`` of k8s.io/kubelet 0.20.0 to 0.37.1, compared one by one. kubeadm
+only warns of a field that it does not know, and the kubelet then does not start.
+"""
+_SINCE = {name: minor for minor, names in _FIELDS_SINCE.items() for name in names.split()}
+
+_TARGETS = {"kubeletconfiguration": 25, "corednsdeployment": 32, "kubeproxydaemonset": 37}
+"""What kubeadm patches since when; the others since patches are in its configuration, 1.22."""
+
+_SYSTEM = (
+    *("/bin", "/boot", "/dev", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr"),
+    *("/run/containerd", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet"),
+    *("/var/lib/kiso", "/tmp"),  # noqa: S108 - refused
+)
+"""Folders in which nothing may be mounted, and of which no program of Kubernetes needs a part."""
+_SHARED = (*("/etc", "/home", "/opt", "/root", "/run", "/var", "/var/lib", "/var/log", "/var/run"),)
+"""Folders of which a part may be given, and not the whole."""
+_KUBEADM = ("/etc/kubernetes", "/etc/ssl/certs", "/etc/ca-certificates", "/etc/pki")
+"""What kubeadm mounts itself, whole or in parts. Source: its phases/controlplane/volumes.go."""
+_FREE = ("/etc/kubernetes/audit", "/etc/kubernetes/encryption", "/etc/kubernetes/policies")
+"""Folders below those that are usual for such files."""
+_TAKEN = frozenset(
+    {
+        *("ca-certs", "etc-ca-certificates", "etc-pki", "etcd-certs-0", "etcd-certs-1"),
+        *("flexvolume-dir", "k8s-certs", "kubeconfig", "usr-local-share-ca-certificates"),
+        *("etc-pki-ca-trust", "etc-pki-tls-certs", "usr-share-ca-certificates"),
+    }
+)
+"""Names of kubeadm's own volumes, from the same source."""
+
+_CLOUD_CONFIG = {
+    "hostname": "nodes[].name",
+    "fqdn": "nodes[].name",
+    "preserve_hostname": "nodes[].name",
+    "users": "users",
+    "user": "users",
+    "ssh_authorized_keys": "users",
+    "password": "users",
+    "chpasswd": "users",
+    "disable_root": "users",
+    "ssh_pwauth": "users",
+    "ca_certs": "ca_certificates",
+    "ca-certs": "ca_certificates",
+    "write_files": "files",
+    "runcmd": "commands",
+    "ntp": "ntp",
+    "timezone": "timezone",
+    "network": "networks.nodes",
+    "manage_etc_hosts": "networks.nodes",
+}
+"""Keys of cloud-config that we write, and the key of a cluster file that is meant instead."""
+
+
+def kubernetes_mistakes(cluster: Cluster, at: At) -> Iterator[Mistake]:
+    """Give what the version of ``cluster`` cannot do, and what would break its nodes."""
+    yield from _fields(cluster, at)
+    yield from _kubelet(cluster, at)
+    for program in ("api_server", "controller_manager", "scheduler"):
+        yield from _volumes(getattr(cluster.volumes, program), at, program)
+    yield from _patches(cluster, at, cluster.patches)
+    yield from _cloud_config(cluster.cloud_config, at)
+    for index, node in enumerate(cluster.nodes):
+        yield from _patches(cluster, at, node.patches, "nodes", index)
+        yield from _cloud_config(node.cloud_config, at, "nodes", index)
+
+
+def _fields(cluster: Cluster, at: At) -> Iterator[Mistake]:
+    """Give what kubeadm's configuration of this version has no field for."""
+    version = cluster.kubernetes
+    api = kubeadm_api(version).rpartition("/")[2]
+    asked = [
+        (key, bool(getattr(cluster.environment, key)), ("environment", key), 31)
+        for key in ("api_server", "controller_manager", "scheduler", "etcd")
+    ]
+    asked.append(
+        ("certificate_days", cluster.certificate_days is not None, ("certificate_days",), 31)
+    )
+    asked.append(("patches", bool(cluster.patches), ("patches",), 22))
+    for index, node in enumerate(cluster.nodes):
+        asked.append(("patches", bool(node.patches), ("nodes", index, "patches"), 22))
+    for _, is_asked, steps, minor in asked:
+        if is_asked and version.minor < minor:
+            fact = f"kubeadm {version} ({api}) has no field for it; it came with 1.{minor}"
+            yield at(fact, *steps, hint="leave it out, or use a newer Kubernetes")
+
+
+def _kubelet(cluster: Cluster, at: At) -> Iterator[Mistake]:
+    version: KubeVersion = cluster.kubernetes
+    for name in cluster.kubelet:
+        steps = ("kubelet", name)
+        if name in _OURS:
+            yield at("this field is not for others", *steps, hint=_OURS[name])
+        elif name not in _SINCE and version.minor <= max(_FIELDS_SINCE):
+            fact = f"KubeletConfiguration has no field {name[:60]}"
+            yield at(fact, *steps, hint=nearest(name, [*_SINCE]))
+        elif 20 < (since := _SINCE.get(name, 0)) > version.minor:
+            fact = f"the kubelet of {version} has no field {name}; it came with 1.{since}"
+            yield at(fact, *steps, hint="leave it out, or use a newer Kubernetes")
+
+
+def _volumes(volumes: tuple[Volume, ...], at: At, program: str) -> Iterator[Mistake]:
+    names: set[str] = set()
+    mounts: set[str] = set()
+    for index, volume in enumerate(volumes):
+        steps = ("volumes", program, index)
+        if volume.name in _TAKEN or volume.name in names:
+            owner = "kubeadm's own" if volume.name in _TAKEN else "another volume"
+            fact = f"the name {volume.name} is that of {owner}"
+            yield at(fact, *steps, "name", hint="choose another name")
+        if volume.inside in mounts:
+            yield at(f"two volumes at {volume.inside}", *steps)
+        names.add(volume.name)
+        mounts.add(volume.inside)
+        for key, path in (("host", volume.host), ("mount", volume.mount)):
+            if path is not None and (why := _why_not(path)):
+                yield at(
+                    f"{path} is {why}",
+                    *steps,
+                    key,
+                    hint="use a folder of its own, such as "
+                    "/var/log/kubernetes or /etc/kubernetes/audit",
+                )
+
+
+def _why_not(path: str) -> str | None:
+    """Return why a volume may not be at ``path``, None if it may."""
+    if path in _SHARED or any(folder.startswith(f"{path}/") for folder in _SYSTEM):
+        return "a system path as a whole"
+    if any(_is_below(path, folder) for folder in _SYSTEM):
+        return "a system path"
+    if any(_is_below(path, folder) for folder in _FREE):
+        return None
+    if any(_is_below(path, folder) or _is_below(folder, path) for folder in _KUBEADM):
+        return "what kubeadm mounts itself"
+    return None
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def _patches(
+    cluster: Cluster, at: At, patches: tuple[Patch, ...], *steps: str | int
+) -> Iterator[Mistake]:
+    for index, patch in enumerate(patches):
+        place = (*steps, "patches", index)
+        since = _TARGETS.get(patch.target, 0)
+        if since > cluster.kubernetes.minor:
+            fact = f"kubeadm {cluster.kubernetes} does not patch {patch.target}; 1.{since} does"
+            yield at(fact, *place, "target", hint="leave it out, or use a newer Kubernetes")
+        if patch.content is not None and (problem := patch_problem(patch, patch.content)):
+            yield at(problem, *place, "content")
+
+
+def patch_problem(patch: Patch, text: str) -> str | None:
+    """Return what is wrong with the text of a patch, None if kubeadm can apply it.
+
+    Source: Kubernetes, "Customizing components with the kubeadm API"; RFC 6902 for type json.
+    """
+    try:
+        tree = yaml_value(text.encode(), patch.target)
+    except InputError as error:
+        return f"not a patch: {error}"
+    if patch.type == "json":
+        problem = _operations_problem(plain(tree))
+    else:
+        fits = isinstance(tree, Map) and tree.entries
+        problem = None if fits else "expected some fields of what is patched"
+    return f"not a {patch.type} patch: {problem}" if problem else None
+
+
+def _operations_problem(found: object) -> str | None:
+    if not isinstance(found, list) or not found:
+        return "expected a list of operations, each with op and path"
+    for number, operation in enumerate(found):
+        wanted = {"op", "path"} | ({"value"} if _has_value(operation) else set())
+        if not isinstance(operation, dict) or not wanted <= operation.keys():
+            return f"operation {number} lacks {', '.join(sorted(wanted))}"
+        if operation["op"] not in {"add", "remove", "replace", "move", "copy", "test"}:
+            return f"operation {number} is {str(operation['op'])[:40]!r}"
+        if not str(operation["path"]).startswith("/"):
+            return f"the path of operation {number} does not begin with /"
+    return None
+
+
+def _has_value(operation: object) -> bool:
+    return isinstance(operation, dict) and operation.get("op") in {"add", "replace", "test"}
+
+
+def _cloud_config(config: dict[str, object], at: At, *steps: str | int) -> Iterator[Mistake]:
+    for key in config:
+        if meant := _CLOUD_CONFIG.get(key):
+            fact = f"cloud-config's {key} is written from other keys of this file"
+            yield at(fact, *steps, "cloud_config", key, hint=f"use {meant}")
