@@ -130,17 +130,15 @@ def _fields(cluster: Cluster, at: At) -> Iterator[Mistake]:
     """Give what kubeadm's configuration of this version has no field for."""
     version = cluster.kubernetes
     api = kubeadm_api(version).rpartition("/")[2]
-    asked = [
-        (key, bool(getattr(cluster.environment, key)), ("environment", key), 31)
+    asked: list[tuple[bool, tuple[str | int, ...], int]] = [
+        (bool(getattr(cluster.environment, key)), ("environment", key), 31)
         for key in ("api_server", "controller_manager", "scheduler", "etcd")
     ]
-    asked.append(
-        ("certificate_days", cluster.certificate_days is not None, ("certificate_days",), 31)
-    )
-    asked.append(("patches", bool(cluster.patches), ("patches",), 22))
+    asked.append((cluster.certificate_days is not None, ("certificate_days",), 31))
+    asked.append((bool(cluster.patches), ("patches",), 22))
     for index, node in enumerate(cluster.nodes):
-        asked.append(("patches", bool(node.patches), ("nodes", index, "patches"), 22))
-    for _, is_asked, steps, minor in asked:
+        asked.append((bool(node.patches), ("nodes", index, "patches"), 22))
+    for is_asked, steps, minor in asked:
         if is_asked and version.minor < minor:
             fact = f"kubeadm {version} ({api}) has no field for it; it came with 1.{minor}"
             yield at(fact, *steps, hint="leave it out, or use a newer Kubernetes")
