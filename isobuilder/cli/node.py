@@ -133,10 +133,24 @@ def secrets(folder: Path, no_ca: bool) -> None:
 
 @node.command()
 @click.argument("description", metavar="FILE", type=FILE)
-@click.option("--secrets", type=FOLDER, default="nodes/secrets", show_default=True)
+@click.option(
+    "--secrets",
+    type=FOLDER,
+    default="nodes/secrets",
+    show_default=True,
+    help="Folder with the cluster's certificate authority.",
+)
 @click.option("--user", default="admin", show_default=True, help="Who it is for.")
-@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True)
-@click.option("--out", type=NEW_FILE, default="admin.conf", show_default=True)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 3650),
+    default=365,
+    show_default=True,
+    help="How long it is good.",
+)
+@click.option(
+    "--out", type=NEW_FILE, default="admin.conf", show_default=True, help="The file to write."
+)
 def kubeconfig(description: Path, secrets: Path, user: str, days: int, out: Path) -> None:
     """Write a kubeconfig for the cluster that FILE describes.
 
