@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from isobuilder.documents.text import yaml_text
+from isobuilder.nodeconfig.kubeadm import PATCHES, kubeadm_config
 from isobuilder.nodeconfig.network import network_config, network_data
+from isobuilder.nodeconfig.patches import patch_files
 from isobuilder.nodeconfig.secrets import find_access
 from isobuilder.nodeconfig.seed import json_text
+from isobuilder.nodeconfig.upgrade import upgrade_script
 from isobuilder.nodeconfig.userdata import node_files
 from isobuilder.pipeline.cluster import make_cluster
 from tests.nodeconfig.clusters import ACCESS, CERTIFICATE, SMALL, read, three
+from tests.nodeconfig.test_complete import FULL, NEW, SOURCES
+from tests.nodeconfig.test_families import DUAL, IPV6
 from tools.lab.debian import Apt
 from tools.lab.place import alone, lab_dir, once
 
@@ -77,7 +83,7 @@ def python(cloud_init: Path, code: str, *arguments: str | Path) -> str:
     return done.stdout
 
 
-FULL = """\
+MORE = """\
 registries: {docker.io: {mirrors: ["https://site.example"], ca: site.pem}}
 ca_certificates: [site.pem]
 proxy: {http: "http://proxy.example:3128"}
@@ -89,8 +95,9 @@ commands: {before: [echo a], after: [echo b]}
 
 def test_cloud_init_accepts_what_every_role_gets(cloud_init: Path, tmp_path: Path) -> None:
     arguments: list[str | Path] = []
-    sources = {"site.pem": CERTIFICATE.encode(), "blob": b"\xff"}
-    for number, cluster in enumerate((three(), read(SMALL), read(SMALL + FULL))):
+    sources = {"site.pem": CERTIFICATE.encode(), "blob": b"\xff", **SOURCES}
+    clusters = (three(), read(SMALL), read(SMALL + MORE), read(IPV6), read(DUAL))
+    for number, cluster in enumerate((*clusters, read(FULL.replace("VERSION", "1.37.1")))):
         for node in cluster.nodes:
             data = tmp_path / f"{number}-{node.name}"
             data.write_bytes(node_files(cluster, node, ACCESS, sources, b"").user_data)
@@ -133,9 +140,9 @@ nodes:
 """
 
 
-def kubeadm(*arguments: str | Path) -> str:
+def kubeadm(*arguments: str | Path, version: str = "1.37.1") -> str:
     done = subprocess.run(
-        [lab_dir() / "programs/kubernetes-1.37.1/kubeadm", *arguments],
+        [lab_dir() / f"programs/kubernetes-{version}/kubeadm", *arguments],
         capture_output=True,
         text=True,
         timeout=120,
@@ -178,3 +185,68 @@ def test_kubeadm_reads_every_key_and_takes_our_authority_for_its_own(tmp_path: P
     command = ["openssl", "verify", "-CAfile", str(pki / "ca.crt"), str(pki / "apiserver.crt")]
     subprocess.run(command, check=True, capture_output=True)
     assert find_access(cluster, tmp_path / "secrets").authority is not None
+
+
+LAB = sorted(path.name.partition("-")[2] for path in lab_dir().glob("programs/kubernetes-1.*.*"))
+
+
+def written(version: str) -> Iterator[tuple[str, str]]:
+    """Give a name and kubeadm's configuration for every node of clusters with every key."""
+    texts = {"full": FULL.replace("VERSION", version) + NEW, "ipv6": IPV6, "dual-stack": DUAL}
+    for name, text in texts.items():
+        cluster = read(text.replace("1.37.1", version))
+        for node in cluster.nodes:
+            yield f"{name}-{node.name}", kubeadm_config(cluster, node, ACCESS)
+
+
+@pytest.mark.parametrize("version", [one for one in LAB if one.count(".") == 2 and "-" not in one])
+def test_kubeadm_of_each_version_takes_every_key_and_every_kind_of_address(
+    version: str, tmp_path: Path
+) -> None:
+    for name, text in written(version):
+        config = tmp_path / f"{name}.yaml"
+        config.write_text(text, encoding="utf-8")
+        assert kubeadm("config", "validate", "--config", config, version=version) == "ok\n"
+
+
+def test_kubeadm_makes_the_control_plane_with_our_volumes_patches_and_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = read(FULL.replace("VERSION", "1.37.1") + NEW)
+    for path, text in patch_files(cluster, cluster.nodes[0], SOURCES):
+        file = tmp_path / "patches" / path.rpartition("/")[2]
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    config = tmp_path / "config.yaml"
+    text = kubeadm_config(cluster, cluster.nodes[0], ACCESS)
+    config.write_text(text.replace(PATCHES, str(tmp_path / "patches")), encoding="utf-8")
+    words = ("init", "phase", "control-plane", "apiserver", "--dry-run", "--config", config)
+    (tmp_path / "made").mkdir()
+    monkeypatch.setenv("KUBEADM_INIT_DRYRUN_DIR", str(tmp_path / "made"))
+    said = kubeadm(*words)
+    assert 'Applied patch of type "application/strategic-merge-patch+json"' in said
+    (manifest,) = (tmp_path / "made").rglob("kube-apiserver.yaml")
+    pod = yaml.safe_load(manifest.read_text(encoding="utf-8"))
+    (container,) = pod["spec"]["containers"]
+    assert {"name": "GOGC", "value": "50"} in container["env"]
+    assert "--audit-log-path=/var/log/kubernetes/audit.log" in container["command"]
+    mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+    assert mounts["audit-policy"]["readOnly"] is True
+    assert mounts["audit-log"]["mountPath"] == "/var/log/kubernetes"
+
+
+def test_kubeadm_takes_what_the_upgrade_script_tells_it(tmp_path: Path) -> None:
+    script = upgrade_script().decode()
+    begin = script.index("upgrade_settings() {")
+    function = script[begin : script.index("\n}\n", begin) + 3]
+    told = subprocess.run(
+        ["bash", "-c", f"{function}\nupgrade_settings"],
+        env={"here": str(tmp_path), "target": "1.37.1", "patience": "1200"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    config = tmp_path / "upgrade.yaml"
+    (tmp_path / "patches").mkdir()
+    config.write_text(told, encoding="utf-8")
+    assert kubeadm("config", "validate", "--config", config) == "ok\n"

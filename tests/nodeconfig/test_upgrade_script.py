@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 SCRIPT = files("isobuilder.nodeconfig") / "templates" / "node-upgrade.sh"
+FOLLOWS = Path(__file__).parents[1] / "cluster" / "node.sh"  # what follows a plan in machines
 PLAYER = Path(__file__).with_name("upgrade_player.sh")
 PLAYED = ("kubectl", "ctr", "systemctl", "containerd", "stat", "hostname")
 OLD, NEW = "1.36.5", "1.37.2"
@@ -515,4 +516,4 @@ def test_an_unknown_step_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_finds_nothing() -> None:
-    subprocess.run(["shellcheck", str(SCRIPT)], check=True)
+    subprocess.run(["shellcheck", str(SCRIPT), str(FOLLOWS)], check=True)
