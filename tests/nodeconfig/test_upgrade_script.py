@@ -302,6 +302,31 @@ def test_a_node_that_somebody_had_cordoned_stays_so(tmp_path: Path) -> None:
     assert node.cluster["nodes"][0]["spec"] == {"unschedulable": True}
 
 
+def test_a_manifest_that_was_taken_away_when_the_power_went_is_put_back(tmp_path: Path) -> None:
+    node = machine(tmp_path, "one")
+    (node.play / "kill").write_text("before 3")  # kubeadm has begun and said nothing yet
+    node.upgrade(code=-9)
+    (node.play / "kill").unlink()
+    manifest = tmp_path / "kubernetes/manifests/kube-apiserver.yaml"
+    for when in ("2026-11-28-09-00-00", "2026-11-28-10-00-00"):
+        backup = tmp_path / f"kubernetes/tmp/kubeadm-backup-manifests-{when}/{manifest.name}"
+        backup.parent.mkdir(parents=True)
+        backup.write_text(when)
+    manifest.unlink()
+    said = node.upgrade()
+    assert "upgrade: kube-apiserver: its manifest was taken away and is back\n" in said
+    assert manifest.read_text() == "2026-11-28-10-00-00"
+    is_whole(node, "one")
+
+
+def test_an_api_that_never_comes_back_is_told(tmp_path: Path) -> None:
+    node = machine(tmp_path, "one")
+    (node.play / "kill").write_text("before 3")
+    node.upgrade(code=-9)
+    (tmp_path / "kubernetes/manifests/kube-apiserver.yaml").unlink()
+    assert "error: the API does not answer after 2 s\n" in node.upgrade(code=1)
+
+
 # kubeadm upgrade apply, the third step, tells the cluster in the middle of its work.
 @pytest.mark.parametrize(
     ("side", "step"),

@@ -34,6 +34,9 @@ node() {
 }
 
 case "$name$words" in
+    "kubectl "*" get --raw /readyz "*)
+        [ -e "$KISO_KUBERNETES/manifests/kube-apiserver.yaml" ] || refuse 'The connection to the server was refused'
+        ;;
     "kubectl "*" get configmap kubeadm-config "*)
         printf 'clusterName: lab\nkubernetesVersion: v%s\n' "$(jq -r .version "$cluster")"
         ;;

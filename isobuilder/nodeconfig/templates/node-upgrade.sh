@@ -205,6 +205,35 @@ check_machine() {
     fi
 }
 
+api_answers() {
+    kube get --raw /readyz > /dev/null
+}
+
+# put_back: kubeadm takes a manifest away before it puts the new one in its place. Cut off between the two, the program never
+# comes again; the old manifest is in a folder named by the time, of which the last one is meant.
+put_back() {
+    local name file backup
+    for name in etcd kube-apiserver kube-controller-manager kube-scheduler; do
+        [ ! -e "$kubernetes/manifests/$name.yaml" ] || continue
+        backup=''
+        for file in "$kubernetes"/tmp/kubeadm-backup-manifests-*/"$name.yaml"; do
+            [ ! -e "$file" ] || backup=$file
+        done
+        [ -n "$backup" ] || continue
+        install -m 0600 "$backup" "$kubernetes/manifests/$name.yaml"
+        say "$name: its manifest was taken away and is back"
+    done
+}
+
+# carry_on: after a kubeadm that was cut off the API may be on its way, or need a hand.
+carry_on() {
+    [ -e "$done_here/begun" ] && [ ! -e "$done_here/kubeadm" ] || return 0
+    say "an earlier try did not finish: going on"
+    put_back
+    wait_until "$patience" "API" api_answers ||
+        stop "the API does not answer after $patience s" "see journalctl -u kubelet and crictl ps -a on this machine"
+}
+
 # The steps of one node.
 
 archives_wanted() {
@@ -304,6 +333,7 @@ upgrade_control_plane() {
             how=apply # the cluster was told, and what comes behind that was cut off
         fi
         [ $how = node ] || mark apply
+        mark begun
     elif [ "$current" != "$target" ]; then
         stop "the control planes have v$current yet" "bring them to v$target first, then the workers"
     fi
@@ -415,6 +445,7 @@ check_room() {
 }
 
 upgrade_node() {
+    carry_on
     check_cluster "$node"
     check_certificates
     check_machine
