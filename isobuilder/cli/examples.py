@@ -29,6 +29,15 @@ EXAMPLES = {
         "isobuilder diff old.amd64.lock.json new.amd64.lock.json --exit-code",
         "isobuilder diff mine.yaml theirs.yaml",
     ),
+    "upstream list": ("isobuilder upstream list", "isobuilder upstream list --recipes recipes/"),
+    "upstream check": (
+        "isobuilder upstream check",
+        "isobuilder upstream check --recipes recipes/ --hold-days 3 --exit-code --json",
+    ),
+    "upstream propose": (
+        "isobuilder upstream propose 1.37 -o kubernetes-1.37.2.yaml",
+        "isobuilder upstream propose latest --explain",
+    ),
     "upstream rules": (
         "isobuilder upstream rules",
         "isobuilder upstream rules --rules mine.yaml --json",

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import os
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import FILE, App, AppGroup, json_option, table
+from isobuilder.cli.app import FILE, NEW_FILE, App, AppGroup, json_option, table
+from isobuilder.model.architecture import ARCHITECTURES
 
 if TYPE_CHECKING:
     from isobuilder.rules.book import Row
+    from isobuilder.sources.upstream.notices import Notice
+    from isobuilder.sources.upstream.sight import Sight
+
+recipes_option = click.option(
+    "--recipes",
+    "named",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Recipes, or folders of them.  [default: the shipped ones]",
+)
 
 rules_option = click.option(
     "--rules", "rules_file", type=FILE, help="Rules of your own, which win over the shipped ones."
@@ -20,6 +33,196 @@ rules_option = click.option(
 @click.group(cls=AppGroup)
 def upstream() -> None:
     """Follow what upstream releases, and what fits together."""
+
+
+def _recipes(named: tuple[Path, ...]) -> list[Path]:
+    """Return the recipes in files and folders; those that are shipped where none are named."""
+    from isobuilder.model.loading import builtin_recipes
+
+    places = named or (builtin_recipes(),)
+    return [
+        path
+        for place in places
+        for path in (sorted(place.glob("*.yaml")) if place.is_dir() else [place])
+    ]
+
+
+def _look(app: App, recipes: list[Path]) -> Sight:
+    from isobuilder.pipeline.upstream import held_by
+    from isobuilder.sources.session import open_session
+    from isobuilder.sources.upstream.look import look
+
+    minors = {one.parts.kubernetes.minor_text for path in recipes for one in held_by(path)}
+    with open_session(app.config, app.store, progress=app.progress) as session:
+        sight = look(session, _today(), minors=minors, token=_token())
+    for trouble in sight.troubles:
+        app.say(f"warning: {trouble.source}: {trouble.fact}")
+    return sight
+
+
+def _token() -> str | None:
+    return os.environ.get("GITHUB_TOKEN") or None
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+@upstream.command("list")
+@recipes_option
+@rules_option
+@json_option
+@click.pass_obj
+def list_(app: App, named: tuple[Path, ...], rules_file: Path | None, as_json: bool) -> None:
+    """Print what upstream has: the newest patch of each minor, and of each line of components."""
+    from isobuilder.pipeline.upstream import upstream_rows
+    from isobuilder.rules.book import read_rules
+
+    recipes = _recipes(named)
+    minors, components = upstream_rows(_look(app, recipes), recipes, read_rules(rules_file))
+    if as_json:
+        app.show_json({"kubernetes": minors, "components": components})
+        return
+    heads = ("MINOR", "NEWEST", "SINCE", "SUPPORT UNTIL", "WE HAVE")
+    keys = ("minor", "newest", "day", "end", "ours")
+    click.echo(table([tuple(str(row[key] or "-") for key in keys) for row in minors], heads))
+    click.echo()
+    heads = ("COMPONENT", "LINE", "NEWEST", "SINCE", "MENDED UNTIL")
+    keys = ("component", "line", "newest", "day", "end")
+    click.echo(table([tuple(str(row[key] or "-") for key in keys) for row in components], heads))
+
+
+@upstream.command()
+@recipes_option
+@rules_option
+@click.option(
+    "--hold-days",
+    type=click.IntRange(0, 365),
+    default=1,
+    show_default=True,
+    help="Days from the first sight of a release until it is something to do.",
+)
+@click.option(
+    "--arch",
+    "architectures",
+    multiple=True,
+    type=click.Choice(list(ARCHITECTURES)),
+    default=list(ARCHITECTURES),
+    show_default=True,
+    help="Architectures for which a new release must be whole.",
+)
+@click.option("--ended", is_flag=True, help="Want new patches of minors that have ended too.")
+@click.option("--exit-code", is_flag=True, help="End with 9 if there is something to do.")
+@click.option("--markdown", is_flag=True, help="Print it as Markdown.")
+@json_option
+@click.pass_obj
+def check(
+    app: App,
+    named: tuple[Path, ...],
+    rules_file: Path | None,
+    hold_days: int,
+    architectures: tuple[str, ...],
+    ended: bool,
+    exit_code: bool,
+    markdown: bool,
+    as_json: bool,
+) -> None:
+    """Compare what upstream has with recipes and their locks, and tell what is to be done.
+
+    What was seen is remembered beside the store: days are counted from the first sight, and files
+    that are replaced after their release are noticed. GITHUB_TOKEN allows more questions.
+    """
+    from isobuilder.errors import DifferencesFound
+    from isobuilder.pipeline.upstream import check_upstream
+    from isobuilder.rules.book import read_rules
+    from isobuilder.sources.session import open_session
+    from isobuilder.sources.upstream.notices import Policy
+
+    with open_session(app.config, app.store, progress=app.progress) as session:
+        result = check_upstream(
+            _recipes(named),
+            session,
+            day=_today(),
+            rules=read_rules(rules_file),
+            policy=Policy(hold_days, ended),
+            architectures=architectures,
+            token=_token(),
+        )
+    if as_json:
+        app.show_json([notice.to_data() for notice in result.notices])
+    elif markdown:
+        click.echo(_as_markdown(result.notices), nl=False)
+    else:
+        for notice in result.notices:
+            click.echo(f"{notice.level}: {notice.subject}: {notice.fact}")
+            if notice.hint:
+                click.echo(f"  {notice.hint}")
+    app.say(_counted(result.notices))
+    if exit_code and result.to_do:
+        raise DifferencesFound("there is something to do")
+
+
+def _counted(notices: tuple[Notice, ...]) -> str:
+    from isobuilder.sources.upstream.notices import LEVELS
+
+    counts = [(level, sum(one.level == level for one in notices)) for level in LEVELS]
+    return ", ".join(f"{count} {level}" for level, count in counts)
+
+
+def _as_markdown(notices: tuple[Notice, ...]) -> str:
+    lines = ["| | What | Fact | Way on |", "|---|---|---|---|"]
+    for one in notices:
+        cells = (one.level, one.subject, one.fact, one.hint)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+@upstream.command()
+@click.argument("version", metavar="VERSION|MINOR|latest")
+@recipes_option
+@rules_option
+@click.option(
+    "--hold-days",
+    type=click.IntRange(0, 365),
+    default=1,
+    show_default=True,
+    help="Days after its release from which on a component is taken.",
+)
+@click.option("--explain", is_flag=True, help="Print the reasons as Markdown, not the recipe.")
+@click.option("-o", "--output", type=NEW_FILE, help="Write it here, not to stdout.")
+@json_option
+@click.pass_obj
+def propose(
+    app: App,
+    version: str,
+    named: tuple[Path, ...],
+    rules_file: Path | None,
+    hold_days: int,
+    explain: bool,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Print a recipe for VERSION, begun from the nearest one before it, with a reason a number."""
+    from isobuilder.errors import UsageProblem
+    from isobuilder.files import write_whole
+    from isobuilder.pipeline import upstream as follow
+    from isobuilder.rules.book import read_rules
+
+    if output is not None and output.exists():
+        raise UsageProblem(f"{output} is there already", hint="choose another --output")
+    recipes = _recipes(named)
+    sight = _look(app, recipes)
+    wanted = follow.meant(version, sight)
+    found = follow.propose(wanted, recipes, sight, rules=read_rules(rules_file), hold=hold_days)
+    if as_json:
+        app.show_json(found.to_data())
+        return
+    text = found.markdown if explain else found.text
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    write_whole(output, text.encode())
+    click.echo(output)
 
 
 @upstream.command()

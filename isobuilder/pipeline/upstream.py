@@ -1,0 +1,342 @@
+"""Follow upstream: look, compare with what we have, remember what was seen, propose recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from isobuilder.documents.nodes import plain
+from isobuilder.documents.plain_yaml import read_yaml
+from isobuilder.documents.text import yaml_text
+from isobuilder.errors import InputError
+from isobuilder.files import locked, write_whole
+from isobuilder.formats.kube import KubeVersion
+from isobuilder.formats.version import Version
+from isobuilder.model.base import Model, canonical_json
+from isobuilder.model.loading import load_lock, load_recipe
+from isobuilder.model.lock import Lock
+from isobuilder.model.validation import load_json
+from isobuilder.pipeline.fit import parts_of
+from isobuilder.pipeline.lock import lock_path
+from isobuilder.rules.book import RuleBook, shipped_rules
+from isobuilder.rules.fit import PROJECTS
+from isobuilder.sources.session import Session
+from isobuilder.sources.upstream.choose import Choice, Chooser
+from isobuilder.sources.upstream.look import look
+from isobuilder.sources.upstream.notices import Before, Held, Notice, Policy, compare
+from isobuilder.sources.upstream.sight import Release, Sight
+from isobuilder.sources.upstream.whole import missing
+
+VARS: Mapping[str, str] = {
+    "containerd": "containerd",
+    "runc": "runc",
+    "cni-plugins": "cni",
+    "crictl": "crictl",
+    "etcd": "etcd",
+}
+"""The variable of our base recipes that holds a component's version."""
+
+
+class Seen(Model):
+    """What looks have seen so far; beside the store's blobs."""
+
+    format: Annotated[Literal[1], Field(alias="schema")] = 1
+    first: dict[str, date] = {}
+    markers: dict[str, Version] = {}
+    digests: dict[str, str] = {}
+    told: tuple[str, ...] = ()
+
+    @property
+    def before(self) -> Before:
+        """The same for the comparison."""
+        return Before(self.first, self.markers, self.digests, frozenset(self.told))
+
+    def after(self, sight: Sight) -> Seen:
+        """Return this with what ``sight`` adds; what was seen first stays."""
+        first = dict(self.first)
+        markers = dict(self.markers)
+        for minor, version in sight.markers.items():
+            first.setdefault(str(version), sight.day)
+            markers[minor] = max(version, markers.get(minor, version))
+        digests = {
+            f"{component} {release.version} {name}": digest
+            for component, releases in sight.components.items()
+            for release in releases
+            for name, digest in release.digests.items()
+        }
+        told = set(self.told)
+        for planned in sight.schedule.minors if sight.schedule else ():
+            if planned.next and planned.next.day and planned.next.day < sight.day:
+                told.add(f"late {planned.next.version} {planned.next.day}")
+        return self.model_copy(
+            update={
+                "first": first,
+                "markers": markers,
+                "digests": {**digests, **self.digests},
+                "told": tuple(sorted(told)),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamCheck:
+    """What a look saw, and what follows from it."""
+
+    sight: Sight
+    notices: tuple[Notice, ...]
+
+    @property
+    def to_do(self) -> bool:
+        """Whether there is something to do."""
+        return any(notice.level == "todo" for notice in self.notices)
+
+
+def check_upstream(
+    recipes: Iterable[Path],
+    session: Session,
+    *,
+    day: date,
+    rules: RuleBook | None = None,
+    policy: Policy | None = None,
+    architectures: Sequence[str] = (),
+    token: str | None = None,
+) -> UpstreamCheck:
+    """Look at upstream and return what is to be done about ``recipes`` and their locks.
+
+    What is seen is remembered in the store's folder: hold days count from the first sight, and a
+    file that is replaced later is noticed. With ``architectures`` a new version is something to do
+    only when all its files, signatures and images are there for each of them.
+
+    Raises:
+        InputError: a recipe or a lock is wrong.
+        EnvironmentProblem: the store's folder cannot be written.
+    """
+    held = tuple(one for path in recipes for one in held_by(path))
+    book = rules or shipped_rules()
+    path = session.store.root / "upstream" / "seen.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    session.progress.step("what upstream has")
+    minors = {one.parts.kubernetes.minor_text for one in held}
+    sight = look(session, day, minors=minors, token=token)
+    with locked(path.with_suffix(".lock")):
+        seen = load_json(path, Seen) if path.exists() else Seen()
+        notices = compare(sight, held, book, seen.before, policy or Policy())
+        write_whole(path, canonical_json(seen.after(sight).model_dump(mode="json", by_alias=True)))
+    if architectures:
+        notices = [_only_whole(notice, architectures, session) for notice in notices]
+    return UpstreamCheck(sight, tuple(notices))
+
+
+def _only_whole(notice: Notice, architectures: Sequence[str], session: Session) -> Notice:
+    """Return a notice of a new version as it is if that is whole, else as one to wait for."""
+    if notice.level != "todo" or notice.kind not in {"new-patch", "new-minor"}:
+        return notice
+    session.progress.step(f"whether Kubernetes {notice.subject} is whole")
+    lacks = missing(KubeVersion(notice.subject), architectures, session)
+    if not lacks:
+        return notice
+    fact = f"{notice.fact}; not whole: {'; '.join(lacks)}"
+    return replace(notice, level="wait", fact=fact, hint="look again later")
+
+
+def held_by(path: Path) -> tuple[Held, ...]:
+    """Return what a recipe pins, for its first architecture, with the digests of its locks."""
+    recipe = load_recipe(path)
+    digests: dict[tuple[str, str], str] = {}
+    for architecture in recipe.architectures:
+        place = lock_path(path, recipe, architecture)
+        if place.exists():
+            digests |= _digests(load_lock(place))
+    return (Held(path.name, parts_of(recipe), digests),)
+
+
+def _digests(lock: Lock) -> dict[tuple[str, str], str]:
+    found = {}
+    for file in lock.files:
+        parts = PurePosixPath(urlsplit(file.url).path).parts[1:]
+        component = PROJECTS.get("/".join(parts[:2]))
+        if component:
+            found[component, parts[-1]] = str(file.sha256)
+    return found
+
+
+def upstream_rows(
+    sight: Sight, recipes: Iterable[Path], book: RuleBook
+) -> tuple[list[dict[str, str | None]], list[dict[str, str | None]]]:
+    """Return what was seen as rows: the minors of Kubernetes, then the lines of components."""
+    ours: dict[str, KubeVersion] = {}
+    for path in recipes:
+        version = load_recipe(path).kubernetes
+        ours[version.minor_text] = max(version, ours.get(version.minor_text, version))
+    indexed = {one.version.line_text: one for one in reversed(sight.index)}
+    minors = {*ours, *(minor for minor in sight.markers if minor)}
+    kubernetes = []
+    for minor in sorted(minors, key=lambda text: KubeVersion(f"{text}.0")):
+        newest = sight.newest(minor) or (indexed[minor].version if minor in indexed else None)
+        tagged = sight.in_index(newest) if newest else None
+        life = book.minor(minor)
+        kubernetes.append(
+            {
+                "minor": minor,
+                "newest": _text(newest),
+                "day": _text(tagged.day if tagged else None),
+                "end": _text(life.end if life else None),
+                "ours": _text(ours.get(minor)),
+            }
+        )
+    components = []
+    for component, releases in sorted(sight.components.items()):
+        for line, newest_of_line in _lines(releases).items():
+            known = book.line(component, newest_of_line.version)
+            components.append(
+                {
+                    "component": component,
+                    "line": line,
+                    "newest": str(newest_of_line.version),
+                    "day": _text(newest_of_line.day),
+                    "end": _text(known.end if known else None),
+                }
+            )
+    return kubernetes, components
+
+
+_LINES = 4  # of a component; older ones are history
+
+
+def _lines(releases: Sequence[Release]) -> dict[str, Release]:
+    """Return the newest release of each of the newest lines; ``releases`` begin with the newest."""
+    found: dict[str, Release] = {}
+    for release in releases:
+        found.setdefault(release.version.line_text, release)
+    return dict(list(found.items())[:_LINES])
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A recipe for a version, and why each number in it is what it is."""
+
+    version: KubeVersion
+    text: str
+    begun_from: str
+    choices: tuple[Choice, ...]
+    changes: tuple[str, ...]  # against the recipe it was begun from
+
+    def to_data(self) -> dict[str, Any]:
+        """Return it for machines."""
+        return {
+            "version": str(self.version),
+            "begun_from": self.begun_from,
+            "recipe": self.text,
+            "changes": self.changes,
+            "choices": [
+                {
+                    "component": one.component,
+                    "version": str(one.version) if one.version else None,
+                    "reason": one.reason,
+                }
+                for one in self.choices
+            ],
+        }
+
+    @property
+    def markdown(self) -> str:
+        """The proposal in words fit for a merge request."""
+        lines = [f"# Kubernetes {self.version}", "", f"Begun from {self.begun_from}.", ""]
+        lines += [f"- {change}" for change in self.changes]
+        lines += ["", "| Part | Version | Why |", "|---|---|---|"]
+        lines += [
+            f"| {one.component} | {one.version or 'not known'} | {one.reason} |"
+            for one in self.choices
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def propose(
+    version: KubeVersion,
+    recipes: Iterable[Path],
+    sight: Sight,
+    *,
+    rules: RuleBook | None = None,
+    hold: int = 1,
+) -> Proposal:
+    """Return a recipe for ``version``, begun from the nearest of ``recipes`` before it.
+
+    Raises:
+        InputError: there is no recipe to begin from.
+    """
+    base = _nearest(version, recipes)
+    recipe = load_recipe(base)
+    parts = parts_of(recipe)
+    book = rules or shipped_rules()
+    chooser = Chooser(version, sight, book, hold, parts.pins_pause)
+    choices = tuple(
+        chooser.choose(component, current)
+        for component, current in sorted(parts.components.items())
+    )
+    tree = plain(read_yaml(base))
+    own = dict(tree.get("vars", {}))
+    changes = [f"Kubernetes {recipe.kubernetes} -> {version}"]
+    for one in choices:
+        current = parts.components[one.component]
+        if one.version is not None and one.version != current:
+            changes.append(f"{one.component} {current} -> {one.version}: {one.reason}")
+            own[VARS[one.component]] = str(one.version)
+        elif one.version is None:
+            changes.append(f"{one.component} {current}: {one.reason}")
+    if recipe.kubernetes.minor != version.minor and any("autoscaler" in name for name in own):
+        changes.append(
+            f"autoscaler: as for {recipe.kubernetes.minor_text}, a candidate until its authors "
+            f"release one for {version.minor_text}"
+        )
+    data = {**tree, "kubernetes": str(version), "revision": 1, "vars": own}
+    reasons = "".join(
+        f"# {one.component} {one.version or parts.components[one.component]}: {one.reason}\n"
+        for one in choices
+    )
+    text = f"# Proposed on {sight.day}, begun from {base.name}.\n{reasons}{yaml_text(data)}"
+    return Proposal(version, text, base.name, choices, tuple(changes))
+
+
+def meant(text: str, sight: Sight) -> KubeVersion:
+    """Return the version that ``latest``, ``1.37``, ``1.37.2`` or ``v1.37.2`` means upstream.
+
+    Raises:
+        InputError: nothing of that name is out, as far as could be seen.
+    """
+    wanted = text.removeprefix("v")
+    found: Version | None = None
+    if wanted == "latest":
+        found = sight.stable or max((one.version for one in sight.index), default=None)
+    elif wanted.count(".") == 1:
+        found = sight.newest(wanted) or max(
+            (one.version for one in sight.index if one.version.line_text == wanted), default=None
+        )
+    else:
+        try:
+            return KubeVersion(wanted)
+        except ValueError as error:
+            raise InputError(str(error), hint="or a minor such as 1.37, or latest") from None
+    if found is None:
+        known = ", ".join(sorted(minor for minor in sight.markers if minor)) or "no minor at all"
+        raise InputError(f"no release of Kubernetes {text} was seen; seen: {known}")
+    return KubeVersion(str(found))
+
+
+def _nearest(version: KubeVersion, recipes: Iterable[Path]) -> Path:
+    """Return the recipe of the highest version that is not above ``version``; else the lowest."""
+    known = [(load_recipe(path).kubernetes, path) for path in recipes]
+    if not known:
+        raise InputError("no recipe to begin from", hint="name a folder with --recipes")
+    before = [item for item in known if item[0] <= version]
+    key = max(before) if before else min(known)
+    return key[1]

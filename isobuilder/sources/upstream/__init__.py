@@ -1,0 +1,1 @@
+"""What upstream has released: markers, releases, schedule and module index, each read once."""

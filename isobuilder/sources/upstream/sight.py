@@ -1,0 +1,52 @@
+"""What was seen of upstream in one look, whatever could not be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+from isobuilder.formats.version import Version
+from isobuilder.sources.upstream.schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One release of a component."""
+
+    version: Version
+    day: date | None  # on which it was published, UTC; None where that is not told
+    digests: Mapping[str, str] = field(default_factory=dict)  # sha256:<hex> by name of the file
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A source that gave no usable answer."""
+
+    source: str
+    fact: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """All that was seen. A source that failed has left its part empty and is among troubles."""
+
+    day: date
+    markers: Mapping[str, Version] = field(default_factory=dict)  # stable.txt is under ""
+    index: tuple[Release, ...] = ()  # Kubernetes in the Go module index; a day only where asked
+    components: Mapping[str, tuple[Release, ...]] = field(default_factory=dict)
+    schedule: Schedule | None = None
+    troubles: tuple[Trouble, ...] = ()
+
+    @property
+    def stable(self) -> Version | None:
+        """The highest final version that a marker names."""
+        return self.markers.get("")
+
+    def newest(self, minor: str) -> Version | None:
+        """Return the newest patch of a minor such as ``1.37`` that its marker names."""
+        return self.markers.get(minor)
+
+    def in_index(self, version: Version) -> Release | None:
+        """Return what the module index says of a version of Kubernetes."""
+        return next((one for one in self.index if one.version == version), None)

@@ -1,0 +1,169 @@
+"""Upstream on any day from November 2025 to November 2026, on loopback, as it answered then."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+
+from isobuilder.formats.version import Version
+
+FACTS = Path(__file__).parents[1] / "facts" / "upstream-timeline.json"
+PROJECTS = {
+    "containerd/containerd": "containerd",
+    "opencontainers/runc": "runc",
+    "containernetworking/plugins": "cni-plugins",
+    "kubernetes-sigs/cri-tools": "crictl",
+    "etcd-io/etcd": "etcd",
+    "projectcalico/calico": "calico",
+}
+FILES = {
+    "containerd": "containerd-{version}-linux-{arch}.tar.gz",
+    "runc": "runc.{arch}",
+    "cni-plugins": "cni-plugins-linux-{arch}-v{version}.tgz",
+    "crictl": "crictl-v{version}-linux-{arch}.tar.gz",
+    "etcd": "etcd-v{version}-linux-{arch}.tar.gz",
+}
+
+
+@cache
+def facts() -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(FACTS.read_text(encoding="utf-8"))
+    return read
+
+
+def released(day: date) -> list[Version]:
+    """Return the versions of Kubernetes that were public by the end of a day, the newest first."""
+    found = [Version(row["version"]) for row in facts()["releases"] if row["day"] <= str(day)]
+    return sorted(found, reverse=True)
+
+
+class Timeline:
+    """The server; set ``day`` to travel, and ``faults`` (status, headers, body) by path."""
+
+    def __init__(self, day: str) -> None:
+        self.day = date.fromisoformat(day)
+        self.faults: dict[str, tuple[int, Mapping[str, str], bytes]] = {}
+        self.digests: dict[str, str] = {}  # other digests of files than the facts have, by name
+        self.asked: Counter[str] = Counter()
+        self.answered: Counter[int] = Counter()
+        timeline = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                timeline.asked[self.path] += 1
+                status, headers, body = timeline.answer(self.path)
+                etag = f'"{hash(body):x}"'
+                if status == 200 and self.headers.get("If-None-Match") == etag:
+                    status, body = 304, b""
+                timeline.answered[status] += 1
+                self.send_response(status)
+                for name, value in {**headers, "ETag": etag}.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def mirrors(self) -> dict[str, tuple[str, ...]]:
+        base = f"http://127.0.0.1:{self._server.server_port}"
+        return {
+            "https://dl.k8s.io": (f"{base}/dl",),
+            "https://api.github.com": (f"{base}/gh",),
+            "https://proxy.golang.org": (f"{base}/go",),
+            "https://raw.githubusercontent.com": (f"{base}/raw",),
+            "registry.k8s.io": (f"{base}/registry",),
+        }
+
+    def answer(self, path: str) -> tuple[int, Mapping[str, str], bytes]:
+        if path in self.faults:
+            return self.faults[path]
+        body: bytes | None = None
+        if path.startswith("/dl/release/stable"):
+            body = self._marker(path.removeprefix("/dl/release/stable").removesuffix(".txt"))
+        elif path.startswith("/gh/repos/"):
+            project = path.removeprefix("/gh/repos/").partition("/releases")[0]
+            body = self._github(PROJECTS[project])
+        elif path.startswith("/go/k8s.io/kubernetes/@v/"):
+            body = self._module(path.rpartition("/")[2])
+        elif path == "/raw/kubernetes/website/main/data/releases/schedule.yaml":
+            body = self._schedule()
+        return (404, {}, b"not found") if body is None else (200, {}, body)
+
+    def _marker(self, minor: str) -> bytes | None:
+        known = [one for one in released(self.day) if one.is_final]
+        wanted = [one for one in known if not minor or one.line_text == minor.removeprefix("-")]
+        return f"v{wanted[0]}".encode() if wanted else None
+
+    def _github(self, component: str) -> bytes:
+        digests = {
+            row["version"]: row for row in facts()["digests"] if row["component"] == component
+        }
+        found = []
+        for row in reversed(facts()["components"]):
+            if row["component"] == component and row["day"] <= str(self.day):
+                version = row["version"]
+                assets = [
+                    {"name": name, "digest": f"sha256:{self.digests.get(name, digest)}"}
+                    for arch, digest in digests.get(version, {}).items()
+                    if arch in {"amd64", "arm64"}
+                    for name in [FILES[component].format(version=version, arch=arch)]
+                ]
+                found.append(
+                    {
+                        "tag_name": f"v{version}",
+                        "draft": False,
+                        "prerelease": "-" in version,
+                        "published_at": f"{row['day']}T12:00:00Z",
+                        "assets": assets,
+                    }
+                )
+        return json.dumps(found).encode()
+
+    def _module(self, name: str) -> bytes | None:
+        rows = {row["version"]: row for row in facts()["releases"] if row["day"] <= str(self.day)}
+        if name == "list":
+            return "".join(f"v{version}\n" for version in rows).encode()
+        row = rows.get(name.removeprefix("v").removesuffix(".info"))
+        if row is None:
+            return None
+        time = row.get("tagged_at") or f"{row['tag_day']}T12:00:00Z"
+        return json.dumps({"Version": f"v{row['version']}", "Time": time}).encode()
+
+    def _schedule(self) -> bytes | None:
+        states = [row for row in facts()["schedule"] if row["window"][0] <= str(self.day)]
+        if not states:
+            return None
+        lines = ["schedules:"]
+        for minor, newest in states[-1]["newest"].items():
+            lines += [f"- release: {minor}", "  next:"]  # without quotes, as old states have it
+            release, deadline, target = states[-1]["next"].get(minor, (None, None, None))
+            if release:
+                lines += [f"    release: {release}", f"    cherryPickDeadline: {deadline}"]
+                lines += [f"    targetDate: {target}"]
+            else:
+                lines[-1] = "  next: {}"
+            if newest:
+                lines += ["  previousPatches:", f"  - release: {newest}", "    targetDate: N/A"]
+        return ("\n".join(lines) + "\n").encode()

@@ -1,0 +1,405 @@
+"""What upstream has and what is to be done about it, on the days of a year as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from isobuilder.formats.kube import KubeVersion
+from isobuilder.formats.version import Version
+from isobuilder.model.config import Config
+from isobuilder.pipeline.upstream import Seen
+from isobuilder.rules.book import shipped_rules
+from isobuilder.rules.fit import Parts
+from isobuilder.sources.session import Session, open_session
+from isobuilder.sources.upstream.choose import Chooser
+from isobuilder.sources.upstream.look import look
+from isobuilder.sources.upstream.notices import Held, Notice, Policy, compare
+from isobuilder.sources.upstream.sight import Sight
+from isobuilder.store import Store
+from tests.fakes.timeline import Timeline, released
+
+COMPONENTS = ("containerd", "runc", "cni-plugins", "crictl", "etcd")
+
+
+class Travel:
+    """Looks at upstream day by day, as somebody would who follows everything."""
+
+    def __init__(self, timeline: Timeline, session: Session) -> None:
+        self.timeline = timeline
+        self.session = session
+        self.seen = Seen()
+
+    def sight(self, day: date) -> Sight:
+        self.timeline.day = day
+        minors = {one.line_text for one in released(day) if one.is_final}
+        return look(self.session, day, minors=sorted(minors))
+
+    def held(self, day: date) -> tuple[Held, ...]:
+        """Return recipes of the newest patch of each minor on ``day``, with what fitted then."""
+        sight, found = self.sight(day), []
+        for minor, version in sight.markers.items():
+            if minor:
+                kubernetes = KubeVersion(str(version))
+                chooser = Chooser(kubernetes, sight, shipped_rules(), 0)
+                choices = [chooser.choose(name, None) for name in COMPONENTS]
+                parts = {one.component: one.version for one in choices if one.version}
+                found.append(Held(f"{version}", Parts(kubernetes, parts, pins_pause=True)))
+        return tuple(found)
+
+    def news(self, day: str, *, hold: int = 0, back: int = 1) -> list[Notice]:
+        """Return what is noticed on a day by who last looked ``back`` days before."""
+        today = date.fromisoformat(day)
+        yesterday = today - timedelta(days=back)
+        held = self.held(yesterday)
+        self.seen = self.seen.after(self.sight(yesterday))
+        sight = self.sight(today)
+        return compare(sight, held, shipped_rules(), self.seen.before, Policy(hold))
+
+
+@pytest.fixture
+def travel(tmp_path: Path) -> Iterator[Travel]:
+    with Timeline("2025-11-01") as timeline:
+        config = Config(mirrors=timeline.mirrors, retries=0)
+        with open_session(config, Store(tmp_path / "store")) as session:
+            yield Travel(timeline, session)
+
+
+def new(notices: list[Notice], level: str = "todo") -> list[str]:
+    """Return the new versions of Kubernetes among notices of a level."""
+    kinds = {"new-patch", "new-minor"}
+    return sorted(one.subject for one in notices if one.kind in kinds and one.level == level)
+
+
+def told(notices: list[Notice], kind: str) -> list[Notice]:
+    return [one for one in notices if one.kind == kind]
+
+
+# --- Kubernetes, story by story ---
+
+TRAINS = [
+    ("2025-11-12", ["1.31.14", "1.32.10", "1.33.6", "1.34.2"]),
+    ("2025-12-10", ["1.33.7", "1.34.3"]),
+    ("2025-12-17", ["1.32.11", "1.35.0"]),
+    ("2026-02-10", ["1.32.12", "1.33.8", "1.34.4", "1.35.1"]),
+    ("2026-02-27", ["1.32.13", "1.33.9", "1.34.5", "1.35.2"]),
+    ("2026-03-19", ["1.33.10", "1.34.6", "1.35.3"]),
+    ("2026-04-16", ["1.33.11", "1.34.7", "1.35.4"]),
+    ("2026-04-22", ["1.36.0"]),
+    ("2026-05-12", ["1.33.12", "1.34.8", "1.35.5", "1.36.1"]),
+    ("2026-06-12", ["1.33.13", "1.34.9", "1.35.6", "1.36.2"]),
+    ("2026-07-22", ["1.34.10", "1.35.7"]),
+    ("2026-07-23", ["1.36.3"]),
+    ("2026-08-20", ["1.34.11", "1.35.8", "1.36.4"]),
+    ("2026-08-26", ["1.37.0"]),
+    ("2026-09-23", ["1.34.12", "1.35.9", "1.36.5", "1.37.1"]),
+]
+QUIET = [
+    "2025-11-01",  # a whole train was left out
+    "2025-11-11",  # tags are dated today, and nobody can see them
+    "2026-01-13",  # three announced days pass
+    "2026-01-28",
+    "2026-03-11",  # the schedule says released, no marker does
+    "2026-03-18",
+    "2026-06-11",
+    "2026-06-29",
+    "2026-09-15",
+    "2026-09-17",
+    "2026-09-24",  # a pre-release is dated today
+    "2026-09-29",  # and published
+    "2026-10-07",
+    "2026-10-20",
+    "2026-11-25",
+]
+
+
+@pytest.mark.parametrize(("day", "versions"), TRAINS)
+def test_what_came_out_that_day_is_to_be_built(
+    travel: Travel, day: str, versions: list[str]
+) -> None:
+    ended = {
+        version
+        for version in versions
+        if (life := shipped_rules().minor(Version(version).line_text))
+        and life.ended(date.fromisoformat(day))
+    }
+    notices = travel.news(day)
+    assert new(notices) == sorted(set(versions) - ended)
+    assert set(new(notices, "notice")) == ended
+
+
+@pytest.mark.parametrize("day", QUIET)
+def test_on_a_day_without_a_release_nothing_is_proposed(travel: Travel, day: str) -> None:
+    notices = travel.news(day)
+    assert [new(notices, level) for level in ("todo", "wait", "notice")] == [[], [], []]
+
+
+def test_a_patch_that_moves_etcd_says_so(travel: Travel) -> None:
+    facts_of = {one.subject: one.fact for one in travel.news("2025-11-12")}
+    assert "etcd moves from 3.6.4-0 to 3.6.5-0" in facts_of["1.34.2"]
+    assert "etcd moves from 3.5.21-0 to 3.5.24-0" in facts_of["1.33.6"]
+    assert "CoreDNS" not in facts_of["1.33.6"]
+
+
+def test_four_patches_that_nobody_wrote_down_are_told_so(travel: Travel) -> None:
+    notices = travel.news("2026-10-29", back=3)
+    assert new(notices) == ["1.35.10", "1.36.6", "1.37.2"]
+    for version in ("1.35.10", "1.36.6"):
+        (one,) = [one for one in notices if one.subject == version]
+        assert "ask that kubeadm" in one.fact
+
+
+def test_the_last_patch_of_an_ended_minor_is_told_and_wanted_only_by_who_says_so(
+    travel: Travel,
+) -> None:
+    notices = travel.news("2026-10-29", back=3)
+    assert new(notices, "notice") == ["1.34.13"]
+    (ended,) = [one for one in told(notices, "end-of-life") if one.subject == "1.34"]
+    assert ended.level == "warning"
+    assert "upgrade to 1.35" in ended.hint
+
+
+@pytest.mark.parametrize(
+    ("day", "kind"), [("2026-08-27", None), ("2026-08-29", "end-near"), ("2026-10-27", "end-near")]
+)
+def test_an_end_is_told_before_it_comes(travel: Travel, day: str, kind: str | None) -> None:
+    found = {one.kind for one in travel.news(day) if one.subject == "1.34"}
+    assert (kind in found) if kind else not found & {"end-near", "end-of-life"}
+
+
+def test_hold_days_are_counted_from_the_first_sight(travel: Travel) -> None:
+    assert new(travel.news("2026-02-10", hold=2), "wait") == [
+        "1.32.12",
+        "1.33.8",
+        "1.34.4",
+        "1.35.1",
+    ]
+    travel.seen = travel.seen.after(travel.sight(date(2026, 2, 10)))
+    held = travel.held(date(2026, 2, 9))
+    for day, level in ((11, "wait"), (12, "todo")):
+        sight = travel.sight(date(2026, 2, day))
+        notices = compare(sight, held, shipped_rules(), travel.seen.before, Policy(2))
+        assert len(new(notices, level)) == 4
+
+
+def test_who_looks_for_the_first_time_does_not_wait_for_what_was_tagged_long_ago(
+    travel: Travel,
+) -> None:
+    held = travel.held(date(2026, 9, 1))
+    sight = travel.sight(date(2026, 11, 28))
+    notices = compare(sight, held, shipped_rules(), Seen().before, Policy(3))
+    assert "1.37.2" in new(notices)
+    assert "tagged on 2026-10-27" in next(one.fact for one in notices if one.subject == "1.37.2")
+
+
+def test_a_half_visible_train_is_judged_one_by_one(travel: Travel) -> None:
+    travel.timeline.faults["/dl/release/stable-1.36.txt"] = (200, {}, b"v1.36.0\n")
+    notices = travel.news("2026-05-12")
+    assert new(notices) == ["1.33.12", "1.34.8", "1.35.5"]
+    (tagged,) = told(notices, "tagged")
+    assert (tagged.level, tagged.subject) == ("wait", "1.36.1")
+    assert "its marker still names 1.36.0" in tagged.fact
+
+
+def test_a_schedule_that_is_ahead_is_told_and_not_believed(travel: Travel) -> None:
+    ahead = told(travel.news("2026-03-11"), "schedule-ahead")
+    assert {one.subject for one in ahead} == {"1.35.3", "1.34.6", "1.33.10"}
+    assert {one.level for one in ahead} == {"notice"}
+
+
+def test_what_is_late_is_told_once(travel: Travel) -> None:
+    late = [one.subject for one in told(travel.news("2026-04-15"), "late")]
+    assert late == ["1.35.4", "1.34.7", "1.33.11"]
+    travel.seen = travel.seen.after(travel.sight(date(2026, 4, 15)))
+    sight = travel.sight(date(2026, 4, 15))
+    again = compare(sight, (), shipped_rules(), travel.seen.before, Policy())
+    assert not told(again, "late")
+
+
+# --- components ---
+
+
+def test_components_are_followed_in_their_line_and_newer_lines_only_where_needed(
+    travel: Travel,
+) -> None:
+    held = (
+        Held(
+            "base",
+            Parts(
+                KubeVersion("1.36.5"),
+                {"containerd": Version("2.2.3"), "etcd": Version("3.6.8")},
+                pins_pause=True,
+            ),
+        ),
+    )
+
+    def taken(day: str) -> list[str]:
+        sight = travel.sight(date.fromisoformat(day))
+        notices = compare(sight, held, shipped_rules(), Seen().before, Policy(0))
+        return [one.fact for one in told(notices, "component")]
+
+    assert any("could be 2.2.9" in fact for fact in taken("2026-09-30"))
+    assert any("could be 2.3.7" in fact and "2028-04-30" in fact for fact in taken("2026-11-07"))
+    assert not any("etcd" in fact for fact in taken("2026-11-07"))  # 3.7 is not what kubeadm pairs
+
+
+def test_a_containerd_that_cannot_start_pods_is_never_chosen(travel: Travel) -> None:
+    for day in ("2026-06-04", "2026-07-10", "2026-08-11"):
+        sight = travel.sight(date.fromisoformat(day))
+        chooser = Chooser(KubeVersion("1.36.2"), sight, shipped_rules(), 0)
+        choice = chooser.choose("containerd", Version("2.3.1"))
+        assert choice.version is not None
+        assert choice.version.line_text != "2.3"
+    chooser = Chooser(KubeVersion("1.37.0"), travel.sight(date(2026, 8, 26)), shipped_rules(), 0)
+    choice = chooser.choose("containerd", Version("2.2.3"))
+    assert str(choice.version) == "2.3.4"
+    assert "older than 1.37 needs" in choice.reason
+
+
+def test_crictl_of_a_new_minor_comes_later_and_the_one_before_stands_in(travel: Travel) -> None:
+    def crictl(day: date) -> tuple[str, str]:
+        chooser = Chooser(KubeVersion("1.37.0"), travel.sight(day), shipped_rules(), 0)
+        choice = chooser.choose("crictl", Version("1.36.0"))
+        return str(choice.version), choice.reason
+
+    assert crictl(date(2026, 8, 26)) == ("1.36.0", "none for 1.37 is out yet")
+    assert crictl(date(2026, 9, 1)) == ("1.37.0", "of the same minor, 1.37")
+
+
+def test_etcd_of_a_kubeadm_that_nobody_read_is_not_guessed(travel: Travel) -> None:
+    chooser = Chooser(KubeVersion("1.36.6"), travel.sight(date(2026, 11, 28)), shipped_rules(), 0)
+    choice = chooser.choose("etcd", Version("3.6.8"))
+    assert choice.version is None
+    assert "ask that kubeadm" in choice.reason
+
+
+def test_a_file_that_is_replaced_after_its_release_is_for_a_person_to_decide(
+    travel: Travel,
+) -> None:
+    name = "containerd-2.3.4-linux-amd64.tar.gz"
+    travel.seen = travel.seen.after(travel.sight(date(2026, 9, 1)))
+    old = travel.seen.digests[f"containerd 2.3.4 {name}"]
+    travel.timeline.digests[name] = "ab" * 32
+    (one,) = told(travel.news("2026-09-03"), "replaced")
+    assert one.level == "todo"
+    assert old in one.fact
+    assert "ab" * 32 in one.fact
+    travel.seen = travel.seen.after(travel.sight(date(2026, 9, 3)))
+    assert told(travel.news("2026-09-04"), "replaced")  # and stays one until somebody did
+
+
+def test_a_file_that_is_not_what_was_locked_is_told_at_the_first_look(travel: Travel) -> None:
+    name = "runc.amd64"
+    digests = {("runc", name): f"sha256:{'cd' * 32}"}
+    parts = Parts(KubeVersion("1.37.1"), {"runc": Version("1.4.3")}, pins_pause=True)
+    sight = travel.sight(date(2026, 10, 1))
+    notices = compare(
+        sight, (Held("mine.yaml", parts, digests),), shipped_rules(), Seen().before, Policy()
+    )
+    assert any("mine.yaml" in one.fact for one in told(notices, "replaced"))
+
+
+def test_a_version_that_is_no_longer_among_releases_is_told(travel: Travel) -> None:
+    parts = Parts(KubeVersion("1.37.1"), {"containerd": Version("2.2.99")}, pins_pause=True)
+    sight = travel.sight(date(2026, 10, 1))
+    notices = compare(sight, (Held("mine.yaml", parts),), shipped_rules(), Seen().before, Policy())
+    (one,) = told(notices, "withdrawn")
+    assert one.fact == "containerd 2.2.99 is not among its releases"
+
+
+# --- bad answers ---
+
+
+@pytest.mark.parametrize(
+    ("body", "fact"),
+    [
+        (b"<html>sign in</html>", "expected a version vX.Y.Z"),
+        (b"", "expected a version vX.Y.Z"),
+        (b"v1.36.5", "expected a version of 1.37, got 1.36.5"),
+        (b"v1.37.2-rc.0", "expected a final version"),
+        (b"v1.37.2\x1b[2J", "expected a version vX.Y.Z"),
+        (b"v" * 1000, "longer than the 256 bytes"),
+    ],
+)
+def test_a_marker_that_is_none_is_told_and_the_index_speaks_for_its_minor(
+    travel: Travel, body: bytes, fact: str
+) -> None:
+    travel.timeline.faults["/dl/release/stable-1.37.txt"] = (200, {}, body)
+    sight = travel.sight(date(2026, 10, 29))
+    (trouble,) = [one for one in sight.troubles if one.source == "stable-1.37.txt"]
+    assert fact in trouble.fact
+    assert "\x1b" not in trouble.fact
+    held = (Held("mine", Parts(KubeVersion("1.37.1"), {}, pins_pause=True)),)
+    notices = compare(sight, held, shipped_rules(), Seen().before, Policy(0))
+    assert new(notices) == ["1.37.2"]
+
+
+def test_a_marker_that_goes_back_stops_its_minor_only(travel: Travel) -> None:
+    travel.seen = travel.seen.after(travel.sight(date(2026, 10, 28)))
+    travel.timeline.faults["/dl/release/stable-1.37.txt"] = (200, {}, b"v1.37.1")
+    held = tuple(
+        Held(text, Parts(KubeVersion(text), {}, pins_pause=True)) for text in ("1.37.0", "1.36.5")
+    )
+    sight = travel.sight(date(2026, 10, 30))
+    notices = compare(sight, held, shipped_rules(), travel.seen.before, Policy(0))
+    assert new(notices) == ["1.36.6"]
+    (back,) = told(notices, "marker-back")
+    assert (back.level, back.subject) == ("wait", "1.37")
+
+
+@pytest.mark.parametrize("status", [403, 429])
+def test_where_githubs_limit_is_spent_it_is_said_and_the_rest_goes_on(
+    travel: Travel, status: int
+) -> None:
+    path = "/gh/repos/containerd/containerd/releases?per_page=100"
+    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1"}
+    travel.timeline.faults[path] = (status, headers, b"{}")
+    sight = travel.sight(date(2026, 10, 29))
+    assert any("GitHub's limit of questions is spent" in one.fact for one in sight.troubles)
+    assert "containerd" not in sight.components
+    assert sight.components["runc"]
+    assert str(sight.stable) == "1.37.2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "schedules:\n- release: 1.30\n- release: 1.30\n- {release: x}\n",
+        "schedules:\n- release: '1.36'\n  next: {release: 1.36.9, targetDate: someday}\n",
+        "schedules: []\n",
+        "schedules:\n- release: 1.36\n  previousPatches: [{release: soon}, 3, null]\n",
+    ],
+)
+def test_what_is_odd_about_a_schedule_is_told_with_its_place(travel: Travel, text: str) -> None:
+    path = "/raw/kubernetes/website/main/data/releases/schedule.yaml"
+    travel.timeline.faults[path] = (200, {}, text.encode())
+    sight = travel.sight(date(2026, 10, 29))
+    assert sight.schedule is not None
+    assert sight.schedule.odd
+    notices = compare(sight, (), shipped_rules(), Seen().before, Policy())
+    assert told(notices, "schedule-odd")
+
+
+def test_with_nothing_but_the_module_index_a_new_patch_is_still_seen(travel: Travel) -> None:
+    for path in (
+        "/dl/release/stable.txt",
+        *(f"/dl/release/stable-1.{n}.txt" for n in range(30, 40)),
+    ):
+        travel.timeline.faults[path] = (503, {}, b"")
+    sight = travel.sight(date(2026, 11, 28))
+    assert sight.stable is None
+    held = (Held("mine", Parts(KubeVersion("1.37.1"), {}, pins_pause=True)),)
+    notices = compare(sight, held, shipped_rules(), Seen().before, Policy())
+    assert new(notices) == ["1.37.2"]
+
+
+def test_an_answer_that_has_not_changed_is_not_sent_again(travel: Travel) -> None:
+    day = date(2026, 10, 29)
+    first = travel.sight(day)
+    before = travel.timeline.answered[200]
+    assert travel.sight(day) == first
+    assert travel.timeline.answered[200] == before
+    assert travel.timeline.answered[304] > 10
