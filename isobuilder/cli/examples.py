@@ -38,6 +38,7 @@ EXAMPLES = {
         "isobuilder upstream propose 1.37 -o kubernetes-1.37.2.yaml",
         "isobuilder upstream propose latest --explain",
     ),
+    "upstream sync": ("isobuilder upstream sync policy.yaml --report report.md",),
     "upstream rules": (
         "isobuilder upstream rules",
         "isobuilder upstream rules --rules mine.yaml --json",

@@ -226,6 +226,45 @@ def propose(
 
 
 @upstream.command()
+@click.argument("policy_file", metavar="POLICY.yaml", type=FILE)
+@click.option("--report", type=NEW_FILE, help="Write the report as Markdown here too.")
+@json_option
+@click.pass_obj
+def sync(app: App, policy_file: Path, report: Path | None, as_json: bool) -> None:
+    """Propose, lock, build, verify, publish and register what POLICY.yaml wants, unattended.
+
+    Every step finds out for itself whether it is done, so a run that was ended is only begun again.
+    What fails keeps nothing else from its turn; the exit code is then 7.
+    """
+    from isobuilder.cli.mold.servers import Servers
+    from isobuilder.errors import IsobuilderError, PartlyDone
+    from isobuilder.files import write_whole
+    from isobuilder.model.policy import read_policy
+    from isobuilder.pipeline.sync import Step
+    from isobuilder.pipeline.sync import sync as run
+    from isobuilder.sources.session import open_session
+
+    policy = read_policy(policy_file)
+    opened = []
+    if policy.servers:
+        opened = Servers(policy.servers, None, None, None, None, None, None).opened(app)
+    molds = [mold for _name, mold in opened if not isinstance(mold, IsobuilderError)]
+    with open_session(app.config, app.store, progress=app.progress) as session:
+        done = run(policy, session, day=_today(), molds=molds, token=_token())
+    for name, error in opened:
+        if isinstance(error, IsobuilderError):
+            done.steps.append(Step(name, "register", "failed", str(error)))
+    if report is not None:
+        write_whole(report, done.markdown.encode())
+    if as_json:
+        app.show_json(done.to_data())
+    else:
+        click.echo(done.markdown, nl=False)
+    if done.failed:
+        raise PartlyDone(f"{len(done.failed)} of {len(done.steps)} steps failed")
+
+
+@upstream.command()
 @rules_option
 @json_option
 @click.pass_obj
