@@ -52,7 +52,7 @@ def _look(app: App, recipes: list[Path]) -> Sight:
     from isobuilder.sources.session import open_session
     from isobuilder.sources.upstream.look import look
 
-    minors = {one.parts.kubernetes.minor_text for path in recipes for one in held_by(path)}
+    minors = {one.parts.kubernetes.minor_text for path in recipes for one in held_by(path, [])}
     with open_session(app.config, app.store, progress=app.progress) as session:
         sight = look(session, _today(), minors=minors, token=_token())
     for trouble in sight.troubles:

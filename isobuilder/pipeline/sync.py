@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from isobuilder.digest import Digest
-from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError
+from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError, IsobuilderError
 from isobuilder.files import locked, write_whole
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.base import Model, canonical_json
@@ -134,7 +134,6 @@ def sync(
 
     Raises:
         EnvironmentProblem: another run is at work, or a folder cannot be written.
-        InputError: a recipe or a lock that is there is wrong.
     """
     folder = Path(policy.publish.folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,10 +154,12 @@ class _Sync:
     token: str | None
     report: SyncReport = field(init=False)
     book: RuleBook = field(init=False)
+    wrong: set[Path] = field(default_factory=set)
 
     def run(self) -> SyncReport:
         self.report = SyncReport(self.day)
         self.book = read_rules(Path(self.policy.rules) if self.policy.rules else None)
+        self._find_wrong()
         self._propose(self._look())
         for path in self._followed():
             recipe = load_recipe(path)
@@ -220,7 +221,19 @@ class _Sync:
         return f"{path.name}: {'; '.join(proposal.changes)}"
 
     def _recipes(self) -> list[Path]:
+        return [path for path in self._all() if path not in self.wrong]
+
+    def _all(self) -> list[Path]:
         return sorted(Path(self.policy.recipes).glob("*.yaml"))
+
+    def _find_wrong(self) -> None:
+        """Note the recipes that are none, so that they keep nothing else from its turn."""
+        for path in self._all():
+            try:
+                load_recipe(path)
+            except InputError as error:
+                self.wrong.add(path)
+                self.report.steps.append(Step(path.name, "recipe", "failed", str(error)))
 
     def _followed(self) -> Iterable[Path]:
         """Return the newest recipe of each minor that is followed."""

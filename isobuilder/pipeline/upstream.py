@@ -113,11 +113,13 @@ def check_upstream(
     file that is replaced later is noticed. With ``architectures`` a new version is something to do
     only when all its files, signatures and images are there for each of them.
 
+    A recipe or a lock that is wrong is told among the notices, and the others count.
+
     Raises:
-        InputError: a recipe or a lock is wrong.
         EnvironmentProblem: the store's folder cannot be written.
     """
-    held = tuple(one for path in recipes for one in held_by(path))
+    wrong: list[Notice] = []
+    held = tuple(one for path in recipes for one in held_by(path, wrong))
     book = rules or shipped_rules()
     path = session.store.root / "upstream" / "seen.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +132,7 @@ def check_upstream(
         write_whole(path, canonical_json(seen.after(sight).model_dump(mode="json", by_alias=True)))
     if architectures:
         notices = [_only_whole(notice, architectures, session) for notice in notices]
-    return UpstreamCheck(sight, tuple(notices))
+    return UpstreamCheck(sight, (*notices, *wrong))
 
 
 def _only_whole(notice: Notice, architectures: Sequence[str], session: Session) -> Notice:
@@ -145,14 +147,29 @@ def _only_whole(notice: Notice, architectures: Sequence[str], session: Session) 
     return replace(notice, level="wait", fact=fact, hint="look again later")
 
 
-def held_by(path: Path) -> tuple[Held, ...]:
-    """Return what a recipe pins, for its first architecture, with the digests of its locks."""
-    recipe = load_recipe(path)
+def held_by(path: Path, wrong: list[Notice]) -> tuple[Held, ...]:
+    """Return what a recipe pins, for its first architecture, with the digests of its locks.
+
+    What is wrong with it or with a lock is added to ``wrong``.
+    """
     digests: dict[tuple[str, str], str] = {}
+
+    def told(place: Path, error: InputError) -> None:
+        hint = error.hint or ""
+        wrong.append(Notice("warning", "unreadable", place.name, str(error), hint))
+
+    try:
+        recipe = load_recipe(path)
+    except InputError as error:
+        told(path, error)
+        return ()
     for architecture in recipe.architectures:
         place = lock_path(path, recipe, architecture)
         if place.exists():
-            digests |= _digests(load_lock(place))
+            try:
+                digests |= _digests(load_lock(place))
+            except InputError as error:
+                told(place, error)
     return (Held(path.name, parts_of(recipe), digests),)
 
 

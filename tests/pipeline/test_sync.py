@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from datetime import date
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -201,7 +202,7 @@ def test_a_release_that_is_not_whole_is_waited_for(site: Site) -> None:
     ],
 )
 def test_what_a_policy_does_not_want_waits_and_says_why(
-    site: Site, changes: dict[str, object], why: str
+    site: Site, changes: dict[str, Any], why: str
 ) -> None:
     site.release("1.34.9")
     report = site.run(architectures=["amd64"], **changes)
@@ -337,3 +338,10 @@ def test_the_command_reports_to_people_and_machines(site: Site) -> None:
     assert [(one["step"], one["state"]) for one in steps] == [("lock", "kept"), ("publish", "kept")]
     (site.recipes / "kubernetes-1.34.8.amd64.lock.json").write_text("{}")
     assert "1 of 1 steps failed" in call(*arguments, code=7).stderr
+
+
+def test_a_recipe_that_is_none_keeps_no_other_from_its_turn(site: Site) -> None:
+    (site.recipes / "mine.yaml").write_text("kubernetes: soon\n")
+    report = site.run(architectures=["amd64"])
+    assert [(step.subject, step.step) for step in report.failed] == [("mine.yaml", "recipe")]
+    assert len(site.names()) == 2
