@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV := $(if $(filter python3,$(notdir $(PYTHON))),.venv,.venv-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
-QUICK := -n auto -m "not slow and not lab and not boot and not cluster"
+# One more than there are processors, for many a test waits; who has nothing left takes from others.
+PARALLEL := -n $(shell expr $$(nproc) + 1) --dist worksteal
+QUICK := $(PARALLEL) -m "not slow and not lab and not boot and not cluster"
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-quick test-newest lock-deps test-boot test-cluster check format bench lab readme clean
@@ -20,7 +22,7 @@ demo: $(VENV)/.ready ## Build and verify a small ISO from an embedded upstream; 
 	$(BIN)/isobuilder demo --out demo-out
 
 test: $(VENV)/.ready ## Run all tests; those on real parts run once `make lab` has prepared them
-	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-quick: $(VENV)/.ready ## Run the tests that are over in three minutes
 	$(BIN)/python -m pytest $(QUICK) $(PYTEST_ARGS)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from isobuilder import errors
+from isobuilder.cli.main import main
+
 PACKAGE = Path(__file__).parents[1] / "isobuilder"
 
 # From the bottom up. A module imports its own room and rows below it: never upward, never sideways.
@@ -30,7 +33,7 @@ LAYERS: list[set[str]] = [
 HOMES = {
     "click": {"cli"},
     "tqdm": {"cli"},
-    "pycdlib": {"iso"},
+    "pycdlib": {"iso"},  # and there one module, see below
     "jinja2": {"documents", "content", "machine"},
     "requests": {"http", "mold", "demo"},
     "urllib3": {"http"},
@@ -177,3 +180,73 @@ def test_foreign_json_has_one_reader(path: Path) -> None:
 @pytest.mark.parametrize(("name", "what"), EXCEPTIONS)
 def test_every_exception_is_still_needed(name: str, what: str) -> None:
     assert re.search(what, (PACKAGE / name).read_text(encoding="utf-8"))
+
+
+# --- what must stay ---
+
+
+def modules_below(*rooms: str) -> list[Path]:
+    return [path for path in modules() if name_of(path).startswith(rooms)]
+
+
+def test_what_reads_an_iso_shares_no_code_with_what_writes_it() -> None:
+    # Names of places on an ISO, and buffers that bytes pass through, are all that both know.
+    both = {"isobuilder.iso.names", "isobuilder.iso.boot_names", "isobuilder.iso.ring"}
+    reads = modules_below("iso/read", "iso/check", "contract", "medium.py")
+    writes = modules_below("iso/write")
+    assert reads
+    assert writes
+    for own, other in ((reads, "isobuilder.iso.write"), (writes, "isobuilder.iso.read")):
+        for path in own:
+            names = {name for _, name in imports_of(path) if name.startswith("isobuilder.iso.")}
+            assert not [name for name in names if name.startswith(other)], path
+    known = [
+        {name for path in side for _, name in imports_of(path) if name.startswith("isobuilder.iso")}
+        for side in (reads, writes)
+    ]
+    assert known[0] & known[1] <= both
+
+
+def test_only_the_writer_of_isos_uses_the_library_that_makes_them() -> None:
+    using = {name_of(path) for path in modules() for _, name in imports_of(path) if "pycd" in name}
+    assert using == {"iso/write/author.py"}
+
+
+def test_a_blob_is_made_only_where_its_bytes_were_hashed() -> None:
+    proofs = {
+        r"(?<!\w)Blob\(": {"store/blobs.py"},
+        r"(?<!\w)(IsoBlob|BytesBlob)\(": {"content/from_iso.py"},
+    }
+    for pattern, homes in proofs.items():
+        found = {name_of(path) for path in modules() if re.search(pattern, path.read_text("utf-8"))}
+        assert found == homes
+
+
+def test_every_error_has_the_exit_code_of_its_kind() -> None:
+    kinds = {cls.__name__: cls.exit_code for cls in vars(errors).values() if is_error(cls)}
+    told = dict(re.findall(r"(\d+) ([^,]+)", main_epilog()))
+    assert {name: str(code) in told for name, code in kinds.items()} == dict.fromkeys(kinds, True)
+    assert kinds["InputError"] == 3
+    assert kinds["UpstreamError"] == 4
+    assert kinds["IntegrityError"] == 5
+    assert kinds["EnvironmentProblem"] == 6
+    assert kinds["PartlyDone"] == 7
+    assert kinds["MoldError"] == 8
+
+
+def is_error(found: object) -> bool:
+    return isinstance(found, type) and issubclass(found, errors.IsobuilderError)
+
+
+def main_epilog() -> str:
+    return main.epilog or ""
+
+
+def test_tests_use_real_servers_and_no_mocks() -> None:
+    word = "mo" + "ck"
+    wrong = [
+        path
+        for path in Path(__file__).parent.rglob("*.py")
+        if re.search(rf"import .*\b{word}|{word}er\b|Magic{word.title()}", path.read_text("utf-8"))
+    ]
+    assert not wrong

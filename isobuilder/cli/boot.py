@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +12,7 @@ from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppCommand, json_opt
 from isobuilder.errors import EnvironmentProblem, UsageProblem
 
 if TYPE_CHECKING:
-    from isobuilder.machine.qemu import BootOutcome
+    from isobuilder.machine.qemu import BootOutcome, Machine
 
 
 @click.command(cls=AppCommand)
@@ -85,58 +85,31 @@ if TYPE_CHECKING:
 @click.pass_obj
 def boot(
     app: App,
+    /,
     iso: Path,
-    seed: tuple[Path, ...],
-    disc: tuple[Path, ...],
     nodes: int | None,
-    firmware: str | None,
-    attachment: str,
     until: str,
     timeout: int,
-    memory: tuple[int, ...],
-    cpus: int,
-    data: Path | None,
     data_size: int,
-    online: bool,
     accel: str,
     logs: Path,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Start ISO in QEMU and tell what it reaches when.
 
     Several nodes share a private network. Without --online nothing outside can be reached.
     """
-    from isobuilder.machine.qemu import (
-        Attachment,
-        Firmware,
-        Machine,
-        check_milestone,
-    )
+    from isobuilder.machine.qemu import check_milestone
     from isobuilder.pipeline.boot import try_boot
 
-    count = _count(nodes, seed, memory, data)
+    machines = _machines(iso, nodes, **options)
     wanted = None if until == "off" else until
     check_milestone(wanted)
     logs.mkdir(parents=True, exist_ok=True)
-    machines = [
-        Machine(
-            name=f"node{number}",
-            iso=iso,
-            firmware=cast("Firmware | None", firmware),
-            attachment=cast("Attachment", attachment),
-            memory=memory[(number - 1) % len(memory)],
-            processors=cpus,
-            seed=seed[number - 1] if number <= len(seed) else None,
-            discs=disc,
-            data=data,
-            number=number,
-            online=online,
-        )
-        for number in range(1, count + 1)
-    ]
 
     def listen(name: str, line: str) -> None:
-        app.say(line if count == 1 else f"{name}: {line}")
+        app.say(line if len(machines) == 1 else f"{name}: {line}")
 
     outcomes = try_boot(
         iso,
@@ -157,10 +130,20 @@ def boot(
             )
 
 
-def _count(
-    nodes: int | None, seed: tuple[Path, ...], memory: tuple[int, ...], data: Path | None
-) -> int:
-    """Return how many machines there are, if the options that are given for each fit that."""
+def _machines(
+    iso: Path,
+    nodes: int | None,
+    *,
+    seed: tuple[Path, ...],
+    memory: tuple[int, ...],
+    data: Path | None,
+    disc: tuple[Path, ...],
+    cpus: int,
+    **same: Any,
+) -> list[Machine]:
+    """Return the machines, if the options that are given for each fit how many they are."""
+    from isobuilder.machine.qemu import Machine
+
     count = nodes or max(1, len(seed))
     if len(seed) > count:
         raise UsageProblem(f"{len(seed)} seeds for {count} nodes")
@@ -168,7 +151,20 @@ def _count(
         raise UsageProblem("--data is for one node")
     if len(memory) not in {1, count}:
         raise UsageProblem(f"--memory given {len(memory)} times for {count} nodes")
-    return count
+    return [
+        Machine(
+            name=f"node{number}",
+            iso=iso,
+            memory=memory[(number - 1) % len(memory)],
+            processors=cpus,
+            seed=seed[number - 1] if number <= len(seed) else None,
+            discs=disc,
+            data=data,
+            number=number,
+            **same,
+        )
+        for number in range(1, count + 1)
+    ]
 
 
 def _tell(app: App, outcomes: Sequence[BootOutcome], *, as_json: bool) -> None:

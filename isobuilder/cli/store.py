@@ -78,15 +78,7 @@ def check(app: App, as_json: bool) -> None:
             {
                 "blobs": report.blobs,
                 "size": report.size,
-                "damaged": [
-                    {
-                        "name": damage.name,
-                        "size": damage.size,
-                        "fact": damage.fact,
-                        "quarantined": str(damage.quarantined) if damage.quarantined else None,
-                    }
-                    for damage in report.damaged
-                ],
+                "damaged": report.damaged,
                 "unreadable": [
                     {"name": damage.name, "fact": damage.fact} for damage in report.unreadable
                 ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +11,7 @@ from isobuilder.cli.app import (
     FILE,
     App,
     AppCommand,
+    data_of,
     human_size,
     json_option,
     plural,
@@ -97,7 +98,9 @@ def verify(
                     _show(result)
                 _refuse_bad(result)
     finally:
-        if as_json and (shown := [_as_data(result) for result in attempts.results]):
+        if as_json and (
+            shown := [data_of(one) | {"passed": one.passed} for one in attempts.results]
+        ):
             app.show_json(shown[0] if len(isos) == 1 else shown)
     attempts.raise_failures()
 
@@ -120,20 +123,6 @@ def _lock_for(iso: Path, source: BuildSource) -> Lock:
         if lock.architecture == architecture:
             return lock
     raise no_lock(source, architecture)
-
-
-def _as_data(result: Verification) -> dict[str, Any]:
-    return {
-        "iso": str(result.iso),
-        "size": result.size,
-        "digest": result.digest,
-        "profile": result.profile,
-        "checked": list(result.checked),
-        "passed": result.passed,
-        "proved": list(result.proved),
-        "not_proved": list(result.not_proved),
-        "findings": [finding.model_dump(mode="json") for finding in result.findings],
-    }
 
 
 def _errors(result: Verification) -> int:
