@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
+from isobuilder.digest import Digest
 from isobuilder.model import architecture
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
@@ -28,6 +29,26 @@ class Model(BaseModel):
     """Frozen, strict, and without unknown keys: what is in it was checked once and stays so."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Document(Model):
+    """What stands in a file of its own: the same value, the same bytes."""
+
+    left_out: ClassVar[tuple[str, ...]] = ()  # keys that are not written while they are empty
+
+    def to_data(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        empty = {name for name in self.left_out if not getattr(self, name)}
+        return self.model_dump(mode="json", by_alias=True, exclude=empty)
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical text."""
+        return canonical_json(self.to_data())
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the canonical text."""
+        return Digest.of(self.to_bytes())
 
 
 def canonical_json(value: Any) -> bytes:

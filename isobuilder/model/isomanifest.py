@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
-from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
+from isobuilder.model.base import Architecture, Document, IsoPath, Model, Name
 from isobuilder.model.payload import OsPayload, PayloadPackage
 from isobuilder.model.profile import ProfileName
 from isobuilder.model.recipe import Component, Variant
@@ -65,8 +65,10 @@ class ManifestSystem(Model):
         )
 
 
-class IsoManifest(Model):
+class IsoManifest(Document):
     """What is on the ISO, with the digest of every file except itself and SHA256SUMS."""
+
+    left_out = ("operating_system", "ignored_images", "variant")
 
     format: Annotated[Literal[1], Field(alias="schema")]
     kubernetes_version: KubeVersion
@@ -88,22 +90,8 @@ class IsoManifest(Model):
 
     def to_data(self) -> dict[str, Any]:
         """Return the manifest as plain JSON values."""
-        absent = {
-            name
-            for name in ("operating_system", "ignored_images", "variant")
-            if not getattr(self, name)
-        }
-        data = self.model_dump(mode="json", by_alias=True, exclude=absent)
+        data = super().to_data()
         for image in data["images"]:
             if not image["names"]:
                 del image["names"]
         return data
-
-    def to_bytes(self) -> bytes:
-        """Return the canonical text."""
-        return canonical_json(self.to_data())
-
-    @property
-    def digest(self) -> Digest:
-        """The digest of the canonical text."""
-        return Digest.of(self.to_bytes())

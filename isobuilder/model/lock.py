@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
-from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
+from isobuilder.model.base import Architecture, Document, IsoPath, Model, Name
 from isobuilder.model.payload import ArtifactName, Kernel, OsPayload, PayloadArtifact
 from isobuilder.model.profile import PROFILES, ProfileName
 from isobuilder.model.recipe import (
@@ -163,8 +163,10 @@ class LockedBoot(Model):
         )
 
 
-class Lock(Model):
+class Lock(Document):
     """Everything a build needs to know; together with a store it decides every byte of the ISO."""
+
+    left_out = ("boot", "core_from", "ignored", "variant")
 
     format: Annotated[Literal[1], Field(alias="schema")]
     kubernetes: KubeVersion
@@ -230,23 +232,11 @@ class Lock(Model):
 
     def to_data(self) -> dict[str, Any]:
         """Return the lock as plain JSON values."""
-        absent = {
-            name for name in ("boot", "core_from", "ignored", "variant") if not getattr(self, name)
-        }
-        data = self.model_dump(mode="json", by_alias=True, exclude=absent)
+        data = super().to_data()
         for image in data["images"]:
             if not image["also"]:
                 del image["also"]
         return data
-
-    def to_bytes(self) -> bytes:
-        """Return the canonical text: the same lock, the same bytes."""
-        return canonical_json(self.to_data())
-
-    @property
-    def digest(self) -> Digest:
-        """The digest of the canonical text."""
-        return Digest.of(self.to_bytes())
 
 
 def one_for_each_digest(

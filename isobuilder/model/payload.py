@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     Field,
@@ -13,7 +13,7 @@ from pydantic import (
 
 from isobuilder.digest import Digest
 from isobuilder.model.architecture import ARCHITECTURES
-from isobuilder.model.base import Architecture, Model, Name, canonical_json
+from isobuilder.model.base import Architecture, Document, Model, Name
 from isobuilder.model.validation import model_of
 
 Kernel = Literal["cloud", "generic"]
@@ -55,7 +55,7 @@ SYSTEMS = ("debian-13",)
 """What isobuilder os build makes."""
 
 
-class OsPayload(Model):
+class OsPayload(Document):
     """A kernel, its root file system and its boot loaders, all of one suite."""
 
     format: Annotated[Literal[1], Field(alias="schema")]
@@ -88,19 +88,6 @@ class OsPayload(Model):
     def size(self) -> int:
         """Bytes of all artifacts together."""
         return sum(artifact.size for artifact in self.artifacts.values())
-
-    def to_data(self) -> dict[str, Any]:
-        """Return the payload as plain JSON values."""
-        return self.model_dump(mode="json", by_alias=True)
-
-    def to_bytes(self) -> bytes:
-        """Return the canonical text: the same payload, the same bytes."""
-        return canonical_json(self.to_data())
-
-    @property
-    def digest(self) -> Digest:
-        """The digest of the canonical text, which is the payload's identity."""
-        return Digest.of(self.to_bytes())
 
 
 def read_payload(text: bytes, *, place: str) -> OsPayload:

@@ -24,7 +24,7 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import lockable, spelled_out
 from isobuilder.http import climbs
 from isobuilder.model.architecture import ARCHITECTURES
-from isobuilder.model.base import Architecture, IsoPath, Model, Name, canonical_json
+from isobuilder.model.base import Architecture, Document, IsoPath, Model, Name, canonical_json
 from isobuilder.model.payload import Kernel
 from isobuilder.model.profile import ProfileName
 
@@ -245,11 +245,13 @@ class IsoName:
         return f"{self.kubernetes}+{self.flavour}.r{self.revision}"
 
 
-class Recipe(Model):
+class Recipe(Document):
     """A recipe for one architecture, every template expanded, every rule of the format checked.
 
     Rules that need the profile's contract (required paths) are in ``profile.py``.
     """
+
+    left_out = ("boot", "variant")
 
     format: Annotated[Literal[1], Field(alias="schema")]
     kubernetes: KubeVersion
@@ -300,8 +302,7 @@ class Recipe(Model):
 
     def to_data(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values."""
-        absent = {name for name in ("boot", "variant") if not getattr(self, name)}
-        data = self.model_dump(mode="json", by_alias=True, exclude=absent)
+        data = super().to_data()
         if not self.images.ignore:
             del data["images"]["ignore"]
         return data

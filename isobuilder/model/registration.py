@@ -11,7 +11,7 @@ from pydantic_core import core_schema
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.architecture import ARCHITECTURES
-from isobuilder.model.base import Model, canonical_json
+from isobuilder.model.base import Document
 from isobuilder.model.lock import Lock
 
 
@@ -48,7 +48,7 @@ class IsoChecksum(str):
         return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
 
 
-class RegistrationFile(Model):
+class RegistrationFile(Document):
     """Fields of one ``addKubernetesSupportedVersion`` call, plus where they come from.
 
     ``kubernetesversion`` is the API's ``semanticversion``; the name is what existing tooling reads.
@@ -67,14 +67,6 @@ class RegistrationFile(Model):
     product_version: str
     profile: str
     revision: int
-
-    def to_data(self) -> dict[str, Any]:
-        """Return it as plain JSON values."""
-        return self.model_dump(mode="json", by_alias=True)
-
-    def to_bytes(self) -> bytes:
-        """Return the canonical text."""
-        return canonical_json(self.to_data())
 
 
 def registration_for(lock: Lock, *, iso: Digest, size: int) -> RegistrationFile:

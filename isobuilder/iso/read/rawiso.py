@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Literal, cast
 
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.store import disk_problem
@@ -143,33 +143,20 @@ class _ExtentStream(io.RawIOBase):
         return done
 
 
-def both_endian(image: RawIso, data: bytes, at: int, offset: int, what: str) -> int:
-    """Return the number at ``data[at:]`` that is written in both byte orders, 4 bytes each.
+def both_endian(
+    image: RawIso, data: bytes, at: int, offset: int, what: str, *, form: Literal["I", "H"] = "I"
+) -> int:
+    """Return the number at ``data[at:]`` that is written in both byte orders, 4 or 2 bytes each.
 
-    ``offset`` is where ``data`` begins in the image. Source: ECMA-119, 7.3.3.
-
-    Raises:
-        IntegrityError: the two forms are not the same number.
-    """
-    little: int
-    big: int
-    (little,) = struct.unpack_from("<I", data, at)
-    (big,) = struct.unpack_from(">I", data, at + 4)
-    if little != big:
-        raise image.wrong(offset + at, f"{what}: {little} in one byte order and {big} in the other")
-    return little
-
-
-def both_endian_short(image: RawIso, data: bytes, at: int, offset: int, what: str) -> int:
-    """Return the number of 2 + 2 bytes at ``data[at:]``. Source: ECMA-119, 7.2.3.
+    ``offset`` is where ``data`` begins in the image. Source: ECMA-119, 7.3.3 and 7.2.3.
 
     Raises:
         IntegrityError: the two forms are not the same number.
     """
     little: int
     big: int
-    (little,) = struct.unpack_from("<H", data, at)
-    (big,) = struct.unpack_from(">H", data, at + 2)
+    (little,) = struct.unpack_from(f"<{form}", data, at)
+    (big,) = struct.unpack_from(f">{form}", data, at + struct.calcsize(form))
     if little != big:
         raise image.wrong(offset + at, f"{what}: {little} in one byte order and {big} in the other")
     return little

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
 
-from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso, both_endian, both_endian_short
+from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso, both_endian
 from isobuilder.iso.read.rockridge import Areas, extension, posix, short_time
 from isobuilder.iso.read.volume import Volume
 
@@ -185,7 +185,7 @@ def _records(image: RawIso, extent: Extent, what: str) -> Iterator[DirectoryReco
 def _record(image: RawIso, data: bytes, offset: int, what: str) -> DirectoryRecord:
     if data[1] or data[26] or data[27]:
         raise image.wrong(offset, f"{what}: an interleaved file or extended attributes")
-    if both_endian_short(image, data, 28, offset, "volume sequence number") != 1:
+    if both_endian(image, data, 28, offset, "volume sequence number", form="H") != 1:
         raise image.wrong(offset + 28, f"{what}: a file on another volume")
     extent = Extent(
         both_endian(image, data, 2, offset, "extent") * BLOCK,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso, both_endian, both_endian_short
+from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso, both_endian
 
 _FIRST = 16  # the first sector of the descriptors
 _MOST = 64  # descriptors; real ISOs have three to five
@@ -77,11 +77,11 @@ def read_volumes(image: RawIso) -> Volumes:
 
 def _volume(image: RawIso, data: bytes, offset: int, *, joliet: bool) -> Volume:
     blocks = both_endian(image, data, 80, offset, "volume space size")
-    block_size = both_endian_short(image, data, 128, offset, "logical block size")
+    block_size = both_endian(image, data, 128, offset, "logical block size", form="H")
     if block_size != BLOCK:
         raise image.wrong(offset + 128, f"expected blocks of {BLOCK} bytes, got {block_size}")
     for at, what in ((120, "volumes of a set"), (124, "number of the volume")):
-        if (count := both_endian_short(image, data, at, offset, what)) != 1:
+        if (count := both_endian(image, data, at, offset, what, form="H")) != 1:
             raise image.wrong(offset + at, f"{what}: expected 1, got {count}")
     if data[7] or any(data[144:148]) or any(data[152:156]) or data[881] != 1:
         raise image.wrong(offset, "volume flags, optional path tables or another structure version")
