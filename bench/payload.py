@@ -27,6 +27,7 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
 from isobuilder.rules.pairings import core_images
 from isobuilder.store import Store
+from tools.lab.archives import Hashing
 from tools.lab.images import DOCKER, OCI, STAND_IN, Builder, Descriptor, Tagged
 
 MB = 1_000_000
@@ -286,11 +287,11 @@ class _Maker:
         member = tarfile.TarInfo("noise")
         member.size = count
         with draft.open("wb") as raw:
-            outer = _Hashing(raw)
+            outer = Hashing(raw)
             with gzip.GzipFile(
                 filename="", mode="wb", compresslevel=0, fileobj=cast("BinaryIO", outer), mtime=0
             ) as squeezed:
-                inner = _Hashing(cast("BinaryIO", squeezed))
+                inner = Hashing(cast("BinaryIO", squeezed))
                 inner.write(member.tobuf(tarfile.USTAR_FORMAT))
                 for chunk in noise(seed, count):
                     inner.write(chunk)
@@ -300,23 +301,6 @@ class _Maker:
         return Descriptor(
             OCI.layer, f"sha256:{digits}", outer.size, f"sha256:{inner.hash.hexdigest()}"
         )
-
-
-class _Hashing:
-    """A write-only stream that hashes and counts what passes through it."""
-
-    def __init__(self, inner: BinaryIO) -> None:
-        self._inner = inner
-        self.hash = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: bytes) -> int:
-        self.hash.update(data)
-        self.size += len(data)
-        return self._inner.write(data)
-
-    def flush(self) -> None:
-        self._inner.flush()
 
 
 _CALICO = ("cni", "kube-controllers", "node")

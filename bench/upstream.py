@@ -5,11 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +16,10 @@ from bench.payload import Payload
 from isobuilder.formats.reference import ImageReference
 from tools.lab.images import Tagged
 from tools.lab.push import push
+from tools.lab.servers import free_port, running
 
 FILE_HOSTS = ("dl.k8s.io", "github.com", "raw.githubusercontent.com")
 LIMIT = "20m"  # bytes per second of each connection, in nginx's spelling: 20 MiB
-_READY = 20.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +68,7 @@ def settings_on_disk(path: Path, payload: Payload) -> Path:
 def serve(payload: Payload, images: Sequence[Tagged], scratch: Path) -> Iterator[Served]:
     """Serve files and ``images`` of the payload for as long as the block lasts."""
     scratch.mkdir(parents=True, exist_ok=True)
-    files, slow_files, registry, slow_registry = (_free_port() for _ in range(4))
+    files, slow_files, registry, slow_registry = (free_port() for _ in range(4))
     (scratch / "registry.yml").write_text(
         _REGISTRY.format(port=registry, storage=scratch / "storage")
     )
@@ -118,43 +113,12 @@ def _program(name: str) -> str:
     return found
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def _running(words: Sequence[str | Path], url: str, log: Path) -> Iterator[None]:
-    with log.open("ab") as output:
-        # Should this process be killed, the server ends with it.
-        process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", "--", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        if not _answers(process, url):
+    with running(words, url, log) as answers:
+        if not answers:
             raise BenchError(f"{words[0]}: does not answer\n{log.read_text(errors='replace')}")
         yield
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _answers(process: subprocess.Popen[bytes], url: str) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + _READY
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with opener.open(url, timeout=2):
-                return True
-        except urllib.error.HTTPError:
-            return True
-        except OSError:
-            time.sleep(0.05)
-    return False
 
 
 _NGINX = """

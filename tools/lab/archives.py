@@ -33,7 +33,7 @@ class Packed:
     uncompressed_sha256: str
 
 
-class _Hashing:
+class Hashing:
     """A write-only stream that hashes and counts what passes through it."""
 
     def __init__(self, inner: BinaryIO | gzip.GzipFile) -> None:
@@ -42,11 +42,13 @@ class _Hashing:
         self.size = 0
 
     def write(self, data: bytes) -> int:
+        """Pass ``data`` on."""
         self.hash.update(data)
         self.size += len(data)
         return self._inner.write(data)
 
     def flush(self) -> None:
+        """Pass on what is kept back."""
         self._inner.flush()
 
 
@@ -63,12 +65,12 @@ def tree(root: Path, *, under: str = "") -> Iterator[Entry]:
 def pack(entries: Iterable[Entry], target: Path, *, compress: bool = True) -> Packed:
     """Write ``entries`` as they come to ``target``: owner root, one time stamp, fixed modes."""
     with target.open("wb") as raw:
-        outer = _Hashing(raw)
+        outer = Hashing(raw)
         if compress:
             with gzip.GzipFile(
                 filename="", mode="wb", compresslevel=6, fileobj=cast("BinaryIO", outer), mtime=0
             ) as squeezed:
-                inner = _Hashing(squeezed)
+                inner = Hashing(squeezed)
                 _write(entries, inner)
         else:
             inner = outer
@@ -76,7 +78,7 @@ def pack(entries: Iterable[Entry], target: Path, *, compress: bool = True) -> Pa
     return Packed(outer.hash.hexdigest(), outer.size, inner.hash.hexdigest())
 
 
-def _write(entries: Iterable[Entry], stream: _Hashing) -> None:
+def _write(entries: Iterable[Entry], stream: Hashing) -> None:
     with tarfile.open(
         fileobj=cast("BinaryIO", stream), mode="w|", format=tarfile.USTAR_FORMAT
     ) as archive:

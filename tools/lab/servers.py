@@ -9,7 +9,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tools.lab.place import LabError
@@ -59,7 +59,8 @@ def _user() -> str:
     return "user root root;" if os.geteuid() == 0 else ""
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody has at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -71,23 +72,32 @@ def _started(
 ) -> Iterator[int]:
     log = scratch / log_name
     for _ in range(_TRIES):
-        port = _free_port()
-        with log.open("ab") as output:
-            # Should this process be killed, the server ends with it.
-            words = ["setpriv", "--pdeathsig", "TERM", "--", *command(port)]
-            process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            )
-        try:
-            if _answers(process, f"http://127.0.0.1:{port}{path}"):
+        port = free_port()
+        with running(command(port), f"http://127.0.0.1:{port}{path}", log) as answers:
+            if answers:
                 yield port
                 return
-        finally:
-            _stop(process)
         if b"ddress already in use" not in log.read_bytes():
             break
     last = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
     raise LabError(f"{log_name.removesuffix('.log')}: does not answer\n{last}")
+
+
+@contextlib.contextmanager
+def running(words: Sequence[str | Path], url: str, log: Path) -> Iterator[bool]:
+    """Run a server for as long as the block lasts, and yield whether it answers at ``url``."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            # Should this process be killed, the server ends with it.
+            ["setpriv", "--pdeathsig", "TERM", "--", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield _answers(process, url)
+    finally:
+        _stop(process)
 
 
 def _answers(process: subprocess.Popen[bytes], url: str) -> bool:
