@@ -311,14 +311,14 @@ def test_lock_tells_what_changed_and_can_refuse_it(
 
 
 def test_a_diff_of_versions_pairs_what_belongs_together() -> None:
-    lines = [line.split() for line in call("diff", "1.34.9", "1.34.12").stdout.splitlines()]
-    assert ["image", "registry.k8s.io/kube-apiserver", "v1.34.9", "v1.34.12"] in lines
-    assert ["file", "k8s/kubelet", "1.34.9", "1.34.12"] in lines
-    assert ["file", "etcd/etcd-linux-amd64.tar.gz", "3.6.4", "3.6.5"] in lines
+    lines = [line.split() for line in call("diff", "1.34.9", "1.35.9").stdout.splitlines()]
+    assert ["image", "registry.k8s.io/kube-apiserver", "v1.34.9", "v1.35.9"] in lines
+    assert ["file", "k8s/kubelet", "1.34.9", "1.35.9"] in lines
+    assert ["file", "etcd/etcd-linux-amd64.tar.gz", "3.6.5", "3.6.6"] in lines
     assert not [line for line in lines if "docker/" in line[1]]
-    found = json.loads(call("diff", "1.34.9", "1.34.12", "--json").stdout)
+    found = json.loads(call("diff", "1.34.9", "1.35.9", "--json").stdout)
     etcd = next(item for item in found if item["name"].startswith("etcd/"))
-    assert etcd["releases"] == ["3.6.4", "3.6.5"]
+    assert etcd["releases"] == ["3.6.5", "3.6.6"]
     assert etcd["left"].startswith("sha256:")
 
 

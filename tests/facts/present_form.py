@@ -12,8 +12,14 @@ RUNTIME = Path(__file__).parent / "runtime-facts.json"
 
 
 def releases() -> list[dict[str, Any]]:
-    """Return the facts, one dictionary for each Kubernetes version."""
+    """Return the facts, one dictionary for each Kubernetes version, with what is mended in them."""
     found: list[dict[str, Any]] = json.loads(FACTS.read_text())["versions"]
+    mended: dict[str, Any] = json.loads(RUNTIME.read_text())["instead"]
+    for facts in found:
+        for file in mended.get(facts["kubernetes_version"], ()):
+            facts["files"] = [
+                file if known["path"] == file["path"] else known for known in facts["files"]
+            ]
     return found
 
 
