@@ -9,7 +9,7 @@ PARALLEL := -n $(shell expr $$(nproc) + 1) --dist worksteal
 QUICK := $(PARALLEL) -m "not slow and not lab and not boot and not cluster"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-newest lock-deps test-boot test-cluster check format bench lab readme clean
+.PHONY: help demo test test-quick test-newest lock-deps test-boot test-cluster test-upgrade check format bench lab rebuild readme clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,7 +37,11 @@ test-boot: $(VENV)/.ready ## Start the ISO in virtual machines in every way; tak
 	$(BIN)/python -m pytest -m boot tests/boot $(PYTEST_ARGS)
 
 test-cluster: $(VENV)/.ready ## Make a real cluster of virtual machines from the lab's ISO
-	$(BIN)/python -m pytest -m cluster tests/cluster -s $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m cluster tests/cluster/test_cluster.py -s $(PYTEST_ARGS)
+
+test-upgrade: $(VENV)/.ready ## Bring real clusters to the next patch and to the next minor, from the lab's ISOs
+	$(BIN)/python -m tools.lab.prepare --with 1.36.5
+	$(BIN)/python -m pytest -m cluster tests/cluster/test_upgrade.py -s $(PYTEST_ARGS)
 
 check: $(VENV)/.ready ## Lint, format check, types and import rules
 	$(BIN)/ruff check .
@@ -51,6 +55,9 @@ format: $(VENV)/.ready ## Put the code into the project's format
 
 lab: $(VENV)/.ready ## Prepare real parts: Kubernetes from source, containerd, runc, etcd, images
 	$(BIN)/python -m tools.lab.prepare
+
+rebuild: $(VENV)/.ready ## Build kubeadm, kubectl and kubelet from source and compare with upstream's released bytes
+	$(BIN)/python -m pytest -m rebuild tests/lab/test_rebuild.py $(PYTEST_ARGS)
 
 bench: $(VENV)/.ready ## Measure against xorriso, openssl, curl and skopeo; writes bench/RESULTS.md
 	$(BIN)/python -m bench.run

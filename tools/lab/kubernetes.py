@@ -137,7 +137,23 @@ def build(
     programs: Sequence[str],
     architecture: str = "amd64",
 ) -> None:
-    """Build programs that share one set of stamps, with the words that hack/lib/golang.sh uses.
+    """Build programs that share one set of stamps.
+
+    Raises:
+        LabError: the build failed.
+    """
+    run(
+        build_command(release, into, programs),
+        cwd=tree,
+        env=environment(go, release) | {"GOARCH": architecture},
+        timeout=5400,
+    )
+
+
+def build_command(
+    release: Release, into: Path, programs: Sequence[str], *, static: bool = True
+) -> list[str]:
+    """Return the words that hack/lib/golang.sh uses, for programs with or without C in them.
 
     Their order counts, stamps included: Go hashes them into the build's identity.
     """
@@ -148,23 +164,13 @@ def build(
         if key in stamps
         for package in ("k8s.io/client-go/pkg/version", "k8s.io/component-base/version")
     )
-    environment = _environment(go) | {"GOARCH": architecture}
-    if release.commit:
-        environment |= _version_control(go, release)
-    else:
-        environment["GOFLAGS"] = "-buildvcs=false"
-    run(
-        [
-            *("go", "build", "-installsuffix=static", "-trimpath", "-gcflags="),
-            f"-ldflags=all={values}  -s -w",
-            f"-tags={_TAGS},",
-            *("-o", f"{into}/"),
-            *(f"{PROJECT}/cmd/{program}" for program in programs),
-        ],
-        cwd=tree,
-        env=environment,
-        timeout=5400,
-    )
+    return [
+        *("go", "build", *(["-installsuffix=static"] if static else []), "-trimpath", "-gcflags="),
+        f"-ldflags=all={values}  -s -w",
+        f"-tags={_TAGS},",
+        *("-o", f"{into}/"),
+        *(f"{PROJECT}/cmd/{program}" for program in programs),
+    ]
 
 
 def prove(folder: Path, release: Release) -> None:
@@ -182,19 +188,18 @@ def prove(folder: Path, release: Release) -> None:
             raise LabError(f"{program} --version: {said}, expected v{release.version}")
 
 
-def _environment(go: Go) -> dict[str, str]:
-    return go.environment() | {"GOFLAGS": ""}
-
-
-def _version_control(go: Go, release: Release) -> dict[str, str]:
-    """Let Go find the release's commit: it asks a program called git."""
+def environment(go: Go, release: Release) -> dict[str, str]:
+    """Return the variables of a build; Go finds the release's commit, because it asks ``git``."""
+    variables = go.environment() | {"GOFLAGS": ""}
+    if not release.commit:
+        return variables | {"GOFLAGS": "-buildvcs=false"}
     folder = go.root / "git"
     folder.mkdir(parents=True, exist_ok=True)
     program = folder / "git"
     shutil.copyfile(HERE / "git.sh", program)
     program.chmod(0o755)
     committed = datetime.fromisoformat(release.committed).astimezone(UTC)
-    return {
+    return variables | {
         "PATH": f"{folder}:{golang.search_path()}",
         "RELEASE_COMMIT": release.commit,
         "RELEASE_SECONDS": str(int(committed.timestamp())),
