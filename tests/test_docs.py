@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.cli.main import COMMANDS
+from tools import proof_table
 from tools.rules_table import DOCUMENT, with_table
 
 PROJECT = Path(__file__).parents[1]
@@ -18,6 +19,12 @@ PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")])
 def test_the_table_of_rules_is_current() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert text == with_table(text), "run python tools/rules_table.py --write"
+
+
+def test_the_table_of_what_was_proved_is_current() -> None:
+    text = proof_table.DOCUMENT.read_text(encoding="utf-8")
+    assert text == proof_table.with_table(text), "run python -m tools.proof_table --write"
+    assert f"| `k8s/kubelet` | {'never | ' * 4}source | bytes |" in text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
