@@ -67,14 +67,16 @@ def boot_store() -> Path:
     return store_with("cloud")
 
 
-def _built(store: Path, folder: Path, *words: str) -> Path:
+def built_iso(store: Path, folder: Path, *words: str, version: str = "1.37.1") -> Path:
+    """Return the lab's ISO of a Kubernetes version; ``words`` are more for ``build``."""
     if not (lab_dir() / "ready").is_file():
         pytest.skip("run make lab first")
-    recipe = folder / "kubernetes-1.37.1.yaml"
-    recipe.write_bytes((LAB_SOURCE / "recipes" / recipe.name).read_bytes())
+    if not (lab_dir() / f"programs/kubernetes-{version}").is_dir():
+        pytest.skip(f"run python3 -m tools.lab.prepare --with {version} first")
+    recipes = shutil.copytree(LAB_SOURCE / "recipes", folder / "recipes")
     with lab_upstream() as upstream:
         built = isobuilder(
-            "build", recipe, *words, "--out", folder,
+            "build", recipes / f"kubernetes-{version}.yaml", *words, "--out", folder,
             "--store", store, "--config", upstream.config_path,
         )  # fmt: skip
     return Path(built)
@@ -83,7 +85,7 @@ def _built(store: Path, folder: Path, *words: str) -> Path:
 @pytest.fixture(scope="session")
 def iso(boot_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The lab's recipe, built with an OS payload."""
-    path = _built(boot_store, tmp_path_factory.mktemp("boot"), "--boot", "debian-13")
+    path = built_iso(boot_store, tmp_path_factory.mktemp("boot"), "--boot", "debian-13")
     yield path
     path.unlink()
 
@@ -92,7 +94,7 @@ def iso(boot_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def generic_iso(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The same with the kernel that knows real hardware."""
     folder = tmp_path_factory.mktemp("generic")
-    path = _built(store_with("generic"), folder, "--boot", "debian-13")
+    path = built_iso(store_with("generic"), folder, "--boot", "debian-13")
     yield path
     path.unlink()
 
@@ -111,7 +113,7 @@ def summary(
     """Where each boot writes how long it took."""
     made = Summary(results)
     if results is not None:
-        plain = _built(boot_store, tmp_path_factory.mktemp("plain"), "--no-boot")
+        plain = built_iso(boot_store, tmp_path_factory.mktemp("plain"), "--no-boot")
         made.add_size("without an operating system", plain)
         plain.unlink()
     return made

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.boot.conftest import boot_store, iso, results
+from tests.boot.conftest import boot_store, built_iso, iso, results
 from tests.cluster.summary import Summary
 
 __all__ = ["boot_store", "iso", "results"]
@@ -16,7 +17,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Clusters are made only when asked for: ``make test-cluster``, or ``-m cluster``."""
     if "cluster" in str(config.option.markexpr):
         return
-    skip = pytest.mark.skip(reason="makes clusters of virtual machines; run make test-cluster")
+    skip = pytest.mark.skip(
+        reason="makes clusters of virtual machines; run make test-cluster or make test-upgrade"
+    )
     for item in items:
         if item.get_closest_marker("cluster"):
             item.add_marker(skip)
@@ -26,3 +29,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def summary(results: Path | None) -> Summary:
     """Where each cluster writes how long it took."""
     return Summary(results)
+
+
+@pytest.fixture(scope="session")
+def iso_of(
+    boot_store: Path, iso: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Path]]:
+    """A bootable ISO of the lab for any version that the lab has."""
+    made = {"1.37.1": iso}
+
+    def build(version: str) -> Path:
+        if version not in made:
+            folder = tmp_path_factory.mktemp(f"iso-{version}")
+            made[version] = built_iso(boot_store, folder, "--boot", "debian-13", version=version)
+        return made[version]
+
+    yield build
+    for path in made.values():
+        path.unlink(missing_ok=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +19,8 @@ from isobuilder.machine.console import Console
 from tests.boot.conftest import isobuilder
 
 HERE = Path(__file__).parent
+PATIENCE = int(os.environ.get("ISOBUILDER_TEST_PATIENCE", "1"))
+"""Multiplies every time limit of these tests, for a machine that has other things to do."""
 
 _LINE = re.compile(r"\[ *(\d+\.\d+)\] ((?:kiso|lab): .*)")
 
@@ -29,6 +33,8 @@ class Case:
     description: Path
     memory: tuple[int, ...]  # MiB of each node
     minutes: int
+    kubernetes: str = "1.37.1"  # of the ISO it is started from
+    way: str = "kubeadm"  # what upgrades it: upgrade.sh
 
 
 @dataclass(frozen=True)
@@ -94,23 +100,38 @@ class Rendered:
 
 def render(case: Case, folder: Path) -> list[Rendered]:
     """Render the nodes of ``case``."""
+    sources = folder / "description"
+    shutil.copytree(HERE, sources, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    (sources / "way").write_text(f"{case.way}\n", encoding="ascii")
+    (sources / "patience").write_text(f"{PATIENCE}\n", encoding="ascii")
+    description = sources / case.description.name
     made = json.loads(
-        isobuilder("node", "cluster", case.description, "--out", folder / "nodes", "--json")
+        isobuilder("node", "cluster", description, "--out", folder / "nodes", "--json")
     )
     return [Rendered(node["name"], Path(node["seed"])) for node in made["nodes"]]
 
 
 def run_cluster(
-    case: Case, iso: Path, folder: Path, nodes: Sequence[Rendered], *, data: Path | None = None
+    case: Case,
+    iso: Path,
+    folder: Path,
+    nodes: Sequence[Rendered],
+    *,
+    data: Path | None = None,
+    discs: Sequence[Path] = (),
 ) -> Run:
     """Start the nodes of ``case`` from ``iso`` until all are up, or one fails.
 
-    Their consoles are shown on stderr meanwhile. ``data`` is the disk of the only node.
+    Their consoles are shown on stderr meanwhile. ``data`` is the disk of the only node; ``discs``
+    are in every node beside the ISO.
     """
     words: list[str | Path] = [sys.executable, "-m", "isobuilder", "boot", iso, "--json"]
-    words += ["--until", "node up", "--timeout", str(case.minutes * 60), "--logs", folder / "logs"]
+    limit = case.minutes * 60 * PATIENCE
+    words += ["--until", "node up", "--timeout", str(limit), "--logs", folder / "logs"]
     for node in nodes:
         words += ["--seed", node.seed]
+    for disc in discs:
+        words += ["--disc", disc]
     if data is not None:
         words += ["--data", data]
     for memory in case.memory:
@@ -121,7 +142,7 @@ def run_cluster(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
-        timeout=case.minutes * 60 + 120,
+        timeout=limit + 120,
         check=False,
     )
     wall = time.monotonic() - began

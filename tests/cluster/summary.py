@@ -24,17 +24,29 @@ STEPS = (
     ("test pod runs", "lab: pod runs on "),
     ("its address answers", "lab: pod http"),
     ("its service's address answers", "lab: service http"),
-    ("all pods Ready", "lab: all pods Ready"),
+    ("its service's name is known", "lab: name hello-"),
+    ("pods reach all services by name", "lab: from a pod: "),
+    ("all pods Ready", "lab: all pods Ready$"),
+    ("images of the new medium imported", "lab: upgrade: images "),
+    ("first node drained", r"lab: upgrade: \S+ is drained"),
+    ("kubeadm killed", "lab: upgrade: killed"),
+    ("kubeadm upgrade begins", r"lab: upgrade: kubeadm upgrade \S+ begins"),
+    ("kubeadm upgrade done", r"lab: upgrade: kubeadm upgrade \S+ is done"),
+    ("first node has the new version", r"lab: upgrade: \S+ is v"),
+    ("pods of before seen again", "lab: after: "),
+    ("all pods Ready again", "lab: all pods Ready after"),
     ("node up", "kiso: node: up: "),
 )
 
 _INTRODUCTION = f"""\
-Kubernetes 1.37.1 of the lab, from the ISO alone, without any network to the outside: `isobuilder
-node cluster` renders the nodes, `isobuilder boot` starts them from one ISO. A test pod made from an
-image of the ISO answers over its own address and over that of its service, the API answers over its
-service, and no container was started again once the nodes were Ready. Written by
+Kubernetes of the lab, from the ISO alone, without any network to the outside: `isobuilder node
+cluster` renders the nodes, `isobuilder boot` starts them from one ISO. The network is the ISO's own
+`network.yaml`, kube-router. On each node a pod made from an image of the ISO answers over its own
+address, over that of its service and by its service's name, from nodes and from pods; the API
+answers over its service, no check of kubeadm was passed over, and no container was started again
+once the nodes were Ready. What the consoles said is in [consoles/](consoles/). Written by
 
-    {page.VARIABLE}=bench/RESULTS.md make test-cluster
+    {page.VARIABLE}=bench/RESULTS.md make test-cluster test-upgrade
 
 Seconds are those of each node's own clock, from the start of its kernel."""
 
@@ -48,7 +60,17 @@ class Summary:
     def add(self, run: Run, text: str) -> None:
         """Keep ``text``, which tells of a run that went well."""
         if self.path is not None:
+            keep_consoles(run, self.path.parent / "consoles")
             page.update(self.path, page.CLUSTER, lambda body: merged(body, run.case.title, text))
+
+
+def keep_consoles(run: Run, folder: Path) -> None:
+    """Keep what each node said beside the page: the printed lines, without colours."""
+    folder.mkdir(exist_ok=True)
+    title = run.case.title.lower().replace(" ", "-")
+    for node in run.nodes:
+        text = "\n".join(line.rstrip() for line in node.console)
+        (folder / f"{title}-{node.name}.log").write_text(f"{text}\n", encoding="utf-8")
 
 
 def merged(body: str, title: str, text: str) -> str:

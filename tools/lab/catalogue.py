@@ -128,23 +128,37 @@ def _companions(
     def program(module: str, source: str, path: str) -> Descriptor:
         return builder.layer([Entry(path, built[module] / source, mode=0o755)])
 
-    etcd = builder.layer(
-        Entry(f"usr/local/bin/{name}", built["etcd"] / source, mode=0o755)
-        for name, source in parts.ETCD_PROGRAMS.items()
-    )
+    def etcd(module: str) -> Descriptor:
+        return builder.layer(
+            Entry(f"usr/local/bin/{name}", built[module] / source, mode=0o755)
+            for name, source in parts.ETCD_PROGRAMS.items()
+        )
+
     router = builder.layer(
         [
             Entry("usr/local/bin/install-cni", installer, mode=0o755),
             Entry("usr/local/bin/kube-router", built["kube-router"] / "kube-router", mode=0o755),
         ]
     )
+    etcds = [("etcd", parts.ETCD)]
+    resolvers = [("coredns", parts.COREDNS)]
+    for module in built:  # of an earlier Kubernetes: parts.EARLIER
+        name, _, version = module.rpartition("-")
+        etcds += [(module, version)] if name == "etcd" else []
+        resolvers += [(module, version)] if name == "coredns" else []
     made = (
-        (f"{CORE}/etcd:{parts.ETCD}-0", [base, etcd], "/usr/local/bin/etcd", OCI),
-        (
-            f"{CORE}/coredns/coredns:v{parts.COREDNS}",
-            [base, program("coredns", "coredns", "coredns")],
-            "/coredns",
-            DOCKER,
+        *(
+            (f"{CORE}/etcd:{version}-0", [base, etcd(module)], "/usr/local/bin/etcd", OCI)
+            for module, version in etcds
+        ),
+        *(
+            (
+                f"{CORE}/coredns/coredns:v{version}",
+                [base, program(module, "coredns", "coredns")],
+                "/coredns",
+                DOCKER,
+            )
+            for module, version in resolvers
         ),
         (
             f"docker.io/cloudnativelabs/kube-router:v{parts.KUBE_ROUTER}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,9 @@ TARGETS = {  # folder of modules/ -> how its programs are built
     "coredns": Target(),
     "kube-router": Target(),
     "metrics-server": Target(),
+}
+EARLIER = {  # Kubernetes before the current -> what else its kubeadm asks for
+    "1.36.5": ("etcd-3.6.8", "coredns-1.14.2"),
 }
 _BASE = ("libc6",)
 _PROXY = (
@@ -115,14 +119,15 @@ def unpacked(lab: Path, apt: Apt) -> Debian:
     return Debian(once(lab / "debian", fingerprint(repr(groups), apt.suite, "1"), make))
 
 
-def programs(lab: Path, go: Go) -> dict[str, Path]:
-    """Return the folder of programs for each module, every one built and asked for its version.
+def programs(lab: Path, go: Go, versions: Iterable[str] = ()) -> dict[str, Path]:
+    """Return the folder of programs for each module, with what those Kubernetes ``versions`` add.
 
     Raises:
         LabError: a module cannot be had, or a C compiler or library that runc needs is missing.
     """
     built = {}
-    for name, target in TARGETS.items():
+    more = {name: Target() for version in versions for name in EARLIER.get(version, ())}
+    for name, target in {**TARGETS, **more}.items():
         try:
             built[name] = golang.built(lab, go, name, target)
         except LabError as error:

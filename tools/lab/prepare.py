@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools.lab import catalogue, containerd2, golang, kubernetes, parts
@@ -33,10 +34,13 @@ from tools.lab.shelf import shelf
 
 SUITE = "bookworm"
 RELEASES = (kubernetes.CURRENT, kubernetes.NEXT)
+_ALWAYS = {release.version for release in RELEASES}
 
 
-def prepare(lab: Path) -> None:
+def prepare(lab: Path, more: Sequence[str] = ()) -> None:
     """Make everything below ``lab`` that is not there yet.
+
+    ``more`` names versions of Kubernetes beside those that every lab has; what is there stays.
 
     Raises:
         LabError: something cannot be had or does not work; what was finished before is kept.
@@ -46,14 +50,21 @@ def prepare(lab: Path) -> None:
         (lab / "ready").unlink(missing_ok=True)
         apt = Apt(lab / "apt", SUITE)
         go = golang.Go(lab / "go")
-        programs = {
-            release.version: kubernetes.kubernetes(lab, go, release) for release in RELEASES
+        releases = {release.version: release for release in RELEASES}
+        releases |= {
+            version: release
+            for version, release in kubernetes.RELEASES.items()
+            if version in more or (lab / f"programs/kubernetes-{version}/.mark").is_file()
         }
-        built = parts.programs(lab, go)
+        programs = {
+            version: kubernetes.kubernetes(lab, go, release)
+            for version, release in releases.items()
+        }
+        built = parts.programs(lab, go, releases)
         debian = parts.unpacked(lab, apt)
-        releases = parts.repacked(lab, built)
+        archives = parts.repacked(lab, built)
         images = catalogue.images(lab, debian, programs, built, go)
-        shelf(lab, programs, releases, images)
+        shelf(lab, programs, archives, images)
         fill_registry(lab, debian, images)
         containerd2.containerd1(lab, apt)
         containerd2.containerd2(lab, built)
@@ -102,13 +113,22 @@ def main() -> int:
     """Prepare, say what it took, and turn a problem into two lines."""
     parser = argparse.ArgumentParser(prog="python3 -m tools.lab.prepare", description=__doc__)
     parser.add_argument("--again", action="store_true", help="remove the lab and begin anew")
+    parser.add_argument(
+        "--with",
+        dest="more",
+        action="append",
+        default=[],
+        choices=[version for version in kubernetes.RELEASES if version not in _ALWAYS],
+        metavar="VERSION",
+        help="another Kubernetes as well: %(choices)s",
+    )
     options = parser.parse_args()
     lab = lab_dir()
     begun = time.monotonic()
     try:
         if options.again:
             remove(lab)
-        prepare(lab)
+        prepare(lab, options.more)
     except LabError as error:
         print(f"error: lab: {error}", file=sys.stderr)
         return 6

@@ -1,0 +1,211 @@
+#!/bin/bash
+# Brings a running cluster to the ISO that is attached beside the one it was started from: images everywhere first, then node
+# by node drain, upgrade, new kubelet, uncordon. The file "way" beside it says how: "kubeadm", by kubeadm's own commands in the
+# order of its documentation and of Mold's script; "medium", by the script that the new ISO carries. What it finds goes to the
+# console in lines that begin with "lab: ".
+#
+#   upgrade.sh control VERSION KILL NODE...   on the control plane, which drains all nodes; KILL yes: kubeadm is killed once
+#   upgrade.sh worker VERSION                 on a worker, which waits until it is drained
+set -euo pipefail
+
+here=$(dirname "$0")
+# shellcheck source-path=SCRIPTDIR source=proof.sh
+. "$here/proof.sh"
+new=/run/lab/new
+config=/run/lab/upgrade.yaml
+log=/var/log/lab-upgrade.log
+own=$(hostname)
+way=$(cat "$here/way")
+export KISO_TIME=$((1800 * patience)) # seconds, for the medium's script
+
+# find_medium VERSION: mount the ISO that has it.
+find_medium() {
+    local device
+    mkdir -p $new
+    for device in /dev/sr*; do
+        mount -o ro "$device" $new 2> /dev/null || continue
+        if [ "$($new/k8s/kubeadm version -o short 2> /dev/null)" = "v$1" ]; then
+            say "upgrade: v$1 is on $device"
+            return
+        fi
+        umount $new
+    done
+    fail "no disc has Kubernetes $1"
+}
+
+# by_medium WORD...: the new ISO's own script.
+by_medium() {
+    "$new/boot/kiso/upgrade" "$@" >> $log 2>&1
+}
+
+preload() {
+    local archive repository
+    if [ "$way" = medium ]; then
+        by_medium images || fail "upgrade images: $(tail -n 3 $log)"
+    else
+        (cd $new && sha256sum --check --quiet --strict SHA256SUMS) || fail "the new medium is damaged"
+        jq -r '.images[] | "\(.path) \(.reference | split("@")[0])"' $new/manifest.json |
+            while read -r archive repository; do
+                ctr -n k8s.io images import --local --digests --base-name "$repository" "$new/$archive" > /dev/null
+            done
+    fi
+    say "upgrade: images of the new medium are there"
+}
+
+# Limits for a slow machine: kubeadm's own are for a fast one.
+write_config() {
+    local limit=$((1800 * patience))s
+    cat > $config << EOF
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: UpgradeConfiguration
+apply: {kubernetesVersion: v$1}
+timeouts: {upgradeManifests: $limit, kubernetesAPICall: $limit, etcdAPICall: $limit, controlPlaneComponentHealthCheck: $limit}
+EOF
+}
+
+api_is_ok() {
+    kubectl --request-timeout=20s get --raw /readyz > /dev/null 2>&1
+}
+
+# Kubeadm of the control plane: by itself, or by the medium's script, which also drains the node and changes the kubelet.
+apply() {
+    if [ "$way" = medium ]; then
+        by_medium
+    else
+        kubeadm upgrade apply --yes --config $config >> $log 2>&1
+    fi
+}
+
+# Kill all that is at work when kubeadm has put the first new manifest in place, and that component is going down.
+killed_apply() {
+    local all
+    set -m # a group of its own, which can be killed at once
+    apply &
+    all=$!
+    set +m
+    until grep -q 'Moving new manifest' $log /var/log/kiso-upgrade.log 2> /dev/null; do
+        kill -0 $all 2> /dev/null || fail "kubeadm ended before it could be killed: $(tail -n 3 $log)"
+        sleep 1
+    done
+    kill -KILL -- -$all
+    wait $all 2> /dev/null || true
+    say "upgrade: killed behind: $(grep -h -m 1 'Moving new manifest' $log /var/log/kiso-upgrade.log 2> /dev/null | tail -n 1)"
+    wait_for 1800 "the API is not back after kubeadm was killed" api_is_ok
+}
+
+new_program() {
+    install -m 0755 "$new/k8s/$1" "/opt/bin/$1.new"
+    mv "/opt/bin/$1.new" "/opt/bin/$1"
+}
+
+new_programs() {
+    new_program kubelet
+    new_program kubectl
+    systemctl daemon-reload
+    systemctl restart kubelet
+}
+
+has_version() {
+    [ "$(get node "$1" -o 'jsonpath={.status.nodeInfo.kubeletVersion} {.status.conditions[?(@.type=="Ready")].status}')" = "v$2 True" ]
+}
+
+is_preloaded() {
+    [ "$(get node "$1" -o 'jsonpath={.metadata.annotations.lab/preloaded}')" = yes ]
+}
+
+is_drained() {
+    [ "$(get node "$own" -o 'jsonpath={.metadata.annotations.lab/drained}')" = yes ]
+}
+
+drain() {
+    if [ "$way" = medium ]; then
+        by_medium drain "$1" || fail "upgrade drain $1: $(tail -n 3 $log)"
+    else
+        timeout $((1800 * patience)) kubectl drain "$1" --ignore-daemonsets --delete-emptydir-data >> $log 2>&1 || fail "$1 is not drained"
+    fi
+    say "upgrade: $1 is drained"
+}
+
+uncordon() {
+    wait_for 1800 "$1 does not come with v$2" has_version "$1" "$2"
+    if [ "$way" = medium ]; then
+        by_medium uncordon "$1" || fail "upgrade uncordon $1: $(tail -n 3 $log)"
+    else
+        wait_for 300 "$1 cannot be uncordoned" kubectl --request-timeout=30s uncordon "$1"
+    fi
+    say "upgrade: $1 is v$2"
+}
+
+# Which pods of ours there are, and since when: those of before have to be the same after.
+pods_of_before() {
+    get pods -o 'jsonpath={range .items[*]}{.metadata.name} {.status.podIP} {.status.containerStatuses[0].state.running.startedAt}{"\n"}{end}' | sort
+}
+
+core_images() {
+    get pods -n kube-system -l tier=control-plane -o 'jsonpath={range .items[*]}{.spec.containers[0].image}{"\n"}{end}' | sort
+}
+
+upgrade_control() {
+    local version=$1 kill=$2 before after node line
+    shift 2
+    find_medium "$version"
+    preload
+    write_config "$version"
+    before=$(pods_of_before)
+    while IFS= read -r line; do say "before: $line"; done <<< "$before"
+    for node in "$@"; do
+        [ "$node" = "$own" ] || wait_for 1800 "$node has no images of the new medium" is_preloaded "$node"
+    done
+    if [ "$way" = medium ]; then
+        by_medium check || fail "upgrade check: $(tail -n 3 $log)"
+    else
+        drain "$own"
+        new_program kubeadm
+    fi
+    if [ "$kill" = yes ]; then killed_apply; fi
+    say "upgrade: kubeadm upgrade apply begins"
+    apply || fail "kubeadm upgrade apply: $(tail -n 3 $log)"
+    say "upgrade: kubeadm upgrade apply is done"
+    [ "$way" = medium ] || new_programs
+    uncordon "$own" "$version"
+    for node in "$@"; do
+        [ "$node" != "$own" ] || continue
+        drain "$node"
+        wait_for 120 "$node cannot be told" kubectl --request-timeout=30s annotate --overwrite node "$node" lab/drained=yes
+        uncordon "$node" "$version"
+    done
+    wait_for 900 "there are not $# Ready nodes" ready_nodes $#
+    show_nodes
+    core_images | while IFS= read -r line; do say "core: $line"; done
+    after=$(pods_of_before)
+    [ "$before" = "$after" ] || fail "pods of before are others now: $after"
+    say "after: the pods of before run"
+    prove_from_pod "$@"
+    kubectl wait --for=condition=Ready pod --all -A --timeout="$((400 * patience))s" > /dev/null || fail "not all pods are Ready"
+    say "all pods Ready after the upgrade"
+}
+
+upgrade_worker() {
+    find_medium "$1"
+    preload
+    write_config "$1"
+    wait_for 300 "nobody can be told of the images" kubectl --request-timeout=30s annotate --overwrite node "$own" lab/preloaded=yes
+    wait_for 7200 "this node is never drained" is_drained
+    say "upgrade: kubeadm upgrade node begins"
+    if [ "$way" = medium ]; then
+        by_medium || fail "upgrade: $(tail -n 3 $log)"
+    else
+        new_program kubeadm
+        kubeadm upgrade node --config $config >> $log 2>&1 || fail "kubeadm upgrade node: $(tail -n 3 $log)"
+        new_programs
+    fi
+    wait_for 1800 "this node does not come with v$1" has_version "$own" "$1"
+    say "upgrade: kubeadm upgrade node is done"
+}
+
+command=$1
+shift
+case "$command" in
+    control) upgrade_control "$@" ;;
+    worker) upgrade_worker "$@" ;;
+esac
