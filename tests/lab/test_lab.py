@@ -143,7 +143,10 @@ def test_each_containerd_imports_an_image(major: str, tmp_path: Path) -> None:
 
 
 def test_the_recipes_ask_only_for_what_the_upstream_has() -> None:
-    for name in ("kubernetes-1.37.1", "kubernetes-1.37.1-csi", "kubernetes-1.37.2"):
+    names = ["kubernetes-1.37.1", "kubernetes-1.37.1-csi", "kubernetes-1.37.2"]
+    if (lab_dir() / "programs/kubernetes-1.36.5").is_dir():
+        names.append("kubernetes-1.36.5")
+    for name in names:
         recipe = load_recipe(HERE / f"recipes/{name}.yaml", "amd64")
         urls = [file.url for file in recipe.files]
         urls += [manifest.url for manifest in recipe.manifests]

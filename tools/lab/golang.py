@@ -39,11 +39,16 @@ def version() -> str:
     Raises:
         LabError: there is none, or it is too old for the modules.
     """
-    said = run(["go", "version"])
+    try:
+        said = run(["go", "version"])
+    except LabError as error:
+        raise LabError(f"{error}\nhint: https://go.dev/dl/") from error
     match = re.search(r"\bgo(\d+)\.(\d+)(\S*)", said)
     if match is None or (int(match[1]), int(match[2])) < OLDEST_GO:
         wanted = ".".join(map(str, OLDEST_GO))
-        raise LabError(f"{said.strip()}: expected Go {wanted} or newer\nhint: https://go.dev/dl/")
+        raise LabError(
+            f"{said.strip()}: the lab's modules need Go {wanted} or newer\nhint: https://go.dev/dl/"
+        )
     return f"{match[1]}.{match[2]}{match[3]}"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -34,6 +35,8 @@ from tools.lab.shelf import shelf
 
 SUITE = "bookworm"
 RELEASES = (kubernetes.CURRENT, kubernetes.NEXT)
+_WHOLE = 14_000_000_000  # bytes on disk from nothing: modules, objects, programs, images, payload
+_GROWN = 4_000_000_000  # when parts are made again
 _ALWAYS = {release.version for release in RELEASES}
 
 
@@ -46,6 +49,7 @@ def prepare(lab: Path, more: Sequence[str] = ()) -> None:
         LabError: something cannot be had or does not work; what was finished before is kept.
     """
     check_machine()
+    check_room(lab)
     with alone(lab):
         (lab / "ready").unlink(missing_ok=True)
         apt = Apt(lab / "apt", SUITE)
@@ -71,6 +75,22 @@ def prepare(lab: Path, more: Sequence[str] = ()) -> None:
         prove_runtimes(lab, images)
         payload_store(lab=lab)
         (lab / "ready").write_text("")
+
+
+def check_room(lab: Path) -> None:
+    """Return if the disk has room for what is missing.
+
+    Raises:
+        LabError: it has not; nothing was begun.
+    """
+    lab.mkdir(parents=True, exist_ok=True)
+    needed = _GROWN if (lab / "ready").is_file() else _WHOLE
+    free = shutil.disk_usage(lab).free
+    if free < needed:
+        raise LabError(
+            f"{lab}: {free / 1e9:.1f} GB are free, the lab takes up to {needed / 1e9:.0f} GB\n"
+            "hint: make room, or name a folder on another disk with ISOBUILDER_LAB"
+        )
 
 
 def fill_registry(lab: Path, debian: parts.Debian, images: Path) -> Path:
