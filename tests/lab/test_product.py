@@ -17,9 +17,10 @@ from isobuilder.iso.read.reader import IsoReader
 from isobuilder.model.loading import load_lock
 from isobuilder.pipeline.verify import verify
 from tests.pipeline.world import run_cli
-from tools.lab import containerd2
+from tools.lab import containerd2, golang
+from tools.lab.kubernetes import CURRENT
 from tools.lab.payload import NEEDED, payload_store
-from tools.lab.place import HERE, lab_dir
+from tools.lab.place import CHECKOUT, HERE, lab_dir
 from tools.lab.upstream import lab_upstream
 
 pytestmark = [
@@ -178,3 +179,15 @@ def test_the_lock_carries_the_evidence_of_each_dialect(built: dict[str, Path]) -
     core = {image["reference"] for image in lock["images"] if image["core"]}
     assert "registry.k8s.io/kube-apiserver:v1.37.1" in core
     assert len(core) == 7
+
+
+def test_the_programs_are_those_of_the_lock_that_is_shipped(built: dict[str, Path]) -> None:
+    if golang.version() != CURRENT.compiler:
+        pytest.skip(f"upstream used Go {CURRENT.compiler}, this is {golang.version()}")
+    shipped = load_lock(CHECKOUT / f"recipes/kubernetes-{CURRENT.version}.amd64.lock.json")
+    lock = load_lock(built[NAMES[0]].with_suffix(".lock.json"))
+    digests = {file.name: file.sha256 for file in lock.files}
+    same = [file.name for file in shipped.files if digests.get(file.name) == file.sha256]
+    # kubelet once `make rebuild` has compiled it as upstream does.
+    rebuilt = (lab_dir() / "rebuilt/kubelet-amd64/.mark").is_file()
+    assert sorted(same) == ["kubeadm", "kubectl", *(["kubelet"] if rebuilt else [])]

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tools.lab import catalogue, kubernetes, parts
@@ -48,25 +48,33 @@ CSI_PROFILE = (
 
 def shelf(lab: Path, programs: Mapping[str, Path], releases: Path, images: Path) -> Path:
     """Return a directory to serve: ``<host>/<path>`` for every file of upstream's."""
+    # What `make rebuild` left here is upstream's own kubelet, which the lab's is not.
+    own = [path for path in (lab / "rebuilt/kubelet-amd64",) if (path / ".mark").is_file()]
 
     def make(target: Path) -> None:
         for version, folder in programs.items():
-            _kubernetes(target, version, folder)
+            better = own if version == kubernetes.CURRENT.version else []
+            _kubernetes(target, version, [*better, folder])
         _releases(target, releases)
         _manifests(target, images)
 
     mark = fingerprint(
         *(HERE / name for name in ("shelf.py", "manifests", "catalogue.py", "parts.py")),
-        *((folder / ".mark").read_text() for folder in (*programs.values(), releases, images)),
+        *(
+            (folder / ".mark").read_text()
+            for folder in (*programs.values(), *own, releases, images)
+        ),
     )
     return once(lab / "files", mark, make)
 
 
-def _kubernetes(target: Path, version: str, programs: Path) -> None:
+def _kubernetes(target: Path, version: str, folders: Sequence[Path]) -> None:
+    """Serve the programs of a release, each from the first folder that has it."""
     folder = target / f"dl.k8s.io/release/v{version}/bin/linux/amd64"
     folder.mkdir(parents=True)
     for name in kubernetes.PROGRAMS:
-        digest = _place(programs / name, folder / name)
+        source = next(path / name for path in folders if (path / name).is_file())
+        digest = _place(source, folder / name)
         # Bare hex without a newline, as dl.k8s.io has it.
         (folder / f"{name}.sha256").write_text(digest)
 
