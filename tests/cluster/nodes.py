@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.boot.conftest import isobuilder
-from tests.cluster.runs import HERE, Node
-
-PATIENCE = int(os.environ.get("ISOBUILDER_TEST_PATIENCE", "1"))
-"""Multiplies every time limit of these tests, for a machine that has other things to do."""
+from tests.cluster.runs import PATIENCE, Node
 
 
 @dataclass(frozen=True)
@@ -34,15 +30,6 @@ class Ended:
         parts = [f"exit {self.code}: {self.said[-2000:]}"]
         parts += [f"--- {node.name}\n" + "\n".join(node.console[-150:]) for node in self.nodes]
         return "\n".join(parts)
-
-
-def described(name: str, folder: Path) -> Path:
-    """Return the cluster file ``name`` in a folder with all that it names."""
-    sources = folder / "description"
-    shutil.copytree(HERE, sources, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    (sources / "patience").write_text(f"{PATIENCE}\n", encoding="ascii")
-    (sources / "plan.json").write_text("{}", encoding="ascii")
-    return sources / name
 
 
 def run_nodes(

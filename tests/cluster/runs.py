@@ -34,7 +34,6 @@ class Case:
     memory: tuple[int, ...]  # MiB of each node
     minutes: int
     kubernetes: str = "1.37.1"  # of the ISO it is started from
-    way: str = "kubeadm"  # what upgrades it: upgrade.sh
 
 
 @dataclass(frozen=True)
@@ -98,13 +97,18 @@ class Rendered:
     seed: Path
 
 
-def render(case: Case, folder: Path) -> list[Rendered]:
-    """Render the nodes of ``case``."""
+def described(name: str, folder: Path) -> Path:
+    """Return the cluster file ``name`` in a folder with all that it names."""
     sources = folder / "description"
     shutil.copytree(HERE, sources, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    (sources / "way").write_text(f"{case.way}\n", encoding="ascii")
     (sources / "patience").write_text(f"{PATIENCE}\n", encoding="ascii")
-    description = sources / case.description.name
+    (sources / "plan.json").write_text("{}", encoding="ascii")
+    return sources / name
+
+
+def render(case: Case, folder: Path) -> list[Rendered]:
+    """Render the nodes of ``case``."""
+    description = described(case.description.name, folder)
     made = json.loads(
         isobuilder("node", "cluster", description, "--out", folder / "nodes", "--json")
     )

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.boot.conftest import isobuilder
-from tests.cluster.nodes import PATIENCE, Ended, described, run_nodes, switch_off, wait_for_line
-from tests.cluster.runs import Node
+from tests.cluster.nodes import Ended, run_nodes, switch_off, wait_for_line
+from tests.cluster.runs import PATIENCE, Node, described
 from tools.lab.place import HERE as LAB_SOURCE
 from tools.lab.upstream import lab_upstream
 

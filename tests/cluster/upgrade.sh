@@ -1,8 +1,7 @@
 #!/bin/bash
-# Brings a running cluster to the ISO that is attached beside the one it was started from: images everywhere first, then node
-# by node drain, upgrade, new kubelet, uncordon. The file "way" beside it says how: "kubeadm", by kubeadm's own commands in the
-# order of its documentation and of Mold's script; "medium", by the script that the new ISO carries. What it finds goes to the
-# console in lines that begin with "lab: ".
+# Brings a running cluster to the ISO that is attached beside the one it was started from, by kubeadm's own commands in the
+# order of its documentation and of Mold's script: images everywhere first, then node by node drain, upgrade, new kubelet,
+# uncordon. What it finds goes to the console in lines that begin with "lab: ".
 #
 #   upgrade.sh control VERSION KILL NODE...   on the control plane, which drains all nodes; KILL yes: kubeadm is killed once
 #   upgrade.sh worker VERSION                 on a worker, which waits until it is drained
@@ -15,8 +14,6 @@ new=/run/lab/new
 config=/run/lab/upgrade.yaml
 log=/var/log/lab-upgrade.log
 own=$(hostname)
-way=$(cat "$here/way")
-export KISO_TIME=$((1800 * patience)) # seconds, for the medium's script
 
 # find_medium VERSION: mount the ISO that has it.
 find_medium() {
@@ -33,22 +30,13 @@ find_medium() {
     fail "no disc has Kubernetes $1"
 }
 
-# by_medium WORD...: the new ISO's own script.
-by_medium() {
-    "$new/boot/kiso/upgrade" "$@" >> $log 2>&1
-}
-
 preload() {
     local archive repository
-    if [ "$way" = medium ]; then
-        by_medium images || fail "upgrade images: $(tail -n 3 $log)"
-    else
-        (cd $new && sha256sum --check --quiet --strict SHA256SUMS) || fail "the new medium is damaged"
-        jq -r '.images[] | "\(.path) \(.reference | split("@")[0])"' $new/manifest.json |
-            while read -r archive repository; do
-                ctr -n k8s.io images import --local --digests --base-name "$repository" "$new/$archive" > /dev/null
-            done
-    fi
+    (cd $new && sha256sum --check --quiet --strict SHA256SUMS) || fail "the new medium is damaged"
+    jq -r '.images[] | "\(.path) \(.reference | split("@")[0])"' $new/manifest.json |
+        while read -r archive repository; do
+            ctr -n k8s.io images import --local --digests --base-name "$repository" "$new/$archive" > /dev/null
+        done
     say "upgrade: images of the new medium are there"
 }
 
@@ -67,29 +55,22 @@ api_is_ok() {
     kubectl --request-timeout=20s get --raw /readyz > /dev/null 2>&1
 }
 
-# Kubeadm of the control plane: by itself, or by the medium's script, which also drains the node and changes the kubelet.
 apply() {
-    if [ "$way" = medium ]; then
-        by_medium
-    else
-        kubeadm upgrade apply --yes --config $config >> $log 2>&1
-    fi
+    kubeadm upgrade apply --yes --config $config >> $log 2>&1
 }
 
-# Kill all that is at work when kubeadm has put the first new manifest in place, and that component is going down.
+# Kill kubeadm when it has put the first new manifest in place, and that component is going down.
 killed_apply() {
-    local all
-    set -m # a group of its own, which can be killed at once
-    apply &
-    all=$!
-    set +m
-    until grep -q 'Moving new manifest' $log /var/log/kiso-upgrade.log 2> /dev/null; do
-        kill -0 $all 2> /dev/null || fail "kubeadm ended before it could be killed: $(tail -n 3 $log)"
+    local kubeadm
+    kubeadm upgrade apply --yes --config $config >> $log 2>&1 &
+    kubeadm=$!
+    until grep -q 'Moving new manifest' $log; do
+        kill -0 $kubeadm 2> /dev/null || fail "kubeadm ended before it could be killed: $(tail -n 3 $log)"
         sleep 1
     done
-    kill -KILL -- -$all
-    wait $all 2> /dev/null || true
-    say "upgrade: killed behind: $(grep -h -m 1 'Moving new manifest' $log /var/log/kiso-upgrade.log 2> /dev/null | tail -n 1)"
+    kill -KILL $kubeadm
+    wait $kubeadm 2> /dev/null || true
+    say "upgrade: killed behind: $(grep -m 1 'Moving new manifest' $log)"
     wait_for 1800 "the API is not back after kubeadm was killed" api_is_ok
 }
 
@@ -118,21 +99,13 @@ is_drained() {
 }
 
 drain() {
-    if [ "$way" = medium ]; then
-        by_medium drain "$1" || fail "upgrade drain $1: $(tail -n 3 $log)"
-    else
-        timeout $((1800 * patience)) kubectl drain "$1" --ignore-daemonsets --delete-emptydir-data >> $log 2>&1 || fail "$1 is not drained"
-    fi
+    timeout $((1800 * patience)) kubectl drain "$1" --ignore-daemonsets --delete-emptydir-data >> $log 2>&1 || fail "$1 is not drained"
     say "upgrade: $1 is drained"
 }
 
 uncordon() {
     wait_for 1800 "$1 does not come with v$2" has_version "$1" "$2"
-    if [ "$way" = medium ]; then
-        by_medium uncordon "$1" || fail "upgrade uncordon $1: $(tail -n 3 $log)"
-    else
-        wait_for 300 "$1 cannot be uncordoned" kubectl --request-timeout=30s uncordon "$1"
-    fi
+    wait_for 300 "$1 cannot be uncordoned" kubectl --request-timeout=30s uncordon "$1"
     say "upgrade: $1 is v$2"
 }
 
@@ -156,17 +129,13 @@ upgrade_control() {
     for node in "$@"; do
         [ "$node" = "$own" ] || wait_for 1800 "$node has no images of the new medium" is_preloaded "$node"
     done
-    if [ "$way" = medium ]; then
-        by_medium check || fail "upgrade check: $(tail -n 3 $log)"
-    else
-        drain "$own"
-        new_program kubeadm
-    fi
+    drain "$own"
+    new_program kubeadm
     if [ "$kill" = yes ]; then killed_apply; fi
     say "upgrade: kubeadm upgrade apply begins"
     apply || fail "kubeadm upgrade apply: $(tail -n 3 $log)"
     say "upgrade: kubeadm upgrade apply is done"
-    [ "$way" = medium ] || new_programs
+    new_programs
     uncordon "$own" "$version"
     for node in "$@"; do
         [ "$node" != "$own" ] || continue
@@ -192,13 +161,9 @@ upgrade_worker() {
     wait_for 300 "nobody can be told of the images" kubectl --request-timeout=30s annotate --overwrite node "$own" lab/preloaded=yes
     wait_for 7200 "this node is never drained" is_drained
     say "upgrade: kubeadm upgrade node begins"
-    if [ "$way" = medium ]; then
-        by_medium || fail "upgrade: $(tail -n 3 $log)"
-    else
-        new_program kubeadm
-        kubeadm upgrade node --config $config >> $log 2>&1 || fail "kubeadm upgrade node: $(tail -n 3 $log)"
-        new_programs
-    fi
+    new_program kubeadm
+    kubeadm upgrade node --config $config >> $log 2>&1 || fail "kubeadm upgrade node: $(tail -n 3 $log)"
+    new_programs
     wait_for 1800 "this node does not come with v$1" has_version "$own" "$1"
     say "upgrade: kubeadm upgrade node is done"
 }

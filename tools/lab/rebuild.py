@@ -96,7 +96,7 @@ def _in_chroot(go: Go, root: Path, tree: Path, into: Path) -> None:
     argv = kubernetes.build_command(CURRENT, into, ("kubelet",), static=False)
     binds = [
         f'mkdir -p "{root}{folder}" && mount --bind "{folder}" "{root}{folder}"'
-        for folder in (home, go.root, into)
+        for folder in (Path("/proc"), home, go.root, into)
     ]
     # The mounts are those of this one process and go with it.
     script = " && ".join(
