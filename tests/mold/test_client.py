@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
+from datetime import timedelta
 import pytest
 import requests
 from hypothesis import given, settings
