@@ -9,9 +9,9 @@ import socket
 import threading
 import traceback
 from collections.abc import Iterator
+from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
-from datetime import timedelta
 import pytest
 import requests
 from hypothesis import given, settings
