@@ -250,3 +250,17 @@ def test_tests_use_real_servers_and_no_mocks() -> None:
         if re.search(rf"import .*\b{word}|{word}er\b|Magic{word.title()}", path.read_text("utf-8"))
     ]
     assert not wrong
+
+
+FOLDERS = sorted({path.parent for path in modules()})
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_folder_is_seen_at_a_glance(folder: Path) -> None:
+    found = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+    assert len(found) <= 20
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_is_read_in_one_sitting(path: Path) -> None:
+    assert path.read_text("utf-8").count("\n") <= 450

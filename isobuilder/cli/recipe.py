@@ -164,6 +164,6 @@ def import_(app: App, file: Path, recipe_file: Path | None, out: Path) -> None:
 @recipe.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
-    from isobuilder.model.schema import schema_bytes
+    from isobuilder.pipeline.recipes import schema_bytes
 
     click.echo(schema_bytes(), nl=False)

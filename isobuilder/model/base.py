@@ -31,7 +31,7 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Document(Model):
+class FileModel(Model):
     """What stands in a file of its own: the same value, the same bytes."""
 
     left_out: ClassVar[tuple[str, ...]] = ()  # keys that are not written while they are empty

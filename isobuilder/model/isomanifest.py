@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
-from isobuilder.model.base import Architecture, Document, IsoPath, Model, Name
+from isobuilder.model.base import Architecture, FileModel, IsoPath, Model, Name
 from isobuilder.model.payload import OsPayload, PayloadPackage
 from isobuilder.model.profile import ProfileName
 from isobuilder.model.recipe import Component, Variant
@@ -65,7 +65,7 @@ class ManifestSystem(Model):
         )
 
 
-class IsoManifest(Document):
+class IsoManifest(FileModel):
     """What is on the ISO, with the digest of every file except itself and SHA256SUMS."""
 
     left_out = ("operating_system", "ignored_images", "variant")

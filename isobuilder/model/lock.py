@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
-from isobuilder.model.base import Architecture, Document, IsoPath, Model, Name
+from isobuilder.model.base import Architecture, FileModel, IsoPath, Model, Name
 from isobuilder.model.payload import ArtifactName, Kernel, OsPayload, PayloadArtifact
 from isobuilder.model.profile import PROFILES, ProfileName
 from isobuilder.model.recipe import (
@@ -163,7 +163,7 @@ class LockedBoot(Model):
         )
 
 
-class Lock(Document):
+class Lock(FileModel):
     """Everything a build needs to know; together with a store it decides every byte of the ISO."""
 
     left_out = ("boot", "core_from", "ignored", "variant")

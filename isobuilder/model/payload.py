@@ -13,7 +13,7 @@ from pydantic import (
 
 from isobuilder.digest import Digest
 from isobuilder.model.architecture import ARCHITECTURES
-from isobuilder.model.base import Architecture, Document, Model, Name
+from isobuilder.model.base import Architecture, FileModel, Model, Name
 from isobuilder.model.validation import model_of
 
 Kernel = Literal["cloud", "generic"]
@@ -55,7 +55,7 @@ SYSTEMS = ("debian-13",)
 """What isobuilder os build makes."""
 
 
-class OsPayload(Document):
+class OsPayload(FileModel):
     """A kernel, its root file system and its boot loaders, all of one suite."""
 
     format: Annotated[Literal[1], Field(alias="schema")]

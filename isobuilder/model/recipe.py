@@ -24,7 +24,7 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import lockable, spelled_out
 from isobuilder.http import climbs
 from isobuilder.model.architecture import ARCHITECTURES
-from isobuilder.model.base import Architecture, Document, IsoPath, Model, Name, canonical_json
+from isobuilder.model.base import Architecture, FileModel, IsoPath, Model, Name, canonical_json
 from isobuilder.model.payload import Kernel
 from isobuilder.model.profile import ProfileName
 
@@ -245,7 +245,7 @@ class IsoName:
         return f"{self.kubernetes}+{self.flavour}.r{self.revision}"
 
 
-class Recipe(Document):
+class Recipe(FileModel):
     """A recipe for one architecture, every template expanded, every rule of the format checked.
 
     Rules that need the profile's contract (required paths) are in ``profile.py``.

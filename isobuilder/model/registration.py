@@ -11,7 +11,7 @@ from pydantic_core import core_schema
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.architecture import ARCHITECTURES
-from isobuilder.model.base import Document
+from isobuilder.model.base import FileModel
 from isobuilder.model.lock import Lock
 
 
@@ -48,7 +48,7 @@ class IsoChecksum(str):
         return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
 
 
-class RegistrationFile(Document):
+class RegistrationFile(FileModel):
     """Fields of one ``addKubernetesSupportedVersion`` call, plus where they come from.
 
     ``kubernetesversion`` is the API's ``semanticversion``; the name is what existing tooling reads.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from isobuilder.compat.ablestack import load_imported, lock_from, recipe_data
+from isobuilder.documents.merge import NAMED
 from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
 from isobuilder.documents.nodes import plain
 from isobuilder.documents.plain_yaml import read_yaml, yaml_map
@@ -14,6 +16,7 @@ from isobuilder.errors import InputError
 from isobuilder.files import write_whole
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.architecture import ARCHITECTURES
+from isobuilder.model.base import canonical_json
 from isobuilder.model.loading import builtin_recipes, load_lock, load_recipe, read_recipe
 from isobuilder.model.lock import answers
 from isobuilder.model.profile import PROFILES, ProfileName
@@ -173,3 +176,55 @@ def _nearest_shipped(wanted: KubeVersion) -> Path:
 def expanded_text(recipe: Recipe) -> str:
     """Return a recipe as YAML with everything it extends and every template expanded."""
     return yaml_text(recipe.to_data())
+
+
+_TEMPLATE = {"type": "string", "pattern": r"\{[{%#]"}
+_ENTRIES = {
+    "FileEntry": NAMED["files"],
+    "ManifestEntry": NAMED["manifests"],
+    "Render": NAMED["render"],
+}
+_REMOVE = {"const": True, "description": "Drop the entry of this name that is extended."}
+
+
+def recipe_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of recipe files."""
+    schema = Recipe.model_json_schema(by_alias=True, mode="validation")
+    definitions = schema["$defs"]
+    for name, definition in definitions.items():
+        _loosen(definition)
+        if name in _ENTRIES:
+            definition["required"] = [_ENTRIES[name]]
+            definition["properties"]["remove"] = _REMOVE
+        if name == "Component":
+            definition["properties"]["remove"] = _REMOVE
+    properties = schema["properties"]
+    properties["extends"] = {
+        "type": "string",
+        "description": "The recipe file below this one: beside it, or among those shipped.",
+    }
+    schema["required"] = ["schema"]
+    schema["title"] = "isobuilder recipe"
+    schema["description"] = "What should be on a Kubernetes ISO; see docs/recipes.md."
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def schema_bytes() -> bytes:
+    """Return the text that is shipped as ``recipes/recipe.schema.json``."""
+    return canonical_json(recipe_schema())
+
+
+def _loosen(definition: dict[str, Any]) -> None:
+    """Let keys be missing and values be templates."""
+    definition.pop("required", None)
+    for name, value in definition.get("properties", {}).items():
+        definition["properties"][name] = _expand_values(value)
+
+
+def _expand_values(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a value that may also be a template, where its form would forbid one."""
+    if value.get("type") == "string" and ("pattern" in value or "enum" in value):
+        return {"anyOf": [value, _TEMPLATE]}
+    if "anyOf" in value:
+        value["anyOf"] = [_expand_values(part) for part in value["anyOf"]]
+    return value

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from isobuilder.cli import main
 from isobuilder.model.loading import load_lock, load_recipe
-from isobuilder.model.schema import schema_bytes
+from isobuilder.pipeline.recipes import schema_bytes
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes"

@@ -16,7 +16,7 @@ from isobuilder.documents.text import yaml_text
 from isobuilder.model.loading import load_lock, load_recipe, read_recipe
 from isobuilder.model.lock import LockedBoot, LockedFile, LockedManifest, answers
 from isobuilder.model.recipe import FileEntry, ManifestEntry
-from isobuilder.model.schema import recipe_schema, schema_bytes
+from isobuilder.pipeline.recipes import recipe_schema, schema_bytes
 from isobuilder.rules.pairings import core_images
 from tests.facts.present_form import present_form, releases, runtime_files
 
