@@ -12,7 +12,8 @@ import pytest
 
 from isobuilder.errors import EnvironmentProblem, InputError, UpstreamError
 from isobuilder.http import Http, HttpFailure, HttpSettings, RateLimit, redact
-from isobuilder.http.addresses import may_share_credentials, proxy_of
+from isobuilder.http.addresses import may_share_credentials
+from isobuilder.http.proxies import proxy_of
 from isobuilder.model.config import Config
 from tests.conftest import QUICK
 from tests.fakes.hostile import (

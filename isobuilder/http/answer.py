@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -11,9 +12,13 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urljoin, urlsplit
 
+from isobuilder.http.access import Login
 from isobuilder.http.addresses import local_path, origin, redact
 from isobuilder.http.failure import HttpFailure, of_status
 from isobuilder.http.settings import PIECE
+
+_ENCODINGS = {"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"}
+_MOST_SAID = 16 * 1024  # bytes of an answer that says no
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,21 @@ class Answer:
     headers: Mapping[str, str]  # names in any case
     body: bytes
     url: str  # where it came from after redirects; redact before showing
+
+    @property
+    def encoding(self) -> str | None:
+        """See ``encoding_in``."""
+        return encoding_in(self.headers)
+
+
+def encoding_in(headers: Mapping[str, str]) -> str | None:
+    """Return how HTTP encoded a body, None if not at all.
+
+    Object stores keep whatever whoever stored a file said of it (``aws-chunked``, ``utf-8``): only
+    what HTTP itself knows counts. Sources: RFC 9110, 8.4.1; RFC 7932; RFC 8878.
+    """
+    told = headers.get("Content-Encoding", "").lower().split(",")
+    return next((name for text in told if (name := text.strip()) in _ENCODINGS), None)
 
 
 class Response:
@@ -45,6 +65,11 @@ class Response:
         self._read = read
         self._close = close
         self._interrupt = interrupt
+
+    @property
+    def encoding(self) -> str | None:
+        """See ``encoding_in``."""
+        return encoding_in(self.headers)
 
     @property
     def length(self) -> int | None:
@@ -76,22 +101,41 @@ class Response:
         self.close()
 
 
-def accepted(response: Response, accept: Collection[int]) -> Response:
-    """Return ``response`` if its status is wanted; else close it and raise."""
+def accepted(response: Response, accept: Collection[int], login: Login | None = None) -> Response:
+    """Return ``response`` if its status is wanted; else close it and raise.
+
+    ``login`` is the one that was sent, if nobody but the user's own files chose it.
+    """
     if response.status in accept:
         return response
-    response.close()
     reason = next((known.phrase for known in HTTPStatus if known == response.status), "")
-    raise of_status(redact(response.url), response.status, reason, response.headers)
+    said = _beginning(response)
+    raise of_status(
+        redact(response.url), response.status, reason, response.headers, said=said, login=login
+    )
 
 
-def whole(response: Response, limit: int) -> Answer:
-    """Read all of a body that must be at most ``limit`` bytes and not encoded."""
+def _beginning(response: Response) -> bytes:
+    """Return what a server says to an unwanted status, as far as it comes, and close."""
+    body = bytearray()
+    with response, contextlib.suppress(HttpFailure):
+        for chunk in response.chunks():
+            body += chunk
+            if len(body) >= _MOST_SAID:
+                break
+    return bytes(body[:_MOST_SAID])
+
+
+def whole(response: Response, limit: int, *, proven: bool = False) -> Answer:
+    """Read all of a body of at most ``limit`` bytes.
+
+    It must not be encoded, unless it is ``proven`` by its digest what the bytes are.
+    """
     place = redact(response.url)
-    encoding = response.headers.get("Content-Encoding", "identity")
-    if encoding.lower() not in {"identity", ""}:
+    if response.encoding and not proven:
         raise HttpFailure(
-            f"{place}: expected the file itself, got it encoded as {encoding}", temporary=False
+            f"{place}: expected the file itself, got it encoded as {response.encoding}",
+            temporary=False,
         )
     body = bytearray()
     for chunk in response.chunks():

@@ -13,15 +13,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urldefrag, urlencode, urlsplit
 
-from isobuilder.http.addresses import (
-    Netrc,
-    check_address,
-    may_share_credentials,
-    origin,
-    proxy_of,
-    redact,
-    tls_context,
-)
+from isobuilder.http.access import Login, Netrc, access_to, configured_login, tls_context
+from isobuilder.http.addresses import check_address, may_share_credentials, origin, redact
 from isobuilder.http.answer import (
     Answer,
     Response,
@@ -31,9 +24,10 @@ from isobuilder.http.answer import (
     whole,
     without,
 )
-from isobuilder.http.failure import HttpFailure, of_error
+from isobuilder.http.failure import HttpFailure, login_for_proxy, of_error
 from isobuilder.http.pacing import HINT, Pace, Pause, RateLimit, RetryBudget
-from isobuilder.http.settings import PIECE, HttpSettings
+from isobuilder.http.proxies import Proxy, proxy_of
+from isobuilder.http.settings import PIECE, HttpSettings, ServerAccess
 
 if TYPE_CHECKING:
     import urllib3
@@ -56,7 +50,9 @@ class Http:
         self.settings = settings or HttpSettings()
         self._netrc = Netrc() if netrc else None
         self._lock = threading.Lock()
-        self._managers: dict[tuple[str, str | None], urllib3.PoolManager] = {}
+        self._managers: dict[
+            tuple[str, Proxy | None, ServerAccess | None], urllib3.PoolManager
+        ] = {}
         self._slots: dict[tuple[str, str, int], threading.Semaphore] = {}
         self._open: set[urllib3.BaseHTTPResponse] = set()
         self._closed = threading.Event()
@@ -128,12 +124,12 @@ class Http:
             _refuse_loop(seen, url)
             seen.append(url)
             login = self._login(url, auth, named_by_server=named_by_server or len(seen) > 1)
-            response = self._send("GET", url, headers, login)
+            response = self._send("GET", url, headers, login.header if login else auth)
             if response.status not in _REDIRECTS or response.status in accept:
                 if not may_share_credentials(seen[0], url):
                     # Whoever we were sent to must not ask for a login in the name of the first.
                     response.headers = without(response.headers, "www-authenticate")
-                return accepted(response, accept)
+                return accepted(response, accept, login)
             response.close()
             target = redirect_target(response)
             if not may_share_credentials(url, target):
@@ -151,8 +147,11 @@ class Http:
         auth: str | None = None,
         accept: Collection[int] = (200,),
         named_by_server: bool = False,
+        proven: bool = False,
     ) -> Answer:
         """Return a whole answer of at most ``limit`` bytes, trying again when that may help.
+
+        Whoever compares the bytes with a digest says ``proven``: then they may be called encoded.
 
         Raises:
             HttpFailure: no usable answer in spite of retries, too long, or encoded.
@@ -162,7 +161,7 @@ class Http:
             with self.get(
                 url, headers=headers, auth=auth, accept=accept, named_by_server=named_by_server
             ) as response:
-                return whole(response, limit)
+                return whole(response, limit, proven=proven)
 
         return self._persist(attempt)
 
@@ -190,8 +189,8 @@ class Http:
 
         def attempt() -> Answer:
             login = self._login(url, auth, named_by_server=named_by_server)
-            response = self._send("POST", url, both, login, body)
-            with accepted(response, accept):
+            response = self._send("POST", url, both, login.header if login else auth, body)
+            with accepted(response, accept, login):
                 return whole(response, limit)
 
         return self._persist(attempt)
@@ -205,10 +204,14 @@ class Http:
                 patience.wait_after(failure)
                 _log.info("%s; trying again", failure)
 
-    def _login(self, url: str, auth: str | None, *, named_by_server: bool) -> str | None:
-        if auth is not None or self._netrc is None:
-            return auth
-        return self._netrc.authorization(url, named_by_server=named_by_server)
+    def _login(self, url: str, auth: str | None, *, named_by_server: bool) -> Login | None:
+        """Return the login of the user's own files, where the caller has no better one."""
+        if auth is not None:
+            return None
+        found = configured_login(access_to(self.settings.servers, url))
+        if found is None and self._netrc is not None:
+            found = self._netrc.login(url, named_by_server=named_by_server)
+        return found
 
     def _send(
         self,
@@ -232,11 +235,11 @@ class Http:
         sent["Accept-Encoding"] = "identity"
         if auth is not None:
             sent["Authorization"] = auth
-        slot, pace = self._slot(url), Pace(settings)
+        slot, pace, proxy = self._slot(url), Pace(settings), proxy_of(url)
         slot.acquire()
         try:
-            with self._explained(place, pace), pace.watching():
-                raw = self._manager(url).request(
+            with self._explained(place, pace, proxy), pace.watching():
+                raw = self._manager(url, proxy).request(
                     method,
                     urllib3.util.parse_url(url)._replace(auth=None).url,
                     headers=sent,
@@ -254,7 +257,11 @@ class Http:
             raise
         _log.debug("%s %s: %d", method, place, raw.status)
         pace.head_is_there()
-        return self._response(raw, url, slot, pace)
+        response = self._response(raw, url, slot, pace)
+        if raw.status == 407 and proxy is not None:
+            response.close()
+            raise login_for_proxy(place, proxy)
+        return response
 
     def _response(
         self, raw: urllib3.BaseHTTPResponse, url: str, slot: threading.Semaphore, pace: Pace
@@ -305,15 +312,15 @@ class Http:
                 origin(url), threading.BoundedSemaphore(self.settings.per_host)
             )
 
-    def _manager(self, url: str) -> urllib3.PoolManager:
-        key = urlsplit(url).scheme, proxy_of(url)
+    def _manager(self, url: str, proxy: Proxy | None) -> urllib3.PoolManager:
+        key = urlsplit(url).scheme, proxy, access_to(self.settings.servers, url)
         with self._lock:
             if key not in self._managers:
                 self._managers[key] = _new_manager(*key, self.settings.per_host)
             return self._managers[key]
 
     @contextmanager
-    def _explained(self, place: str, pace: Pace) -> Iterator[None]:
+    def _explained(self, place: str, pace: Pace, proxy: Proxy | None = None) -> Iterator[None]:
         from urllib3.exceptions import HTTPError
 
         try:
@@ -329,6 +336,7 @@ class Http:
                 error,
                 connect=self.settings.connect_timeout,
                 stall=self.settings.stall_timeout,
+                proxy=proxy,
             ) from error
 
 
@@ -343,25 +351,27 @@ def _refuse_loop(seen: list[str], url: str) -> None:
         )
 
 
-def _new_manager(scheme: str, proxy: str | None, per_host: int) -> urllib3.PoolManager:
+def _new_manager(
+    scheme: str, proxy: Proxy | None, access: ServerAccess | None, per_host: int
+) -> urllib3.PoolManager:
     import urllib3
 
     from isobuilder.http.timed import keep_pace
 
     # Reading all certificate authorities takes longer than most requests: only where needed.
-    secure = scheme == "https" or (proxy or "").startswith("https:")
-    context = tls_context() if secure else None
-    if proxy is None:
-        return keep_pace(urllib3.PoolManager(num_pools=32, maxsize=per_host, ssl_context=context))
-    login = urllib3.util.parse_url(proxy).auth
+    secure = scheme == "https" or (proxy is not None and proxy.scheme == "https")
+    context = tls_context(access) if secure else None
+    if proxy is None or proxy.is_socks:
+        manager = urllib3.PoolManager(num_pools=32, maxsize=per_host, ssl_context=context)
+        return keep_pace(manager, proxy)
     return keep_pace(
         urllib3.ProxyManager(
-            proxy,
+            proxy.address,
             num_pools=32,
             maxsize=per_host,
             ssl_context=context,
-            proxy_ssl_context=context,
-            proxy_headers=urllib3.make_headers(proxy_basic_auth=login) if login else None,
+            proxy_ssl_context=tls_context() if proxy.scheme == "https" else None,
+            proxy_headers=dict(proxy.headers),
         )
     )
 

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
 from isobuilder.errors import UpstreamError
+from isobuilder.http.access import Login
+from isobuilder.http.proxies import Proxy
 from isobuilder.text import whole_number
 
 _TLS_FOR_GOOD = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
+_OF_LOGINS = {401, 403, 404}  # 404: where even the name of what is private is
+_LOGIN_HINT = "check the credentials for this host, or that the file is public"
+_REFUSED = "another try gets the same; isobuilder config show tells which mirrors are asked"
+_HINTS = {
+    401: _LOGIN_HINT,
+    403: _LOGIN_HINT,
+    404: "check the version and the address; it may not be published yet",
+    429: "wait as long as the server asks, then run the same command again; a login or a mirror "
+    "may have a higher limit",
+}
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -25,11 +38,23 @@ class HttpFailure(UpstreamError):
         hint: str | None = None,
         status: int | None = None,
         headers: Mapping[str, str] = _NO_HEADERS,
+        said: bytes = b"",
     ) -> None:
         super().__init__(message, hint=hint)
         self.temporary = temporary  # another try may succeed
         self.status = status  # None when there was no answer at all
         self.headers = headers  # of the answer; names in any case
+        self.said = said  # the beginning of its body
+
+    def saying(self, words: str) -> HttpFailure:
+        """Return the same failure with what the server said of it."""
+        return HttpFailure(
+            f"{self}: {words}",
+            temporary=self.temporary,
+            hint=self.hint,
+            status=self.status,
+            headers=self.headers,
+        )
 
     @property
     def retry_after(self) -> float | None:
@@ -51,26 +76,42 @@ class HttpFailure(UpstreamError):
         return max(0.0, (when - datetime.now(UTC)).total_seconds())
 
 
-def of_status(place: str, status: int, reason: str, headers: Mapping[str, str]) -> HttpFailure:
-    """Return the failure that an unwanted answer is."""
-    hint = None
-    if status in {401, 403}:
-        hint = "check the credentials for this host, or that the file is public"
-    elif status == 404:
-        hint = "check the version and the address; it may not be published yet"
+def of_status(
+    place: str,
+    status: int,
+    reason: str,
+    headers: Mapping[str, str],
+    *,
+    said: bytes = b"",
+    login: Login | None = None,
+) -> HttpFailure:
+    """Return the failure that an unwanted answer is.
+
+    ``said`` is the beginning of its body; ``login`` the one that the user's own files had sent.
+    """
+    fact = f"{place}: the server answered {status} {reason}".rstrip()
+    hint = _HINTS.get(status, None if may_pass(status) else _REFUSED)
+    if login is not None and status in _OF_LOGINS:
+        fact += f" to {login}"
+        hint = f"mend that login, or take it away if this is public: {login.source}"
+    temporary = may_pass(status)
     return HttpFailure(
-        f"{place}: the server answered {status} {reason}".rstrip(),
-        temporary=status in {408, 429} or (status >= 500 and status not in {501, 505}),
-        hint=hint,
-        status=status,
-        headers=headers,
+        fact, temporary=temporary, hint=hint, status=status, headers=headers, said=said
     )
 
 
-def of_error(place: str, error: Exception, *, connect: float, stall: float) -> HttpFailure:
+def may_pass(status: int) -> bool:
+    """Say if another try may get another status."""
+    return status in {408, 425, 429} or (status >= 500 and status not in {501, 505})
+
+
+def of_error(
+    place: str, error: Exception, *, connect: float, stall: float, proxy: Proxy | None = None
+) -> HttpFailure:
     """Return what an exception of the HTTP library means for a person.
 
-    ``connect`` and ``stall`` are the time limits in seconds that were in force.
+    ``connect`` and ``stall`` are the time limits in seconds that were in force, ``proxy`` is who
+    was asked to connect.
     """
     from urllib3.exceptions import (
         ConnectTimeoutError,
@@ -97,8 +138,7 @@ def of_error(place: str, error: Exception, *, connect: float, stall: float) -> H
         temporary = not any(sure in str(error) for sure in _TLS_FOR_GOOD)
         hint = "name the certificate authority of a private mirror or proxy in SSL_CERT_FILE"
     elif isinstance(error, ProxyError):
-        fact = f"the proxy failed: {_innermost(error)}"
-        hint = "check HTTPS_PROXY and NO_PROXY"
+        return _of_proxy(place, _innermost(error), proxy)
     elif isinstance(error, NewConnectionError):
         fact = f"cannot connect: {_innermost(error)}"
     elif isinstance(error, ConnectTimeoutError):
@@ -113,6 +153,32 @@ def of_error(place: str, error: Exception, *, connect: float, stall: float) -> H
         fact = f"not understood: {type(error).__name__}"
         temporary = False
     return HttpFailure(f"{place}: {fact}", temporary=temporary, hint=hint)
+
+
+def login_for_proxy(place: str, proxy: Proxy) -> HttpFailure:
+    """Return the failure that a proxy's 407 is."""
+    fact = "does not take the login" if proxy.user else "wants a login"
+    return HttpFailure(
+        f"{place}: the proxy {proxy.place} {fact} (407 Proxy Authentication Required)",
+        temporary=False,
+        hint=f"check user and password in {proxy.variable}; write @ : / # % in them as %40 %3A "
+        "%2F %23 %25",
+        status=407,
+    )
+
+
+def _of_proxy(place: str, reason: str, proxy: Proxy | None) -> HttpFailure:
+    if proxy is None:
+        return HttpFailure(f"{place}: the proxy failed: {reason}", temporary=True)
+    told = re.search(r"Tunnel connection failed: ([0-9]{3})", reason)  # to CONNECT
+    status = int(told[1]) if told else None
+    if status == 407:
+        return login_for_proxy(place, proxy)
+    return HttpFailure(
+        f"{place}: the proxy {proxy.place} failed: {reason}",
+        temporary=status is None or may_pass(status),
+        hint=f"check {proxy.variable}, and NO_PROXY for what is reached without it",
+    )
 
 
 def _innermost(error: BaseException) -> str:

@@ -12,6 +12,18 @@ PIECE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class ServerAccess:
+    """How one server, or a part of it, wants to be reached."""
+
+    address: str  # http(s)://host[:port][/path]: what begins with it
+    ca_file: Path | None = None  # of the authority that its certificate is by; None: the usual ones
+    client_certificate: Path | None = None
+    client_key: Path | None = None  # None: in the file of the certificate
+    user: str = ""
+    password_file: Path | None = None  # its first line is the password
+
+
+@dataclass(frozen=True, slots=True)
 class HttpSettings:
     """How connections behave; all times in seconds."""
 
@@ -26,4 +38,5 @@ class HttpSettings:
     per_host: int = 8  # connections
     offline: bool = False
     folders: tuple[Path, ...] = ()  # of mirrors on this machine: all that file: addresses may reach
+    servers: tuple[ServerAccess, ...] = ()  # the longest address that fits a request counts
     user_agent: str = f"isobuilder/{__version__}"

@@ -10,16 +10,33 @@ import time
 from http.client import HTTPResponse
 from typing import Any
 
-from urllib3 import PoolManager
+from urllib3 import PoolManager, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ProxyError
+from urllib3.util.connection import create_connection
 
 from isobuilder.http.pacing import Pace, current_pace
+from isobuilder.http.proxies import Proxy
+from isobuilder.http.socks import open_through
 
 
-def keep_pace(manager: PoolManager) -> PoolManager:
-    """Return ``manager``, whose connections now are those of this module."""
-    manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+def keep_pace(manager: PoolManager, socks: Proxy | None = None) -> PoolManager:
+    """Return ``manager``, whose connections now are those of this module, by way of ``socks``."""
+
+    class Plain(_Connection):
+        through = socks
+
+    class Secure(_SecureConnection):
+        through = socks
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    manager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
     return manager
 
 
@@ -55,10 +72,29 @@ class _Answer(HTTPResponse):
 
 class _Connection(HTTPConnection):
     response_class = _Answer
+    through: Proxy | None = None
+
+    def _new_conn(self) -> socket.socket:
+        return super()._new_conn() if self.through is None else _dial(self, self.through)
 
 
-class _SecureConnection(HTTPSConnection):
-    response_class = _Answer
+def _dial(connection: HTTPConnection, proxy: Proxy) -> socket.socket:
+    """Return a connection by way of a SOCKS proxy."""
+    patience = Timeout.resolve_default_timeout(connection.timeout)
+    sock: socket.socket | None = None
+    try:
+        sock = create_connection(
+            (proxy.host, proxy.port), patience, socket_options=connection.socket_options
+        )
+        open_through(proxy, sock, connection.host, connection.port)
+    except OSError as error:
+        if sock is not None:
+            sock.close()
+        raise ProxyError("no connection", error) from error
+    return sock
+
+
+class _SecureConnection(_Connection, HTTPSConnection):
     _guard: _Guard | None = None
 
     def _new_conn(self) -> socket.socket:
@@ -93,11 +129,3 @@ class _Guard:
     def end(self) -> None:
         self._timer.cancel()
         self._twin.close()
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection

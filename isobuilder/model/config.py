@@ -10,13 +10,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveFloat
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    model_validator,
+)
 
 from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
 from isobuilder.documents.nodes import Map, Node, Pair, Scalar, node_of
 from isobuilder.documents.plain_yaml import read_yaml, resolve_plain
 from isobuilder.errors import InputError
-from isobuilder.http import HttpSettings, climbs, local_folder
+from isobuilder.http import HttpSettings, ServerAccess, climbs, local_folder
 from isobuilder.model.base import Model
 from isobuilder.model.validation import check
 
@@ -37,7 +44,10 @@ def check_mirror(text: str) -> str:
     """Return ``text`` if bytes can come from there: http, https or file."""
     parts = urlsplit(text)
     if parts.username is not None or parts.password is not None:
-        raise ValueError("credentials in a mirror's address; use ~/.netrc or a registry login")
+        raise ValueError(
+            "credentials in a mirror's address; use servers in the configuration, ~/.netrc or a "
+            "registry login"
+        )
     if parts.scheme not in {"http", "https", "file"} or (
         parts.scheme != "file" and not parts.hostname
     ):
@@ -109,10 +119,39 @@ class TransferSettings(Model):
     least_speed_seconds: PositiveFloat = 60.0  # of waiting, over which it is measured
 
 
+class ServerSettings(Model):
+    """How a server wants to be reached. No secret is in this file: it may be shown to anyone."""
+
+    ca_file: str | None = None  # certificates of the authority that the server's own is by
+    client_certificate: str | None = None
+    client_key: str | None = None  # where it is not in the file of the certificate
+    user: str = ""
+    password_file: str | None = None  # its first line is the password, or the token
+
+    @model_validator(mode="after")
+    def _whole(self) -> ServerSettings:
+        if self.client_key is not None and self.client_certificate is None:
+            raise ValueError("client_key belongs to a client_certificate, which is missing")
+        if self.user and self.password_file is None:
+            raise ValueError("user belongs to a password_file, which is missing")
+        return self
+
+
+def check_server(text: str) -> str:
+    """Return ``text`` if it is the address of a server, or of a part of it."""
+    parts = urlsplit(text)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("credentials in the address; use user and password_file below it")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+        raise ValueError(f"expected https://host or https://host/path, got {text[:80]!r}")
+    return text.rstrip("/")
+
+
 class Config(Model):
     """Every setting with its default; flags and ``ISOBUILDER_*`` variables override the file."""
 
     mirrors: dict[Origin, tuple[Mirror, ...]] = {}
+    servers: dict[Annotated[str, AfterValidator(check_server)], ServerSettings] = {}
     mold: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,60}$")], MoldProfile] = {}
     store: str | None = None  # a folder; None is the user's cache directory
     jobs: Annotated[int, Field(ge=1, le=64)] = 16  # transfers at once, to all hosts
@@ -129,13 +168,28 @@ class Config(Model):
     @property
     def http(self) -> HttpSettings:
         """How connections behave: the settings of the same names."""
-        ours = (field.name for field in fields(HttpSettings) if field.name in Config.model_fields)
+        ours = {field.name for field in fields(HttpSettings)} & Config.model_fields.keys()
         mirrors = (mirror for places in self.mirrors.values() for mirror in places)
         return HttpSettings(
-            **{name: getattr(self, name) for name in ours},
+            **{name: getattr(self, name) for name in ours - {"servers"}},
+            servers=tuple(_access(text, server) for text, server in self.servers.items()),
             **self.transfer.model_dump(),
             folders=tuple(path for mirror in mirrors if (path := local_folder(mirror))),
         )
+
+
+def _access(address: str, server: ServerSettings) -> ServerAccess:
+    def file(text: str | None) -> Path | None:
+        return None if text is None else Path(text).expanduser()
+
+    return ServerAccess(
+        address,
+        ca_file=file(server.ca_file),
+        client_certificate=file(server.client_certificate),
+        client_key=file(server.client_key),
+        user=server.user,
+        password_file=file(server.password_file),
+    )
 
 
 def mirror_urls(config: Config, url: str) -> tuple[str, ...]:
@@ -222,11 +276,32 @@ def _from_file(path: Path | None, env: Mapping[str, str]) -> Iterator[tuple[str,
     chosen = path or (Path(named) if named else _default_file(env))
     if chosen is not None:
         for name, entry in read_yaml(chosen, may_be_empty=True).entries.items():
-            yield name, _beside(chosen, entry) if name == "store" else entry
+            beside = {"store": _beside, "servers": _files_beside}.get(name)
+            yield name, beside(chosen, entry) if beside else entry
+
+
+def _files_beside(file: Path, entry: Pair) -> Pair:
+    """Return the entry of ``servers``, its files meant from the folder that ``file`` is in."""
+    if not isinstance(servers := entry.value, Map):
+        return entry
+    meant = {
+        address: Pair(server.mark, replace(server.value, entries=_each_beside(file, server.value)))
+        if isinstance(server.value, Map)
+        else server
+        for address, server in servers.entries.items()
+    }
+    return Pair(entry.mark, replace(servers, entries=meant))
+
+
+def _each_beside(file: Path, server: Map) -> dict[str, Pair]:
+    return {
+        name: _beside(file, pair) if name != "user" else pair
+        for name, pair in server.entries.items()
+    }
 
 
 def _beside(file: Path, entry: Pair) -> Pair:
-    """Return the entry of a folder, which is meant from the folder that ``file`` is in."""
+    """Return the entry of a path, which is meant from the folder that ``file`` is in."""
     node = entry.value
     if not isinstance(node, Scalar) or not isinstance(node.value, str) or not node.value:
         return entry
@@ -245,7 +320,7 @@ def _from_env(env: Mapping[str, str]) -> Iterator[tuple[str, Pair]]:
     for name in Config.model_fields:
         variable = PREFIX + name.upper()
         text = env.get(variable, "")
-        if text and name not in {"mold", "transfer"}:  # which have variables of their own
+        if text and name not in {"mold", "servers", "transfer"}:  # or variables of their own
             mark = Mark(variable)
             yield name, Pair(mark, _node_of_variable(name, text, mark))
     transfer = {
@@ -288,8 +363,11 @@ def _from_flags(flags: Mapping[str, Any]) -> Iterator[tuple[str, Pair]]:
 
 def _without_secrets(mistake: Mistake) -> Mistake:
     found = re.fullmatch(r"unknown key '(.*)'", mistake.fact)
-    if found and mistake.path.startswith("mold") and _SECRETS.fullmatch(found[1]):
+    section = mistake.path.partition(".")[0].partition("[")[0]
+    if found and section in {"mold", "servers"} and _SECRETS.fullmatch(found[1]):
         fact = f"the key {found[1]!r}: secrets are never in this file"
         hint = "put them into a key_file, the keyring, or ISOBUILDER_MOLD_* variables"
+        if section == "servers":
+            hint = "put it into a file of its own, and name that as password_file"
         return replace(mistake, fact=fact, hint=hint)
     return mistake

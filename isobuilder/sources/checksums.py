@@ -78,13 +78,15 @@ class ChecksumFile:
     def checksum_for(self, filename: str) -> Checksum:
         """Return the checksum to compare with: the SHA-256 of ``filename``, else its SHA-512.
 
-        ``filename`` is a name or a path; folders count only where the name alone is not enough.
+        ``filename`` is a name or a path, such as that of an address. Of entries with its name that
+        one counts whose folders agree furthest, whatever lies before them in either path.
 
         Raises:
             InputError: no entry, or only one of an algorithm that proves nothing.
             IntegrityError: two different sums for the one file.
         """
         found = self._about(filename)
+        filename = filename.rpartition("/")[2]
         if not found:
             names = sorted({entry.name for entry in self.entries if entry.name})
             near = get_close_matches(filename, names, n=1, cutoff=0.5)
@@ -109,18 +111,16 @@ class ChecksumFile:
         )
 
     def _about(self, filename: str) -> list[Checksum]:
+        """Return the sums of the entries whose path shares the longest end with ``filename``."""
         if self.form == "bare":
             return [entry.checksum for entry in self.entries]
-        wanted = {_plain(filename), _plain(unquote(filename))}
-        exact = [entry.checksum for entry in self.entries if entry.name in wanted]
-        if exact:
-            return exact
-        last = {name.rpartition("/")[2] for name in wanted}
-        return [
-            entry.checksum
-            for entry in self.entries
-            if entry.name and entry.name.rpartition("/")[2] in last
-        ]
+        wanted = [_folders(name) for name in (filename, unquote(filename))]
+        shared: dict[int, list[Checksum]] = {}
+        for entry in self.entries:
+            path = _folders(entry.name or "")
+            length = max(_common_end(path, other) for other in wanted)
+            shared.setdefault(length, []).append(entry.checksum)
+        return shared[max(shared)] if max(shared) > 0 else []
 
 
 def parse(data: bytes, *, place: str) -> ChecksumFile:
@@ -193,6 +193,21 @@ def _plain(name: str) -> str:
     while name.startswith("./"):
         name = name[2:].lstrip("/")
     return name
+
+
+def _folders(path: str) -> list[str]:
+    """Return the parts of a path; tools on Windows write it with backslashes."""
+    return [part for part in path.replace("\\", "/").split("/") if part not in {"", "."}]
+
+
+def _common_end(one: list[str], other: list[str]) -> int:
+    """Return how many parts two paths share at their ends."""
+    length = 0
+    for mine, its in zip(reversed(one), reversed(other), strict=False):
+        if mine != its:
+            break
+        length += 1
+    return length
 
 
 def _signed_part(lines: list[str], place: str) -> Iterator[str]:

@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from isobuilder.errors import IntegrityError, IsobuilderError, UpstreamError
+from isobuilder.errors import InputError, IntegrityError, IsobuilderError, UpstreamError
 from isobuilder.http import HttpFailure
+from isobuilder.sources.reasons import with_reason
 
 _log = logging.getLogger(__name__)
 
@@ -17,25 +18,37 @@ T = TypeVar("T")
 Place = TypeVar("Place")
 
 
+class Unfit(InputError):
+    """An address has what was asked for, and it is of no use; another one may have better."""
+
+
 def first_good(name: str, places: Iterable[Place], ask: Callable[[Place], T]) -> T:
     """Return the first answer of ``places``, asked in their order; ``name`` is for people.
 
+    Whatever makes an answer useless has to be found by ``ask``, so that the next place is asked.
+
     Raises:
-        UpstreamError, IntegrityError: none has it; see ``combined``.
+        UpstreamError, IntegrityError, Unfit: none has it; see ``combined``.
     """
     errors: list[IsobuilderError] = []
     for place in places:
         try:
             return ask(place)
-        except (UpstreamError, IntegrityError) as error:
-            _log.info("%s: %s", name, error)
-            errors.append(error)
+        except (UpstreamError, IntegrityError, Unfit) as error:
+            told = with_reason(error)
+            _log.info("%s: %s", name, told)
+            errors.append(told)
     raise combined(name, errors)
 
 
 def combined(name: str, errors: Sequence[IsobuilderError]) -> IsobuilderError:
-    """Return the one error that names every address and its reason; wrong bytes weigh most."""
+    """Return the one error that names every address and its reason; wrong bytes weigh most.
+
+    Failures that will not pass have a hint, so that nobody is told to try the same again.
+    """
     kind: type[IsobuilderError] = UpstreamError
+    if errors and all(isinstance(error, Unfit) for error in errors):
+        kind = Unfit
     if any(isinstance(error, IntegrityError) for error in errors):
         kind = IntegrityError
     hint = next((error.hint for error in errors if error.hint), None)

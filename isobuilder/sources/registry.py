@@ -17,14 +17,14 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from isobuilder.digest import Digest
-from isobuilder.errors import IntegrityError
+from isobuilder.errors import InputError, IntegrityError, UpstreamError
 from isobuilder.formats import oci
 from isobuilder.formats.oci import Descriptor, ImageConfig, ImageIndex, ImageManifest
 from isobuilder.formats.reference import ImageReference
-from isobuilder.http import Answer, Http, HttpFailure
+from isobuilder.http import Answer, Http, HttpFailure, redact
 from isobuilder.model.config import Config, registry_bases
 from isobuilder.sources.download import Download
-from isobuilder.sources.mirrors import authorized, first_good
+from isobuilder.sources.mirrors import Unfit, authorized, first_good
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens, full_name
 from isobuilder.store import Store
@@ -32,6 +32,8 @@ from isobuilder.store import Store
 _log = logging.getLogger(__name__)
 
 _ACCEPT = {"Accept": ", ".join(oci.ACCEPTED)}
+_SHOWN = 60  # bytes of an answer that is none
+_NOT_IT = "a proxy, a login page or a damaged cache may be in the way: ask for it with curl"
 _DEEPEST = 2  # indexes on the way to a manifest: an index, and one index within it
 
 T = TypeVar("T")
@@ -43,7 +45,7 @@ class ServedDocument:
 
     data: bytes = field(repr=False)
     digest: Digest
-    content_type: str | None
+    parsed: ImageManifest | ImageIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +95,17 @@ class RegistryClient:
             UpstreamError: the registry, and each of its mirrors, failed.
         """
         place = str(reference)
-        document = self.document(reference)
-        parsed = oci.read_document(document.data, place=place, content_type=document.content_type)
-        index = document.digest if isinstance(parsed, ImageIndex) else None
+        document = self.document(reference, architecture=architecture)
+        index = document.digest if isinstance(document.parsed, ImageIndex) else None
         depth = 0
-        while isinstance(parsed, ImageIndex):
+        while isinstance(parsed := document.parsed, ImageIndex):
             depth += 1
             if depth > _DEEPEST:
                 raise IntegrityError(f"{place}: more than {_DEEPEST} indexes within each other")
             entry = oci.choose_platform(parsed, architecture, place=place)
-            document = self.document(reference.with_digest(entry.digest), size=entry.size)
-            parsed = oci.read_document(document.data, place=place, content_type=entry.media_type)
+            document = self.document(
+                reference.with_digest(entry.digest), of=entry, architecture=architecture
+            )
         config = self._image_config(reference, parsed)
         oci.check_config(config, parsed, architecture, place=place)
         return ResolvedImage(reference, index, document.digest, document.data, parsed, config)
@@ -112,20 +114,36 @@ class RegistryClient:
         """Return the labels of an image's configuration."""
         return resolved.config.labels
 
-    def document(self, reference: ImageReference, *, size: int | None = None) -> ServedDocument:
+    def document(
+        self,
+        reference: ImageReference,
+        *,
+        of: Descriptor | None = None,
+        architecture: str | None = None,
+    ) -> ServedDocument:
         """Return the manifest or index that ``reference`` names, at most 4 MiB.
 
+        ``of`` is what an index says of it; with ``architecture`` an index must have that.
+
         Raises:
-            IntegrityError: not the bytes of the digest, or not of ``size``.
+            IntegrityError: not the bytes of the digest, not as ``of`` says, or malformed.
+            InputError: nothing a node can run, or not for ``architecture``.
             UpstreamError: the registry, and each of its mirrors, failed.
         """
-        place = str(reference)
 
         def check(answer: Answer) -> ServedDocument:
+            place = redact(answer.url)
             digest = _checked_digest(answer, reference.digest, place)
-            if size is not None and len(answer.body) != size:
-                raise IntegrityError(f"{place}: expected {size} bytes, got {len(answer.body)}")
-            return ServedDocument(answer.body, digest, answer.headers.get("Content-Type"))
+            if of is not None and len(answer.body) != of.size:
+                raise IntegrityError(f"{place}: expected {of.size} bytes, got {len(answer.body)}")
+            kind = of.media_type if of else answer.headers.get("Content-Type")
+            try:
+                parsed = oci.read_document(answer.body, place=place, content_type=kind)
+                if isinstance(parsed, ImageIndex) and architecture is not None:
+                    oci.choose_platform(parsed, architecture, place=place)
+            except InputError as error:
+                raise Unfit(str(error), hint=error.hint) from error
+            return ServedDocument(answer.body, digest, parsed)
 
         name = reference.digest or reference.tag or "latest"
         return self._first(reference, f"manifests/{name}", _ACCEPT, check)
@@ -150,13 +168,13 @@ class RegistryClient:
 
     def _image_config(self, reference: ImageReference, manifest: ImageManifest) -> ImageConfig:
         wanted = manifest.config.digest
-        place = f"{reference}: configuration"
 
         def check(answer: Answer) -> bytes:
-            _checked_digest(answer, wanted, place)
+            _checked_digest(answer, wanted, redact(answer.url))
             return answer.body
 
-        return oci.parse_config(self._first(reference, f"blobs/{wanted}", {}, check), place=place)
+        data = self._first(reference, f"blobs/{wanted}", {}, check)
+        return oci.parse_config(data, place=f"{reference}: configuration")
 
     def _first(
         self,
@@ -174,9 +192,18 @@ class RegistryClient:
 
     def _ask(self, base: str, repository: str, path: str, headers: Mapping[str, str]) -> Answer:
         url = _address(base, repository, path)
-        limit = oci.MAX_DOCUMENT
+
+        def send(login: str | None) -> Answer:
+            return self._http.get_small(
+                url,
+                limit=oci.MAX_DOCUMENT,
+                headers=headers,
+                auth=login,
+                proven="sha256:" in path,  # by its own name, which whoever asks compares
+            )
+
         return authorized(
-            lambda login: self._http.get_small(url, limit=limit, headers=headers, auth=login),
+            send,
             partial(_Authorizer(self._tokens, repository, {url: base}), url),
         )
 
@@ -221,9 +248,21 @@ def _address(base: str, repository: str, path: str) -> str:
 
 
 def _checked_digest(answer: Answer, pinned: Digest | None, place: str) -> Digest:
-    digest = Digest.of(answer.body)
+    """Return the digest of an answer.
+
+    Raises:
+        IntegrityError: not the pinned bytes, or the registry contradicts itself.
+        UpstreamError: nothing is pinned, and it is no answer of a registry.
+    """
+    digest, looks = Digest.of(answer.body), _looks(answer)
     if pinned is not None and digest != pinned:
-        raise IntegrityError(f"{place}: expected {pinned}, got {digest}")
+        raise IntegrityError(
+            f"{place}: expected {pinned}, got {digest}{looks and f'; it is {looks}'}"
+        )
+    if pinned is None and looks:
+        raise UpstreamError(
+            f"{place}: expected the manifest of an image, got {looks}", hint=_NOT_IT
+        )
     claimed = answer.headers.get("Docker-Content-Digest", "")
     if claimed.startswith("sha256:") and claimed != digest:
         if pinned is None:
@@ -232,8 +271,22 @@ def _checked_digest(answer: Answer, pinned: Digest | None, place: str) -> Digest
     return digest
 
 
+def _looks(answer: Answer) -> str:
+    """Say what an answer is if it cannot be a registry's; empty if it can."""
+    begin = answer.body[:_SHOWN].strip()
+    if not begin:
+        return "nothing"
+    if begin[:1] == b"{":
+        return ""
+    if answer.encoding:
+        return f"it encoded as {answer.encoding}"
+    what = "an HTML page" if begin[:1] == b"<" else f"{len(answer.body)} bytes"
+    return f"{what} that begins with {begin[:_SHOWN]!r}"
+
+
 def _fetch_manifest(client: RegistryClient, store: Store, pin: ImagePin) -> None:
     place = str(pin.reference)
     document = client.document(pin.reference.with_digest(pin.digest))
-    oci.parse_manifest(document.data, place=place, content_type=document.content_type)
+    if isinstance(document.parsed, ImageIndex):
+        raise IntegrityError(f"{place}: expected the manifest of one platform, got an index")
     store.add_bytes(document.data)

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from isobuilder.documents.json import LOGINS, parse
 from isobuilder.errors import EnvironmentProblem, InputError
+from isobuilder.http import ServerAccess, access_to, configured_login
 from isobuilder.run import run
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,11 @@ class RegistryLogin:
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)  # exchanged for bearer tokens
     registry_token: str = field(default="", repr=False)  # a bearer token itself
+    source: str = field(default="", compare=False)  # which file or helper it is from
+
+    def __str__(self) -> str:
+        who = f"the login {self.user!r}" if self.user else "the token"
+        return f"{who} of {self.source}"
 
 
 class Credentials:
@@ -50,8 +56,11 @@ class Credentials:
     mirror. Files are read when a registry first asks for a login.
     """
 
-    def __init__(self, paths: Sequence[Path] | None = None) -> None:
-        """Look into ``paths``, or where ``docker login`` and ``podman login`` write."""
+    def __init__(
+        self, paths: Sequence[Path] | None = None, servers: Iterable[ServerAccess] = ()
+    ) -> None:
+        """Look into ``servers``, then ``paths``, or where ``docker`` and ``podman login`` write."""
+        self._servers = tuple(servers)
         self._paths = auth_paths() if paths is None else tuple(paths)
         self._files: list[_AuthFile] | None = None
         self._found: dict[str, RegistryLogin | None] = {}
@@ -64,6 +73,8 @@ class Credentials:
             InputError: a file is not what ``docker login`` writes.
             EnvironmentProblem: a file may not be read.
         """
+        if own := configured_login(access_to(self._servers, f"{base}/{repository}")):
+            return RegistryLogin(own.user, own.password, source=own.source)
         keys = _keys(base, repository)
         with self._guard:  # also: a helper that asks a person must not ask twice at once
             if keys[0] not in self._found:
@@ -138,9 +149,10 @@ class _AuthFile:
                 f"{program}: expected JSON for {server}, got something else"
             ) from None
         user, secret = _text(answer, "Username"), _text(answer, "Secret")
+        source = f"{program} for {server}, which {self.path} names"
         if user == _IDENTITY_USER:
-            return RegistryLogin(identity_token=secret)
-        return RegistryLogin(user, secret) if user else None
+            return RegistryLogin(identity_token=secret, source=source)
+        return RegistryLogin(user, secret, source=source) if user else None
 
     def _login(self, key: str) -> RegistryLogin | None:
         entry = self.auths[key]
@@ -154,7 +166,7 @@ class _AuthFile:
         identity, registry = _text(entry, "identitytoken"), _text(entry, "registrytoken")
         if not (user or identity or registry):
             return None
-        return RegistryLogin(user, password, identity, registry)
+        return RegistryLogin(user, password, identity, registry, f"{self.path}, {key}")
 
 
 def _keys(base: str, repository: str) -> tuple[str, ...]:

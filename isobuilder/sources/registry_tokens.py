@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 from isobuilder.documents.json import TOKEN, parse
 from isobuilder.errors import InputError, UpstreamError
 from isobuilder.http import Http, HttpFailure, redact
+from isobuilder.sources.reasons import reason_in
 from isobuilder.sources.registry_auth import Credentials, RegistryLogin
 
 _log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class RegistryTokens:
         better = self._header(base, repository, challenge, refused=refused)
         if better is None or better == refused:
             login = self._credentials.find(base, repository)
-            fact = "the credentials were refused" if login else "a login is needed"
+            fact = f"{login} was refused" if login else "a login is needed"
             raise UpstreamError(f"{place}: {fact}", hint=self._credentials.hint(base))
         return better
 
@@ -138,9 +139,11 @@ class RegistryTokens:
             if failure.status not in {400, 401, 403}:
                 raise
             place = f"{redact(challenge.realm)}: no token for {repository}"
-            fact = "the credentials were refused" if login else "a login is needed"
+            fact = f"{login} was refused" if login else "a login is needed"
+            words = reason_in(failure.said, failure.headers.get("Content-Type", ""))
             raise UpstreamError(
-                f"{place}: {failure.status}, {fact}", hint=self._credentials.hint(base)
+                f"{place}: {failure.status}, {fact}{words and f': {words}'}",
+                hint=self._credentials.hint(base),
             ) from failure
         return _token(answer.body, redact(challenge.realm))
 

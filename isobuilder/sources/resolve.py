@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -10,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
 from email.utils import parsedate_to_datetime
-from posixpath import basename
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.formats.manifests import Manifest, read_manifest
 from isobuilder.formats.reference import ImageReference, spelled_out
+from isobuilder.http import redact
 from isobuilder.model.architecture import host_architecture
 from isobuilder.model.config import mirror_urls
 from isobuilder.model.lock import (
@@ -36,9 +37,9 @@ from isobuilder.model.lock import (
 from isobuilder.model.recipe import FileEntry, ManifestEntry, Recipe
 from isobuilder.rules.pairings import core_images
 from isobuilder.sources import kubeadm
-from isobuilder.sources.checksums import Checksum, parse
+from isobuilder.sources.checksums import Checksum, ChecksumFile, parse
 from isobuilder.sources.download import Download
-from isobuilder.sources.mirrors import first_good
+from isobuilder.sources.mirrors import Unfit, first_good
 from isobuilder.sources.named import check_labels, named_images, unlocked_mentions
 from isobuilder.sources.registry import ResolvedImage
 from isobuilder.sources.session import Session
@@ -98,7 +99,7 @@ class _Resolution:
     previous: Lock | None
     update: frozenset[str]
     strict: bool
-    checksum_files: dict[str, tuple[bytes, bool]] = field(default_factory=dict)
+    checksum_files: dict[str, ChecksumFile] = field(default_factory=dict)
     vouched: set[str] = field(default_factory=set)  # names of files, see _Promise
     kept: dict[str, Locked] = field(default_factory=dict)
 
@@ -182,25 +183,29 @@ class _Resolution:
             known = Checksum("sha256", entry.checksum.removeprefix("sha256:"))
             evidence = Evidence(source="recipe", signature=signature)
             return _Promise(entry, known, evidence, vouched=True)
-        data, canonical = self._checksum_file(entry.checksum)
-        listed = parse(data, place=entry.checksum)
-        checksum = listed.checksum_for(basename(urlsplit(entry.url).path))
+        checksum, listed, canonical = self._listed(entry.checksum, entry.url)
         evidence = Evidence(
             source="checksum-file", url=entry.checksum, dialect=listed.dialect, signature=signature
         )
         return _Promise(entry, checksum, evidence, vouched=canonical)
 
-    def _checksum_file(self, url: str) -> tuple[bytes, bool]:
-        """Return a checksum file, and if it came from the address itself: https, no mirror."""
-        if url not in self.checksum_files:
-            http = self.session.http
-            self.checksum_files[url] = self._from_any(
-                url, lambda at: (http.get_small(at, limit=_CHECKSUM_FILE_LIMIT).body, at == url)
-            )
-        return self.checksum_files[url]
+    def _listed(self, url: str, file: str) -> tuple[Checksum, ChecksumFile, bool]:
+        """Return what a checksum file says about another, and if it came from ``url`` itself."""
+
+        def ask(at: str) -> tuple[Checksum, ChecksumFile, bool]:
+            listed = self.checksum_files.get(at)
+            if listed is None:
+                data = self.session.http.get_small(at, limit=_CHECKSUM_FILE_LIMIT).body
+                listed = self.checksum_files[at] = parse(data, place=redact(at))
+            try:
+                return listed.checksum_for(urlsplit(file).path), listed, at == url
+            except InputError as error:  # a mirror may have an older one
+                raise Unfit(str(error), hint=error.hint) from error
+
+        return self._from_any(url, ask)
 
     def _from_any(self, url: str, ask: Callable[[str], T]) -> T:
-        """Ask each mirror in turn; the first answer counts."""
+        """Ask each mirror in turn; the first answer that is of use counts."""
         return first_good(url, mirror_urls(self.session.config, url), ask)
 
     def _see(self, promises: Sequence[_Promise]) -> dict[str, Locked]:
@@ -361,21 +366,20 @@ class _Resolution:
         if self.previous is not None:
             return self.previous.epoch
         if (entry := self._entry_of_kubeadm()) is not None:
-            stamp = self._from_any(entry.url, self._last_modified)
-            if stamp is not None:
-                return int(stamp.timestamp())
+            with contextlib.suppress(Unfit):
+                return int(self._from_any(entry.url, self._last_modified).timestamp())
         raise InputError(
             "when was this version released? upstream sends no Last-Modified for kubeadm",
             hint='write the day of the release into the recipe, such as released: "2025-11-12"',
         )
 
-    def _last_modified(self, url: str) -> datetime | None:
+    def _last_modified(self, url: str) -> datetime:
         with self.session.http.get(url) as response:  # closed at once: the body is not wanted
-            text = response.headers.get("Last-Modified")
+            text = response.headers.get("Last-Modified", "")
         try:
-            return parsedate_to_datetime(text) if text else None
-        except ValueError:
-            return None
+            return parsedate_to_datetime(text)
+        except ValueError as error:
+            raise Unfit(f"{redact(url)}: no Last-Modified") from error
 
 
 def _checked(answers: Mapping[str, object]) -> Lock:

@@ -43,5 +43,5 @@ def open_session(
     store = store or open_store(config.store)
     with Http(config.http) as http:
         fetcher = Fetcher(store, http, jobs=config.jobs, progress=progress)
-        registry = RegistryClient(http, config, Credentials())
+        registry = RegistryClient(http, config, Credentials(servers=http.settings.servers))
         yield Session(config, store, http, fetcher, registry, progress)

@@ -51,7 +51,7 @@ class Transfer:
         self._resumed = False  # the bytes come from several answers
         self._first = b""
         self._content_type = ""
-        self._encoding = ""
+        self._encoding: str | None = None
 
     def run(self) -> Blob:
         """Return the blob.
@@ -170,11 +170,11 @@ class Transfer:
     def _begin(self, url: str, response: Response) -> None:
         """Check what the head of a whole answer tells, and expect its first byte."""
         self._content_type = response.headers.get("Content-Type", "").partition(";")[0].lower()
-        self._encoding = response.headers.get("Content-Encoding", "identity").lower()
+        self._encoding = response.encoding
         wanted, place = self._wanted, redact(url)
         if wanted.digest is None and self._content_type == "text/html":
             raise _html_page(place)
-        if self._encoding != "identity" and wanted.digest is None:
+        if self._encoding and wanted.digest is None:
             raise HttpFailure(
                 f"{place}: expected the file itself, got it encoded as {self._encoding}",
                 temporary=False,
@@ -344,7 +344,7 @@ class Transfer:
         """Return a remark on what wrong bytes could be."""
         if self._is_html():
             return "; it looks like an HTML page"
-        if self._encoding not in {"", "identity"}:
+        if self._encoding:
             return f"; the server encoded it as {self._encoding} without being asked"
         return ""
 

@@ -86,7 +86,7 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
     assert load_config(path, {}, {})[0] == Config()
 
 
-def test_every_setting_but_servers_has_a_variable() -> None:
+def test_every_setting_but_those_of_servers_has_a_variable() -> None:
     environment = {
         "HOME": "/nonexistent",
         "ISOBUILDER_MIRRORS": "https://dl.k8s.io=http://a/x https://dl.k8s.io=http://b/x "
@@ -122,7 +122,7 @@ def test_every_setting_but_servers_has_a_variable() -> None:
         max_file_size=1024**3,
         transfer=TransferSettings(least_speed=2048, least_speed_seconds=9.0),
     )
-    assert [name for name, origin in origins.items() if origin == "default"] == ["mold"]
+    assert [name for name, origin in origins.items() if origin == "default"] == ["servers", "mold"]
 
 
 @pytest.mark.parametrize(
@@ -267,3 +267,34 @@ def test_the_folders_of_mirrors_are_all_that_is_read_of_this_machine() -> None:
     folders = Config(mirrors=mirrors).http.folders
     assert folders == (Path("/srv/a"), Path("/srv/registry x"))
     assert Config().http.folders == ()
+
+
+def test_files_of_servers_are_meant_from_the_folder_of_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "servers:\n"
+        "  https://mirror.example:8443/a: {ca_file: ca.pem, client_certificate: /etc/c.pem,\n"
+        "    client_key: keys/c.key, user: ca.pem, password_file: ~/token}\n"
+    )
+    server = load_config(path, {}, {})[0].http.servers[0]
+    assert server.address == "https://mirror.example:8443/a"
+    assert server.ca_file == tmp_path / "ca.pem"
+    assert server.client_certificate == Path("/etc/c.pem")
+    assert server.client_key == tmp_path / "keys/c.key"
+    assert server.user == "ca.pem"
+    assert server.password_file == Path("~/token").expanduser()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("https://a.example: {password: x}", "secrets are never in this file"),
+        ("https://a.example: {user: x}", "user belongs to a password_file"),
+        ("https://a.example: {client_key: x}", "client_key belongs to a client_certificate"),
+        ("a.example: {ca_file: x}", "expected https://host"),
+        ("https://u:p@a.example: {ca_file: x}", "credentials in the address"),
+        ("https://a.example: ca.pem", "wrong.yaml:1:30"),
+    ],
+)
+def test_mistakes_of_servers_are_told(text: str, told: str, tmp_path: Path) -> None:
+    assert told in wrong(f"servers: {{{text}}}", tmp_path)

@@ -208,7 +208,7 @@ def test_a_registry_that_contradicts_itself_is_refused_where_nothing_is_pinned(
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        (hostile.page, IntegrityError),
+        (hostile.page, UpstreamError),
         (hostile.endless, UpstreamError),
         (hostile.truncated, UpstreamError),
         (hostile.gone, UpstreamError),

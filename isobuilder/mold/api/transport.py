@@ -15,7 +15,7 @@ import requests
 import requests.adapters
 
 from isobuilder.documents.json import ANSWER, JsonProblem, value_of
-from isobuilder.http.addresses import tls_context
+from isobuilder.http.access import tls_context
 from isobuilder.mold.api.clock import Clock
 from isobuilder.mold.api.credentials import ApiKey, MoldServer
 from isobuilder.mold.api.errors import (

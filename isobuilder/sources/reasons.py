@@ -1,0 +1,67 @@
+"""What a server says about its refusal, in its own words: they often tell what to do.
+
+Sources: OCI distribution specification 1.1, "Error Codes" (``errors``); RFC 6749, 5.2
+(``error_description``); Amazon S3's error responses (XML).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from isobuilder.documents.json import TOKEN, JsonProblem, value_of
+from isobuilder.errors import IsobuilderError
+from isobuilder.http import HttpFailure
+from isobuilder.text import printable
+
+_MOST = 300  # characters of all that it says
+_KEYS = ("code", "error", "message", "error_description", "error_message", "details", "detail")
+_XML = re.compile(r"<(Code|Message)>([^<]{1,300})</\1>")
+
+
+def with_reason(error: IsobuilderError) -> IsobuilderError:
+    """Return ``error``, and what the server said with it, if it is a server's."""
+    if not isinstance(error, HttpFailure):
+        return error
+    words = reason_in(error.said, error.headers.get("Content-Type", ""))
+    return error.saying(words) if words else error
+
+
+def reason_in(body: bytes, kind: str) -> str:
+    """Return what the body of an answer says in short; empty for pages, and for nothing.
+
+    ``kind`` is its media type, as the answer has it.
+    """
+    kind = kind.partition(";")[0].strip().lower()
+    text = body.decode("utf-8", "replace").strip()
+    if text.startswith(("{", "[")):
+        try:
+            found = list(_told(value_of(body, TOKEN)))
+        except JsonProblem:
+            found = []
+    elif kind.endswith("xml"):
+        found = [match[2].strip() for match in _XML.finditer(text)]
+    elif kind == "text/plain":
+        found = [text.partition("\n")[0].strip()]
+    else:
+        found = []
+    return printable(": ".join(dict.fromkeys(filter(None, found))), _MOST)
+
+
+def _told(value: object) -> Iterator[str]:
+    """Yield the texts of an error, those of each entry of ``errors`` after one another."""
+    if isinstance(value, list):
+        for item in value[:3]:
+            yield from _told(item)
+    elif isinstance(value, dict):
+        if value.get("errors"):
+            yield from _told(value["errors"])
+        else:
+            told = (value.get(key) for key in _KEYS)
+            for text in told:
+                if isinstance(text, str):
+                    yield text.strip()
+                elif isinstance(text, dict):
+                    yield from _told(text)
+    elif isinstance(value, str):
+        yield value.strip()
