@@ -23,6 +23,7 @@ MOST_GROWTH = 200
 MAX_STREAMS = 100_000
 """Streams in a row; images that can be fetched file by file have one for each of their files."""
 
+_HEAD = 10  # bytes that containerd looks at
 _FREE = 64 * 1024 * 1024
 _TAKEN = 32 * 1024  # bytes given at a time: what is left behind a short stream is copied each time
 _WINDOW_LOG = 26  # 64 MiB are kept of what was unpacked; tools ask for 8, their limit is 128
@@ -34,6 +35,20 @@ class LayerDigests:
 
     blob: Digest
     content: Digest | None  # None when this machine cannot decompress it
+    looks: Compression  # by its first bytes
+
+
+def looks_like(head: bytes) -> Compression:
+    """Return what containerd takes data for that begin with ``head``, ten bytes or all there are.
+
+    Sources: RFC 1952, 2.3.1; RFC 8878, 3.1.1 and 3.1.2, frames that are skipped among them.
+    """
+    if head.startswith(b"\x1f\x8b\x08"):
+        return "gzip"
+    if head.startswith(b"\x28\xb5\x2f\xfd"):
+        return "zstd"
+    skipped = len(head) >= 8 and head[0] & 0xF0 == 0x50 and head[1:4] == b"\x2a\x4d\x18"
+    return "zstd" if skipped else "none"
 
 
 def can_unpack(compression: Compression) -> bool:
@@ -97,26 +112,44 @@ def hash_layer(
     *,
     offset: int,
     size: int,
-    compression: Compression,
+    look: bool,
     through: Callable[[Iterator[bytes]], Iterator[bytes]] = iter,
 ) -> LayerDigests:
     """Return the digests of the layer that lies in ``stream``; what it unpacks to goes ``through``.
+
+    With ``look`` it is unpacked as its first bytes say, else it is taken as it is.
 
     Raises:
         IntegrityError: the layer is damaged, cut short, or grows beyond ``MOST_GROWTH``; a
             sentence without place.
     """
     blob, content = Hasher(), Hasher()
+    stream.seek(offset)
+    looks = looks_like(stream.read(min(size, _HEAD)))
+    compression = looks if look else "none"
     chunks = hashed(chunks_of(stream, offset=offset, size=size), blob)
     if compression == "none" or not can_unpack(compression):
         for _ in chunks:
             pass
-        return LayerDigests(blob.digest(), blob.digest() if compression == "none" else None)
+        plain = blob.digest() if compression == "none" else None
+        return LayerDigests(blob.digest(), plain, looks)
     limit = _FREE + MOST_GROWTH * size
     pieces = unpacked(chunks, compression, limit=limit, why=f"a bomb of {size} bytes")
     for piece in through(pieces):
         content.update(piece)
-    return LayerDigests(blob.digest(), content.digest())
+    return LayerDigests(blob.digest(), content.digest(), looks)
+
+
+def hash_as_it_is(stream: BinaryIO, *, offset: int, size: int) -> Digest:
+    """Return the digest of bytes that lie in ``stream``.
+
+    Raises:
+        IntegrityError: there are fewer.
+    """
+    hasher = Hasher()
+    for _ in hashed(chunks_of(stream, offset=offset, size=size), hasher):
+        pass
+    return hasher.digest()
 
 
 def chunks_of(stream: BinaryIO, *, offset: int = 0, size: int | None = None) -> Iterator[bytes]:

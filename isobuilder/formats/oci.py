@@ -87,8 +87,17 @@ class Descriptor:
 
     @property
     def compression(self) -> Compression:
-        """How a layer is compressed; ``none`` for everything that is not a layer."""
+        """How a layer says that it is compressed; ``none`` for everything that is not a layer."""
         return LAYER_TYPES.get(self.media_type, "none")
+
+    @property
+    def is_looked_into(self) -> bool:
+        """Whether nodes go by a layer's first bytes, whatever compression its type names.
+
+        Not if it is OCI's type without any: then they take it for a tar as it is.
+        Source: containerd's ``DiffCompression`` and ``DecompressStream``.
+        """
+        return self.compression != "none" or self.media_type == DOCKER_LAYER
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Source: docs/node-contract.md, A.4, A.7, A.10 and C.1.
 from __future__ import annotations
 
 import fnmatch
+import itertools
 from urllib.parse import urlsplit
 
 from isobuilder.documents.mistakes import Mistake, nearest
@@ -23,6 +24,8 @@ from isobuilder.model.profile import (
 from isobuilder.model.recipe import Component, ManifestEntry, Recipe
 
 _OURS = {"manifest.json", "sha256sums", "sbom.cdx.json"}
+_OUR_FOLDERS = {"docker"}
+_BOOT_FOLDERS = ("boot", "boot/grub", "boot/kiso", "EFI", "EFI/BOOT")
 
 
 def check_profile(
@@ -68,11 +71,35 @@ class _Checker:
             self.warnings += self._need(need, "no")
         for path, _, steps in self._paths():
             name = path.rpartition("/")[2].lower()
-            if path.lower() in _OURS or path.lower().split("/")[0] == "docker":
+            if path.lower().split("/")[0] in _OURS | _OUR_FOLDERS:
                 fact = f"the build itself writes {path}"
                 self.mistakes.append(self._at(fact, *steps, "path"))
             if name.startswith(FORBIDDEN):
                 fact = f"nodes that fetch the tree over HTTP leave {path} out"
+                self.mistakes.append(self._at(fact, *steps, "path", hint="choose another name"))
+        self._folders()
+
+    def _folders(self) -> None:
+        """No path is a file and a folder at once, and no folder is written in two ways."""
+        files = {path.lower(): (path, steps) for path, _, steps in self._paths()}
+        known: dict[str, tuple[str, str]] = {}  # folders in lower case: as written, and where
+        if self._recipe.boot:
+            known = {name.lower(): (name, "what starts machines") for name in _BOOT_FOLDERS}
+        for path, _, steps in self._paths():
+            here = path_text(self._tree, (*steps, "path"))
+            for folder in itertools.accumulate(path.split("/")[:-1], "{}/{}".format):
+                if other := files.get(folder.lower()):
+                    place = path_text(self._tree, (*other[1], "path"))
+                    fact = f"{folder} is a folder here, and {other[0]} is a file in {place}"
+                    self.mistakes.append(self._at(fact, *steps, "path", hint="move one of them"))
+                spelling, place = known.setdefault(folder.lower(), (folder, here))
+                if spelling != folder:
+                    fact = f"the folder {folder} is written {spelling} in {place}"
+                    hint = "write it in one way: readers of the disc that fold case see one folder"
+                    self.mistakes.append(self._at(fact, *steps, "path", hint=hint))
+        for path, (name, steps) in files.items():
+            if path in known and known[path][1] == "what starts machines":
+                fact = f"{name} is a folder of {known[path][1]}"
                 self.mistakes.append(self._at(fact, *steps, "path", hint="choose another name"))
 
     def _need(self, need: Requirement, words: str) -> list[Mistake]:

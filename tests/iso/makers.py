@@ -81,7 +81,7 @@ def small_image(
     media_type: str = OCI_MANIFEST,
     architecture: str = "amd64",
 ) -> SmallImage:
-    """``layers``: suffix of the layer's media type, the blob, what it is uncompressed."""
+    """``layers``: (suffix of OCI's) media type, the blob, what it is uncompressed."""
     if layers is None:
         tar = layer_tar(reference.encode())
         layers = [("+gzip", gzip.compress(tar, mtime=0), tar)]
@@ -100,7 +100,11 @@ def small_image(
         "mediaType": media_type,
         "config": {"mediaType": OCI_CONFIG, "digest": config.digest, "size": config.size},
         "layers": [
-            {"mediaType": OCI_LAYER + suffix, "digest": blob.digest, "size": blob.size}
+            {
+                "mediaType": suffix if "/" in suffix else OCI_LAYER + suffix,
+                "digest": blob.digest,
+                "size": blob.size,
+            }
             for (suffix, _, _), blob in zip(layers, blobs, strict=True)
         ],
     }

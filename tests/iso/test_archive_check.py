@@ -94,10 +94,75 @@ def test_without_zstd_the_layer_is_told_to_be_unchecked(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("isobuilder.formats.inflate._zstd_module", lambda: None)
-    image = small_image(store, layers=[("+zstd", b"compressed", b"plain")])
+    image = small_image(store, layers=[("+zstd", b"\x28\xb5\x2f\xfd...", b"plain")])
     (finding,) = check(joined(image.archive)).findings
     assert finding.severity == "warning"
     assert "backports.zstd" in finding.remedy
+
+
+TAR = layer_tar(b"hello " * 400)
+DOCKER = "application/vnd.docker.image.rootfs.diff.tar"
+
+
+def zstd_of(data: bytes) -> bytes:
+    return bytes(pytest.importorskip("backports.zstd").compress(data))
+
+
+@pytest.mark.parametrize(
+    ("media_type", "packed", "told"),
+    [
+        ("+gzip", lambda data: data, "not compressed"),
+        ("+zstd", lambda data: data, "not compressed"),
+        ("+gzip", zstd_of, "zstd"),
+        ("+zstd", gzip.compress, "gzip"),
+        (f"{DOCKER}.gzip", lambda data: data, "not compressed"),
+        (f"{DOCKER}.gzip", zstd_of, "zstd"),
+        (f"{DOCKER}.zstd", gzip.compress, "gzip"),
+        (DOCKER, gzip.compress, "gzip"),
+        (DOCKER, zstd_of, "zstd"),
+        ("+zstd", lambda data: b"\x5f\x2a\x4d\x18\3\0\0\0abc" + zstd_of(data), None),
+        ("+gzip", lambda data: b"\x50\x2a\x4d\x18\0\0\0\0" + zstd_of(data), "zstd"),
+        (DOCKER, lambda data: data, None),
+        ("", lambda data: data, None),
+    ],
+)
+def test_nodes_go_by_the_bytes_of_a_layer_where_they_look_at_them(
+    media_type: str, packed: Callable[[bytes], bytes], told: str | None, store: Store
+) -> None:
+    image = small_image(store, layers=[(media_type, packed(TAR), TAR)])
+    findings = check(joined(image.archive)).findings
+    if told is None:
+        assert findings == []
+    else:
+        assert [finding.severity for finding in findings] == ["warning"]
+        assert f"its bytes are {told}" in findings[0].fact
+
+
+def test_an_empty_layer_is_one_whatever_its_type_names(store: Store) -> None:
+    image = small_image(store, layers=[("+gzip", b"", b""), ("", b"", b"")])
+    findings = check(joined(image.archive)).findings
+    assert {finding.severity for finding in findings} == {"warning"}
+
+
+@pytest.mark.parametrize("packed", [gzip.compress, zstd_of], ids=["gzip", "zstd"])
+def test_a_type_without_compression_is_not_unpacked_and_the_way_out_is_another_image(
+    packed: Callable[[bytes], bytes], store: Store
+) -> None:
+    image = small_image(store, layers=[("", packed(TAR), TAR)])
+    (finding,) = check(joined(image.archive)).findings
+    assert finding.severity == "error"
+    assert "is not unpacked by nodes" in finding.fact
+    assert "another version of the image" in finding.remedy
+    assert "fetch" not in finding.remedy
+
+
+@pytest.mark.parametrize("blob", [gzip.compress(TAR)[:-9], gzip.compress(b"another")])
+def test_bytes_that_the_registry_itself_serves_are_not_fetched_again(
+    blob: bytes, store: Store
+) -> None:
+    image = small_image(store, layers=[("+gzip", blob, TAR)])
+    (finding,) = check(joined(image.archive)).findings
+    assert "another version of the image" in finding.remedy
 
 
 def test_zeros_compress_well_and_are_no_bomb(store: Store) -> None:

@@ -108,6 +108,39 @@ def test_what_the_build_itself_writes_may_not_be_there(extend: Extend, path: str
     assert f"the build itself writes {path}" in found
 
 
+@pytest.mark.parametrize(
+    ("one", "two", "told"),
+    [
+        ("Tools/a", "tools/b", "the folder tools is written Tools in files[more-1].path"),
+        ("a/Tools/a", "a/tools/x/b", "the folder a/tools is written a/Tools in files[more-1].path"),
+        ("K8S/a", "x", "the folder K8S is written k8s in files[kubeadm].path"),
+        ("tools", "tools/b", "tools is a folder here, and tools is a file in files[more-1].path"),
+        ("tools/x/b", "Tools", "tools is a folder here, and Tools is a file in files[more-2].path"),
+        ("k8s", "x", "k8s is a folder here, and k8s is a file in files[more-1].path"),
+        ("Boot/a", "x", "the folder Boot is written boot in what starts machines"),
+        ("efi", "x", "efi is a folder of what starts machines"),
+        ("docker", "x", "the build itself writes docker"),
+        ("manifest.json/a", "x", "the build itself writes manifest.json/a"),
+    ],
+)
+def test_paths_that_cannot_be_on_one_disc_are_told_with_both_places(
+    extend: Extend, one: str, two: str, told: str
+) -> None:
+    listed = "".join(
+        f"  - {{name: more-{number}, path: {path}, url: 'https://example.com/x'}}\n"
+        for number, path in enumerate((one, two), 1)
+    )
+    assert told in mistakes(extend(f"files:\n{listed}"))
+
+
+def test_files_in_one_folder_are_fine_and_without_boot_its_folders_are_free(extend: Extend) -> None:
+    listed = "".join(
+        f"  - {{name: more-{number}, path: {path}, url: 'https://example.com/x'}}\n"
+        for number, path in enumerate(("tools/a", "tools/b/c", "efi", "k8s/more"))
+    )
+    read_recipe(extend(f"boot: false\nfiles:\n{listed}"))
+
+
 def test_a_file_that_nodes_leave_out_may_not_be_there(extend: Extend) -> None:
     found = mistakes(
         extend("files: [{name: more, path: docs/index.html.gz, url: 'https://example.com/x'}]")

@@ -15,7 +15,7 @@ from isobuilder.digest import Digest
 from isobuilder.documents.json import OCI, parse
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
 from isobuilder.formats.archive import INDEX, LAYOUT, ImageArchive, blob_name, cleaned
-from isobuilder.formats.inflate import LayerDigests, hash_layer
+from isobuilder.formats.inflate import LayerDigests, hash_as_it_is, hash_layer
 from isobuilder.formats.oci import (
     MAX_DOCUMENT,
     NAME_ANNOTATIONS,
@@ -34,6 +34,11 @@ from isobuilder.progress import SILENT, Progress, task
 
 _WORKERS = 2
 _REBUILD = "fetch the image again and rebuild the ISO"
+_ANOTHER = (
+    "the registry itself serves these bytes and nodes refuse them: lock another version of the "
+    "image, or have its makers push it again"
+)
+_KINDS = {"none": "not compressed", "gzip": "gzip", "zstd": "zstd"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +159,14 @@ class _Stop(Exception):
     """What follows makes no sense without what is missing; the finding is already there."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Damaged:
+    """A layer that cannot be unpacked."""
+
+    fact: str
+    blob: Digest | None  # of what is there, None if that cannot be read to its end
+
+
 @dataclass(slots=True)
 class _Archive:
     medium: Medium
@@ -254,7 +267,7 @@ def _check_layers(archive: _Archive) -> None:
     report = archive.report
     if report.manifest is None or report.config is None:
         raise _Stop
-    known: dict[Digest, LayerDigests | IntegrityError] = {}  # each blob is unpacked once
+    known: dict[Digest, LayerDigests | _Damaged] = {}  # each blob is unpacked once
     told: set[tuple[Digest, Digest]] = set()
     found: list[Finding] = []
     with archive.medium.open(report.place) as stream:
@@ -270,30 +283,33 @@ def _check_layers(archive: _Archive) -> None:
     report.findings += bounded(found)
 
 
-def _hashed(
-    archive: _Archive, stream: BinaryIO, layer: Descriptor
-) -> LayerDigests | IntegrityError:
+def _hashed(archive: _Archive, stream: BinaryIO, layer: Descriptor) -> LayerDigests | _Damaged:
     member = archive.archive.files[blob_name(layer.digest)]
     try:
         return hash_layer(
             stream,
             offset=member.offset,
             size=member.size,
-            compression=layer.compression,
+            look=layer.is_looked_into,
             through=archive.medium.counted,
         )
     except IntegrityError as error:
-        return error
+        try:
+            blob = hash_as_it_is(stream, offset=member.offset, size=member.size)
+        except IntegrityError:
+            blob = None
+        return _Damaged(str(error), blob)
 
 
 def _check_layer(
-    layer: Descriptor, diff_id: Digest, found: LayerDigests | IntegrityError, place: str
+    layer: Descriptor, diff_id: Digest, found: LayerDigests | _Damaged, place: str
 ) -> Iterator[Finding]:
-    if isinstance(found, IntegrityError):
-        yield Finding(rule="oci.layer", place=place, fact=str(found), remedy=_REBUILD)
-    elif found.blob != layer.digest:
+    if found.blob != layer.digest and found.blob is not None:
         fact = f"expected {layer.digest}, got {found.blob}"
         yield Finding(rule="oci.blob", place=place, fact=fact, remedy=_REBUILD)
+    elif isinstance(found, _Damaged):
+        remedy = _REBUILD if found.blob is None else _ANOTHER
+        yield Finding(rule="oci.layer", place=place, fact=found.fact, remedy=remedy)
     elif found.content is None:
         yield Finding(
             rule="oci.layer",
@@ -304,7 +320,18 @@ def _check_layer(
         )
     elif found.content != diff_id:
         fact = f"expected {diff_id} uncompressed, got {found.content}"
-        yield Finding(rule="oci.layer", place=place, fact=fact, remedy=_REBUILD)
+        if found.looks != "none" and not layer.is_looked_into:
+            fact = f"{layer.media_type} is not unpacked by nodes, and it is {found.looks} data"
+        yield Finding(rule="oci.layer", place=place, fact=fact, remedy=_ANOTHER)
+    elif found.looks != layer.compression:
+        yield Finding(
+            rule="oci.layer",
+            place=place,
+            fact=f"its type is {layer.media_type}, its bytes are {_KINDS[found.looks]}; nodes go "
+            "by the bytes",
+            remedy="nothing has to be done; whoever makes the image can label it rightly",
+            severity="warning",
+        )
 
 
 def _fact(error: IsobuilderError, place: str) -> str:
