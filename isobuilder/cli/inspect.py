@@ -34,7 +34,10 @@ def inspect(app: App, source: BuildSource, as_json: bool) -> None:
         click.echo(f"{name + ':':18}{value}")
     if found["label"]:
         click.echo(f"{'label:':18}{found['label']}")
-        click.echo(f"{'made by:':18}isobuilder {found['tool']}")
+        made = (
+            f"isobuilder {found['tool']}" if found["tool"] else "unknown: it has no manifest.json"
+        )
+        click.echo(f"{'made by:':18}{made}")
     click.echo(f"{'payload:':18}{human_size(found['size'])}\n")
     rows = [
         (item["path"], human_size(item["size"]), item["digest"] or "-") for item in found["files"]

@@ -12,10 +12,12 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field
 
+from isobuilder.contract.archives import as_imported
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.formats.reference import ImageReference
 from isobuilder.iso.boot_names import INITRD, KERNEL, PAYLOAD, ROOT
+from isobuilder.iso.read.hashing import hash_iso
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import MANIFEST, Medium
 from isobuilder.model.isomanifest import IsoManifest
@@ -28,6 +30,7 @@ from isobuilder.model.validation import model_of
 _BILL_LIMIT = 32 * 1024 * 1024  # bytes
 _AS_THEY_ARE: dict[str, ArtifactName] = {KERNEL: "kernel", INITRD: "initrd", ROOT: "root"}
 _NO_SYSTEM = "none"
+_IMAGES = "docker/"
 _RELEASE = re.compile(r"[/_-]v?(\d+\.\d+\.\d+(?:[-+](?:alpha|beta|rc|\d)[0-9A-Za-z.]*)?)(?![0-9])")
 _COMMIT = re.compile(r"/([0-9a-f]{40})(?=/|$)")
 
@@ -99,6 +102,8 @@ def _short(value: str) -> str:
 
 def contents_of(path: Path) -> IsoFiles:
     """Read a recipe, a lock or an ISO; of an ISO only its directory and ``manifest.json``.
+
+    One that has none is read to its end.
 
     Raises:
         InputError: none of these.
@@ -188,10 +193,7 @@ def of_lock(lock: Lock, path: Path = Path("lock")) -> IsoFiles:
 
 def _of_iso(path: Path, reader: IsoReader) -> IsoFiles:
     if MANIFEST not in reader.files:
-        raise InputError(
-            f"{path}: has no manifest.json, so nobody can say what is on it",
-            hint="isobuilder verify says more about it",
-        )
+        return _of_other_iso(path, reader)
     manifest = Medium(reader).manifest
     if isinstance(manifest, IntegrityError):
         raise InputError(f"{path}: {MANIFEST}: {manifest}")
@@ -216,6 +218,39 @@ def _of_iso(path: Path, reader: IsoReader) -> IsoFiles:
         releases=_releases_on(reader),
         label=reader.label,
         manifest=manifest,
+    )
+
+
+def _of_other_iso(path: Path, reader: IsoReader) -> IsoFiles:
+    """Return what can be read of an ISO that has no manifest.json, as CloudStack's script makes it.
+
+    Nobody says which profile it is of. Every file is hashed.
+    """
+    medium = Medium(reader)
+    images: dict[str, str] = {}
+    for name in reader.files:
+        if name.endswith(".tar") and name.startswith(_IMAGES):
+            archive = medium.archive(name)
+            try:
+                imported = (
+                    () if isinstance(archive, IntegrityError) else as_imported(archive).images
+                )
+            except IntegrityError:  # isobuilder verify says what is wrong with it
+                imported = ()
+            images |= {image.name: image.digest or "" for image in imported if image.name}
+    facts = {"kubernetes": "unknown", "profile": "unknown", "architecture": "unknown"}
+    kubeadm = medium.binary("k8s/kubeadm") if "k8s/kubeadm" in reader.files else None
+    if kubeadm is not None and not isinstance(kubeadm, IntegrityError):
+        facts["kubernetes"] = kubeadm.kubernetes_version or "unknown"
+        facts["architecture"] = kubeadm.architecture
+    return IsoFiles(
+        source=path,
+        kind="iso",
+        facts=facts,
+        files=dict(hash_iso(reader, whole=False).files),
+        sizes={name: entry.size for name, entry in reader.files.items()},
+        images=images,
+        label=reader.label,
     )
 
 

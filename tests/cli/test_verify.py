@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from isobuilder.iso.read.reader import IsoReader
 from isobuilder.pipeline.build import Built
 from tests.cli.calling import call, errors, hints
 from tests.pipeline.world import Locked
@@ -174,3 +177,58 @@ def test_wrong_options_are_usage_errors(
 def test_a_file_that_may_not_be_read_is_told(tmp_path: Path, built: Built) -> None:
     done = call("verify", "/proc/self/mem", code=6)
     assert "/proc/self/mem" in errors(done)[0]
+
+
+def legacy(built: Built, folder: Path, *options: str) -> Path:
+    """The demo's files on a disc as CloudStack's own script makes it."""
+    if shutil.which("genisoimage") is None:
+        pytest.skip("genisoimage is not installed: apt-get install genisoimage")
+    tree = folder / "tree"
+    with IsoReader(built.iso) as reader:
+        for path in reader.files.keys() - {"manifest.json", "SHA256SUMS"}:
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            with reader.open(path) as file:
+                (tree / path).write_bytes(file.read())
+    iso = folder / "legacy.iso"
+    subprocess.run(["genisoimage", "-quiet", "-o", iso, *options, "-l", tree], check=True)
+    return iso
+
+
+def test_a_disc_of_cloudstacks_script_is_judged_by_every_rule_of_a_node(
+    built: Built, tmp_path: Path
+) -> None:
+    iso = legacy(built, tmp_path, "-J", "-R")
+    found = json.loads(call("verify", iso, "--profile", "mold-cks", "--json").stdout)
+    assert [(one["rule"], one["severity"]) for one in found["findings"]] == [
+        ("iso.sums", "warning")
+    ]
+    done = call("verify", iso, "--profile", "cloudstack-cks", code=5)
+    assert "A.4.manifest-images" in done.stdout
+
+
+def test_a_disc_without_rock_ridge_is_told_that_and_nothing_about_path_tables(
+    built: Built, tmp_path: Path
+) -> None:
+    done = call("verify", legacy(built, tmp_path, "-J"), "--profile", "mold-cks", code=5)
+    errors_told = [line for line in done.stdout.splitlines() if line.startswith("error: iso.")]
+    assert [line.split()[1] for line in errors_told] == ["iso.rock-ridge:"]
+
+
+def test_inspect_lists_what_can_be_read_of_a_disc_without_a_manifest(
+    built: Built, tmp_path: Path
+) -> None:
+    iso = legacy(built, tmp_path, "-J", "-R")
+    found = json.loads(call("inspect", iso, "--json").stdout)
+    ours = json.loads(call("inspect", built.iso, "--json").stdout)
+    assert found["facts"]["kubernetes"] == ours["facts"]["kubernetes"]
+    assert found["facts"]["architecture"] == "amd64"
+    names = {image["reference"] for image in found["images"]}
+    assert {image["reference"] for image in ours["images"]} <= names
+    digests = {item["path"]: item["digest"] for item in ours["files"]}
+    assert all(
+        digests[item["path"]] in {item["digest"], None}
+        for item in found["files"]
+        if item["path"] in digests
+    )
+    assert "made by:" in call("inspect", iso).stdout
+    call("diff", iso, built.iso)

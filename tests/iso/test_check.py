@@ -134,9 +134,19 @@ def test_what_is_no_manifest_is_told(
     assert fact in found[0].fact
 
 
-def test_an_iso_without_sums_and_manifest_is_told(tmp_path: Path) -> None:
-    check = checked({"a": entry("a", b"1")}, tmp_path / "a.iso")
-    assert facts(check) == [("iso.sums", "SHA256SUMS"), ("iso.manifest", "manifest.json")]
+def test_an_iso_without_sums_and_manifest_is_told_and_no_error(tmp_path: Path) -> None:
+    (finding,) = checked({"a": entry("a", b"1")}, tmp_path / "a.iso").findings
+    assert (finding.rule, finding.severity) == ("iso.sums", "warning")
+    assert finding.place == "SHA256SUMS, manifest.json"
+
+
+@pytest.mark.parametrize("lost", ["SHA256SUMS", "manifest.json"])
+def test_one_of_sums_and_manifest_alone_is_an_error(
+    lost: str, good: dict[str, IsoEntry], tmp_path: Path
+) -> None:
+    check = checked({path: one for path, one in good.items() if path != lost}, tmp_path / "a.iso")
+    found = {(finding.place, finding.severity) for finding in check.findings}
+    assert (lost, "error") in found
 
 
 def test_manifests_of_other_builders_are_checked_for_their_files(tmp_path: Path) -> None:

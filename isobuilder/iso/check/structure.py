@@ -63,7 +63,9 @@ def check_structure(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             rule="iso.special", place=path, fact=f"a {kind}", remedy="put regular files on it only"
         )
-    yield from _check_path_tables(reader.image, primary, reader.tree)
+    # Without Rock Ridge the tree may be Joliet's.
+    primary_tree = reader.tree if reader.rock_ridge is not None else reader.plain
+    yield from _check_path_tables(reader.image, primary, primary_tree)
     yield from _check_joliet(reader)
 
 

@@ -139,6 +139,8 @@ class IsoReader:
         trees = [self.tree]
         if self.joliet is not None and self.joliet is not self.tree:
             trees.append(self.joliet)
+        if self._rock_ridge is None and self.tree is self.joliet:
+            trees.append(self.plain)
         for tree in trees:
             for extent in tree.areas.found:
                 yield extent, (extent,), "a Rock Ridge area"
