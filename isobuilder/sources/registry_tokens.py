@@ -85,7 +85,11 @@ class RegistryTokens:
         place = f"{urlsplit(base).netloc}/{repository}"
         challenge = parse_challenge(headers.get("WWW-Authenticate", ""))
         if challenge is None:
-            raise UpstreamError(f"{place}: 401 without a challenge we can answer (Bearer or Basic)")
+            raise UpstreamError(
+                f"{place}: 401 without a challenge we can answer (Bearer or Basic)",
+                hint="check that the address is a registry's; isobuilder config show tells which "
+                "mirrors are asked",
+            )
         with self._guard:
             self._challenges[base] = challenge
         better = self._header(base, repository, challenge, refused=refused)
