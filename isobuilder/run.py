@@ -120,17 +120,54 @@ def run_confined(
     command = [*_CONFINED, f"--root={folder}", "--wd=/", "--", f"/{argv[0]}", *argv[1:]]
     if not shut_in:
         command = [str(folder / argv[0]), *argv[1:]]
-    words = shlex.join(argv)
+    environment = {"PATH": _search_path(), "HOME": "/" if shut_in else str(folder)}
+    printed = _bounded(command, shlex.join(argv), folder, environment, timeout, most_output)
+    return printed.decode("utf-8", "replace"), shut_in
+
+
+def run_bounded(
+    argv: Sequence[str | Path],
+    *,
+    timeout: float,
+    most_output: int,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+) -> bytes:
+    """Run a program of the user to its end and return what it printed on stdout.
+
+    As ``run``, but it and all that it started end after ``timeout`` seconds, or more than
+    ``most_output`` bytes, at the latest.
+
+    Raises:
+        EnvironmentProblem: not installed, too slow, prints too much, or ends with another code
+            than 0; carries its last lines.
+    """
+    command = [str(part) for part in argv]
+    words = shlex.join(command)
+    return _bounded(command, words, cwd, child_environment(env), timeout, most_output)
+
+
+def _bounded(
+    command: Sequence[str],
+    words: str,
+    cwd: Path,
+    env: Mapping[str, str],
+    timeout: float,
+    most_output: int,
+) -> bytes:
+    """Return what a program prints; ``words`` are what messages call it."""
     try:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            cwd=folder,
-            env={"PATH": _search_path(), "HOME": "/" if shut_in else str(folder)},
+            cwd=cwd,
+            env=dict(env),
             start_new_session=True,
         )
+    except FileNotFoundError as error:
+        raise EnvironmentProblem(f"{command[0]}: not installed") from error
     except OSError as error:
         raise EnvironmentProblem(f"{words}: cannot run here: {error.strerror}") from error
     deadline = time.monotonic() + timeout
@@ -145,7 +182,7 @@ def run_confined(
         process.communicate()
     if code != 0:
         raise EnvironmentProblem(f"{words}: exit {code}: {_tail(said) or _NOTHING}")
-    return printed.decode("utf-8", "replace"), shut_in
+    return printed
 
 
 def _can_confine() -> bool:

@@ -181,7 +181,12 @@ def open_file(url: str, folders: Iterable[Path]) -> Response:
         fact = f"{redact(url)}: leads out of the folder of the mirror, so it is not read"
         raise HttpFailure(fact, temporary=False, hint="see mirrors in the configuration")
     if path is None or not path.is_file():
-        raise of_status(redact(url), 404, "no such file", {})
+        raise HttpFailure(
+            f"{redact(url)}: no such file",
+            temporary=False,
+            hint="put it there, or see mirrors in the configuration",
+            status=404,
+        )
     try:
         file = path.open("rb", buffering=0)
     except OSError as error:

@@ -10,6 +10,8 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urldefrag, urlencode, urlsplit
 
@@ -77,6 +79,11 @@ class Http:
             _wake(raw)
         for manager in managers:
             manager.clear()
+
+    def allow_folder(self, folder: Path) -> None:
+        """Let ``file:`` addresses reach what is in ``folder``."""
+        folders = tuple(dict.fromkeys((*self.settings.folders, folder)))
+        self.settings = replace(self.settings, folders=folders)
 
     def pause(self, seconds: float) -> None:
         """Sleep.
@@ -204,9 +211,12 @@ class Http:
                 patience.wait_after(failure)
                 _log.info("%s; trying again", failure)
 
+    def login_for(self, url: str) -> Login | None:
+        """Return the login that the user's own files have for an address."""
+        return self._login(url, None, named_by_server=False)
+
     def _login(self, url: str, auth: str | None, *, named_by_server: bool) -> Login | None:
-        """Return the login of the user's own files, where the caller has no better one."""
-        if auth is not None:
+        if auth is not None:  # the caller has a better one
             return None
         found = configured_login(access_to(self.settings.servers, url))
         if found is None and self._netrc is not None:

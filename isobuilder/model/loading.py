@@ -50,7 +50,7 @@ def load_lock(path: Path) -> Lock:
         InputErrors: all that is wrong with it, with places.
         InputError: the file cannot be read.
     """
-    return load_json(path, Lock)
+    return load_json(path, Lock).found_in(path.parent)
 
 
 def parse_manifest_json(data: bytes, place: str) -> IsoManifest:

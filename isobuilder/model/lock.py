@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, model_validator
 
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
@@ -15,11 +16,14 @@ from isobuilder.model.base import Architecture, FileModel, IsoPath, Model, Name
 from isobuilder.model.payload import ArtifactName, Kernel, OsPayload, PayloadArtifact
 from isobuilder.model.profile import PROFILES, ProfileName
 from isobuilder.model.recipe import (
+    Address,
+    Chart,
     Component,
     FileEntry,
     HttpsUrl,
     ImageText,
     IsoName,
+    LocalPath,
     ManifestEntry,
     Mode,
     Recipe,
@@ -32,10 +36,21 @@ from isobuilder.model.recipe import (
 class Evidence(Model):
     """Where a file's digest was learned when it was locked."""
 
-    source: Literal["checksum-file", "recipe", "first-seen", "imported"]
+    source: Literal["checksum-file", "recipe", "first-seen", "imported", "rendered"]
     url: HttpsUrl | None = None  # the checksum file
     dialect: str | None = None  # its form, a name of sources/checksums.py
     signature: Name | None = None  # the recipe's signature policy; no check is recorded here yet
+
+
+class Rendered(Model):
+    """What a manifest was rendered of, and with what."""
+
+    program: Literal["helm", "kubectl"]
+    version: str  # of the program
+    chart: Chart | None = None
+    archive: Digest | None = None  # of the chart as its repository serves it
+    values: Digest | None = None  # of the file of that name
+    kustomize: LocalPath | None = None
 
 
 class LockedFile(Model):
@@ -43,11 +58,16 @@ class LockedFile(Model):
 
     name: Name
     path: IsoPath
-    url: HttpsUrl  # the canonical origin; mirrors are configuration
+    url: Address  # the canonical origin; mirrors are configuration
     sha256: Digest
     size: NonNegativeInt | None  # bytes; None only until the file was first seen
     mode: Mode
     evidence: Evidence
+
+    @property
+    def source(self) -> str:
+        """Where it is from, for people."""
+        return self.url
 
 
 class LockedManifest(Model):
@@ -55,11 +75,18 @@ class LockedManifest(Model):
 
     name: Name
     path: IsoPath
-    url: HttpsUrl
+    url: Address
     sha256: Digest
     size: NonNegativeInt | None
     images: Literal["pin", "keep"]
     evidence: Evidence
+    rendered: Rendered | None = None  # then url is the file that was written beside the lock
+
+    @property
+    def source(self) -> str:
+        """Where it is from, for people."""
+        chart = self.rendered.chart if self.rendered else None
+        return self.url if chart is None else str(chart)
 
 
 class LockedImage(Model):
@@ -187,6 +214,22 @@ class Lock(FileModel):
     core_from: Literal["kubeadm"] | None = None  # who alone names the core images; None: our table
     ignored: tuple[str, ...] = ()  # texts of manifests that are no image, or none that is needed
 
+    _folder: Path | None = PrivateAttr(None)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the file of the lock is, and what it names by ``file:``; None if nobody said."""
+        return self._folder
+
+    def found_in(self, folder: Path) -> Lock:
+        """Return the same lock, of a file in ``folder``."""
+        entries: tuple[LockedFile | LockedManifest, ...] = (*self.files, *self.manifests)
+        if not any(item.url.startswith("file:") for item in entries):
+            return self
+        copy = self.model_copy()
+        copy._folder = folder
+        return copy
+
     @model_validator(mode="after")
     def _no_two_for_one(self) -> Lock:
         names = [file.name for file in self.files]
@@ -236,6 +279,12 @@ class Lock(FileModel):
         for image in data["images"]:
             if not image["also"]:
                 del image["also"]
+        for manifest in data["manifests"]:
+            if manifest["rendered"] is None:
+                del manifest["rendered"]
+            else:
+                told = manifest["rendered"].items()
+                manifest["rendered"] = {name: value for name, value in told if value is not None}
         return data
 
 
@@ -270,6 +319,14 @@ def _as_one(group: list[LockedImage], profile: ProfileName) -> LockedImage:
             "also": tuple(also),
         }
     )
+
+
+def is_of(locked: LockedFile | LockedManifest, entry: FileEntry | ManifestEntry) -> bool:
+    """Say if ``locked`` is what ``entry`` asks for, as far as its source tells."""
+    if isinstance(entry, FileEntry) or entry.url is not None:
+        return locked.url == entry.url
+    made = locked.rendered if isinstance(locked, LockedManifest) else None
+    return made is not None and (made.chart, made.kustomize) == (entry.chart, entry.kustomize)
 
 
 def lock_name(kubernetes: KubeVersion, architecture: str) -> str:
@@ -329,9 +386,14 @@ def _compare_entries(
             found.append(f"{section}[{entry.name}]: not in the lock")
             continue
         for name in ("path", "url", "mode", "images"):
-            if hasattr(entry, name):
+            if getattr(entry, name, None) is not None:
                 what = f"{section}[{entry.name}].{name}"
                 _compare(found, what, getattr(entry, name), getattr(other, name))
+        if isinstance(entry, ManifestEntry):
+            made = getattr(other, "rendered", None)
+            for name in ("chart", "kustomize"):
+                what = f"{section}[{entry.name}].{name}"
+                _compare(found, what, getattr(entry, name), getattr(made, name, None))
         if entry.checksum is not None and entry.checksum.startswith("sha256:"):
             _compare(found, f"{section}[{entry.name}].checksum", entry.checksum, other.sha256)
     found.extend(f"{section}[{name}]: not in the recipe" for name in by_name)

@@ -190,7 +190,7 @@ class _Checker:
 
     def _source(self, name: str, component: Component, entry: ManifestEntry) -> None:
         """A manifest straight from a repository must be of the commit that is told for it."""
-        parts = urlsplit(entry.url)
+        parts = urlsplit(entry.source)
         if parts.hostname != "raw.githubusercontent.com" or component.manifest_commit is None:
             return
         repository = (component.source_repository or "").removeprefix("https://github.com/")

@@ -28,6 +28,7 @@ from isobuilder.model.base import Architecture, FileModel, IsoPath, Model, Name,
 from isobuilder.model.payload import Kernel
 from isobuilder.model.profile import ProfileName
 
+_LABEL = r"^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$"  # as Helm has it for releases
 _FLOATING = {"main", "master", "latest", "latest_release", "head"}
 
 
@@ -63,6 +64,28 @@ def check_https_url(url: str) -> str:
     return url
 
 
+def check_local(text: str) -> str:
+    """Return ``text`` if it may name something beside a recipe: relative, and it does not climb."""
+    parts = text.split("/")
+    if text.startswith("/") or "\\" in text or not text.isprintable():
+        raise ValueError(f"expected a path from the recipe's folder on, got {text[:120]!r}")
+    if not text or any(part in {"", ".", ".."} for part in parts):
+        raise ValueError(f"{text[:120]!r} leaves the recipe's folder, or goes a roundabout way")
+    return text
+
+
+def check_address(url: str) -> str:
+    """Return ``url`` if it is a canonical upstream address, or ``file:`` and a path beside us."""
+    if not url.startswith("file:"):
+        return check_https_url(url)
+    if url.startswith("file:/"):
+        raise ValueError(
+            f"{url[:120]!r} is a path of one machine; write file: and a path from the recipe's "
+            "folder on, or an https address for which a mirror is configured"
+        )
+    return f"file:{check_local(url.removeprefix('file:'))}"
+
+
 def check_variant(text: str) -> str:
     """Return ``text`` if it may name a variant: it must not look like another part of the name."""
     if text == "boot":
@@ -73,6 +96,9 @@ def check_variant(text: str) -> str:
 
 
 HttpsUrl = Annotated[str, AfterValidator(check_https_url)]
+Address = Annotated[str, AfterValidator(check_address)]
+"""Where upstream publishes something, or ``file:`` and where it lies beside recipe and lock."""
+LocalPath = Annotated[str, AfterValidator(check_local)]
 Variant = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$"),
@@ -105,25 +131,87 @@ def check_image(text: str) -> str:
 ImageText = Annotated[str, AfterValidator(check_image)]
 
 
+def check_repository(url: str) -> str:
+    """Return ``url`` if charts can be there: an https address, or ``oci://host/path``."""
+    if not url.startswith("oci://"):
+        return check_https_url(url.rstrip("/"))
+    check_https_url(f"https://{url.removeprefix('oci://')}")
+    if "/" not in url.removeprefix("oci://") or "@" in url:
+        raise ValueError(f"expected oci://host/path/of/the-chart, got {url[:120]!r}")
+    return url
+
+
+class Chart(Model):
+    """A Helm chart, and what to render it with."""
+
+    repository: Annotated[str, AfterValidator(check_repository)]
+    name: Name | None = None  # in a repository of https; that of oci:// names the chart itself
+    version: Annotated[str, StringConstraints(pattern=r"^v?\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?$")]
+    release: Annotated[str, StringConstraints(pattern=_LABEL)] | None = (
+        None  # else the entry's name
+    )
+    namespace: Annotated[str, StringConstraints(pattern=_LABEL)] = "default"
+    values: LocalPath | None = None  # a file beside the recipe
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Chart:
+        if self.repository.startswith("oci://") == (self.name is not None):
+            raise ValueError(
+                "expected the chart's name beside a repository of https, and none beside oci://"
+            )
+        return self
+
+    def __str__(self) -> str:
+        name = f"/{self.name}" if self.name else ""
+        return f"{self.repository}{name} {self.version}"
+
+
 class FileEntry(Model):
     """One upstream file and where it goes."""
 
     name: Name
     path: IsoPath
-    url: HttpsUrl
+    url: Address
     checksum: Annotated[str, AfterValidator(check_checksum)] | None = None
     mode: Mode = "0644"
     signature: Name | None = None  # the name of a signature policy, kept as evidence
 
+    @property
+    def source(self) -> str:
+        """Where it is from, for people."""
+        return self.url
+
 
 class ManifestEntry(Model):
-    """One Kubernetes manifest; ``pin`` rewrites its images to locked digests."""
+    """One Kubernetes manifest; ``pin`` rewrites its images to locked digests.
+
+    It is served at ``url``, or rendered when it is locked, of a chart or a kustomization.
+    """
 
     name: Name
     path: IsoPath
-    url: HttpsUrl
+    url: Address | None = None
+    chart: Chart | None = None
+    kustomize: LocalPath | None = None  # a folder beside the recipe
     checksum: Annotated[str, AfterValidator(check_checksum)] | None = None
     images: Literal["pin", "keep"] = "keep"
+
+    @model_validator(mode="after")
+    def _of_one_source(self) -> ManifestEntry:
+        given = [name for name in ("url", "chart", "kustomize") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(f"expected one of url, chart and kustomize, found {found}")
+        if self.checksum is not None and self.url is None:
+            raise ValueError("checksum belongs to a url; what is rendered is locked by its digest")
+        return self
+
+    @property
+    def source(self) -> str:
+        """Where it is from, for people."""
+        if self.chart is not None:
+            return str(self.chart)
+        return self.url or f"file:{self.kustomize}"
 
 
 class Images(Model):
@@ -305,6 +393,10 @@ class Recipe(FileModel):
         data = super().to_data()
         if not self.images.ignore:
             del data["images"]["ignore"]
+        for entry in data["manifests"]:
+            for name in ("url", "chart", "kustomize"):
+                if entry[name] is None:
+                    del entry[name]
         return data
 
     @property

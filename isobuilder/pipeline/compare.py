@@ -17,8 +17,7 @@ from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.formats.reference import ImageReference
 from isobuilder.iso.boot_names import INITRD, KERNEL, PAYLOAD, ROOT
-from isobuilder.iso.read.hashing import hash_iso
-from isobuilder.iso.read.reader import IsoReader
+from isobuilder.iso.read.reader import IsoReader, hash_iso
 from isobuilder.medium import MANIFEST, Medium
 from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.loading import load_lock, load_recipe
@@ -131,7 +130,7 @@ def _of_recipe(path: Path, recipe: Recipe) -> IsoFiles:
     facts["images.from"] = ", ".join(recipe.images.sources)
     facts |= {f"images.replace {old}": new for old, new in recipe.images.replace.items()}
     entries: tuple[FileEntry | ManifestEntry, ...] = (*recipe.files, *recipe.manifests)
-    files = {entry.path: entry.url for entry in entries}
+    files = {entry.path: entry.source for entry in entries}
     files |= {item.path: item.template for item in recipe.render}
     facts |= {
         f"checksum of {entry.path}": entry.checksum
@@ -145,7 +144,7 @@ def _of_recipe(path: Path, recipe: Recipe) -> IsoFiles:
         files=files,
         sizes={},
         images={text: text for text in recipe.images.extra},
-        releases=_releases({entry.path: entry.url for entry in entries}),
+        releases=_releases({entry.path: entry.source for entry in entries}),
     )
 
 

@@ -19,10 +19,10 @@ from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError, IsobuilderError
 from isobuilder.formats.reference import ImageReference
 from isobuilder.machine.payload import LARGEST_DESCRIPTION, payload_digests, payloads
-from isobuilder.model.config import mirror_urls
 from isobuilder.model.lock import Lock
 from isobuilder.model.validation import parse_json
 from isobuilder.pipeline.payload import check_payload, pin_if_there
+from isobuilder.sources.beside import addresses_of
 from isobuilder.sources.download import Download
 from isobuilder.sources.fetch import offline_problem
 from isobuilder.sources.registry import ImagePin, fetch_manifests
@@ -166,7 +166,7 @@ def _download(lock: Lock, need: Need, session: Session) -> Download:
     name, ceiling = need.name, session.config.max_file_size
     if need.kind == "payload" and lock.boot is not None:
         name, ceiling = f"{need.name} of {lock.boot.os}", need.size or LARGEST_DESCRIPTION
-    urls = mirror_urls(session.config, need.source or "")
+    urls = addresses_of(session.config, need.source or "", lock.folder, session.http)
     return Download(name, urls, need.digest, need.size, ceiling)
 
 

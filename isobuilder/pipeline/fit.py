@@ -30,7 +30,7 @@ def parts_of(document: Recipe | Lock) -> Parts:
     )
     return Parts.of(
         document.kubernetes,
-        [entry.url for entry in (*document.files, *document.manifests)],
+        [entry.source for entry in (*document.files, *document.manifests)],
         images,
         pins_pause=PROFILES[document.profile].imports_by_digest,
     )

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from isobuilder.digest import Digest
 from isobuilder.errors import DifferencesFound, EnvironmentProblem, InputError
 from isobuilder.files import write_whole
 from isobuilder.model.loading import load_lock, load_recipe
-from isobuilder.model.lock import Lock, answers, lock_name
+from isobuilder.model.lock import Lock, LockedFile, LockedManifest, answers, lock_name
 from isobuilder.model.recipe import Recipe
 from isobuilder.pipeline.compare import diff, of_lock
 from isobuilder.pipeline.fit import unfit_parts
@@ -73,7 +74,16 @@ def lock_recipe(
         _refuse_unwritable(path, called or str(recipe_path), architecture)
     known = path if path.exists() else lock_path(recipe_path, recipe, architecture)
     previous = load_lock(known) if update and known.exists() else None
-    lock = resolve(recipe, architecture, session, previous=previous, update=update, strict=strict)
+    lock = resolve(
+        recipe,
+        architecture,
+        session,
+        folder=recipe_path.parent,
+        stem=path.name.removesuffix(".json").removesuffix(".lock"),
+        previous=previous,
+        update=update,
+        strict=strict,
+    ).found_in(path.parent)
     if recipe.boot:
         lock = pin_payload(lock, recipe.boot, session)
     data = lock.to_bytes()
@@ -83,6 +93,8 @@ def lock_recipe(
         raise DifferencesFound(_changes(path, before, lock))
     if changed and not locked:
         write_whole(path, data)
+    if not locked:
+        _write_rendered(lock, path.parent, session)
     return LockFile(lock, path, changed, before)
 
 
@@ -91,6 +103,31 @@ def _refuse_unfit(recipe: Recipe, place: str) -> None:
     if errors:
         facts = "\n".join(f"{place}: {one.fact} ({one.source})" for one in errors)
         raise InputError(facts, hint="; ".join(one.hint for one in errors))
+
+
+def _write_rendered(lock: Lock, folder: Path, session: Session) -> None:
+    """Write what was rendered beside the lock: for reviews, and for builds on other machines."""
+    for manifest in lock.manifests:
+        blob = session.store.find(manifest.sha256)
+        if manifest.rendered is not None and blob is not None:
+            write_whole(folder / manifest.url.removeprefix("file:"), blob.read())
+
+
+def changed_beside(lock: Lock, folder: Path) -> list[str]:
+    """Return which files beside a recipe are other ones than when it was locked."""
+    found: dict[str, Digest] = {}
+    entries: tuple[LockedFile | LockedManifest, ...] = (*lock.files, *lock.manifests)
+    for item in entries:
+        if item.url.startswith("file:"):
+            found[item.url.removeprefix("file:")] = item.sha256
+        made = item.rendered if isinstance(item, LockedManifest) else None
+        if made is not None and made.chart is not None and made.chart.values and made.values:
+            found[made.chart.values] = made.values
+    return [
+        f"{name}: was changed since it was locked"
+        for name, digest in sorted(found.items())
+        if (path := folder / name).is_file() and Digest.of_file(path) != digest
+    ]
 
 
 def _if_lock(path: Path) -> Lock | None:
@@ -144,7 +181,7 @@ def find_lock(
     name = called or str(recipe_path)
     lock = load_lock(path)
     _log.info("%s: the lock in %s", name, path)
-    differences = answers(lock, recipe)
+    differences = [*answers(lock, recipe), *changed_beside(lock, recipe_path.parent)]
     if differences:
         raise InputError(
             "\n".join(f"{path}: does not answer {name}: {line}" for line in differences),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ from difflib import get_close_matches
 from typing import Literal
 from urllib.parse import unquote
 
-from isobuilder.digest import Digest
+from isobuilder.digest import BUFFER_SIZE, Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.formats.sums import sum_line
+from isobuilder.store import Blob
 
 MAX_SIZE = 1024 * 1024  # bytes; a release of Kubernetes lists all its files in about 60 KiB
 
@@ -36,6 +38,23 @@ class Checksum:
 
     algorithm: str  # a name hashlib knows: sha256, sha512 ...
     hex: str  # lower case
+
+    def check(self, name: str, blob: Blob) -> None:
+        """Return if ``blob``, whose SHA-256 is known to be right, has this digest as well.
+
+        Raises:
+            IntegrityError: it has another one.
+        """
+        if self.algorithm == "sha256":
+            return
+        hasher = hashlib.new(self.algorithm)
+        with blob.open() as file:
+            while chunk := file.read(BUFFER_SIZE):
+                hasher.update(chunk)
+        if hasher.hexdigest() != self.hex:
+            raise IntegrityError(
+                f"{name}: expected {self.algorithm} {self.hex}, got {hasher.hexdigest()}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +134,13 @@ class ChecksumFile:
         if self.form == "bare":
             return [entry.checksum for entry in self.entries]
         wanted = [_folders(name) for name in (filename, unquote(filename))]
-        shared: dict[int, list[Checksum]] = {}
+        found: dict[tuple[int, bool], list[Checksum]] = {}
         for entry in self.entries:
             path = _folders(entry.name or "")
             length = max(_common_end(path, other) for other in wanted)
-            shared.setdefault(length, []).append(entry.checksum)
-        return shared[max(shared)] if max(shared) > 0 else []
+            if length > 0:  # of equal ones that which agrees to its beginning
+                found.setdefault((length, length == len(path)), []).append(entry.checksum)
+        return found[max(found)] if found else []
 
 
 def parse(data: bytes, *, place: str) -> ChecksumFile:

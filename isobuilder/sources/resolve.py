@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +10,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from isobuilder import __version__
-from isobuilder.digest import BUFFER_SIZE, Digest
+from isobuilder.digest import Digest
 from isobuilder.documents.mistakes import InputErrors
-from isobuilder.errors import InputError, IntegrityError
+from isobuilder.errors import InputError
 from isobuilder.formats.manifests import Manifest, read_manifest
 from isobuilder.formats.reference import ImageReference, spelled_out
 from isobuilder.http import redact
@@ -31,17 +31,20 @@ from isobuilder.model.lock import (
     LockedFile,
     LockedImage,
     LockedManifest,
+    is_of,
     one_for_each_digest,
     released_epoch,
 )
 from isobuilder.model.recipe import FileEntry, ManifestEntry, Recipe
 from isobuilder.rules.pairings import core_images
 from isobuilder.sources import kubeadm
+from isobuilder.sources.beside import addresses_of
 from isobuilder.sources.checksums import Checksum, ChecksumFile, parse
 from isobuilder.sources.download import Download
 from isobuilder.sources.mirrors import Unfit, first_good
 from isobuilder.sources.named import check_labels, named_images, unlocked_mentions
 from isobuilder.sources.registry import ResolvedImage
+from isobuilder.sources.rendering import lock_rendered
 from isobuilder.sources.session import Session
 from isobuilder.store import Blob
 
@@ -59,6 +62,7 @@ class _Promise:
     """What is known of a file before it was seen."""
 
     entry: Entry
+    url: str
     checksum: Checksum | None
     evidence: Evidence
     vouched: bool = (
@@ -71,11 +75,16 @@ def resolve(
     architecture: str,
     session: Session,
     *,
+    folder: Path,
+    stem: str,
     previous: Lock | None = None,
     update: Iterable[str] = (),
     strict: bool = False,
 ) -> Lock:
     """Return the lock that answers ``recipe`` for one architecture.
+
+    What the recipe names by ``file:`` is in ``folder``. What is rendered is to be written beside
+    the lock, under names that begin with ``stem``.
 
     With ``previous`` and ``update`` only the entries named in ``update`` (names of files and
     manifests, references or repositories of images) are asked for again; all else stays as locked.
@@ -88,7 +97,9 @@ def resolve(
         UpstreamError: upstream could not be reached.
         IntegrityError: bytes are not what their checksum promises.
     """
-    return _Resolution(recipe, architecture, session, previous, frozenset(update), strict).run()
+    return _Resolution(
+        recipe, architecture, session, folder, stem, previous, frozenset(update), strict
+    ).run()
 
 
 @dataclass(slots=True)
@@ -96,6 +107,8 @@ class _Resolution:
     recipe: Recipe
     architecture: str
     session: Session
+    folder: Path
+    stem: str
     previous: Lock | None
     update: frozenset[str]
     strict: bool
@@ -109,9 +122,15 @@ class _Resolution:
         progress.step(f"checksums of Kubernetes {recipe.kubernetes} for {self.architecture}")
         entries: list[Entry] = [*recipe.files, *recipe.manifests]
         self.kept = self._kept(entries)
-        promises = [self._promise(entry) for entry in entries if entry.name not in self.kept]
+        asked = [entry for entry in entries if entry.name not in self.kept]
+        promises = [self._promise(entry, entry.url) for entry in asked if entry.url is not None]
         progress.step("files and manifests")
         locked = {**self.kept, **self._see(promises)}
+        for entry in asked:
+            if isinstance(entry, ManifestEntry) and entry.url is None:
+                locked[entry.name] = lock_rendered(
+                    entry, recipe, self.folder, self.stem, self.session
+                )
         progress.step("images")
         core = self._core(locked)
         manifests = self._manifests(locked)
@@ -169,25 +188,25 @@ class _Resolution:
             entry = asked.get(locked.name)
             if entry is None or locked.name in self.update:
                 continue
-            if (locked.path, locked.url) == (entry.path, entry.url):
+            if locked.path == entry.path and is_of(locked, entry):
                 kept[locked.name] = locked
         return kept
 
     # --- files ---
 
-    def _promise(self, entry: Entry) -> _Promise:
+    def _promise(self, entry: Entry, url: str) -> _Promise:
         signature = entry.signature if isinstance(entry, FileEntry) else None
         if entry.checksum is None:
-            return _Promise(entry, None, Evidence(source="first-seen", signature=signature))
+            return _Promise(entry, url, None, Evidence(source="first-seen", signature=signature))
         if entry.checksum.startswith("sha256:"):
             known = Checksum("sha256", entry.checksum.removeprefix("sha256:"))
             evidence = Evidence(source="recipe", signature=signature)
-            return _Promise(entry, known, evidence, vouched=True)
-        checksum, listed, canonical = self._listed(entry.checksum, entry.url)
+            return _Promise(entry, url, known, evidence, vouched=True)
+        checksum, listed, canonical = self._listed(entry.checksum, url)
         evidence = Evidence(
             source="checksum-file", url=entry.checksum, dialect=listed.dialect, signature=signature
         )
-        return _Promise(entry, checksum, evidence, vouched=canonical)
+        return _Promise(entry, url, checksum, evidence, vouched=canonical)
 
     def _listed(self, url: str, file: str) -> tuple[Checksum, ChecksumFile, bool]:
         """Return what a checksum file says about another, and if it came from ``url`` itself."""
@@ -208,6 +227,9 @@ class _Resolution:
         """Ask each mirror in turn; the first answer that is of use counts."""
         return first_good(url, mirror_urls(self.session.config, url), ask)
 
+    def _addresses(self, url: str) -> tuple[str, ...]:
+        return addresses_of(self.session.config, url, self.folder, self.session.http)
+
     def _see(self, promises: Sequence[_Promise]) -> dict[str, Locked]:
         """Fetch what was promised and return it locked, with its size."""
         locked: dict[str, Locked] = {}
@@ -224,7 +246,7 @@ class _Resolution:
         wanted = [
             Download(
                 name=promise.entry.name,
-                urls=mirror_urls(config, promise.entry.url),
+                urls=self._addresses(promise.url),
                 digest=_sha256_of(promise),
                 size=None,
                 ceiling=config.max_file_size,
@@ -233,7 +255,8 @@ class _Resolution:
         ]
         blobs = self.session.fetcher.fetch(wanted)
         for promise, blob in zip(promises, blobs, strict=True):
-            _check_other_algorithm(promise, blob)
+            if promise.checksum is not None:
+                promise.checksum.check(promise.entry.name, blob)
         return blobs
 
     # --- images ---
@@ -273,7 +296,8 @@ class _Resolution:
         if core_images(self.recipe.kubernetes) or host is None or old not in checksum:
             return why
         other = {"url": entry.url.replace(old, new), "checksum": checksum.replace(old, new)}
-        promise = self._promise(entry.model_copy(update={**other, "name": f"kubeadm-{host}"}))
+        copy = entry.model_copy(update={**other, "name": f"kubeadm-{host}"})
+        promise = self._promise(copy, copy.url)
         return self._fetch([promise])[0] if promise.vouched else why
 
     def _entry_of_kubeadm(self) -> FileEntry | None:
@@ -304,7 +328,7 @@ class _Resolution:
             blob = self.session.store.find(manifest.sha256)
             if blob is None:  # kept from the previous lock, and never fetched here
                 blob = self.session.fetcher.fetch([self._wanted_again(manifest)])[0]
-            found.append(read_manifest(blob.read(), entry.url))
+            found.append(read_manifest(blob.read(), entry.source))
         return found
 
     def _tell_unlocked(self, manifests: Sequence[Manifest], images: Sequence[LockedImage]) -> None:
@@ -317,7 +341,7 @@ class _Resolution:
     def _wanted_again(self, locked: Locked) -> Download:
         return Download(
             name=locked.name,
-            urls=mirror_urls(self.session.config, locked.url),
+            urls=self._addresses(locked.url),
             digest=locked.sha256,
             size=locked.size,
             ceiling=self.session.config.max_file_size,
@@ -403,38 +427,16 @@ def _sha256_of(promise: _Promise) -> Digest | None:
     return Digest.from_hex(promise.checksum.hex)
 
 
-def _check_other_algorithm(promise: _Promise, blob: Blob) -> None:
-    if promise.checksum is None or promise.checksum.algorithm == "sha256":
-        return
-    hasher = hashlib.new(promise.checksum.algorithm)
-    with blob.open() as file:
-        while chunk := file.read(BUFFER_SIZE):
-            hasher.update(chunk)
-    if hasher.hexdigest() != promise.checksum.hex:
-        raise IntegrityError(
-            f"{promise.entry.name}: expected {promise.checksum.algorithm} {promise.checksum.hex}, "
-            f"got {hasher.hexdigest()}"
-        )
-
-
 def _locked(promise: _Promise, blob: Blob) -> Locked:
     entry = promise.entry
+    told = {
+        "name": entry.name,
+        "path": entry.path,
+        "url": promise.url,
+        "sha256": blob.digest,
+        "size": blob.size,
+        "evidence": promise.evidence,
+    }
     if isinstance(entry, FileEntry):
-        return LockedFile(
-            name=entry.name,
-            path=entry.path,
-            url=entry.url,
-            sha256=blob.digest,
-            size=blob.size,
-            mode=entry.mode,
-            evidence=promise.evidence,
-        )
-    return LockedManifest(
-        name=entry.name,
-        path=entry.path,
-        url=entry.url,
-        sha256=blob.digest,
-        size=blob.size,
-        images=entry.images,
-        evidence=promise.evidence,
-    )
+        return LockedFile.model_validate({**told, "mode": entry.mode})
+    return LockedManifest.model_validate({**told, "images": entry.images})

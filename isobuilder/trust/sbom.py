@@ -105,6 +105,9 @@ def _file(
     facts = {"size": str(size)}
     if source is not None:
         version = _version(lock, source)
+        made = source.rendered if isinstance(source, LockedManifest) else None
+        if made is not None:
+            facts["rendered"] = f"{made.program} {made.version}"
         if version is not None:
             component["version"] = version
             component["purl"] = _generic_purl(source, version)
@@ -140,6 +143,8 @@ def _package(package: PayloadPackage, payload: OsPayload) -> _Json:
 
 def _version(lock: Lock, source: LockedFile | LockedManifest) -> str | None:
     """Return the version in the address: Kubernetes' own, else the release that is named last."""
+    if (made := getattr(source, "rendered", None)) and made.chart:
+        return str(made.chart.version)
     path = urlsplit(source.url).path
     if f"/v{lock.kubernetes}/" in path:
         return str(lock.kubernetes)
@@ -148,6 +153,10 @@ def _version(lock: Lock, source: LockedFile | LockedManifest) -> str | None:
 
 
 def _generic_purl(source: LockedFile | LockedManifest, version: str) -> str:
+    if (made := getattr(source, "rendered", None)) and made.chart:
+        name = made.chart.name or made.chart.repository.rpartition("/")[2]
+        where = _quoted(made.chart.repository)
+        return f"pkg:helm/{_quoted(name)}@{_quoted(version)}?repository_url={where}"
     return (
         f"pkg:generic/{_quoted(source.name)}@{_quoted(version)}"
         f"?checksum={_quoted(source.sha256)}&download_url={_quoted(source.url)}"

@@ -59,13 +59,13 @@ def test_every_file_of_the_recipe_is_there_with_its_checksum(
     dialects = set()
     entries: list[FileEntry | ManifestEntry] = [*recipe.files, *recipe.manifests]
     for entry in entries:
-        urls = mirror_urls(config, entry.url)
+        urls = mirror_urls(config, entry.source)
         blob = fetcher.fetch([Download(entry.path, urls, None, None, 1 << 20)])[0]
         if entry.checksum:
             said = http.get_small(mirror_urls(config, entry.checksum)[0], limit=9999).body
             listed = parse(said, place=entry.checksum)
             dialects.add(listed.dialect)
-            assert listed.checksum_for(entry.url.rpartition("/")[2]).hex == blob.digest.hex
+            assert listed.checksum_for(entry.source.rpartition("/")[2]).hex == blob.digest.hex
     assert len(dialects) >= 3
 
 
@@ -83,7 +83,7 @@ def test_programs_in_archives_are_of_the_architecture(
     recipe = load_recipe(content.write_recipes(tmp_path)[0], architecture)
     for entry in (entry for entry in recipe.files if entry.name in expected):
         member = expected[entry.name]
-        data = http.get_small(mirror_urls(config, entry.url)[0], limit=1 << 20).body
+        data = http.get_small(mirror_urls(config, entry.source)[0], limit=1 << 20).body
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
             found = archive.extractfile(member)
             assert found is not None
@@ -101,7 +101,7 @@ def test_every_image_is_there_and_marked(
     texts = list(core_images(recipe.kubernetes) or ())
     texts += [component.image for component in recipe.components.values()]
     for entry in recipe.manifests:
-        where = mirror_urls(config, entry.url)[0]
+        where = mirror_urls(config, entry.source)[0]
         text = http.get_small(where, limit=1 << 20).body.decode()
         named = re.findall(r"image: (\S+)", text)
         texts += [recipe.images.replace.get(name, name) for name in named]

@@ -36,6 +36,7 @@ from isobuilder.mold.audit import read_ends
 from isobuilder.mold.catalogue import SUFFIX, read_registration
 from isobuilder.mold.plan import read_plan
 from isobuilder.pipeline.fetch import names_of
+from isobuilder.sources.reasons import reason_in
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens
 from isobuilder.store import Store, collect, lease, partial_of
@@ -207,6 +208,7 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "iso/check/archives.py": [(in_archive_of_iso, None)],
     "model/payload.py": [(lambda data, _: read_payload(data, place="x"), InputError)],
     "pipeline/fetch.py": [(noted_lock, None)],
+    "sources/reasons.py": [(lambda data, _: reason_in(data, "application/json"), None)],
     "sources/registry_tokens.py": [(token, UpstreamError)],
     "sources/registry_auth.py": [(login, None), (helper, None)],
     "store/partial.py": [(note_of_partial, None)],

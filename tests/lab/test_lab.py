@@ -149,7 +149,7 @@ def test_the_recipes_ask_only_for_what_the_upstream_has() -> None:
     for name in names:
         recipe = load_recipe(HERE / f"recipes/{name}.yaml", "amd64")
         urls = [file.url for file in recipe.files]
-        urls += [manifest.url for manifest in recipe.manifests]
+        urls += [manifest.source for manifest in recipe.manifests]
         sums = [file.checksum for file in recipe.files if file.checksum]
         urls += [text for text in sums if not text.startswith("sha256:")]
         for url in urls:

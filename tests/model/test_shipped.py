@@ -133,7 +133,7 @@ def test_recipes_have_neither_mistakes_nor_warnings(
     assert read.warnings == ()
     other = {"amd64": "arm64", "arm64": "amd64"}[architecture]
     urls = [file.url for file in read.recipe.files]
-    urls += [manifest.url for manifest in read.recipe.manifests]
+    urls += [manifest.source for manifest in read.recipe.manifests]
     assert not [url for url in urls if other in url]
     assert "etcd/etcd-linux-amd64.tar.gz" in {file.path for file in read.recipe.files}
 

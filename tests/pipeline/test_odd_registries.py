@@ -29,6 +29,7 @@ from isobuilder.sources.session import open_session
 from isobuilder.store import Store
 from tests.fakes import odd_registry as odd
 from tests.fakes.debian_registry import docker_registry, installed, push
+from tests.fakes.hostile import FileServer
 from tests.fakes.images import simple, zstd_layer
 from tests.fakes.odd_registry import Oddity, OddRegistry, Tokens
 from tests.pipeline.world import Locked, World
@@ -322,6 +323,27 @@ def test_a_mirror_that_lacks_one_blob_gets_it_from_the_next(site: Site) -> None:
         times=1,
     )
     assert site.chain(gone, None, site.behind) == []
+
+
+@pytest.mark.parametrize("first", [b"<html>Log in</html>", b"", b"0" * 64 + b"  another\n"])
+def test_a_checksum_file_of_no_use_is_asked_for_at_the_next_mirror(
+    site: Site, files: FileServer, first: bytes
+) -> None:
+    files.add("one/tool", b"tool")
+    files.add("one/SHA256SUMS", first)
+    files.add("two/SHA256SUMS", f"{Digest.of(b'tool').hex}  tool\n".encode())
+    site.number += 1
+    recipe = site.folder / f"sums-{site.number}.yaml"
+    address = "https://files.example"
+    recipe.write_text(
+        f"schema: 1\nextends: {site.world.recipe}\narchitectures: [amd64]\nfiles:\n- {{name: tool, "
+        f"path: tool, url: '{address}/tool', checksum: '{address}/SHA256SUMS'}}\n"
+    )
+    mirrors = {**site.world.upstream.mirrors, address: (files.url("one"), files.url("two"))}
+    with open_session(Config(mirrors=mirrors, retries=0), site.store) as session:
+        lock = lock_recipe(recipe, "amd64", session).lock
+    tool = next(file for file in lock.files if file.name == "tool")
+    assert tool.evidence.source == "checksum-file"
 
 
 FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
-from isobuilder.sources.checksums import MAX_SIZE, Checksum, parse
+from isobuilder.sources.checksums import MAX_SIZE, Checksum, ChecksumFile, parse
 
 PLACE = "https://example.org/SHA256SUMS"
 ONE = hashlib.sha256(b"one").hexdigest()
@@ -133,6 +133,44 @@ def test_folders_tell_files_of_one_name_apart() -> None:
         listed.sha256_for("kubelet")
 
 
+@pytest.mark.parametrize(
+    ("paths", "address"),
+    [
+        (("linux/arm64/tool", "linux/amd64/tool"), "/r/bin/linux/amd64/tool"),
+        (
+            (
+                "/workspace/_output/gcs-stage/r/bin/linux/arm64/tool",
+                "/workspace/_output/gcs-stage/r/bin/linux/amd64/tool",
+            ),
+            "/r/bin/linux/amd64/tool",
+        ),
+        (("./arm64/tool", "./amd64/tool"), "/x/amd64/tool"),
+        (("*bin/arm64/tool".removeprefix("*"), "bin//amd64/./tool"), "/amd64/tool"),
+        ((r"dist\arm64\tool", r"dist\amd64\tool"), "/dist/amd64/tool"),
+        (("old/amd64/tool", "amd64/tool"), "/new/amd64/tool"),
+        (("arm64/tool", "tool"), "/x/tool"),
+        (("tool", "/out/amd64/tool"), "/amd64/tool"),
+        (("other", "tool"), "/anything/at/all/tool"),
+        (("amd64/tool.sig", "tool"), "/amd64/tool"),
+        (("v1%2B1/tool", "v1+2/tool"), "/v1%2B2/tool"),
+    ],
+)
+def test_the_entry_whose_path_fits_the_address_furthest_counts(
+    paths: tuple[str, str], address: str
+) -> None:
+    other, wanted = paths
+    sums = {other: ONE, wanted: TWO}
+    assert listing(sums).sha256_for(address).hex == TWO
+    bsd = "".join(f"SHA256 ({path}) = {digits.upper()}\r\n" for path, digits in sums.items())
+    assert parse(bsd.encode(), place=PLACE).sha256_for(address).hex == TWO
+
+
+def listing(sums: dict[str, str]) -> ChecksumFile:
+    """A file as ``sha256sum -b`` writes it."""
+    text = "".join(f"{digits} *{path}\n" for path, digits in sums.items())
+    return parse(text.encode(), place=PLACE)
+
+
 def test_a_name_that_is_quoted_in_the_address_is_found() -> None:
     listed = parse(f"{ONE}  rke2-v1.34.1+rke2r1\n{TWO}  x\n".encode(), place=PLACE)
     assert listed.sha256_for("rke2-v1.34.1%2Brke2r1").hex == ONE
@@ -175,7 +213,9 @@ def test_a_whole_download_in_place_of_its_checksum_is_refused_by_size() -> None:
         parse(b" " * (MAX_SIZE + 1), place=PLACE)
 
 
-names = st.text(string.ascii_letters + string.digits + "._-+()", min_size=1, max_size=30)
+names = st.text(string.ascii_letters + string.digits + "._-+()", min_size=1, max_size=30).filter(
+    lambda name: name != "."
+)
 listings = st.dictionaries(
     names, st.binary(min_size=32, max_size=32).map(bytes.hex), min_size=1, max_size=8
 )

@@ -95,7 +95,15 @@ def lock(
     config = Config(mirrors=places, retries=0, retry_budget=1.0)
     with open_session(config, Store(folder / "store")) as session:
         update = {"registry.k8s.io/pause"} if previous else ()
-        return resolve(asked, architecture, session, previous=previous, update=update)
+        return resolve(
+            asked,
+            architecture,
+            session,
+            folder=Path("nowhere"),
+            stem="x",
+            previous=previous,
+            update=update,
+        )
 
 
 def names(made: Lock) -> set[str]:
