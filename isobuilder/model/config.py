@@ -224,12 +224,16 @@ def registry_bases(config: Config, registry: str) -> tuple[str, ...]:
     A mirror such as ``http://127.0.0.1:5000/registry.k8s.io`` serves the repositories of the
     registry below a repository prefix: ``/v2/registry.k8s.io/pause/manifests/3.10``.
     """
-    mirrors = config.mirrors.get(registry)
-    if mirrors:
-        return mirrors
-    host = "registry-1.docker.io" if registry == "docker.io" else registry
+    names = _HUB if registry in _HUB else (registry,)
+    for name in names:
+        if mirrors := config.mirrors.get(name):
+            return mirrors
+    host = "registry-1.docker.io" if registry in _HUB else registry
     return (f"https://{host}",)
 
+
+_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
+"""What people call Docker Hub; the last one is what answers."""
 
 PREFIX = "ISOBUILDER_"
 DEFAULT = "default"

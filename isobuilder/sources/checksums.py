@@ -24,6 +24,8 @@ _STRONG = ("sha256", "sha512")  # in the order of preference: ours is the first
 
 _BARE = re.compile(r"([0-9A-Fa-f]{32,128})")
 _BSD = re.compile(r"([A-Za-z]+[0-9-]*) ?\((.+)\) ?= ?([0-9A-Fa-f]{32,128})")
+_PREFIX = re.compile(r"(?:sha256|sha512):", re.IGNORECASE)  # as registries and GitHub write digests
+_STDIN = {"-", "stdin"}  # the only name of a file whose sum was made of what came through a pipe
 _HTML = re.compile(r"\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -186,19 +188,34 @@ def parse(data: bytes, *, place: str) -> ChecksumFile:
 def _entry(line: str, place: str) -> tuple[Dialect, ChecksumEntry]:
     if _CONTROL.search(line):
         raise _not_one(place, "control characters")
-    if match := _BARE.fullmatch(line):
+    plain = line[prefix.end() :] if (prefix := _PREFIX.match(line)) else line
+    plain = plain.removeprefix("(stdin)= ")  # an older OpenSSL, of a pipe
+    if match := _BARE.fullmatch(plain):
         return "bare", ChecksumEntry(None, _checksum(match[1], place))
-    if (read := sum_line(line)) and not read.escaped and read.path[0] not in " \t*":
-        return "gnu", ChecksumEntry(_plain(read.path), _checksum(read.digits, place))
+    if (read := sum_line(plain)) and read.path[0] not in " \t*":
+        checksum = _checksum(read.digits, place)
+        if read.path in _STDIN:
+            return "bare", ChecksumEntry(None, checksum)
+        path = _ESCAPE.sub(_unescaped, read.path) if read.escaped else read.path
+        return "gnu", ChecksumEntry(_plain(path), checksum)
     if match := _BSD.fullmatch(line):
         checksum = _checksum(match[3], place)
         # OpenSSL writes SHA2-256, some tools SHA-256.
         named = match[1].lower().replace("sha2-", "sha").replace("-", "")
         if named != checksum.algorithm:
             raise _not_one(place, f"{match[1]} with {len(match[3])} digits")
+        if match[2] in _STDIN:
+            return "bare", ChecksumEntry(None, checksum)
         return "bsd", ChecksumEntry(_plain(match[2]), checksum)
     # Not the line itself: nobody knows what file this is, and whose.
     raise _not_one(place, f"{len(line)} characters of something else")
+
+
+_ESCAPE = re.compile(r"\\([\\nr])")
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return {"n": "\n", "r": "\r"}.get(match[1], match[1])
 
 
 def _checksum(digits: str, place: str) -> Checksum:

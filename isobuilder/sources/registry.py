@@ -25,6 +25,7 @@ from isobuilder.http import Answer, Http, HttpFailure, redact
 from isobuilder.model.config import Config, registry_bases
 from isobuilder.sources.download import Download
 from isobuilder.sources.mirrors import Unfit, authorized, first_good
+from isobuilder.sources.reasons import reason_in
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens, full_name
 from isobuilder.store import Store
@@ -277,7 +278,8 @@ def _looks(answer: Answer) -> str:
     if not begin:
         return "nothing"
     if begin[:1] == b"{":
-        return ""
+        error = b'"errors"' in begin and reason_in(answer.body, "application/json")
+        return f"an error in place of an answer: {error}" if error else ""
     if answer.encoding:
         return f"it encoded as {answer.encoding}"
     what = "an HTML page" if begin[:1] == b"<" else f"{len(answer.body)} bytes"

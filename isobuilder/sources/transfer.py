@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from urllib.parse import urlsplit
 
 from isobuilder.cancel import Halt
 from isobuilder.errors import EnvironmentProblem, IntegrityError, UpstreamError
@@ -23,6 +24,11 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")  # RFC
 _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
 _LOOK = 0.02  # seconds between looks at what others bring
 _FIRST_BYTES = 256  # enough to recognise a page
+
+
+def _ends_in(url: str, *endings: str) -> bool:
+    """Say if the path of an address ends in one of ``endings``."""
+    return urlsplit(url).path.lower().endswith(endings)
 
 
 class _Mixed(Exception):
@@ -174,7 +180,9 @@ class Transfer:
         wanted, place = self._wanted, redact(url)
         if wanted.digest is None and self._content_type == "text/html":
             raise _html_page(place)
-        if self._encoding and wanted.digest is None:
+        # A file called .gz and labelled as encoded is that file: so do many web servers by default.
+        of_its_own = self._encoding in {"gzip", "x-gzip"} and _ends_in(url, ".gz", ".tgz")
+        if self._encoding and wanted.digest is None and not of_its_own:
             raise HttpFailure(
                 f"{place}: expected the file itself, got it encoded as {self._encoding}",
                 temporary=False,

@@ -206,6 +206,9 @@ def test_mirrors_replace_the_longest_origin_in_order(file: Path) -> None:
     assert mirror_urls(config, "https://dl.k8s.io.evil/a") == ("https://dl.k8s.io.evil/a",)
     assert registry_bases(config, "registry.k8s.io") == ("http://127.0.0.1:5000/registry.k8s.io",)
     assert registry_bases(config, "docker.io") == ("https://registry-1.docker.io",)
+    for name in ("docker.io", "index.docker.io", "registry-1.docker.io"):
+        hub = Config(mirrors={name: ("https://mirror.example/hub",)})
+        assert registry_bases(hub, "docker.io") == ("https://mirror.example/hub",)
 
 
 def test_a_bare_host_stands_for_files_as_well_unless_an_origin_says_more() -> None:

@@ -233,6 +233,11 @@ REFUSED: dict[str, tuple[Oddity, type[IsobuilderError], str]] = {
         UpstreamError,
         "2 bytes that begins with",
     ),
+    "an error with 200": (
+        odd.instead(odd.by_tag, replace(denied(500, "UNKNOWN", "try later"), status=200)),
+        UpstreamError,
+        "an error in place of an answer: UNKNOWN: try later",
+    ),
     "cut JSON": (odd.instead(odd.by_tag, Reply(200, {}, b'{"a"')), IntegrityError, "not JSON"),
     "schema 1": (odd.instead(odd.by_tag, Reply(200, {}, SCHEMA_1)), InputError, "schema 1"),
     "a chart": (

@@ -134,6 +134,22 @@ def test_folders_tell_files_of_one_name_apart() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        f"{ONE}  -\n",
+        f"SHA2-256(stdin)= {ONE}\n",
+        f"(stdin)= {ONE}\n",
+        f"sha256:{ONE}\r\n",
+        f"SHA256:{ONE.upper()}  tool\n",
+        f"\\{ONE}  dist\\\\tool\n",
+        f"{ONE} *dist/tool\r\n{TWO} *dist/tool.exe\r\n",
+    ],
+)
+def test_sums_of_a_pipe_with_prefixes_and_escapes_are_understood(text: str) -> None:
+    assert parse(text.encode(), place=PLACE).sha256_for("/r/tool").hex == ONE
+
+
+@pytest.mark.parametrize(
     ("paths", "address"),
     [
         (("linux/arm64/tool", "linux/amd64/tool"), "/r/bin/linux/amd64/tool"),

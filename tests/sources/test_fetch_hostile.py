@@ -336,6 +336,18 @@ def test_a_server_that_labels_an_archive_as_encoded_is_understood(
     assert fetcher.fetch([want(KUBELET, url)])[0].read() == KUBELET
 
 
+@pytest.mark.parametrize(("name", "taken"), [("k.TGZ", True), ("k.tar", False)])
+def test_a_file_that_is_gzip_by_its_name_is_taken_though_nothing_is_known_about_it(
+    name: str, taken: bool, fetcher: Fetcher, files: FileServer
+) -> None:
+    url = files.add(name, b"", always=answer(KUBELET, Content_Encoding="x-gzip"))
+    if taken:
+        assert fetcher.fetch([want(KUBELET, url, known=False, sized=False)])[0].read() == KUBELET
+    else:
+        with pytest.raises(UpstreamError, match="encoded as x-gzip"):
+            fetcher.fetch([want(KUBELET, url, known=False, sized=False)])
+
+
 # --- servers that are busy, silent or send us away
 
 
