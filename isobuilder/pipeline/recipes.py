@@ -23,7 +23,7 @@ from isobuilder.model.profile import PROFILES, ProfileName
 from isobuilder.model.recipe import Recipe
 from isobuilder.model.validation import build
 from isobuilder.pipeline.fit import unfit_parts
-from isobuilder.pipeline.lock import lock_path
+from isobuilder.pipeline.lock import changed_beside, lock_path
 from isobuilder.pipeline.shipped import whole_version
 from isobuilder.rules.book import shipped_rules
 from isobuilder.rules.fit import Unfit
@@ -62,6 +62,7 @@ def check_recipe(path: Path) -> Checked:
         for architecture in checked.architectures:
             recipe = read_recipe(path, architecture).recipe
             checked.unfit += [one for one in unfit_parts(recipe) if one not in checked.unfit]
+            _check_beside(checked, recipe)
             _check_lock(checked, recipe, architecture)
     except InputErrors as error:
         checked.mistakes += error.mistakes
@@ -71,12 +72,32 @@ def check_recipe(path: Path) -> Checked:
     return checked
 
 
+def _check_beside(checked: Checked, recipe: Recipe) -> None:
+    """Note what the recipe names beside itself and is not there."""
+    folder = checked.path.parent
+    wanted = {f"files[{file.name}].url": file.url for file in recipe.files}
+    for entry in recipe.manifests:
+        where = f"manifests[{entry.name}]"
+        wanted[f"{where}.url"] = entry.url or ""
+        if entry.chart is not None and entry.chart.values is not None:
+            wanted[f"{where}.chart.values"] = f"file:{entry.chart.values}"
+        if entry.kustomize is not None:
+            wanted[f"{where}.kustomize"] = f"file:{entry.kustomize}"
+    for where, url in wanted.items():
+        path = folder / url.removeprefix("file:")
+        if url.startswith("file:") and not path.exists():
+            mistake = Mistake(Mark(str(checked.path)), where, f"there is no {path}")
+            if mistake not in checked.mistakes:
+                checked.mistakes.append(mistake)
+
+
 def _check_lock(checked: Checked, recipe: Recipe, architecture: str) -> None:
     path = lock_path(checked.path, recipe, architecture)
     if not path.exists():
         return
     try:
-        differences = answers(load_lock(path), recipe)
+        lock = load_lock(path)
+        differences = [*answers(lock, recipe), *changed_beside(lock, checked.path.parent)]
     except InputErrors as error:
         checked.warnings += error.mistakes
         return

@@ -21,6 +21,7 @@ from isobuilder.model.config import Config
 from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.pipeline.build import build
 from isobuilder.pipeline.lock import LockFile, find_lock, lock_recipe
+from isobuilder.pipeline.recipes import check_recipe
 from isobuilder.pipeline.verify import verify
 from isobuilder.sources.session import open_session
 from isobuilder.store import Store
@@ -354,3 +355,20 @@ def test_a_link_out_of_the_recipes_folder_is_not_followed(place: Place) -> None:
     (place.folder / "link").symlink_to("/etc/passwd")
     with pytest.raises(UpstreamError, match="leads out of the folder"):
         place.lock("url: 'file:link'")
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("url: 'file:absent'", "manifests[net].url: there is no"),
+        (CHART.replace("1.2.3", "1.2.3, values: absent"), "manifests[net].chart.values: there is"),
+        ("kustomize: absent", "manifests[net].kustomize: there is no"),
+    ],
+)
+def test_what_is_not_beside_the_recipe_is_told_when_it_is_checked(
+    place: Place, source: str, told: str
+) -> None:
+    path = place.recipe(source)
+    assert [told in str(mistake) for mistake in check_recipe(path).mistakes] == [True]
+    (place.folder / "absent").touch()
+    assert check_recipe(path).mistakes == []
