@@ -128,7 +128,8 @@ prove_from_pod() {
     inside=(nsenter --net --target "$task")
     for node in "$@"; do
         service=$(hello_of $number)
-        wait_for 120 "a pod cannot ask for hello-$node" resolves "hello-$node.default.svc.cluster.local" "$service" "${inside[@]}"
+        # After an upgrade a controller that has lost its lease makes CoreDNS's pods anew only when that has run out.
+        wait_for 600 "a pod cannot ask for hello-$node" resolves "hello-$node.default.svc.cluster.local" "$service" "${inside[@]}"
         wait_for 120 "a pod does not reach $service" "${inside[@]}" curl --silent --fail --max-time 5 "http://$service/" --output /dev/null
         say "from a pod: hello-$node answers"
         number=$((number + 1))
