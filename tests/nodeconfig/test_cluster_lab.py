@@ -124,6 +124,23 @@ def test_cloud_init_makes_the_same_network_of_both_forms(cloud_init: Path, tmp_p
     assert "Name=ens3\n" in yaml.safe_load(python(cloud_init, RENDER, path))["ens3"]
 
 
+@pytest.mark.parametrize("text", [IPV6, DUAL], ids=["ipv6", "dual-stack"])
+def test_cloud_init_gives_every_kind_of_address_by_both_forms(
+    cloud_init: Path, tmp_path: Path, text: str
+) -> None:
+    cluster = read(text.replace("52:54:00:6b:01:01", "52:54:00:00:00:01"))
+    path = tmp_path / "network"
+    path.write_text(yaml_text(network_config(cluster, cluster.nodes[0])), encoding="utf-8")
+    nocloud = yaml.safe_load(python(cloud_init, RENDER, path))["e*"]
+    path.write_bytes(json_text(network_data(cluster, cluster.nodes[0])))
+    drive = yaml.safe_load(python(cloud_init, RENDER, path))["ens3"]
+    for rendered in (nocloud, drive):
+        for address in cluster.nodes[0].address:
+            assert f"Address={address}\n" in rendered
+        assert "Destination=::/0\nGateway=fd00:77::1\n" in rendered
+        assert "Destination=fd00:10:244:1::/64\nGateway=fd00:77::12\n" in rendered
+
+
 DESCRIPTION = """\
 schema: 1
 kubernetes: "1.37.1"
