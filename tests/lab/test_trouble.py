@@ -74,5 +74,6 @@ def test_a_full_disk_is_told_before_anything_is_begun(
     with pytest.raises(LabError, match=r"5\.0 GB are free, the lab takes up to 14 GB\nhint: "):
         prepare.check_room(tmp_path / "lab")
     assert not any((tmp_path / "lab").iterdir())
-    (tmp_path / "lab/ready").write_text("")
+    with (tmp_path / "lab/part").open("wb") as part:
+        part.truncate(10_000_000_000)
     prepare.check_room(tmp_path / "lab")  # what is missing now takes less

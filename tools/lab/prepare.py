@@ -84,7 +84,8 @@ def check_room(lab: Path) -> None:
         LabError: it has not; nothing was begun.
     """
     lab.mkdir(parents=True, exist_ok=True)
-    needed = _GROWN if (lab / "ready").is_file() else _WHOLE
+    missing = 0 if (lab / "ready").is_file() else _WHOLE - size_of([lab])
+    needed = max(_GROWN, missing)
     free = shutil.disk_usage(lab).free
     if free < needed:
         raise LabError(
