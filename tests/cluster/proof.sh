@@ -167,7 +167,7 @@ prove_cluster() {
     late=$(late_restarts "$ready")
     [ -z "$late" ] || fail "started again after the node was Ready: $late"
     get events -A --field-selector reason=NodeNotReady | while IFS= read -r line; do say "event $line"; done
-    grep -h -i warning /var/log/kiso-node.log | while IFS= read -r line; do say "kubeadm warned: $line"; done || true
+    grep -h '\[WARNING' /var/log/kiso-node.log | while IFS= read -r line; do say "kubeadm warned: $line"; done || true
     wait_for 120 "a node is no longer Ready" ready_nodes $#
 }
 
