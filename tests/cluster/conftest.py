@@ -46,4 +46,5 @@ def iso_of(
 
     yield build
     for path in made.values():
-        path.unlink(missing_ok=True)
+        if path != iso:
+            path.unlink()
