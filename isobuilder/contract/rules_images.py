@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from isobuilder.contract.archives import normal_name
 from isobuilder.contract.rule import Problem, Rule, rule
 from isobuilder.contract.view import IMAGES_LIST, MAX_LINES, ImportLine, NodeView, repository_of
 from isobuilder.errors import IntegrityError
+from isobuilder.formats.manifests import ImageUse
 from isobuilder.rules.pairings import core_images as kubeadm_images
 
 _PAUSE = re.compile(r".*/pause(:[^@]+)?")
@@ -231,7 +232,22 @@ def manifest_images(disc: NodeView) -> Iterator[Problem]:
     Otherwise nodes pull them, which fails without a network (apache/cloudstack#4459). A digest is
     a name only on Mold, where archives are imported with `--digests`.
     """
-    for path, images in disc.images() if disc.archive_names else ():
+    yield from _missing(disc, disc.images())
+
+
+@rule("A.4.further-images", severity="warning")
+def further_images(disc: NodeView) -> Iterator[Problem]:
+    """All images that further manifests on the disc name are on it.
+
+    No node applies them by itself, but whoever does so at the site cannot pull anything either.
+    """
+    yield from _missing(disc, disc.images(disc.further))
+
+
+def _missing(
+    disc: NodeView, manifests: Iterable[tuple[str, Sequence[ImageUse]]]
+) -> Iterator[Problem]:
+    for path, images in manifests if disc.archive_names else ():
         for image in sorted({use.image for use in images}):
             try:
                 name = normal_name(image)
@@ -253,9 +269,13 @@ def mentioned_images(disc: NodeView) -> Iterator[Problem]:
     pods in a text. A site without a network learns of a missing one only then.
     """
     for path, mention in disc.mentions() if disc.archive_names else ():
-        if mention.looked_up not in disc.imported:
-            where = f"line {mention.mark.line}: {mention.path}"
-            yield Problem(path, f"{where} names {mention.text}, which no archive gives", _ADD_EXTRA)
+        if mention.is_among(disc.imported):
+            continue
+        where = f"line {mention.mark.line}: {mention.path}"
+        fact = f"{where} names {mention.text}, which no archive gives"
+        if mention.by is not None:
+            fact = f"{where}: {mention.by} starts {mention.text} besides, which no archive gives"
+        yield Problem(path, fact, _ADD_EXTRA)
 
 
 @rule("A.5.pause-line", clouds=("mold",))
@@ -336,6 +356,7 @@ RULES: tuple[Rule, ...] = (
     digest_name,
     core_images,
     manifest_images,
+    further_images,
     mentioned_images,
     pause_line,
     pause_digest,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
@@ -14,10 +14,11 @@ from isobuilder.contract.archives import ImportedArchive, as_imported
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.manifests import ImageUse, Manifest, Object
-from isobuilder.formats.mentions import Mention, mentions
+from isobuilder.formats.mentions import Mention
 from isobuilder.formats.reference import spelled_out
 from isobuilder.medium import MANIFEST, Medium
 from isobuilder.model.profile import ProfileName
+from isobuilder.rules.operators import later_images
 
 IMAGES_LIST = "docker/images.list"
 MAX_LINES = 10_000
@@ -114,20 +115,30 @@ class NodeView:
         """Whether one of the two dashboards is there."""
         return self.has("headlamp.yaml") or self.has("dashboard.yaml")
 
-    def images(self) -> Iterator[tuple[str, tuple[ImageUse, ...]]]:
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The manifests that no node applies by itself: people do, who found them on the disc."""
+        names = (path for path in self.files if path.endswith((".yaml", ".yml")))
+        return tuple(sorted(path for path in names if path not in APPLIED))
+
+    def images(self, paths: Iterable[str] = APPLIED) -> Iterator[tuple[str, tuple[ImageUse, ...]]]:
         """Return the manifests that are there and can be read, with the images they use."""
-        for path in APPLIED:
-            found = self.medium.kubernetes(path) if self.has(path) else None
-            if isinstance(found, Manifest):
-                uses = (use for use in found.images if spelled_out(use.image) not in self.ignored)
-                yield path, tuple(uses)
+        for path, found in self._manifests(paths):
+            uses = (use for use in found.images if spelled_out(use.image) not in self.ignored)
+            yield path, tuple(uses)
 
     def mentions(self) -> Iterator[tuple[str, Mention]]:
         """Return what manifests name elsewhere that looks like an image and is not ignored."""
-        for path in APPLIED:
+        for path, found in self._manifests((*APPLIED, *self.further)):
+            for mention in later_images(found):
+                if not mention.is_among(self.ignored):
+                    yield path, mention
+
+    def _manifests(self, paths: Iterable[str]) -> Iterator[tuple[str, Manifest]]:
+        for path in paths:
             found = self.medium.kubernetes(path) if self.has(path) else None
             if isinstance(found, Manifest):
-                yield from ((path, m) for m in mentions(found) if m.name not in self.ignored)
+                yield path, found
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:

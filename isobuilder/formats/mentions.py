@@ -10,7 +10,7 @@ registry and a tag or digest, and whatever stands behind a key, flag or variable
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -30,6 +30,7 @@ _BEHIND = re.compile(
     re.IGNORECASE,
 )
 _LINE = re.compile(r"[\s-]*[\"']?$")  # what stands before a key of a pod in a text
+_BEHIND_NAME = re.compile(r"[:@][^/]*$")  # tag and digest
 _NO_IMAGES = frozenset({"true", "false", "none", "null", "yes", "no", "auto", "default"})
 _PROSE = "description"  # what schemas tell people is full of examples
 
@@ -41,6 +42,7 @@ class Mention:
     path: str  # e.g. spec.template.spec.containers[0].args[1]
     mark: Mark
     text: str
+    by: str | None = None  # the operator that starts it without being told, so with any tag
 
     @property
     def name(self) -> str:
@@ -51,6 +53,21 @@ class Mention:
     def looked_up(self) -> str:
         """The name that a node would look for."""
         return ImageReference.parse(self.text).looked_up
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the text is a reference at all."""
+        return _is_name(self.text)
+
+    def is_among(self, names: Collection[str]) -> bool:
+        """Whether one of ``names``, which are spelled out, is this image.
+
+        What an operator starts by itself counts with any tag, and from a copy of its repository.
+        """
+        if self.by is None:
+            return self.name in names or self.looked_up in names
+        wanted = f"/{ImageReference.parse(self.text).repository}"
+        return any(_BEHIND_NAME.sub("", name, count=1).endswith(wanted) for name in names)
 
 
 def mentions(manifest: Manifest) -> tuple[Mention, ...]:

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from isobuilder.documents.mistakes import InputErrors, Mistake
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.manifests import Manifest
-from isobuilder.formats.mentions import mentions
+from isobuilder.formats.mentions import Mention
 from isobuilder.formats.reference import ImageReference, lockable, spelled_out
 from isobuilder.model.lock import LockedImage
 from isobuilder.model.recipe import Component, Images
+from isobuilder.rules.operators import later_images
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +62,25 @@ def unlocked_mentions(
     known = {spelled_out(text) for text in images.ignore}
     for image in locked:
         known |= {*image.names, image.pinned}
-    hint = "add it to images.extra of the recipe, or to images.ignore if it is not needed"
     return [
-        Mistake(mention.mark, mention.path, f"the image {mention.text} is not locked", hint)
+        _unlocked(mention)
         for manifest in manifests
-        for mention in mentions(manifest)
-        if not {mention.name, mention.looked_up} & known
+        for mention in later_images(manifest)
+        if not mention.is_among(known)
     ]
+
+
+def _unlocked(mention: Mention) -> Mistake:
+    if mention.by is None:
+        fact = f"the image {mention.text} is not locked"
+        hint = "add it to images.extra of the recipe, or to images.ignore if it is not needed"
+        return Mistake(mention.mark, mention.path, fact, hint)
+    fact = f"{mention.by} starts {mention.text} besides, of which no tag is locked"
+    hint = (
+        f"add the one that its release names to images.extra of the recipe, or {mention.text} to "
+        "images.ignore if it is not needed"
+    )
+    return Mistake(mention.mark, mention.path, fact, hint)
 
 
 def _way_out(image: str) -> str:

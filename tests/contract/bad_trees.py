@@ -283,6 +283,14 @@ def _swapped() -> str:
     return "$KUBELET_EXTRA_ARGS $KUBELET_KUBEADM_ARGS"
 
 
+def _pod_of(image: str, *arguments: str) -> bytes:
+    container = {"name": "a", "image": image, "args": list(arguments)}
+    spec = {"containers": [container]}
+    return trees.yaml_of(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec}
+    )
+
+
 def _images() -> list[BadTree]:
     node_line = f"{NODE.digest.hex}.tar quay.io/calico/node"
     full = {trees.REF_NAME: NODE.reference}
@@ -299,6 +307,10 @@ def _images() -> list[BadTree]:
             }
         )
     )
+    argument = _pod_of(NODE.reference, "--agent-image=extra.example/agent:1")
+    further = _pod_of("extra.example/further:1")
+    manager = "quay.io/jetstack/cert-manager-controller:v1.21.0"
+    solver = both(more(named(manager)), put("own.yaml", _pod_of(manager)))
     spaced = both(lambda t: t.update({"docker/a node.tar": t.pop(NODE.path)}), line(NODE))
     layer = f"blobs/sha256/{Digest.of(NODE.layer).hex}"
     return [
@@ -341,7 +353,10 @@ def _images() -> list[BadTree]:
         BadTree("A.4.core-images", "no kube-proxy", without(PROXY)),
         BadTree("A.4.manifest-images", "no network (#4459)", without(NODE, CNI)),
         BadTree("A.4.manifest-images", "digests on Apache", pinned_network, base="cloudstack-cks"),
+        BadTree("A.4.further-images", "a manifest that people apply", put("own/x.yml", further)),
         BadTree("A.4.mentioned-images", "an operator's argument", put("network.yaml", operator)),
+        BadTree("A.4.mentioned-images", "in a further manifest", put("own.yaml", argument)),
+        BadTree("A.4.mentioned-images", "what an operator has built in", solver),
         BadTree("A.5.pause-line", "two", more(named("registry.k8s.io/pause:3.9"))),
         BadTree("A.5.pause-line", "none", without(PAUSE)),
         BadTree("A.5.pause-digest", "by another name", rename(PAUSE, "pause.tar")),
