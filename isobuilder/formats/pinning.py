@@ -126,7 +126,7 @@ class _Changes:
             after += colon.end() if colon else 0
             self.edits[after, after] = f" {new}" if colon else f": {new}"
         else:
-            self.edits[start, end] = _quoted(new, at.value)
+            self.edits[start, end] = _quoted(new, at.key if _is_null_of_json(at) else at.value)
 
     def _span(self, node: YamlNode) -> tuple[int, int]:
         """Return the characters of a value, without its anchor and tag and the lines below it."""
@@ -176,6 +176,13 @@ class _Changes:
             parts += [text[done : index(start)], new]
             done = index(end)
         return self.manifest.source.encoded("".join([*parts, text[done:]]))
+
+
+def _is_null_of_json(at: Field) -> bool:
+    """Whether a value is a bare word behind a quoted key, so that JSON wants its text in quotes."""
+    key, value = at.key, target(at.value)
+    quoted = isinstance(key, ScalarNode) and key.style == '"'
+    return quoted and isinstance(value, ScalarNode) and not isinstance(scalar_value(value), str)
 
 
 def _quoted(new: str, like: YamlNode | str = "") -> str:

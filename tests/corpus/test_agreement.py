@@ -101,7 +101,7 @@ def _read(data: bytes, how: str) -> list[Any]:
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     objects=st.lists(_OBJECTS, min_size=1, max_size=3),
     shared=st.booleans(),

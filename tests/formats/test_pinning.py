@@ -148,6 +148,11 @@ def test_bytes_that_are_no_text_stay() -> None:
 def test_json_values_one_after_another_are_pinned() -> None:
     one = '{"containers":[{"image":"c/d:2","name":"\\ud83d\\ude00 \\/"}]}'
     pinned = one.replace('"c/d:2"', f'"{CD}", "imagePullPolicy": "IfNotPresent"')
+    null = '{"containers":[{"image":"c/d:2","imagePullPolicy":null}]}'
+    assert (
+        pin(f"{null}{null}")
+        == null.replace('"c/d:2"', f'"{CD}"').replace("null", '"IfNotPresent"') * 2
+    )
     plain = "containers: [{image: c/d:2}]"
     assert pin(f"{one}\n---\n{plain}\n") == f"{pinned}\n---\n{pin(plain)}\n"
     assert pin(f"{one}{one}{one}") == pinned * 3
