@@ -10,6 +10,8 @@ from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_optio
 from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.profile import DEFAULT_PROFILE, PROFILES
 
+_SCRIPT_LIMIT = 1024 * 1024  # bytes of a text that a call is looked for in
+
 _PROFILES = click.Choice(list(PROFILES))
 
 
@@ -144,18 +146,33 @@ def show(app: App, file: Path, arch: str | None, as_json: bool) -> None:
         click.echo(expanded_text(loaded), nl=False)
 
 
-@recipe.command("import")
-@click.argument("file", metavar="FILE", type=FILE)
+@recipe.command("import", context_settings={"ignore_unknown_options": True})
+@click.argument("words", metavar="FILE|SCRIPT ARGUMENT...", nargs=-1, required=True)
 @click.option("--recipe", "recipe_file", type=FILE, help="Write only the lock of this recipe.")
 @click.option("--out", type=FOLDER, default=".", show_default=True, help="Where both go.")
 @click.pass_obj
-def import_(app: App, file: Path, recipe_file: Path | None, out: Path) -> None:
-    """Take over FILE, a JSON recipe of the present ABLESTACK builder, as a recipe and a lock.
+def import_(app: App, words: tuple[str, ...], recipe_file: Path | None, out: Path) -> None:
+    """Take over what another builder was told, as a recipe and, where it has digests, a lock.
 
-    Prints the files written. Sizes are not known to that builder; they come with the first fetch.
+    FILE is a JSON recipe of the present ABLESTACK builder, or a text with a call of CloudStack's
+    create-kubernetes-binaries-iso.sh; the call can be given as it is, too. Prints the files
+    written. Sizes are not known to these builders; they come with the first fetch.
     """
-    from isobuilder.pipeline.recipes import import_recipe
+    from isobuilder.compat.cloudstack import call_in, is_call
+    from isobuilder.pipeline.recipes import import_call, import_recipe
 
+    call: list[str] | None = list(words) if is_call(words) and len(words) > 1 else None
+    if call is None and len(words) > 1:
+        raise click.UsageError("name one FILE, or the script with its arguments")
+    file = Path(words[0])
+    if call is None and not file.is_file():
+        raise click.BadParameter(f"{file}: there is no such file", param_hint="FILE")
+    if call is None and file.suffix != ".json":
+        call = call_in(file.read_bytes()[:_SCRIPT_LIMIT].decode("utf-8", "replace"))
+    if call is not None:
+        click.echo(import_call(call, out=out))
+        app.say("run isobuilder recipe check and isobuilder lock, which asks upstream for digests")
+        return
     for path in import_recipe(file, recipe=recipe_file, out=out):
         click.echo(path)
     app.say("no byte was looked at: isobuilder fetch checks every digest")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from isobuilder.compat.ablestack import load_imported, lock_from, recipe_data
+from isobuilder.compat.cloudstack import SCRIPT, call_data, read_call
 from isobuilder.documents.merge import NAMED
 from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
 from isobuilder.documents.nodes import plain
@@ -19,7 +21,7 @@ from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.base import canonical_json
 from isobuilder.model.loading import builtin_recipes, load_lock, load_recipe, read_recipe
 from isobuilder.model.lock import answers
-from isobuilder.model.profile import PROFILES, ProfileName
+from isobuilder.model.profile import DEFAULT_PROFILE, PROFILES, ProfileName
 from isobuilder.model.recipe import Recipe
 from isobuilder.model.validation import build
 from isobuilder.pipeline.fit import unfit_parts
@@ -127,11 +129,8 @@ def import_recipe(source: Path, *, recipe: Path | None, out: Path) -> tuple[Path
         text = _SCHEMA_LINE.format("recipe.schema.json") + yaml_text(data)
         recipe = out / f"kubernetes-{imported.kubernetes_version}.yaml"
         build(yaml_map(text.encode(), str(recipe)), Recipe)
-        if recipe.exists() and recipe.read_text("utf-8") != text:
-            raise InputError(
-                f"{recipe}: is there already, with other content",
-                hint=f"give --recipe {recipe} to write only its lock, or choose another --out",
-            )
+        hint = f"give --recipe {recipe} to write only its lock, or choose another --out"
+        _refuse_other(recipe, text, hint)
         write_whole(recipe, text.encode())
         written = (recipe,)
     loaded = load_recipe(recipe, imported.architecture)
@@ -140,6 +139,49 @@ def import_recipe(source: Path, *, recipe: Path | None, out: Path) -> tuple[Path
     lock = lock_from(imported, loaded, str(source), previous)
     write_whole(path, lock.to_bytes())
     return (*written, path)
+
+
+_LEFT_OUT = (
+    "# The script takes autoscaler.yaml and provider.yaml from branches, which nobody can lock:\n"
+    "# add them under manifests, with the address of a release or a commit. Newer ones also bring\n"
+    "# snapshot-crds.yaml and manifest.yaml of a CSI driver.\n"
+)
+_CHOSEN = (
+    "# The script takes autoscaler.yaml and provider.yaml from branches; these are of the commits\n"
+    "# that our recipes have. Some also bring snapshot-crds.yaml and manifest.yaml of a driver.\n"
+)
+
+
+def import_call(words: Sequence[str], *, out: Path) -> Path:
+    """Write the recipe that gives what a call of CloudStack's script gives, and return its path.
+
+    Raises:
+        InputErrors: arguments that are none of the script's, or that nobody can lock.
+        InputError: a recipe is there already.
+    """
+    place = " ".join(words)[:400].translate({10: " ", 13: " "})
+    call = read_call(words, SCRIPT)
+    profile: ProfileName = DEFAULT_PROFILE
+    known: dict[str, str] = {}
+    if call.headlamp is None:
+        profile = next(name for name, each in PROFILES.items() if each.cloud == "cloudstack")
+    else:
+        variables = plain(read_yaml(_nearest_shipped(call.kubernetes)))["vars"]
+        known = {k: v for k, v in variables.items() if k.startswith(("autoscaler", "etcd"))}
+        if (tags := core_tags(call.kubernetes)) is not None:
+            known["etcd"] = tags.etcd.partition("-")[0]
+    note = _CHOSEN if known else _LEFT_OUT
+    text = f"# Made from: {place}\n{note}{yaml_text(call_data(call, profile, known))}"
+    recipe = out / f"kubernetes-{call.kubernetes}.yaml"
+    _refuse_other(recipe, text, "choose another --out")
+    write_whole(recipe, text.encode())
+    read_recipe(recipe, call.architecture)
+    return recipe
+
+
+def _refuse_other(recipe: Path, text: str, hint: str) -> None:
+    if recipe.exists() and recipe.read_text("utf-8") != text:
+        raise InputError(f"{recipe}: is there already, with other content", hint=hint)
 
 
 def new_recipe(version: str, profile: ProfileName) -> str:

@@ -281,3 +281,37 @@ def test_import_of_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_schema_is_printed_as_it_is_shipped() -> None:
     assert good("schema").stdout.encode() == schema_bytes()
+
+
+CALL = (
+    "./create-kubernetes-binaries-iso.sh",
+    "./",
+    "1.33.1",
+    "1.7.1",
+    "1.33.0",
+    "https://raw.githubusercontent.com/projectcalico/calico/v3.30.0/manifests/calico.yaml",
+    "https://raw.githubusercontent.com/kubernetes/dashboard/v2.7.0/aio/deploy/recommended.yaml",
+    "setup-v1.33.1",
+)
+
+
+def test_import_takes_a_call_of_cloudstacks_script_as_it_is_or_in_a_file(tmp_path: Path) -> None:
+    result = good("import", "--out", tmp_path, *CALL)
+    recipe = tmp_path / "kubernetes-1.33.1.yaml"
+    assert result.stdout == f"{recipe}\n"
+    text = recipe.read_text(encoding="utf-8")
+    assert f"# Made from: {' '.join(CALL)}\n" in text
+    assert good("check", recipe).stdout.startswith("good: ")
+    script = tmp_path / "make.sh"
+    script.write_text(f"#!/bin/sh\nsudo {' '.join(CALL)}\n", encoding="utf-8")
+    other = tmp_path / "other"
+    assert good("import", script, "--out", other).stdout == f"{other / recipe.name}\n"
+
+
+def test_import_refuses_what_is_neither_a_file_nor_a_call(tmp_path: Path) -> None:
+    assert run("import", tmp_path / "none.json").exit_code == 2
+    assert run("import", SAMPLE, SAMPLE).exit_code == 2
+    refused = run("import", "--out", tmp_path, *CALL[:4], "x", *CALL[5:])
+    assert refused.exit_code == 3
+    assert "CRICTL_VERSION: expected a version such as 1.33.1, found 'x'" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
