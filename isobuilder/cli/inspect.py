@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 def inspect(app: App, source: BuildSource, as_json: bool) -> None:
     """Tell what is on an ISO, or what a lock promises.
 
-    Versions, files with sizes and digests, and images.
+    Versions, files with sizes and digests, images, and whatever manifests name that looks like an
+    image and is not among these. Of a lock the manifests are looked at that are in the store.
     """
     from isobuilder.pipeline.compare import contents_of, summary
+    from isobuilder.pipeline.unlisted import unlisted_images
 
-    found = summary(contents_of(_lock_of(source)))
+    path = _lock_of(source)
+    found = summary(contents_of(path))
+    unlisted = unlisted_images(path, app.store) if found["kind"] != "recipe" else ()
+    found["unlisted_images"] = [asdict(one) for one in unlisted]
     if as_json:
         app.show_json(found)
         return
@@ -46,6 +51,10 @@ def inspect(app: App, source: BuildSource, as_json: bool) -> None:
     click.echo()
     images = [(item["reference"], item["digest"]) for item in found["images"]]
     click.echo(table(images, ("IMAGE", "DIGEST")))
+    if unlisted:
+        places = [(one.image, f"{one.manifest}:{one.line}: {one.path}") for one in unlisted]
+        click.echo()
+        click.echo(table(places, ("NAMED, BUT NOT THERE", "WHERE")))
 
 
 @click.command(cls=AppCommand)

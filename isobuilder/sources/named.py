@@ -59,15 +59,21 @@ def unlocked_mentions(
     An operator that is told of it starts it on a site that cannot pull it. ``images.extra`` brings
     it, ``images.ignore`` says that it is not needed.
     """
-    known = {spelled_out(text) for text in images.ignore}
-    for image in locked:
-        known |= {*image.names, image.pinned}
+    known = known_names(locked, images.ignore)
     return [
         _unlocked(mention)
         for manifest in manifests
         for mention in later_images(manifest)
         if not mention.is_among(known)
     ]
+
+
+def known_names(locked: Iterable[LockedImage], ignored: Iterable[str]) -> set[str]:
+    """Return every name by which an image is there, or known not to be needed; spelled out."""
+    known = {spelled_out(text) for text in ignored}
+    for image in locked:
+        known |= {*image.names, image.pinned}
+    return known
 
 
 def _unlocked(mention: Mention) -> Mistake:

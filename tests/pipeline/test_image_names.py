@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,11 @@ from isobuilder.model.config import Config
 from isobuilder.model.lock import Lock
 from isobuilder.pipeline.build import build
 from isobuilder.pipeline.lock import find_lock, lock_recipe
+from isobuilder.pipeline.unlisted import unlisted_images
 from isobuilder.pipeline.verify import Verification, verify
 from isobuilder.sources.session import Session, open_session
 from isobuilder.store import Store
+from tests.cli.calling import call
 
 NAMES = (
     "docker.io/someui/board:v2",
@@ -285,3 +288,25 @@ def test_strict_refuses_them(place: Place) -> None:
     iso = build(found.lock, place.folder / "strict", place.session).iso
     assert verify(iso).passed
     assert not verify(iso, strict=True).passed
+
+
+def test_inspect_names_what_is_neither_locked_nor_on_the_disc_nor_declared(place: Place) -> None:
+    more = "images: {extra: ['extra.example/node:v1'], ignore: ['other.example/only:1']}\n"
+    recipe = place.recipe(OPERATOR, more=more)
+    place.lock(recipe)
+    found = find_lock(recipe, "amd64")
+    assert found is not None
+    iso = build(found.lock, place.folder / "unlisted", place.session).iso
+    where = "spec.containers[0].env[0].value"
+    agent = {"manifest": "network.yaml", "line": 6, "path": where, "image": "extra.example/agent:1"}
+    for source in (iso, found.path):
+        assert [asdict(one) for one in unlisted_images(source, place.session.store)] == [agent]
+        options = ("--store", place.session.store.root)
+        told = json.loads(call("inspect", source, "--json", *options).stdout)
+        assert told["unlisted_images"] == [agent]
+        lines = call("inspect", source, *options).stdout.splitlines()
+        assert lines[-2].split("  ")[0] == "NAMED, BUT NOT THERE"
+        assert lines[-1].split() == ["extra.example/agent:1", "network.yaml:6:", where]
+    empty = Store(place.folder / "no store")
+    assert unlisted_images(found.path, empty) == ()
+    assert not empty.root.exists()
