@@ -60,7 +60,10 @@ def unpinned(pinned: bytes, spellings: Mapping[str, Sequence[str]], wanted: Dige
 def spellings_of(name: str) -> Iterator[str]:
     """Give the ways to write a reference, the given one first."""
     yield name
-    reference = ImageReference.parse(name)
+    try:
+        reference = ImageReference.parse(name)
+    except ValueError:
+        return  # such as a template, for which the recipe had something to lock
     full = str(reference)
     yield full
     if reference.registry == "docker.io":

@@ -310,3 +310,39 @@ def test_inspect_names_what_is_neither_locked_nor_on_the_disc_nor_declared(place
     empty = Store(place.folder / "no store")
     assert unlisted_images(found.path, empty) == ()
     assert not empty.root.exists()
+
+
+def test_a_doubled_key_is_told_and_hinders_only_pinning(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    policies = "imagePullPolicy: X, imagePullPolicy: IfNotPresent"
+    doubled = f"{{name: c, image: 'other.example/none:1', image: 'a:1', {policies}}}"
+    result, text = place.made(place.recipe(doubled, how="keep"))
+    assert problems(result) == []
+    assert doubled in text
+    told = [record.getMessage() for record in caplog.records]
+    assert any(
+        "the key 'image' is there twice in one mapping; the last one" in line for line in told
+    )
+    with pytest.raises(InputErrors, match="the key 'image' is there twice, so it cannot be pinned"):
+        place.made(place.recipe(doubled))
+
+
+@pytest.mark.parametrize("name", ["", "${REGISTRY}/a:v1", "{{ .Values.image }}", "<image>"])
+def test_any_text_can_stand_for_an_image(place: Place, name: str) -> None:
+    more = f'images: {{replace: {{"{name}": "extra.example/node:v1"}}}}\n'
+    recipe = place.recipe(f"{{name: c, image: '{name}'}}", f'\n    image: "{name}"', more=more)
+    result, text = place.made(recipe)
+    assert problems(result) == []
+    assert [one.partition("@")[0] for one in images_in(text)] == ["extra.example/node"] * 2
+
+
+@pytest.mark.parametrize("text", ["only words\n", "- a\n- b\n", "a: b\n", "--- {a: b}\n"])
+def test_what_kubectl_would_not_take_is_refused_when_it_is_locked(place: Place, text: str) -> None:
+    recipe = place.recipe("{name: c, image: 'a:1'}")
+    url = place.upstream.put_file(f"/extra.example/www/{len(text)}/x.yaml", text.encode())
+    written = re.sub(r'url: "[^"]*"', f'url: "{url}"', recipe.read_text(encoding="utf-8"))
+    recipe.write_text(written, encoding="utf-8")
+    with pytest.raises(InputErrors) as refused:
+        place.lock(recipe)
+    assert refused.value.mistakes[0].mark.file == url
