@@ -33,8 +33,13 @@ NODE_FILES = {"k8s/kubeadm", "k8s/kubelet", "k8s/kubectl", "kubelet.service", "1
 
 
 def paths_of(recipe: Recipe) -> set[str]:
-    entries = (*recipe.files, *recipe.manifests, *recipe.render)
-    return {entry.path for entry in entries}
+    paths = {entry.path for entry in recipe.files} | {entry.path for entry in recipe.render}
+    return paths | {entry.path for entry in recipe.manifests}
+
+
+def urls_of(recipe: Recipe) -> dict[str, str]:
+    found = {entry.path: entry.url for entry in recipe.files}
+    return found | {entry.path: entry.url for entry in recipe.manifests}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +66,7 @@ def test_a_call_gives_its_versions_at_its_paths(
     wanted |= {f"cni/cni-plugins-{architecture}.tgz"}
     wanted |= {f"cri-tools/crictl-linux-{architecture}.tar.gz"}
     assert paths_of(recipe) == wanted | ({"etcd/etcd-linux-amd64.tar.gz"} if etcd else set())
-    urls = {entry.path: entry.url for entry in (*recipe.files, *recipe.manifests)}
+    urls = urls_of(recipe)
     assert urls["network.yaml"] == CALICO
     assert urls["dashboard.yaml"] == DASHBOARD
     assert "/v1.7.1/cni-plugins-linux-" in urls[f"cni/cni-plugins-{architecture}.tgz"]
@@ -77,7 +82,7 @@ def test_a_version_of_headlamp_means_a_recipe_for_nodes_of_mold(tmp_path: Path) 
     recipe = imported(tmp_path, "./", "1.34.2", "1.8.0", "1.34.1", CALICO, "0.41.0", "name")
     assert recipe.profile == "mold-cks"
     assert {"headlamp.yaml", "provider.yaml", "autoscaler.yaml"} <= paths_of(recipe)
-    urls = {entry.path: entry.url for entry in recipe.manifests}
+    urls = urls_of(recipe)
     assert urls["headlamp.yaml"].endswith("/headlamp/v0.41.0/kubernetes-headlamp.yaml")
     replaced = recipe.images.replace["ghcr.io/headlamp-k8s/headlamp:latest"]
     assert replaced == "ghcr.io/headlamp-k8s/headlamp:v0.41.0"
