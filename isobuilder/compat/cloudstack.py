@@ -17,7 +17,7 @@ from typing import Any
 from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.architecture import ARCHITECTURES, DEFAULT
-from isobuilder.model.recipe import check_https_url
+from isobuilder.model.recipe import check_address
 
 SCRIPT = "create-kubernetes-binaries-iso.sh"
 _USAGE = (
@@ -129,13 +129,13 @@ class _Arguments:
         return found[1]
 
     def address(self, label: str, text: str) -> str:
+        """Return an address; a path is a file that lies beside the recipe then."""
+        is_path = ":" not in text
         try:
-            return check_https_url(text)
+            return check_address(f"file:{text.removeprefix('./')}" if is_path else text)
         except ValueError as error:
             hint = "name an https address that stays the same, such as that of a release"
-            if "://" not in text or text.startswith("file:"):
-                hint += "; a file of yours can be served for one by a file: mirror of its host"
-            self.wrong(label, str(error), hint)
+            self.wrong(label, str(error), f"{hint}, or a file beside the recipe")
             return text
 
 

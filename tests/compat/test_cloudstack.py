@@ -38,8 +38,8 @@ def paths_of(recipe: Recipe) -> set[str]:
 
 
 def urls_of(recipe: Recipe) -> dict[str, str]:
-    found = {entry.path: entry.url for entry in recipe.files}
-    return found | {entry.path: entry.url for entry in recipe.manifests}
+    found = {entry.path: entry.source for entry in recipe.files}
+    return found | {entry.path: entry.source for entry in recipe.manifests}
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,13 @@ def test_a_version_of_headlamp_means_a_recipe_for_nodes_of_mold(tmp_path: Path) 
     assert "/v3.6.5/" in etcd  # what kubeadm 1.34.2 pairs with
 
 
+@pytest.mark.parametrize("path", ["network.yaml", "./network.yaml"])
+def test_a_file_of_ones_own_is_one_beside_the_recipe(tmp_path: Path, path: str) -> None:
+    (tmp_path / "network.yaml").write_text("apiVersion: v1\nkind: List\nitems: []\n")
+    recipe = imported(tmp_path, *FIRST[:4], path, DASHBOARD)
+    assert urls_of(recipe)["network.yaml"] == "file:network.yaml"
+
+
 def test_plugins_of_old_releases_have_their_old_names(tmp_path: Path) -> None:
     old = ["./", "1.18.20", "0.7.1", "1.18.0", CALICO, DASHBOARD]
     (plugins,) = [f.url for f in imported(tmp_path, *old).files if f.name == "cni-plugins"]
@@ -106,8 +113,8 @@ Change = Callable[[list[str]], Any]
         (1, "latest", "KUBERNETES_VERSION: expected a version"),
         (2, "x", "CNI_VERSION: expected a version"),
         (3, "", "CRICTL_VERSION: expected a version"),
-        (4, "network.yaml", "NETWORK_YAML: expected an https address, got 'network.yaml'"),
-        (4, "file:///root/n.yaml", "NETWORK_YAML: expected an https address"),
+        (4, "/root/network.yaml", "NETWORK_YAML: 'file:/root/network.yaml' is a path of one"),
+        (4, "file:///root/n.yaml", "NETWORK_YAML: 'file:///root/n.yaml' is a path of one machine"),
         (4, "http://127.0.0.1/n.yaml", "NETWORK_YAML: expected an https address"),
         (4, f"{CALICO}?raw=1", "NETWORK_YAML: query or fragment"),
         (5, "https://x.example/main/d.yaml", "DASHBOARD_YAML: 'main' in "),
@@ -125,7 +132,7 @@ def test_what_nobody_can_lock_is_refused_with_its_name(at: int, text: str, fact:
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
     with pytest.raises(InputErrors) as refused:
-        read_call([SCRIPT, "./", "1", "2", "3", "4", "5", "a", "b", "arm64", "amd64"], SCRIPT)
+        read_call([SCRIPT, "./", "1", "2", "3", "../4", "../5", "a", "b", "arm64", "amd64"], SCRIPT)
     assert [mistake.path for mistake in refused.value.mistakes] == [
         "KUBERNETES_VERSION",
         "CNI_VERSION",
