@@ -11,6 +11,8 @@ from typing import Any, BinaryIO, Protocol
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
+from isobuilder.errors import IntegrityError
+
 BUFFER_SIZE = 256 * 1024
 """Bytes moved at a time: larger falls out of the processor's cache, smaller costs calls."""
 
@@ -95,7 +97,20 @@ class BlobLike(Protocol):
         """Open the bytes for reading, unbuffered: callers read in large pieces."""
 
     def read(self) -> bytes:
-        """Return all bytes; for small blobs only."""
+        """Return all bytes, still those of the digest; for small blobs only."""
+
+
+def check(blob: BlobLike, found: Digest) -> None:
+    """Return if ``found``, which the bytes of ``blob`` hash to now, is what they once did.
+
+    Raises:
+        IntegrityError: something happened to them since.
+    """
+    if found != blob.digest:
+        raise IntegrityError(
+            f"{blob.place}: expected {blob.digest}, got {found}: damaged since it was stored",
+            hint="run isobuilder store check, which takes it out of the way, then build again",
+        )
 
 
 class Hasher:

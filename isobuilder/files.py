@@ -36,6 +36,18 @@ def read_bytes(path: Path, limit: int) -> bytes:
     return data
 
 
+def below(folder: Path, name: str) -> Path | None:
+    """Return the file that ``name``, which a stranger may have written, means from ``folder``.
+
+    None if that is outside, by its steps or by way of a link: a text that somebody sends does not
+    choose which files of this machine are read.
+    """
+    if "\0" in name:
+        return None
+    real = Path(os.path.realpath(folder / name))
+    return real if real.is_relative_to(os.path.realpath(folder)) else None
+
+
 _ASK_AGAIN = 0.05  # seconds between two looks at a lock that another holds
 
 
@@ -105,6 +117,19 @@ def open_own(path: Path, flags: int) -> int:
     return descriptor
 
 
+def read_own(path: Path, limit: int) -> bytes:
+    """Return what we once wrote to a file of at most ``limit`` bytes, see ``open_own``.
+
+    Raises:
+        OSError: as ``open_own``; EFBIG also when there is more than we ever write.
+    """
+    with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return data
+
+
 def private_folder(folder: Path) -> Path:
     """Make ``folder`` for its owner only; one that is there stays as it is, its files are private.
 
@@ -138,7 +163,9 @@ def _lock(path: Path, kind: int, timeout: float | None) -> int | None:
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        handle = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644
+        )
         try:
             fcntl.flock(handle, kind if deadline is None else kind | fcntl.LOCK_NB)
             # Housekeeping removes lock files; then ours has no name and protects nothing.
@@ -159,11 +186,14 @@ def _lock(path: Path, kind: int, timeout: float | None) -> int | None:
 
 
 def is_locked(path: Path) -> bool:
-    """Say if somebody holds the lock of an existing file."""
+    """Say if somebody holds the lock of an existing file; nobody holds one through a link."""
+    if path.is_symlink():
+        return False
     with contextlib.suppress(FileNotFoundError):
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Shared is enough to meet whoever holds it, and all that NFS allows without writing.
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         finally:

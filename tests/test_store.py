@@ -18,6 +18,7 @@ from isobuilder.errors import EnvironmentProblem, IntegrityError
 from isobuilder.files import locked
 from isobuilder.store import (
     Origin,
+    Partial,
     Store,
     check,
     collect,
@@ -315,6 +316,50 @@ def test_a_blob_that_cannot_be_read_stays_where_it_is(
     assert store.find(good.digest) == good
 
 
+def test_what_is_no_blob_is_no_damage_and_stays(store: Store, tmp_path: Path) -> None:
+    blob = store.add_bytes(KUBELET)
+    folder = blob.path.parent
+    (folder / "README").write_text("mine")
+    (folder / ".nfs0001").write_text("a server's")
+    (folder / ("0" * 64)).mkdir()
+    os.mkfifo(folder / ("1" * 64))
+    (folder / ("2" * 64)).symlink_to(tmp_path / "nowhere")
+    there = set(folder.iterdir())
+    report = check(store)
+    assert (report.blobs, report.damaged, report.unreadable) == (1, (), ())
+    assert set(folder.iterdir()) == there
+    assert [one.digest for one in stored(store)] == [blob.digest]
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe"])
+def test_what_is_no_file_is_no_blob_and_keeps_nobody_waiting(store: Store, what: str) -> None:
+    place = store.path_of(Digest.of(KUBELET))
+    place.parent.mkdir(parents=True)
+    place.mkdir() if what == "folder" else os.mkfifo(place)
+    assert store.find(Digest.of(KUBELET)) is None
+    if what == "pipe":
+        assert store.add_bytes(KUBELET).read() == KUBELET
+        return
+    with pytest.raises(EnvironmentProblem):
+        store.add_bytes(KUBELET)
+
+
+def test_what_was_read_of_a_blob_was_hashed_again(store: Store) -> None:
+    blob = store.add_bytes(KUBELET)
+    damage(blob.path, lambda data: data[:-1] + b"\0")
+    with pytest.raises(IntegrityError, match="damaged since it was stored") as caught:
+        blob.read()
+    assert blob.digest in str(caught.value)
+
+
+def test_more_than_anybody_reads_at_once_is_left_alone(store: Store) -> None:
+    blob = store.add_bytes(b"small")
+    blob.path.chmod(0o644)
+    os.truncate(blob.path, 700 * 1024 * 1024)
+    with pytest.raises(IntegrityError, match="expected at most"):
+        blob.read()
+
+
 # --- a folder where others may write
 
 
@@ -353,6 +398,46 @@ def test_a_pipe_in_place_of_a_download_keeps_nobody_waiting(store: Store) -> Non
         assert held is not None
         held.append(KUBELET)
         assert held.finish().read() == KUBELET
+
+
+@pytest.mark.parametrize("what", ["link", "pipe", "folder", "far too long"])
+def test_a_note_that_we_cannot_have_written_is_none(
+    store: Store, tmp_path: Path, what: str
+) -> None:
+    key = Digest.of(KUBELET)
+    (tmp_path / "other").write_bytes(b"{}")
+    (store.root / "partial").mkdir(parents=True)
+    for place in (store.root / "notes/kind" / key.hex, store.root / f"partial/{key.hex}.json"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if what == "link":
+            place.symlink_to(tmp_path / "other")
+        elif what == "pipe":
+            os.mkfifo(place)
+        elif what == "folder":
+            place.mkdir()
+        else:
+            place.touch()
+            os.truncate(place, 700 * 1024 * 1024)
+    assert store.recall("kind", key) is None
+    assert list(store.recall_all("kind")) == []
+    assert Partial(store, key.hex).origin is None
+
+
+@pytest.mark.parametrize("what", ["link", "link to nowhere", "pipe"])
+def test_collecting_passes_by_what_strangers_put_in_place_of_leases_and_locks(
+    store: Store, tmp_path: Path, what: str
+) -> None:
+    (tmp_path / "other").write_bytes(b"mine")
+    gone = aged(store, b"gone", 30)
+    for place in (store.root / "leases/lease-x", store.root / "locks/x.lock"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if what == "pipe":
+            os.mkfifo(place)
+        else:
+            place.symlink_to(tmp_path / ("other" if what == "link" else "none"))
+    assert [blob.digest for blob in collect(store, []).removed] == [gone]
+    assert (tmp_path / "other").read_bytes() == b"mine"
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_lock_makes_no_file_where_a_link_leads(store: Store, tmp_path: Path) -> None:

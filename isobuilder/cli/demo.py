@@ -114,7 +114,7 @@ def _boot(app: App, out: Path) -> None:
         settings = ("--config", out / "config.yaml", "--arch", DEFAULT)
         _as_a_user_would(app, "build", recipe, *settings, "--boot", _OS, "--out", out)
     iso = out / f"kubernetes-v{KUBERNETES}-mold-cks.boot-amd64-r1.iso"
-    _as_a_user_would(app, "verify", iso)
+    _as_a_user_would(app, "verify", iso, "--lock", iso.with_suffix(".lock.json"))
     machine = ("--memory", "2048", "--timeout", "1800", "--until", _UNTIL)
     _as_a_user_would(app, "boot", iso, *machine, "--logs", out / "boot-logs")
     click.echo(_BOOT_END)

@@ -104,7 +104,7 @@ def user_data(
     options = tuple(_options(given))
     _check_options(options)
     found = cluster_from_options(options)
-    made = make_nodes(found, out, base=Path(), secrets_folder=secrets, seed=_kind(seed))
+    made = make_nodes(found, out, base=None, secrets_folder=secrets, seed=_kind(seed))
     facts = {"name": found.name, "kubernetes": str(found.kubernetes), "endpoint": found.api}
     _show(app, facts, made, as_json=as_json)
 

@@ -61,8 +61,9 @@ def verify(
 ) -> None:
     """Check each ISO down to its layers, and play the node that mounts it.
 
-    Trusts nothing but the ISO itself, and --lock or --digest where they are given. With --lock
-    every path and every byte must be what the lock leads to; what could not be proved is named.
+    Trusts nothing but --lock or --digest, where they are given. With --lock every path and every
+    byte must be what the lock leads to. What could not be proved is named, and then "good" is not
+    said: an ISO alone, or with a checksum file beside it, does not tell where it comes from.
     Each problem is one line with the rule, the place, the fact and the remedy; ends with 5 if there
     is an error, with 7 if some of several ISOs are good.
     """

@@ -16,8 +16,8 @@ from isobuilder.iso.write.entries import FileFact, Piece, digest_of, size_of
 
 OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
-ARCHIVE = "archive"
-"""What notes of the digest of an archive are called."""
+ARCHIVE = "proved-archive"
+"""What notes of the digest of an archive are called, found out from blobs that were right."""
 
 _BLOCK = 512  # bytes of a tar block
 _OCTAL_LIMIT = 8**11  # the first size that eleven octal digits cannot say

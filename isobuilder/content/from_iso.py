@@ -7,6 +7,7 @@ again by undoing the change, and counts only if it then has the locked digest.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from isobuilder.content.blobs import BlobSource
 from isobuilder.content.pin import pinned_names
 from isobuilder.content.unpin import spellings_of, unpinned
 from isobuilder.digest import BlobLike, Digest
-from isobuilder.errors import IntegrityError
+from isobuilder.errors import EnvironmentProblem, IntegrityError
 from isobuilder.formats.archive import ImageArchive
 from isobuilder.formats.reference import spelled_out
 from isobuilder.formats.tar import Member
@@ -208,11 +209,10 @@ class IsoBlobs:
         wanted = {item.sha256 for item in self._lock.manifests}
         wanted |= set() if self._lock.boot is None else self._lock.boot.blobs
         for digest in sorted(wanted - self._blobs.keys()):
-            blob = more.find(digest)
-            if blob is not None and blob.size <= _MOST_BOOT:
-                data = blob.read()
-                if Digest.of(data) == digest:
-                    self._blobs[digest] = BytesBlob(data, blob.place)
+            with contextlib.suppress(IntegrityError, EnvironmentProblem):  # it is of no help then
+                blob = more.find(digest)
+                if blob is not None and blob.size <= _MOST_BOOT:
+                    self._blobs[digest] = BytesBlob(blob.read(), blob.place)
 
 
 def _named(archive: ImageArchive) -> Iterator[tuple[Digest, Member]]:

@@ -43,6 +43,11 @@ class IsoTree:
     label: str = LABEL
     boot: Boot | None = None  # which of the files start a machine
 
+    @property
+    def digests(self) -> dict[str, Digest]:
+        """What each file hashes to, by path."""
+        return {path: digest for path, (digest, _) in self.facts.items()}
+
 
 def tree(
     lock: Lock, blobs: BlobSource, *, tool: str = __version__, progress: Progress = SILENT

@@ -19,6 +19,7 @@ from isobuilder.documents.mistakes import SHOWN, InputErrors, Mark, Mistake, nea
 from isobuilder.documents.nodes import Items, Map, Node, Pair, Scalar, path_text
 from isobuilder.documents.plain_yaml import read_yaml
 from isobuilder.errors import InputError
+from isobuilder.files import below
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.architecture import ARCHITECTURES, DEFAULT
 from isobuilder.model.profile_checks import check_profile
@@ -55,7 +56,7 @@ def read_recipe(path: Path, architecture: str | None = None) -> ReadRecipe:
         InputErrors: all mistakes of the file and of what it extends.
         InputError: the file cannot be read, or is not for this architecture.
     """
-    tree, mistakes = _merged_file(path, ())
+    tree, mistakes = _merged_file(path, (), path.parent)
     chosen = _architecture(tree, path, architecture)
     expander = _Expander(tree, chosen)
     tree = expander.tree()
@@ -89,7 +90,8 @@ def _in_order(mistakes: list[Mistake], path: Path) -> list[Mistake]:
     )
 
 
-def _merged_file(path: Path, chain: tuple[Path, ...]) -> tuple[Map, list[Mistake]]:
+def _merged_file(path: Path, chain: tuple[Path, ...], author: Path) -> tuple[Map, list[Mistake]]:
+    """Return ``path`` and all it extends, which lies in the folder ``author`` or is shipped."""
     tree = read_yaml(path)
     entry = tree.entries.get("extends")
     if entry is None:
@@ -99,7 +101,11 @@ def _merged_file(path: Path, chain: tuple[Path, ...]) -> tuple[Map, list[Mistake
     if wanted is None:
         raise InputErrors([Mistake(mark, "extends", "expected the path of a recipe file")])
     chain = (*chain, path.resolve())
-    base = _find(wanted, path)
+    base = _find(wanted, path, author)
+    if base is None and _is_file(path.parent / wanted):
+        fact = f"{wanted!r} is not below {author}, the folder of the recipe"
+        hint = "a recipe that somebody sends reads nothing else of this machine; copy the file"
+        raise InputErrors([Mistake(mark, "extends", fact, hint)])
     if base is None:
         known = sorted(str(p.relative_to(builtin_recipes())) for p in _base_files())
         fact = f"no file {wanted!r} beside {path} nor among the recipes we ship"
@@ -110,9 +116,9 @@ def _merged_file(path: Path, chain: tuple[Path, ...]) -> tuple[Map, list[Mistake
     if len(chain) >= _MAX_CHAIN:
         fact = f"more than {_MAX_CHAIN} files extend each other"
         raise InputErrors([Mistake(mark, "extends", fact)])
-    below, earlier = _merged_file(base, chain)
+    lower, earlier = _merged_file(base, chain, author)
     entries = {key: value for key, value in tree.entries.items() if key != "extends"}
-    both, mistakes = merged(below, Map(entries, tree.mark))
+    both, mistakes = merged(lower, Map(entries, tree.mark))
     return both, earlier + mistakes
 
 
@@ -120,12 +126,20 @@ def _base_files() -> Iterator[Path]:
     return (builtin_recipes() / "base").glob("*.yaml")
 
 
-def _find(wanted: str, path: Path) -> Path | None:
-    for folder in (path.parent, builtin_recipes()):
-        found = Path(os.path.normpath(folder / wanted))
-        if found.is_file():
+def _find(wanted: str, path: Path, author: Path) -> Path | None:
+    for start in (path.parent, builtin_recipes()):
+        found = Path(os.path.normpath(start / wanted))
+        tops = (author, builtin_recipes())
+        if _is_file(found) and any(below(top, str(found.absolute())) for top in tops):
             return found
     return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for one
+        return False
 
 
 def _architecture(tree: Map, path: Path, wanted: str | None) -> str:

@@ -44,6 +44,7 @@ class Proof:
     findings: tuple[Finding, ...] = ()
     proved: tuple[str, ...] = ()
     not_proved: tuple[str, ...] = ()
+    lock: Lock | None = None  # with the choice made that the lock leaves to the build
 
 
 def against_lock(
@@ -88,7 +89,7 @@ def against_lock(
         open_ends.append("which OS payload it should have, if any: the lock leaves that open")
     if tool != __version__:
         open_ends.append(f"that isobuilder {tool} made it: this is {__version__}")
-    return Proof(tuple(found), () if found else PROVED, tuple(open_ends))
+    return Proof(tuple(found), () if found else PROVED, tuple(open_ends), lock)
 
 
 def _as_built(lock: Lock, medium: Medium) -> Lock:

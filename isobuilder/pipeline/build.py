@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder import __version__
+from isobuilder.content.archives import ARCHIVE, archive_key
 from isobuilder.content.tree import IsoTree, tree
 from isobuilder.digest import Digest
 from isobuilder.documents.json import NOTE, parse
@@ -22,15 +25,13 @@ from isobuilder.model.base import canonical_json
 from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.loading import parse_manifest_json
 from isobuilder.model.lock import Lock
-from isobuilder.model.registration import registration_for
+from isobuilder.pipeline.beside import SIDE_FILES, side_texts
 from isobuilder.pipeline.fetch import holding
 from isobuilder.pipeline.payload import pin_or_plain, pin_payload
 from isobuilder.sources.session import Session
 from isobuilder.store import Store, disk_problem
 
 _log = logging.getLogger(__name__)
-
-SIDE_FILES = ("iso.sha256", "manifest.json", "sbom.cdx.json", "registration.json", "lock.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +76,16 @@ def build(
     with holding([lock], session):
         iso = tree(lock, session.store, progress=session.progress)
         session.progress.step(f"writing {target}")
-        written = write_iso(
-            iso.entries,
-            target,
-            label=iso.label,
-            epoch=iso.epoch,
-            boot=iso.boot,
-            progress=session.progress,
-        )
+        with _forgetting(iso, session.store):
+            written = write_iso(
+                iso.entries,
+                target,
+                label=iso.label,
+                epoch=iso.epoch,
+                boot=iso.boot,
+                digests=iso.digests,
+                progress=session.progress,
+            )
     built = Built(target, written.digest, written.size, lock, reused=False)
     _write_side_files(built, iso)
     _remember(built, session.store)
@@ -103,10 +106,28 @@ def check(lock: Lock, iso: Path, session: Session) -> Digest:
     with holding([lock], session):
         made = tree(lock, session.store, progress=session.progress)
         session.progress.step("building it again, without writing it")
-        again, _ = iso_digest(made.entries, label=made.label, epoch=made.epoch, boot=made.boot)
+        with _forgetting(made, session.store):
+            again, _ = iso_digest(
+                made.entries,
+                label=made.label,
+                epoch=made.epoch,
+                boot=made.boot,
+                digests=made.digests,
+            )
     if again != expected:
         raise not_reproduced(iso, expected, again, lock)
     return expected
+
+
+@contextmanager
+def _forgetting(made: IsoTree, store: Store) -> Iterator[None]:
+    """Forget what the store noted of archives when something in it was wrong."""
+    try:
+        yield
+    except IntegrityError:
+        for entry in made.entries:
+            store.forget(ARCHIVE, archive_key(entry.pieces))
+        raise
 
 
 def _make_folder(out: Path) -> None:
@@ -119,14 +140,14 @@ def _make_folder(out: Path) -> None:
 
 
 def _write_side_files(built: Built, made: IsoTree) -> None:
-    registration = registration_for(built.lock, iso=built.digest, size=built.size)
-    texts = {
-        "iso.sha256": f"{built.digest.hex}  {built.iso.name}\n".encode(),
-        "manifest.json": made.manifest,
-        "sbom.cdx.json": made.sbom,
-        "registration.json": registration.to_bytes(),
-        "lock.json": built.lock.to_bytes(),
-    }
+    texts = side_texts(
+        built.lock,
+        name=built.iso.name,
+        digest=built.digest,
+        size=built.size,
+        manifest=made.manifest,
+        sbom=made.sbom,
+    )
     for path, end in zip(built.side_files, SIDE_FILES, strict=True):
         write_whole(path, texts[end])
 

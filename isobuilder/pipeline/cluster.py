@@ -17,7 +17,7 @@ from isobuilder.documents.nodes import Items, Map, Node, Pair, node_of, plain
 from isobuilder.documents.plain_yaml import MAX_YAML, yaml_map
 from isobuilder.documents.text import yaml_text
 from isobuilder.errors import EnvironmentProblem, InputError
-from isobuilder.files import as_environment_problem, private_folder, read_bytes, write_whole
+from isobuilder.files import as_environment_problem, below, private_folder, read_bytes, write_whole
 from isobuilder.iso.write.entries import IsoEntry
 from isobuilder.iso.write.writer import write_iso
 from isobuilder.model.cluster import Cluster, ClusterNode
@@ -143,20 +143,25 @@ def make_cluster(
 
 
 def make_nodes(
-    cluster: Cluster, out: Path, *, base: Path, secrets_folder: Path | None, seed: SeedKind | None
+    cluster: Cluster,
+    out: Path,
+    *,
+    base: Path | None,
+    secrets_folder: Path | None,
+    seed: SeedKind | None,
 ) -> tuple[MadeNode, ...]:
     """Write user-data, meta-data and network-config of each node to a folder named so in ``out``.
 
-    Files that ``cluster`` names are looked for from ``base``. Secrets come from the environment,
-    then from ``secrets_folder`` (``out/secrets`` if None); what a new cluster lacks is made and
-    kept there, so a second call gives the same files. With ``seed`` each folder gets a
-    ``seed.iso``.
+    Files that ``cluster`` names lie below ``base``; None is for names from the command line, which
+    may be any. Secrets come from the environment, then from ``secrets_folder`` (``out/secrets`` if
+    None); what a new cluster lacks is made and kept there, so a second call gives the same files.
+    With ``seed`` each folder gets a ``seed.iso``.
 
     Raises:
         InputError: a named file or secret is missing or is not what it should be.
         EnvironmentProblem: a folder may not be written, or openssl is not there.
     """
-    sources = {name: read_bytes(base / name, MAX_YAML) for name in sources_of(cluster)}
+    sources = {name: _named_file(base, name) for name in sources_of(cluster)}
     access = find_access(cluster, secrets_folder or out / "secrets")
     plans = []
     for node in cluster.nodes:
@@ -194,6 +199,17 @@ def make_nodes(
             _pack(disc, folder / SEED, seed)
         made.append(MadeNode(node, instance, folder, folder / SEED if seed else None))
     return tuple(made)
+
+
+def _named_file(base: Path | None, name: str) -> bytes:
+    path = Path(name) if base is None else below(base, name)
+    if path is None:
+        raise InputError(
+            f"{name}: leads out of {base}, the folder of the cluster file",
+            hint="copy the file there: a cluster file that somebody sends reads nothing else of "
+            "this machine",
+        )
+    return read_bytes(path, MAX_YAML)
 
 
 def make_seed(folder: Path, target: Path, *, kind: SeedKind) -> Path:

@@ -17,13 +17,14 @@ from isobuilder.content.needed import (
 )
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError, IsobuilderError
+from isobuilder.formats.manifests import MAX_MANIFEST
 from isobuilder.formats.reference import ImageReference
 from isobuilder.machine.payload import LARGEST_DESCRIPTION, payload_digests, payloads
 from isobuilder.model.lock import Lock
 from isobuilder.model.validation import parse_json
 from isobuilder.pipeline.payload import check_payload, pin_if_there
 from isobuilder.sources.beside import addresses_of
-from isobuilder.sources.download import Download
+from isobuilder.sources.download import FILE_IS_LARGER, TEXT_IS_LARGER, Download
 from isobuilder.sources.fetch import offline_problem
 from isobuilder.sources.registry import ImagePin, fetch_manifests
 from isobuilder.sources.session import Session
@@ -163,11 +164,14 @@ def _download(lock: Lock, need: Need, session: Session) -> Download:
     if need.kind == "image":
         reference = ImageReference.parse(need.name)
         return session.registry.blob_wanted(reference, need.digest, need.size)
-    name, ceiling = need.name, session.config.max_file_size
+    name, hint = need.name, TEXT_IS_LARGER
+    ceiling = MAX_MANIFEST
+    if need.kind == "file":
+        ceiling, hint = session.config.max_file_size, FILE_IS_LARGER
     if need.kind == "payload" and lock.boot is not None:
         name, ceiling = f"{need.name} of {lock.boot.os}", need.size or LARGEST_DESCRIPTION
     urls = addresses_of(session.config, need.source or "", lock.folder, session.http)
-    return Download(name, urls, need.digest, need.size, ceiling)
+    return Download(name, urls, need.digest, need.size, ceiling, if_larger=hint)
 
 
 def collect(

@@ -10,7 +10,7 @@ from isobuilder.model.config import mirror_urls
 from isobuilder.model.lock import Lock, LockedBoot
 from isobuilder.model.payload import read_payload
 from isobuilder.model.recipe import BootWish, PayloadAt
-from isobuilder.sources.download import Download
+from isobuilder.sources.download import TEXT_IS_LARGER, Download
 from isobuilder.sources.session import Session
 from isobuilder.store import Store
 
@@ -106,6 +106,7 @@ def _served(lock: Lock, wish: BootWish, at: PayloadAt, session: Session) -> Lock
                 digest=at.sha256,
                 size=None,
                 ceiling=LARGEST_DESCRIPTION,
+                if_larger=TEXT_IS_LARGER,
             )
         ]
     )

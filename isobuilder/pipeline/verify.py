@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from isobuilder import __version__
+from isobuilder.content.layout import SBOM
 from isobuilder.contract.deep import Programs, import_all
 from isobuilder.contract.play import play
 from isobuilder.digest import Digest
@@ -13,15 +15,22 @@ from isobuilder.errors import InputError, IntegrityError
 from isobuilder.iso.check.archives import Expected, check_archives
 from isobuilder.iso.check.contents import check_iso
 from isobuilder.iso.read.reader import IsoReader
-from isobuilder.medium import LABEL, Medium
+from isobuilder.medium import LABEL, MANIFEST, Medium
 from isobuilder.model.finding import Finding
 from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.lock import Lock
 from isobuilder.model.profile import DEFAULT_PROFILE, ProfileName
 from isobuilder.pipeline.against_lock import Proof, against_lock
+from isobuilder.pipeline.beside import changed_beside, side_texts
 from isobuilder.progress import SILENT, Progress
 from isobuilder.sources.checksums import parse
 from isobuilder.store import Store
+
+WHOLE = "bytes of the whole image"
+"""What a digest proves that came another way than the ISO."""
+
+ORIGIN = "where it comes from: neither a lock nor a digest that came another way was named"
+"""What nobody can tell of an ISO by itself, or by what lies beside it."""
 
 _CHECKSUM_LIMIT = 64 * 1024  # bytes
 
@@ -36,7 +45,7 @@ class Verification:
     profile: ProfileName
     checked: tuple[str, ...]  # what was looked at, for people
     findings: tuple[Finding, ...]
-    proved: tuple[str, ...] = ()  # with a lock: what is as the lock says, for people
+    proved: tuple[str, ...] = ()  # what is as a lock or a digest from elsewhere says, for people
     not_proved: tuple[str, ...] = ()  # and what nobody could tell
 
     @property
@@ -60,17 +69,18 @@ def verify(
 ) -> Verification:
     """Check an ISO as a file, as a set of files, as image archives, and as the node sees it.
 
-    ``expected`` is the digest the ISO should have, else that of a checksum file beside it, if there
-    is one; ``lock`` is what it should be made from, which is proved down to the last byte from the
-    lock and the ISO alone; ``store`` is only asked for what was changed for the ISO. ``layers``
-    also unpacks layers and programs to look inside; ``deep`` imports every archive into an isolated
-    containerd, that of ``containerd`` or the installed one. With ``strict`` a warning is an error.
+    ``expected`` is the digest it should have, which came another way and so proves its bytes. Else
+    that of a checksum file beside it is compared, if there is one, which proves nothing: whoever
+    can exchange one can exchange the other. ``lock`` is what it should be made from, which is
+    proved down to the last byte from the lock and the ISO alone; ``store`` is only asked for what
+    was changed for the ISO. ``layers`` also unpacks layers and programs to look inside; ``deep``
+    imports every archive into an isolated containerd, that of ``containerd`` or the installed one.
+    With ``strict`` a warning is an error.
 
     Raises:
         EnvironmentProblem: the file cannot be read, or ``deep`` has no containerd to use.
     """
     size = iso.stat().st_size
-    expected = expected or promised(iso)
     try:
         reader = IsoReader(iso)
     except IntegrityError as error:
@@ -78,16 +88,30 @@ def verify(
         return Verification(iso, size, None, profile or DEFAULT_PROFILE, ("structure",), (finding,))
     with reader:
         verifier = _Verifier(reader, Medium(reader), profile, progress)
-        result = verifier.run(lock, expected, layers, deep, containerd, store)
+        result = verifier.run(lock, expected or promised(iso), layers, deep, containerd, store)
+    result = _told(result, lock, expected)
     if not strict:
         return result
     findings = (one.model_copy(update={"severity": "error"}) for one in result.findings)
     return replace(result, findings=tuple(findings))
 
 
+def _told(result: Verification, lock: Lock | None, expected: Digest | None) -> Verification:
+    """Add what is proved, or is not, with or without a digest that came another way."""
+    whole = (WHOLE,) if expected is not None and expected == result.digest else ()
+    open_ends = () if whole or lock is not None else (ORIGIN,)
+    return replace(
+        result,
+        proved=(*result.proved, *whole),
+        not_proved=(*result.not_proved, *open_ends),
+    )
+
+
 def promised(iso: Path) -> Digest | None:
     """Return the digest that ``<name>.sha256`` beside the ISO gives for it, if it does."""
     path = iso.with_name(f"{iso.name}.sha256")
+    if not path.is_file():
+        return None
     try:
         with path.open("rb") as file:
             data = file.read(_CHECKSUM_LIMIT)
@@ -128,6 +152,8 @@ class _Verifier:
             self.progress.step("comparing with the lock")
             proof = against_lock(lock, self.reader, self.medium, files, whole, store)
             self.findings += proof.findings
+            if proof.proved and digest is not None:
+                self.findings += self._beside(proof, digest)
         self.progress.step(f"playing a {profile} node")
         self.checked.append(f"node of {profile}")
         self.findings += play(
@@ -154,6 +180,21 @@ class _Verifier:
             proof.proved,
             proof.not_proved,
         )
+
+    def _beside(self, proof: Proof, digest: Digest) -> Iterator[Finding]:
+        """Give what is wrong with the side files of an ISO that is the lock's."""
+        manifest = self.manifest
+        if proof.lock is None or manifest is None or manifest.tool != __version__:
+            return
+        wanted = side_texts(
+            proof.lock,
+            name=self.reader.path.name,
+            digest=digest,
+            size=self.reader.size,
+            manifest=self.medium.read(MANIFEST),
+            sbom=self.medium.read(SBOM),
+        )
+        yield from changed_beside(self.reader.path, wanted)
 
     def _as_a_file(
         self, expected: Digest | None, *, against: Lock | None

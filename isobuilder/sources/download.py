@@ -15,6 +15,10 @@ Asked with None twice first; after a 401 with that failure and the header it was
 """
 
 
+FILE_IS_LARGER = "raise max_file_size in the configuration if the file is meant to be that long"
+TEXT_IS_LARGER = "nothing of this kind is that long: the address serves something else"
+
+
 @dataclass(frozen=True, slots=True)
 class Download:
     """One thing to have in the store."""
@@ -25,6 +29,7 @@ class Download:
     size: int | None  # bytes, when known
     ceiling: int  # bytes, the most to accept when the size is not known
     authorize: Authorize | None = None
+    if_larger: str = FILE_IS_LARGER  # what to do when that is not enough
 
     @property
     def key(self) -> str:

@@ -20,7 +20,7 @@ from isobuilder import __version__
 from isobuilder.digest import Digest
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import InputError
-from isobuilder.formats.manifests import Manifest, read_manifest
+from isobuilder.formats.manifests import MAX_MANIFEST, Manifest, read_manifest
 from isobuilder.formats.reference import ImageReference, spelled_out
 from isobuilder.http import redact
 from isobuilder.model.architecture import host_architecture
@@ -40,7 +40,7 @@ from isobuilder.rules.pairings import core_images
 from isobuilder.sources import kubeadm
 from isobuilder.sources.beside import addresses_of
 from isobuilder.sources.checksums import Checksum, ChecksumFile, parse
-from isobuilder.sources.download import Download
+from isobuilder.sources.download import FILE_IS_LARGER, TEXT_IS_LARGER, Download
 from isobuilder.sources.mirrors import Unfit, first_good
 from isobuilder.sources.named import check_labels, named_images, unlocked_mentions
 from isobuilder.sources.registry import ResolvedImage
@@ -249,9 +249,11 @@ class _Resolution:
                 urls=self._addresses(promise.url),
                 digest=_sha256_of(promise),
                 size=None,
-                ceiling=config.max_file_size,
+                ceiling=MAX_MANIFEST if is_manifest else config.max_file_size,
+                if_larger=TEXT_IS_LARGER if is_manifest else FILE_IS_LARGER,
             )
             for promise in promises
+            for is_manifest in [isinstance(promise.entry, ManifestEntry)]
         ]
         blobs = self.session.fetcher.fetch(wanted)
         for promise, blob in zip(promises, blobs, strict=True):

@@ -342,7 +342,7 @@ class Transfer:
             return IntegrityError(f"{place}: longer than the promised {self._wanted.size} bytes")
         return IntegrityError(
             f"{place}: longer than the {self._wanted.ceiling} bytes allowed",
-            hint="raise max_file_size in the configuration if the file is meant to be that long",
+            hint=self._wanted.if_larger,
         )
 
     def _is_html(self) -> bool:

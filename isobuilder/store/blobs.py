@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,16 +17,20 @@ from typing import BinaryIO
 
 from platformdirs import user_cache_path
 
-from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
+from isobuilder.digest import BUFFER_SIZE, Digest, Hasher, check
 from isobuilder.errors import EnvironmentProblem, IntegrityError
-from isobuilder.files import as_environment_problem, disk_problem, may_not_write
+from isobuilder.files import as_environment_problem, disk_problem, may_not_write, read_own
 
 _log = logging.getLogger(__name__)
 
 SCRATCH = "add-"
 """How names begin of files that only the process that made them will use."""
 
-_HEX = re.compile("[0-9a-f]{64}")
+DIGITS = re.compile("[0-9a-f]{64}")
+"""How files are named that hold a blob, or what was noted for a digest."""
+
+_MOST_READ = 64 * 1024 * 1024  # bytes of a blob in memory: manifests and boot loaders have 16 MiB
+_MOST_NOTED = 16 * 1024 * 1024  # bytes of a note: the largest are locks
 
 
 def default_root() -> Path:
@@ -51,8 +56,18 @@ class Blob:
         return self.path.open("rb", buffering=0)
 
     def read(self) -> bytes:
-        """Return all bytes; for small blobs only."""
-        return self.path.read_bytes()
+        """Return all bytes, proved once more; for small blobs only.
+
+        Raises:
+            IntegrityError: they are not what was hashed, or too many to be what is read so.
+            EnvironmentProblem: they cannot be read.
+        """
+        with as_environment_problem(self.path), self.path.open("rb") as file:
+            data = file.read(_MOST_READ + 1)
+        if len(data) > _MOST_READ:
+            raise IntegrityError(f"{self.path}: expected at most {_MOST_READ} bytes, got more")
+        check(self, Digest.of(data))
+        return data
 
 
 class Store:
@@ -73,11 +88,13 @@ class Store:
         """Return the blob, or None when the store does not have it."""
         path = self.path_of(digest)
         try:
-            return Blob(digest, path.stat().st_size, path)
+            facts = path.stat()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise disk_problem(error, path) from error
+        # A folder or a pipe that somebody put there is no blob, and opening one may take for ever.
+        return Blob(digest, facts.st_size, path) if stat.S_ISREG(facts.st_mode) else None
 
     def add(
         self, chunks: Iterable[bytes], *, digest: Digest, name: str, size: int | None = None
@@ -128,10 +145,10 @@ class Store:
             _log.info("%s: not writable, nothing is noted there", self.root)
 
     def recall(self, kind: str, key: Digest) -> bytes | None:
-        """Return what was remembered, or None."""
+        """Return what was remembered; None also for what cannot be read, or is none of ours."""
         try:
-            return (self.root / "notes" / kind / key.hex).read_bytes()
-        except FileNotFoundError:
+            return read_own(self.root / "notes" / kind / key.hex, _MOST_NOTED)
+        except OSError:
             return None
 
     def forget(self, kind: str, key: Digest) -> None:
@@ -143,14 +160,14 @@ class Store:
         folder = self.root / "notes" / kind
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         # Others leave files too, such as NFS those that were removed while they were open.
-        return sorted(Digest.from_hex(name) for name in names if _HEX.fullmatch(name))
+        return sorted(Digest.from_hex(name) for name in names if DIGITS.fullmatch(name))
 
     def recall_all(self, kind: str) -> Iterator[bytes]:
         """Give all that was remembered of one kind."""
         folder = self.root / "notes" / kind
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            with contextlib.suppress(FileNotFoundError):
-                yield path.read_bytes()
+            with contextlib.suppress(OSError):
+                yield read_own(path, _MOST_NOTED)
 
     def keep(self, path: Path, digest: Digest, size: int) -> Blob:
         """Give a whole, checked file below ``partial`` its name; ``path`` is gone afterwards.

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.documents.json import NOTE, parse
 from isobuilder.errors import EnvironmentProblem, InputError
-from isobuilder.files import Writeback, as_environment_problem, locked, open_own
+from isobuilder.files import Writeback, as_environment_problem, locked, open_own, read_own
 from isobuilder.store.blobs import Blob, Store
 from isobuilder.text import whole_number
 
@@ -56,7 +56,7 @@ class Partial:
     def origin(self) -> Origin | None:
         """Where the first bytes came from, if that was noted."""
         try:
-            return Origin(**parse(self._about.read_bytes(), str(self._about), NOTE))
+            return Origin(**parse(read_own(self._about, NOTE.size), str(self._about), NOTE))
         except (OSError, InputError, TypeError):
             return None  # lost or torn: then only the digest can tell if the bytes are right
 

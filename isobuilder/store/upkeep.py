@@ -17,9 +17,16 @@ from pathlib import Path
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.documents.json import NOTE, parse
 from isobuilder.errors import EnvironmentProblem
-from isobuilder.files import as_environment_problem, disk_problem, is_locked, locked, may_not_write
+from isobuilder.files import (
+    as_environment_problem,
+    disk_problem,
+    is_locked,
+    locked,
+    may_not_write,
+    read_own,
+)
 from isobuilder.progress import SILENT, Progress, Task, task
-from isobuilder.store.blobs import SCRATCH, Store
+from isobuilder.store.blobs import DIGITS, SCRATCH, Store
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +55,7 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What a check of the whole store found."""
+    """What a check of the whole store found; what is no blob at all stays as it is, uncounted."""
 
     blobs: int
     size: int  # bytes that were read
@@ -70,7 +77,7 @@ def stored(store: Store) -> list[Stored]:
     """Return all blobs, the longest unused first."""
     found = []
     for path in _files(store):
-        with contextlib.suppress(FileNotFoundError, ValueError):
+        with contextlib.suppress(FileNotFoundError):
             facts = path.stat()
             found.append(Stored(Digest.from_hex(path.name), facts.st_size, facts.st_mtime))
     return sorted(found, key=lambda blob: (blob.used, blob.digest))
@@ -162,7 +169,9 @@ def collect(
 
 
 def _files(store: Store) -> Iterator[Path]:
-    return (path for path in sorted((store.root / "blobs").glob("sha256/*/*")) if path.is_file())
+    """Give the blobs: regular files, or links to such, of names that are digests."""
+    paths = sorted((store.root / "blobs").glob("sha256/*/*"))
+    return (path for path in paths if DIGITS.fullmatch(path.name) and path.is_file())
 
 
 def _touch(store: Store, digests: Iterable[Digest]) -> None:
@@ -214,7 +223,9 @@ def _leased(store: Store) -> set[Digest]:
 
 def _lease(path: Path) -> set[Digest]:
     """Return the digests of a lease; nothing may be removed while one of them is not known."""
-    value = parse(path.read_bytes(), str(path), NOTE, EnvironmentProblem)
+    with as_environment_problem(path):
+        data = read_own(path, NOTE.size)
+    value = parse(data, str(path), NOTE, EnvironmentProblem)
     try:
         return {Digest(text) for text in value}
     except (TypeError, ValueError):
@@ -240,6 +251,9 @@ def _sweep(store: Store, partial_age: float, *, dry_run: bool) -> int:
                     freed += _remove(path, dry_run=dry_run) if idle else 0
     if not dry_run:
         for path in (store.root / "locks").glob("*.lock"):
+            if path.is_symlink():
+                path.unlink(missing_ok=True)  # nobody here made it
+                continue
             with locked(path, timeout=0) as idle:
                 if idle:
                     path.unlink(missing_ok=True)

@@ -426,6 +426,34 @@ def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in shared.iterdir()} == {0o600}
 
 
+@pytest.mark.parametrize("name", ["../id_rsa", "keys/../../id_rsa", "link", "{}/id_rsa", "a\\0b"])
+@pytest.mark.parametrize(
+    "asks",
+    [
+        'files: [{{path: /opt/x, source: "{}"}}]',
+        'ca_certificates: ["{}"]',
+        'registries: {{docker.io: {{mirrors: ["https://a.example"], ca: "{}"}}}}',
+        'users: [{{name: other, ssh_key_files: ["{}"]}}]',
+    ],
+)
+def test_a_cluster_file_that_somebody_sends_reads_nothing_outside_its_folder(
+    name: str, asks: str, description: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "id_rsa"
+    outside.write_text("wherefore\n")
+    sent = tmp_path / "sent"
+    sent.mkdir()
+    (sent / "link").symlink_to(outside)
+    users = description.read_text("utf-8").replace("keys/admin.pub", "admin.pub")
+    (sent / "admin.pub").write_text("ssh-ed25519 AAAA a\n")
+    text = users if "users" not in asks else re.sub(r"users:.*\n", "", users)
+    (sent / "c.yaml").write_text(f"{text}{asks.format(name.format(tmp_path))}\n")
+    done = call("node", "cluster", sent / "c.yaml", "--out", tmp_path / "out", code=3)
+    assert "leads out of" in errors(done)[0]
+    assert "wherefore" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_user_data_that_no_seed_could_hold_is_refused_before_anything_is_written(
     description: Path, tmp_path: Path
 ) -> None:

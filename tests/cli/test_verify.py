@@ -44,6 +44,38 @@ def test_json_has_everything_a_machine_needs(built: Built) -> None:
     assert found["profile"] == "mold-cks"
 
 
+def test_a_digest_that_came_another_way_proves_every_byte(built: Built) -> None:
+    found = json.loads(call("verify", built.iso, "--digest", built.digest, "--json").stdout)
+    assert found["proved"] == ["bytes of the whole image"]
+    assert found["not_proved"] == []
+    assert call("verify", built.iso, "--digest", built.digest).stdout.startswith("good: ")
+
+
+def test_a_digest_that_lies_beside_an_iso_proves_nothing(built: Built) -> None:
+    assert built.side_files[0].is_file()
+    found = json.loads(call("verify", built.iso, "--json").stdout)
+    assert found["proved"] == []
+    (open_end,) = found["not_proved"]
+    assert "neither a lock nor a digest that came another way was named" in open_end
+    (line,) = call("verify", built.iso).stdout.splitlines()
+    assert line.startswith("passed: ")
+    assert "good" not in line
+    assert line.endswith(f"; not proved: {open_end}")
+
+
+def test_what_a_lock_leaves_open_is_proved_by_a_digest(built: Built, locked: Locked) -> None:
+    both = call("verify", built.iso, "--lock", locked.path, "--digest", built.digest, "--json")
+    alone = call("verify", built.iso, "--lock", locked.path, "--json")
+    proved = json.loads(alone.stdout)["proved"]
+    assert json.loads(both.stdout)["proved"] == [*proved, "bytes of the whole image"]
+    assert json.loads(alone.stdout)["not_proved"] == []
+
+
+def test_another_digest_proves_nothing(built: Built) -> None:
+    found = json.loads(call("verify", built.iso, "--digest", "0" * 64, "--json", code=5).stdout)
+    assert (found["passed"], found["proved"]) == (False, [])
+
+
 def test_a_flipped_bit_is_named_with_its_file_and_ends_with_5(copy: Path) -> None:
     data = copy.read_bytes()
     position = data.index(b"kind: ")  # in a manifest

@@ -145,7 +145,7 @@ def test_a_variant_is_part_of_every_name(
     assert registration["product_version"] == "1.34.12+mold-cks.gpu.r1"
     assert json.loads(iso.with_suffix(".manifest.json").read_bytes())["variant"] == "gpu"
     assert load_lock(here / "gpu.amd64.lock.json").variant == "gpu"
-    assert call("verify", iso).stdout.startswith("good: ")
+    assert call("verify", iso).stdout.startswith("passed: ")
     recipe.write_text(recipe.read_text().replace("variant: gpu", "variant: cpu"))
     done = call("build", recipe, "--arch", "amd64", *shared, code=3)
     assert "variant: the recipe has cpu, the lock gpu" in errors(done)[0]
@@ -228,7 +228,7 @@ def test_one_wrong_lock_does_not_stop_the_others(
     assert str(bad) in errors(done)[0]
     assert json.loads(call("build", bad, "--json", *shared, code=3).stdout) == []
     lines = call("verify", built.iso, bad, code=7).stdout.splitlines()
-    assert lines[0].startswith("good: ")
+    assert lines[0].startswith("passed: ")
     assert lines[-1].startswith(f"BAD: {bad}")
     found = json.loads(call("verify", built.iso, bad, "--json", code=7).stdout)
     assert [entry["passed"] for entry in found] == [True, False]

@@ -382,6 +382,45 @@ def test_files_that_extend_each_other_are_refused(write: Write) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "wanted", ["../secret.yaml", "sub/../../secret.yaml", "link.yaml", "links/secret.yaml", "{}"]
+)
+def test_a_recipe_that_somebody_sends_reads_nothing_outside_its_folder(
+    wanted: str, write: Write, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret.yaml"
+    secret.write_text("token: wherefore\n")
+    write("sent/sub/x.yaml", "")
+    (tmp_path / "sent/link.yaml").symlink_to(secret)
+    (tmp_path / "sent/links").symlink_to(tmp_path)
+    path = write("sent/a.yaml", f"schema: 1\nextends: {wanted.format(secret)}\n")
+    (told,) = mistakes(path)
+    assert "is not below" in told
+    assert "wherefore" not in told
+    assert "token" not in told
+
+
+def test_what_a_base_extends_stays_in_the_folder_of_the_first_file(write: Write) -> None:
+    write("secret.yaml", "token: wherefore\n")
+    write("sent/sub/b.yaml", "schema: 1\nextends: ../../secret.yaml\n")
+    (told,) = mistakes(write("sent/a.yaml", "schema: 1\nextends: sub/b.yaml\n"))
+    assert told.startswith("sub/b.yaml:2:10: extends: ")
+    assert "is not below" in told
+
+
+def test_a_recipe_may_be_named_by_way_of_a_link(write: Write, tmp_path: Path) -> None:
+    write("base.yaml", BASE)
+    path = write("a.yaml", "schema: 1\nextends: base.yaml\n")
+    (tmp_path / "elsewhere").symlink_to(path.parent)
+    assert load_recipe(tmp_path / "elsewhere" / path.name) == load_recipe(path)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\\0b", "b" * 300])
+def test_a_name_that_no_file_can_have_is_a_file_that_is_missing(write: Write, name: str) -> None:
+    (told,) = mistakes(write("a.yaml", f'schema: 1\nextends: "{name}"\n'))
+    assert "extends: no file" in told
+
+
 def test_a_chain_without_end_is_refused(write: Write) -> None:
     for number in range(20):
         write(f"c{number}.yaml", f"schema: 1\nextends: c{number + 1}.yaml\n")

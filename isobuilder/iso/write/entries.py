@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest, Hasher
+from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest, Hasher, check
 
 BLOCK = 2048
 """Bytes of a logical block; everything on the ISO begins at a multiple of it."""
@@ -23,15 +23,22 @@ def size_of(pieces: Iterable[Piece]) -> int:
 
 
 def digest_of(pieces: Iterable[Piece]) -> Digest:
-    """Return the digest of ``pieces``, one after the other."""
+    """Return the digest of ``pieces``, one after the other, each blob of which is proved again.
+
+    Raises:
+        IntegrityError: a blob is not what was hashed once.
+    """
     hasher = Hasher()
     for piece in pieces:
         if isinstance(piece, bytes):
             hasher.update(piece)
             continue
+        own = Hasher()
         with piece.open() as file:
             while chunk := file.read(BUFFER_SIZE):
                 hasher.update(chunk)
+                own.update(chunk)
+        check(piece, own.digest())
     return hasher.digest()
 
 

@@ -8,7 +8,7 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import RawIOBase
@@ -22,6 +22,7 @@ from isobuilder.iso.ring import Ring
 from isobuilder.iso.write.author import Authored, author
 from isobuilder.iso.write.entries import IsoEntry
 from isobuilder.iso.write.hybrid import Boot
+from isobuilder.iso.write.proof import FilesProof, prove
 from isobuilder.model.base import check_iso_path
 from isobuilder.progress import SILENT, Progress, task
 
@@ -47,6 +48,7 @@ def write_iso(
     label: str,
     epoch: int,
     boot: Boot | None = None,
+    digests: Mapping[str, Digest] | None = None,
     progress: Progress = SILENT,
 ) -> WrittenIso:
     """Write ``entries`` to ``target`` and return the digest and size of the file.
@@ -56,12 +58,14 @@ def write_iso(
     derived. ``label`` is 1 to 32 characters of A-Z, 0-9 and _ (ECMA-119, volume identifier), or one
     of the two that cloud-init looks for. With ``boot`` the ISO also starts machines, as a CD and as
     a disk.
+    ``digests`` promises by path what files hash to, and that is proved while they pass.
     The file gets its name when it is complete and on the disk; until then it is
     ``.isobuilder-*.part`` in the same folder, and that is removed when anything goes wrong.
 
     Raises:
         InputError: an entry, the label or the epoch cannot be on an ISO; nothing is written.
-        IntegrityError: a blob is not as long as the store says.
+        IntegrityError: a file is not as promised, or a blob not as long as the store says; nothing
+            is written.
         EnvironmentProblem: no space, or the folder may not be written.
     """
     plan = planned(entries, label=label, epoch=epoch, boot=boot)
@@ -76,13 +80,19 @@ def write_iso(
             part.write(filled)
             work.advance(len(filled))
 
-        with Ring([hasher.update, to_disk], size=_WRITTEN_AT_ONCE) as ring:
+        proof = _proof(plan, entries, digests or {})
+        with Ring([hasher.update, proof.update, to_disk], size=_WRITTEN_AT_ONCE) as ring:
             _Stream(ring).put_image(plan)
     return WrittenIso(target, hasher.digest(), hasher.size)
 
 
 def iso_digest(
-    entries: Sequence[IsoEntry], *, label: str, epoch: int, boot: Boot | None = None
+    entries: Sequence[IsoEntry],
+    *,
+    label: str,
+    epoch: int,
+    boot: Boot | None = None,
+    digests: Mapping[str, Digest] | None = None,
 ) -> tuple[Digest, int]:
     """Return the digest and size ``write_iso`` would give, without writing anything.
 
@@ -91,7 +101,8 @@ def iso_digest(
     """
     hasher = Hasher()
     plan = planned(entries, label=label, epoch=epoch, boot=boot)
-    with Ring([hasher.update]) as ring:
+    proof = _proof(plan, entries, digests or {})
+    with Ring([hasher.update, proof.update]) as ring:
         _Stream(ring).put_image(plan)
     return hasher.digest(), hasher.size
 
@@ -116,6 +127,15 @@ def planned(
         return author(entries, label=label, epoch=epoch, boot=boot)
     except ValueError as error:
         raise InputError(f"ISO: {error}") from error
+
+
+def _proof(
+    plan: Authored, entries: Sequence[IsoEntry], digests: Mapping[str, Digest]
+) -> FilesProof:
+    for entry in entries:
+        if not entry.size and entry.path in digests:  # no byte of it will pass
+            prove(entry, digests[entry.path], Digest.of(b""))
+    return FilesProof(plan.bodies, digests)
 
 
 class _Stream:
