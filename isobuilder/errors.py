@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from isobuilder.text import printable
+
+_LONGEST = 4000  # characters of a sentence; one may list addresses and reasons
+
 
 class IsobuilderError(Exception):
-    """One sentence with place, fact and both values, and a hint when the way out is known."""
+    """One sentence with place, fact and both values, and a hint when the way out is known.
+
+    Whatever words of others are in it, a sentence is one line that a terminal only shows. ``more``
+    are further sentences, where several things are wrong.
+    """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
+    def __init__(self, message: str, *more: str, hint: str | None = None) -> None:
+        self.lines = tuple(printable(line, _LONGEST) for line in (message, *more))
+        super().__init__("\n".join(self.lines))
+        self.hint = None if hint is None else printable(hint, _LONGEST)
+
+    def told(self) -> list[str]:
+        """Return the lines a person reads, each with what it is."""
+        hints = [f"hint: {self.hint}"] if self.hint else []
+        return [*(f"error: {line}" for line in self.lines), *hints]
 
 
 class UsageProblem(IsobuilderError):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from collections.abc import Callable
+from typing import Any
 
 _DIGITS = 18  # of a number of bytes, seconds or pieces
 _MANY = 1000  # characters of a foreign text that a message shows
@@ -18,6 +21,18 @@ def printable(text: str, limit: int = _MANY) -> str:
     cut = text[: limit + 1]
     shown = cut if cut.isprintable() else "".join(map(_shown, cut))
     return shown if len(shown) <= limit else shown[: max(limit - 3, 0)] + "..."
+
+
+def as_json(
+    value: object, *, indent: int | None = None, default: Callable[[Any], Any] | None = None
+) -> str:
+    """Return a value as JSON in which whatever a terminal would act on is escaped."""
+    text = json.dumps(
+        value, indent=indent, ensure_ascii=False, sort_keys=indent is not None, default=default
+    )
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def _shown(character: str) -> str:

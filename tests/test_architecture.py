@@ -16,8 +16,9 @@ PACKAGE = Path(__file__).parents[1] / "isobuilder"
 
 # From the bottom up. A module imports its own room and rows below it: never upward, never sideways.
 LAYERS: list[set[str]] = [
+    {"text"},
     {"errors"},
-    {"text", "digest", "progress", "run", "files", "cancel"},
+    {"digest", "progress", "run", "files", "cancel"},
     {"documents", "http"},
     {"formats"},
     {"model"},
@@ -46,6 +47,14 @@ HOMES = {
     "zlib": {"formats"},
     "compression": {"formats"},
     "backports": {"formats"},
+}
+
+# What reaches the terminal goes through one door, which makes lines of it that only show.
+DOORS = {
+    r"\bclick\.(echo|secho|style|confirm)\(": {"cli/telling.py"},
+    r"\bprint\(": {"cli/progress.py"},
+    r"sys\.(stdout|stderr)\.(buffer\.)?write|os\.write\([12],": set(),
+    r"\btraceback\.print_": set(),
 }
 
 # Foreign JSON is read where it is bounded; what is validated was read there before.
@@ -175,6 +184,13 @@ def test_foreign_json_has_one_reader(path: Path) -> None:
         and (name_of(path), pattern) not in EXCEPTIONS
     ]
     assert not wrong
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_reaches_the_terminal_goes_through_one_door(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    doors = {what for what, homes in DOORS.items() if name_of(path) not in homes}
+    assert [what for what in sorted(doors) if re.search(what, text)] == []
 
 
 @pytest.mark.parametrize(("name", "what"), EXCEPTIONS)

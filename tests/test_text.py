@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
+from isobuilder.errors import IntegrityError
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.text import printable, whole_number, width
+from isobuilder.model.finding import Finding
+from isobuilder.text import as_json, printable, whole_number, width
 
 
 @pytest.mark.parametrize(
@@ -39,6 +44,40 @@ def test_whatever_comes_is_one_printable_line_of_that_length(text: str, limit: i
     assert shown.isprintable()
     assert len(shown) <= limit
     assert len(shown.splitlines()) <= 1
+
+
+@given(st.recursive(st.text(), st.lists))
+def test_json_for_a_terminal_is_the_same_value_and_only_shows(value: object) -> None:
+    assert as_json(value).isprintable()
+    assert json.loads(as_json(value)) == value
+    shown = as_json(value, indent=2)
+    assert json.loads(shown) == value
+    assert shown.replace("\n", "").isprintable()
+
+
+@given(st.lists(st.text(), min_size=1), st.text())
+def test_no_error_shows_more_than_its_own_lines(texts: list[str], hint: str) -> None:
+    error = IntegrityError(*texts, hint=hint)
+    assert len(error.told()) == len(texts) + bool(hint)
+    assert all(line.isprintable() for line in error.told())
+    assert [line for line in error.told() if line.startswith("hint: ")] == error.told()[
+        len(texts) :
+    ]
+    assert len(str(error).split("\n")) == len(texts)
+
+
+def test_words_of_others_make_no_hint_of_ours() -> None:
+    mark = Mark("r.yaml\nhint: run x", 1, 1)
+    errors = InputErrors(
+        [Mistake(mark, "a", "b\nhint: run x", "c\nhint: y"), Mistake(mark, "", "d")]
+    )
+    assert errors.told() == [
+        "error: r.yaml\\nhint: run x:1:1: a: b\\nhint: run x",
+        "hint: c\\nhint: y",
+        "error: r.yaml\\nhint: run x:1:1: d",
+    ]
+    finding = Finding(rule="a", place="p\x1b[2K", fact="f\nhint: z", remedy="r\u202e")
+    assert str(finding) == "error: a: p\\x1b[2K: f\\nhint: z; r\\u202e"
 
 
 def test_columns_are_those_of_a_terminal() -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from functools import cached_property
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isobuilder.cli.examples import EXAMPLES
-from isobuilder.text import printable, width
+from isobuilder.cli.telling import tell, tell_text
+from isobuilder.text import as_json, printable
 
 if TYPE_CHECKING:
     from isobuilder.http import Http
@@ -82,12 +82,12 @@ class App:
         if self.quiet:
             return
         if self.progress_style == "json":
-            text = json.dumps({"event": "message", "text": text}, ensure_ascii=False)
-        click.echo(text, err=True)
+            text = as_json({"event": "message", "text": text})
+        tell(text, err=True)
 
     def show_json(self, value: Any) -> None:
         """Print a result for machines; see ``data_of`` for values of ours in it."""
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True, default=data_of))
+        tell_text(as_json(value, indent=2, default=data_of))
 
 
 def data_of(value: Any) -> Any:
@@ -246,9 +246,14 @@ class AppGroup(click.Group):
 def set_up_logging(verbosity: int) -> None:
     """Send log lines to stderr: warnings always, more with -v and -vv."""
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
-    logging.basicConfig(
-        level=level, stream=sys.stderr, format="%(levelname)s: %(name)s: %(message)s", force=True
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(levelname)s: %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+class _OneLine(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return printable(super().formatMessage(record))
 
 
 def load_lock_file(path: Path) -> Lock:
@@ -277,21 +282,6 @@ def refuse_iso(path: Path, expected: str) -> None:
 def plural(number: int, noun: str) -> str:
     """Return ``1 error`` or ``2 errors``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
-    """Return rows in aligned columns; no row, no table."""
-    if not rows:
-        return ""
-    shown = [[printable(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(width(row[i]) for row in shown) for i in range(len(header))]
-    lines = [
-        "  ".join(
-            cell + " " * (most - width(cell)) for cell, most in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in shown
-    ]
-    return "\n".join(lines)
 
 
 def human_size(size: int | None) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppCommand, json_option, table
+from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppCommand, json_option
+from isobuilder.cli.telling import table, tell_text
 from isobuilder.errors import EnvironmentProblem, UsageProblem
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _tell(app: App, outcomes: Sequence[BootOutcome], *, as_json: bool) -> None:
             ]
         )
     else:
-        click.echo(milestone_table(outcomes))
+        tell_text(milestone_table(outcomes))
     refuse_failed(outcomes)
 
 

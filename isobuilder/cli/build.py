@@ -30,6 +30,7 @@ from isobuilder.cli.sources import (
     tell_end_of_life,
     wanted,
 )
+from isobuilder.cli.telling import tell_path
 from isobuilder.errors import IsobuilderError
 from isobuilder.text import whole_number
 
@@ -143,7 +144,7 @@ def _show(app: App, built: Built, *, as_json: bool) -> None:
     state = "unchanged" if built.reused else "built"
     app.say(f"{state}: {built.digest}, {human_size(built.size)}")
     if not as_json:
-        click.echo(built.iso)
+        tell_path(built.iso)
 
 
 def _without_boot_value(

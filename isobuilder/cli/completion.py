@@ -8,6 +8,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from isobuilder.cli.app import App, AppCommand
+from isobuilder.cli.telling import tell_text
 from isobuilder.errors import IsobuilderError, UsageProblem
 
 
@@ -34,7 +35,7 @@ def completion(context: click.Context, shell: str) -> None:
     if found is None:
         raise UsageProblem(f"no completion for {shell}")
     root = context.find_root().command
-    click.echo(found(root, {}, "isobuilder", "_ISOBUILDER_COMPLETE").source())
+    tell_text(found(root, {}, "isobuilder", "_ISOBUILDER_COMPLETE").source())
 
 
 def server_names(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from isobuilder.cli.app import App, AppGroup, json_option, table
+from isobuilder.cli.app import App, AppGroup, json_option
+from isobuilder.cli.telling import table, tell_text
 
 
 @click.group(cls=AppGroup)
@@ -30,7 +31,7 @@ def show(app: App, as_json: bool) -> None:
         entries = value.items() if isinstance(value, dict) else ()
         rows.append((name, "" if entries else _text(value), origins[name]))
         rows += [(f"  {key}", _text(item), "") for key, item in entries]
-    click.echo(table(rows, ("SETTING", "VALUE", "ORIGIN")))
+    tell_text(table(rows, ("SETTING", "VALUE", "ORIGIN")))
 
 
 def _text(value: object) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FOLDER, App, AppCommand, human_size, plural, table
+from isobuilder.cli.app import FOLDER, App, AppCommand, human_size, plural
+from isobuilder.cli.telling import table, tell_path, tell_text
 from isobuilder.model.architecture import DEFAULT
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _serve(app: App, out: Path, port: int) -> None:
     from isobuilder.demo.tour import embedded_upstream
 
     with embedded_upstream(out, port=port):
-        click.echo(out / "config.yaml")
+        tell_path(out / "config.yaml")
         app.say("serving; try: isobuilder build RECIPE --config CONFIG, and Ctrl-C to end")
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
@@ -69,17 +70,17 @@ def _tour(app: App, out: Path) -> None:
     done = tour(out, progress=app.progress)
     cached = sum(1 for item in done.plan.items if item.missing == 0)
     _tell_lock(done.recipe, done.lock)
-    click.echo(
+    tell_text(
         f"plan      {len(done.plan.items)} things, {cached} of them stored, "
         f"{human_size(done.plan.download)} to download"
     )
     _tell_iso(done.built, done.verification)
-    click.echo(
+    tell_text(
         f"register  {plural(done.rehearsal.changes_at_first, 'call')} that changed a simulated "
         f"Mold; {done.rehearsal.changes_again or 'none'} when asked again\n"
     )
-    click.echo(_registered(done))
-    click.echo(
+    tell_text(_registered(done))
+    tell_text(
         "\nThe content is a stand-in: this ISO shows how isobuilder works and starts no cluster."
     )
 
@@ -117,7 +118,7 @@ def _boot(app: App, out: Path) -> None:
     _as_a_user_would(app, "verify", iso, "--lock", iso.with_suffix(".lock.json"))
     machine = ("--memory", "2048", "--timeout", "1800", "--until", _UNTIL)
     _as_a_user_would(app, "boot", iso, *machine, "--logs", out / "boot-logs")
-    click.echo(_BOOT_END)
+    tell_text(_BOOT_END)
 
 
 def _as_a_user_would(app: App, *words: str | Path) -> None:
@@ -145,7 +146,7 @@ and docs/booting-a-node.md tells how it goes on."""
 
 
 def _tell_lock(recipe: Path, lock: LockFile) -> None:
-    click.echo(
+    tell_text(
         f"recipe    {recipe}\n"
         f"lock      {lock.path}: {len(lock.lock.files)} files, "
         f"{len(lock.lock.manifests)} manifests, {len(lock.lock.images)} images"
@@ -156,15 +157,15 @@ def _tell_iso(built: Built, verification: Verification) -> None:
     from isobuilder.pipeline.compare import contents_of, summary
 
     found = summary(contents_of(built.iso))
-    click.echo(
+    tell_text(
         f"iso       {built.iso}: {human_size(built.size)}, "
         f"{'unchanged' if built.reused else 'built'}\n"
         f"contents  {len(found['files'])} files of {found['facts']['product version']} "
         f"for {found['facts']['architecture']}"
     )
     for path in built.side_files:
-        click.echo(f"beside it {path}")
-    click.echo(
+        tell_text(f"beside it {path}")
+    tell_text(
         f"verified  {', '.join(verification.checked)}: "
         f"{len(verification.findings) or 'no'} findings\n"
         f"digest    {built.digest}"

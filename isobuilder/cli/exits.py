@@ -14,12 +14,14 @@ from typing import Generic, Self, TypeVar
 
 import click
 
+from isobuilder.cli.telling import tell
 from isobuilder.errors import EnvironmentProblem, IsobuilderError, PartlyDone, UpstreamError
 
 INTERRUPTED = 130  # as shells say it of Ctrl-C: 128 and the signal's number
 _READER_GONE = 141
 _BUG = 1
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO}
 _TRY_AGAIN = (
     "run the same command again, what was fetched stays; "
     "isobuilder config show tells which mirrors are asked"
@@ -35,7 +37,7 @@ def told(error: BaseException, *, verbosity: int) -> int:
             show_error(error, verbose=verbosity > 1)
             return error.exit_code
         case KeyboardInterrupt():
-            click.echo("error: interrupted; the same command carries on from here", err=True)
+            tell("error: interrupted; the same command carries on from here", err=True)
             return INTERRUPTED
         case BrokenPipeError():
             # The reader of our output has gone: nothing more to say, and nobody to say it to.
@@ -43,42 +45,46 @@ def told(error: BaseException, *, verbosity: int) -> int:
             return _READER_GONE
         case OSError(filename=None) if error.errno in _DISK_FULL:
             _discard_output()
-            click.echo(f"error: cannot write the result: {error.strerror}", err=True)
-            click.echo("hint: free space there and run the command again", err=True)
+            tell(f"error: cannot write the result: {error.strerror}", err=True)
+            tell("hint: free space there and run the command again", err=True)
             return EnvironmentProblem.exit_code
     if verbosity > 0:
-        traceback.print_exception(error)
-    if isinstance(error, OSError) and error.filename is not None:
-        click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        _show_trace(error)
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _MACHINE):
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        tell(f"error: {place}{error.strerror}", err=True)
         return EnvironmentProblem.exit_code
-    click.echo(f"error: bug in isobuilder: {type(error).__name__}: {error}", err=True)
-    click.echo("hint: run it again with -v and report what it prints", err=True)
+    tell(f"error: bug in isobuilder: {type(error).__name__}: {error}", err=True)
+    tell("hint: run it again with -v and report what it prints", err=True)
     return _BUG
+
+
+def _show_trace(error: BaseException) -> None:
+    for part in traceback.format_exception(error):
+        for line in part.splitlines():
+            tell(line, err=True)
 
 
 def show_error(error: IsobuilderError, *, verbose: bool = False) -> None:
     """Print an error, and what to do about it."""
-    for line in str(error).splitlines() or [""]:
-        click.echo(line if line.startswith(("error: ", "hint: ")) else f"error: {line}", err=True)
-    hint = error.hint
-    if hint is None and isinstance(error, UpstreamError):
-        hint = _TRY_AGAIN
-    if hint:
-        click.echo(f"hint: {hint}", err=True)
+    for line in error.told():
+        tell(line, err=True)
+    if error.hint is None and isinstance(error, UpstreamError):
+        tell(f"hint: {_TRY_AGAIN}", err=True)
     if verbose:
-        traceback.print_exception(error)
+        _show_trace(error)
 
 
 def show_usage(error: click.ClickException) -> None:
     """Print what click objects to in the form of every other error."""
     message = error.format_message().rstrip(".")
-    click.echo(f"error: {message[:1].lower()}{message[1:]}", err=True)
+    tell(f"error: {message[:1].lower()}{message[1:]}", err=True)
     context = getattr(error, "ctx", None)
     hint = getattr(error, "hint", None)
     if hint is None and context is not None:
         hint = f"{context.command_path} --help tells what it takes"
     if hint:
-        click.echo(f"hint: {hint}", err=True)
+        tell(f"hint: {hint}", err=True)
 
 
 @dataclass(slots=True)

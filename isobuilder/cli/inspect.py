@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import App, AppCommand, human_size, json_option, plural, table
+from isobuilder.cli.app import App, AppCommand, human_size, json_option, plural
 from isobuilder.cli.sources import SOURCE, BuildSource
+from isobuilder.cli.telling import table, tell, tell_text
 
 if TYPE_CHECKING:
     from isobuilder.pipeline.compare import Difference
@@ -36,25 +37,26 @@ def inspect(app: App, source: BuildSource, as_json: bool) -> None:
         app.show_json(found)
         return
     for name, value in found["facts"].items():
-        click.echo(f"{name + ':':18}{value}")
+        tell(f"{name + ':':18}{value}")
     if found["label"]:
-        click.echo(f"{'label:':18}{found['label']}")
+        tell(f"{'label:':18}{found['label']}")
         made = (
             f"isobuilder {found['tool']}" if found["tool"] else "unknown: it has no manifest.json"
         )
-        click.echo(f"{'made by:':18}{made}")
-    click.echo(f"{'payload:':18}{human_size(found['size'])}\n")
+        tell(f"{'made by:':18}{made}")
+    tell(f"{'payload:':18}{human_size(found['size'])}")
+    tell()
     rows = [
         (item["path"], human_size(item["size"]), item["digest"] or "-") for item in found["files"]
     ]
-    click.echo(table(rows, ("FILE", "SIZE", "DIGEST")))
-    click.echo()
+    tell_text(table(rows, ("FILE", "SIZE", "DIGEST")))
+    tell()
     images = [(item["reference"], item["digest"]) for item in found["images"]]
-    click.echo(table(images, ("IMAGE", "DIGEST")))
+    tell_text(table(images, ("IMAGE", "DIGEST")))
     if unlisted:
         places = [(one.image, f"{one.manifest}:{one.line}: {one.path}") for one in unlisted]
-        click.echo()
-        click.echo(table(places, ("NAMED, BUT NOT THERE", "WHERE")))
+        tell()
+        tell_text(table(places, ("NAMED, BUT NOT THERE", "WHERE")))
 
 
 @click.command(cls=AppCommand)
@@ -79,9 +81,9 @@ def diff(app: App, left: BuildSource, right: BuildSource, as_json: bool, exit_co
         app.show_json([_as_data(item) for item in differences])
     elif differences:
         rows = [(item.what, item.name, *_change(item)) for item in differences]
-        click.echo(table(rows, ("WHAT", "NAME", "LEFT", "RIGHT", "GROWTH")))
+        tell_text(table(rows, ("WHAT", "NAME", "LEFT", "RIGHT", "GROWTH")))
     else:
-        click.echo("no differences")
+        tell("no differences")
     if differences and exit_code:
         raise DifferencesFound(
             f"{left.called} and {right.called}: {plural(len(differences), 'difference')}"

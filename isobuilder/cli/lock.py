@@ -15,10 +15,10 @@ from isobuilder.cli.app import (
     human_size,
     json_option,
     plural,
-    table,
 )
 from isobuilder.cli.exits import Attempts
 from isobuilder.cli.sources import SOURCE, BuildSource, arch_option, locks_of, tell_end_of_life
+from isobuilder.cli.telling import table, tell, tell_path, tell_text
 
 if TYPE_CHECKING:
     from isobuilder.model.lock import Lock
@@ -86,7 +86,7 @@ def lock(
                     for line in changed_lines(result.previous, result.lock):
                         app.say(f"{architecture}: {line}")
                 app.say(f"{architecture}: {'written' if result.changed else 'unchanged'}")
-                click.echo(result.path)
+                tell_path(result.path)
     attempts.raise_failures()
 
 
@@ -152,19 +152,21 @@ def tell_left_out(app: App, source: BuildSource, left_out: list[str]) -> None:
 
 def _show(lock: Lock, result: DownloadPlan, *, several: bool) -> None:
     if several:
-        click.echo(f"{lock.base_name}:")
+        tell(f"{lock.base_name}:")
     rows = [(item.kind, item.name, human_size(item.size), _state(item)) for item in result.items]
-    click.echo(table(rows, ("KIND", "NAME", "SIZE", "DOWNLOAD")))
+    tell_text(table(rows, ("KIND", "NAME", "SIZE", "DOWNLOAD")))
     if result.unknown == len([item for item in result.items if item.missing != 0]) > 0:
-        click.echo(
-            f"\n{plural(result.unknown, 'thing')} to download, of sizes that nobody here has seen "
+        tell()
+        tell(
+            f"{plural(result.unknown, 'thing')} to download, of sizes that nobody here has seen "
             "yet: isobuilder fetch or isobuilder lock finds them out"
         )
         return
     more = f", and {result.unknown} of unknown size" if result.unknown else ""
     least = "at least " if result.unknown else ""
-    click.echo(
-        f"\n{human_size(result.download)} to download{more}; "
+    tell()
+    tell(
+        f"{human_size(result.download)} to download{more}; "
         f"the ISO will be {least or 'about '}{human_size(result.iso)}; "
         f"free disk needed: {least}{human_size(result.disk)}"
     )

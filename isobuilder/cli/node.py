@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_option, table
+from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_option
+from isobuilder.cli.telling import table, tell_path, tell_text
 from isobuilder.errors import UsageProblem
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def seed(folder: Path, kind: SeedKind, out: Path | None) -> None:
     """Pack user-data, meta-data and network-config in FOLDER as a disc for cloud-init."""
     from isobuilder.pipeline.cluster import make_seed
 
-    click.echo(make_seed(folder, out or folder / "seed.iso", kind=kind))
+    tell_path(make_seed(folder, out or folder / "seed.iso", kind=kind))
 
 
 @node.command()
@@ -128,7 +129,7 @@ def secrets(folder: Path, no_ca: bool) -> None:
     from isobuilder.nodeconfig.secrets import make_secrets
 
     for path in make_secrets(folder, authority=not no_ca):
-        click.echo(path)
+        tell_path(path)
 
 
 @node.command()
@@ -273,4 +274,4 @@ def _show(app: App, facts: dict[str, Any], made: Sequence[MadeNode], *, as_json:
         (one.node.name, one.node.role, one.node.ip or "by DHCP", str(one.seed or one.folder))
         for one in made
     ]
-    click.echo(table(rows, ("NAME", "ROLE", "ADDRESS", "WHERE")))
+    tell_text(table(rows, ("NAME", "ROLE", "ADDRESS", "WHERE")))

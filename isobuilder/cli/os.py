@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from isobuilder.cli.app import FOLDER, App, AppGroup, human_size, json_option, table
+from isobuilder.cli.app import FOLDER, App, AppGroup, human_size, json_option
 from isobuilder.cli.completion import payload_names
+from isobuilder.cli.telling import table, tell, tell_path, tell_text
 from isobuilder.model.architecture import ARCHITECTURES, DEFAULT
 
 _ADDRESS = re.compile(r"(https?://|file:/|copy:/)[!-Z^-~]+")
@@ -85,7 +86,7 @@ def build(
     if as_json:
         app.show_json(payload.to_data())
     else:
-        click.echo(f"{payload.name} {payload.digest}")
+        tell(f"{payload.name} {payload.digest}")
 
 
 @os.command("list")
@@ -115,7 +116,7 @@ def list_payloads(app: App, as_json: bool) -> None:
         for payload in found
     ]
     if rows:
-        click.echo(table(rows, ("NAME", "DIGEST", "KERNEL", "SIZE")))
+        tell_text(table(rows, ("NAME", "DIGEST", "KERNEL", "SIZE")))
     else:
         app.say("no OS payloads; make one with isobuilder os build")
 
@@ -133,15 +134,15 @@ def show(app: App, payload: str, arch: str, as_json: bool) -> None:
     if as_json:
         app.show_json(chosen.to_data())
         return
-    click.echo(f"{chosen.name} {chosen.digest}")
-    click.echo(f"suite {chosen.suite}, Linux {chosen.kernel_version}, by isobuilder {chosen.tool}")
+    tell(f"{chosen.name} {chosen.digest}")
+    tell(f"suite {chosen.suite}, Linux {chosen.kernel_version}, by isobuilder {chosen.tool}")
     artifacts = [
         (name, human_size(artifact.size), artifact.digest)
         for name, artifact in sorted(chosen.artifacts.items())
     ]
-    click.echo(table(artifacts, ("ARTIFACT", "SIZE", "DIGEST")))
+    tell_text(table(artifacts, ("ARTIFACT", "SIZE", "DIGEST")))
     packages = [(package.name, package.version) for package in chosen.packages]
-    click.echo(table(packages, ("PACKAGE", "VERSION")))
+    tell_text(table(packages, ("PACKAGE", "VERSION")))
 
 
 @os.command("export")
@@ -157,7 +158,7 @@ def export(app: App, payload: str, arch: str, out: Path) -> None:
     from isobuilder.machine.payload import choose_payload, export_payload
 
     chosen = choose_payload(app.store, payload, architecture=arch)
-    click.echo(export_payload(app.store, chosen, out))
+    tell_path(export_payload(app.store, chosen, out))
     app.say(f"boot.payload.sha256 is {chosen.digest}")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from typing import Any, TextIO
 
 from isobuilder.cli.app import human_size
 from isobuilder.progress import SILENT, Progress, Task
+from isobuilder.text import as_json, printable
 
 _LINE_EVERY = 5.0  # seconds between two plain lines about the same work
 
@@ -63,7 +63,7 @@ class Bars:
         """Write the stage above the bars."""
         from tqdm import tqdm
 
-        tqdm.write(text, file=self._stream)
+        tqdm.write(printable(text), file=self._stream)
 
     def start(self, name: str, *, total: int | None, unit: str = "B") -> Task:
         """Open a bar."""
@@ -77,7 +77,7 @@ class _Bar(_Counted):
         super().__init__(name, total, unit)
         scale: dict[str, Any] = {"unit_scale": True, "unit_divisor": 1024} if unit == "B" else {}
         self._bar = tqdm(
-            desc=name[:40],
+            desc=printable(name, 40),
             total=total,
             unit=unit,
             file=stream,
@@ -103,7 +103,7 @@ class Lines:
 
     def step(self, text: str) -> None:
         """Write the stage."""
-        print(text, file=self._stream, flush=True)
+        print(printable(text), file=self._stream, flush=True)
 
     def start(self, name: str, *, total: int | None, unit: str = "B") -> Task:
         """Begin to watch a piece of work."""
@@ -120,7 +120,8 @@ class _Line(_Counted):
         now = time.monotonic()
         if now - self._last >= _LINE_EVERY:
             self._last = now
-            print(f"  {self.name}: {self._text(now - self._begun)}", file=self._stream, flush=True)
+            line = f"  {printable(self.name)}: {self._text(now - self._begun)}"
+            print(line, file=self._stream, flush=True)
 
     def _text(self, elapsed: float) -> str:
         amounts = [self.count] if self.total is None else [self.count, self.total]
@@ -156,7 +157,7 @@ class JsonLines:
     def write(self, event: dict[str, Any]) -> None:
         """Write one event as one line."""
         with self._lock:
-            print(json.dumps(event, ensure_ascii=False), file=self._stream, flush=True)
+            print(as_json(event), file=self._stream, flush=True)
 
 
 class _Event(_Counted):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_option, table
+from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_option
+from isobuilder.cli.telling import table, tell, tell_path, tell_text
 from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.profile import DEFAULT_PROFILE, PROFILES
 
@@ -48,7 +49,7 @@ def list_shipped(app: App, as_json: bool) -> None:
         (str(item.version), read.profile, ", ".join(read.architectures), ", ".join(item.locks))
         for item, read in found
     ]
-    click.echo(table(rows, ("VERSION", "PROFILE", "FOR", "LOCKED FOR")))
+    tell_text(table(rows, ("VERSION", "PROFILE", "FOR", "LOCKED FOR")))
 
 
 @recipe.command()
@@ -73,13 +74,13 @@ def new(app: App, version: str, profile: str, output: Path | None) -> None:
 
     text = new_recipe(version, cast("ProfileName", profile))
     if output is None:
-        click.echo(text, nl=False)
+        tell_text(text, nl=False)
         return
     if output.exists():
         raise UsageProblem(f"{output} is there already", hint="choose another --output")
     write_whole(output, text.encode())
     app.say("check the versions in it, then run isobuilder recipe check and isobuilder lock")
-    click.echo(output)
+    tell(output)
 
 
 @recipe.command()
@@ -107,7 +108,7 @@ def check(app: App, files: tuple[Path, ...], as_json: bool) -> None:
             app.say(f"hint: {problem.hint}")
         if not one.mistakes and not one.cannot_work and not as_json:
             locked = f", locked for {', '.join(one.locked)}" if one.locked else ""
-            click.echo(f"good: {one.path} ({', '.join(one.architectures)}{locked})")
+            tell(f"good: {one.path} ({', '.join(one.architectures)}{locked})")
     if as_json:
         app.show_json(
             [
@@ -143,7 +144,7 @@ def show(app: App, file: Path, arch: str | None, as_json: bool) -> None:
     if as_json:
         app.show_json(loaded.to_data())
     else:
-        click.echo(expanded_text(loaded), nl=False)
+        tell_text(expanded_text(loaded), nl=False)
 
 
 @recipe.command("import", context_settings={"ignore_unknown_options": True})
@@ -174,7 +175,7 @@ def import_(app: App, words: tuple[str, ...], recipe_file: Path | None, out: Pat
         app.say("run isobuilder recipe check and isobuilder lock, which asks upstream for digests")
         return
     for path in import_recipe(file, recipe=recipe_file, out=out):
-        click.echo(path)
+        tell_path(path)
     app.say("no byte was looked at: isobuilder fetch checks every digest")
 
 
@@ -183,4 +184,4 @@ def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     from isobuilder.pipeline.recipes import schema_bytes
 
-    click.echo(schema_bytes(), nl=False)
+    tell_text(schema_bytes(), nl=False)

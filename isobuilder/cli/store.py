@@ -12,9 +12,9 @@ from isobuilder.cli.app import (
     human_size,
     json_option,
     plural,
-    table,
 )
 from isobuilder.cli.sources import SOURCE, BuildSource, locks_of
+from isobuilder.cli.telling import table, tell, tell_text
 
 
 @click.group(cls=AppGroup)
@@ -59,7 +59,7 @@ def list_blobs(app: App, sources: tuple[BuildSource, ...], as_json: bool) -> Non
         for blob in blobs
     ]
     if rows:
-        click.echo(table(rows, ("DIGEST", "SIZE", "LAST USED", "NAMES")))
+        tell_text(table(rows, ("DIGEST", "SIZE", "LAST USED", "NAMES")))
     size = human_size(sum(blob.size for blob in blobs))
     app.say(f"{plural(len(blobs), 'blob')}, {size} in {app.store.root}")
 
@@ -85,19 +85,19 @@ def check(app: App, as_json: bool) -> None:
             }
         )
     else:
-        click.echo(
+        tell(
             f"{plural(report.blobs, 'blob')}, {human_size(report.size)}: "
             f"{len(report.damaged) or 'none'} damaged"
         )
     if report.damaged:
         raise IntegrityError(
-            "\n".join(f"{damage.name}: {damage.fact}" for damage in report.damaged),
+            *(f"{damage.name}: {damage.fact}" for damage in report.damaged),
             hint="isobuilder fetch LOCK brings back what its lock names; "
             f"the damaged bytes are in {app.store.root / 'quarantine'}",
         )
     if report.unreadable:
         raise EnvironmentProblem(
-            "\n".join(f"{damage.name}: {damage.fact}" for damage in report.unreadable),
+            *(f"{damage.name}: {damage.fact}" for damage in report.unreadable),
             hint=f"they stay in {app.store.root / 'blobs'}: see to its permissions and its disk",
         )
 
@@ -147,7 +147,7 @@ def gc(
         )
         return
     verb = "would remove" if dry_run else "removed"
-    click.echo(
+    tell(
         f"{verb} {plural(len(result.removed), 'blob')}, {human_size(result.freed)}; "
         f"{human_size(result.kept)} stay"
     )

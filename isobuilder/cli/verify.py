@@ -18,6 +18,7 @@ from isobuilder.cli.app import (
 )
 from isobuilder.cli.exits import Attempts
 from isobuilder.cli.sources import SOURCE, BuildSource, locks_of
+from isobuilder.cli.telling import tell
 
 if TYPE_CHECKING:
     from isobuilder.digest import Digest
@@ -132,11 +133,11 @@ def _errors(result: Verification) -> int:
 
 def _show(result: Verification) -> None:
     for finding in result.findings:
-        click.echo(finding)
+        tell(finding)
     errors = _errors(result)
     verdict = "BAD" if not result.passed else "passed" if result.not_proved else "good"
     open_ends = f"; not proved: {'; '.join(result.not_proved)}" if result.not_proved else ""
-    click.echo(
+    tell(
         f"{verdict}: {result.iso}: "
         f"{result.digest or 'not a whole ISO'}, "
         f"{human_size(result.size)}, {plural(errors, 'error')}, "

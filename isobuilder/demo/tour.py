@@ -87,5 +87,5 @@ def verified(built: Built, *, progress: Progress = SILENT) -> Verification:
     """
     found = verify(built.iso, lock=built.lock, expected=built.digest, progress=progress)
     if not found.passed:
-        raise IntegrityError("\n".join(str(finding) for finding in found.findings))
+        raise IntegrityError(*map(str, found.findings))
     return found

@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from isobuilder.errors import InputError
+from isobuilder.text import printable
 
 SHOWN = 50
 """Mistakes that a message lists; a file with more of them is not the file somebody meant."""
@@ -63,14 +65,21 @@ class InputErrors(InputError):
         if len(self.mistakes) == 1:
             super().__init__(str(self.mistakes[0]), hint=self.mistakes[0].hint)
             return
-        lines: list[str] = []
-        for mistake in self.mistakes[:SHOWN]:
-            lines.append(str(mistake))
-            if mistake.hint:
-                lines.append(f"hint: {mistake.hint}")
+        first = self.mistakes[:SHOWN]
+        texts = [str(mistake) for mistake in first]
         if len(self.mistakes) > SHOWN:
-            lines.append(f"and {len(self.mistakes) - SHOWN} more")
-        super().__init__("\n".join(lines))
+            texts.append(f"and {len(self.mistakes) - SHOWN} more")
+        super().__init__(*texts)
+        self._hints = [mistake.hint and printable(mistake.hint) for mistake in first]
+
+    def told(self) -> list[str]:
+        """Return each mistake, with its hint under it."""
+        if len(self.mistakes) == 1:
+            return super().told()
+        found: list[str] = []
+        for line, hint in zip_longest(self.lines, self._hints):
+            found += [f"error: {line}", *([f"hint: {hint}"] if hint else [])]
+        return found
 
 
 def key_path(steps: Iterable[str | int]) -> str:

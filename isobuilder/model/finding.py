@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Literal
 
 from isobuilder.model.base import Model
+from isobuilder.text import printable
 
 Severity = Literal["error", "warning"]
 
@@ -15,6 +16,9 @@ MOST_FINDINGS = 100
 
 MOST_COUNTED = MOST_FINDINGS + 10_001
 """Findings of one kind that are looked for."""
+
+
+_LONGEST = 4000  # characters of a finding as a line
 
 
 class Finding(Model):
@@ -28,7 +32,8 @@ class Finding(Model):
 
     def __str__(self) -> str:
         """Return the line that is printed."""
-        return f"{self.severity}: {self.rule}: {self.place}: {self.fact}; {self.remedy}"
+        text = f"{self.severity}: {self.rule}: {self.place}: {self.fact}; {self.remedy}"
+        return printable(text, _LONGEST)
 
 
 def bounded(findings: Iterable[Finding], most: int = MOST_FINDINGS) -> Iterator[Finding]:

@@ -184,7 +184,7 @@ def find_lock(
     differences = [*answers(lock, recipe), *changed_beside(lock, recipe_path.parent)]
     if differences:
         raise InputError(
-            "\n".join(f"{path}: does not answer {name}: {line}" for line in differences),
+            *(f"{path}: does not answer {name}: {line}" for line in differences),
             hint=f"run isobuilder lock {name} --arch {architecture}",
         )
     return LockFile(lock, path, changed=False)

@@ -95,7 +95,7 @@ class _Round:
         self._halt = Halt()
         self._sum: Task | None = None  # of all downloads, if they are several
         self._blobs: dict[str, Blob] = {}
-        self._errors: list[IsobuilderError] = []
+        self._errors: list[Exception] = []
 
     def run(self, jobs: int) -> dict[str, Blob]:
         """Return the blobs by key."""
@@ -122,9 +122,7 @@ class _Round:
 
     def _run(self, expected: int) -> dict[str, Blob]:
         try:
-            for number in range(self._running):
-                # Daemons: one that waits for a silent server must not keep a program from ending.
-                threading.Thread(target=self._worker, name=f"fetch-{number}", daemon=True).start()
+            self._start()
             with self._changed:
                 self._changed.wait_for(lambda: self._errors or not self._running)
                 self._changed.wait_for(lambda: not self._running, timeout=GRACE)
@@ -134,11 +132,27 @@ class _Round:
                 self._queue.clear()
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: not self._running, timeout=_STOPPING)
+        for error in self._errors:
+            if not isinstance(error, IsobuilderError):
+                raise error  # such as no descriptor left: told like in the first thread
         if self._errors:
-            raise _all_of(self._errors, expected)
+            raise _all_of([e for e in self._errors if isinstance(e, IsobuilderError)], expected)
         if len(self._blobs) < expected:
             raise RuntimeError("a download ended without blob and without error")
         return self._blobs
+
+    def _start(self) -> None:
+        wanted = self._running
+        for number in range(wanted):
+            try:
+                # Daemons: one that waits for a silent server must not keep a program from ending.
+                threading.Thread(target=self._worker, name=f"fetch-{number}", daemon=True).start()
+            except RuntimeError as error:  # no thread left; those that run do the work
+                with self._changed:
+                    self._running -= wanted - number
+                if number == 0:
+                    raise EnvironmentProblem(f"no thread can be started: {error}") from error
+                return
 
     def _worker(self) -> None:
         try:
@@ -148,6 +162,10 @@ class _Round:
                     act()
                 except CalledOff:
                     pass
+                except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
+                    with self._changed:
+                        self._errors.append(error)
+                        self._queue.clear()
                 finally:
                     with self._changed:
                         self._busy[host] -= 1
@@ -276,6 +294,6 @@ def _all_of(errors: Sequence[IsobuilderError], expected: int) -> IsobuilderError
         if any(isinstance(error, kind) for error in errors):
             gravest = kind
             break
-    reasons = "".join(f"\n  {error}" for error in errors)
+    reasons = [f"  {line}" for error in errors for line in error.lines]
     hint = next((error.hint for error in errors if error.hint), None)
-    return gravest(f"{len(errors)} of {expected} downloads failed:{reasons}", hint=hint)
+    return gravest(f"{len(errors)} of {expected} downloads failed:", *reasons, hint=hint)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, json_option, table
+from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, json_option
 from isobuilder.cli.exits import Attempts
 from isobuilder.cli.mold.register import (
     poll_option,
@@ -17,6 +17,7 @@ from isobuilder.cli.mold.register import (
     zone_option,
 )
 from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
+from isobuilder.cli.telling import table, tell_text
 from isobuilder.files import write_whole
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _show_findings(app: App, findings: Sequence[tuple[str, Deviation]], *, as_js
             for server, finding in findings
         ]
         if rows:
-            click.echo(table(rows, ("SERVER", "LEVEL", "KIND", "SUBJECT", "FACT")))
+            tell_text(table(rows, ("SERVER", "LEVEL", "KIND", "SUBJECT", "FACT")))
 
 
 @click.command(cls=AppCommand)
@@ -173,5 +174,5 @@ def apply(
     else:
         rows = [(server, str(one.fate), str(one.action), one.text) for server, one in done]
         if rows:
-            click.echo(table(rows, ("SERVER", "RESULT", "CHANGE", "TEXT")))
+            tell_text(table(rows, ("SERVER", "RESULT", "CHANGE", "TEXT")))
     attempts.raise_failures()

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import App, AppGroup, json_option, table
+from isobuilder.cli.app import App, AppGroup, json_option
 from isobuilder.cli.mold.audit import apply, audit
 from isobuilder.cli.mold.register import check, register
 from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
 from isobuilder.cli.mold.simulate import simulate
+from isobuilder.cli.telling import agreed, table, tell, tell_text
 from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.text import printable
 
@@ -97,7 +98,7 @@ def list_versions(app: App, /, servers: Servers, as_json: bool, **wanted: Any) -
     ]
     header = ("SERVER", "NAME", "VERSION", "ARCH", "ZONE", "STATE", "ISO", "ID")
     if rows:
-        click.echo(table(rows, header))
+        tell_text(table(rows, header))
     app.say("1 version" if len(rows) == 1 else f"{len(rows)} versions")
     attempts.raise_failures()
 
@@ -121,7 +122,9 @@ def show(app: App, servers: Servers, version: str, events: int, as_json: bool) -
     else:
         for number, (name, details) in enumerate(attempts.results):
             if len(servers.names) > 1:
-                click.echo(f"{'' if number == 0 else chr(10)}{name}:")
+                if number:
+                    tell()
+                tell(f"{name}:")
             _print_details(details)
     attempts.raise_failures()
 
@@ -150,16 +153,16 @@ def _print_details(details: Details) -> None:
         ("used by", ", ".join(sorted(c.name for c in details.clusters)) or "no cluster"),
     ]
     for name, value in facts:
-        click.echo(f"{name + ':':17}{value}")
+        tell(f"{name + ':':17}{value}")
     rows = [
         (row.zonename, "Ready" if row.isready else "not ready", row.status, str(row.size or "?"))
         for row in details.entry.rows
     ]
     if rows:
-        click.echo("\n" + table(rows, ("ZONE", "ISO", "STATUS", "SIZE")))
+        tell_text("\n" + table(rows, ("ZONE", "ISO", "STATUS", "SIZE")))
     events = [(e.created, e.level, e.type, e.description) for e in details.events]
     if events:
-        click.echo("\n" + table(events, ("TIME", "LEVEL", "EVENT", "DESCRIPTION")))
+        tell_text("\n" + table(events, ("TIME", "LEVEL", "EVENT", "DESCRIPTION")))
 
 
 def _change_state(app: App, servers: Servers, version: str, *, enabled: bool, dry: bool) -> None:
@@ -167,7 +170,7 @@ def _change_state(app: App, servers: Servers, version: str, *, enabled: bool, dr
 
     def change(mold: Mold) -> None:
         done = manage.set_state(mold, version, enabled=enabled, dry_run=dry)
-        click.echo(f"{mold.name}: {done}")
+        tell(f"{mold.name}: {done}")
 
     servers.each(app, change).raise_failures()
 
@@ -205,11 +208,11 @@ def delete(app: App, servers: Servers, version: str, yes: bool, dry_run: bool) -
     def remove(mold: Mold) -> None:
         planned = manage.delete(mold, version, dry_run=True)
         if dry_run:
-            click.echo(f"{mold.name}: {planned}")
+            tell(f"{mold.name}: {planned}")
             return
-        if not yes:
-            click.confirm(f"{mold.name}: {planned}. Go on?", abort=True, err=True)
-        click.echo(f"{mold.name}: {manage.delete(mold, version)}")
+        if not yes and not agreed(f"{mold.name}: {planned}. Go on?"):
+            raise click.Abort
+        tell(f"{mold.name}: {manage.delete(mold, version)}")
 
     servers.each(app, remove).raise_failures()
 
@@ -250,7 +253,7 @@ def events(
             for name, e in found
         ]
         header = ("TIME", "LEVEL", "EVENT", "USER", "DESCRIPTION")
-        click.echo(table(rows, ("SERVER", *header) if several else header))
+        tell_text(table(rows, ("SERVER", *header) if several else header))
     else:
         app.say("no events")
     attempts.raise_failures()
@@ -268,7 +271,7 @@ def zones(app: App, servers: Servers, as_json: bool) -> None:
         app.show_json([{"server": name, **zone.model_dump()} for name, zone in found])
     elif found:
         rows = [(name, z.name, z.type, z.networktype, z.allocationstate, z.id) for name, z in found]
-        click.echo(table(rows, ("SERVER", "NAME", "TYPE", "NETWORK", "STATE", "ID")))
+        tell_text(table(rows, ("SERVER", "NAME", "TYPE", "NETWORK", "STATE", "ID")))
     attempts.raise_failures()
 
 
@@ -308,15 +311,15 @@ def _set_or_show(
     if quiet:
         pass
     elif value is None:
-        click.echo(f"{mold.name}: {name} = {printable(old)}")
+        tell(f"{mold.name}: {name} = {printable(old)}")
     elif old == value:
-        click.echo(f"{mold.name}: {name} is {value!r} already")
+        tell(f"{mold.name}: {name} is {value!r} already")
     elif dry_run:
-        click.echo(f"{mold.name}: would change {name} from {old!r} to {value!r}")
+        tell(f"{mold.name}: would change {name} from {old!r} to {value!r}")
     else:
         fix = Fix(name, old, value)
         fix.apply(mold)
-        click.echo(f"{mold.name}: {name} was {old!r}, is {value!r}")
+        tell(f"{mold.name}: {name} was {old!r}, is {value!r}")
         app.say(f"undo: {fix.restore_command(mold.name)}")
         if found.isdynamic is False:
             app.say(f"{name} is read at the start only: restart the management server")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import FILE, App, AppCommand, json_option, table
+from isobuilder.cli.app import FILE, App, AppCommand, json_option
 from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
+from isobuilder.cli.telling import agreed, table, tell, tell_text
 from isobuilder.text import printable
 
 if TYPE_CHECKING:
@@ -96,9 +97,9 @@ def check(
     else:
         for mold, lines in results:
             if len(servers.names) > 1:
-                click.echo(f"{mold.name}:")
+                tell(f"{mold.name}:")
             for line in lines:
-                click.echo(_line_text(line))
+                tell_text(_line_text(line))
     problems = 0
     fixable = any(line.fix for _mold, lines in results for line in lines)
     for mold, lines in results:
@@ -117,7 +118,7 @@ def check(
 
 
 def _line_text(line: Line) -> str:
-    text = f"{line.level:8} {line.subject}: {printable(line.fact)}"
+    text = f"{line.level:8} {printable(line.subject)}: {printable(line.fact)}"
     return f"{text}\n{'':8} -> {printable(line.remedy)}" if line.remedy else text
 
 
@@ -143,14 +144,14 @@ def _offer_fixes(app: App, mold: Mold, lines: list[Line], *, yes: bool, dry_run:
             continue
         text = f"{mold.name}: {fix.setting}: {fix.old!r} -> {fix.new!r}"
         if dry_run:
-            click.echo(f"would change {text}", err=True)
+            tell(f"would change {text}", err=True)
             continue
-        if not yes and not click.confirm(f"change {text}?", err=True):
+        if not yes and not agreed(f"change {text}?"):
             continue
         fix.apply(mold)
         mended += 1
-        click.echo(f"changed {text}", err=True)
-        click.echo(f"undo: {fix.restore_command(mold.name)}", err=True)
+        tell(f"changed {text}", err=True)
+        tell(f"undo: {fix.restore_command(mold.name)}", err=True)
         if fix.then:
             app.say(fix.then)
     return mended
@@ -255,7 +256,7 @@ def _show_results(
         for zone in result.zones
     ]
     if rows:
-        click.echo(table(rows, ("SERVER", "ZONE", "RESULT", "STATUS", "ID")))
+        tell_text(table(rows, ("SERVER", "ZONE", "RESULT", "STATUS", "ID")))
 
 
 def _result_data(result: ServerResult, wish: RegistrationRequest) -> dict[str, Any]:
@@ -285,7 +286,8 @@ def _raise_for(results: list[ServerResult]) -> None:
     from isobuilder.errors import MoldError, PartlyDone
     from isobuilder.mold.request import Outcome
 
-    texts, hints = [], []
+    texts: list[str] = []
+    hints: list[str | None] = []
     good = sum(
         zone.outcome is not Outcome.FAILED
         for result in results
@@ -294,7 +296,7 @@ def _raise_for(results: list[ServerResult]) -> None:
     )
     for result in results:
         if result.error is not None:
-            texts.append(str(result.error))
+            texts += result.error.lines
             hints.append(result.error.hint)
         for zone in result.zones:
             if zone.outcome is Outcome.FAILED:
@@ -306,4 +308,4 @@ def _raise_for(results: list[ServerResult]) -> None:
         raise results[0].error
     hint = next((hint for hint in hints if hint), None)
     kind = PartlyDone if good else MoldError
-    raise kind("\n".join(texts), hint=hint)
+    raise kind(*texts, hint=hint)

@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -114,7 +114,14 @@ class Servers:
             domain=self.domain,
         )
         server = resolve_server(name, app.config.mold, environ=environ, choice=choice)
-        mold = Mold(server)
+        transfer = app.config.transfer
+        mold = Mold(
+            replace(
+                server,
+                least_speed=transfer.least_speed,
+                least_speed_seconds=transfer.least_speed_seconds,
+            )
+        )
         app.closing.callback(mold.close)
         return mold
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from isobuilder.cli.app import NEW_FILE, App, AppCommand
+from isobuilder.cli.telling import tell
 from isobuilder.files import write_whole
 
 
@@ -49,7 +50,7 @@ def simulate(app: App, port: int, zones: tuple[str, ...], key_file: Path, signat
     keys = f"api_key = {user.key}\nsecret_key = {user.secret}\n"
     write_whole(key_file, keys.encode(), private=True)
     with simulator:
-        click.echo(simulator.endpoint)
+        tell(simulator.endpoint)
         app.say(f"a SIMULATOR of Mold, with the zones {', '.join(z.name for z in cloud.zones)}")
         app.say("in another terminal:")
         app.say(f"  export ISOBUILDER_MOLD_ENDPOINT={simulator.endpoint}")

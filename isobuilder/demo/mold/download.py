@@ -11,6 +11,8 @@ from urllib.parse import urljoin
 
 import requests
 
+from isobuilder.text import whole_number
+
 HEX_LENGTHS = {"MD5": 32, "SHA-1": 40, "SHA-224": 56, "SHA-256": 64, "SHA-384": 96, "SHA-512": 128}
 _CHUNK = 256 * 1024
 _MOST_HOPS = 20
@@ -127,7 +129,7 @@ class Fetch:
         except requests.exceptions.ConnectionError:
             broke = self._sink.size > 0
             error = "HTTP Server does not support partial get" if broke else "Connection refused"
-        except requests.exceptions.RequestException as problem:
+        except (requests.exceptions.RequestException, OSError, ValueError) as problem:
             error = f"{type(problem).__name__}"
         self._outcome = (
             self._sink.outcome() if error is None else DownloadOutcome(error, self._sink.size, "")
@@ -138,9 +140,14 @@ class Fetch:
         url = self._connect(address)
         if url is None:
             return "Connection refused"
-        with requests.get(url, stream=True, timeout=10, allow_redirects=False) as response:
+        with (
+            requests.Session() as session,
+            _without_logins(session).get(
+                url, stream=True, timeout=10, allow_redirects=False
+            ) as response,
+        ):
             if hops and response.status_code in {301, 302, 307}:
-                return self._fetch(urljoin(url, response.headers["Location"]), hops=hops - 1)
+                return self._fetch(urljoin(url, response.headers.get("Location", "")), hops=hops - 1)
             if response.status_code in {301, 302}:
                 return (
                     f"Failed to download {self._url} due to redirection, response code: "
@@ -148,10 +155,15 @@ class Fetch:
                 )
             if response.status_code != 200:
                 return f"HTTP Server returned {response.status_code} (expected 200 OK)"
-            length = response.headers.get("Content-Length")
-            self._total = int(length or 0)  # told or not, the bytes are taken
+            length = response.headers.get("Content-Length", "")
+            self._total = whole_number(length) or 0  # told or not, the bytes are taken
             if self._total > self._limit:
                 return "Download file size is too large"
             for chunk in response.iter_content(_CHUNK):
                 self._sink.write(chunk)
         return None
+
+
+def _without_logins(session: requests.Session) -> requests.Session:
+    session.trust_env = False  # a netrc is not for whoever registers an address
+    return session

@@ -163,7 +163,9 @@ def _iso_can_be_registered(cloud: Cloud, url: str) -> bool:
 
 def _reachable(url: str) -> bool:
     try:
-        requests.head(url, timeout=(2, 5), allow_redirects=False).close()
+        with requests.Session() as session:
+            session.trust_env = False  # no login of ours is for whoever names an address
+            session.head(url, timeout=(2, 5), allow_redirects=False).close()
     except requests.exceptions.RequestException:
         return False
     return True

@@ -91,7 +91,8 @@ class MoldClient(Transport):
                 if self.clock.monotonic() + wait > until:
                     raise MoldUnreachable(
                         f"{self.server.name}: {command}: {lost}",
-                        hint=f"is {self.endpoint} right, and is the management server running?",
+                        hint=lost.hint
+                        or f"is {self.endpoint} right, and is the management server running?",
                     ) from lost
                 log.info("%s: %s: %s; again in %.1f s", self.server.name, command, lost, wait)
                 self.clock.sleep(wait)

@@ -51,6 +51,8 @@ class MoldServer:
     algorithm: SignatureAlgorithm = SignatureAlgorithm.HMAC_SHA256
     ca_file: Path | None = None  # certificates of a private authority, PEM
     timeout: float = 30.0  # seconds for one answer
+    least_speed: int = 1024  # bytes of its body a second; 0: any
+    least_speed_seconds: float = 60.0  # of waiting, over which that is measured
     origin: str = ""  # where the credentials came from; for people
 
 

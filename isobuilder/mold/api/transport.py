@@ -16,6 +16,9 @@ import requests.adapters
 
 from isobuilder.documents.json import ANSWER, JsonProblem, value_of
 from isobuilder.http.access import tls_context
+from isobuilder.http.pacing import HINT, Pace
+from isobuilder.http.settings import HttpSettings
+from isobuilder.http.timed import keep_pace
 from isobuilder.mold.api.clock import Clock
 from isobuilder.mold.api.credentials import ApiKey, MoldServer
 from isobuilder.mold.api.errors import (
@@ -33,6 +36,7 @@ log = logging.getLogger(__name__)
 MAX_ANSWER = ANSWER.size  # 500 versions take about 300 KiB
 EXPIRY = 600.0  # seconds a signed request stays valid
 READS = ("list", "query")
+_PIECE = 4096  # bytes of a body that are looked at: at the least speed they take four seconds
 _SLOW = 8  # an answer may take so many time-outs in all, however steadily it drips
 
 
@@ -65,10 +69,13 @@ def flat_parameters(params: Mapping[str, Any]) -> dict[str, str]:
 class RequestLost(Exception):
     """No usable answer to one try."""
 
-    def __init__(self, reason: str, *, maybe_done: bool, wait: float | None = None) -> None:
+    def __init__(
+        self, reason: str, *, maybe_done: bool, wait: float | None = None, hint: str | None = None
+    ) -> None:
         super().__init__(reason)
         self.maybe_done = maybe_done
         self.wait = wait
+        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,20 @@ def _no_login(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-class _SystemTrust(requests.adapters.HTTPAdapter):
+class _Paced(requests.adapters.HTTPAdapter):
+    """Gives up on who sends always a little, and never gets to an end."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make connections that are timed."""
+        super().init_poolmanager(*args, **kwargs)
+        keep_pace(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Do the same through a proxy."""
+        return keep_pace(super().proxy_manager_for(proxy, **kwargs))
+
+
+class _SystemTrust(_Paced):
     """Trusts what this machine trusts, beside what ``requests`` brings along."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -116,6 +136,7 @@ class Transport:
         self.session = requests.Session()
         # Logins come from the configuration alone: not from a netrc file, for hosts a server named.
         self.session.auth = _no_login
+        self.session.mount("http://", _Paced())
         if server.endpoint.startswith("https://"):
             self.trust_system()
         # It logs whole addresses when debugging, and those of reads by GET hold key and signature.
@@ -181,6 +202,17 @@ class Transport:
             flat["signature"] = sign(flat, credentials.secret, manner.algorithm)
         return flat
 
+    def pace(self, timeout: float | None = None) -> Pace:
+        """Return what an answer has to keep up, from the first byte of its head on."""
+        server = self.server
+        return Pace(
+            HttpSettings(
+                stall_timeout=timeout or server.timeout,
+                least_speed=server.least_speed,
+                least_speed_seconds=server.least_speed_seconds,
+            )
+        )
+
     def _exchange(self, command: str, data: dict[str, str]) -> tuple[bytes, int]:
         """Send one request and return body and status of its answer."""
         kind = self._read_kind if command.startswith(READS) else "data"
@@ -196,7 +228,8 @@ class Transport:
             # tell whether the change arrived. A new one has no such doubt.
             self.session.close()
         began = self.clock.monotonic()
-        with _network_errors():
+        pace = self.pace()
+        with _network_errors(pace), pace.watching():
             response = self.session.send(
                 request.prepare(),
                 timeout=(min(10.0, self.server.timeout), self.server.timeout),
@@ -204,9 +237,11 @@ class Transport:
                 allow_redirects=False,
                 stream=True,
             )
+        pace.head_is_there()
         with response:
             self._learn_time(response)
-            body = self._read(command, response, until=began + _SLOW * self.server.timeout)
+            until = began + _SLOW * self.server.timeout
+            body = self._read(command, response, pace, until=until)
         self.session.cookies.update(response.cookies)
         log.info("%s: %s -> %d, %d bytes", self.name, command, response.status_code, len(body))
         if 300 <= response.status_code < 400:
@@ -226,11 +261,14 @@ class Transport:
             raise RequestLost("too many requests", maybe_done=False, wait=wait)
         return body, response.status_code
 
-    def _read(self, command: str, response: requests.Response, *, until: float) -> bytes:
+    def _read(
+        self, command: str, response: requests.Response, pace: Pace, *, until: float
+    ) -> bytes:
         body = bytearray()
-        with _network_errors(sent=True):
-            for chunk in response.iter_content(65536):
+        with _network_errors(pace, sent=True):
+            for chunk in response.iter_content(_PIECE):
                 body += chunk
+                pace.came(len(chunk))
                 if len(body) > self._max_answer:
                     raise StrangeAnswer(
                         f"{self.name}: {command}: the answer is longer than {self._max_answer} "
@@ -279,7 +317,7 @@ class Transport:
 
 
 @contextmanager
-def _network_errors(*, sent: bool = False) -> Iterator[None]:
+def _network_errors(pace: Pace, *, sent: bool = False) -> Iterator[None]:
     """Turn what ``requests`` raises into one try that was lost.
 
     The original is not kept as the cause: its text repeats the address, which for a read by GET
@@ -287,27 +325,33 @@ def _network_errors(*, sent: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except requests.exceptions.SSLError as error:
-        raise MoldUnreachable(
+    except requests.exceptions.RequestException as error:
+        if pace.failed is None:
+            raise _lost(error, sent=sent) from None
+        raise RequestLost(pace.failed, maybe_done=True, hint=HINT) from None
+
+
+def _lost(error: requests.exceptions.RequestException, *, sent: bool) -> Exception:
+    """Return what became of a try that ended so."""
+    kinds = requests.exceptions
+    if isinstance(error, kinds.SSLError):
+        return MoldUnreachable(
             f"TLS: {_short(error)}",
             hint="for a private authority give its certificates with --ca-file or ca_file:",
-        ) from None
-    except requests.exceptions.ConnectTimeout:
-        raise RequestLost("no connection in time", maybe_done=sent) from None
-    except requests.exceptions.Timeout:
-        raise RequestLost("no answer in time", maybe_done=True) from None
-    except requests.exceptions.ConnectionError as error:
+        )
+    if isinstance(error, kinds.ConnectTimeout):
+        return RequestLost("no connection in time", maybe_done=sent)
+    if isinstance(error, kinds.Timeout):
+        return RequestLost("no answer in time", maybe_done=True)
+    if isinstance(error, kinds.ConnectionError):
         never_sent = any(
             sign_of_it in str(error)
             for sign_of_it in ("NewConnectionError", "NameResolutionError", "Connection refused")
         )
         reason = "cannot connect" if never_sent else "the connection broke"
-        raise RequestLost(reason, maybe_done=sent or not never_sent) from None
-    except requests.exceptions.RequestException as error:
-        # Also ChunkedEncodingError: the peer closed in the middle of its answer.
-        raise RequestLost(
-            f"the connection broke ({type(error).__name__})", maybe_done=True
-        ) from None
+        return RequestLost(reason, maybe_done=sent or not never_sent)
+    # Also ChunkedEncodingError: the peer closed in the middle of its answer.
+    return RequestLost(f"the connection broke ({type(error).__name__})", maybe_done=True)
 
 
 def _short(error: Exception) -> str:

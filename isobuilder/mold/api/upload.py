@@ -20,6 +20,8 @@ from isobuilder.text import printable
 log = logging.getLogger(__name__)
 
 _CHUNK = 256 * 1024
+_PATIENCE = 600.0  # seconds for the next bytes of an ISO to go, or an answer to come
+_SAID = 200  # bytes of a refusal that are read
 
 
 class _Multipart:
@@ -66,19 +68,22 @@ def send_file(
         size = iso.stat().st_size
         with task(progress, f"upload {iso.name}", total=size) as bar:
             form = _Multipart(iso, bar)
-            response = client.session.post(
-                ticket.postURL,
-                data=form,
-                headers={
-                    "Content-Type": f"multipart/form-data; boundary={form.boundary}",
-                    "x-signature": ticket.signature,
-                    "x-expires": ticket.expires,
-                    "x-metadata": ticket.metadata,
-                },
-                timeout=(10.0, 600.0),
-                verify=client.verify,
-                allow_redirects=False,
-            )
+            pace = client.pace(_PATIENCE)
+            with pace.watching():
+                response = client.session.post(
+                    ticket.postURL,
+                    data=form,
+                    headers={
+                        "Content-Type": f"multipart/form-data; boundary={form.boundary}",
+                        "x-signature": ticket.signature,
+                        "x-expires": ticket.expires,
+                        "x-metadata": ticket.metadata,
+                    },
+                    timeout=(10.0, _PATIENCE),
+                    verify=client.verify,
+                    allow_redirects=False,
+                    stream=True,
+                )
     except requests.exceptions.SSLError as error:
         raise MoldUnreachable(
             f"upload to {host}: its certificate is not trusted",
@@ -94,8 +99,18 @@ def send_file(
         raise EnvironmentProblem(f"{iso}: cannot be read: {error.strerror}") from error
     with response:
         if response.status_code not in {200, 201}:
-            said = printable(" ".join(response.text[:200].split()))
+            pace.head_is_there()
+            said = _begin(response)
             raise MoldError(
                 f"upload to {host}: HTTP {response.status_code}: {said}",
                 hint="the ticket may have expired; run the same command again",
             )
+
+
+def _begin(response: requests.Response) -> str:
+    """Return the begin of what a server says of its refusal, as far as it comes."""
+    try:
+        data = next(response.iter_content(_SAID), b"")
+    except (requests.exceptions.RequestException, OSError):
+        data = b""
+    return printable(" ".join(data.decode("utf-8", "replace").split()), _SAID)
