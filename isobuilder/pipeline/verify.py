@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from isobuilder import __version__
-from isobuilder.content.layout import SBOM
+from isobuilder.content.tree import SBOM
 from isobuilder.contract.deep import Programs, import_all
 from isobuilder.contract.play import play
 from isobuilder.digest import Digest
