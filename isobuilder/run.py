@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ PACKAGES = {
 _LAST_LINES = 8
 _ASK_AGAIN = 0.05  # seconds between two questions whether a server is ready
 _NOTHING = "it said nothing"
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE = 10  # seconds a server gets to end
 _CONFINED = (
     *("prlimit", "--core=0", "--nofile=64", "--fsize=16777216", "--"),
@@ -177,9 +179,10 @@ def _bounded(
     except (TimeoutError, subprocess.TimeoutExpired) as error:
         raise EnvironmentProblem(f"{words}: still running after {timeout:g} s") from error
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        with undisturbed():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
     if code != 0:
         raise EnvironmentProblem(f"{words}: exit {code}: {_tail(said) or _NOTHING}")
     return printed
@@ -254,20 +257,21 @@ def running(
             lines of ``log``.
     """
     command = shlex.join(str(part) for part in argv)
-    with log.open("wb") as output:
-        try:
-            process = subprocess.Popen(
-                [str(part) for part in argv],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=child_environment(env),
-                process_group=0,
-                pass_fds=keep,
-            )
-        except OSError as error:
-            raise EnvironmentProblem(f"{argv[0]}: cannot run here: {error.strerror}") from error
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with log.open("wb") as output, undisturbed():
+            try:
+                process = subprocess.Popen(
+                    [str(part) for part in argv],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=child_environment(env),
+                    process_group=0,
+                    pass_fds=keep,
+                )
+            except OSError as error:
+                raise EnvironmentProblem(f"{argv[0]}: cannot run here: {error.strerror}") from error
         deadline = time.monotonic() + timeout
         while not ready():
             if (code := process.poll()) is not None:
@@ -278,12 +282,41 @@ def running(
             time.sleep(_ASK_AGAIN)
         yield lambda: process.poll() is None
     finally:
+        if process is not None:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with undisturbed():
         process.terminate()
         try:
             process.wait(_GRACE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let signals that would end us wait for the end of the block, such as while a child is ended.
+
+    Only in the main thread: signals disturb no other.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    ours = {number: handler for number, handler in before.items() if callable(handler)}
+    try:
+        for number in ours:
+            signal.signal(number, lambda number, _frame: came.append(number))
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def last_lines(log: Path) -> str:

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from isobuilder.errors import EnvironmentProblem, InputError, UpstreamError
 from isobuilder.http import Http, HttpFailure, HttpSettings, RateLimit, redact
+from isobuilder.http.access import Netrc
 from isobuilder.http.addresses import may_share_credentials
 from isobuilder.http.proxies import proxy_of
 from isobuilder.model.config import Config
@@ -409,10 +411,28 @@ def test_the_default_login_of_netrc_does_not_follow_redirects(
     monkeypatch.setenv("NETRC", str(netrc))
     url = files.add("a", b"", redirect(files.url("b", host="localhost")))
     files.add("b", b"content")
-    with Http(QUICK) as http:
+    with Http(replace(QUICK, own_hosts=frozenset({"127.0.0.1", "localhost"}))) as http:
         http.get_small(url, limit=100)
     assert "authorization" in files.requests("a")[0].headers
     assert "authorization" not in files.requests("b")[0].headers
+
+
+@pytest.mark.parametrize("own", [frozenset(), frozenset({"mirror.example"})])
+def test_the_default_login_of_netrc_is_only_for_hosts_of_the_configuration(
+    own: frozenset[str], files: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login ci password s3cret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with Http(replace(QUICK, own_hosts=own)) as http:
+        http.get_small(files.add("a", b"content"), limit=100)
+    assert "authorization" not in files.requests("a")[0].headers
+    assert Netrc(own).login("https://default/x", named_by_server=False) is None
+
+
+def test_the_hosts_of_mirrors_are_those_of_the_configuration() -> None:
+    mirrors = {"https://dl.example": ("https://Mirror.example:8443/x", "file:///srv")}
+    assert Config(mirrors=mirrors).http.own_hosts == {"mirror.example"}
 
 
 def test_a_broken_netrc_is_named_without_its_content(

@@ -72,6 +72,45 @@ def test_a_server_that_does_not_want_to_end_is_made_to(
     assert not alive(number)
 
 
+IMPATIENT = """
+import signal, sys
+from pathlib import Path
+import isobuilder.run
+from isobuilder.run import running
+
+def stop(_number, _frame):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGTERM, stop)
+isobuilder.run._GRACE = 1
+folder = Path(sys.argv[1])
+try:
+    with running(sys.argv[2:], ready=(folder / "ready").exists, timeout=30, log=folder / "log"):
+        print("up", flush=True)
+        signal.pause()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.parametrize("signals", [1, 2, 5, 20])
+def test_however_many_signals_come_no_server_outlives_us(tmp_path: Path, signals: int) -> None:
+    deaf = server(tmp_path, before="signal.signal(signal.SIGTERM, signal.SIG_IGN)")
+    process = subprocess.Popen(
+        [sys.executable, "-c", IMPATIENT, str(tmp_path), *map(str, deaf)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    for _ in range(signals):
+        if process.poll() is None:
+            process.terminate()
+        time.sleep(0.02)
+    process.communicate(timeout=30)
+    assert not alive(int((tmp_path / "ready").read_text()))
+
+
 def test_a_server_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
     code = "import sys; print('x' * 9000); sys.exit('no such option: --frobnicate')"
     with (

@@ -150,12 +150,19 @@ def _discard_output() -> None:
 def become_interruptible() -> None:
     """Let SIGTERM and a closed terminal end us as Ctrl-C does: no temporary file or machine stays.
 
-    Who starts us with nohup means it.
+    The first signal ends us; those that follow do not disturb what is cleared up then. Who starts
+    us with nohup means it.
     """
+    numbers = [signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
+    wanted = [n for n in numbers if n == signal.SIGTERM or signal.getsignal(n) != signal.SIG_IGN]
+
+    def again(_signal: int, _frame: FrameType | None) -> None:
+        """Do nothing: the end is under way."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
+        for number in wanted:
+            signal.signal(number, again)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, stop)
+    for number in wanted:
+        signal.signal(number, stop)

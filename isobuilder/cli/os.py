@@ -74,6 +74,11 @@ def build(
                 f"{name}: expected the address of a Debian archive, got {redact(value)!r}",
                 hint="such as https://HOST/debian, or file:///srv/debian",
             )
+        if value is not None and "@" in value.partition("://")[2].partition("/")[0]:
+            raise UsageProblem(
+                f"{name}: a login in the address would be in the list of processes",
+                hint="name a mirror or a proxy that asks for none",
+            )
     source = host_mirror() if mirror is None else Mirror(mirror, security_mirror, snapshot)
     payload = build_payload(
         app.store,

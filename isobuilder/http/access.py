@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import netrc
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,9 +73,13 @@ def configured_login(access: ServerAccess | None) -> Login | None:
 
 
 class Netrc:
-    """Logins of ``~/.netrc``, or of the file that ``NETRC`` names."""
+    """Logins of ``~/.netrc``, or of the file that ``NETRC`` names.
 
-    def __init__(self) -> None:
+    ``own_hosts`` are those that the configuration names.
+    """
+
+    def __init__(self, own_hosts: Collection[str] = ()) -> None:
+        self._own_hosts = own_hosts
         named = os.environ.get("NETRC")
         self._path = Path(named) if named else Path("~/.netrc").expanduser()
         self._hosts: dict[str, tuple[str, str, str]] = {}
@@ -94,12 +98,13 @@ class Netrc:
     def login(self, url: str, *, named_by_server: bool) -> Login | None:
         """Return the login for ``url``, or None.
 
-        The ``default`` entry counts only for an address that was asked for, and not for one that
-        a server named: it must not be able to choose who else gets a password.
+        The ``default`` entry counts only for hosts of the configuration, and not where a server
+        sent us: neither a recipe's author nor a server may choose who gets a password.
         """
         host = (urlsplit(url).hostname or "").lower()
-        name = host if host in self._hosts or named_by_server else "default"
-        if name not in self._hosts:
+        is_own = host in self._own_hosts and not named_by_server
+        name = host if host in self._hosts and host != "default" else "default"
+        if name not in self._hosts or (name == "default" and not is_own):
             return None
         user, _, password = self._hosts[name]
         return Login(user, password or "", f"{self._path}{self._line(name)}")

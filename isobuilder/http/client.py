@@ -50,7 +50,7 @@ class Http:
 
     def __init__(self, settings: HttpSettings | None = None, *, netrc: bool = True) -> None:
         self.settings = settings or HttpSettings()
-        self._netrc = Netrc() if netrc else None
+        self._netrc = Netrc(self.settings.own_hosts) if netrc else None
         self._lock = threading.Lock()
         self._managers: dict[
             tuple[str, Proxy | None, ServerAccess | None], urllib3.PoolManager

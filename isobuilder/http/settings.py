@@ -39,4 +39,5 @@ class HttpSettings:
     offline: bool = False
     folders: tuple[Path, ...] = ()  # of mirrors on this machine: all that file: addresses may reach
     servers: tuple[ServerAccess, ...] = ()  # the longest address that fits a request counts
+    own_hosts: frozenset[str] = frozenset()  # of mirrors: those a netrc's default login is for
     user_agent: str = f"isobuilder/{__version__}"

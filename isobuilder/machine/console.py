@@ -42,6 +42,9 @@ It is seen once in some sixty boots. Others met it in 2023: the thread "qemu-x86
 """
 _HINT = re.compile(r"kiso: hint: (.*)")
 _LONGEST = 16384  # bytes kept of a line that has not ended
+_AT_ONCE = 4 * 1024 * 1024  # bytes read at a time
+_MOST = 256 * 1024 * 1024  # bytes of a console: a boot writes some hundred KiB
+_TOLD = 50  # errors and hints that are kept
 
 
 @dataclass(slots=True)
@@ -64,9 +67,11 @@ class Console:
         try:
             with self.log.open("rb") as file:
                 file.seek(self._read)
-                data = file.read()
+                data = file.read(_AT_ONCE)
         except FileNotFoundError:
             return []
+        if self._read <= _MOST < self._read + len(data):
+            self.errors.append(f"its console has more than {_MOST} bytes: it writes without end")
         self._read += len(data)
         whole, _end, rest = (self._rest + data).rpartition(b"\n")
         self._rest = rest[-_LONGEST:]
@@ -92,12 +97,12 @@ class Console:
         if not whole:
             return
         self._last = line.strip()
-        if _STUMBLED.search(line):
+        if len(self.errors) < _TOLD and _STUMBLED.search(line):
             self.errors.append(STUMBLE)
             self.hints.append("start it again, or use a newer QEMU, or a machine with KVM")
-        if match := _TROUBLE.search(line):
+        if len(self.errors) < _TOLD and (match := _TROUBLE.search(line)):
             self.errors.append(next(text for text in match.groups() if text))
-        if match := _HINT.search(line):
+        if len(self.hints) < _TOLD and (match := _HINT.search(line)):
             self.hints.append(match[1])
 
 

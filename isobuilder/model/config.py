@@ -107,6 +107,7 @@ class MoldProfile(Model):
     key_file: str | None = None
     ca_file: str | None = None  # certificates of a private authority
     timeout: PositiveFloat = 30.0  # seconds for one answer
+    plain_http: bool = False  # keys may go unencrypted to an address that is not on this machine
 
 
 Speed = Annotated[int, BeforeValidator(_size_or_bytes), Field(ge=0)]
@@ -169,12 +170,15 @@ class Config(Model):
     def http(self) -> HttpSettings:
         """How connections behave: the settings of the same names."""
         ours = {field.name for field in fields(HttpSettings)} & Config.model_fields.keys()
-        mirrors = (mirror for places in self.mirrors.values() for mirror in places)
+        mirrors = [mirror for places in self.mirrors.values() for mirror in places]
         return HttpSettings(
             **{name: getattr(self, name) for name in ours - {"servers"}},
             servers=tuple(_access(text, server) for text, server in self.servers.items()),
             **self.transfer.model_dump(),
             folders=tuple(path for mirror in mirrors if (path := local_folder(mirror))),
+            own_hosts=frozenset(
+                host for own in (*mirrors, *self.servers) if (host := urlsplit(own).hostname)
+            ),
         )
 
 

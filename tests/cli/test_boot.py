@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,20 @@ def test_no_machine_outlives_the_command(number: signal.Signals, iso: Path, tmp_
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130
     assert said.endswith("error: interrupted; the same command carries on from here\n")
+    machine = int((tmp_path / "bin/pid").read_text(encoding="ascii"))
+    with pytest.raises(ProcessLookupError):
+        os.kill(machine, 0)
+
+
+def test_many_signals_end_as_one_and_no_machine_stays(iso: Path, tmp_path: Path) -> None:
+    process = start(iso, tmp_path, "env", "--default-signal")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        process.send_signal(number)
+        time.sleep(0.01)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert said.endswith("error: interrupted; the same command carries on from here\n")
+    assert "Traceback" not in said
     machine = int((tmp_path / "bin/pid").read_text(encoding="ascii"))
     with pytest.raises(ProcessLookupError):
         os.kill(machine, 0)

@@ -24,6 +24,15 @@ def test_a_password_for_a_mirror_is_not_repeated() -> None:
     assert "secret" not in done.output
 
 
+@pytest.mark.parametrize("option", ["--mirror", "--security-mirror"])
+def test_a_password_for_a_mirror_does_not_get_into_the_list_of_processes(option: str) -> None:
+    mirror = ["--mirror", "https://a.example"] if option != "--mirror" else []
+    value = "https://user:secret@mirror.example/debian"
+    done = call("os", "build", *mirror, option, value, code=2)
+    assert errors(done)[0].startswith(f"error: {option}: a login")
+    assert "secret" not in done.output
+
+
 def test_a_second_mirror_needs_the_first() -> None:
     done = call("os", "build", "--security-mirror", "https://a.example/debian", code=2)
     assert "go with --mirror" in errors(done)[0]

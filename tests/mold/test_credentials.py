@@ -85,6 +85,37 @@ def test_another_address_is_refused_without_repeating_secrets(given: str) -> Non
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "choice", "environ", "profile"),
+    [
+        ("https://mold.example", Choice(), {}, {}),
+        ("http://127.0.0.1:8080", Choice(), {}, {}),
+        ("http://localhost:8080", Choice(), {}, {}),
+        ("http://[::1]:8080", Choice(), {}, {}),
+        ("http://10.1.1.1:8080", Choice(plain_http=True), {}, {}),
+        ("http://10.1.1.1:8080", Choice(), {"ISOBUILDER_MOLD_PLAIN_HTTP": "1"}, {}),
+        ("http://10.1.1.1:8080", Choice(), {}, {"plain_http": True}),
+    ],
+)
+def test_keys_go_unencrypted_where_that_was_asked_for(
+    endpoint: str, choice: Choice, environ: dict[str, str], profile: dict[str, Any], resolve: Any
+) -> None:
+    profiles = {"lab": MoldProfile(endpoint=endpoint, **profile)}
+    found = resolve(profiles=profiles, environ=KEYS | environ, choice=choice)
+    assert found.endpoint.startswith(endpoint)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://10.1.1.1:8080", "http://mold.example", "http://127.0.0.1.example"]
+)
+def test_keys_do_not_go_unencrypted_to_another_machine_without_a_word(
+    endpoint: str, resolve: Any
+) -> None:
+    with pytest.raises(InputError, match="is not encrypted") as caught:
+        resolve(profiles={"lab": MoldProfile(endpoint=endpoint)})
+    assert "--plain-http" in str(caught.value.hint)
+
+
 def test_the_only_profile_is_taken_and_several_must_be_named(resolve: Any) -> None:
     assert resolve().name == "lab"
     two = LAB | {"prod": MoldProfile(endpoint="https://prod.example")}

@@ -52,6 +52,15 @@ class Contents:
             ]
             self.files["SHA256SUMS"] = "".join(lines).encode()
 
+    def write_plainly(self, target: Path) -> Path:
+        """Write an ISO of the files that starts no machine."""
+        entries = [
+            IsoEntry(path, self.modes.get(path, 0o444), (data,) if data else ())
+            for path, data in self.files.items()
+        ]
+        write_iso(entries, target, label="CDROM", epoch=1_700_000_000)
+        return target
+
     def write(self, target: Path, tree: IsoTree, *, label: str = "CDROM") -> Path:
         """Write an ISO of the files as ``tree`` would be written."""
         entries = [

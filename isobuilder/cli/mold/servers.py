@@ -37,6 +37,7 @@ class Servers:
     ca_file: Path | None
     username: str | None
     domain: str | None
+    plain_http: bool
 
     def each(self, app: App, act: Callable[[Mold], T]) -> Attempts[T]:
         """Return what ``act`` makes of every server; one that fails keeps none from its turn.
@@ -112,6 +113,7 @@ class Servers:
             ca_file=self.ca_file,
             username=self.username,
             domain=self.domain,
+            plain_http=self.plain_http,
         )
         server = resolve_server(name, app.config.mold, environ=environ, choice=choice)
         transfer = app.config.transfer
@@ -143,6 +145,7 @@ _OPTIONS = (
         help="hmac-sha256 for Mold, hmac-sha1 for CloudStack.",
     ),
     click.option("--ca-file", type=FILE, help="Certificates of a private authority."),
+    click.option("--plain-http", is_flag=True, help="Send keys unencrypted to an http address."),
     click.option("--username", metavar="NAME", help="Log in by password in place of keys."),
     click.option("--domain", metavar="PATH", help="Domain of that user."),
 )

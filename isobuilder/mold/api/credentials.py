@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -67,6 +68,7 @@ class Choice:
     username: str | None = None
     domain: str | None = None
     timeout: float | None = None
+    plain_http: bool = False  # keys may go where everybody on the way reads them
 
 
 def check_endpoint(text: str) -> str:
@@ -121,11 +123,13 @@ def resolve_server(
 
     Raises:
         UsageProblem: which server is not clear.
-        InputError: no endpoint or no credentials, or a file that cannot be read as such.
+        InputError: no endpoint or no credentials, a file that cannot be read as such, or a plain
+            http address that is not on this machine and was not asked for as such.
         EnvironmentProblem: a file with keys that others may read.
     """
     source = _find_source(name, profiles, environ, choice, home or Path.home())
     variables = _Variables(environ, source)
+    _refuse_plain_http(source, variables, choice)
     credentials, origin = _find_credentials(source, variables, choice)
     verify = source.section.get("verify", "")
     ca_text = (
@@ -145,6 +149,29 @@ def resolve_server(
         timeout=choice.timeout or (source.profile.timeout if source.profile else 30.0),
         origin=origin,
     )
+
+
+def _refuse_plain_http(source: _Source, variables: _Variables, choice: Choice) -> None:
+    parts = urlsplit(source.endpoint)
+    asked = choice.plain_http or (variables.get("PLAIN_HTTP") or "").lower() in {"1", "true", "yes"}
+    asked = asked or (source.profile is not None and source.profile.plain_http)
+    if parts.scheme == "https" or asked or _is_this_machine(parts.hostname or ""):
+        return
+    raise InputError(
+        f"mold server {source.name!r}: {source.endpoint} is not encrypted: everybody on the way "
+        "could read the answers and use the keys",
+        hint="use https; or say that this network is trusted, with --plain-http, "
+        f"plain_http: true in the configuration, or {PREFIX}_PLAIN_HTTP=1",
+    )
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _find_source(

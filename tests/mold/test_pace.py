@@ -1,0 +1,95 @@
+"""Management servers and upload hosts that always send a little, or far too much: each is left."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from collections.abc import Callable, Iterable
+from itertools import chain, repeat
+from pathlib import Path
+
+import pytest
+
+from isobuilder.errors import IsobuilderError, MoldError
+from isobuilder.mold.api.client import MoldClient
+from isobuilder.mold.api.credentials import ApiKey, MoldServer
+from isobuilder.mold.api.errors import MoldUnreachable, OutcomeUnknown
+from isobuilder.mold.api.records import UploadTicket
+from isobuilder.mold.api.upload import send_file
+from tests.test_http_pace import CHUNKED, HEAD, bytes_of, drip
+
+TRICKLES: dict[str, Callable[[], Iterable[bytes]]] = {
+    "head": lambda: bytes_of(HEAD * 1000),
+    "headers": lambda: chain([HEAD], (b"X-%d: y\r\n" % number for number in range(10**6))),
+    "100": lambda: repeat(b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "body": lambda: chain([HEAD + b"Content-Length: 100000\r\n\r\n"], repeat(b"x")),
+    "body to the end": lambda: chain([HEAD + b"\r\n"], repeat(b"x")),
+    "chunks": lambda: chain([CHUNKED], repeat(b"1\r\nx\r\n")),
+    "trailer": lambda: chain([CHUNKED + b"1\r\nx\r\n0\r\n"], repeat(b"A: b\r\n")),
+}
+
+
+def client(address: str, *, timeout: float = 0.4) -> MoldClient:
+    key = ApiKey("key-0123456789", "secret-0123456789")
+    server = MoldServer(
+        "lab", address, key, timeout=timeout, least_speed=1000, least_speed_seconds=0.6
+    )
+    return MoldClient(server, patience=0.0)
+
+
+@pytest.mark.parametrize("name", TRICKLES)
+@pytest.mark.parametrize(
+    ("command", "kind"), [("listZones", MoldUnreachable), ("addKubernetes", OutcomeUnknown)]
+)
+def test_an_answer_that_trickles_is_left(
+    name: str, command: str, kind: type[IsobuilderError]
+) -> None:
+    began = time.monotonic()
+    with drip(TRICKLES[name]) as address, pytest.raises(kind) as caught:
+        client(f"http://{address}").call(command)
+    assert time.monotonic() - began < 10
+    assert "slower than" in str(caught.value) or "no whole head" in str(caught.value)
+
+
+def test_what_is_told_of_it_names_the_setting() -> None:
+    with drip(TRICKLES["body"]) as address, pytest.raises(MoldUnreachable) as caught:
+        client(f"http://{address}").call("listZones")
+    assert "transfer.least_speed" in str(caught.value.hint)
+
+
+def test_what_an_upload_host_says_is_read_to_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.test_http_pace.PAUSE", 0.0)
+    iso = tmp_path / "a.iso"
+    iso.write_bytes(b"x" * 1000)
+    said = HEAD.replace(b"200 OK", b"500 No\x1b[2J") + b"\r\n" + b"no\nhint: run x " * 20
+    with drip(lambda: chain([said], repeat(b"y" * 65536, 4000))) as address:
+        ticket = UploadTicket(
+            id="1", postURL=f"http://{address}", metadata="m", signature="s", expires="e"
+        )
+        tracemalloc.start()
+        try:
+            with pytest.raises(MoldError) as caught:
+                send_file(client(f"http://{address}", timeout=30), ticket, iso)
+            assert tracemalloc.get_traced_memory()[1] < 8 * 1024 * 1024
+        finally:
+            tracemalloc.stop()
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
+
+
+def test_an_upload_host_that_trickles_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isobuilder.mold.api.upload._PATIENCE", 0.4)
+    iso = tmp_path / "a.iso"
+    iso.write_bytes(b"x" * 1000)
+    began = time.monotonic()
+    with drip(TRICKLES["headers"]) as address:
+        ticket = UploadTicket(
+            id="1", postURL=f"http://{address}", metadata="m", signature="s", expires="e"
+        )
+        with pytest.raises(MoldUnreachable):
+            send_file(client(f"http://{address}"), ticket, iso)
+    assert time.monotonic() - began < 10

@@ -1,0 +1,69 @@
+"""registration.json files that somebody else wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from isobuilder.errors import InputError
+from isobuilder.mold.catalogue import SUFFIX, read_catalogue, read_registration
+from tests.mold.conftest import PublishedOf
+
+NAMES = [
+    "../x.iso",
+    "..",
+    ".",
+    "",
+    "/etc/passwd",
+    "a/b.iso",
+    "a\0b",
+    "-x",
+    "a\nb",
+    "a" * 300,
+    None,
+    3,
+]
+
+
+@pytest.fixture
+def text(publish: PublishedOf) -> dict[str, object]:
+    made = publish("1.34.12")
+    data: dict[str, object] = json.loads(made.path.with_suffix(SUFFIX).read_bytes())
+    return data
+
+
+@pytest.mark.parametrize("name", NAMES, ids=repr)
+def test_a_file_name_that_leaves_the_folder_is_refused(
+    name: object, text: dict[str, object], tmp_path: Path
+) -> None:
+    place = tmp_path / f"x{SUFFIX}"
+    place.write_text(json.dumps(text | {"filename": name}))
+    for read in (read_registration, read_catalogue):
+        with pytest.raises(InputError, match="filename") as caught:
+            read(place)
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "data", [b"[" * 100_000, b'{"a":' * 100_000, b"", b"3", b"[]", b'"x"', b"\xff", b"{", b"null"]
+)
+def test_what_is_no_registration_is_told(data: bytes, tmp_path: Path) -> None:
+    place = tmp_path / f"x{SUFFIX}"
+    place.write_bytes(data)
+    for read in (read_registration, read_catalogue):
+        with pytest.raises(InputError):
+            read(place)
+
+
+@pytest.mark.parametrize("key", ["name", "kubernetesversion", "arch", "checksum", "size", "schema"])
+@pytest.mark.parametrize("value", [None, [], {}, "", "\x1b[2J", 10**30, -1, "1.²", True])
+def test_a_field_of_another_kind_is_told(
+    key: str, value: object, text: dict[str, object], tmp_path: Path
+) -> None:
+    place = tmp_path / f"x{SUFFIX}"
+    place.write_text(json.dumps(text | {key: value}))
+    with pytest.raises(InputError) as caught:
+        read_registration(place)
+    assert str(caught.value).isprintable()
