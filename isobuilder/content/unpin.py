@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
+from typing import NamedTuple
 
 from isobuilder.digest import Digest
 from isobuilder.formats.pinning import PULL_POLICY
@@ -19,6 +20,7 @@ from isobuilder.formats.reference import ImageReference
 
 _MOST_SITES = 128
 _BUDGET = 1024 * 1024 * 1024  # bytes hashed for one manifest, which takes a second or two
+_SHARES = 5  # of the budget that one round gets at most
 _STEP = 8 * 1024  # bytes that one step costs besides what it hashes
 
 _POLICY = rf"[Pp]ullPolicy[\"']?[ \t]*:(?P<value>[ \t]*(?P<q>[\"']?){PULL_POLICY}(?P=q))"
@@ -26,8 +28,24 @@ _ADDED_LINE = rf"[ ]*(?:imageP|p)ullPolicy: {PULL_POLICY}"
 _OTHERS = (b"Always", b"Never")
 
 _ANY = 99  # options; none has so many
-_ROUNDS = ((1, 2), (2, 2), (_ANY, 2), (1, 3), (2, 3), (_ANY, 3), (_ANY, _ANY))
-"""How many spellings of an image and how many pull policies are tried, likely ones first."""
+
+
+class _Most(NamedTuple):
+    """How much one round tries."""
+
+    spellings: int  # of an image, likely ones first
+    policies: int  # texts in place of a pull policy, likely ones first
+    names_apart: int  # names that are spelled otherwise than where their image last stood
+    policies_apart: int  # policies that are of another kind than the last one
+
+
+_ROUNDS = (
+    *(_Most(1, 2, 0, 1), _Most(_ANY, 2, 0, 1), _Most(_ANY, _ANY, 0, 0), _Most(_ANY, _ANY, 1, 0)),
+    *(_Most(1, 2, 0, _ANY), _Most(2, 2, 0, _ANY), _Most(_ANY, 2, 0, _ANY), _Most(3, 3, _ANY, 0)),
+    *(_Most(1, 3, 0, _ANY), _Most(2, 3, 0, _ANY), _Most(_ANY, 3, 0, _ANY), _Most(3, 2, 1, 1)),
+    *(_Most(_ANY, _ANY, 2, 0), _Most(_ANY, 2, 2, _ANY), _Most(_ANY, _ANY, _ANY, _ANY)),
+)
+"""Likely and cheap ones first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +55,7 @@ class _Site:
     start: int
     end: int
     options: tuple[bytes, ...]  # what may have been there, likely texts first
-    image: bytes = b""  # for its name, which a manifest spells in one way only; b"": a pull policy
+    image: bytes = b""  # for its name, which most manifests spell in one way; b"": a pull policy
 
 
 def unpinned(pinned: bytes, spellings: Mapping[str, Sequence[str]], wanted: Digest) -> bytes | None:
@@ -51,9 +69,11 @@ def unpinned(pinned: bytes, spellings: Mapping[str, Sequence[str]], wanted: Dige
         return None
     budget = _BUDGET
     for most in _ROUNDS:
-        chosen, budget = _search(pinned, sites, most, wanted, budget)
+        given = min(budget, _BUDGET // _SHARES)  # so that a round without end leaves some to others
+        chosen, left = _search(pinned, sites, most, wanted, given)
         if chosen is not None:
             return _joined(pinned, sites, chosen)
+        budget -= given - left
     return None
 
 
@@ -114,15 +134,15 @@ def _policies(data: bytes, spellings: Mapping[str, Sequence[str]]) -> Iterator[_
 
 
 def _search(
-    data: bytes, sites: Sequence[_Site], most: tuple[int, int], wanted: Digest, budget: int
+    data: bytes, sites: Sequence[_Site], most: _Most, wanted: Digest, budget: int
 ) -> tuple[tuple[bytes, ...] | None, int]:
     """Return the texts for the sites that give ``wanted``, and what is left of ``budget``.
 
-    Of each site only the first few options count: ``most`` spellings, ``most`` policies.
+    Of each site only the options within ``most`` count.
     """
-    stack: list[tuple[tuple[bytes, ...], hashlib._Hash]] = [((), hashlib.sha256())]
+    stack: list[tuple[tuple[bytes, ...], _Most, hashlib._Hash]] = [((), most, hashlib.sha256())]
     while stack and budget > 0:
-        chosen, state = stack.pop()
+        chosen, left, state = stack.pop()
         number = len(chosen)
         begin = sites[number - 1].end if number else 0
         end = sites[number].start if number < len(sites) else len(data)
@@ -132,21 +152,34 @@ def _search(
             if state.hexdigest() == wanted.hex:
                 return chosen, budget
             continue
-        for option in reversed(_options(sites, chosen, most)):
+        for option, rest in reversed(_options(sites, chosen, left)):
             following = state.copy()
             following.update(option)
-            stack.append(((*chosen, option), following))
+            stack.append(((*chosen, option), rest, following))
     return None, budget
 
 
 def _options(
-    sites: Sequence[_Site], chosen: Sequence[bytes], most: tuple[int, int]
-) -> Sequence[bytes]:
+    sites: Sequence[_Site], chosen: Sequence[bytes], left: _Most
+) -> list[tuple[bytes, _Most]]:
+    """Return what may have been at the next site, each with what is left to try behind it."""
     site = sites[len(chosen)]
-    if not site.image:
-        return site.options[: most[1]]
-    before = [text for other, text in zip(sites, chosen, strict=False) if other.image == site.image]
-    return before[:1] or site.options[: most[0]]
+    options = site.options[: left.spellings if site.image else left.policies]
+    alike = (
+        (other.options.index(text), text)
+        for other, text in zip(sites, chosen, strict=False)
+        if other.image == site.image and len(other.options) == len(site.options)
+    )
+    number, text = next(reversed(list(alike)), (None, b""))
+    if number is None:
+        return [(option, left) for option in options]
+    if site.image:
+        apart, rest = left.names_apart, left._replace(names_apart=left.names_apart - 1)
+    else:
+        apart, rest = left.policies_apart, left._replace(policies_apart=left.policies_apart - 1)
+    same = text if site.image else site.options[number]
+    others = (option for option in options if option != same) if apart > 0 else ()
+    return [(same, left), *((option, rest) for option in others)]
 
 
 def _joined(data: bytes, sites: Sequence[_Site], chosen: Sequence[bytes]) -> bytes:

@@ -81,6 +81,26 @@ def test_one_manifest_may_spell_two_images_in_two_ways() -> None:
     assert found_again(pod("  - image: busybox:1.36", "  - image: mirror.example/pause:3.10"))
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("busybox:1.36", "docker.io/library/busybox:1.36"),
+        ("busybox:1.36", "library/busybox:1.36", "docker.io/library/busybox:1.36", "busybox:1.36"),
+        ("mirror.example/pause:3.10", "registry.k8s.io/pause:3.10"),
+        ("busybox:1.36",) * 9 + ("docker.io/library/busybox:1.36",),
+        ("docker.io/library/busybox:1.36",) + ("busybox:1.36",) * 9,
+        ("busybox:1.36", "docker.io/library/busybox:1.36") * 3,
+    ],
+)
+@pytest.mark.parametrize("policy", ["", "\n    imagePullPolicy: Always"])
+def test_one_manifest_may_spell_an_image_in_several_ways(
+    names: tuple[str, ...], policy: str
+) -> None:
+    began = time.process_time()
+    assert found_again(pod(*(f"  - name: n\n    image: {name}{policy}" for name in names)))
+    assert time.process_time() - began < 20
+
+
 def test_one_other_character_is_not_found() -> None:
     upstream = pod("  - name: a\n    image: busybox:1.36\n    args: [safe]")
     pinned = pin(read_manifest(upstream, "network.yaml"), NAMES)
