@@ -31,6 +31,7 @@ PACKAGES = {
 """Which Debian package has a program; used only in hints."""
 
 _LAST_LINES = 8
+_LONGEST_LINE = 300  # characters of such a line, its end
 _ASK_AGAIN = 0.05  # seconds between two questions whether a server is ready
 _NOTHING = "it said nothing"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -221,7 +222,7 @@ def _read_both(
 
 def _tail(said: bytes) -> str:
     lines = said.decode("utf-8", "replace").strip().splitlines()[-_LAST_LINES:]
-    return " | ".join(line.strip() for line in lines)
+    return " | ".join(line.strip()[-_LONGEST_LINE:] for line in lines)
 
 
 @contextmanager

@@ -431,7 +431,9 @@ def test_the_default_login_of_netrc_is_only_for_hosts_of_the_configuration(
 
 
 def test_the_hosts_of_mirrors_are_those_of_the_configuration() -> None:
-    mirrors = {"https://dl.example": ("https://Mirror.example:8443/x", "file:///srv")}
+    mirrors: dict[str, tuple[str, ...]] = {
+        "https://dl.example": ("https://Mirror.example:8443/x", "file:///srv")
+    }
     assert Config(mirrors=mirrors).http.own_hosts == {"mirror.example"}
 
 

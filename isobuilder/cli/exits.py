@@ -156,12 +156,9 @@ def become_interruptible() -> None:
     numbers = [signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
     wanted = [n for n in numbers if n == signal.SIGTERM or signal.getsignal(n) != signal.SIG_IGN]
 
-    def again(_signal: int, _frame: FrameType | None) -> None:
-        """Do nothing: the end is under way."""
-
     def stop(_signal: int, _frame: FrameType | None) -> None:
         for number in wanted:
-            signal.signal(number, again)
+            signal.signal(number, signal.SIG_IGN)  # also while the interpreter ends
         raise KeyboardInterrupt
 
     for number in wanted:

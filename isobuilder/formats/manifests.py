@@ -61,6 +61,11 @@ _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|[1-9][
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _TAG = "tag:yaml.org,2002:"
 BINARY = f"{_TAG}binary"
+_KINDS = {"bool": (bool,), "int": (int,), "float": (int, float), "null": (type(None),)}
+_FORMS = {
+    "binary": re.compile(r"[A-Za-z0-9+/\s]*={0,2}\s*\Z"),
+    "timestamp": re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"),
+}
 _READ_BY_VALUE = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float")}
 
 
@@ -187,6 +192,9 @@ class Manifest:
         """
         found: list[Object] = []
         for number, document in enumerate(self.documents, 1):
+            for node in document.nodes:
+                if isinstance(node, ScalarNode) and not _is_as_tagged(node):
+                    self.refuse(node, f"{node.text[:40]!r} is not what its tag says, {node.tag}")
             values = _values(document)
             waiting = [values[id(target(document.root))]]
             while waiting:
@@ -338,6 +346,14 @@ def scalar_value(node: ScalarNode) -> str | int | float | bool | None:
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
     return text if text.startswith("_") else _number(text.replace("_", ""), text)
+
+
+def _is_as_tagged(node: ScalarNode) -> bool:
+    """Say if a value is of the kind that its tag says, without which kubectl refuses the file."""
+    kind = (node.tag or "").removeprefix(_TAG)
+    if kind in _FORMS:
+        return _FORMS[kind].match(node.text) is not None
+    return kind not in _KINDS or type(scalar_value(node)) in _KINDS[kind]
 
 
 def _number(digits: str, text: str) -> str | int | float:

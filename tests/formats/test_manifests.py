@@ -59,6 +59,24 @@ def test_what_is_no_manifest_is_refused_with_its_place(data: bytes, message: str
     assert message in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!bool foo",
+        "!!int ''",
+        "!!int 1.5",
+        "!!float foo",
+        "!!null x",
+        "!!timestamp foo",
+        "!!binary é",
+    ],
+)
+def test_what_is_not_what_its_tag_says_is_refused(value: str) -> None:
+    with pytest.raises(InputError, match="is not what its tag says") as refused:
+        objects_of(f"apiVersion: v1\nkind: X\nvalue: {value}\n".encode(), "network.yaml")
+    assert str(refused.value).startswith("network.yaml:3:8: ")
+
+
 VALUES = [
     ("=", "="),
     ("'!='", "!="),

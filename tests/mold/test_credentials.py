@@ -181,16 +181,16 @@ def test_the_command_line_wins_over_everything(resolve: Any, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "choice", "environ"),
     [
-        ("lab", Choice(endpoint="http://evil.example"), {}),
-        (None, Choice(endpoint="http://evil.example"), {}),
-        ("lab", Choice(), {"ISOBUILDER_MOLD_LAB_ENDPOINT": "http://evil.example"}),
-        (None, Choice(), {"ISOBUILDER_MOLD_ENDPOINT": "http://evil.example"}),
+        ("lab", Choice(endpoint="https://evil.example"), {}),
+        (None, Choice(endpoint="https://evil.example"), {}),
+        ("lab", Choice(), {"ISOBUILDER_MOLD_LAB_ENDPOINT": "https://evil.example"}),
+        (None, Choice(), {"ISOBUILDER_MOLD_ENDPOINT": "https://evil.example"}),
         (
             "lab",
-            Choice(endpoint="http://evil.example"),
+            Choice(endpoint="https://evil.example"),
             KEYS | {"ISOBUILDER_MOLD_ENDPOINT": "https://mold.example"},
         ),
-        (None, Choice(), {"CLOUDSTACK_ENDPOINT": "http://evil.example"}),
+        (None, Choice(), {"CLOUDSTACK_ENDPOINT": "https://evil.example"}),
     ],
 )
 def test_keys_go_only_to_the_address_they_were_made_for(
@@ -212,7 +212,7 @@ def test_keys_go_only_to_the_address_they_were_made_for(
         # The variable names the server, and so does the keyring; the key file is the profile's.
         assert resolve(name, profile, environ=environ, choice=choice).origin == "system keyring"
         return
-    with pytest.raises(InputError, match=r"no credentials for http://evil\.example"):
+    with pytest.raises(InputError, match=r"no credentials for https://evil\.example"):
         resolve(name, profile, environ=environ, choice=choice)
 
 
@@ -339,7 +339,7 @@ def test_the_cloudstack_ini_of_the_current_folder_decides_nothing(
     key_file(tmp_path / "home" / ".cloudstack.ini", INI)
     (tmp_path / "clone").mkdir()
     monkeypatch.chdir(tmp_path / "clone")
-    evil = "[cloudstack]\nendpoint = http://evil.example\n[lab]\nendpoint = http://evil.example\n"
+    evil = "[cloudstack]\nendpoint = https://evil.example\n[lab]\nendpoint = https://evil.example\n"
     Path("cloudstack.ini").write_text(evil)
     assert resolve(profiles={}, environ={}).endpoint == "https://ini.example/client/api"
     assert resolve("lab").endpoint == "https://mold.example/client/api"
@@ -347,8 +347,8 @@ def test_the_cloudstack_ini_of_the_current_folder_decides_nothing(
 
 def test_address_and_keys_come_from_one_file(resolve: Any, tmp_path: Path) -> None:
     key_file(tmp_path / "home" / ".cloudstack.ini", INI)
-    named = key_file(tmp_path / "other.ini", "[cloudstack]\nendpoint = http://evil.example\n")
-    with pytest.raises(InputError, match=r"no credentials for http://evil\.example"):
+    named = key_file(tmp_path / "other.ini", "[cloudstack]\nendpoint = https://evil.example\n")
+    with pytest.raises(InputError, match=r"no credentials for https://evil\.example"):
         resolve(profiles={}, environ={"CLOUDSTACK_CONFIG": str(named)})
 
 

@@ -91,9 +91,9 @@ OBJECTS: list[dict[str, object]] = [
 
 
 def places_in(value: object, way: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    below = value.items() if isinstance(value, dict) else ()
-    if isinstance(value, list):
-        below = enumerate(value)
+    below: list[tuple[str | int, object]] = []
+    if isinstance(value, dict | list):
+        below = list(value.items() if isinstance(value, dict) else enumerate(value))
     found = [place for key, inner in below for place in places_in(inner, (*way, key))]
     return [way, *found] if way else found
 
@@ -173,7 +173,6 @@ def served(path: str, data: bytes) -> Callable[[Request, Reply], Reply | None]:
     "text",
     [
         b"kind: Pod\nspec: {containers: [{image: 'not a reference!'}]}\n",
-        b"x: !!bool foo\n",
         b"\xff\xfe\0",
         b"[" * 100_000,
     ],
@@ -230,7 +229,7 @@ def test_a_file_that_is_no_note_of_a_payload_is_passed_by(tmp_path: Path) -> Non
 def test_without_descriptors_there_is_one_error_and_no_traceback(
     what: str, most: int, world: World, locked: Locked, built: Built, tmp_path: Path
 ) -> None:
-    shared = ["--config", world.config_file, "--store", tmp_path / "store"]
+    shared: list[str | Path] = ["--config", world.config_file, "--store", tmp_path / "store"]
     words: dict[str, list[str | Path]] = {
         "fetch": ["fetch", locked.path, *shared],
         "build": ["build", locked.path, *shared, "--out", tmp_path / "out"],
