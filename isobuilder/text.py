@@ -26,13 +26,19 @@ def printable(text: str, limit: int = _MANY) -> str:
 def as_json(
     value: object, *, indent: int | None = None, default: Callable[[Any], Any] | None = None
 ) -> str:
-    """Return a value as JSON in which whatever a terminal would act on is escaped."""
+    """Return a value as JSON in which whatever a terminal would act on is escaped.
+
+    Bytes of paths that are no text stay, as Python keeps them, for whoever opens those paths.
+    """
     text = json.dumps(
         value, indent=indent, ensure_ascii=False, sort_keys=indent is not None, default=default
     )
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    return "".join(
+        c if c.isprintable() or c == "\n" or "\udc80" <= c <= "\udcff" else json.dumps(c)[1:-1]
+        for c in text
+    )
 
 
 def _shown(character: str) -> str:

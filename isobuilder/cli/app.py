@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isobuilder.cli.examples import EXAMPLES
-from isobuilder.cli.telling import tell, tell_text
+from isobuilder.cli.telling import tell, tell_json
 from isobuilder.text import as_json, printable
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class App:
 
     def show_json(self, value: Any) -> None:
         """Print a result for machines; see ``data_of`` for values of ours in it."""
-        tell_text(as_json(value, indent=2, default=data_of))
+        tell_json(as_json(value, indent=2, default=data_of))
 
 
 def data_of(value: Any) -> Any:

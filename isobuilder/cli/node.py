@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_option
-from isobuilder.cli.telling import table, tell_path, tell_text
+from isobuilder.cli.telling import table, tell, tell_path, tell_text
 from isobuilder.errors import UsageProblem
 
 if TYPE_CHECKING:
@@ -192,12 +192,16 @@ def upgrade(
         app.show_json(plan)
         return
     if not plan["steps"]:
-        click.echo(f"nothing to do: all nodes have v{plan['to']}")
+        tell(f"nothing to do: all nodes have v{plan['to']}")
         return
-    click.echo(f"Kubernetes {plan['from']} -> {plan['to']}, from {plan['iso']}\n")
+    tell(f"Kubernetes {plan['from']} -> {plan['to']}, from {plan['iso']}")
+    tell()
     for step in plan["steps"]:
-        click.echo(f"{step['number']:3}. on {step['node']}: {step['what']}\n     {step['command']}")
-    click.echo("\n" + "\n".join(f"- {note}" for note in plan["notes"]))
+        tell(f"{step['number']:3}. on {step['node']}: {step['what']}")
+        tell(f"     {step['command']}")
+    tell()
+    for note in plan["notes"]:
+        tell(f"- {note}")
 
 
 @node.command()

@@ -31,6 +31,11 @@ def tell_text(text: str | bytes, *, nl: bool = True) -> None:
     click.echo("\n".join(printable(line, len(line) * 12 + 3) for line in lines), nl=nl)
 
 
+def tell_json(text: str) -> None:
+    """Print JSON of ``as_json``, which is fit for a terminal."""
+    click.echo(text)
+
+
 def agreed(question: str) -> bool:
     """Ask a yes-or-no question on stderr; no is what is meant without an answer."""
     return click.confirm(printable(question, _LONGEST), err=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import FILE, NEW_FILE, App, AppGroup, json_option, table
+from isobuilder.cli.app import FILE, NEW_FILE, App, AppGroup, json_option
+from isobuilder.cli.telling import table, tell, tell_text
 from isobuilder.model.architecture import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -281,9 +282,9 @@ def rules(app: App, rules_file: Path | None, as_json: bool) -> None:
         for kind in type(book).model_fields
         for row in _rows(getattr(book, kind))
     ]
-    click.echo(table(rows, ("KIND", "SOURCE", "RULE")))
-    click.echo()
-    click.echo(table(sorted(book.sources.items()), ("SOURCE", f"LOOKED UP ON {book.as_of}")))
+    tell_text(table(rows, ("KIND", "SOURCE", "RULE")))
+    tell()
+    tell_text(table(sorted(book.sources.items()), ("SOURCE", f"LOOKED UP ON {book.as_of}")))
 
 
 def _rows(value: Any) -> tuple[Row, ...]:

@@ -72,6 +72,12 @@ class InputErrors(InputError):
         super().__init__(*texts)
         self._hints = [mistake.hint and printable(mistake.hint) for mistake in first]
 
+    def __str__(self) -> str:
+        """Return each mistake, with its hint under it."""
+        if len(self.mistakes) == 1:
+            return super().__str__()
+        return "\n".join(line.removeprefix("error: ") for line in self.told())
+
     def told(self) -> list[str]:
         """Return each mistake, with its hint under it."""
         if len(self.mistakes) == 1:

@@ -226,6 +226,8 @@ ELSEWHERE = {
     "mold/jsonfile.py": "what the others call",
     "pipeline/build.py": "tests/pipeline/test_build.py",
     "pipeline/compare.py": "tests/pipeline/test_compare.py",
+    "pipeline/upgrade.py": "tests/pipeline/test_upgrade.py",
+    "rules/book.py": "tests/rules/test_book.py",
 }
 
 
