@@ -43,7 +43,7 @@ RULES = {
     ),
     "proof of bytes": Rule(
         "a Blob is a proof that bytes were hashed, so only the store makes one",
-        r"(?<![A-Za-z])Blob\(|\.path_of\(",
+        r"(?<![A-Za-z])Blob\(|\.path_of\(|\bblob\.path\b",
         "blob = Blob(digest, size, path)",
         {"store/": "hashes them"},
     ),
@@ -108,6 +108,7 @@ RULES = {
         {
             "cancel.py": "passes on",
             "files.py": "closes a lock and passes on",
+            "store/blobs.py": "removes half a copy and passes on",
             "http/client.py": "frees a place and passes on",
             "http/serving.py": "a server of ours answers 500",
             "iso/read/reader.py": "closes and passes on",

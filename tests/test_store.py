@@ -352,6 +352,16 @@ def test_what_was_read_of_a_blob_was_hashed_again(store: Store) -> None:
     assert blob.digest in str(caught.value)
 
 
+def test_a_copy_of_a_damaged_blob_is_not_left(store: Store, tmp_path: Path) -> None:
+    blob = store.add_bytes(KUBELET)
+    blob.copy_to(tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == KUBELET
+    damage(blob.path, lambda data: data[:-1] + b"\0")
+    with pytest.raises(IntegrityError, match="damaged since it was stored"):
+        blob.copy_to(tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
 def test_more_than_anybody_reads_at_once_is_left_alone(store: Store) -> None:
     blob = store.add_bytes(b"small")
     blob.path.chmod(0o644)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from isobuilder.digest import Digest
@@ -32,6 +31,7 @@ def export_payload(store: Store, payload: OsPayload, folder: Path) -> Path:
 
     Raises:
         EnvironmentProblem: the store lacks an artifact, or the folder cannot be written.
+        IntegrityError: an artifact was damaged since it was stored.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def export_payload(store: Store, payload: OsPayload, folder: Path) -> Path:
                     f"the store {store.root} lacks {name} of {payload.name}, {digest}",
                     hint="make the payload again with isobuilder os build",
                 )
-            shutil.copyfile(blob.path, folder / name)
+            blob.copy_to(folder / name)
         description = folder / DESCRIPTION
         write_whole(description, payload.to_bytes())
     except OSError as error:

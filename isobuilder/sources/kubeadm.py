@@ -6,7 +6,6 @@ A kubeadm that only a mirror vouches for is never started: its checksum comes fr
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +75,7 @@ def _ask(kubeadm: Blob, version: KubeVersion) -> tuple[tuple[str, ...], bool]:
     """Run ``kubeadm config images list``; the version is given, so that it asks no network."""
     with tempfile.TemporaryDirectory(prefix="isobuilder-kubeadm-") as name:
         folder = Path(name)
-        shutil.copyfile(kubeadm.path, folder / "kubeadm")
+        kubeadm.copy_to(folder / "kubeadm")
         (folder / "kubeadm").chmod(0o500)
         output, shut_in = run_confined(
             folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 PAGE_SIZE = 500  # default.page.size of a server; longer pages are refused
 MAX_PAGES = 2000
+MAX_LISTED = 64 * 1024 * 1024  # characters of a list; 500 versions have about 300,000
 # Asking twice leaves what asking once leaves.
 _REPEATABLE = {"login", "updateConfiguration", "updateKubernetesSupportedVersion"}
 
@@ -109,7 +111,8 @@ class MoldClient(Transport):
         """
         size = PAGE_SIZE
         page = 1
-        previous: list[Any] = []
+        previous: set[str] = set()
+        listed = 0  # characters
         while page <= MAX_PAGES:
             try:
                 answer = self.call(command, page=page, pagesize=size, **params)
@@ -124,13 +127,19 @@ class MoldClient(Transport):
                     f"{self.server.name}: {command}: {key} is not a list of objects",
                     hint="is this a Mold or CloudStack server?",
                 )
-            if found == previous:
+            texts = [json.dumps(item, sort_keys=True) for item in found]
+            listed += sum(map(len, texts))
+            if listed > MAX_LISTED:
+                raise StrangeAnswer(
+                    f"{self.server.name}: {command}: more than {MAX_LISTED} characters of {key}"
+                )
+            if previous and previous == set(texts):
                 return  # a server that does not know pages gives the same one for ever
             # What is made or deleted meanwhile moves the rest: an item may come on two pages.
-            yield [item for item in found if item not in previous]
+            yield [item for item, text in zip(found, texts, strict=True) if text not in previous]
             if len(found) < size:
                 return
-            previous = found
+            previous = set(texts)
             page += 1
         raise StrangeAnswer(f"{self.server.name}: {command}: more than {MAX_PAGES} pages")
 
