@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +29,8 @@ def as_json(
 
     Bytes of paths that are no text stay, as Python keeps them, for whoever opens those paths.
     """
+    import json  # not needed to say what is wrong
+
     text = json.dumps(
         value, indent=indent, ensure_ascii=False, sort_keys=indent is not None, default=default
     )

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -203,6 +204,23 @@ def test_the_console_is_read_in_any_pieces(tmp_path: Path) -> None:
     assert "medium found" in console.reached
     assert console.memory == {"root ready": 95}
     assert console.errors == ["Kernel panic - not syncing: x"]
+
+
+def test_a_console_that_writes_without_end_is_left_and_costs_little(tmp_path: Path) -> None:
+    console = Console(tmp_path / "log")
+    with console.log.open("wb") as log:
+        log.write(b"kiso: error: x\nkiso: hint: y\n" * 5000 + b"9" * 5000)
+        log.write(b" of 9 MiB of memory in use\n\x1b[" + b"z" * 9_000_000)
+        log.truncate(300 * 1024 * 1024)
+    tracemalloc.start()
+    for _ in range(80):
+        console.update(1.0)
+    assert tracemalloc.get_traced_memory()[1] < 100 * 1024 * 1024
+    tracemalloc.stop()
+    assert console.errors[-1] == "its console has more than 268435456 bytes: it writes without end"
+    assert len(console.errors) <= 51
+    assert len(console.hints) <= 50
+    assert console.memory == {}
 
 
 def test_a_kernel_that_halts_does_not_end_its_last_line(tmp_path: Path) -> None:

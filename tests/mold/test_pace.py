@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable
@@ -121,3 +123,34 @@ def test_a_list_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     with pytest.raises(MoldError, match="characters of zone"):
         pages_of(endless, monkeypatch).list_all("listZones", "zone")
+
+
+def test_an_upload_host_gets_no_login_of_netrc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login user password secret\ndefault login a password b\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    iso = tmp_path / "a.iso"
+    iso.write_bytes(b"x" * 10)
+    heads: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                heads.append(connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                connection.recv(65536)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/upload"
+        ticket = UploadTicket(id="1", postURL=address, metadata="m", signature="s", expires="e")
+        mold = client("http://127.0.0.1:1", timeout=30)
+        send_file(mold, ticket, iso)
+        mold.close()
+        thread.join(10)
+    assert b"x-signature" in heads[0]
+    assert b"authorization" not in heads[0].lower()
