@@ -162,7 +162,7 @@ def kubeconfig(description: Path, secrets: Path, user: str, days: int, out: Path
     from isobuilder.nodeconfig.kubeconfig import write_kubeconfig
 
     write_kubeconfig(load_cluster(description), secrets, out, user=user, days=days)
-    click.echo(out)
+    tell_path(out)
 
 
 @node.command()

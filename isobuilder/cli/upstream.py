@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isobuilder.cli.app import FILE, NEW_FILE, App, AppGroup, json_option
-from isobuilder.cli.telling import table, tell, tell_text
+from isobuilder.cli.telling import table, tell, tell_path, tell_text
 from isobuilder.model.architecture import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -86,11 +86,11 @@ def list_(app: App, named: tuple[Path, ...], rules_file: Path | None, as_json: b
         return
     heads = ("MINOR", "NEWEST", "SINCE", "SUPPORT UNTIL", "WE HAVE")
     keys = ("minor", "newest", "day", "end", "ours")
-    click.echo(table([tuple(str(row[key] or "-") for key in keys) for row in minors], heads))
-    click.echo()
+    tell_text(table([tuple(str(row[key] or "-") for key in keys) for row in minors], heads))
+    tell()
     heads = ("COMPONENT", "LINE", "NEWEST", "SINCE", "MENDED UNTIL")
     keys = ("component", "line", "newest", "day", "end")
-    click.echo(table([tuple(str(row[key] or "-") for key in keys) for row in components], heads))
+    tell_text(table([tuple(str(row[key] or "-") for key in keys) for row in components], heads))
 
 
 @upstream.command()
@@ -152,12 +152,12 @@ def check(
     if as_json:
         app.show_json([notice.to_data() for notice in result.notices])
     elif markdown:
-        click.echo(_as_markdown(result.notices), nl=False)
+        tell_text(_as_markdown(result.notices), nl=False)
     else:
         for notice in result.notices:
-            click.echo(f"{notice.level}: {notice.subject}: {notice.fact}")
+            tell(f"{notice.level}: {notice.subject}: {notice.fact}")
             if notice.hint:
-                click.echo(f"  {notice.hint}")
+                tell(f"  {notice.hint}")
     app.say(_counted(result.notices))
     if exit_code and result.to_do:
         raise DifferencesFound("there is something to do")
@@ -220,10 +220,10 @@ def propose(
         return
     text = found.markdown if explain else found.text
     if output is None:
-        click.echo(text, nl=False)
+        tell_text(text, nl=False)
         return
     write_whole(output, text.encode())
-    click.echo(output)
+    tell_path(output)
 
 
 @upstream.command()
@@ -260,7 +260,7 @@ def sync(app: App, policy_file: Path, report: Path | None, as_json: bool) -> Non
     if as_json:
         app.show_json(done.to_data())
     else:
-        click.echo(done.markdown, nl=False)
+        tell_text(done.markdown, nl=False)
     if done.failed:
         raise PartlyDone(f"{len(done.failed)} of {len(done.steps)} steps failed")
 

@@ -147,7 +147,9 @@ class Fetch:
             ) as response,
         ):
             if hops and response.status_code in {301, 302, 307}:
-                return self._fetch(urljoin(url, response.headers.get("Location", "")), hops=hops - 1)
+                return self._fetch(
+                    urljoin(url, response.headers.get("Location", "")), hops=hops - 1
+                )
             if response.status_code in {301, 302}:
                 return (
                     f"Failed to download {self._url} due to redirection, response code: "
