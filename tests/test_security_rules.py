@@ -95,7 +95,7 @@ RULES = {
             "cli/": "devices in place of closed streams",
             "contract/deep.py": "a folder of its own for containerd",
             "machine/": "folders of its own for mmdebstrap and QEMU",
-            "nodeconfig/secrets.py": "a folder of its own for openssl",
+            "nodeconfig/": "a folder of its own for openssl",
             "pipeline/boot.py": "a folder of its own for QEMU",
             "demo/": "a demonstration",
         },
