@@ -243,7 +243,7 @@ def test_the_iso_that_is_changed_is_good(good: Good) -> None:
 @pytest.mark.timeout(120 + 10 * COUNT)
 def test_no_single_change_is_called_good(good: Good) -> None:
     tried: Counter[str] = Counter()
-    slipped = []
+    slipped: list[str] = []
     number = 0
     usual = {str(finding) for finding in verify(good.iso, lock=good.lock, layers=False).findings}
     while tried.total() < COUNT:

@@ -37,7 +37,7 @@ class Servers:
     ca_file: Path | None
     username: str | None
     domain: str | None
-    plain_http: bool
+    plain_http: bool = False
 
     def each(self, app: App, act: Callable[[Mold], T]) -> Attempts[T]:
         """Return what ``act`` makes of every server; one that fails keeps none from its turn.
