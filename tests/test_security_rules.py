@@ -54,6 +54,7 @@ RULES = {
         {
             "machine/payload.py": "a blob",
             "pipeline/payload.py": "a blob",
+            "pipeline/lock.py": "a blob",
             "content/": "blobs, and files of an ISO whose size was looked at",
             "iso/write/bootable.py": "blobs",
             "iso/check/boot.py": "a file of an ISO whose size was looked at",
@@ -97,6 +98,7 @@ RULES = {
             "machine/": "folders of its own for mmdebstrap and QEMU",
             "nodeconfig/": "a folder of its own for openssl",
             "pipeline/boot.py": "a folder of its own for QEMU",
+            "sources/rendering.py": "a folder of its own for helm",
             "demo/": "a demonstration",
         },
     ),
