@@ -228,6 +228,9 @@ ELSEWHERE = {
     "pipeline/compare.py": "tests/pipeline/test_compare.py",
     "pipeline/upgrade.py": "tests/pipeline/test_upgrade.py",
     "rules/book.py": "tests/rules/test_book.py",
+    "pipeline/sync.py": "tests/pipeline/test_sync.py",
+    "pipeline/upstream.py": "tests/cli/test_upstream.py",
+    "sources/upstream/answers.py": "tests/sources/test_upstream.py",
 }
 
 
