@@ -171,7 +171,7 @@ def import_(app: App, words: tuple[str, ...], recipe_file: Path | None, out: Pat
     if call is None and file.suffix != ".json":
         call = call_in(file.read_bytes()[:_SCRIPT_LIMIT].decode("utf-8", "replace"))
     if call is not None:
-        click.echo(import_call(call, out=out))
+        tell_path(import_call(call, out=out))
         app.say("run isobuilder recipe check and isobuilder lock, which asks upstream for digests")
         return
     for path in import_recipe(file, recipe=recipe_file, out=out):
