@@ -32,7 +32,7 @@ def plan_upgrade(iso: Path, *, cluster: Path | None = None, nodes: Path | None =
     place = nodes or cluster
     if place is None or (nodes and cluster):
         raise InputError("expected either a cluster file or a list of nodes")
-    running = _of_list(place) if nodes else _of_file(place)
+    running = running_nodes(place) if nodes else _of_file(place)
     new = _read_iso(iso)
     if mistakes := tuple(obstacles(running, new, str(place))):
         raise InputErrors(mistakes)
@@ -74,7 +74,7 @@ def _of_file(path: Path) -> tuple[RunningNode, ...]:
     )
 
 
-def _of_list(path: Path) -> tuple[RunningNode, ...]:
+def running_nodes(path: Path) -> tuple[RunningNode, ...]:
     """Return the nodes of a NodeList. Source: Kubernetes, API reference, Node v1."""
     listed = parse(read_bytes(path, ANSWER.size), str(path), ANSWER)
     try:

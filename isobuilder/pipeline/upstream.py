@@ -84,6 +84,15 @@ class Seen(Model):
         )
 
 
+def load_seen(path: Path) -> Seen:
+    """Return what looks have seen so far; nothing if there was none.
+
+    Raises:
+        InputErrors: the note is damaged.
+    """
+    return load_json(path, Seen) if path.exists() else Seen()
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamCheck:
     """What a look saw, and what follows from it."""
@@ -127,7 +136,7 @@ def check_upstream(
     minors = {one.parts.kubernetes.minor_text for one in held}
     sight = look(session, day, minors=minors, token=token)
     with locked(path.with_suffix(".lock")):
-        seen = load_json(path, Seen) if path.exists() else Seen()
+        seen = load_seen(path)
         notices = compare(sight, held, book, seen.before, policy or Policy())
         write_whole(path, canonical_json(seen.after(sight).model_dump(mode="json", by_alias=True)))
     if architectures:

@@ -36,9 +36,14 @@ from isobuilder.mold.audit import read_ends
 from isobuilder.mold.catalogue import SUFFIX, read_registration
 from isobuilder.mold.plan import read_plan
 from isobuilder.pipeline.fetch import names_of
+from isobuilder.pipeline.sync import INDEX, read_index
+from isobuilder.pipeline.upgrade import running_nodes
+from isobuilder.pipeline.upstream import load_seen
+from isobuilder.rules.book import read_rules
 from isobuilder.sources.reasons import reason_in
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens
+from isobuilder.sources.upstream.answers import github_releases, module_day
 from isobuilder.store import Store, collect, lease, partial_of
 from tests.contract.forms import PAUSE
 from tests.contract.trees import DictMedium, tar
@@ -208,6 +213,20 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "iso/check/archives.py": [(in_archive_of_iso, None)],
     "model/payload.py": [(lambda data, _: read_payload(data, place="x"), InputError)],
     "pipeline/fetch.py": [(noted_lock, None)],
+    "pipeline/sync.py": [
+        (lambda data, folder: read_index(file_with(data, folder, INDEX).parent), InputError)
+    ],
+    "pipeline/upgrade.py": [
+        (lambda data, folder: running_nodes(file_with(data, folder)), InputError)
+    ],
+    "pipeline/upstream.py": [
+        (lambda data, folder: load_seen(file_with(data, folder)), InputError),
+    ],
+    "rules/book.py": [(lambda data, folder: read_rules(file_with(data, folder)), InputError)],
+    "sources/upstream/answers.py": [
+        (lambda data, _: github_releases(data, "x"), None),
+        (lambda data, _: module_day(data, "x"), None),
+    ],
     "sources/reasons.py": [(lambda data, _: reason_in(data, "application/json"), None)],
     "sources/registry_tokens.py": [(token, UpstreamError)],
     "sources/registry_auth.py": [(login, None), (helper, None)],
