@@ -9,7 +9,7 @@ PARALLEL := -n $(shell expr $$(nproc) + 1) --dist worksteal
 QUICK := $(PARALLEL) -m "not slow and not lab and not boot and not cluster"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-newest lock-deps test-boot test-cluster test-upgrade check format bench lab rebuild readme clean
+.PHONY: help demo test test-quick test-newest fuzz lock-deps test-boot test-cluster test-upgrade check format bench lab rebuild readme clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,10 @@ test-quick: $(VENV)/.ready ## Run the tests that are over in three minutes
 
 test-newest: $(VENV)/.ready ## Run the quick tests with the newest release of every library
 	$(BIN)/python -m tools.newest --folder $(VENV)-newest $(QUICK) $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.ready ## Try bad input on every reader; SECONDS, SEED, TARGET, or CASE=file to try one again
+	$(BIN)/python -m tests.fuzz $(CASE) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) \
+		$(foreach one,$(TARGET),--target $(one))
 
 lock-deps: ## Lock the newest release of every library; LOCK_ARGS=--keep changes as little as can be
 	$(PYTHON) -m tools.lock_dependencies $(LOCK_ARGS)
@@ -66,4 +70,4 @@ readme: $(VENV)/.ready ## Run the commands of the README and put in what they pr
 	$(BIN)/python -m tools.readme_output --write
 
 clean: ## Remove the environment and what demos built; the lab's cache stays
-	rm -rf .venv .venv-* demo-out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* demo-out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz

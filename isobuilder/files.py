@@ -29,10 +29,13 @@ def read_bytes(path: Path, limit: int) -> bytes:
             data = file.read(limit + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: cannot be read: no file has such a name") from error
     if len(data) > limit:
         size = path.stat().st_size
         found = f"{size} bytes" if size > limit else "no end"
-        raise InputError(f"{path}: expected at most {limit // _MIB} MiB, got {found}")
+        most = f"{limit // _MIB} MiB" if limit >= _MIB else f"{limit} bytes"
+        raise InputError(f"{path}: expected at most {most}, got {found}")
     return data
 
 
@@ -46,6 +49,18 @@ def below(folder: Path, name: str) -> Path | None:
         return None
     real = Path(os.path.realpath(folder / name))
     return real if real.is_relative_to(os.path.realpath(folder)) else None
+
+
+def is_file(path: Path) -> bool:
+    """Say if there is such a file; none has a name that is too long or has a zero in it."""
+    try:
+        return path.is_file()
+    except ValueError:
+        return False
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 _ASK_AGAIN = 0.05  # seconds between two looks at a lock that another holds

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.errors import EnvironmentProblem
-from isobuilder.files import locked, write_whole
+from isobuilder.errors import EnvironmentProblem, InputError
+from isobuilder.files import is_file, locked, read_bytes, write_whole
 
 WRITER = """
 import os, sys
@@ -86,3 +86,10 @@ def test_whoever_waits_gets_the_lock_when_it_is_free(tmp_path: Path) -> None:
         assert not got.is_set()
     thread.join()
     assert got.is_set()
+
+
+def test_a_name_that_no_file_has_is_told(tmp_path: Path) -> None:
+    for name in ("a\0b", "x" * 5000):
+        assert not is_file(tmp_path / name)
+        with pytest.raises(InputError):
+            read_bytes(tmp_path / name, 10)

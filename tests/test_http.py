@@ -15,6 +15,7 @@ from isobuilder.errors import EnvironmentProblem, InputError, UpstreamError
 from isobuilder.http import Http, HttpFailure, HttpSettings, RateLimit, redact
 from isobuilder.http.access import Netrc
 from isobuilder.http.addresses import may_share_credentials
+from isobuilder.http.failure import http_date as date_of_header
 from isobuilder.http.proxies import proxy_of
 from isobuilder.model.config import Config
 from tests.conftest import QUICK
@@ -598,3 +599,20 @@ def test_no_host_gets_more_connections_than_allowed(files: FileServer) -> None:
             thread.join()
     assert len(files.seen) == 12
     assert files.most_at_once == 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        *("", "soon", "Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 -2359"),
+        *("1 Jan 2020 00:00:00 +9999999999999999999999", "Fri, 31 Dec 2020 23:59:59 -999999"),
+    ],
+)
+def test_a_date_that_nobody_can_mean_is_none(said: str | None) -> None:
+    assert date_of_header(said) is None
+
+
+def test_a_date_of_a_header_is_a_moment_whatever_its_zone() -> None:
+    for said in ("Fri, 02 Jan 2026 10:00:00 +0900", "Fri, 02 Jan 2026 01:00:00 GMT"):
+        assert str(date_of_header(said)) == "2026-01-02 01:00:00+00:00"

@@ -12,7 +12,7 @@ from posixpath import basename
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from isobuilder import __version__
 from isobuilder.digest import Digest
@@ -47,7 +47,7 @@ from isobuilder.model.recipe import (
     Recipe,
     check_image,
 )
-from isobuilder.model.validation import load_json
+from isobuilder.model.validation import cause_of, load_json
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -255,8 +255,16 @@ def lock_from(
     the recipe's lock so far.
 
     Raises:
-        InputErrors: the two do not ask for the same; every difference is named.
+        InputErrors: the two do not ask for the same, every difference is named; or what the present
+            builder calls something cannot stand in a lock.
     """
+    try:
+        return _lock_of(imported, recipe, place, previous)
+    except ValidationError as error:
+        raise InputErrors([Mistake(Mark(place), "", cause_of(error))]) from None
+
+
+def _lock_of(imported: ImportedRecipe, recipe: Recipe, place: str, previous: Lock | None) -> Lock:
     mistakes: list[Mistake] = []
     before = {} if previous is None else _runtime(previous)
     files = _locked(imported, recipe.files, mistakes, place, before)

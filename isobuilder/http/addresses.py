@@ -35,6 +35,14 @@ def origin(url: str) -> tuple[str, str, int]:
     )
 
 
+def host_of(url: str) -> str | None:
+    """Return the host that an address names; None for one that names none, or is none at all."""
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
 def check_address(url: str) -> str:
     """Return ``url`` without its fragment if it can be asked for.
 

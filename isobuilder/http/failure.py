@@ -62,18 +62,26 @@ class HttpFailure(UpstreamError):
 
         Source: RFC 9110, 10.2.3: seconds, or a date.
         """
-        from email.utils import parsedate_to_datetime
-
         text = self.headers.get("Retry-After", "").strip()
         if (seconds := whole_number(text)) is not None:
             return float(seconds)
-        try:
-            when = parsedate_to_datetime(text)
-        except (ValueError, OverflowError):
-            return None
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=UTC)
-        return max(0.0, (when - datetime.now(UTC)).total_seconds())
+        when = http_date(text)
+        return None if when is None else max(0.0, (when - datetime.now(UTC)).total_seconds())
+
+
+def http_date(text: str | None) -> datetime | None:
+    """Return the moment that a Date, Last-Modified or Retry-After header tells, None if none.
+
+    Source: RFC 9110, 5.6.7.
+    """
+    from email.utils import parsedate_to_datetime
+
+    try:
+        when = parsedate_to_datetime(text or "")
+        moment = when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment if 1970 <= moment.year < 9999 else None  # with what others can be reckoned
 
 
 def of_status(

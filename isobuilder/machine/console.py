@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from isobuilder.text import printable
+
 _CONTROL = re.compile(
     rb"\x1b\[[0-9;?]*[ -/]*[@-~]"  # colours and cursor
     rb"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles
@@ -75,7 +77,7 @@ class Console:
         self._read += len(data)
         whole, _end, rest = (self._rest + data).rpartition(b"\n")
         self._rest = rest[-_LONGEST:]
-        lines = [line.rstrip() for line in _text(whole).splitlines() if line.strip()]
+        lines = [printable(line.rstrip()) for line in _text(whole).splitlines() if line.strip()]
         for line in lines:
             self._notice(line, seconds, whole=True)
         # A menu draws without ever ending a line, so an unfinished line counts too.

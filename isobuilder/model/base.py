@@ -6,7 +6,7 @@ import json
 import re
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from isobuilder.digest import Digest
 from isobuilder.model import architecture
@@ -20,6 +20,12 @@ Architecture = Annotated[str, StringConstraints(pattern=architecture.PATTERN)]
 PLAIN = re.compile(r"[A-Za-z0-9._+@=:,~ -]+")
 """A name that survives a listing over HTTP: all servers write these characters alike."""
 
+
+LAST_YEAR, LAST_EPOCH = 2155, 5_869_583_999
+"""2155-12-31 23:59:59 UTC: ISO 9660 counts years in a byte from 1900."""
+
+Epoch = Annotated[int, Field(ge=0, le=LAST_EPOCH)]
+"""A time that an ISO can tell, in seconds since 1970-01-01 UTC."""
 
 ONE_LINE = r"^[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*$"
 """A text that is one line for every reader: none takes a character in it for an end of line."""

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
-from isobuilder.model.base import Architecture, FileModel, IsoPath, Model, Name
+from isobuilder.model.base import Architecture, Epoch, FileModel, IsoPath, Model, Name
 from isobuilder.model.payload import OsPayload, PayloadPackage
 from isobuilder.model.profile import ProfileName
 from isobuilder.model.recipe import Component, Variant
@@ -77,7 +77,7 @@ class IsoManifest(FileModel):
     profile: ProfileName
     variant: Variant | None = None
     revision: PositiveInt
-    epoch: NonNegativeInt
+    epoch: Epoch
     tool: str
     lock_sha256: Sha256Hex
     recipe_sha256: Sha256Hex

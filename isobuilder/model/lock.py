@@ -12,7 +12,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, model_vali
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
-from isobuilder.model.base import Architecture, FileModel, IsoPath, Model, Name
+from isobuilder.model.base import Architecture, Epoch, FileModel, IsoPath, Model, Name
 from isobuilder.model.payload import ArtifactName, Kernel, OsPayload, PayloadArtifact
 from isobuilder.model.profile import PROFILES, ProfileName
 from isobuilder.model.recipe import (
@@ -202,7 +202,7 @@ class Lock(FileModel):
     variant: Variant | None = None
     architecture: Architecture
     recipe: Digest  # of the expanded recipe, see Recipe.digest
-    epoch: NonNegativeInt  # seconds since 1970-01-01 UTC; every time stamp on the ISO
+    epoch: Epoch  # seconds since 1970-01-01 UTC; every time stamp on the ISO
     tool: str  # the isobuilder version that wrote the lock
     files: tuple[LockedFile, ...]
     manifests: tuple[LockedManifest, ...]

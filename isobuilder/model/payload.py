@@ -13,7 +13,7 @@ from pydantic import (
 
 from isobuilder.digest import Digest
 from isobuilder.model.architecture import ARCHITECTURES
-from isobuilder.model.base import Architecture, FileModel, Model, Name
+from isobuilder.model.base import Architecture, Epoch, FileModel, Model, Name
 from isobuilder.model.validation import model_of
 
 Kernel = Literal["cloud", "generic"]
@@ -64,7 +64,7 @@ class OsPayload(FileModel):
     kernel: Kernel  # cloud: virtual machines only; generic: hardware and USB sticks too
     kernel_version: str
     architecture: Architecture
-    epoch: NonNegativeInt  # seconds since 1970-01-01 UTC; no time stamp inside is later
+    epoch: Epoch  # seconds since 1970-01-01 UTC; no time stamp inside is later
     tool: str  # the isobuilder version that made it
     artifacts: dict[ArtifactName, PayloadArtifact]
     packages: tuple[PayloadPackage, ...]

@@ -24,7 +24,15 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import lockable, spelled_out
 from isobuilder.http import climbs
 from isobuilder.model.architecture import ARCHITECTURES
-from isobuilder.model.base import Architecture, FileModel, IsoPath, Model, Name, canonical_json
+from isobuilder.model.base import (
+    LAST_YEAR,
+    Architecture,
+    FileModel,
+    IsoPath,
+    Model,
+    Name,
+    canonical_json,
+)
 from isobuilder.model.payload import Kernel
 from isobuilder.model.profile import ProfileName
 
@@ -369,8 +377,8 @@ class Recipe(FileModel):
     @field_validator("released")
     @classmethod
     def _a_day_that_there_is(cls, found: str | None) -> str | None:
-        if found is not None:
-            date.fromisoformat(found)
+        if found is not None and not 1970 <= date.fromisoformat(found).year <= LAST_YEAR:
+            raise ValueError(f"expected a day from 1970 to {LAST_YEAR}, which an ISO can tell")
         return found
 
     @model_validator(mode="after")

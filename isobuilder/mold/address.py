@@ -70,7 +70,7 @@ def look_at(http: Http, url: str) -> Served:
     with http.get(url, accept=_ANY_STATUS) as response:
         location = response.headers.get("Location")
         if response.status in _REDIRECTS:
-            target = redact(urljoin(url, location)) if location else None
+            target = redact(_joined(url, location)) if location else None
             return Served(response.status, target, response.length, None)
         if response.status != 200:
             return Served(response.status, None, response.length, None)
@@ -81,6 +81,13 @@ def look_at(http: Http, url: str) -> Served:
                 break
         magic = bytes(head[_MAGIC_AT : _MAGIC_AT + 5]) == b"CD001"
         return Served(response.status, None, response.length, magic)
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location  # which redact calls malformed
 
 
 def hash_of(http: Http, url: str, *, progress: Progress = SILENT) -> tuple[str, int]:

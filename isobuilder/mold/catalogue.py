@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from isobuilder.digest import BUFFER_SIZE
 from isobuilder.documents.json import DOCUMENT, parse
 from isobuilder.errors import InputError
-from isobuilder.files import read_bytes
+from isobuilder.files import is_file, read_bytes
 from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.jsonfile import unexpected
@@ -87,16 +87,16 @@ def read_registration(path: Path) -> tuple[RegistrationFile, Path | None]:
         iso = path.with_name(registration.filename)
     else:
         side = path.with_name(path.name.removesuffix(".iso") + SUFFIX)
-        if not path.is_file():
+        if not is_file(path):
             raise InputError(f"{path}: no such file")
-        if not side.is_file():
+        if not is_file(side):
             raise InputError(
                 f"{path}: its side file {side.name} is missing",
                 hint="isobuilder build writes it beside the ISO; keep them together",
             )
         registration = _parse(side, _load(side))
         iso = path
-    if not iso.is_file():
+    if not is_file(iso):
         return registration, None
     size = iso.stat().st_size
     if registration.size and size != registration.size:
@@ -138,7 +138,7 @@ def read_catalogue(path: Path, *, url_base: str | None = None) -> tuple[Item, ..
         if url is None and url_base:
             url = f"{url_base.rstrip('/')}/{registration.filename}"
         iso = place.with_name(registration.filename)
-        items.append(Item(registration, url, iso=iso if iso.is_file() else None))
+        items.append(Item(registration, url, iso=iso if is_file(iso) else None))
     return tuple(items)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from isobuilder.errors import IsobuilderError, MoldError
 from isobuilder.http import Http
+from isobuilder.http.addresses import host_of
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.api.access import clock_offset
 from isobuilder.mold.api.client import parse_time
@@ -291,7 +291,7 @@ def _check_endpoint_url(mold: Mold, report: Report) -> None:
     setting = _setting(mold, report, ENDPOINT_URL)
     if setting is None:
         return
-    host = urlsplit(setting.effective).hostname or ""
+    host = host_of(setting.effective) or ""
     if not host or host in {"localhost", "::1"} or host.startswith("127."):
         report.problem(
             ENDPOINT_URL,

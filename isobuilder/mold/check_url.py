@@ -29,7 +29,10 @@ def check_url(
 ) -> None:
     """Add the lines about where the ISO is, and about the settings that decide over it."""
     url = question.url or ""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
         report.problem("URL", "expected http:// or https://, a host, and no credentials")
         return

@@ -7,7 +7,6 @@ containers-auth.json(5).
 from __future__ import annotations
 
 import base64
-import binascii
 import logging
 import os
 import re
@@ -160,7 +159,7 @@ class _AuthFile:
         if packed := _text(entry, "auth"):
             try:
                 pair = base64.b64decode(packed, validate=True).decode().rstrip("\0")
-            except (binascii.Error, UnicodeDecodeError) as error:
+            except ValueError as error:  # also what is no ASCII
                 raise InputError(f"{self.path}: auths[{key!r}].auth is not base64 text") from error
             user, _, password = pair.partition(":")
         identity, registry = _text(entry, "identitytoken"), _text(entry, "registrytoken")

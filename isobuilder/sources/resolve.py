@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -23,7 +22,9 @@ from isobuilder.errors import InputError
 from isobuilder.formats.manifests import MAX_MANIFEST, Manifest, read_manifest
 from isobuilder.formats.reference import ImageReference, spelled_out
 from isobuilder.http import redact
+from isobuilder.http.failure import http_date
 from isobuilder.model.architecture import host_architecture
+from isobuilder.model.base import LAST_EPOCH
 from isobuilder.model.config import mirror_urls
 from isobuilder.model.lock import (
     Evidence,
@@ -401,11 +402,10 @@ class _Resolution:
 
     def _last_modified(self, url: str) -> datetime:
         with self.session.http.get(url) as response:  # closed at once: the body is not wanted
-            text = response.headers.get("Last-Modified", "")
-        try:
-            return parsedate_to_datetime(text)
-        except ValueError as error:
-            raise Unfit(f"{redact(url)}: no Last-Modified") from error
+            moment = http_date(response.headers.get("Last-Modified"))
+        if moment is None or moment.timestamp() > LAST_EPOCH:
+            raise Unfit(f"{redact(url)}: no Last-Modified")
+        return moment
 
 
 def _checked(answers: Mapping[str, object]) -> Lock:

@@ -297,3 +297,16 @@ def test_a_component_without_image_belongs_to_the_one_made_from_its_commit() -> 
         del part["image"]
     found = ImportedRecipe.model_validate_json(json.dumps(without))
     assert recipe_data(found, "x") == recipe_data(imported(), "x")
+
+
+def test_a_name_that_no_lock_takes_is_told() -> None:
+    def shorten(data: dict[str, Any]) -> None:
+        image = data["images"][0]
+        image["import_alias"] = "team/x"  # with a digest behind it, and no registry before it
+        image["original"] = image["resolved_from"]
+
+    recipe = load_recipe(RECIPE, "amd64")
+    named = imported(shorten).images[0]
+    replaced = recipe.images.model_copy(update={"replace": {named.original: named.alias}})
+    with pytest.raises(InputErrors, match="no registry in 'team/x@sha256:"):
+        lock(shorten, recipe.model_copy(update={"images": replaced}))

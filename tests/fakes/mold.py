@@ -27,6 +27,7 @@ class FakeMold(Simulator):
     ) -> None:
         super().__init__(cloud, algorithm=algorithm)
         self.faults = Faults()
+        self.date: str | None = None  # what its Date header says instead
         self.skew_seconds = 0.0  # how far the Date header is ahead
         self.sends_date = False  # CloudStack sends none, a proxy before it may
         self.down_until = 0.0  # on the cloud's clock: answers 503 before
@@ -41,7 +42,8 @@ class FakeMold(Simulator):
         if not self.sends_date:
             return reply
         moment = self.cloud.clock.now().timestamp() + self.skew_seconds
-        reply.headers["Date"] = format_datetime(datetime.fromtimestamp(moment, UTC), usegmt=True)
+        date = format_datetime(datetime.fromtimestamp(moment, UTC), usegmt=True)
+        reply.headers["Date"] = date if self.date is None else self.date
         return reply
 
     def on_upload(self, request: Request) -> Reply:

@@ -484,3 +484,16 @@ def test_the_mistake_of_the_design_is_reported_as_the_design_says(write: Write) 
     path = write("a.yaml", BASE.replace("quay.io/x/y:1", "registry.k8s.io/pause"))
     found = mistakes(path)
     assert found == ["a.yaml:21:11: images.extra[0]: no tag or digest in 'registry.k8s.io/pause'"]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a/" * 3000 + "b", "a\\0b"])
+def test_a_base_with_a_name_that_no_file_has_is_not_there(write: Write, name: str) -> None:
+    with pytest.raises(InputErrors, match="extends"):
+        load_recipe(write("r.yaml", f'schema: 1\nextends: "{name}"\n'))
+
+
+@pytest.mark.parametrize("day", ["1969-12-31", "2156-01-01", "0001-01-01"])
+def test_a_day_of_release_that_no_iso_can_tell_is_refused(write: Write, day: str) -> None:
+    text = f'schema: 1\nextends: base.yaml\nreleased: "{day}"\n'
+    with pytest.raises(InputErrors, match="released: expected a day from 1970 to 2155"):
+        load_recipe(write("r.yaml", text))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from isobuilder.documents.mistakes import InputErrors
 from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock, answers, lock_name, released_epoch
 from isobuilder.model.recipe import Recipe
@@ -167,3 +168,9 @@ def test_names_of_locks_and_outputs(lock: Lock) -> None:
     assert lock_name(lock.kubernetes, "amd64") == "kubernetes-1.35.9.amd64.lock.json"
     assert lock.base_name == "kubernetes-v1.35.9-mold-cks-amd64-r1"
     assert lock.product_version == "1.35.9+mold-cks.r1"
+
+
+@pytest.mark.parametrize("epoch", [-1, 5_869_584_000, 10**19])
+def test_a_time_that_no_iso_can_tell_is_refused(lock: Lock, epoch: int) -> None:
+    with pytest.raises(InputErrors, match="epoch"):
+        edited(lock, epoch=epoch)

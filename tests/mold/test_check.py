@@ -473,3 +473,24 @@ def test_addresses_are_judged_as_mold_judges_them() -> None:
     assert allowed_by("8.8.8.8", "")
     assert resolve_host("no-such-host.invalid") == ()
     assert "127.0.0.1" in resolve_host("127.0.0.1")
+
+
+@pytest.mark.parametrize("address", ["http://[", "http://a]b/client/api"])
+def test_an_address_of_the_server_that_is_none_is_a_problem(
+    simulator: FakeMold, checked: Checked, address: str
+) -> None:
+    simulator.cloud.settings["endpoint.url"].value = address
+    assert "every cluster is refused" in checked.problem("endpoint.url").fact
+
+
+def test_a_url_that_is_none_is_a_problem(checked: Checked, published: Published) -> None:
+    line = checked.problem("URL", published, url="http://[/x.iso")
+    assert "expected http:// or https://" in line.fact
+
+
+def test_a_redirect_to_what_is_no_address_is_told(
+    web: Web, checked: Checked, published: Published
+) -> None:
+    web.redirects["/moved.iso"] = "http://["
+    found = checked.lines(published, url=f"{web.url}/moved.iso")
+    assert any("(malformed address)" in line.fact for line in found)

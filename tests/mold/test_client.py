@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 
 from isobuilder.demo.mold import Cloud, CloudCluster, Zone
 from isobuilder.errors import MoldError
+from isobuilder.http import serving
+from isobuilder.http.replies import Reply, Request
 from isobuilder.mold.api.client import JobLost, parse_time
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import ApiKey, Login, MoldServer
@@ -373,6 +375,29 @@ def test_redirects_are_not_followed_with_a_signed_request(
     assert web.hits == []
 
 
+@pytest.mark.parametrize("target", ["http://[", "file:///etc/passwd", "//", "http://a:99999999/"])
+def test_a_redirect_to_anywhere_is_told_as_one(
+    odd_server: tuple[str, list[bytes]], target: str
+) -> None:
+    address, answers = odd_server
+    answers.append(http(b"", "302 Found", f"Location: {target}\r\n"))
+    client = Mold(MoldServer("odd", address, ApiKey("k", "s")), clock=VirtualClock())
+    with pytest.raises(StrangeAnswer, match="redirect"):
+        client.call("listZones")
+
+
+def test_a_redirect_without_end_is_not_read_to_its_end() -> None:
+    class Endless(serving.Server):
+        def answer(self, request: Request) -> Reply:
+            return Reply(302, {"Location": "/x"}, (bytes(65536) for _ in iter(int, 1)))
+
+    with Endless() as server:
+        endpoint = f"{server.url}/client/api"
+        client = Mold(MoldServer("odd", endpoint, ApiKey("k", "s")), clock=VirtualClock())
+        with pytest.raises(StrangeAnswer, match="longer than"):
+            client.call("listZones")
+
+
 def test_an_error_without_its_usual_fields_is_still_one(
     odd_server: tuple[str, list[bytes]],
 ) -> None:
@@ -520,3 +545,11 @@ def test_every_error_of_this_room_has_its_exit_code() -> None:
         assert kind("x").exit_code == 8
     assert issubclass(OutcomeUnknown, MoldUnreachable)
     assert MoldUnreachable("x").exit_code == 4
+
+
+def test_a_server_whose_clock_tells_no_time_is_asked_all_the_same(
+    simulator: FakeMold, client: Mold
+) -> None:
+    simulator.date = "1 Jan 2020 00:00:00 +9999999999999999999999"
+    assert client.zones()
+    assert client.skew is None

@@ -448,3 +448,22 @@ def test_what_the_machine_trusts_is_trusted(
 def test_a_ca_file_that_is_missing_is_told(resolve: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         resolve(choice=Choice(ca_file=tmp_path / "none.pem"))
+
+
+@pytest.mark.parametrize("address", ["http://[", "https://[::1", "http://a]b/"])
+def test_an_address_that_is_none_is_told_as_such(address: str) -> None:
+    with pytest.raises(InputError, match="expected http:// or https:// and a host"):
+        check_endpoint(address)
+
+
+def test_an_ini_file_of_any_content_is_told(resolve: Any, tmp_path: Path) -> None:
+    path = tmp_path / "home" / ".cloudstack.ini"
+    path.write_text("[cloudstack]\n" + "a\n" * 300_000)
+    path.chmod(0o600)
+    with pytest.raises(InputError, match="expected at most 32768 bytes"):
+        resolve(profiles={}, environ={})
+    path.write_text(
+        "[cloudstack]\nendpoint=https://a.example\nkey=k\nsecret=s\nverify=/" + "x" * 5000 + "\n"
+    )
+    with pytest.raises(InputError, match="CA file /x"):
+        resolve(profiles={}, environ={})

@@ -12,6 +12,7 @@ import pytest
 from isobuilder.demo.mold import Cloud, Timing, Zone
 from isobuilder.errors import InputError, MoldError
 from isobuilder.formats.kube import KubeVersion
+from isobuilder.http.replies import Reply, Request
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.errors import AccessRefused, MoldUnreachable
 from isobuilder.mold.api.signing import SignatureAlgorithm
@@ -988,3 +989,18 @@ def test_an_arm_iso_cannot_be_uploaded(client: Mold, state: Path, publish: Publi
 
 def test_the_version_of_another_server_is_not_ours(client: Mold) -> None:
     client.delete_version("not-there")
+
+
+def test_of_an_upload_that_is_refused_without_end_only_the_beginning_is_read(
+    simulator: FakeMold,
+    client: Mold,
+    state: Path,
+    published: Published,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_request: Request) -> Reply:
+        return Reply(500, {}, (b"no! " * 16384 for _ in iter(int, 1)))
+
+    monkeypatch.setattr(simulator, "on_upload", refuse)
+    result = run(client, state, published, url=None, upload=published.path)
+    assert "HTTP 500: no! no! no!" in str(result.error)

@@ -376,3 +376,10 @@ def test_a_file_that_is_not_json_is_refused_without_its_secrets(tmp_path: Path) 
     with pytest.raises(IsobuilderError, match="expected the JSON") as caught:
         Credentials([path]).find("https://a.example", "x")
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_login_that_is_no_ascii_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"auths": {"r.example": {"auth": "\u00fc\ud55c="}}}', encoding="utf-8")
+    with pytest.raises(InputError, match="auth is not base64 text"):
+        Credentials([path]).find("https://r.example", "team/x")

@@ -23,11 +23,10 @@ from isobuilder.iso.write.author import Authored, author
 from isobuilder.iso.write.entries import IsoEntry
 from isobuilder.iso.write.hybrid import Boot
 from isobuilder.iso.write.proof import FilesProof, prove
-from isobuilder.model.base import check_iso_path
+from isobuilder.model.base import LAST_EPOCH, check_iso_path
 from isobuilder.progress import SILENT, Progress, task
 
 _LABEL = re.compile(r"[A-Z0-9_]{1,32}|cidata|config-2")
-_LAST_EPOCH = 5_869_583_999  # 2155-12-31 23:59:59 UTC: ISO 9660 counts years in a byte from 1900
 _WRITTEN_AT_ONCE = 2 * 1024 * 1024  # bytes: past the cache, each write waits for the disk
 _ZEROS = memoryview(bytes(64 * 1024))
 
@@ -119,8 +118,8 @@ def planned(
         raise InputError(
             f"volume label: expected 1 to 32 of A-Z, 0-9 and _, cidata or config-2, got {label!r}"
         )
-    if not 0 <= epoch <= _LAST_EPOCH:
-        raise InputError(f"epoch: expected 0 to {_LAST_EPOCH} (the end of 2155), got {epoch}")
+    if not 0 <= epoch <= LAST_EPOCH:
+        raise InputError(f"epoch: expected 0 to {LAST_EPOCH} (the end of 2155), got {epoch}")
     try:
         for entry in entries:
             check_iso_path(entry.path)

@@ -17,11 +17,13 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from isobuilder.errors import EnvironmentProblem, InputError, UsageProblem
+from isobuilder.files import is_file, read_bytes
 from isobuilder.model.config import MoldProfile
 from isobuilder.mold.api.signing import SignatureAlgorithm
 
 PREFIX = "ISOBUILDER_MOLD"
 KEYRING_SERVICE = "isobuilder-mold"
+_MOST_KEYS = 32 * 1024  # bytes of a file with keys; of much, configparser takes the square of time
 _SECTION = ("endpoint", "key", "secret", "verify", "signature")
 
 
@@ -77,7 +79,10 @@ def check_endpoint(text: str) -> str:
     Raises:
         InputError: not an http or https address, or one that carries credentials.
     """
-    parts = urlsplit(text.strip())
+    try:
+        parts = urlsplit(text.strip())
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise InputError(
             f"Mold endpoint: expected http:// or https:// and a host, got {text[:80]!r}",
@@ -372,9 +377,7 @@ def _refuse_open_file(path: Path) -> None:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        return read_bytes(path, _MOST_KEYS).decode()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a text file") from error
 
@@ -409,7 +412,7 @@ def _shared_section(
         return {key: value for key, value in variables.items() if value}, "CLOUDSTACK_KEY"
     chosen = environ.get("CLOUDSTACK_CONFIG")
     place = Path(chosen).expanduser() if chosen else home / ".cloudstack.ini"
-    if not place.is_file():
+    if not is_file(place):
         return {}, ""
     parser = configparser.ConfigParser(interpolation=None)
     try:
@@ -429,7 +432,7 @@ def _existing(path: str | Path | None) -> Path | None:
     if path is None:
         return None
     chosen = Path(path).expanduser()
-    if not chosen.is_file():
+    if not is_file(chosen):
         raise InputError(
             f"CA file {chosen}: no such file", hint="a PEM file with the private authority's chain"
         )

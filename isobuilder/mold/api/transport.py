@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
@@ -16,6 +15,7 @@ import requests.adapters
 
 from isobuilder.documents.json import ANSWER, JsonProblem, value_of
 from isobuilder.http.access import tls_context
+from isobuilder.http.failure import http_date
 from isobuilder.http.pacing import HINT, Pace
 from isobuilder.http.settings import HttpSettings
 from isobuilder.http.timed import keep_pace
@@ -90,6 +90,14 @@ def _no_login(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
+class _Session(requests.Session):
+    """Looks at no redirect: it would read all of the answer, and trip over where that leads."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
+        """Return none, also where there is one."""
+        return None
+
+
 class _Paced(requests.adapters.HTTPAdapter):
     """Gives up on who sends always a little, and never gets to an end."""
 
@@ -133,7 +141,7 @@ class Transport:
     ) -> None:
         self.endpoint = server.endpoint
         self.verify = str(server.ca_file) if server.ca_file else True
-        self.session = requests.Session()
+        self.session = _Session()
         # Logins come from the configuration alone: not from a netrc file, for hosts a server named.
         self.session.auth = _no_login
         self.session.mount("http://", _Paced())
@@ -307,13 +315,9 @@ class Transport:
         )
 
     def _learn_time(self, response: requests.Response) -> None:
-        try:
-            there = parsedate_to_datetime(response.headers.get("Date", ""))
-        except (ValueError, TypeError):
-            return
-        if there.tzinfo is None:
-            there = there.replace(tzinfo=UTC)
-        self.skew = (there - self.clock.now()).total_seconds()
+        there = http_date(response.headers.get("Date"))
+        if there is not None:
+            self.skew = (there - self.clock.now()).total_seconds()
 
 
 @contextmanager

@@ -6,11 +6,11 @@ import logging
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import requests
 
 from isobuilder.errors import EnvironmentProblem, MoldError
+from isobuilder.http.addresses import host_of
 from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.errors import MoldUnreachable
 from isobuilder.mold.api.records import UploadTicket
@@ -61,7 +61,7 @@ def send_file(
         MoldError: it refused the file.
         EnvironmentProblem: the file cannot be read.
     """
-    host = urlsplit(ticket.postURL).hostname or "?"
+    host = host_of(ticket.postURL) or "?"
     if ticket.postURL.startswith("https://"):
         client.trust_system()
     try:

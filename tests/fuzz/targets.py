@@ -1,0 +1,11 @@
+"""Every target by its name."""
+
+from __future__ import annotations
+
+from tests.fuzz.commands import COMMANDS
+from tests.fuzz.discs import DISCS
+from tests.fuzz.records import RECORDS
+from tests.fuzz.servers import SERVERS
+from tests.fuzz.texts import TEXTS
+
+TARGETS = {target.name: target for target in (*TEXTS, *RECORDS, *DISCS, *SERVERS, *COMMANDS)}
