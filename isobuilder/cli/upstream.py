@@ -137,7 +137,7 @@ def check(
     from isobuilder.pipeline.upstream import check_upstream
     from isobuilder.rules.book import read_rules
     from isobuilder.sources.session import open_session
-    from isobuilder.sources.upstream.notices import Policy
+    from isobuilder.sources.upstream.notices import CheckPolicy
 
     with open_session(app.config, app.store, progress=app.progress) as session:
         result = check_upstream(
@@ -145,7 +145,7 @@ def check(
             session,
             day=_today(),
             rules=read_rules(rules_file),
-            policy=Policy(hold_days, ended),
+            policy=CheckPolicy(hold_days, ended),
             architectures=architectures,
             token=_token(),
         )
@@ -241,7 +241,7 @@ def sync(app: App, policy_file: Path, report: Path | None, as_json: bool) -> Non
     from isobuilder.errors import IsobuilderError, PartlyDone
     from isobuilder.files import write_whole
     from isobuilder.model.policy import read_policy
-    from isobuilder.pipeline.sync import Step
+    from isobuilder.pipeline.sync import SyncStep
     from isobuilder.pipeline.sync import sync as run
     from isobuilder.sources.session import open_session
 
@@ -254,7 +254,7 @@ def sync(app: App, policy_file: Path, report: Path | None, as_json: bool) -> Non
         done = run(policy, session, day=_today(), molds=molds, token=_token())
     for name, error in opened:
         if isinstance(error, IsobuilderError):
-            done.steps.append(Step(name, "register", "failed", str(error)))
+            done.steps.append(SyncStep(name, "register", "failed", str(error)))
     if report is not None:
         write_whole(report, done.markdown.encode())
     if as_json:

@@ -15,7 +15,7 @@ _FORM = re.compile(rf"v?({_NUMBER}(?:\.{_NUMBER}){{2}}(?:-[0-9A-Za-z.-]{{1,60}})
 
 
 @total_ordering
-class Version:
+class ReleaseVersion:
     """``x.y.z``, maybe with a pre-release such as ``-rc.1``; ordered as SemVer 2.0 orders them.
 
     Raises:
@@ -54,12 +54,12 @@ class Version:
         return str(self._version)
 
     def __repr__(self) -> str:
-        return f"Version({str(self)!r})"
+        return f"ReleaseVersion({str(self)!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Version) and self._version == other._version
+        return isinstance(other, ReleaseVersion) and self._version == other._version
 
-    def __lt__(self, other: Version) -> bool:
+    def __lt__(self, other: ReleaseVersion) -> bool:
         return bool(self._version < other._version)
 
     def __hash__(self) -> int:
@@ -75,14 +75,14 @@ class Version:
         )
 
 
-def _from_input(value: object) -> Version:
-    if isinstance(value, Version):
+def _from_input(value: object) -> ReleaseVersion:
+    if isinstance(value, ReleaseVersion):
         return value
     if not isinstance(value, str):
         raise ValueError(f'expected a string in quotes, such as "2.3.7", got {value!r}')  # noqa: TRY004
-    return Version(value)
+    return ReleaseVersion(value)
 
 
-def version_of(text: str) -> Version | None:
+def version_of(text: str) -> ReleaseVersion | None:
     """Return the version that ``text`` is, or None: tags of projects are of many forms."""
-    return Version(text) if _FORM.fullmatch(text) else None
+    return ReleaseVersion(text) if _FORM.fullmatch(text) else None

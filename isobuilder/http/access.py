@@ -22,7 +22,7 @@ _MOST_PASSWORD = 64 * 1024  # bytes; tokens of some clouds have some KiB
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class ServerLogin:
     """A user with a password, and who named them."""
 
     user: str
@@ -50,7 +50,7 @@ def access_to(servers: Iterable[ServerAccess], url: str) -> ServerAccess | None:
     return max(fitting, key=lambda server: len(server.address), default=None)
 
 
-def configured_login(access: ServerAccess | None) -> Login | None:
+def configured_login(access: ServerAccess | None) -> ServerLogin | None:
     """Return the login of an entry, its password read now.
 
     Raises:
@@ -69,7 +69,7 @@ def configured_login(access: ServerAccess | None) -> Login | None:
         ) from None
     if not lines or not lines[0]:
         raise EnvironmentProblem(f"{path}: its first line is empty, expected a password")
-    return Login(access.user, lines[0], f"servers in the configuration, {access.address}")
+    return ServerLogin(access.user, lines[0], f"servers in the configuration, {access.address}")
 
 
 class Netrc:
@@ -95,7 +95,7 @@ class Netrc:
                 hint="mend the file, or point NETRC to another one",
             ) from error
 
-    def login(self, url: str, *, named_by_server: bool) -> Login | None:
+    def login(self, url: str, *, named_by_server: bool) -> ServerLogin | None:
         """Return the login for ``url``, or None.
 
         The ``default`` entry counts only for hosts of the configuration, and not where a server
@@ -107,7 +107,7 @@ class Netrc:
         if name not in self._hosts or (name == "default" and not is_own):
             return None
         user, _, password = self._hosts[name]
-        return Login(user, password or "", f"{self._path}{self._line(name)}")
+        return ServerLogin(user, password or "", f"{self._path}{self._line(name)}")
 
     def _line(self, name: str) -> str:
         """Say in which line the entry of ``name`` begins."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urljoin, urlsplit
 
-from isobuilder.http.access import Login
+from isobuilder.http.access import ServerLogin
 from isobuilder.http.addresses import local_path, origin, redact
 from isobuilder.http.failure import HttpFailure, of_status
 from isobuilder.http.settings import PIECE
@@ -101,7 +101,9 @@ class Response:
         self.close()
 
 
-def accepted(response: Response, accept: Collection[int], login: Login | None = None) -> Response:
+def accepted(
+    response: Response, accept: Collection[int], login: ServerLogin | None = None
+) -> Response:
     """Return ``response`` if its status is wanted; else close it and raise.
 
     ``login`` is the one that was sent, if nobody but the user's own files chose it.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urldefrag, urlencode, urlsplit
 
-from isobuilder.http.access import Login, Netrc, access_to, configured_login, tls_context
+from isobuilder.http.access import Netrc, ServerLogin, access_to, configured_login, tls_context
 from isobuilder.http.addresses import check_address, may_share_credentials, origin, redact
 from isobuilder.http.answer import (
     Answer,
@@ -28,7 +28,7 @@ from isobuilder.http.answer import (
 )
 from isobuilder.http.failure import HttpFailure, login_for_proxy, of_error
 from isobuilder.http.pacing import HINT, Pace, Pause, RateLimit, RetryBudget
-from isobuilder.http.proxies import Proxy, proxy_of
+from isobuilder.http.proxies import ProxyServer, proxy_of
 from isobuilder.http.settings import PIECE, HttpSettings, ServerAccess
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Http:
         self._netrc = Netrc(self.settings.own_hosts) if netrc else None
         self._lock = threading.Lock()
         self._managers: dict[
-            tuple[str, Proxy | None, ServerAccess | None], urllib3.PoolManager
+            tuple[str, ProxyServer | None, ServerAccess | None], urllib3.PoolManager
         ] = {}
         self._slots: dict[tuple[str, str, int], threading.Semaphore] = {}
         self._open: set[urllib3.BaseHTTPResponse] = set()
@@ -211,11 +211,11 @@ class Http:
                 patience.wait_after(failure)
                 _log.info("%s; trying again", failure)
 
-    def login_for(self, url: str) -> Login | None:
+    def login_for(self, url: str) -> ServerLogin | None:
         """Return the login that the user's own files have for an address."""
         return self._login(url, None, named_by_server=False)
 
-    def _login(self, url: str, auth: str | None, *, named_by_server: bool) -> Login | None:
+    def _login(self, url: str, auth: str | None, *, named_by_server: bool) -> ServerLogin | None:
         if auth is not None:  # the caller has a better one
             return None
         found = configured_login(access_to(self.settings.servers, url))
@@ -322,7 +322,7 @@ class Http:
                 origin(url), threading.BoundedSemaphore(self.settings.per_host)
             )
 
-    def _manager(self, url: str, proxy: Proxy | None) -> urllib3.PoolManager:
+    def _manager(self, url: str, proxy: ProxyServer | None) -> urllib3.PoolManager:
         key = urlsplit(url).scheme, proxy, access_to(self.settings.servers, url)
         with self._lock:
             if key not in self._managers:
@@ -330,7 +330,9 @@ class Http:
             return self._managers[key]
 
     @contextmanager
-    def _explained(self, place: str, pace: Pace, proxy: Proxy | None = None) -> Iterator[None]:
+    def _explained(
+        self, place: str, pace: Pace, proxy: ProxyServer | None = None
+    ) -> Iterator[None]:
         from urllib3.exceptions import HTTPError
 
         try:
@@ -362,7 +364,7 @@ def _refuse_loop(seen: list[str], url: str) -> None:
 
 
 def _new_manager(
-    scheme: str, proxy: Proxy | None, access: ServerAccess | None, per_host: int
+    scheme: str, proxy: ProxyServer | None, access: ServerAccess | None, per_host: int
 ) -> urllib3.PoolManager:
     import urllib3
 

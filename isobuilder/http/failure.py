@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from isobuilder.errors import UpstreamError
-from isobuilder.http.access import Login
-from isobuilder.http.proxies import Proxy
+from isobuilder.http.access import ServerLogin
+from isobuilder.http.proxies import ProxyServer
 from isobuilder.text import whole_number
 
 _TLS_FOR_GOOD = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
@@ -91,7 +91,7 @@ def of_status(
     headers: Mapping[str, str],
     *,
     said: bytes = b"",
-    login: Login | None = None,
+    login: ServerLogin | None = None,
 ) -> HttpFailure:
     """Return the failure that an unwanted answer is.
 
@@ -114,7 +114,7 @@ def may_pass(status: int) -> bool:
 
 
 def of_error(
-    place: str, error: Exception, *, connect: float, stall: float, proxy: Proxy | None = None
+    place: str, error: Exception, *, connect: float, stall: float, proxy: ProxyServer | None = None
 ) -> HttpFailure:
     """Return what an exception of the HTTP library means for a person.
 
@@ -163,11 +163,11 @@ def of_error(
     return HttpFailure(f"{place}: {fact}", temporary=temporary, hint=hint)
 
 
-def login_for_proxy(place: str, proxy: Proxy) -> HttpFailure:
+def login_for_proxy(place: str, proxy: ProxyServer) -> HttpFailure:
     """Return the failure that a proxy's 407 is."""
     fact = "does not take the login" if proxy.user else "wants a login"
     return HttpFailure(
-        f"{place}: the proxy {proxy.place} {fact} (407 Proxy Authentication Required)",
+        f"{place}: the proxy {proxy.place} {fact} (407 ProxyServer Authentication Required)",
         temporary=False,
         hint=f"check user and password in {proxy.variable}; write @ : / # % in them as %40 %3A "
         "%2F %23 %25",
@@ -175,7 +175,7 @@ def login_for_proxy(place: str, proxy: Proxy) -> HttpFailure:
     )
 
 
-def _of_proxy(place: str, reason: str, proxy: Proxy | None) -> HttpFailure:
+def _of_proxy(place: str, reason: str, proxy: ProxyServer | None) -> HttpFailure:
     if proxy is None:
         return HttpFailure(f"{place}: the proxy failed: {reason}", temporary=True)
     told = re.search(r"Tunnel connection failed: ([0-9]{3})", reason)  # to CONNECT

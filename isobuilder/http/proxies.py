@@ -22,7 +22,7 @@ _ENTRY = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Proxy:
+class ProxyServer:
     """One proxy, and who named it."""
 
     variable: str  # of the environment
@@ -57,7 +57,7 @@ class Proxy:
         return {"Proxy-Authorization": f"Basic {pair.decode('ascii')}"}
 
 
-def proxy_of(url: str) -> Proxy | None:
+def proxy_of(url: str) -> ProxyServer | None:
     """Return the proxy that HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY choose for ``url``.
 
     Names in lower case come first. A login may be percent-encoded, as it must be where it has one
@@ -75,7 +75,7 @@ def proxy_of(url: str) -> Proxy | None:
     return None
 
 
-def _read(variable: str, text: str) -> Proxy:
+def _read(variable: str, text: str) -> ProxyServer:
     found = _FORM.fullmatch(text)
     scheme = (found[1] or "http").lower() if found else ""
     port = int(found[4] or _USUAL.get(scheme, 0)) if found else 0
@@ -86,7 +86,9 @@ def _read(variable: str, text: str) -> Proxy:
             "@ : / # % as %40 %3A %2F %23 %25",
         )
     user, _, password = (found[2] or "").partition(":")
-    return Proxy(variable, scheme, found[3].strip("[]"), port, unquote(user), unquote(password))
+    return ProxyServer(
+        variable, scheme, found[3].strip("[]"), port, unquote(user), unquote(password)
+    )
 
 
 def _is_excepted(host: str, port: int) -> bool:

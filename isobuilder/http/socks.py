@@ -9,7 +9,7 @@ import socket
 import time
 from ipaddress import ip_address
 
-from isobuilder.http.proxies import Proxy
+from isobuilder.http.proxies import ProxyServer
 
 _VERSION, _CONNECT = 5, 1
 _NO_LOGIN, _PASSWORD = 0, 2
@@ -33,7 +33,7 @@ class SocksError(OSError):
     """The proxy opens no connection; says why."""
 
 
-def open_through(proxy: Proxy, connection: socket.socket, host: str, port: int) -> None:
+def open_through(proxy: ProxyServer, connection: socket.socket, host: str, port: int) -> None:
     """Make ``connection``, which is one to ``proxy``, one to ``host`` and ``port``.
 
     All of it must be over within the timeout that ``connection`` has.
@@ -58,7 +58,7 @@ def open_through(proxy: Proxy, connection: socket.socket, host: str, port: int) 
     connection.settimeout(patience)
 
 
-def _log_in(talk: _Talk, proxy: Proxy) -> None:
+def _log_in(talk: _Talk, proxy: ProxyServer) -> None:
     ways = [_NO_LOGIN, _PASSWORD] if proxy.user else [_NO_LOGIN]
     talk.send(bytes([_VERSION, len(ways), *ways]))
     version, way = talk.receive(2)

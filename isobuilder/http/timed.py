@@ -17,11 +17,11 @@ from urllib3.exceptions import ProxyError
 from urllib3.util.connection import create_connection
 
 from isobuilder.http.pacing import Pace, current_pace
-from isobuilder.http.proxies import Proxy
+from isobuilder.http.proxies import ProxyServer
 from isobuilder.http.socks import open_through
 
 
-def keep_pace(manager: PoolManager, socks: Proxy | None = None) -> PoolManager:
+def keep_pace(manager: PoolManager, socks: ProxyServer | None = None) -> PoolManager:
     """Return ``manager``, whose connections now are those of this module, by way of ``socks``."""
 
     class Plain(_Connection):
@@ -72,13 +72,13 @@ class _Answer(HTTPResponse):
 
 class _Connection(HTTPConnection):
     response_class = _Answer
-    through: Proxy | None = None
+    through: ProxyServer | None = None
 
     def _new_conn(self) -> socket.socket:
         return super()._new_conn() if self.through is None else _dial(self, self.through)
 
 
-def _dial(connection: HTTPConnection, proxy: Proxy) -> socket.socket:
+def _dial(connection: HTTPConnection, proxy: ProxyServer) -> socket.socket:
     """Return a connection by way of a SOCKS proxy."""
     patience = Timeout.resolve_default_timeout(connection.timeout)
     sock: socket.socket | None = None

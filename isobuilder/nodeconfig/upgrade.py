@@ -49,7 +49,7 @@ class NewIso:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class UpgradeStep:
     """One command on one node."""
 
     node: str
@@ -104,7 +104,7 @@ def _between(nodes: Sequence[RunningNode], iso: NewIso, mark: Mark) -> Iterator[
         yield Mistake(mark, "", fact, hint)
 
 
-def steps_of(nodes: Sequence[RunningNode], iso: NewIso) -> tuple[Step, ...]:
+def steps_of(nodes: Sequence[RunningNode], iso: NewIso) -> tuple[UpgradeStep, ...]:
     """Return what to do, in order; nothing for a cluster that has the version of ``iso``.
 
     Every step may be done again, so that after an interruption one begins at the first.
@@ -116,15 +116,19 @@ def steps_of(nodes: Sequence[RunningNode], iso: NewIso) -> tuple[Step, ...]:
     workers = [node for node in nodes if node.role == "worker"]
     found = []
     for node in nodes:
-        found.append(Step(node.name, f"attach {iso.name} and mount it", _mount(iso)))
-        found.append(Step(node.name, "import its images", f"{script} images"))
-    found.append(Step(planes[0].name, "check cluster and ISO", f"{script} check"))
-    found += [Step(node.name, f"upgrade the control plane {node.name}", script) for node in planes]
+        found.append(UpgradeStep(node.name, f"attach {iso.name} and mount it", _mount(iso)))
+        found.append(UpgradeStep(node.name, "import its images", f"{script} images"))
+    found.append(UpgradeStep(planes[0].name, "check cluster and ISO", f"{script} check"))
+    found += [
+        UpgradeStep(node.name, f"upgrade the control plane {node.name}", script) for node in planes
+    ]
     for node in workers:
         name = node.name
-        found.append(Step(planes[0].name, f"let {name} be empty", f"{script} drain {name}"))
-        found.append(Step(name, f"upgrade the worker {name}", script))
-        found.append(Step(planes[0].name, f"let {name} in again", f"{script} uncordon {name}"))
+        found.append(UpgradeStep(planes[0].name, f"let {name} be empty", f"{script} drain {name}"))
+        found.append(UpgradeStep(name, f"upgrade the worker {name}", script))
+        found.append(
+            UpgradeStep(planes[0].name, f"let {name} in again", f"{script} uncordon {name}")
+        )
     return tuple(found)
 
 

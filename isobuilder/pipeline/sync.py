@@ -34,7 +34,7 @@ from isobuilder.pipeline.upstream import UpstreamCheck, check_upstream, propose
 from isobuilder.pipeline.verify import verify
 from isobuilder.rules.book import RuleBook, read_rules
 from isobuilder.sources.session import Session
-from isobuilder.sources.upstream.notices import Notice, Policy
+from isobuilder.sources.upstream.notices import CheckPolicy, Notice
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ State = Literal["done", "kept", "waits", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SyncStep:
     """What became of one step for one subject."""
 
     subject: str  # a version, or a version and an architecture
@@ -61,16 +61,16 @@ class SyncReport:
     """All that one run did and saw."""
 
     day: date
-    steps: list[Step] = field(default_factory=list)
+    steps: list[SyncStep] = field(default_factory=list)
     notices: tuple[Notice, ...] = ()
 
     @property
-    def failed(self) -> list[Step]:
+    def failed(self) -> list[SyncStep]:
         """The steps that failed."""
         return [step for step in self.steps if step.state == "failed"]
 
     @property
-    def changed(self) -> list[Step]:
+    def changed(self) -> list[SyncStep]:
         """The steps that did something."""
         return [step for step in self.steps if step.state == "done"]
 
@@ -176,7 +176,7 @@ class _Sync:
             self.session,
             day=self.day,
             rules=self.book,
-            policy=Policy(self.policy.hold_days, self.policy.ended_minors),
+            policy=CheckPolicy(self.policy.hold_days, self.policy.ended_minors),
             architectures=self.policy.architectures,
             token=self.token,
         )
@@ -189,7 +189,7 @@ class _Sync:
                 continue
             version = KubeVersion(notice.subject)
             if why := self._not_wanted(version, notice.kind):
-                self.report.steps.append(Step(str(version), "propose", "waits", why))
+                self.report.steps.append(SyncStep(str(version), "propose", "waits", why))
                 continue
             self._step(str(version), "propose", partial(self._new, version, checked))
 
@@ -233,7 +233,7 @@ class _Sync:
                 load_recipe(path)
             except InputError as error:
                 self.wrong.add(path)
-                self.report.steps.append(Step(path.name, "recipe", "failed", str(error)))
+                self.report.steps.append(SyncStep(path.name, "recipe", "failed", str(error)))
 
     def _followed(self) -> Iterable[Path]:
         """Return the newest recipe of each minor that is followed."""
@@ -337,9 +337,9 @@ class _Sync:
             fact = act()
         except IsobuilderError as error:
             _log.info("%s: %s: %s", subject, step, error)
-            self.report.steps.append(Step(subject, step, "failed", str(error)))
+            self.report.steps.append(SyncStep(subject, step, "failed", str(error)))
         else:
-            self.report.steps.append(Step(subject, step, "done" if fact else "kept", fact))
+            self.report.steps.append(SyncStep(subject, step, "done" if fact else "kept", fact))
 
 
 def read_index(folder: Path) -> PublishedIndex:

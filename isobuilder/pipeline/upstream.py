@@ -17,7 +17,7 @@ from isobuilder.documents.text import yaml_text
 from isobuilder.errors import InputError
 from isobuilder.files import locked, write_whole
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.formats.version import Version
+from isobuilder.formats.version import ReleaseVersion
 from isobuilder.model.base import Model, canonical_json
 from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock
@@ -27,9 +27,9 @@ from isobuilder.pipeline.lock import lock_path
 from isobuilder.rules.book import RuleBook, shipped_rules
 from isobuilder.rules.fit import PROJECTS
 from isobuilder.sources.session import Session
-from isobuilder.sources.upstream.choose import Choice, Chooser
+from isobuilder.sources.upstream.choose import Chooser, ChosenVersion
 from isobuilder.sources.upstream.look import look
-from isobuilder.sources.upstream.notices import Before, Held, Notice, Policy, compare
+from isobuilder.sources.upstream.notices import Before, CheckPolicy, Held, Notice, compare
 from isobuilder.sources.upstream.sight import Release, Sight
 from isobuilder.sources.upstream.whole import missing
 
@@ -48,7 +48,7 @@ class Seen(Model):
 
     format: Annotated[Literal[1], Field(alias="schema")] = 1
     first: dict[str, date] = {}
-    markers: dict[str, Version] = {}
+    markers: dict[str, ReleaseVersion] = {}
     digests: dict[str, str] = {}
     told: tuple[str, ...] = ()
 
@@ -112,7 +112,7 @@ def check_upstream(
     *,
     day: date,
     rules: RuleBook | None = None,
-    policy: Policy | None = None,
+    policy: CheckPolicy | None = None,
     architectures: Sequence[str] = (),
     token: str | None = None,
 ) -> UpstreamCheck:
@@ -137,7 +137,7 @@ def check_upstream(
     sight = look(session, day, minors=minors, token=token)
     with locked(path.with_suffix(".lock")):
         seen = load_seen(path)
-        notices = compare(sight, held, book, seen.before, policy or Policy())
+        notices = compare(sight, held, book, seen.before, policy or CheckPolicy())
         write_whole(path, canonical_json(seen.after(sight).model_dump(mode="json", by_alias=True)))
     if architectures:
         notices = [_only_whole(notice, architectures, session) for notice in notices]
@@ -254,7 +254,7 @@ class Proposal:
     version: KubeVersion
     text: str
     begun_from: str
-    choices: tuple[Choice, ...]
+    choices: tuple[ChosenVersion, ...]
     changes: tuple[str, ...]  # against the recipe it was begun from
 
     def to_data(self) -> dict[str, Any]:
@@ -340,7 +340,7 @@ def meant(text: str, sight: Sight) -> KubeVersion:
         InputError: nothing of that name is out, as far as could be seen.
     """
     wanted = text.removeprefix("v")
-    found: Version | None = None
+    found: ReleaseVersion | None = None
     if wanted == "latest":
         found = sight.stable or max((one.version for one in sight.index), default=None)
     elif wanted.count(".") == 1:

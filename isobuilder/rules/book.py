@@ -16,7 +16,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from isobuilder.documents.plain_yaml import read_yaml
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.formats.version import Version
+from isobuilder.formats.version import ReleaseVersion
 from isobuilder.model.base import Model
 from isobuilder.model.validation import build, load_json
 
@@ -29,8 +29,8 @@ Level = Literal["error", "warning"]
 class Span(Model):
     """Versions from one to another, both included; written ``2.3.0..2.3.3``."""
 
-    first: Version
-    last: Version
+    first: ReleaseVersion
+    last: ReleaseVersion
 
     @model_validator(mode="before")
     @classmethod
@@ -40,7 +40,7 @@ class Span(Model):
         first, dots, last = value.partition("..")
         return {"first": first, "last": last if dots else first}
 
-    def __contains__(self, version: Version) -> bool:
+    def __contains__(self, version: ReleaseVersion) -> bool:
         return self.first <= version <= self.last
 
     def __str__(self) -> str:
@@ -98,14 +98,14 @@ class Least(Row):
 
     component: str
     kubernetes: MinorText
-    any_of: tuple[Version, ...]
+    any_of: tuple[ReleaseVersion, ...]
 
     @property
     def about(self) -> tuple[object, ...]:
         """The component and the minor."""
         return (self.component, self.kubernetes)
 
-    def allows(self, version: Version) -> bool:
+    def allows(self, version: ReleaseVersion) -> bool:
         """Whether ``version`` is new enough."""
         same = [least for least in self.any_of if least.line == version.line]
         if same:
@@ -113,7 +113,7 @@ class Least(Row):
         return version.line > max(least.line for least in self.any_of)
 
 
-class Line(Row):
+class ReleaseLine(Row):
     """A line of releases of a component, and until when it is looked after."""
 
     component: str
@@ -227,7 +227,7 @@ class RuleBook(Model):
     minors: tuple[Minor, ...] = ()
     pairings: tuple[Pairing, ...] = ()
     least: tuple[Least, ...] = ()
-    lines: tuple[Line, ...] = ()
+    lines: tuple[ReleaseLine, ...] = ()
     known_bad: tuple[KnownBad, ...] = ()
     unsigned: tuple[Unsigned, ...] = ()
     kubeadm_api: tuple[KubeadmApi, ...] = ()
@@ -260,7 +260,7 @@ class RuleBook(Model):
         """Return what is known of a minor such as ``1.37``."""
         return next((row for row in self.minors if row.minor == text), None)
 
-    def line(self, component: str, version: Version) -> Line | None:
+    def line(self, component: str, version: ReleaseVersion) -> ReleaseLine | None:
         """Return the line that ``version`` of ``component`` belongs to, if it is known."""
         return next(
             (
@@ -275,7 +275,7 @@ class RuleBook(Model):
         """Return what this exact patch of kubeadm has built in, or None when nobody read it."""
         return next((row for row in self.pairings if row.first <= version <= row.last), None)
 
-    def bad(self, component: str, version: Version) -> list[KnownBad]:
+    def bad(self, component: str, version: ReleaseVersion) -> list[KnownBad]:
         """Return what is known against ``version`` of ``component``."""
         return [
             row

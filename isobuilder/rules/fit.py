@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.formats.version import Version, version_of
+from isobuilder.formats.version import ReleaseVersion, version_of
 from isobuilder.rules.book import Level, RuleBook
 
 PROJECTS: Mapping[str, str] = {
@@ -34,7 +34,7 @@ class Parts:
     """What goes into one ISO, as far as versions are known."""
 
     kubernetes: KubeVersion
-    components: Mapping[str, Version] = field(default_factory=dict)
+    components: Mapping[str, ReleaseVersion] = field(default_factory=dict)
     pins_pause: bool = False  # whether nodes write the pause image with its digest
 
     @classmethod
@@ -56,7 +56,7 @@ class Parts:
         return cls(kubernetes, found, pins_pause)
 
 
-def _versions(urls: Iterable[str]) -> Iterator[tuple[str, Version]]:
+def _versions(urls: Iterable[str]) -> Iterator[tuple[str, ReleaseVersion]]:
     for url in urls:
         release = _RELEASE.search(url)
         named = _NAMED.search(url)
@@ -118,7 +118,7 @@ class _Judge:
                 "build a minor that is still mended",
                 minor.source,
             )
-        plain = Version(str(version))
+        plain = ReleaseVersion(str(version))
         yield from self._bad("kubernetes", plain)
         for row in self.book.unsigned:
             if any(plain in span for span in row.versions):
@@ -148,7 +148,7 @@ class _Judge:
                 hint = f"take {row.component} {kubernetes.minor_text}"
                 yield self._unfit("other-minor", fact, hint, row.source)
 
-    def component(self, component: str, version: Version) -> Iterator[Unfit]:
+    def component(self, component: str, version: ReleaseVersion) -> Iterator[Unfit]:
         yield from self._bad(component, version)
         kubernetes = self.parts.kubernetes.minor_text
         for row in self.book.least:
@@ -173,7 +173,7 @@ class _Judge:
             hint = f"Kubernetes {kubernetes} is not among them"
             yield self._unfit("untested", fact, hint, line.source)
 
-    def _bad(self, component: str, version: Version) -> Iterator[Unfit]:
+    def _bad(self, component: str, version: ReleaseVersion) -> Iterator[Unfit]:
         name = "Kubernetes" if component == "kubernetes" else component
         for row in self.book.bad(component, version):
             if row.since is not None and self.day < row.since:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 Place = TypeVar("Place")
 
 
-class Unfit(InputError):
+class OfNoUse(InputError):
     """An address has what was asked for, and it is of no use; another one may have better."""
 
 
@@ -28,13 +28,13 @@ def first_good(name: str, places: Iterable[Place], ask: Callable[[Place], T]) ->
     Whatever makes an answer useless has to be found by ``ask``, so that the next place is asked.
 
     Raises:
-        UpstreamError, IntegrityError, Unfit: none has it; see ``combined``.
+        UpstreamError, IntegrityError, OfNoUse: none has it; see ``combined``.
     """
     errors: list[IsobuilderError] = []
     for place in places:
         try:
             return ask(place)
-        except (UpstreamError, IntegrityError, Unfit) as error:
+        except (UpstreamError, IntegrityError, OfNoUse) as error:
             told = with_reason(error)
             _log.info("%s: %s", name, told)
             errors.append(told)
@@ -47,8 +47,8 @@ def combined(name: str, errors: Sequence[IsobuilderError]) -> IsobuilderError:
     Failures that will not pass have a hint, so that nobody is told to try the same again.
     """
     kind: type[IsobuilderError] = UpstreamError
-    if errors and all(isinstance(error, Unfit) for error in errors):
-        kind = Unfit
+    if errors and all(isinstance(error, OfNoUse) for error in errors):
+        kind = OfNoUse
     if any(isinstance(error, IntegrityError) for error in errors):
         kind = IntegrityError
     hint = next((error.hint for error in errors if error.hint), None)

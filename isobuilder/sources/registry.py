@@ -24,7 +24,7 @@ from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Answer, Http, HttpFailure, redact
 from isobuilder.model.config import Config, registry_bases
 from isobuilder.sources.download import Download
-from isobuilder.sources.mirrors import Unfit, authorized, first_good
+from isobuilder.sources.mirrors import OfNoUse, authorized, first_good
 from isobuilder.sources.reasons import reason_in
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens, full_name
@@ -143,7 +143,7 @@ class RegistryClient:
                 if isinstance(parsed, ImageIndex) and architecture is not None:
                     oci.choose_platform(parsed, architecture, place=place)
             except InputError as error:
-                raise Unfit(str(error), hint=error.hint) from error
+                raise OfNoUse(str(error), hint=error.hint) from error
             return ServedDocument(answer.body, digest, parsed)
 
         name = reference.digest or reference.tag or "latest"

@@ -42,7 +42,7 @@ from isobuilder.sources import kubeadm
 from isobuilder.sources.beside import addresses_of
 from isobuilder.sources.checksums import Checksum, ChecksumFile, parse
 from isobuilder.sources.download import FILE_IS_LARGER, TEXT_IS_LARGER, Download
-from isobuilder.sources.mirrors import Unfit, first_good
+from isobuilder.sources.mirrors import OfNoUse, first_good
 from isobuilder.sources.named import check_labels, named_images, unlocked_mentions
 from isobuilder.sources.registry import ResolvedImage
 from isobuilder.sources.rendering import lock_rendered
@@ -220,7 +220,7 @@ class _Resolution:
             try:
                 return listed.checksum_for(urlsplit(file).path), listed, at == url
             except InputError as error:  # a mirror may have an older one
-                raise Unfit(str(error), hint=error.hint) from error
+                raise OfNoUse(str(error), hint=error.hint) from error
 
         return self._from_any(url, ask)
 
@@ -393,7 +393,7 @@ class _Resolution:
         if self.previous is not None:
             return self.previous.epoch
         if (entry := self._entry_of_kubeadm()) is not None:
-            with contextlib.suppress(Unfit):
+            with contextlib.suppress(OfNoUse):
                 return int(self._from_any(entry.url, self._last_modified).timestamp())
         raise InputError(
             "when was this version released? upstream sends no Last-Modified for kubeadm",
@@ -404,7 +404,7 @@ class _Resolution:
         with self.session.http.get(url) as response:  # closed at once: the body is not wanted
             moment = http_date(response.headers.get("Last-Modified"))
         if moment is None or moment.timestamp() > LAST_EPOCH:
-            raise Unfit(f"{redact(url)}: no Last-Modified")
+            raise OfNoUse(f"{redact(url)}: no Last-Modified")
         return moment
 
 

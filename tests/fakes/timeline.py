@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
-from isobuilder.formats.version import Version
+from isobuilder.formats.version import ReleaseVersion
 
 FACTS = Path(__file__).parents[1] / "facts" / "upstream-timeline.json"
 PROJECTS = {
@@ -38,9 +38,11 @@ def facts() -> dict[str, Any]:
     return read
 
 
-def released(day: date) -> list[Version]:
+def released(day: date) -> list[ReleaseVersion]:
     """Return the versions of Kubernetes that were public by the end of a day, the newest first."""
-    found = [Version(row["version"]) for row in facts()["releases"] if row["day"] <= str(day)]
+    found = [
+        ReleaseVersion(row["version"]) for row in facts()["releases"] if row["day"] <= str(day)
+    ]
     return sorted(found, reverse=True)
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from isobuilder.formats.version import Version, version_of
+from isobuilder.formats.version import ReleaseVersion, version_of
 
 
 def test_final_releases_come_after_what_leads_to_them() -> None:
     texts = ["1.36.0-alpha.1", "1.36.0-beta.0", "1.36.0-rc.0", "1.36.0-rc.1", "1.36.0", "1.36.10"]
-    assert [str(one) for one in sorted(map(Version, reversed(texts)))] == texts
-    assert [Version(text).is_final for text in texts] == [False] * 4 + [True] * 2
+    assert [str(one) for one in sorted(map(ReleaseVersion, reversed(texts)))] == texts
+    assert [ReleaseVersion(text).is_final for text in texts] == [False] * 4 + [True] * 2
 
 
 def test_a_leading_v_is_no_part_of_it() -> None:
-    assert Version("v2.3.7") == Version("2.3.7")
-    assert (Version("v2.3.7").line_text, Version("v2.3.7").major) == ("2.3", "2")
+    assert ReleaseVersion("v2.3.7") == ReleaseVersion("2.3.7")
+    assert (ReleaseVersion("v2.3.7").line_text, ReleaseVersion("v2.3.7").major) == ("2.3", "2")
 
 
 @pytest.mark.parametrize(
@@ -24,4 +24,4 @@ def test_a_leading_v_is_no_part_of_it() -> None:
 def test_what_is_no_version_is_none(text: str) -> None:
     assert version_of(text) is None
     with pytest.raises(ValueError, match="expected a version"):
-        Version(text)
+        ReleaseVersion(text)

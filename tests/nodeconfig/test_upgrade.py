@@ -7,7 +7,14 @@ from dataclasses import replace
 import pytest
 
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.nodeconfig.upgrade import NewIso, RunningNode, Step, obstacles, plan_data, steps_of
+from isobuilder.nodeconfig.upgrade import (
+    NewIso,
+    RunningNode,
+    UpgradeStep,
+    obstacles,
+    plan_data,
+    steps_of,
+)
 from isobuilder.rules.pairings import core_images
 
 NEW = KubeVersion("1.37.1")
@@ -54,7 +61,7 @@ def test_images_come_to_all_nodes_then_control_planes_and_workers_one_by_one() -
 
 
 def test_the_iso_is_found_by_its_own_file() -> None:
-    step: Step = steps_of(nodes(), ISO)[0]
+    step: UpgradeStep = steps_of(nodes(), ISO)[0]
     assert "[ -e /run/kiso/next/boot/kiso/abc.id ] || umount /run/kiso/next" in step.command
 
 

@@ -18,7 +18,7 @@ from isobuilder.pipeline.fit import parts_of
 from isobuilder.pipeline.upstream import check_upstream, meant, propose
 from isobuilder.sources.session import Session, open_session
 from isobuilder.sources.upstream.look import look
-from isobuilder.sources.upstream.notices import Policy
+from isobuilder.sources.upstream.notices import CheckPolicy
 from isobuilder.store import Store
 from tests.fakes.timeline import Timeline, facts
 
@@ -158,10 +158,10 @@ def test_a_minor_that_nobody_saw_is_refused_with_those_that_were_seen(session: S
 
 def test_what_was_seen_is_remembered_between_looks(session: Session, timeline: Timeline) -> None:
     timeline.day = date(2026, 10, 28)
-    first = check_upstream(RECIPES, session, day=timeline.day, policy=Policy(3))
+    first = check_upstream(RECIPES, session, day=timeline.day, policy=CheckPolicy(3))
     assert "1.37.2" in {one.subject for one in first.notices if one.level == "wait"}
     timeline.day = date(2026, 10, 31)
-    second = check_upstream(RECIPES, session, day=timeline.day, policy=Policy(3))
+    second = check_upstream(RECIPES, session, day=timeline.day, policy=CheckPolicy(3))
     assert "1.37.2" in {one.subject for one in second.notices if one.level == "todo"}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.formats.version import Version
+from isobuilder.formats.version import ReleaseVersion
 from isobuilder.rules.book import Least, RuleBook, read_rules, shipped_rules
 
 OWN = """
@@ -123,7 +123,7 @@ def test_a_least_version_counts_in_its_line_and_newer_lines_are_good(
     row = Least(
         component="containerd",
         kubernetes="1.34",
-        any_of=tuple(map(Version, ("2.1.3", "2.0.6", "1.7.28", "1.6.39"))),
+        any_of=tuple(map(ReleaseVersion, ("2.1.3", "2.0.6", "1.7.28", "1.6.39"))),
         source="x",
     )
-    assert row.allows(Version(version)) is good
+    assert row.allows(ReleaseVersion(version)) is good

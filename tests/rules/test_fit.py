@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.formats.version import Version
+from isobuilder.formats.version import ReleaseVersion
 from isobuilder.rules.book import shipped_rules
 from isobuilder.rules.fit import Parts, unfit
 
@@ -20,7 +20,7 @@ def found(
     """Return the kinds of rules that say something, with their levels."""
     parts = Parts(
         KubeVersion(kubernetes),
-        {name.replace("_", "-"): Version(text) for name, text in components.items()},
+        {name.replace("_", "-"): ReleaseVersion(text) for name, text in components.items()},
         pins_pause,
     )
     return {one.rule: one.level for one in unfit(parts, shipped_rules(), date.fromisoformat(day))}
@@ -76,7 +76,7 @@ def test_images_without_signatures_are_told() -> None:
 
 
 def test_errors_come_first_and_each_has_fact_way_out_and_source() -> None:
-    parts = Parts(KubeVersion("1.34.2"), {"containerd": Version("2.3.1")}, pins_pause=True)
+    parts = Parts(KubeVersion("1.34.2"), {"containerd": ReleaseVersion("2.3.1")}, pins_pause=True)
     all_of_it = unfit(parts, shipped_rules(), date(2026, 11, 28))
     assert [one.level for one in all_of_it] == sorted(
         (one.level for one in all_of_it), key=("error", "warning").index

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.formats.version import Version
+from isobuilder.formats.version import ReleaseVersion
 from isobuilder.model.config import Config
 from isobuilder.pipeline.upstream import Seen
 from isobuilder.rules.book import shipped_rules
@@ -17,7 +17,7 @@ from isobuilder.rules.fit import Parts
 from isobuilder.sources.session import Session, open_session
 from isobuilder.sources.upstream.choose import Chooser
 from isobuilder.sources.upstream.look import look
-from isobuilder.sources.upstream.notices import Held, Notice, Policy, compare
+from isobuilder.sources.upstream.notices import CheckPolicy, Held, Notice, compare
 from isobuilder.sources.upstream.sight import Sight
 from isobuilder.store import Store
 from tests.fakes.timeline import Timeline, released
@@ -57,7 +57,7 @@ class Travel:
         held = self.held(yesterday)
         self.seen = self.seen.after(self.sight(yesterday))
         sight = self.sight(today)
-        return compare(sight, held, shipped_rules(), self.seen.before, Policy(hold))
+        return compare(sight, held, shipped_rules(), self.seen.before, CheckPolicy(hold))
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_what_came_out_that_day_is_to_be_built(
     ended = {
         version
         for version in versions
-        if (life := shipped_rules().minor(Version(version).line_text))
+        if (life := shipped_rules().minor(ReleaseVersion(version).line_text))
         and life.ended(date.fromisoformat(day))
     }
     notices = travel.news(day)
@@ -181,7 +181,7 @@ def test_hold_days_are_counted_from_the_first_sight(travel: Travel) -> None:
     held = travel.held(date(2026, 2, 9))
     for day, level in ((11, "wait"), (12, "todo")):
         sight = travel.sight(date(2026, 2, day))
-        notices = compare(sight, held, shipped_rules(), travel.seen.before, Policy(2))
+        notices = compare(sight, held, shipped_rules(), travel.seen.before, CheckPolicy(2))
         assert len(new(notices, level)) == 4
 
 
@@ -190,7 +190,7 @@ def test_who_looks_for_the_first_time_does_not_wait_for_what_was_tagged_long_ago
 ) -> None:
     held = travel.held(date(2026, 9, 1))
     sight = travel.sight(date(2026, 11, 28))
-    notices = compare(sight, held, shipped_rules(), Seen().before, Policy(3))
+    notices = compare(sight, held, shipped_rules(), Seen().before, CheckPolicy(3))
     assert "1.37.2" in new(notices)
     assert "tagged on 2026-10-27" in next(one.fact for one in notices if one.subject == "1.37.2")
 
@@ -215,7 +215,7 @@ def test_what_is_late_is_told_once(travel: Travel) -> None:
     assert late == ["1.35.4", "1.34.7", "1.33.11"]
     travel.seen = travel.seen.after(travel.sight(date(2026, 4, 15)))
     sight = travel.sight(date(2026, 4, 15))
-    again = compare(sight, (), shipped_rules(), travel.seen.before, Policy())
+    again = compare(sight, (), shipped_rules(), travel.seen.before, CheckPolicy())
     assert not told(again, "late")
 
 
@@ -230,7 +230,7 @@ def test_components_are_followed_in_their_line_and_newer_lines_only_where_needed
             "base",
             Parts(
                 KubeVersion("1.36.5"),
-                {"containerd": Version("2.2.3"), "etcd": Version("3.6.8")},
+                {"containerd": ReleaseVersion("2.2.3"), "etcd": ReleaseVersion("3.6.8")},
                 pins_pause=True,
             ),
         ),
@@ -238,7 +238,7 @@ def test_components_are_followed_in_their_line_and_newer_lines_only_where_needed
 
     def taken(day: str) -> list[str]:
         sight = travel.sight(date.fromisoformat(day))
-        notices = compare(sight, held, shipped_rules(), Seen().before, Policy(0))
+        notices = compare(sight, held, shipped_rules(), Seen().before, CheckPolicy(0))
         return [one.fact for one in told(notices, "component")]
 
     assert any("could be 2.2.9" in fact for fact in taken("2026-09-30"))
@@ -250,11 +250,11 @@ def test_a_containerd_that_cannot_start_pods_is_never_chosen(travel: Travel) -> 
     for day in ("2026-06-04", "2026-07-10", "2026-08-11"):
         sight = travel.sight(date.fromisoformat(day))
         chooser = Chooser(KubeVersion("1.36.2"), sight, shipped_rules(), 0)
-        choice = chooser.choose("containerd", Version("2.3.1"))
+        choice = chooser.choose("containerd", ReleaseVersion("2.3.1"))
         assert choice.version is not None
         assert choice.version.line_text != "2.3"
     chooser = Chooser(KubeVersion("1.37.0"), travel.sight(date(2026, 8, 26)), shipped_rules(), 0)
-    choice = chooser.choose("containerd", Version("2.2.3"))
+    choice = chooser.choose("containerd", ReleaseVersion("2.2.3"))
     assert str(choice.version) == "2.3.4"
     assert "older than 1.37 needs" in choice.reason
 
@@ -262,7 +262,7 @@ def test_a_containerd_that_cannot_start_pods_is_never_chosen(travel: Travel) -> 
 def test_crictl_of_a_new_minor_comes_later_and_the_one_before_stands_in(travel: Travel) -> None:
     def crictl(day: date) -> tuple[str, str]:
         chooser = Chooser(KubeVersion("1.37.0"), travel.sight(day), shipped_rules(), 0)
-        choice = chooser.choose("crictl", Version("1.36.0"))
+        choice = chooser.choose("crictl", ReleaseVersion("1.36.0"))
         return str(choice.version), choice.reason
 
     assert crictl(date(2026, 8, 26)) == ("1.36.0", "none for 1.37 is out yet")
@@ -271,7 +271,7 @@ def test_crictl_of_a_new_minor_comes_later_and_the_one_before_stands_in(travel: 
 
 def test_etcd_of_a_kubeadm_that_nobody_read_is_not_guessed(travel: Travel) -> None:
     chooser = Chooser(KubeVersion("1.36.6"), travel.sight(date(2026, 11, 28)), shipped_rules(), 0)
-    choice = chooser.choose("etcd", Version("3.6.8"))
+    choice = chooser.choose("etcd", ReleaseVersion("3.6.8"))
     assert choice.version is None
     assert "ask that kubeadm" in choice.reason
 
@@ -294,18 +294,20 @@ def test_a_file_that_is_replaced_after_its_release_is_for_a_person_to_decide(
 def test_a_file_that_is_not_what_was_locked_is_told_at_the_first_look(travel: Travel) -> None:
     name = "runc.amd64"
     digests = {("runc", name): f"sha256:{'cd' * 32}"}
-    parts = Parts(KubeVersion("1.37.1"), {"runc": Version("1.4.3")}, pins_pause=True)
+    parts = Parts(KubeVersion("1.37.1"), {"runc": ReleaseVersion("1.4.3")}, pins_pause=True)
     sight = travel.sight(date(2026, 10, 1))
     notices = compare(
-        sight, (Held("mine.yaml", parts, digests),), shipped_rules(), Seen().before, Policy()
+        sight, (Held("mine.yaml", parts, digests),), shipped_rules(), Seen().before, CheckPolicy()
     )
     assert any("mine.yaml" in one.fact for one in told(notices, "replaced"))
 
 
 def test_a_version_that_is_no_longer_among_releases_is_told(travel: Travel) -> None:
-    parts = Parts(KubeVersion("1.37.1"), {"containerd": Version("2.2.99")}, pins_pause=True)
+    parts = Parts(KubeVersion("1.37.1"), {"containerd": ReleaseVersion("2.2.99")}, pins_pause=True)
     sight = travel.sight(date(2026, 10, 1))
-    notices = compare(sight, (Held("mine.yaml", parts),), shipped_rules(), Seen().before, Policy())
+    notices = compare(
+        sight, (Held("mine.yaml", parts),), shipped_rules(), Seen().before, CheckPolicy()
+    )
     (one,) = told(notices, "withdrawn")
     assert one.fact == "containerd 2.2.99 is not among its releases"
 
@@ -333,7 +335,7 @@ def test_a_marker_that_is_none_is_told_and_the_index_speaks_for_its_minor(
     assert fact in trouble.fact
     assert "\x1b" not in trouble.fact
     held = (Held("mine", Parts(KubeVersion("1.37.1"), {}, pins_pause=True)),)
-    notices = compare(sight, held, shipped_rules(), Seen().before, Policy(0))
+    notices = compare(sight, held, shipped_rules(), Seen().before, CheckPolicy(0))
     assert new(notices) == ["1.37.2"]
 
 
@@ -344,7 +346,7 @@ def test_a_marker_that_goes_back_stops_its_minor_only(travel: Travel) -> None:
         Held(text, Parts(KubeVersion(text), {}, pins_pause=True)) for text in ("1.37.0", "1.36.5")
     )
     sight = travel.sight(date(2026, 10, 30))
-    notices = compare(sight, held, shipped_rules(), travel.seen.before, Policy(0))
+    notices = compare(sight, held, shipped_rules(), travel.seen.before, CheckPolicy(0))
     assert new(notices) == ["1.36.6"]
     (back,) = told(notices, "marker-back")
     assert (back.level, back.subject) == ("wait", "1.37")
@@ -379,7 +381,7 @@ def test_what_is_odd_about_a_schedule_is_told_with_its_place(travel: Travel, tex
     sight = travel.sight(date(2026, 10, 29))
     assert sight.schedule is not None
     assert sight.schedule.odd
-    notices = compare(sight, (), shipped_rules(), Seen().before, Policy())
+    notices = compare(sight, (), shipped_rules(), Seen().before, CheckPolicy())
     assert told(notices, "schedule-odd")
 
 
@@ -392,7 +394,7 @@ def test_with_nothing_but_the_module_index_a_new_patch_is_still_seen(travel: Tra
     sight = travel.sight(date(2026, 11, 28))
     assert sight.stable is None
     held = (Held("mine", Parts(KubeVersion("1.37.1"), {}, pins_pause=True)),)
-    notices = compare(sight, held, shipped_rules(), Seen().before, Policy())
+    notices = compare(sight, held, shipped_rules(), Seen().before, CheckPolicy())
     assert new(notices) == ["1.37.2"]
 
 

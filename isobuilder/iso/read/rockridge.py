@@ -43,7 +43,7 @@ _TIMES = 0x7F  # flags of TF that stand for a time each
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class SystemUseField:
     """One system use field."""
 
     signature: bytes
@@ -77,7 +77,7 @@ class Areas:
         return image.read(area, "continuation area")
 
 
-def fields(image: RawIso, area: bytes, offset: int, areas: Areas) -> Iterator[Field]:
+def fields(image: RawIso, area: bytes, offset: int, areas: Areas) -> Iterator[SystemUseField]:
     """Give the fields of a system use area and of everything it continues in, but CE and ST.
 
     Raises:
@@ -86,7 +86,7 @@ def fields(image: RawIso, area: bytes, offset: int, areas: Areas) -> Iterator[Fi
     """
     count = followed = 0
     while True:
-        following: Field | None = None
+        following: SystemUseField | None = None
         at = 0
         while len(area) - at > 2:  # one or two bytes may pad
             count += 1
@@ -114,7 +114,7 @@ def fields(image: RawIso, area: bytes, offset: int, areas: Areas) -> Iterator[Fi
         area, offset = areas.take(image, where, following.offset), where.offset
 
 
-def _field(image: RawIso, area: bytes, at: int, offset: int) -> Field:
+def _field(image: RawIso, area: bytes, at: int, offset: int) -> SystemUseField:
     signature, length, place = area[at : at + 2], area[at + 2], offset + at
     if length < 4 or at + length > len(area):
         raise image.wrong(place, f"system use field {signature!r}: {length} bytes do not fit")
@@ -128,10 +128,10 @@ def _field(image: RawIso, area: bytes, at: int, offset: int) -> Field:
         raise image.wrong(
             place, f"system use field {signature!r}: expected {expected} bytes, got {length - 4}"
         )
-    return Field(signature, area[at + 4 : at + length], place)
+    return SystemUseField(signature, area[at + 4 : at + length], place)
 
 
-def _continuation(image: RawIso, field: Field) -> Extent:
+def _continuation(image: RawIso, field: SystemUseField) -> Extent:
     start = field.offset + 4
     block = both_endian(image, field.data, 0, start, "continuation block")
     at = both_endian(image, field.data, 8, start, "continuation offset")
@@ -155,7 +155,7 @@ def extension(image: RawIso, area: bytes, offset: int, areas: Areas) -> str:
     return names[0]
 
 
-def _extension_name(image: RawIso, field: Field) -> str:
+def _extension_name(image: RawIso, field: SystemUseField) -> str:
     if len(field.data) < 4 or len(field.data) != 4 + sum(field.data[:3]):
         raise image.wrong(field.offset, "system use field b'ER': its lengths do not fit")
     return field.data[4 : 4 + field.data[0]].decode("ascii", "replace")
@@ -175,7 +175,7 @@ def posix(image: RawIso, area: bytes, offset: int, areas: Areas, *, named: bool 
 
 
 def _posix(
-    image: RawIso, pairs: Iterator[Field], offset: int, *, named: bool, extensions: bool
+    image: RawIso, pairs: Iterator[SystemUseField], offset: int, *, named: bool, extensions: bool
 ) -> Posix:
     name = b""
     more = True  # whether a part of the name may follow
@@ -211,7 +211,7 @@ def _posix(
     return Posix(text, mode, mtime, link or stat.S_ISLNK(mode))
 
 
-def _name(image: RawIso, pair: Field, *, expected: bool) -> bytes:
+def _name(image: RawIso, pair: SystemUseField, *, expected: bool) -> bytes:
     """Return a part of a name; Linux passes over those with flags, or takes them for more."""
     if not pair.data or pair.data[0] & ~_CONTINUE or not expected:
         raise image.wrong(pair.offset, "a Rock Ridge name with flags, or where none belongs")
@@ -225,7 +225,7 @@ def _text(image: RawIso, name: bytes, offset: int) -> str:
         raise image.wrong(offset, f"a name that is not UTF-8: {name[:60]!r}") from error
 
 
-def _modified(image: RawIso, field: Field) -> int | None:
+def _modified(image: RawIso, field: SystemUseField) -> int | None:
     flags = field.data[0] if field.data else 0
     size = 17 if flags & 0x80 else 7
     expected = 1 + (flags & _TIMES).bit_count() * size

@@ -9,7 +9,7 @@ from typing import Any
 
 from isobuilder.documents.json import ANSWER, JsonProblem, value_of
 from isobuilder.errors import UpstreamError
-from isobuilder.formats.version import Version, version_of
+from isobuilder.formats.version import ReleaseVersion, version_of
 from isobuilder.sources.upstream.sight import Release
 from isobuilder.text import printable
 
@@ -20,7 +20,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG = re.compile(r"(?:v|[a-z-]{1,40}/v)?([0-9].*)")
 
 
-def marker(data: bytes, place: str, *, minor: str = "") -> Version:
+def marker(data: bytes, place: str, *, minor: str = "") -> ReleaseVersion:
     """Return the version a marker names: ``stable.txt``, or with ``minor`` that of one minor.
 
     Source: kubernetes/release ``pkg/release/version.go``: ``vX.Y.Z``, blanks around it or not.
@@ -49,7 +49,7 @@ def github_releases(data: bytes, place: str) -> tuple[Release, ...]:
     Raises:
         UpstreamError: it is no such list.
     """
-    found: dict[Version, Release] = {}
+    found: dict[ReleaseVersion, Release] = {}
     for entry in _list(data, place):
         tag = entry.get("tag_name")
         match = _TAG.fullmatch(tag) if isinstance(tag, str) else None
@@ -78,7 +78,7 @@ def module_versions(data: bytes, place: str) -> tuple[Release, ...]:
     text = data.decode("ascii", "replace")
     if text.lstrip().startswith("<"):
         raise UpstreamError(f"{place}: expected a list of versions, got a web page")
-    found: dict[Version, Release] = {}
+    found: dict[ReleaseVersion, Release] = {}
     for line in text.split():
         version = version_of(line.removesuffix("+incompatible"))
         if version is not None and version.is_final:
@@ -92,7 +92,7 @@ def module_day(data: bytes, place: str) -> date | None:
     return _day(value.get("Time")) if isinstance(value, dict) else None
 
 
-def _newest_first(found: dict[Version, Release]) -> tuple[Release, ...]:
+def _newest_first(found: dict[ReleaseVersion, Release]) -> tuple[Release, ...]:
     return tuple(found[version] for version in sorted(found, reverse=True))
 
 

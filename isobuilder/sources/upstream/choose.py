@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.formats.version import Version, version_of
+from isobuilder.formats.version import ReleaseVersion, version_of
 from isobuilder.rules.book import RuleBook
 from isobuilder.sources.upstream.sight import Release, Sight
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChosenVersion:
     """A version, or None where nobody can say, and why."""
 
     component: str
-    version: Version | None
+    version: ReleaseVersion | None
     reason: str
 
 
@@ -31,7 +31,7 @@ class Chooser:
     hold: int
     pins_pause: bool = True
 
-    def choose(self, component: str, current: Version | None) -> Choice:
+    def choose(self, component: str, current: ReleaseVersion | None) -> ChosenVersion:
         """Return what to take: no newer line than needed, and in it the newest patch."""
         if component == "etcd":
             return self._paired()
@@ -40,40 +40,40 @@ class Chooser:
         good = [one for one in self._out(component) if not self._unfit(component, one.version)]
         kept = [one for one in good if current is not None and one.version.line == current.line]
         if current is not None and kept and kept[0].version >= current:
-            return Choice(component, kept[0].version, f"newest patch of {current.line_text}")
+            return ChosenVersion(component, kept[0].version, f"newest patch of {current.line_text}")
         if not good:
             reason = "nothing that fits is known to be out" if self._out(component) else "not seen"
-            return Choice(component, current, f"{reason}; kept")
+            return ChosenVersion(component, current, f"{reason}; kept")
         best = max(good, key=lambda one: (self._rank(component, one.version), one.version))
-        return Choice(component, best.version, self._why(component, best.version, current))
+        return ChosenVersion(component, best.version, self._why(component, best.version, current))
 
-    def _paired(self) -> Choice:
+    def _paired(self) -> ChosenVersion:
         pairing = self.book.pairing(self.kubernetes)
         if pairing is None:
             reason = f"ask that kubeadm: nobody wrote down what {self.kubernetes} starts"
-            return Choice("etcd", None, reason)
+            return ChosenVersion("etcd", None, reason)
         version = version_of(pairing.etcd.partition("-")[0])
-        return Choice("etcd", version, f"kubeadm {self.kubernetes} starts {pairing.etcd}")
+        return ChosenVersion("etcd", version, f"kubeadm {self.kubernetes} starts {pairing.etcd}")
 
-    def _follower(self, component: str, current: Version | None) -> Choice:
+    def _follower(self, component: str, current: ReleaseVersion | None) -> ChosenVersion:
         wanted = self.kubernetes.minor_text
         out = self._out(component)
         same = [one.version for one in out if one.version.line_text == wanted]
         if current is not None and current.line_text == wanted:
             same = [max([current, *same])]
         if same:
-            return Choice(component, same[0], f"of the same minor, {wanted}")
+            return ChosenVersion(component, same[0], f"of the same minor, {wanted}")
         older = [one.version for one in out if one.version.line[1] < self.kubernetes.minor]
         if older:
-            return Choice(component, older[0], f"none for {wanted} is out yet")
-        return Choice(component, current, "not seen; kept")
+            return ChosenVersion(component, older[0], f"none for {wanted} is out yet")
+        return ChosenVersion(component, current, "not seen; kept")
 
     def _out(self, component: str) -> Sequence[Release]:
         latest = self.sight.day - timedelta(days=self.hold)
         releases = self.sight.components.get(component, ())
         return [one for one in releases if one.day is None or one.day <= latest]
 
-    def _unfit(self, component: str, version: Version) -> str | None:
+    def _unfit(self, component: str, version: ReleaseVersion) -> str | None:
         """Return why a version is not taken, or None."""
         for row in self.book.bad(component, version):
             known = row.since is None or row.since <= self.sight.day
@@ -90,11 +90,11 @@ class Chooser:
             return f"{line.line} is no longer mended"
         return None
 
-    def _rank(self, component: str, version: Version) -> int:
+    def _rank(self, component: str, version: ReleaseVersion) -> int:
         line = self.book.line(component, version)
         return int(line.long_term) if line else 0
 
-    def _why(self, component: str, version: Version, current: Version | None) -> str:
+    def _why(self, component: str, version: ReleaseVersion, current: ReleaseVersion | None) -> str:
         line = self.book.line(component, version)
         long_term = f", mended until {line.end}" if line and line.long_term and line.end else ""
         why = f"newest patch of {version.line_text}{long_term}"

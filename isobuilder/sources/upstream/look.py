@@ -15,7 +15,7 @@ from isobuilder.documents.json import ANSWER
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import IsobuilderError, UpstreamError
 from isobuilder.files import read_bytes, write_whole
-from isobuilder.formats.version import Version
+from isobuilder.formats.version import ReleaseVersion
 from isobuilder.http import HttpFailure
 from isobuilder.model.config import mirror_urls
 from isobuilder.rules.fit import PROJECTS
@@ -102,11 +102,11 @@ class _Look:
             self.troubles.append(Trouble(source, printable(str(error))))
             return None
 
-    def _stable(self) -> Version:
+    def _stable(self) -> ReleaseVersion:
         url = f"{MARKERS}/stable.txt"
         return answers.marker(self._ask(url, answers.MARKER_SIZE), url)
 
-    def _minor(self, minor: str) -> Version | None:
+    def _minor(self, minor: str) -> ReleaseVersion | None:
         """Return what the marker of a minor names; None where upstream has no such marker."""
         url = f"{MARKERS}/stable-{minor}.txt"
         try:
@@ -206,7 +206,7 @@ def _remembered(note: Path, limit: int) -> tuple[str, bytes]:
         return "", b""
 
 
-def _minors_back(newest: Version | None) -> Iterable[str]:
+def _minors_back(newest: ReleaseVersion | None) -> Iterable[str]:
     if newest is None:
         return ()
     major, minor = newest.line

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import Any, Literal
 
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.formats.version import Version
+from isobuilder.formats.version import ReleaseVersion
 from isobuilder.rules.book import RuleBook
 from isobuilder.rules.fit import Parts, unfit
 from isobuilder.sources.upstream.choose import Chooser
@@ -50,13 +50,13 @@ class Before:
     """What earlier looks have seen: without it everything is new today."""
 
     first: Mapping[str, date] = field(default_factory=dict)  # a version's first day in a marker
-    markers: Mapping[str, Version] = field(default_factory=dict)
+    markers: Mapping[str, ReleaseVersion] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)  # by component, version and file
     told: frozenset[str] = frozenset()  # what is told only once
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class CheckPolicy:
     """What a check expects; days are counted from the first sight."""
 
     hold: int = 1
@@ -64,7 +64,7 @@ class Policy:
 
 
 def compare(
-    sight: Sight, held: tuple[Held, ...], book: RuleBook, before: Before, policy: Policy
+    sight: Sight, held: tuple[Held, ...], book: RuleBook, before: Before, policy: CheckPolicy
 ) -> list[Notice]:
     """Return what is to be done, to be waited for and to be known, the most urgent first."""
     told = _Comparison(sight, held, book, before, policy)
@@ -87,7 +87,7 @@ class _Comparison:
     held: tuple[Held, ...]
     book: RuleBook
     before: Before
-    policy: Policy
+    policy: CheckPolicy
 
     # --- Kubernetes itself ---
 
@@ -109,7 +109,7 @@ class _Comparison:
                 continue  # a minor that nobody follows here
             yield self._new(minor, newest, have)
 
-    def _new(self, minor: str, newest: Version, have: Version | None) -> Notice:
+    def _new(self, minor: str, newest: ReleaseVersion, have: ReleaseVersion | None) -> Notice:
         kind = "new-minor" if have is None else "new-patch"
         life = self.book.minor(minor)
         first = self.before.first.get(str(newest), self.sight.day)
@@ -130,7 +130,7 @@ class _Comparison:
         hint = f"isobuilder upstream propose {newest}"
         return Notice("todo", kind, str(newest), fact, hint)
 
-    def _pairing(self, newest: Version, have: Version | None) -> str:
+    def _pairing(self, newest: ReleaseVersion, have: ReleaseVersion | None) -> str:
         """Say how the images of kubeadm change, as far as that is written down."""
         now = self.book.pairing(KubeVersion(str(newest)))
         if now is None:
@@ -145,14 +145,14 @@ class _Comparison:
         ]
         return "".join(f"; {move}" for move in moves)
 
-    def _only_in_index(self, minor: str, newest: Version | None) -> Iterator[Notice]:
+    def _only_in_index(self, minor: str, newest: ReleaseVersion | None) -> Iterator[Notice]:
         tagged = self._of_index(minor)
         if newest is not None and tagged is not None and tagged.version > newest:
             day = f" of {tagged.day}" if tagged.day else ""
             fact = f"tagged{day}, but its marker still names {newest}"
             yield Notice("wait", "tagged", str(tagged.version), fact, "wait for the marker")
 
-    def _index_alone(self, minor: str) -> Version | None:
+    def _index_alone(self, minor: str) -> ReleaseVersion | None:
         """Return what the index has where no marker could be read."""
         unread = {one.source for one in self.sight.troubles}
         if f"stable-{minor}.txt" not in unread:
@@ -168,10 +168,10 @@ class _Comparison:
         found |= {one.version.line_text for one in self.sight.index}
         return sorted(found, key=_order)
 
-    def _newest_of_ours(self) -> dict[str, Version]:
-        ours: dict[str, Version] = {}
+    def _newest_of_ours(self) -> dict[str, ReleaseVersion]:
+        ours: dict[str, ReleaseVersion] = {}
         for one in self.held:
-            version = Version(str(one.parts.kubernetes))
+            version = ReleaseVersion(str(one.parts.kubernetes))
             ours[version.line_text] = max(version, ours.get(version.line_text, version))
         return ours
 
@@ -243,13 +243,13 @@ class _Comparison:
             minor = one.parts.kubernetes.minor_text
             life = self.book.minor(minor)
             ended = life is not None and life.ended(self.sight.day)
-            if newest[minor] == Version(str(one.parts.kubernetes)) and (
+            if newest[minor] == ReleaseVersion(str(one.parts.kubernetes)) and (
                 not ended or self.policy.ended_minors
             ):
                 found.append(one)
         return found
 
-    def _withdrawn(self, place: str, component: str, current: Version) -> Iterator[Notice]:
+    def _withdrawn(self, place: str, component: str, current: ReleaseVersion) -> Iterator[Notice]:
         releases = self.sight.components.get(component, ())
         versions = [one.version for one in releases if one.day is not None]  # not of the index
         if versions and current not in versions and min(versions) < current < max(versions):
@@ -269,7 +269,9 @@ class _Comparison:
                             subject = f"{component} {release.version}"
                             yield Notice("todo", "replaced", subject, fact, hint)
 
-    def _known(self, component: str, version: Version, name: str) -> Iterator[tuple[str, str]]:
+    def _known(
+        self, component: str, version: ReleaseVersion, name: str
+    ) -> Iterator[tuple[str, str]]:
         """Yield the digests by which a file is known, and where from."""
         key = component, name
         yield from {one.digests[key]: one.place for one in self.held if key in one.digests}.items()

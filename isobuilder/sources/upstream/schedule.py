@@ -14,7 +14,7 @@ from datetime import date
 
 from isobuilder.documents.nodes import Items, Map, Node, Scalar
 from isobuilder.documents.plain_yaml import yaml_map
-from isobuilder.formats.version import Version, version_of
+from isobuilder.formats.version import ReleaseVersion, version_of
 from isobuilder.text import printable
 
 URL = "https://raw.githubusercontent.com/kubernetes/website/main/data/releases/schedule.yaml"
@@ -24,10 +24,10 @@ _LONGEST_NOTE = 500  # characters
 
 
 @dataclass(frozen=True, slots=True)
-class Patch:
+class ScheduledPatch:
     """A patch release as announced; what is not told or makes no sense is None."""
 
-    version: Version
+    version: ReleaseVersion
     day: date | None
     note: str = ""
 
@@ -38,8 +38,8 @@ class ScheduledMinor:
 
     minor: str
     end: date | None
-    next: Patch | None
-    released: tuple[Patch, ...] = ()  # those it believes to be out
+    next: ScheduledPatch | None
+    released: tuple[ScheduledPatch, ...] = ()  # those it believes to be out
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Schedule:
         """Return what it says of a minor."""
         return next((one for one in self.minors if one.minor == text), None)
 
-    def patch(self, version: Version) -> Patch | None:
+    def patch(self, version: ReleaseVersion) -> ScheduledPatch | None:
         """Return what it says of a version, out or next."""
         minor = self.minor(version.line_text)
         if minor is None:
@@ -89,7 +89,7 @@ def read_schedule(data: bytes, place: str) -> Schedule:
     return Schedule(tuple(found.values()), tuple(odd))
 
 
-def _patches(nodes: Iterator[Map] | list[Node | None], odd: list[str]) -> Iterator[Patch]:
+def _patches(nodes: Iterator[Map] | list[Node | None], odd: list[str]) -> Iterator[ScheduledPatch]:
     for node in nodes:
         if not isinstance(node, Map) or not node.entries:
             continue
@@ -98,7 +98,7 @@ def _patches(nodes: Iterator[Map] | list[Node | None], odd: list[str]) -> Iterat
             odd.append(f"{node.mark}: {printable(_text(node, 'release'))!r} is no version")
             continue
         note = printable(" ".join(_text(node, "note").split()))[:_LONGEST_NOTE]
-        yield Patch(version, _day(node, "targetDate", odd), note)
+        yield ScheduledPatch(version, _day(node, "targetDate", odd), note)
 
 
 def _day(node: Map, key: str, odd: list[str]) -> date | None:

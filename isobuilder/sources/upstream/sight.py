@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
-from isobuilder.formats.version import Version
+from isobuilder.formats.version import ReleaseVersion
 from isobuilder.sources.upstream.schedule import Schedule
 
 
@@ -14,7 +14,7 @@ from isobuilder.sources.upstream.schedule import Schedule
 class Release:
     """One release of a component."""
 
-    version: Version
+    version: ReleaseVersion
     day: date | None  # on which it was published, UTC; None where that is not told
     digests: Mapping[str, str] = field(default_factory=dict)  # sha256:<hex> by name of the file
 
@@ -32,21 +32,21 @@ class Sight:
     """All that was seen. A source that failed has left its part empty and is among troubles."""
 
     day: date
-    markers: Mapping[str, Version] = field(default_factory=dict)  # stable.txt is under ""
+    markers: Mapping[str, ReleaseVersion] = field(default_factory=dict)  # stable.txt is under ""
     index: tuple[Release, ...] = ()  # Kubernetes in the Go module index; a day only where asked
     components: Mapping[str, tuple[Release, ...]] = field(default_factory=dict)
     schedule: Schedule | None = None
     troubles: tuple[Trouble, ...] = ()
 
     @property
-    def stable(self) -> Version | None:
+    def stable(self) -> ReleaseVersion | None:
         """The highest final version that a marker names."""
         return self.markers.get("")
 
-    def newest(self, minor: str) -> Version | None:
+    def newest(self, minor: str) -> ReleaseVersion | None:
         """Return the newest patch of a minor such as ``1.37`` that its marker names."""
         return self.markers.get(minor)
 
-    def in_index(self, version: Version) -> Release | None:
+    def in_index(self, version: ReleaseVersion) -> Release | None:
         """Return what the module index says of a version of Kubernetes."""
         return next((one for one in self.index if one.version == version), None)
