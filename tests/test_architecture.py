@@ -280,3 +280,12 @@ def test_a_folder_is_seen_at_a_glance(folder: Path) -> None:
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_module_is_read_in_one_sitting(path: Path) -> None:
     assert path.read_text("utf-8").count("\n") <= 450
+
+
+def test_a_public_class_name_has_one_meaning() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(name_of(path))
+    assert [name for name, places in homes.items() if len(places) > 1] == []

@@ -11,7 +11,7 @@ from isobuilder.iso.names import JOLIET_LIMIT
 from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.iso.read.tree import Tree
-from isobuilder.iso.read.volume import Volume
+from isobuilder.iso.read.volume import IsoVolume
 from isobuilder.model.finding import Finding
 
 _NOT_FOR_JOLIET = re.compile(r"[*/:;?\\\x00-\x1f]")
@@ -92,7 +92,7 @@ def _check_joliet(reader: IsoReader) -> Iterator[Finding]:
         yield from _compare(reader.tree, reader.joliet)
 
 
-def _check_path_tables(image: RawIso, volume: Volume, tree: Tree) -> Iterator[Finding]:
+def _check_path_tables(image: RawIso, volume: IsoVolume, tree: Tree) -> Iterator[Finding]:
     folders = sorted(extent.offset for extent in tree.folders.values())
     for table, order in zip(volume.path_tables, ("<", ">"), strict=True):
         if sorted(_table_folders(image, table, order)) != folders:

@@ -14,7 +14,7 @@ from isobuilder.digest import Digest, Hasher
 from isobuilder.errors import InputError
 from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso
 from isobuilder.iso.read.tree import IsoFile, Naming, Tree, rock_ridge, walk
-from isobuilder.iso.read.volume import Volumes, read_volumes
+from isobuilder.iso.read.volume import IsoVolumes, read_volumes
 from isobuilder.iso.ring import Ring
 from isobuilder.progress import SILENT, Progress, task
 
@@ -36,7 +36,7 @@ class IsoReader:
     def __init__(self, path: Path) -> None:
         self.image = RawIso(path)
         try:
-            self.volumes: Volumes = read_volumes(self.image)
+            self.volumes: IsoVolumes = read_volumes(self.image)
             if self.image.is_device:
                 # A disc, disk or stick is larger than what was written to it.
                 written = self.volumes.primary.blocks * BLOCK

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso, both_endian
 from isobuilder.iso.read.rockridge import Areas, extension, posix, short_time
-from isobuilder.iso.read.volume import Volume
+from isobuilder.iso.read.volume import IsoVolume
 
 MAX_ENTRIES = 200_000
 """Records of one tree; ten times what the largest payload has."""
@@ -76,7 +76,7 @@ class DirectoryRecord:
     system_use_offset: int
 
 
-def rock_ridge(image: RawIso, volume: Volume) -> tuple[str, Areas] | None:
+def rock_ridge(image: RawIso, volume: IsoVolume) -> tuple[str, Areas] | None:
     """Return the name of the tree's extension, and where it is told; None without Rock Ridge.
 
     Raises:
@@ -89,7 +89,7 @@ def rock_ridge(image: RawIso, volume: Volume) -> tuple[str, Areas] | None:
     return extension(image, first.system_use, first.system_use_offset, areas), areas
 
 
-def walk(image: RawIso, volume: Volume, naming: Naming, areas: Areas | None = None) -> Tree:
+def walk(image: RawIso, volume: IsoVolume, naming: Naming, areas: Areas | None = None) -> Tree:
     """Return the tree of ``volume``; ``areas`` are where Rock Ridge continued already.
 
     Raises:

@@ -17,7 +17,7 @@ _JOLIET_ESCAPES = (b"%/@", b"%/C", b"%/E")  # UCS-2 levels 1, 2 and 3
 
 
 @dataclass(frozen=True, slots=True)
-class Volume:
+class IsoVolume:
     """One tree of the ISO."""
 
     offset: int  # of its descriptor
@@ -29,16 +29,16 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
-class Volumes:
+class IsoVolumes:
     """All descriptors of an image."""
 
-    primary: Volume
-    joliet: Volume | None
+    primary: IsoVolume
+    joliet: IsoVolume | None
     boot: bool  # there is a boot record
     area: Extent  # of the descriptors themselves
 
 
-def read_volumes(image: RawIso) -> Volumes:
+def read_volumes(image: RawIso) -> IsoVolumes:
     """Return what the descriptors of ``image`` say.
 
     Raises:
@@ -63,7 +63,7 @@ def read_volumes(image: RawIso) -> Volumes:
                 raise image.wrong(offset, "no primary volume descriptor")
             if any(data[7:]):
                 raise image.wrong(offset + 7, "something in the end of the volume descriptors")
-            return Volumes(primary, joliet, boot, Extent(_FIRST * BLOCK, (number + 1) * BLOCK))
+            return IsoVolumes(primary, joliet, boot, Extent(_FIRST * BLOCK, (number + 1) * BLOCK))
         if kind == 0 and not boot:
             boot = True
         elif kind == 1 and primary is None and number == 0:
@@ -75,7 +75,7 @@ def read_volumes(image: RawIso) -> Volumes:
     raise image.wrong(_FIRST * BLOCK, f"more than {_MOST} volume descriptors")
 
 
-def _volume(image: RawIso, data: bytes, offset: int, *, joliet: bool) -> Volume:
+def _volume(image: RawIso, data: bytes, offset: int, *, joliet: bool) -> IsoVolume:
     blocks = both_endian(image, data, 80, offset, "volume space size")
     block_size = both_endian(image, data, 128, offset, "logical block size", form="H")
     if block_size != BLOCK:
@@ -99,7 +99,7 @@ def _volume(image: RawIso, data: bytes, offset: int, *, joliet: bool) -> Volume:
         text = label.decode("utf-16-be" if joliet else "ascii")
     except UnicodeDecodeError as error:
         raise image.wrong(offset + 40, f"volume label: not text: {label!r}") from error
-    return Volume(
+    return IsoVolume(
         offset,
         joliet,
         text.rstrip(" \0"),
