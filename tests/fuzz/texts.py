@@ -17,7 +17,6 @@ from isobuilder.formats.mentions import mentions
 from isobuilder.formats.pinning import pin
 from isobuilder.formats.reference import ImageReference, lockable, spelled_out
 from isobuilder.formats.sums import sum_line
-from isobuilder.formats.version import Version
 from isobuilder.http.access import Netrc
 from isobuilder.http.addresses import check_address, climbs, redact
 from isobuilder.machine.console import Console
