@@ -17,6 +17,7 @@ from isobuilder.formats.mentions import mentions
 from isobuilder.formats.pinning import pin
 from isobuilder.formats.reference import ImageReference, lockable, spelled_out
 from isobuilder.formats.sums import sum_line
+from isobuilder.formats.version import ReleaseVersion
 from isobuilder.http.access import Netrc
 from isobuilder.http.addresses import check_address, climbs, redact
 from isobuilder.machine.console import Console
@@ -170,7 +171,7 @@ def _names(_samples: Samples, _stack: ExitStack) -> Rig:
             ImageReference.parse,
             lockable,
             KubeVersion,
-            Version,
+            ReleaseVersion,
             Digest,
             climbs,
             check_address,
