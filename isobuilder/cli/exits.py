@@ -75,12 +75,26 @@ def show_error(error: IsobuilderError, *, verbose: bool = False) -> None:
         _show_trace(error)
 
 
+def _where_it_belongs(option: str, context: click.Context) -> str | None:
+    """Return where an option stands that a group does not have but its commands do."""
+    group = context.command
+    if not isinstance(group, click.Group):
+        return None
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if command and any(option in parameter.opts for parameter in command.params):
+            return f"options follow the command: {context.command_path} {name} {option}"
+    return None
+
+
 def show_usage(error: click.ClickException) -> None:
     """Print what click objects to in the form of every other error."""
     message = error.format_message().rstrip(".")
     tell(f"error: {message[:1].lower()}{message[1:]}", err=True)
     context = getattr(error, "ctx", None)
     hint = getattr(error, "hint", None)
+    if isinstance(error, click.NoSuchOption) and isinstance(context, click.Context):
+        hint = _where_it_belongs(error.option_name, context)
     if hint is None and context is not None:
         hint = f"{context.command_path} --help tells what it takes"
     if hint:

@@ -80,13 +80,19 @@ class Reconciler:
         )
         found = compare(registered, [self.item], self.zones, policy)
         self._refuse_name(found)
-        self.broken = [
+        failed = [
             deviation.entry
             for deviation in found
             if deviation.kind is Kind.NOT_READY and not deviation.notice and deviation.entry
         ]
-        usable = [e for e in same_iso(registered.entries, self.item) if e not in self.broken]
+        # What has another name was made by somebody else.
+        self.broken = [entry for entry in failed if entry.version.name == self.item.name]
+        usable = [e for e in same_iso(registered.entries, self.item) if e not in failed]
         usable.sort(key=lambda entry: registered.rank(entry, self.zones))
+        for entry in failed:
+            if entry not in self.broken:
+                name, version_id = entry.version.name, entry.version.id
+                self._warn(f"{name} ({version_id}) is the same ISO and failed; it is left alone")
         self.serving.clear()
         warnings = self.result.warnings
         warnings[:] = [text for text in warnings if not text.endswith(_DOUBLES)]

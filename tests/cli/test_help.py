@@ -122,6 +122,24 @@ def test_a_mistyped_command_gets_the_nearest(typed: tuple[str, ...], meant: str)
     assert hints(done) == [f"hint: did you mean {meant}?"]
 
 
+@pytest.mark.parametrize(
+    ("typed", "example"),
+    [
+        (("mold", "--server", "prod", "list"), "mold apply --server"),
+        (("store", "--dry-run", "gc"), "store gc --dry-run"),
+        (("--json", "plan", "1.36.5"), "plan --json"),
+    ],
+)
+def test_an_option_before_its_command_is_told_where_it_stands(
+    typed: tuple[str, ...], example: str
+) -> None:
+    assert hints(call(*typed, code=2)) == [f"hint: options follow the command: main {example}"]
+
+
+def test_an_option_that_no_command_has_gets_the_help() -> None:
+    assert hints(call("mold", "--colour", code=2)) == ["hint: main mold --help tells what it takes"]
+
+
 def test_a_command_like_no_other_gets_the_list() -> None:
     assert hints(call("xyzzy", code=2)) == ["hint: main --help tells what it takes"]
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from click.testing import CliRunner, Result
 from isobuilder.cli import main
 from isobuilder.demo.mold import Cloud, CloudCluster, CloudUser, Timing
 from isobuilder.demo.mold.download import DownloadOutcome
+from isobuilder.mold.api.signing import SignatureAlgorithm
 from isobuilder.text import width
 from tests.fakes.mold import FakeMold
 from tests.fakes.web import Web
@@ -181,22 +183,43 @@ def order(request: pytest.FixtureRequest) -> tuple[str, str]:
     return ("good", "bad") if request.param == "good first" else ("bad", "good")
 
 
-@pytest.fixture(params=["service off", "no keys"])
+_BAD_SERVERS = [
+    "service off",
+    "no keys",
+    "a web page",
+    "another signature",
+    "a key past its end",
+    "no TLS where it is asked for",
+]
+
+
+@pytest.fixture(params=_BAD_SERVERS)
 def two(
-    typed: Typed, simulator: FakeMold, request: pytest.FixtureRequest, order: tuple[str, str]
+    typed: Typed,
+    simulator: FakeMold,
+    web: Web,
+    request: pytest.FixtureRequest,
+    order: tuple[str, str],
 ) -> Iterator[Two]:
+    state = request.param
     other = Cloud(pace=simulator.cloud.pace)
-    other.users = simulator.cloud.users
-    keys = ""
-    if request.param == "service off":
-        other.plugin_on = False
-    else:
-        keys = f", key_file: {typed.home / 'gone'}"
+    other.users = [CloudUser("admin", KEY, SECRET, "password")]
+    other.plugin_on = state != "service off"
+    if state == "a key past its end":
+        other.users[0].key_ends = other.clock.now() - timedelta(days=1)
+    keys = f", key_file: {typed.home / 'gone'}" if state == "no keys" else ""
+    sha1 = state == "another signature"
+    algorithm = SignatureAlgorithm.HMAC_SHA1 if sha1 else SignatureAlgorithm.HMAC_SHA256
     config = typed.home / "config.yaml"
-    with FakeMold(other) as second:
+    with FakeMold(other, algorithm=algorithm) as second:
+        endpoint = second.endpoint
+        if state == "a web page":
+            endpoint = web.url + "/client/api"
+        if state == "no TLS where it is asked for":
+            endpoint = endpoint.replace("http://", "https://")
         config.write_text(
             f"mold:\n  good: {{endpoint: '{simulator.endpoint}'}}\n"
-            f"  bad: {{endpoint: '{second.endpoint}'{keys}}}\n"
+            f"  bad: {{endpoint: '{endpoint}'{keys}}}\n"
         )
         del os.environ["ISOBUILDER_MOLD_ENDPOINT"]
         servers = [word for name in order for word in ("--server", name)]
@@ -212,6 +235,7 @@ def two(
         ("disable", "v1.34.12"),
         ("delete", "v1.34.12", "--yes"),
         ("events", "--of", "v1.34.12"),
+        ("check",),
     ],
     ids=lambda command: command[0],
 )
@@ -223,7 +247,9 @@ def test_every_server_has_its_turn_whatever_the_others_do(
     result = typed(*command, *two.words, code=7)
     assert "1 of 2 failed, the others are done" in result.stderr
     assert "bad" in result.stderr
-    shown = {"show": "v1.34.12", "events": "added"}.get(command[0], "good")
+    shown = {"show": "v1.34.12", "events": "added", "check": "role: may add"}.get(
+        command[0], "good"
+    )
     assert shown in result.stdout
     assert (version.id in two.good.versions) is (command[0] != "delete")
     assert version.state == ("Disabled" if command[0] == "disable" else "Enabled")
@@ -243,7 +269,6 @@ def test_registering_auditing_and_applying_serve_every_server(
 def test_what_is_already_gone_on_one_server_does_not_keep_it_on_the_other(
     typed: Typed, two: Two
 ) -> None:
-    two.bad.plugin_on = True
     version = add_directly(two.good)
     result = typed("disable", "1.34.12", *two.words, code=7)
     assert version.state == "Disabled"

@@ -11,6 +11,7 @@ from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.errors import MoldRefused
 from isobuilder.mold.manage import Filter
 from tests.fakes.mold import FakeMold
+from tests.mold.clocks import VirtualClock
 from tests.mold.conftest import VIEWER, ClientOf
 from tests.mold.messes import add_directly
 
@@ -87,6 +88,19 @@ def test_details_have_zones_users_and_events(simulator: FakeMold, mold: Mold) ->
     assert [row.zonename for row in details.entry.rows] == ["Zone1", "Zone2"]
     assert [cluster.name for cluster in details.clusters] == ["prod"]
     assert {event.type for event in details.events} == {"KUBERNETES.VERSION.ADD", "ISO.CREATE"}
+
+
+def test_events_of_one_second_are_told_in_their_order(
+    simulator: FakeMold, mold: Mold, clock: VirtualClock
+) -> None:
+    for step in range(30):
+        simulator.cloud.note("KUBERNETES.VERSION.UPDATE", f"step {step}")
+        if step % 10 == 9:
+            clock.sleep(1)
+    found = manage.list_events(mold, manage.EventFilter(limit=25))
+    assert [event.description for event in found] == [f"step {n}" for n in range(29, 4, -1)]
+    simulator.cloud.settings["default.page.size"].value = "20"
+    assert manage.list_events(mold, manage.EventFilter(limit=25)) == found
 
 
 def test_enabling_and_disabling_changes_only_what_differs(simulator: FakeMold, mold: Mold) -> None:

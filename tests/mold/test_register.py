@@ -619,6 +619,24 @@ def test_what_had_failed_before_is_replaced(
     assert new != old
 
 
+def test_what_somebody_else_made_under_another_name_and_failed_is_left_alone(
+    simulator: FakeMold, client: Mold, state: Path, published: Published
+) -> None:
+    for zone in simulator.cloud.zones:
+        zone.fails_with = "Connection refused"
+    run(client, state, published, name="kim's", keep_failed=True)
+    [theirs] = simulator.cloud.versions
+    for zone in simulator.cloud.zones:
+        zone.fails_with = None
+    result = run(client, state, published)
+    assert outcomes(result) == READY
+    assert theirs in simulator.cloud.versions
+    assert any(f"kim's ({theirs}) is the same ISO and failed" in w for w in result.warnings)
+    writes = len(simulator.writes())
+    assert outcomes(run(client, state, published)) == READY
+    assert len(simulator.writes()) == writes
+
+
 def test_what_another_run_began_and_failed_is_replaced_in_the_same_run(
     simulator: FakeMold,
     client: Mold,

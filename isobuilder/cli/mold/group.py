@@ -160,9 +160,9 @@ def _print_details(details: Details) -> None:
     ]
     if rows:
         tell_text("\n" + table(rows, ("ZONE", "ISO", "STATUS", "SIZE")))
-    events = [(e.created, e.level, e.type, e.description) for e in details.events]
+    events = [(e.created, e.level, e.state, e.type, e.description) for e in details.events]
     if events:
-        tell_text("\n" + table(events, ("TIME", "LEVEL", "EVENT", "DESCRIPTION")))
+        tell_text("\n" + table(events, ("TIME", "LEVEL", "STATE", "EVENT", "DESCRIPTION")))
 
 
 def _change_state(app: App, servers: Servers, version: str, *, enabled: bool, dry: bool) -> None:
@@ -249,10 +249,18 @@ def events(
     elif found:
         several = len(servers.names) > 1
         rows = [
-            (*((name,) if several else ()), e.created, e.level, e.type, e.username, e.description)
+            (
+                *((name,) if several else ()),
+                e.created,
+                e.level,
+                e.state,
+                e.type,
+                e.username,
+                e.description,
+            )
             for name, e in found
         ]
-        header = ("TIME", "LEVEL", "EVENT", "USER", "DESCRIPTION")
+        header = ("TIME", "LEVEL", "STATE", "EVENT", "USER", "DESCRIPTION")
         tell_text(table(rows, ("SERVER", *header) if several else header))
     else:
         app.say("no events")

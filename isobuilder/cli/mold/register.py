@@ -69,7 +69,7 @@ def check(
     """Tell whether a server is ready for ISO (or its registration.json) at --url.
 
     One line for each thing: ok, warning or problem, with what to do. Exit code 8 if there is a
-    problem.
+    problem, 7 if some of several servers are ready.
     """
     from isobuilder.errors import MoldError
     from isobuilder.mold.catalogue import read_registration
@@ -100,20 +100,16 @@ def check(
                 tell(f"{mold.name}:")
             for line in lines:
                 tell_text(_line_text(line))
-    problems = 0
     fixable = any(line.fix for _mold, lines in results for line in lines)
+    hint = "--fix offers to change what is a setting" if fixable and not fix else None
+    attempts.done = 0  # how many servers are ready
     for mold, lines in results:
-        wrong = [line for line in lines if line.level is Level.PROBLEM]
-        mended = _offer_fixes(app, mold, wrong, yes=yes, dry_run=dry_run) if fix else 0
-        problems += len(wrong) - mended
-    if problems:
-        attempts.done = 0  # no server is ready
-        attempts.failures.append(
-            MoldError(
-                f"{problems} problem{'s' if problems > 1 else ''} to mend before registering",
-                hint="--fix offers to change what is a setting" if fixable and not fix else None,
-            )
-        )
+        with attempts:
+            wrong = [line for line in lines if line.level is Level.PROBLEM]
+            mended = _offer_fixes(app, mold, wrong, yes=yes, dry_run=dry_run) if fix else 0
+            if left := len(wrong) - mended:
+                what = f"{left} problem{'s' if left > 1 else ''} to mend before registering"
+                raise MoldError(f"{mold.name}: {what}", hint=hint)
     attempts.raise_failures()
 
 

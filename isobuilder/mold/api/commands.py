@@ -160,13 +160,13 @@ class Mold(MoldClient):
     ) -> tuple[EventRecord, ...]:
         """Return the newest events that ``takes`` accepts, newest first, at most ``limit``.
 
-        A server keeps every event of its life. Pages come newest first (inside a page any order
-        was seen), so no page is asked for beyond the one that has enough.
+        A server keeps every event of its life. Pages come newest first, so no page is asked for
+        beyond the one that has enough; inside a page the oldest is first, also of one second.
         """
         found: list[EventRecord] = []
         pages = self.pages("listEvents", "event", listall=True, **params)
         for page in islice(pages, _MOST_EVENT_PAGES):
-            found += filter(takes, read_records(EventRecord, page, "listEvents"))
+            found += filter(takes, reversed(read_records(EventRecord, page, "listEvents")))
             if len(found) >= limit:
                 break
         return tuple(newest_first(found)[:limit])
