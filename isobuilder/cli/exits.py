@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
@@ -17,6 +18,7 @@ import click
 from isobuilder.cli.telling import tell
 from isobuilder.errors import EnvironmentProblem, IsobuilderError, PartlyDone, UpstreamError
 
+_ANYHOW = "isobuilder-anyhow"
 INTERRUPTED = 130  # as shells say it of Ctrl-C: 128 and the signal's number
 _READER_GONE = 141
 _BUG = 1
@@ -151,9 +153,20 @@ def prepare_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
-    # The name of a file need not be text; it is printed as the bytes it is.
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="surrogateescape")
+    codecs.register_error(_ANYHOW, _encoded_anyhow)
+    ours = {"strict", "surrogateescape"}
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ours:
+        sys.stdout.reconfigure(errors=_ANYHOW)
+
+
+def _encoded_anyhow(error: UnicodeError) -> tuple[bytes, int]:
+    """Give what a terminal's encoding has no form for: the name of a file as the bytes it is."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    character = error.object[error.start]
+    is_byte = 0xDC80 <= ord(character) <= 0xDCFF  # of a name that is no text
+    escaped = character.encode("ascii", "backslashreplace")
+    return bytes([ord(character) - 0xDC00]) if is_byte else escaped, error.start + 1
 
 
 def _discard_output() -> None:

@@ -19,6 +19,7 @@ from isobuilder.mold.api.records import ImageStore, SettingRecord, ZoneRecord, r
 from isobuilder.mold.check_url import check_url
 from isobuilder.mold.checklist import Fix, Line, Question, Report
 from isobuilder.mold.kind import ServerKind, kind_of
+from isobuilder.mold.registered import without_storage_vm
 from isobuilder.progress import SILENT, Progress
 from isobuilder.rules.support import end_notice, end_of_life, minor_of
 from isobuilder.text import whole_number
@@ -270,13 +271,7 @@ def _check_storage_vms(
     if question.direct_download:
         return
     with report.looking_at("storage VMs"):
-        running = {
-            vm.zoneid
-            for vm in mold.storage_vms()
-            if vm.state == "Running" and vm.agentstate in {"Up", ""}
-        }
-        without = [zone.name for zone in zones if not zone.edge and zone.id not in running]
-        if without:
+        if without := without_storage_vm(mold, zones):
             report.problem(
                 "storage VMs",
                 f"none that is running and connected in {', '.join(without)}",

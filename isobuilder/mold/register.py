@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
@@ -13,10 +13,11 @@ from isobuilder.errors import EnvironmentProblem, IsobuilderError, MoldError
 from isobuilder.files import as_environment_problem, locked, private_folder
 from isobuilder.mold.api.clock import Poll
 from isobuilder.mold.api.commands import Mold
+from isobuilder.mold.api.errors import MoldRefused
 from isobuilder.mold.api.records import ZoneRecord
 from isobuilder.mold.kind import kind_of
 from isobuilder.mold.reconcile import Reconciler
-from isobuilder.mold.registered import find_zones, zones_served
+from isobuilder.mold.registered import find_zones, without_storage_vm, zones_served
 from isobuilder.mold.request import RegistrationRequest, ServerResult, check_request
 from isobuilder.mold.watch import Watch
 from isobuilder.progress import SILENT, Progress
@@ -115,6 +116,7 @@ class _Run:
             if self._reconciler is None:
                 zones = _wanted_zones(self.mold, self.request, self.result)
                 self._warn_of_another_kind()
+                self._warn_of_idle_zones(zones)
                 self._reconciler = Reconciler(self.mold, self.request, zones, self.result)
             with _one_at_a_time(self.state, self.mold, self.request):
                 self._reconciler.look()
@@ -133,6 +135,16 @@ class _Run:
         if misfit := kind.misfit(self.request.registration.profile):
             self.result.warnings.append(misfit)
             self._tell(f"{self.mold.name}: {misfit}")
+
+    def _warn_of_idle_zones(self, zones: Sequence[ZoneRecord]) -> None:
+        """Say where nobody downloads at the moment, as waiting there may be in vain."""
+        if self.request.direct_download:
+            return
+        with suppress(MoldRefused):  # this key may not see that
+            if idle := without_storage_vm(self.mold, zones):
+                fact = f"no storage VM runs in {', '.join(idle)}: nothing is downloaded there"
+                self.result.warnings.append(fact)
+                self._tell(f"{self.mold.name}: {fact}")
 
     def done(self) -> bool:
         """Look at the zones once; True when there is nothing to wait for."""

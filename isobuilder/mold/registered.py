@@ -167,6 +167,20 @@ def zones_served(zones: Sequence[ZoneRecord], *, direct: bool) -> tuple[ZoneReco
     return tuple(zone for zone in zones if zone.enabled and (direct or not zone.edge))
 
 
+def without_storage_vm(mold: Mold, zones: Sequence[ZoneRecord]) -> list[str]:
+    """Return the names of zones in which nobody downloads at the moment; edge zones need none.
+
+    Raises:
+        MoldRefused: this key may not see that.
+    """
+    running = {
+        vm.zoneid
+        for vm in mold.storage_vms()
+        if vm.state == "Running" and vm.agentstate in {"Up", ""}
+    }
+    return [zone.name for zone in zones if not zone.edge and zone.id not in running]
+
+
 def find_zones(
     zones: Sequence[ZoneRecord], keys: Sequence[str], *, server: str
 ) -> tuple[ZoneRecord, ...]:

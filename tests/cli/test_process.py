@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -35,6 +36,27 @@ def test_a_reader_that_leaves_is_no_error_worth_a_word(built: Built, what: str) 
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("latin-1", r"\ud55c\uad6d-r1.yaml"), ("euc-kr", "한국-r1.yaml")]
+)
+def test_a_terminal_of_another_encoding_gets_what_it_can_show(
+    world: World, tmp_path: Path, encoding: str, shown: str
+) -> None:
+    path = tmp_path / "한국-r1.yaml"
+    shutil.copy(world.recipe, path)
+    for more in ((), ("--json",)):
+        done = subprocess.run(
+            [*command("recipe", "check", path, *more)],
+            capture_output=True,
+            env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+            timeout=60,
+            check=False,
+        )
+        text = done.stdout.decode(encoding)
+        assert done.returncode == 0, done.stderr
+        assert (str(path) in json.loads(text)[0].values()) if more else (shown in text)
 
 
 def test_a_reader_that_never_reads_is_no_error_worth_a_word(built: Built) -> None:

@@ -19,7 +19,7 @@ from isobuilder.mold.catalogue import Item, read_catalogue, read_registration
 from isobuilder.mold.compare import Deviation, Kind, Policy
 from isobuilder.mold.plan import ServerPlan, plan_for, read_plan
 from tests.fakes.mold import FakeMold
-from tests.mold.conftest import Published, PublishedOf
+from tests.mold.conftest import VIEWER, ClientOf, Published, PublishedOf
 from tests.mold.messes import add_directly
 
 TODAY = date(2026, 11, 21)
@@ -100,6 +100,15 @@ def test_what_is_missing_in_one_zone_is_registered_there(
     assert [f.fact for f in findings] == ["not registered in Zone2"]
     assert [action.zone for action in plan.actions] == ["Zone2"]
     assert look(published, zones=("Zone1",))[0] == []
+
+
+def test_who_may_only_look_audits_what_they_see(
+    simulator: FakeMold, client_of: ClientOf, publish: PublishedOf
+) -> None:
+    published = publish("1.35.4")
+    register_directly(simulator, published)
+    findings, plan = audit(client_of(simulator, VIEWER), [item_of(published)], Policy(TODAY))
+    assert (findings, plan.actions) == ([], ())
 
 
 def test_without_a_url_the_missing_can_only_be_told(mold: Mold, publish: PublishedOf) -> None:

@@ -519,6 +519,17 @@ def test_a_download_stuck_in_allocated_ends_with_the_timeout(
     assert len(simulator.cloud.versions) == 1  # let go of only after its download
 
 
+def test_a_zone_in_which_nobody_downloads_is_told_at_once(
+    cloud: Cloud, client: Mold, published: Published, state: Path
+) -> None:
+    cloud.zones[1].storage_vm = False
+    told: list[str] = []
+    request = RegistrationRequest(published.registration, url=published.url, timeout=60)
+    [result] = register([client], request, state=state, tell=told.append)
+    assert told == ["lab: no storage VM runs in Zone2: nothing is downloaded there"]
+    assert outcomes(result) == {"Zone1": "ready", "Zone2": "failed"}
+
+
 def test_what_could_not_be_deleted_during_its_download_is_told_after_the_reason(
     simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
