@@ -50,6 +50,7 @@ class Reconciler:
         self.ever_created: set[str | None] = set()
         self.refused: list[ZoneResult] = []
         self.broken: list[RegisteredVersion] = []  # equal entries that failed, to be replaced
+        self._left_alone: set[str] = set()  # ids of what others made that failed
         self._later: set[str] = set()  # doubles that are let go of only after their download
         self.missing: list[ZoneRecord | None] = []  # where it has to be added; None: all zones
 
@@ -89,9 +90,11 @@ class Reconciler:
         self.broken = [entry for entry in failed if entry.version.name == self.item.name]
         usable = [e for e in same_iso(registered.entries, self.item) if e not in failed]
         usable.sort(key=lambda entry: registered.rank(entry, self.zones))
+        self._left_alone.clear()
         for entry in failed:
             if entry not in self.broken:
                 name, version_id = entry.version.name, entry.version.id
+                self._left_alone.add(version_id)
                 self._warn(f"{name} ({version_id}) is the same ISO and failed; it is left alone")
         self.serving.clear()
         warnings = self.result.warnings
@@ -284,7 +287,11 @@ class Reconciler:
         """
         if not self.created:
             return
-        same = same_iso(self._entries(), self.item)
+        same = [
+            entry
+            for entry in same_iso(self._entries(), self.item)
+            if entry.version.id not in self._left_alone
+        ]
         for scope in {entry.scope for entry in same}:
             rivals = sorted((e for e in same if e.scope == scope), key=age_order)
             ours = [entry for entry in rivals if entry.version.id in self.created]
