@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from isobuilder.cli import main
 from isobuilder.demo.mold import Cloud, CloudCluster, CloudUser, Timing
 from isobuilder.demo.mold.download import DownloadOutcome
+from isobuilder.http.replies import Reply, Request
 from isobuilder.mold.api.signing import SignatureAlgorithm
 from isobuilder.text import width
 from tests.fakes.mold import FakeMold
@@ -183,6 +184,14 @@ def order(request: pytest.FixtureRequest) -> tuple[str, str]:
     return ("good", "bad") if request.param == "good first" else ("bad", "good")
 
 
+class Portal(FakeMold):
+    """A login page in the place of an API."""
+
+    def answer(self, request: Request) -> Reply:
+        request.body()
+        return Reply(200, {"Content-Type": "text/html"}, b"<!doctype html><title>Log in</title>")
+
+
 _BAD_SERVERS = [
     "service off",
     "no keys",
@@ -197,7 +206,6 @@ _BAD_SERVERS = [
 def two(
     typed: Typed,
     simulator: FakeMold,
-    web: Web,
     request: pytest.FixtureRequest,
     order: tuple[str, str],
 ) -> Iterator[Two]:
@@ -211,10 +219,9 @@ def two(
     sha1 = state == "another signature"
     algorithm = SignatureAlgorithm.HMAC_SHA1 if sha1 else SignatureAlgorithm.HMAC_SHA256
     config = typed.home / "config.yaml"
-    with FakeMold(other, algorithm=algorithm) as second:
+    kind = Portal if state == "a web page" else FakeMold
+    with kind(other, algorithm=algorithm) as second:
         endpoint = second.endpoint
-        if state == "a web page":
-            endpoint = web.url + "/client/api"
         if state == "no TLS where it is asked for":
             endpoint = endpoint.replace("http://", "https://")
         config.write_text(

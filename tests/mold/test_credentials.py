@@ -419,7 +419,7 @@ def tls_server(authority: tuple[Path, Path]) -> Iterator[str]:
 
 def test_a_certificate_nobody_vouches_for_is_refused(tls_server: str) -> None:
     client = Mold(MoldServer("lab", tls_server, ApiKey("k", "s")), clock=VirtualClock())
-    with pytest.raises(MoldUnreachable, match=r"^TLS: ") as caught:
+    with pytest.raises(MoldUnreachable, match=r"^lab: TLS: ") as caught:
         client.call("listZones")
     assert "--ca-file" in str(caught.value.hint)
     client.close()

@@ -237,7 +237,7 @@ class Transport:
             self.session.close()
         began = self.clock.monotonic()
         pace = self.pace()
-        with _network_errors(pace), pace.watching():
+        with _network_errors(pace, self.name), pace.watching():
             response = self.session.send(
                 request.prepare(),
                 timeout=(min(10.0, self.server.timeout), self.server.timeout),
@@ -273,7 +273,7 @@ class Transport:
         self, command: str, response: requests.Response, pace: Pace, *, until: float
     ) -> bytes:
         body = bytearray()
-        with _network_errors(pace, sent=True):
+        with _network_errors(pace, self.name, sent=True):
             for chunk in response.iter_content(_PIECE):
                 body += chunk
                 pace.came(len(chunk))
@@ -321,7 +321,7 @@ class Transport:
 
 
 @contextmanager
-def _network_errors(pace: Pace, *, sent: bool = False) -> Iterator[None]:
+def _network_errors(pace: Pace, server: str, *, sent: bool = False) -> Iterator[None]:
     """Turn what ``requests`` raises into one try that was lost.
 
     The original is not kept as the cause: its text repeats the address, which for a read by GET
@@ -331,17 +331,20 @@ def _network_errors(pace: Pace, *, sent: bool = False) -> Iterator[None]:
         yield
     except requests.exceptions.RequestException as error:
         if pace.failed is None:
-            raise _lost(error, sent=sent) from None
+            raise _lost(error, server, sent=sent) from None
         raise RequestLost(pace.failed, maybe_done=True, hint=HINT) from None
 
 
-def _lost(error: requests.exceptions.RequestException, *, sent: bool) -> Exception:
+def _lost(error: requests.exceptions.RequestException, server: str, *, sent: bool) -> Exception:
     """Return what became of a try that ended so."""
     kinds = requests.exceptions
     if isinstance(error, kinds.SSLError):
+        plain = "WRONG_VERSION_NUMBER" in str(error)
         return MoldUnreachable(
-            f"TLS: {_short(error)}",
-            hint="for a private authority give its certificates with --ca-file or ca_file:",
+            f"{server}: TLS: {_short(error)}",
+            hint="nobody speaks TLS at that address; is it one of http://?"
+            if plain
+            else "for a private authority give its certificates with --ca-file or ca_file:",
         )
     if isinstance(error, kinds.ConnectTimeout):
         return RequestLost("no connection in time", maybe_done=sent)
