@@ -61,7 +61,7 @@ def test_list_shows_minors_and_lines_of_components(settings: Path) -> None:
 def test_check_ends_with_9_when_there_is_something_to_do_and_only_if_asked(settings: Path) -> None:
     call("upstream", "check", "--config", settings)
     done = call("upstream", "check", "--config", settings, "--exit-code", code=9)
-    assert "containerd 2.2" in done.stdout
+    assert "containerd 2.3.6 could be 2.3.7" in done.stdout
     assert "wait: 1.37.2: Kubernetes 1.37.2 is out" in done.stdout  # its files are not there
     assert "not whole: amd64: kubeadm" in done.stdout
 

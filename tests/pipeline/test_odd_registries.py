@@ -60,8 +60,9 @@ class Site:
         # All but the image is there already.
         shutil.copytree(self.store.root, folder / "store", copy_function=os.link)
         recipe = folder / "r.yaml"
+        shutil.copyfile(self.world.recipe, folder / "base.yaml")
         recipe.write_text(
-            f"schema: 1\nextends: {self.world.recipe}\narchitectures: [amd64]\n"
+            f"schema: 1\nextends: base.yaml\narchitectures: [amd64]\n"
             f"images: {{extra: [odd.example/team/{name}:1]}}\n"
         )
         mirrors = {**self.world.upstream.mirrors, "odd.example": (self.front.url, *more)}
@@ -340,8 +341,9 @@ def test_a_checksum_file_of_no_use_is_asked_for_at_the_next_mirror(
     site.number += 1
     recipe = site.folder / f"sums-{site.number}.yaml"
     address = "https://files.example"
+    shutil.copyfile(site.world.recipe, site.folder / "base.yaml")
     recipe.write_text(
-        f"schema: 1\nextends: {site.world.recipe}\narchitectures: [amd64]\nfiles:\n- {{name: tool, "
+        f"schema: 1\nextends: base.yaml\narchitectures: [amd64]\nfiles:\n- {{name: tool, "
         f"path: tool, url: '{address}/tool', checksum: '{address}/SHA256SUMS'}}\n"
     )
     mirrors = {**site.world.upstream.mirrors, address: (files.url("one"), files.url("two"))}
