@@ -69,7 +69,6 @@ RULES = {
         "requests.get(url)",
         {
             "http/": "netrc, redirects",
-            "mold/api/transport.py": "Mold",
             "demo/mold/": "a simulated Mold, without logins",
         },
     ),

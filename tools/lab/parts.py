@@ -49,6 +49,7 @@ TARGETS = {  # folder of modules/ -> how its programs are built
     "coredns": Target(),
     "kube-router": Target(),
     "metrics-server": Target(),
+    "helm": Target(),  # on no ISO: what recipes with charts are rendered with
 }
 EARLIER = {  # Kubernetes before the current -> what else its kubeadm asks for
     "1.36.5": ("etcd-3.6.8", "coredns-1.14.2"),
