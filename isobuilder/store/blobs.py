@@ -83,7 +83,7 @@ class Blob:
                     hasher.update(chunk)
                     copy.write(chunk)
             check(self, hasher.digest())
-        except BaseException:
+        except BaseException:  # whatever ends it, a Ctrl-C too: no half or damaged copy stays
             target.unlink(missing_ok=True)
             raise
 
