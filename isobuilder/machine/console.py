@@ -11,8 +11,9 @@ from isobuilder.text import printable
 _CONTROL = re.compile(
     rb"\x1b\[[0-9;?]*[ -/]*[@-~]"  # colours and cursor
     rb"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles
-    rb"|\x1b[()][A-Za-z0-9]|\x1b[A-Za-z=><78]|[\x00-\x08\x0b-\x0c\x0e-\x1a\x1c-\x1f]"
+    rb"|\x1b[()][A-Za-z0-9]|\x1b[A-Za-z=><78]"
 )
+_UNSEEN = bytes(range(0x20)).translate(None, b"\t\n\r\x1b")  # control characters that mean nothing
 
 MILESTONES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("loader", re.compile(r"GNU GRUB|kiso: loading the kernel")),
@@ -44,7 +45,7 @@ It is seen once in some sixty boots. Others met it in 2023: the thread "qemu-x86
 """
 _HINT = re.compile(r"kiso: hint: (.*)")
 _LONGEST = 16384  # bytes kept of a line that has not ended
-_AT_ONCE = 4 * 1024 * 1024  # bytes read at a time
+_AT_ONCE = 1024 * 1024  # bytes read at a time: cleaning may cost a hundred times as much memory
 _MOST = 256 * 1024 * 1024  # bytes of a console: a boot writes some hundred KiB
 _TOLD = 50  # errors and hints that are kept
 
@@ -109,4 +110,5 @@ class Console:
 
 
 def _text(data: bytes) -> str:
-    return _CONTROL.sub(b"", data).decode("utf-8", "replace").replace("\r", "\n")
+    seen = _CONTROL.sub(b"", data).translate(None, _UNSEEN)
+    return seen.decode("utf-8", "replace").replace("\r", "\n")
