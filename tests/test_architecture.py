@@ -26,6 +26,7 @@ LAYERS: list[set[str]] = [
     {"sources", "iso", "contract", "machine", "nodeconfig", "mold", "trust"},
     {"content"},
     {"pipeline"},
+    {"site"},
     {"demo"},
     {"cli"},
 ]

@@ -239,6 +239,8 @@ class AppGroup(click.Group):
             command = self.get_command(ctx, name)
             if command is not None and not command.hidden:
                 rows.append((name, (command.help or "").partition("\n")[0]))
+        if not rows:
+            return
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 

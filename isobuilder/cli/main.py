@@ -44,6 +44,10 @@ COMMANDS = {
         "isobuilder.cli.mold.group",
         "Register ISOs with Mold or CloudStack, and look after them.",
     ),
+    "site": (
+        "isobuilder.cli.site.group",
+        "Carry ISOs to a site without Internet, and look after it there.",
+    ),
     "os": ("isobuilder.cli.os", "Build and list what makes ISOs bootable."),
     "boot": ("isobuilder.cli.boot", "Start ISO in QEMU and tell what it reaches when."),
     "config": ("isobuilder.cli.config", "Show the settings and where they come from."),

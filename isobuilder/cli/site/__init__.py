@@ -1,0 +1,1 @@
+"""``isobuilder site``: one file for each command."""

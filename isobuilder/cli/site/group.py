@@ -1,0 +1,12 @@
+"""``isobuilder site``: the group."""
+
+from __future__ import annotations
+
+import click
+
+from isobuilder.cli.app import AppGroup
+
+
+@click.group(cls=AppGroup)
+def site() -> None:
+    """Carry ISOs to a site without Internet, and look after it there."""
