@@ -49,7 +49,7 @@ def _recipes(named: tuple[Path, ...]) -> list[Path]:
 
 
 def _look(app: App, recipes: list[Path]) -> Sight:
-    from isobuilder.pipeline.upstream import held_by
+    from isobuilder.pipeline.upstream.check import held_by
     from isobuilder.sources.session import open_session
     from isobuilder.sources.upstream.look import look
 
@@ -76,7 +76,7 @@ def _today() -> date:
 @click.pass_obj
 def list_(app: App, named: tuple[Path, ...], rules_file: Path | None, as_json: bool) -> None:
     """Print what upstream has: the newest patch of each minor, and of each line of components."""
-    from isobuilder.pipeline.upstream import upstream_rows
+    from isobuilder.pipeline.upstream.check import upstream_rows
     from isobuilder.rules.book import read_rules
 
     recipes = _recipes(named)
@@ -134,7 +134,7 @@ def check(
     that are replaced after their release are noticed. GITHUB_TOKEN allows more questions.
     """
     from isobuilder.errors import DifferencesFound
-    from isobuilder.pipeline.upstream import check_upstream
+    from isobuilder.pipeline.upstream.check import check_upstream
     from isobuilder.rules.book import read_rules
     from isobuilder.sources.session import open_session
     from isobuilder.sources.upstream.notices import CheckPolicy
@@ -206,7 +206,7 @@ def propose(
     """Print a recipe for VERSION, begun from the nearest one before it, with a reason a number."""
     from isobuilder.errors import UsageProblem
     from isobuilder.files import write_whole
-    from isobuilder.pipeline import upstream as follow
+    from isobuilder.pipeline.upstream import proposal as follow
     from isobuilder.rules.book import read_rules
 
     if output is not None and output.exists():

@@ -30,7 +30,8 @@ from isobuilder.mold.request import RegistrationRequest
 from isobuilder.pipeline.build import build
 from isobuilder.pipeline.fit import unfit_parts
 from isobuilder.pipeline.lock import find_lock, lock_recipe
-from isobuilder.pipeline.upstream import UpstreamCheck, check_upstream, propose
+from isobuilder.pipeline.upstream.check import UpstreamCheck, check_upstream
+from isobuilder.pipeline.upstream.proposal import propose
 from isobuilder.pipeline.verify import verify
 from isobuilder.rules.book import RuleBook, read_rules
 from isobuilder.sources.session import Session

@@ -38,7 +38,7 @@ from isobuilder.mold.plan import read_plan
 from isobuilder.pipeline.fetch import names_of
 from isobuilder.pipeline.sync import INDEX, read_index
 from isobuilder.pipeline.upgrade import running_nodes
-from isobuilder.pipeline.upstream import load_seen
+from isobuilder.pipeline.upstream.check import load_seen
 from isobuilder.rules.book import read_rules
 from isobuilder.sources.reasons import reason_in
 from isobuilder.sources.registry_auth import Credentials
@@ -219,7 +219,7 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "pipeline/upgrade.py": [
         (lambda data, folder: running_nodes(file_with(data, folder)), InputError)
     ],
-    "pipeline/upstream.py": [
+    "pipeline/upstream/check.py": [
         (lambda data, folder: load_seen(file_with(data, folder)), InputError),
     ],
     "rules/book.py": [(lambda data, folder: read_rules(file_with(data, folder)), InputError)],
@@ -248,7 +248,7 @@ ELSEWHERE = {
     "pipeline/upgrade.py": "tests/pipeline/test_upgrade.py",
     "rules/book.py": "tests/rules/test_book.py",
     "pipeline/sync.py": "tests/pipeline/test_sync.py",
-    "pipeline/upstream.py": "tests/cli/test_upstream.py",
+    "pipeline/upstream/check.py": "tests/cli/test_upstream.py",
     "sources/upstream/answers.py": "tests/sources/test_upstream.py",
 }
 

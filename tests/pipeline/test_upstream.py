@@ -15,7 +15,8 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.config import Config
 from isobuilder.model.loading import builtin_recipes, load_recipe
 from isobuilder.pipeline.fit import parts_of
-from isobuilder.pipeline.upstream import check_upstream, meant, propose
+from isobuilder.pipeline.upstream.check import check_upstream
+from isobuilder.pipeline.upstream.proposal import meant, propose
 from isobuilder.sources.session import Session, open_session
 from isobuilder.sources.upstream.look import look
 from isobuilder.sources.upstream.notices import CheckPolicy

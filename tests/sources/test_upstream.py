@@ -11,7 +11,7 @@ import pytest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.version import ReleaseVersion
 from isobuilder.model.config import Config
-from isobuilder.pipeline.upstream import Seen
+from isobuilder.pipeline.upstream.check import Seen
 from isobuilder.rules.book import shipped_rules
 from isobuilder.rules.fit import Parts
 from isobuilder.sources.session import Session, open_session
