@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"formats"},
     {"model"},
     {"store", "compat", "medium", "rules"},
-    {"sources", "iso", "contract", "machine", "nodeconfig", "mold", "trust"},
+    {"sources", "iso", "contract", "machine", "nodeconfig", "mold", "trust", "jobs"},
     {"content"},
     {"pipeline"},
     {"site"},

@@ -43,6 +43,15 @@ EXAMPLES = {
         "isobuilder upstream rules",
         "isobuilder upstream rules --rules mine.yaml --json",
     ),
+    "matrix": (
+        "isobuilder matrix --recipes recipes",
+        "isobuilder matrix --recipes recipes --format gitlab > jobs.yml",
+        "isobuilder matrix --format kubernetes --image registry.example/isobuilder:1",
+    ),
+    "matrix status": (
+        "isobuilder matrix status dist --recipes recipes",
+        "isobuilder matrix status machine-a machine-b --hash --exit-code",
+    ),
     "node user-data": (
         "isobuilder node user-data --role first-control-plane --name one --kubernetes 1.34.12",
     ),

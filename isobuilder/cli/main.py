@@ -38,6 +38,10 @@ COMMANDS = {
         "isobuilder.cli.upstream",
         "Follow what upstream releases, and what fits together.",
     ),
+    "matrix": (
+        "isobuilder.cli.jobs.matrix",
+        "Print every ISO that recipes mean as a cell, or as jobs of CI services and Kubernetes.",
+    ),
     "node": ("isobuilder.cli.node", "Write cloud-init's data for control planes and workers."),
     "store": ("isobuilder.cli.store", "List, check and clean the store of downloaded bytes."),
     "mold": (

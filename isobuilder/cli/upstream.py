@@ -36,7 +36,7 @@ def upstream() -> None:
     """Follow what upstream releases, and what fits together."""
 
 
-def _recipes(named: tuple[Path, ...]) -> list[Path]:
+def named_recipes(named: tuple[Path, ...]) -> list[Path]:
     """Return the recipes in files and folders; those that are shipped where none are named."""
     from isobuilder.model.loading import builtin_recipes
 
@@ -79,7 +79,7 @@ def list_(app: App, named: tuple[Path, ...], rules_file: Path | None, as_json: b
     from isobuilder.pipeline.upstream.check import upstream_rows
     from isobuilder.rules.book import read_rules
 
-    recipes = _recipes(named)
+    recipes = named_recipes(named)
     minors, components = upstream_rows(_look(app, recipes), recipes, read_rules(rules_file))
     if as_json:
         app.show_json({"kubernetes": minors, "components": components})
@@ -141,7 +141,7 @@ def check(
 
     with open_session(app.config, app.store, progress=app.progress) as session:
         result = check_upstream(
-            _recipes(named),
+            named_recipes(named),
             session,
             day=_today(),
             rules=read_rules(rules_file),
@@ -211,7 +211,7 @@ def propose(
 
     if output is not None and output.exists():
         raise UsageProblem(f"{output} is there already", hint="choose another --output")
-    recipes = _recipes(named)
+    recipes = named_recipes(named)
     sight = _look(app, recipes)
     wanted = follow.meant(version, sight)
     found = follow.propose(wanted, recipes, sight, rules=read_rules(rules_file), hold=hold_days)

@@ -36,6 +36,7 @@ from isobuilder.mold.audit import read_ends
 from isobuilder.mold.catalogue import SUFFIX, read_registration
 from isobuilder.mold.plan import read_plan
 from isobuilder.pipeline.fetch import names_of
+from isobuilder.pipeline.matrix import read_verdict
 from isobuilder.pipeline.sync import INDEX, read_index
 from isobuilder.pipeline.upgrade import running_nodes
 from isobuilder.pipeline.upstream.check import load_seen
@@ -213,6 +214,9 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "iso/check/archives.py": [(in_archive_of_iso, None)],
     "model/payload.py": [(lambda data, _: read_payload(data, place="x"), InputError)],
     "pipeline/fetch.py": [(noted_lock, None)],
+    "pipeline/matrix.py": [
+        (lambda data, folder: read_verdict(file_with(data, folder)), InputError)
+    ],
     "pipeline/sync.py": [
         (lambda data, folder: read_index(file_with(data, folder, INDEX).parent), InputError)
     ],
