@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import re
-from functools import total_ordering
-from typing import Any
+from typing import ClassVar
 
-import semver
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import core_schema
-
-_FORM = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
+from isobuilder.formats.version import ReleaseVersion
 
 
-@total_ordering
-class KubeVersion:
+class KubeVersion(ReleaseVersion):
     """A released Kubernetes version, ``x.y.z`` without the leading v.
 
     Raises:
         ValueError: the text is not of that form; Mold refuses pre-releases, and so do we.
     """
 
-    __slots__ = ("_version",)
-
-    def __init__(self, text: str) -> None:
-        if not _FORM.fullmatch(text):
-            raise ValueError(
-                f"expected a Kubernetes version x.y.z such as 1.34.12, got {text[:40]!r}"
-            )
-        self._version = semver.Version.parse(text)
+    __slots__ = ()
+    form: ClassVar[re.Pattern[str]] = re.compile(
+        r"((?:0|[1-9][0-9]{0,8})\.(?:0|[1-9][0-9]{0,8})\.(?:0|[1-9][0-9]{0,8}))"
+    )
+    wanted: ClassVar[str] = "a Kubernetes version x.y.z such as 1.34.12"
 
     @property
     def minor(self) -> int:
@@ -43,41 +34,7 @@ class KubeVersion:
     @property
     def minor_text(self) -> str:
         """The x.y of x.y.z, as upstream names its branches."""
-        return f"{self._version.major}.{self._version.minor}"
-
-    def __str__(self) -> str:
-        return str(self._version)
-
-    def __repr__(self) -> str:
-        return f"KubeVersion({str(self)!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, KubeVersion) and self._version == other._version
-
-    def __lt__(self, other: KubeVersion) -> bool:
-        return bool(self._version < other._version)
-
-    def __hash__(self) -> int:
-        return hash(str(self))
-
-    @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: type[Any], handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        """Let pydantic read it from a string and write it as one."""
-        return core_schema.no_info_plain_validator_function(
-            _from_input,
-            serialization=core_schema.plain_serializer_function_ser_schema(str),
-            json_schema_input_schema=core_schema.str_schema(pattern=r"^\d+\.\d+\.\d+$"),
-        )
-
-
-def _from_input(value: object) -> KubeVersion:
-    if isinstance(value, KubeVersion):
-        return value
-    if not isinstance(value, str):
-        raise ValueError(f'expected a string in quotes, such as "1.34.12", got {value!r}')  # noqa: TRY004
-    return KubeVersion(value)
+        return self.line_text
 
 
 def image_registry(version: KubeVersion) -> str:

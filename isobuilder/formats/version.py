@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import total_ordering
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import semver
 from pydantic import GetCoreSchemaHandler
@@ -23,11 +23,13 @@ class ReleaseVersion:
     """
 
     __slots__ = ("_version",)
+    form: ClassVar[re.Pattern[str]] = _FORM
+    wanted: ClassVar[str] = "a version x.y.z such as 2.3.7"
 
     def __init__(self, text: str) -> None:
-        found = _FORM.fullmatch(text)
+        found = self.form.fullmatch(text)
         if found is None:
-            raise ValueError(f"expected a version x.y.z, got {text[:40]!r}")
+            raise ValueError(f"expected {self.wanted}, got {text[:40]!r}")
         self._version = semver.Version.parse(found[1])
 
     @property
@@ -54,10 +56,10 @@ class ReleaseVersion:
         return str(self._version)
 
     def __repr__(self) -> str:
-        return f"ReleaseVersion({str(self)!r})"
+        return f"{type(self).__name__}({str(self)!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ReleaseVersion) and self._version == other._version
+        return type(other) is type(self) and self._version == other._version
 
     def __lt__(self, other: ReleaseVersion) -> bool:
         return bool(self._version < other._version)
@@ -71,16 +73,18 @@ class ReleaseVersion:
     ) -> core_schema.CoreSchema:
         """Let pydantic read it from a string and write it as one."""
         return core_schema.no_info_plain_validator_function(
-            _from_input, serialization=core_schema.plain_serializer_function_ser_schema(str)
+            cls._from_input,
+            serialization=core_schema.plain_serializer_function_ser_schema(str),
+            json_schema_input_schema=core_schema.str_schema(pattern=rf"^{cls.form.pattern}$"),
         )
 
-
-def _from_input(value: object) -> ReleaseVersion:
-    if isinstance(value, ReleaseVersion):
-        return value
-    if not isinstance(value, str):
-        raise ValueError(f'expected a string in quotes, such as "2.3.7", got {value!r}')  # noqa: TRY004
-    return ReleaseVersion(value)
+    @classmethod
+    def _from_input(cls, value: object) -> Self:
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, str):
+            raise ValueError(f"expected {cls.wanted} in quotes, got {value!r}")  # noqa: TRY004
+        return cls(value)
 
 
 def version_of(text: str) -> ReleaseVersion | None:
