@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +10,9 @@ from isobuilder.model.loading import load_lock
 from isobuilder.model.lock import Lock
 from tools.lab import catalogue, kubernetes, parts
 from tools.lab.rebuild import RELEASED
+from tools.tables import DOCS, Table
 
 PROJECT = Path(__file__).parents[1]
-DOCUMENT = PROJECT / "docs" / "proof.md"
-BEGIN = "<!-- proof: python -m tools.proof_table --write -->"
-END = "<!-- end of proof -->"
 
 BYTES, SOURCE, STAND_IN, NEVER = "bytes", "source", "stand-in", "never"
 
@@ -40,23 +37,6 @@ _STAND_INS = {
 }
 _STAND_INS |= {"headlamp", "provider"}  # manifests of the lab's own
 _VERSION = re.compile(r"/v?([0-9]+\.[0-9]+\.[0-9]+)(?:/|$)|:v?([0-9]+\.[0-9]+\.[0-9]+)")
-
-
-def main() -> None:
-    """Print or write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true")
-    if parser.parse_args().write:
-        DOCUMENT.write_text(with_table(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
-    else:
-        print(table())
-
-
-def with_table(text: str) -> str:
-    """Return the document's text with the current table between its marks."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
 
 def table() -> str:
@@ -90,5 +70,7 @@ def _proof(name: str, place: str) -> str:
     return SOURCE if version in _BUILT.get(name, ()) else NEVER
 
 
+TABLE = Table("proof", DOCS / "proof.md", table)
+
 if __name__ == "__main__":
-    main()
+    TABLE.main()

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 from isobuilder.contract.deep import DEEP_RULES
 from isobuilder.contract.play import RULES
 from isobuilder.contract.rule import Rule
+from tools.tables import DOCS, Table
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "node-contract.md"
-BEGIN = "<!-- rules: python tools/rules_table.py --write -->"
-END = "<!-- end of rules -->"
 _DEEP = "What the rules say of an import is our reading; a containerd has the last word"
 CLOUDS = {"mold": "Mold", "cloudstack": "CloudStack"}
-
-
-def main() -> None:
-    """Print or write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true")
-    if parser.parse_args().write:
-        DOCUMENT.write_text(with_table(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
-    else:
-        print(table())
-
-
-def with_table(text: str) -> str:
-    """Return the document's text with the current table between its marks."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
 
 def table() -> str:
@@ -49,5 +27,7 @@ def _where(rule: Rule) -> str:
     return f"{clouds}, {' and '.join(rule.actions)}; {', '.join(rule.roles)}{severity}"
 
 
+TABLE = Table("rules", DOCS / "node-contract.md", table)
+
 if __name__ == "__main__":
-    main()
+    TABLE.main()
