@@ -52,7 +52,7 @@ class SyncPolicy(Model):
 
     format: Annotated[Literal[1], Field(alias="schema")]
     recipes: str  # the folder of recipes and locks; proposals are written there
-    publish: Publish
+    publish: Publish | None = None  # None: proposes and locks, and builds nothing
     architectures: tuple[Architecture, ...] = tuple(ARCHITECTURES)
     minors: tuple[Minor, ...] = ()  # those to follow; none: those that recipes are there for
     new_minors: bool = False  # whether a minor that no recipe is for is begun
@@ -65,7 +65,7 @@ class SyncPolicy(Model):
 
     @model_validator(mode="after")
     def _servers_can_fetch(self) -> Self:
-        if self.servers and self.publish.url is None:
+        if self.servers and (self.publish is None or self.publish.url is None):
             raise ValueError("servers need publish.url, the address at which they fetch the ISOs")
         return self
 
@@ -86,5 +86,7 @@ def read_policy(path: Path) -> SyncPolicy:
     folders = {"recipes": str(beside / policy.recipes)}
     if policy.rules is not None:
         folders["rules"] = str(beside / policy.rules)
-    publish = policy.publish.model_copy(update={"folder": str(beside / policy.publish.folder)})
+    publish = policy.publish
+    if publish is not None:
+        publish = publish.model_copy(update={"folder": str(beside / publish.folder)})
     return policy.model_copy(update={**folders, "publish": publish})

@@ -21,7 +21,7 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.base import Model, canonical_json
 from isobuilder.model.loading import load_recipe
 from isobuilder.model.lock import Lock
-from isobuilder.model.policy import SyncPolicy
+from isobuilder.model.policy import Publish, SyncPolicy
 from isobuilder.model.validation import load_json
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.catalogue import read_registration
@@ -131,12 +131,13 @@ def sync(
     """Bring recipes, the published folder and servers to what ``policy`` wants on ``day``.
 
     A cell that fails keeps no other from its turn. Two runs at once do not happen: the second
-    ends at once.
+    ends at once. A policy that publishes nowhere is about recipes and locks alone, as for a
+    pipeline that builds elsewhere what was reviewed.
 
     Raises:
         EnvironmentProblem: another run is at work, or a folder cannot be written.
     """
-    folder = Path(policy.publish.folder)
+    folder = Path(policy.publish.folder if policy.publish else policy.recipes)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".sync.lock", timeout=0) as mine:
         if not mine:
@@ -255,11 +256,11 @@ class _Sync:
 
     def _cell(self, path: Path, subject: str, architecture: str) -> None:
         lock = self._lock(path, subject, architecture)
-        if lock is None:
+        if lock is None or (publish := self.policy.publish) is None:
             return
-        iso = self._published(lock, subject)
+        iso = self._published(lock, subject, publish)
         if iso is not None and self.molds:
-            self._register(iso, subject)
+            self._register(iso, subject, publish)
 
     def _lock(self, path: Path, subject: str, architecture: str) -> Lock | None:
         found: list[Lock] = []
@@ -273,20 +274,19 @@ class _Sync:
         self._step(subject, "lock", locking)
         return found[0] if found else None
 
-    def _published(self, lock: Lock, subject: str) -> Path | None:
+    def _published(self, lock: Lock, subject: str, publish: Publish) -> Path | None:
         """Return the published ISO of a lock, built, verified and published if it is not there."""
         found: list[Path] = []
 
         def publishing() -> str:
-            iso, fact = self._publish(lock)
+            iso, fact = self._publish(lock, Path(publish.folder))
             found.append(iso)
             return fact
 
         self._step(subject, "publish", publishing)
         return found[0] if found else None
 
-    def _publish(self, lock: Lock) -> tuple[Path, str]:
-        folder = Path(self.policy.publish.folder)
+    def _publish(self, lock: Lock, folder: Path) -> tuple[Path, str]:
         index = read_index(folder)
         known = next((one for one in index.isos if one.lock == lock.digest), None)
         if known is not None and _has_size(folder / known.name, known.size):
@@ -315,10 +315,10 @@ class _Sync:
             source.unlink()
         return folder / entry.name, f"{entry.name} {made.digest}"
 
-    def _register(self, iso: Path, subject: str) -> None:
+    def _register(self, iso: Path, subject: str, publish: Publish) -> None:
         def registering() -> str:
             registration, file = read_registration(iso)
-            url = f"{self.policy.publish.url}/{iso.name}"
+            url = f"{publish.url}/{iso.name}"
             request = RegistrationRequest(registration, url=url, iso=file)
             results = register(self.molds, request, progress=self.session.progress)
             wrong = [

@@ -228,6 +228,21 @@ def test_a_version_with_a_known_regression_is_not_begun(site: Site) -> None:
     assert ("1.34.9", "propose") in done(report)
 
 
+def test_a_policy_that_publishes_nowhere_is_about_recipes_and_locks(site: Site) -> None:
+    site.release("1.34.9")
+    report = site.run(architectures=["amd64"], publish=None)
+    assert report.failed == []
+    assert done(report) == [
+        ("1.34.9", "propose"),
+        ("1.33.12 amd64", "lock"),
+        ("1.34.9 amd64", "lock"),
+    ]
+    assert (site.recipes / "kubernetes-1.34.9.amd64.lock.json").exists()
+    assert list(site.published.iterdir()) == []
+    with pytest.raises(InputErrors, match=r"servers need publish\.url"):
+        site.policy(publish=None, servers=["lab"])
+
+
 def test_a_published_file_is_never_replaced(site: Site) -> None:
     assert len(done(site.run(architectures=["amd64"]))) == 4  # two locks, two ISOs
     name = site.names()[0]

@@ -74,6 +74,8 @@ def prepare(lab: Path, more: Sequence[str] = ()) -> None:
         containerd2.containerd2(lab, built)
         prove_runtimes(lab, images)
         payload_store(lab=lab)
+        for name in parts.CHECKERS:
+            golang.built(lab, go, name)
         (lab / "ready").write_text("")
 
 
