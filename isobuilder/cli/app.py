@@ -138,6 +138,11 @@ def common_options(*, root: bool = False) -> list[click.Option]:
             callback=_set("config_file"),
         ),
         _flag("--store", metavar="DIR", help="Where blobs are kept."),
+        _flag(
+            "--remote-store",
+            metavar="oci://HOST/PATH",
+            help="Repository of a registry in which machines share blobs.",
+        ),
         _flag("-j", "--jobs", type=at_once, help="Transfers at once."),
         _flag("--per-host", type=at_once, help="Transfers at once to one host."),
         _flag(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +79,11 @@ class Http:
             _wake(raw)
         for manager in managers:
             manager.clear()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed: what fails from now on fails for that."""
+        return self._closed.is_set()
 
     def allow_folder(self, folder: Path) -> None:
         """Let ``file:`` addresses reach what is in ``folder``."""
@@ -191,16 +196,47 @@ class Http:
             HttpFailure: no usable answer in spite of retries, too long, or encoded.
         """
         body = urlencode(fields).encode("ascii")
-        url = check_address(url)
         both = {**(headers or {}), "Content-Type": "application/x-www-form-urlencoded"}
 
         def attempt() -> Answer:
-            login = self._login(url, auth, named_by_server=named_by_server)
-            response = self._send("POST", url, both, login.header if login else auth, body)
-            with accepted(response, accept, login):
-                return whole(response, limit)
+            return self.upload(
+                "POST",
+                url,
+                body,
+                limit=limit,
+                headers=both,
+                auth=auth,
+                accept=accept,
+                named_by_server=named_by_server,
+            )
 
         return self._persist(attempt)
+
+    def upload(
+        self,
+        method: str,
+        url: str,
+        body: bytes | Iterable[bytes],
+        *,
+        limit: int,
+        headers: Mapping[str, str] | None = None,
+        auth: str | None = None,
+        accept: Collection[int] = (200, 201, 202, 204),
+        named_by_server: bool = False,
+    ) -> Answer:
+        """Send ``body`` once and return the whole answer, of at most ``limit`` bytes.
+
+        A body in pieces is sent without being held; its Content-Length has to be in ``headers``.
+        Redirects are not followed, and nothing is tried again.
+
+        Raises:
+            HttpFailure: no answer, too long, encoded, or one whose status is not in ``accept``.
+        """
+        url = check_address(url)
+        login = self._login(url, auth, named_by_server=named_by_server)
+        response = self._send(method, url, headers, login.header if login else auth, body)
+        with accepted(response, accept, login):
+            return whole(response, limit)
 
     def _persist(self, attempt: Callable[[], Answer]) -> Answer:
         patience = self.patience()
@@ -229,7 +265,7 @@ class Http:
         url: str,
         headers: Mapping[str, str] | None,
         auth: str | None,
-        body: bytes | None = None,
+        body: bytes | Iterable[bytes] | None = None,
     ) -> Response:
         import urllib3
 
@@ -253,7 +289,7 @@ class Http:
                     method,
                     urllib3.util.parse_url(url)._replace(auth=None).url,
                     headers=sent,
-                    body=body,
+                    body=body if body is None or isinstance(body, bytes) else self._paced(body),
                     preload_content=False,
                     decode_content=False,
                     redirect=False,
@@ -315,6 +351,12 @@ class Http:
             close=close,
             interrupt=lambda: _wake(raw),
         )
+
+    def _paced(self, body: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in body:
+            if self._rate is not None and piece:
+                self._rate.take(len(piece))
+            yield piece
 
     def _slot(self, url: str) -> threading.Semaphore:
         with self._lock:

@@ -65,6 +65,26 @@ def check_endpoint(text: str) -> str:
     return text
 
 
+_REPOSITORY = re.compile(
+    r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+)  # one part of its name, OCI 1.1
+
+
+def check_remote_store(text: str) -> str:
+    """Return ``text`` if it names a repository of a registry: ``oci://host[:port]/path``.
+
+    ``oci+http://`` is one without TLS.
+    """
+    parts = urlsplit(text)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("credentials in the address; they come from a registry login")
+    names = parts.path.strip("/").split("/")
+    named = all(_REPOSITORY.fullmatch(name) for name in names)
+    if parts.scheme not in {"oci", "oci+http"} or not parts.hostname or not named or parts.query:
+        raise ValueError(f"expected oci://registry/path in lower case, got {text[:80]!r}")
+    return text.rstrip("/")
+
+
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)\s*([KMGT]?)(?:iB|B)?", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
@@ -94,6 +114,7 @@ def _size_or_bytes(value: object) -> object:
 
 Origin = Annotated[str, AfterValidator(check_origin)]
 Mirror = Annotated[str, AfterValidator(check_mirror)]
+OciAddress = Annotated[str, AfterValidator(check_remote_store)]
 Size = Annotated[int, BeforeValidator(_size_or_bytes), Field(gt=0)]
 
 MIB = 1024 * 1024
@@ -155,6 +176,8 @@ class Config(Model):
     servers: dict[Annotated[str, AfterValidator(check_server)], ServerSettings] = {}
     mold: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,60}$")], MoldProfile] = {}
     store: str | None = None  # a folder; None is the user's cache directory
+    remote_store: OciAddress | None = None  # blobs that machines share, see docs/shared-store.md
+    remote_store_required: bool = False  # whether nothing is fetched without it
     jobs: Annotated[int, Field(ge=1, le=64)] = 16  # transfers at once, to all hosts
     per_host: Annotated[int, Field(ge=1, le=64)] = 8  # of them to one host
     limit_rate: Size | None = None  # bytes per second over all transfers
@@ -171,13 +194,16 @@ class Config(Model):
         """How connections behave: the settings of the same names."""
         ours = {field.name for field in fields(HttpSettings)} & Config.model_fields.keys()
         mirrors = [mirror for places in self.mirrors.values() for mirror in places]
+        shared = () if self.remote_store is None else (self.remote_store,)
         return HttpSettings(
             **{name: getattr(self, name) for name in ours - {"servers"}},
             servers=tuple(_access(text, server) for text, server in self.servers.items()),
             **self.transfer.model_dump(),
             folders=tuple(path for mirror in mirrors if (path := local_folder(mirror))),
             own_hosts=frozenset(
-                host for own in (*mirrors, *self.servers) if (host := urlsplit(own).hostname)
+                host
+                for own in (*mirrors, *shared, *self.servers)
+                if (host := urlsplit(own).hostname)
             ),
         )
 

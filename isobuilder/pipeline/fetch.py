@@ -119,7 +119,7 @@ def holding(locks: Sequence[Lock], session: Session) -> Iterator[None]:
     store = session.store
     with lease(store, digests(locks, store.find)):
         _announce(locks, session)
-        fetch_manifests(session.registry, store, _pins(locks))
+        fetch_manifests(session.registry, store, _pins(locks), session.remote)
         # What images consist of is only known now that their manifests are there.
         with lease(store, digests(locks, store.find)):
             session.fetcher.fetch(list(_downloads(locks, session).values()))

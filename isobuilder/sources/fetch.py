@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from isobuilder.http import Http
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.sources.download import Authorize, Download
 from isobuilder.sources.ranges import SMALLEST, WAYS
+from isobuilder.sources.remote import ELSEWHERE, RemoteStore
 from isobuilder.sources.transfer import Transfer
 from isobuilder.store import Blob, Partial, Store, partial_of
 
@@ -38,9 +40,16 @@ class Fetcher:
     """
 
     def __init__(
-        self, store: Store, http: Http, *, jobs: int = 8, progress: Progress = SILENT
+        self,
+        store: Store,
+        http: Http,
+        *,
+        jobs: int = 8,
+        progress: Progress = SILENT,
+        remote: RemoteStore | None = None,
     ) -> None:
         self._store = store
+        self._remote = remote
         self._http = http
         self._jobs = jobs
         self._progress = progress
@@ -67,7 +76,7 @@ class Fetcher:
         if self._http.settings.offline:
             _refuse_remote(missing, self._store)
         if missing:
-            blobs |= _Round(self._store, self._http, self._progress, missing).run(self._jobs)
+            blobs |= _Round(self, missing).run(self._jobs)
         for item in wanted:
             if item.size not in {None, blobs[item.key].size}:
                 raise IntegrityError(
@@ -80,13 +89,13 @@ class Fetcher:
 class _Round:
     """One call of ``fetch``: its queue, its threads, what became of each thing."""
 
-    def __init__(
-        self, store: Store, http: Http, progress: Progress, groups: Sequence[Sequence[Download]]
-    ) -> None:
-        self._store = store
-        self._http = http
-        self._progress = progress
+    def __init__(self, fetcher: Fetcher, groups: Sequence[Sequence[Download]]) -> None:
+        self._store = fetcher._store
+        self._http = fetcher._http
+        self._progress = fetcher._progress
+        self._remote = fetcher._remote
         self._queue = sorted(groups, key=_largest_first)
+        self._later: dict[str, float] = {}  # what another machine brings, and when to look again
         self._changed = threading.Condition()
         self._busy: Counter[str] = Counter()  # downloads under way by host
         self._transfers: dict[Transfer, str] = {}  # under way, with the host
@@ -179,8 +188,9 @@ class _Round:
         """Return work for one connection and the host it is with; None when all is done."""
         with self._changed:
             while not self._errors and (self._queue or self._unsettled):
+                now = time.monotonic()
                 for position, group in enumerate(self._queue):
-                    if self._reserve(_host(group)):
+                    if self._later.get(group[0].key, now) <= now and self._reserve(_host(group)):
                         self._queue.pop(position)
                         self._unsettled += 1
                         return _host(group), partial(self._settle, group)
@@ -203,7 +213,11 @@ class _Round:
         try:
             blob = self._bring(group)
             with self._changed:
-                self._blobs[group[0].key] = blob
+                if blob is not None:
+                    self._blobs[group[0].key] = blob
+                elif not self._errors:
+                    self._later[group[0].key] = time.monotonic() + ELSEWHERE
+                    self._queue.append(group)
         except IsobuilderError as error:
             with self._changed:
                 self._errors.append(error)
@@ -212,7 +226,8 @@ class _Round:
             with self._changed:
                 self._unsettled -= 1
 
-    def _bring(self, group: Sequence[Download]) -> Blob:
+    def _bring(self, group: Sequence[Download]) -> Blob | None:
+        """Return the blob; None while another machine brings it into the shared store."""
         first = group[0]
         while True:
             with partial_of(self._store, first.key) as held:
@@ -221,14 +236,25 @@ class _Round:
                     if held is not None:
                         held.discard()
                     return blob
-                if held is not None:
+                if held is not None and self._remote is None:
                     return self._transfer(group, held)
+                if held is not None and self._remote is not None:
+                    return self._share(self._remote, group, held)
             self._halt.pause(_OTHER_HOLDER)
 
-    def _transfer(self, group: Sequence[Download], held: Partial) -> Blob:
+    def _share(self, remote: RemoteStore, group: Sequence[Download], held: Partial) -> Blob | None:
+        blob = remote.turn(group[0], self._store, lambda claim: self._transfer(group, held, claim))
+        if blob is not None:
+            held.discard()  # what an earlier run had of it
+        return blob
+
+    def _transfer(
+        self, group: Sequence[Download], held: Partial, claim: Task | None = None
+    ) -> Blob:
         with task(self._progress, group[0].name, total=group[0].size) as work:
-            both = work if self._sum is None else _CountedTask(work, self._sum)
-            transfer = Transfer(group, http=self._http, partial=held, halt=self._halt, work=both)
+            others = [other for other in (self._sum, claim) if other is not None]
+            told = _CountedTask(work, others) if others else work
+            transfer = Transfer(group, http=self._http, partial=held, halt=self._halt, work=told)
             with self._changed:
                 self._transfers[transfer] = _host(group)
             try:
@@ -241,14 +267,14 @@ class _Round:
 
 
 class _CountedTask:
-    """One download that also counts in the sum of all."""
+    """One download that others are told of as well."""
 
-    def __init__(self, own: Task, total: Task) -> None:
-        self._own, self._total = own, total
+    def __init__(self, own: Task, others: Sequence[Task]) -> None:
+        self._own, self._others = own, others
 
     def advance(self, amount: int) -> None:
-        self._own.advance(amount)
-        self._total.advance(amount)
+        for one in (self._own, *self._others):
+            one.advance(amount)
 
     def set_total(self, total: int) -> None:
         self._own.set_total(total)

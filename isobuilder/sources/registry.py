@@ -28,7 +28,8 @@ from isobuilder.sources.mirrors import OfNoUse, authorized, first_good
 from isobuilder.sources.reasons import reason_in
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens, full_name
-from isobuilder.store import Store
+from isobuilder.sources.remote import RemoteStore
+from isobuilder.store import Blob, Store
 
 _log = logging.getLogger(__name__)
 
@@ -209,7 +210,12 @@ class RegistryClient:
         )
 
 
-def fetch_manifests(client: RegistryClient, store: Store, images: Sequence[ImagePin]) -> None:
+def fetch_manifests(
+    client: RegistryClient,
+    store: Store,
+    images: Sequence[ImagePin],
+    remote: RemoteStore | None = None,
+) -> None:
     """Bring the manifests of ``images`` into ``store``, several at once.
 
     Raises:
@@ -219,7 +225,8 @@ def fetch_manifests(client: RegistryClient, store: Store, images: Sequence[Image
     unique = {pin.digest: pin for pin in images if store.find(pin.digest) is None}
     pool = ThreadPoolExecutor(max_workers=client.jobs, thread_name_prefix="manifest")
     try:
-        for _ in pool.map(lambda pin: _fetch_manifest(client, store, pin), unique.values()):
+        bring = partial(_fetch_manifest, client, store, remote)
+        for _ in pool.map(bring, unique.values()):
             pass
     finally:
         # Without waiting: who interrupts us closes the connections, and that ends the threads.
@@ -286,9 +293,21 @@ def _looks(answer: Answer) -> str:
     return f"{what} that begins with {begin[:_SHOWN]!r}"
 
 
-def _fetch_manifest(client: RegistryClient, store: Store, pin: ImagePin) -> None:
+def _fetch_manifest(
+    client: RegistryClient, store: Store, remote: RemoteStore | None, pin: ImagePin
+) -> None:
     place = str(pin.reference)
-    document = client.document(pin.reference.with_digest(pin.digest))
-    if isinstance(document.parsed, ImageIndex):
-        raise IntegrityError(f"{place}: expected the manifest of one platform, got an index")
-    store.add_bytes(document.data)
+
+    def bring(_claim: object = None) -> Blob:
+        document = client.document(pin.reference.with_digest(pin.digest))
+        if isinstance(document.parsed, ImageIndex):
+            raise IntegrityError(f"{place}: expected the manifest of one platform, got an index")
+        return store.add_bytes(document.data)
+
+    if remote is None:
+        bring()
+        return
+    want = Download(f"{place}: manifest", (), pin.digest, None, oci.MAX_DOCUMENT)
+    while (blob := remote.turn(want, store, bring)) is None:
+        remote.wait()
+    oci.parse_manifest(blob.read(), place=place)

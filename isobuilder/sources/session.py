@@ -12,6 +12,7 @@ from isobuilder.progress import SILENT, Progress
 from isobuilder.sources.fetch import Fetcher
 from isobuilder.sources.registry import RegistryClient
 from isobuilder.sources.registry_auth import Credentials
+from isobuilder.sources.remote import RemoteStore
 from isobuilder.store import Store, open_store
 
 
@@ -25,6 +26,7 @@ class Session:
     fetcher: Fetcher
     registry: RegistryClient
     progress: Progress
+    remote: RemoteStore | None = None  # what machines share
 
 
 @contextmanager
@@ -42,6 +44,17 @@ def open_session(
     config = config or read_config()
     store = store or open_store(config.store)
     with Http(config.http) as http:
-        fetcher = Fetcher(store, http, jobs=config.jobs, progress=progress)
-        registry = RegistryClient(http, config, Credentials(servers=http.settings.servers))
-        yield Session(config, store, http, fetcher, registry, progress)
+        credentials = Credentials(servers=http.settings.servers)
+        remote = _shared(config, http, credentials, progress)
+        fetcher = Fetcher(store, http, jobs=config.jobs, progress=progress, remote=remote)
+        registry = RegistryClient(http, config, credentials)
+        yield Session(config, store, http, fetcher, registry, progress, remote)
+
+
+def _shared(
+    config: Config, http: Http, credentials: Credentials, progress: Progress
+) -> RemoteStore | None:
+    if config.remote_store is None:
+        return None
+    required = config.remote_store_required
+    return RemoteStore(config.remote_store, http, credentials, required=required, progress=progress)

@@ -44,6 +44,7 @@ from isobuilder.rules.book import read_rules
 from isobuilder.sources.reasons import reason_in
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens
+from isobuilder.sources.shared_entry import read_entry
 from isobuilder.sources.upstream.answers import github_releases, module_day
 from isobuilder.store import Store, collect, lease, partial_of
 from tests.contract.forms import PAUSE
@@ -231,6 +232,7 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
         (lambda data, _: github_releases(data, "x"), None),
         (lambda data, _: module_day(data, "x"), None),
     ],
+    "sources/shared_entry.py": [(lambda data, _: read_entry(data, "x"), IntegrityError)],
     "sources/reasons.py": [(lambda data, _: reason_in(data, "application/json"), None)],
     "sources/registry_tokens.py": [(token, UpstreamError)],
     "sources/registry_auth.py": [(login, None), (helper, None)],

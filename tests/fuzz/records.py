@@ -26,6 +26,7 @@ from isobuilder.mold.catalogue import SUFFIX, read_catalogue, read_registration
 from isobuilder.mold.plan import read_plan
 from isobuilder.pipeline.fetch import names_of
 from isobuilder.sources.reasons import reason_in
+from isobuilder.sources.shared_entry import manifest_of, read_entry
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.upstream.answers import (
     github_releases,
@@ -220,6 +221,13 @@ def _upstream(_samples: Samples, _stack: ExitStack) -> Rig:
     return Rig(case, read)
 
 
+def _shared(_samples: Samples, _stack: ExitStack) -> Rig:
+    """What the tags of a shared store name."""
+    digest = Digest.of(b"x")
+    texts = (manifest_of((digest, 5)), manifest_of(None, "somebody 1"))
+    return of_json([json.loads(text) for text in texts], lambda data, _: read_entry(data, "x"))
+
+
 def _reasons(_samples: Samples, _stack: ExitStack) -> Rig:
     """What servers say when they refuse."""
     told = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>no</Message></Error>"
@@ -318,6 +326,7 @@ RECORDS = (
         _upstream,
     ),
     Target("reasons", ("sources/reasons.py",), _reasons),
+    Target("shared", ("sources/shared_entry.py",), _shared),
     Target("logins", ("sources/registry_auth.py",), _logins),
     Target(
         "store",

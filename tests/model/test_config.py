@@ -92,6 +92,8 @@ def test_every_setting_but_those_of_servers_has_a_variable() -> None:
         "ISOBUILDER_MIRRORS": "https://dl.k8s.io=http://a/x https://dl.k8s.io=http://b/x "
         "registry.k8s.io=http://c",
         "ISOBUILDER_STORE": "12",
+        "ISOBUILDER_REMOTE_STORE": "oci://registry.example/shared",
+        "ISOBUILDER_REMOTE_STORE_REQUIRED": "yes",
         "ISOBUILDER_JOBS": "2",
         "ISOBUILDER_PER_HOST": "3",
         "ISOBUILDER_LIMIT_RATE": "1.5M",
@@ -111,6 +113,8 @@ def test_every_setting_but_those_of_servers_has_a_variable() -> None:
             "registry.k8s.io": ("http://c",),
         },
         store="12",
+        remote_store="oci://registry.example/shared",
+        remote_store_required=True,
         jobs=2,
         per_host=3,
         limit_rate=1572864,
