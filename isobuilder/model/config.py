@@ -377,7 +377,7 @@ def _node_of_variable(name: str, text: str, mark: Mark) -> Node:
             origin, _, mirror = pair.partition("=")
             mirrors.setdefault(origin, []).append(mirror)
         return node_of(mirrors, mark)
-    if name == "offline":
+    if name in {"offline", "remote_store_required"}:
         return Scalar(_BOOLEANS.get(text.lower(), text), text, mark, quoted=False)
     if name == "store":
         return Scalar(text, text, mark, quoted=True)

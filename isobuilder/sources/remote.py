@@ -118,9 +118,9 @@ class RemoteStore:
         claim = Claim(None)
         try:
             entry = self._entry(digest)
-            if entry and not entry.is_claim and entry.document not in self._damaged:
-                if (blob := self._read(want, digest, entry, store)) is not None:
-                    return blob
+            usable = entry and not entry.is_claim and entry.document not in self._damaged
+            if entry and usable and (blob := self._read(want, digest, entry, store)):
+                return blob
             if not self._read_only and not self._is_tired(digest):
                 if entry and entry.is_claim and not self._is_nobodys(digest, entry):
                     return None

@@ -26,8 +26,8 @@ from isobuilder.mold.catalogue import SUFFIX, read_catalogue, read_registration
 from isobuilder.mold.plan import read_plan
 from isobuilder.pipeline.fetch import names_of
 from isobuilder.sources.reasons import reason_in
-from isobuilder.sources.shared_entry import manifest_of, read_entry
 from isobuilder.sources.registry_auth import Credentials
+from isobuilder.sources.shared_entry import manifest_of, read_entry
 from isobuilder.sources.upstream.answers import (
     github_releases,
     marker,
