@@ -39,6 +39,10 @@ EXAMPLES = {
         "isobuilder upstream propose latest --explain",
     ),
     "upstream sync": ("isobuilder upstream sync policy.yaml --report report.md",),
+    "upstream schedule": (
+        "isobuilder upstream schedule --format systemd --out /etc",
+        "isobuilder upstream schedule --format github --out .",
+    ),
     "upstream rules": (
         "isobuilder upstream rules",
         "isobuilder upstream rules --rules mine.yaml --json",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isobuilder.cli.app import FILE, NEW_FILE, App, AppGroup, json_option
+from isobuilder.cli.jobs.schedule import schedule
 from isobuilder.cli.telling import table, tell, tell_path, tell_text
 from isobuilder.model.architecture import ARCHITECTURES
 
@@ -34,6 +35,9 @@ rules_option = click.option(
 @click.group(cls=AppGroup)
 def upstream() -> None:
     """Follow what upstream releases, and what fits together."""
+
+
+upstream.add_command(schedule)
 
 
 def named_recipes(named: tuple[Path, ...]) -> list[Path]:

@@ -47,6 +47,8 @@ def gitlab(
         for cell in cells
     }
     pipeline = {
+        # Without it a child of a merge request's pipeline would have no jobs.
+        "workflow": {"rules": [{"if": '$CI_PIPELINE_SOURCE == "parent_pipeline"'}]},
         "stages": ["build", "status"],
         "default": {
             "image": PYTHON_IMAGE,

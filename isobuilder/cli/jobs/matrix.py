@@ -62,6 +62,7 @@ def matrix(
     """
     from isobuilder.errors import InputError, UsageProblem
     from isobuilder.jobs import services
+    from isobuilder.jobs.files import checked_image, checked_requirement
 
     if context.invoked_subcommand is not None:
         if named or architectures:
@@ -90,14 +91,14 @@ def matrix(
         text = services.gitlab(
             ready,
             out=out,
-            install=requirement(install),
+            install=checked_requirement(requirement(install)),
             recipes=[str(path) for path in named],
             left=len(ready) < len(cells),
         )
     elif image is None:
         raise UsageProblem("--format kubernetes needs --image, which has isobuilder in it")
     else:
-        text = services.kubernetes(ready, out=out, image=image)
+        text = services.kubernetes(ready, out=out, image=checked_image(image))
     tell_text(text, nl=False)
 
 
