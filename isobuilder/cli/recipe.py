@@ -53,7 +53,7 @@ def list_shipped(app: App, as_json: bool) -> None:
 
 
 @recipe.command()
-@click.argument("version")
+@click.argument("version", metavar="VERSION|MINOR|latest")
 @click.option(
     "--profile",
     type=_PROFILES,
@@ -62,25 +62,32 @@ def list_shipped(app: App, as_json: bool) -> None:
     help="The node contract.",
 )
 @click.option("-o", "--output", type=NEW_FILE, help="Write it here, not to stdout.")
+@click.option("--lock", is_flag=True, help="Lock what --output writes, for each architecture.")
 @click.pass_obj
-def new(app: App, version: str, profile: str, output: Path | None) -> None:
-    """Begin a recipe for Kubernetes VERSION from the nearest one that is shipped."""
-    from typing import cast
+def new(app: App, version: str, profile: str, output: Path | None, lock: bool) -> None:
+    """Begin a recipe for Kubernetes VERSION: 1.37.2, v1.37.2, 1.37 or latest.
 
-    from isobuilder.errors import UsageProblem
-    from isobuilder.files import write_whole
-    from isobuilder.model.profile import ProfileName
-    from isobuilder.pipeline.recipes import new_recipe
+    Each number in it has its reason, by the rules and what upstream has; with --offline by the
+    rules alone, and then the whole version has to be named.
+    """
+    from isobuilder.cli.upstream import proposed, write_proposal
+    from isobuilder.errors import PartlyDone, UsageProblem
 
-    text = new_recipe(version, cast("ProfileName", profile))
-    if output is None:
-        tell_text(text, nl=False)
-        return
-    if output.exists():
+    if output is not None and output.exists():
         raise UsageProblem(f"{output} is there already", hint="choose another --output")
-    write_whole(output, text.encode())
-    app.say("check the versions in it, then run isobuilder recipe check and isobuilder lock")
-    tell(output)
+    if lock and output is None:
+        raise UsageProblem("--lock is for what --output writes", hint="give --output FILE")
+    found = proposed(app, version, profile=profile)
+    if output is None:
+        tell_text(found.text, nl=False)
+        return
+    found = write_proposal(app, found, output, lock=lock)
+    if not lock:
+        app.say("check the versions in it, then run isobuilder recipe check and isobuilder lock")
+    for path in (output, *found.lock_files):
+        tell_path(path)
+    if found.unlocked:
+        raise PartlyDone(*found.unlocked, hint=f"isobuilder lock {output} tries again")
 
 
 @recipe.command()

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import FILE, NEW_FILE, App, AppGroup, json_option
+from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_option
+from isobuilder.cli.completion import server_names
 from isobuilder.cli.jobs.schedule import schedule
 from isobuilder.cli.telling import table, tell, tell_path, tell_text
 from isobuilder.model.architecture import ARCHITECTURES
 
 if TYPE_CHECKING:
+    from isobuilder.errors import IsobuilderError
+    from isobuilder.mold.api.commands import Mold
+    from isobuilder.pipeline.upstream.proposal import Proposal
     from isobuilder.rules.book import Row
     from isobuilder.sources.upstream.notices import Notice
     from isobuilder.sources.upstream.sight import Sight
@@ -53,16 +57,45 @@ def named_recipes(named: tuple[Path, ...]) -> list[Path]:
 
 
 def _look(app: App, recipes: list[Path]) -> Sight:
+    """Look at upstream for what is in recipes; with --offline nothing is asked or seen."""
     from isobuilder.pipeline.upstream.check import held_by
     from isobuilder.sources.session import open_session
     from isobuilder.sources.upstream.look import look
+    from isobuilder.sources.upstream.sight import Sight
 
-    minors = {one.parts.kubernetes.minor_text for path in recipes for one in held_by(path, [])}
+    if app.config.offline:
+        return Sight(_today())
+    held = [one for path in recipes for one in held_by(path, [])]
+    minors = {one.parts.kubernetes.minor_text for one in held}
+    added = sorted({name for one in held for name in one.added})
     with open_session(app.config, app.store, progress=app.progress) as session:
-        sight = look(session, _today(), minors=minors, token=_token())
+        sight = look(session, _today(), minors=minors, token=_token(), added=added)
     for trouble in sight.troubles:
         app.say(f"warning: {trouble.source}: {trouble.fact}")
     return sight
+
+
+def proposed(app: App, version: str, named: tuple[Path, ...] = (), **wishes: Any) -> Proposal:
+    """Return a recipe for what a person calls VERSION; ``wishes`` as for ``propose``."""
+    from isobuilder.pipeline.upstream.proposal import meant, propose
+
+    recipes = named_recipes(named)
+    sight = _look(app, recipes)
+    return propose(meant(version, sight), recipes, sight, **wishes)
+
+
+def write_proposal(app: App, found: Proposal, output: Path, *, lock: bool) -> Proposal:
+    """Write a proposed recipe, and with ``lock`` its locks; what is missing is told."""
+    from isobuilder.files import write_whole
+    from isobuilder.sources.session import open_session
+
+    write_whole(output, found.text.encode())
+    for lack in found.lacks:
+        app.say(f"warning: a candidate: {lack}")
+    if lock:
+        with open_session(app.config, app.store, progress=app.progress) as session:
+            found = found.locked(output, session)
+    return found
 
 
 def _token() -> str | None:
@@ -116,6 +149,21 @@ def list_(app: App, named: tuple[Path, ...], rules_file: Path | None, as_json: b
     show_default=True,
     help="Architectures for which a new release must be whole.",
 )
+@click.option(
+    "--isos",
+    "folders",
+    multiple=True,
+    type=FOLDER,
+    help="Folders of ISOs, to tell which nobody built.",
+)
+@click.option(
+    "--server",
+    "servers",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=server_names,
+    help="Servers, to tell which versions they lack.  [default: all of the settings]",
+)
 @click.option("--ended", is_flag=True, help="Want new patches of minors that have ended too.")
 @click.option("--exit-code", is_flag=True, help="End with 9 if there is something to do.")
 @click.option("--markdown", is_flag=True, help="Print it as Markdown.")
@@ -127,6 +175,8 @@ def check(
     rules_file: Path | None,
     hold_days: int,
     architectures: tuple[str, ...],
+    folders: tuple[Path, ...],
+    servers: tuple[str, ...],
     ended: bool,
     exit_code: bool,
     markdown: bool,
@@ -152,6 +202,8 @@ def check(
             policy=CheckPolicy(hold_days, ended),
             architectures=architectures,
             token=_token(),
+            isos=folders,
+            servers=dict(_opened(app, servers or tuple(app.config.mold))),
         )
     if as_json:
         app.show_json([notice.to_data() for notice in result.notices])
@@ -165,6 +217,13 @@ def check(
     app.say(_counted(result.notices))
     if exit_code and result.to_do:
         raise DifferencesFound("there is something to do")
+
+
+def _opened(app: App, names: tuple[str, ...]) -> list[tuple[str, Mold | IsobuilderError]]:
+    """Return servers of the settings by name, or why one cannot be asked."""
+    from isobuilder.cli.mold.servers import Servers
+
+    return Servers(names, None, None, None, None, None, None).opened(app) if names else []
 
 
 def _counted(notices: tuple[Notice, ...]) -> str:
@@ -182,6 +241,9 @@ def _as_markdown(notices: tuple[Notice, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
+output_option = click.option("-o", "--output", type=NEW_FILE, help="Write it here, not to stdout.")
+
+
 @upstream.command()
 @click.argument("version", metavar="VERSION|MINOR|latest")
 @recipes_option
@@ -194,7 +256,12 @@ def _as_markdown(notices: tuple[Notice, ...]) -> str:
     help="Days after its release from which on a component is taken.",
 )
 @click.option("--explain", is_flag=True, help="Print the reasons as Markdown, not the recipe.")
-@click.option("-o", "--output", type=NEW_FILE, help="Write it here, not to stdout.")
+@output_option
+@click.option(
+    "--lock/--no-lock",
+    default=None,
+    help="Lock what --output writes, for each architecture.  [default: where that can be had]",
+)
 @json_option
 @click.pass_obj
 def propose(
@@ -205,29 +272,33 @@ def propose(
     hold_days: int,
     explain: bool,
     output: Path | None,
+    lock: bool | None,
     as_json: bool,
 ) -> None:
-    """Print a recipe for VERSION, begun from the nearest one before it, with a reason a number."""
-    from isobuilder.errors import UsageProblem
-    from isobuilder.files import write_whole
-    from isobuilder.pipeline.upstream import proposal as follow
+    """Print a recipe for VERSION, begun from the nearest one before it, with a reason a number.
+
+    With --output the recipe is written and locked for all its architectures; --explain then also
+    tells how files, images and sizes differ. With --lock the exit code is 7 if not all could be.
+    """
+    from isobuilder.errors import PartlyDone, UsageProblem
     from isobuilder.rules.book import read_rules
 
     if output is not None and output.exists():
         raise UsageProblem(f"{output} is there already", hint="choose another --output")
-    recipes = named_recipes(named)
-    sight = _look(app, recipes)
-    wanted = follow.meant(version, sight)
-    found = follow.propose(wanted, recipes, sight, rules=read_rules(rules_file), hold=hold_days)
+    found = proposed(app, version, named, rules=read_rules(rules_file), hold=hold_days)
+    if output is not None:
+        found = write_proposal(app, found, output, lock=lock is not False)
     if as_json:
         app.show_json(found.to_data())
-        return
-    text = found.markdown if explain else found.text
-    if output is None:
-        tell_text(text, nl=False)
-        return
-    write_whole(output, text.encode())
-    tell_path(output)
+    elif explain or output is None:
+        tell_text(found.markdown if explain else found.text, nl=False)
+    else:
+        for path in (output, *found.lock_files):
+            tell_path(path)
+    if lock and found.unlocked:
+        raise PartlyDone(*found.unlocked, hint=f"isobuilder lock {output} tries again")
+    for why in found.unlocked:
+        app.say(f"warning: {why}")
 
 
 @upstream.command()
@@ -241,7 +312,6 @@ def sync(app: App, policy_file: Path, report: Path | None, as_json: bool) -> Non
     Every step finds out for itself whether it is done, so a run that was ended is only begun again.
     What fails keeps nothing else from its turn; the exit code is then 7.
     """
-    from isobuilder.cli.mold.servers import Servers
     from isobuilder.errors import IsobuilderError, PartlyDone
     from isobuilder.files import write_whole
     from isobuilder.model.policy import read_policy
@@ -250,9 +320,7 @@ def sync(app: App, policy_file: Path, report: Path | None, as_json: bool) -> Non
     from isobuilder.sources.session import open_session
 
     policy = read_policy(policy_file)
-    opened = []
-    if policy.servers:
-        opened = Servers(policy.servers, None, None, None, None, None, None).opened(app)
+    opened = _opened(app, tuple(policy.servers))
     molds = [mold for _name, mold in opened if not isinstance(mold, IsobuilderError)]
     with open_session(app.config, app.store, progress=app.progress) as session:
         done = run(policy, session, day=_today(), molds=molds, token=_token())

@@ -1,4 +1,4 @@
-"""Recipes before anything is locked: check them, start a new one, take over those of others."""
+"""Recipes before anything is locked: check them, and take over those of others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from isobuilder.documents.text import yaml_text
 from isobuilder.errors import InputError
 from isobuilder.files import write_whole
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.base import canonical_json
 from isobuilder.model.loading import builtin_recipes, load_lock, load_recipe, read_recipe
 from isobuilder.model.lock import answers
@@ -26,10 +25,8 @@ from isobuilder.model.recipe import Recipe
 from isobuilder.model.validation import build
 from isobuilder.pipeline.fit import unfit_parts
 from isobuilder.pipeline.lock import changed_beside, lock_path
-from isobuilder.pipeline.shipped import whole_version
-from isobuilder.rules.book import shipped_rules
 from isobuilder.rules.fit import Unfit
-from isobuilder.rules.pairings import core_tags, newest_known
+from isobuilder.rules.pairings import core_tags
 
 _SCHEMA_LINE = "# yaml-language-server: $schema={}\n"
 
@@ -182,48 +179,6 @@ def import_call(words: Sequence[str], *, out: Path) -> Path:
 def _refuse_other(recipe: Path, text: str, hint: str) -> None:
     if recipe.exists() and recipe.read_text("utf-8") != text:
         raise InputError(f"{recipe}: is there already, with other content", hint=hint)
-
-
-def new_recipe(version: str, profile: ProfileName) -> str:
-    """Return the text of a recipe to begin with: that of the nearest version we ship.
-
-    Raises:
-        InputError: as ``whole_version``.
-    """
-    wanted = whole_version(version)
-    nearest = _nearest_shipped(wanted)
-    tree = plain(read_yaml(nearest))
-    if "autoscaler" not in dict(PROFILES[profile].components):
-        own = {name: v for name, v in tree["vars"].items() if not name.startswith("autoscaler")}
-    else:
-        own = dict(tree["vars"])
-    data = {
-        "schema": 1,
-        "kubernetes": str(wanted),
-        "revision": 1,
-        "profile": profile,
-        "architectures": list(ARCHITECTURES),
-        "extends": f"base/{profile}.yaml",
-        "vars": own,
-    }
-    note = f"# Begun from {nearest.name}: check that these versions fit Kubernetes {wanted}.\n"
-    tags = core_tags(wanted)
-    if tags is None:
-        note += _not_known(wanted)
-    elif nearest.stem != f"kubernetes-{wanted}":
-        own["etcd"] = tags.etcd.partition("-")[0]
-    return note + yaml_text(data)
-
-
-def _not_known(wanted: KubeVersion) -> str:
-    """Say that our table lacks a version, as a comment of a recipe."""
-    newest = newest_known(wanted)
-    until = f"{wanted.minor_text} up to {newest}" if newest else f"nothing of {wanted.minor_text}"
-    return (
-        f"# Which etcd, CoreDNS and pause image kubeadm {wanted} wants is not known here:\n"
-        f"# the table of {shipped_rules().as_of} has {until}.\n"
-        "# isobuilder lock asks this version's own kubeadm; let etcd fit what it answers.\n"
-    )
 
 
 def _nearest_shipped(wanted: KubeVersion) -> Path:

@@ -59,20 +59,3 @@ def shipped_version(text: str) -> Shipped:
         else f"shipped are {', '.join(known)}; begin a recipe with isobuilder recipe new"
     )
     raise InputError(f"no recipe is shipped for Kubernetes {text}", hint=hint)
-
-
-def whole_version(text: str) -> KubeVersion:
-    """Return the version that ``1.35.9`` or ``v1.35.9`` means.
-
-    Raises:
-        InputError: no whole version; the hint names the newest patch that is known here.
-    """
-    wanted = text.removeprefix("v")
-    try:
-        return KubeVersion(wanted)
-    except ValueError as error:
-        known = [item.version for item in shipped()]
-        known = [one for one in known if one.minor_text == wanted] or known
-        raise InputError(
-            str(error), hint=f"write the whole version; the newest known here is {known[-1]}"
-        ) from None

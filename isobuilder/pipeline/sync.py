@@ -206,6 +206,11 @@ class _Sync:
 
     def _new(self, version: KubeVersion, checked: UpstreamCheck) -> str:
         proposal = propose(version, self._recipes(), checked.sight, rules=self.book)
+        if proposal.lacks:
+            raise InputError(
+                f"{version}: only a candidate: {'; '.join(proposal.lacks)}",
+                hint=f"isobuilder upstream propose {version} -o RECIPE begins it for a person",
+            )
         path = Path(self.policy.recipes) / f"kubernetes-{version}.yaml"
         before = Path(self.policy.recipes) / f".{path.name}.proposed"
         write_whole(before, proposal.text.encode())

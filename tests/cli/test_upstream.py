@@ -10,7 +10,11 @@ import pytest
 
 from isobuilder.model.loading import load_recipe
 from tests.cli.calling import call
+from tests.fakes.mold import FakeMold
 from tests.fakes.timeline import Timeline
+from tests.mold.conftest import ADMIN, clock, cloud, simulator
+
+__all__ = ["clock", "cloud", "simulator"]
 
 
 @pytest.fixture
@@ -77,9 +81,8 @@ def test_check_speaks_to_machines_and_to_merge_requests(settings: Path) -> None:
 
 def test_propose_writes_a_recipe_that_is_good(settings: Path, tmp_path: Path) -> None:
     path = tmp_path / "new.yaml"
-    assert (
-        call("upstream", "propose", "1.36", "--config", settings, "-o", path).stdout == f"{path}\n"
-    )
+    arguments = ("upstream", "propose", "1.36", "--config", settings)
+    assert call(*arguments, "-o", path).stdout == f"{path}\n"
     assert str(load_recipe(path).kubernetes) == "1.36.6"
     again = call("upstream", "propose", "1.36", "--config", settings, "-o", path, code=2)
     assert "is there already" in again.stderr
@@ -101,3 +104,74 @@ def test_a_folder_without_recipes_has_nothing_to_begin_from(settings: Path, tmp_
     empty.mkdir()
     done = call("upstream", "propose", "1.37", "--recipes", empty, "--config", settings, code=3)
     assert "no recipe to begin from" in done.stderr
+
+
+def test_propose_ends_with_7_where_what_it_wrote_could_not_be_locked(
+    settings: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "new.yaml"
+    arguments = ("upstream", "propose", "1.36", "--config", settings, "-o", path)
+    done = call(*arguments, "--lock", code=7)
+    assert done.stdout == f"{path}\n"
+    path.unlink()
+    assert "warning: arm64: not locked: " in call(*arguments).stderr
+    assert "amd64: not locked: " in done.stderr
+    assert "arm64: not locked: " in done.stderr
+    assert f"isobuilder lock {path} tries again" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [("latest", "1.37.2"), ("1.36", "1.36.6"), ("v1.35.10", "1.35.10"), ("1.37.2", "1.37.2")],
+)
+def test_a_new_recipe_is_for_what_a_person_calls_a_version(
+    settings: Path, tmp_path: Path, text: str, version: str
+) -> None:
+    path = tmp_path / "new.yaml"
+    call("recipe", "new", text, "--config", settings, "-o", path)
+    assert str(load_recipe(path).kubernetes) == version
+    written = path.read_text()
+    for component in ("containerd 2.3.7", "runc 1.4.4", "etcd", "crictl", "cni-plugins"):
+        assert f"# {component}" in written  # with its reason
+
+
+def test_a_new_recipe_is_not_locked_where_nothing_is_written(settings: Path) -> None:
+    done = call("recipe", "new", "1.37", "--config", settings, "--lock", code=2)
+    assert "--lock is for what --output writes" in done.stderr
+
+
+def test_check_tells_which_isos_nobody_built(settings: Path, tmp_path: Path) -> None:
+    isos = tmp_path / "isos"
+    isos.mkdir()
+    arguments = ("upstream", "check", "--config", settings, "--isos", isos)
+    name = "kubernetes-v1.37.1-mold-cks.boot-amd64-r1.iso"
+    first = call(*arguments).stdout
+    assert f"nobody built {name}" in first
+    assert "no lock for arm64" in first
+    assert "v1.34.12" not in first  # its minor has ended
+    assert "no lock for arm64" not in call(*arguments, "--arch", "amd64").stdout
+    for there in (name, name.replace(".boot", "")):  # one or the other will do
+        (isos / there).write_bytes(b"")
+        assert "kubernetes-v1.37.1" not in call(*arguments, "--arch", "amd64").stdout
+        (isos / there).unlink()
+
+
+def test_check_tells_which_versions_a_server_lacks_and_which_server_is_down(
+    settings: Path, tmp_path: Path, simulator: FakeMold
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"api_key = {ADMIN.key}\nsecret_key = {ADMIN.secret}\n")
+    keys.chmod(0o600)
+    data = json.loads(settings.read_text())
+    data["mold"] = {
+        "lab": {"endpoint": simulator.endpoint, "key_file": str(keys)},
+        "down": {"endpoint": "http://127.0.0.1:9/client/api", "key_file": str(keys)},
+    }
+    settings.write_text(json.dumps(data))
+    found = json.loads(call("upstream", "check", "--config", settings, "--json").stdout)
+    lacking = [one for one in found if one["kind"] == "not-registered"]
+    assert {one["subject"] for one in lacking} == {"lab"}
+    assert "has no Kubernetes 1.37.1 for amd64" in {one["fact"] for one in lacking}
+    assert any(one["kind"] == "unreachable" and one["subject"] == "down" for one in found)
+    only = call("upstream", "check", "--config", settings, "--server", "down", "--json").stdout
+    assert not [one for one in json.loads(only) if one["kind"] == "not-registered"]

@@ -46,6 +46,8 @@ from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens
 from isobuilder.sources.shared_entry import read_entry
 from isobuilder.sources.upstream.answers import github_releases, module_day
+from isobuilder.sources.upstream.cves import read_cves
+from isobuilder.sources.upstream.own import commit_of, own_releases
 from isobuilder.store import Store, collect, lease, partial_of
 from tests.contract.forms import PAUSE
 from tests.contract.trees import DictMedium, tar
@@ -231,6 +233,11 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "sources/upstream/answers.py": [
         (lambda data, _: github_releases(data, "x"), None),
         (lambda data, _: module_day(data, "x"), None),
+    ],
+    "sources/upstream/cves.py": [(lambda data, _: read_cves(data, "x"), UpstreamError)],
+    "sources/upstream/own.py": [
+        (lambda data, _: own_releases(data, "x"), None),
+        (lambda data, _: commit_of(data, "x"), UpstreamError),
     ],
     "sources/shared_entry.py": [(lambda data, _: read_entry(data, "x"), IntegrityError)],
     "sources/reasons.py": [(lambda data, _: reason_in(data, "application/json"), None)],

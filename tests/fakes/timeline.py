@@ -14,6 +14,8 @@ from typing import Any, Self
 
 from isobuilder.formats.version import ReleaseVersion
 
+AUTOSCALER = "2132862adc757e4547033e36e0502ca00f3d1762"
+PROVIDER = "5dee69546c4e1eeee5828c126b5282c603384f4a"
 FACTS = Path(__file__).parents[1] / "facts" / "upstream-timeline.json"
 PROJECTS = {
     "containerd/containerd": "containerd",
@@ -53,6 +55,13 @@ class Timeline:
         self.day = date.fromisoformat(day)
         self.faults: dict[str, tuple[int, Mapping[str, str], bytes]] = {}
         self.digests: dict[str, str] = {}  # other digests of files than the facts have, by name
+        self.cves: list[dict[str, Any]] = []  # items of the feed
+        self.own = {  # tags of Mold's components, as they are known
+            "autoscaler": [f"mold-k8s1.{n}-r1-{AUTOSCALER[:12]}" for n in range(34, 38)],
+            "ablestack-kubernetes-provider": [f"mold-v1.2.1-r1-{PROVIDER[:12]}"],
+        }
+        self.commits = {AUTOSCALER[:12]: AUTOSCALER, PROVIDER[:12]: PROVIDER}
+        self.notes: dict[str, str] = {}  # of the schedule, by version
         self.asked: Counter[str] = Counter()
         self.answered: Counter[int] = Counter()
         timeline = self
@@ -92,6 +101,7 @@ class Timeline:
         base = f"http://127.0.0.1:{self._server.server_port}"
         return {
             "https://dl.k8s.io": (f"{base}/dl",),
+            "https://kubernetes.io": (f"{base}/k8s",),
             "https://api.github.com": (f"{base}/gh",),
             "https://proxy.golang.org": (f"{base}/go",),
             "https://raw.githubusercontent.com": (f"{base}/raw",),
@@ -104,6 +114,12 @@ class Timeline:
         body: bytes | None = None
         if path.startswith("/dl/release/stable"):
             body = self._marker(path.removeprefix("/dl/release/stable").removesuffix(".txt"))
+        elif path.startswith("/gh/repos/ablecloud-team/"):
+            body = self._own(path.removeprefix("/gh/repos/ablecloud-team/"))
+        elif path.startswith("/k8s/docs/reference/issues-security/"):
+            body = json.dumps(
+                {"version": "https://jsonfeed.org/version/1.1", "items": self.cves}
+            ).encode()
         elif path.startswith("/gh/repos/"):
             project = path.removeprefix("/gh/repos/").partition("/releases")[0]
             body = self._github(PROJECTS[project])
@@ -117,6 +133,15 @@ class Timeline:
         known = [one for one in released(self.day) if one.is_final]
         wanted = [one for one in known if not minor or one.line_text == minor.removeprefix("-")]
         return f"v{wanted[0]}".encode() if wanted else None
+
+    def _own(self, path: str) -> bytes | None:
+        component, _, rest = path.partition("/")
+        tags = self.own[component]
+        if rest.startswith("commits/"):
+            commit = self.commits.get(rest.rpartition("-")[2])
+            return json.dumps({"sha": commit}).encode() if commit else None
+        found = [{"tag_name": tag, "target_commitish": "main", "assets": []} for tag in tags]
+        return json.dumps(found).encode()
 
     def _github(self, component: str) -> bytes:
         digests = {
@@ -164,6 +189,8 @@ class Timeline:
             if release:
                 lines += [f"    release: {release}", f"    cherryPickDeadline: {deadline}"]
                 lines += [f"    targetDate: {target}"]
+                if note := self.notes.get(release):
+                    lines += [f"    note: {note}"]
             else:
                 lines[-1] = "  next: {}"
             if newest:

@@ -34,6 +34,8 @@ from isobuilder.sources.upstream.answers import (
     module_day,
     module_versions,
 )
+from isobuilder.sources.upstream.cves import read_cves
+from isobuilder.sources.upstream.own import commit_of, own_releases
 from isobuilder.sources.upstream.schedule import read_schedule
 from isobuilder.store import Store, check, collect, lease, partial_of, stored
 from tests.fuzz.judging import unfit
@@ -201,17 +203,39 @@ SCHEDULE = {
 }
 
 
+CVES = {
+    "items": [
+        {
+            "id": "CVE-2026-11111",
+            "summary": "follows links",
+            "status": "fixed",
+            "external_url": "https://www.cve.org/cverecord?id=CVE-2026-11111",
+            "content_text": "#### Fixed Versions\n- kubelet v1.34.12\n#### Detection\n",
+        }
+    ]
+}
+
+
 def _upstream(_samples: Samples, _stack: ExitStack) -> Rig:
     """Releases at GitHub, Go's index of modules, markers and the schedule."""
 
     def read(data: bytes, _folder: Path) -> object:
-        for use in (github_releases, module_versions, module_day, marker, read_schedule):
+        for use in (
+            *(github_releases, module_versions, module_day, marker, read_schedule),
+            *(read_cves, own_releases, commit_of),
+        ):
             with contextlib.suppress(UpstreamError):
                 use(data, "x")
         return None
 
     texts = [b"v1.34.12\n", b"v1.34.11\nv1.34.12-rc.1\nv1.34.12\n"]
-    values = [RELEASES, SCHEDULE, {"Version": "v1.34.12", "Time": "2026-01-02T03:04:05Z"}]
+    values = [
+        RELEASES,
+        SCHEDULE,
+        CVES,
+        {"sha": "ab" * 20},
+        {"Version": "v1.34.12", "Time": "2026-01-02T03:04:05Z"},
+    ]
 
     def case(chance: Chance) -> bytes:
         if chance.random() < 0.2:
@@ -322,7 +346,10 @@ RECORDS = (
     Target("oci", ("formats/oci.py",), _oci),
     Target(
         "upstream",
-        ("sources/upstream/answers.py", "sources/upstream/schedule.py"),
+        (
+            *("sources/upstream/answers.py", "sources/upstream/schedule.py"),
+            *("sources/upstream/cves.py", "sources/upstream/own.py", "sources/upstream/days.py"),
+        ),
         _upstream,
     ),
     Target("reasons", ("sources/reasons.py",), _reasons),

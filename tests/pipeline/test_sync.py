@@ -37,7 +37,7 @@ from tests.mold.conftest import ClientOf, client_of, clock, cloud, simulator
 __all__ = ["client_of", "clock", "cloud", "simulator"]
 
 DAY = date(2026, 6, 20)
-NOWHERE = ("https://proxy.golang.org", "https://api.github.com")
+NOWHERE = ("https://proxy.golang.org", "https://api.github.com", "https://kubernetes.io")
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -15,17 +15,28 @@ from isobuilder.errors import InputError
 from isobuilder.files import locked, write_whole
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.version import ReleaseVersion
+from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.base import Model, canonical_json
 from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock
 from isobuilder.model.validation import load_json
 from isobuilder.pipeline.fit import parts_of
 from isobuilder.pipeline.lock import lock_path
+from isobuilder.pipeline.upstream.lacking import Servers, unbuilt, unregistered
 from isobuilder.rules.book import RuleBook, shipped_rules
 from isobuilder.rules.fit import PROJECTS
 from isobuilder.sources.session import Session
 from isobuilder.sources.upstream.look import look
-from isobuilder.sources.upstream.notices import Before, CheckPolicy, Held, Notice, compare
+from isobuilder.sources.upstream.notices import (
+    Before,
+    CheckPolicy,
+    Held,
+    Notice,
+    compare,
+    followed,
+    in_order,
+)
+from isobuilder.sources.upstream.own import PROJECTS as PROJECTS_OF_MOLD
 from isobuilder.sources.upstream.sight import Release, Sight
 from isobuilder.sources.upstream.whole import missing
 
@@ -61,6 +72,7 @@ class Seen(Model):
         for planned in sight.schedule.minors if sight.schedule else ():
             if planned.next and planned.next.day and planned.next.day < sight.day:
                 told.add(f"late {planned.next.version} {planned.next.day}")
+        told |= {f"cve {cve.id}" for cve in sight.cves if not cve.fixed}
         return self.model_copy(
             update={
                 "first": first,
@@ -102,12 +114,17 @@ def check_upstream(
     policy: CheckPolicy | None = None,
     architectures: Sequence[str] = (),
     token: str | None = None,
+    isos: Sequence[Path] = (),
+    servers: Servers | None = None,
 ) -> UpstreamCheck:
     """Look at upstream and return what is to be done about ``recipes`` and their locks.
 
     What is seen is remembered in the store's folder: hold days count from the first sight, and a
     file that is replaced later is noticed. With ``architectures`` a new version is something to do
     only when all its files, signatures and images are there for each of them.
+
+    With ``isos`` it is told which of the newest recipes nobody built into those folders, with
+    ``servers`` which versions they lack; one that is down keeps the others from nothing.
 
     A recipe or a lock that is wrong is told among the notices, and the others count.
 
@@ -121,14 +138,20 @@ def check_upstream(
     path.parent.mkdir(parents=True, exist_ok=True)
     session.progress.step("what upstream has")
     minors = {one.parts.kubernetes.minor_text for one in held}
-    sight = look(session, day, minors=minors, token=token)
+    added = sorted({name for one in held for name in one.added})
+    sight = look(session, day, minors=minors, token=token, added=added)
     with locked(path.with_suffix(".lock")):
         seen = load_seen(path)
-        notices = compare(sight, held, book, seen.before, policy or CheckPolicy())
+        policy = policy or CheckPolicy()
+        notices = compare(sight, held, book, seen.before, policy)
         write_whole(path, canonical_json(seen.after(sight).model_dump(mode="json", by_alias=True)))
     if architectures:
         notices = [_only_whole(notice, architectures, session) for notice in notices]
-    return UpstreamCheck(sight, (*notices, *wrong))
+    ours = followed(held, book, day, policy)
+    if isos:
+        notices += unbuilt(ours, isos, architectures or tuple(ARCHITECTURES))
+    notices += unregistered(ours, servers or {})
+    return UpstreamCheck(sight, tuple(in_order((*notices, *wrong))))
 
 
 def _only_whole(notice: Notice, architectures: Sequence[str], session: Session) -> Notice:
@@ -159,14 +182,20 @@ def held_by(path: Path, wrong: list[Notice]) -> tuple[Held, ...]:
     except InputError as error:
         told(path, error)
         return ()
+    isos: dict[str, tuple[str, ...]] = dict.fromkeys(recipe.architectures, ())
     for architecture in recipe.architectures:
         place = lock_path(path, recipe, architecture)
         if place.exists():
             try:
-                digests |= _digests(load_lock(place))
+                lock = load_lock(place)
             except InputError as error:
                 told(place, error)
-    return (Held(path.name, parts_of(recipe), digests),)
+                continue
+            digests |= _digests(lock)
+            names = (replace(lock.iso_name, boots=boots).base for boots in (True, False))
+            isos[architecture] = tuple(f"{name}.iso" for name in names)
+    added = tuple(name for name in recipe.components if name in PROJECTS_OF_MOLD)
+    return (Held(path.name, parts_of(recipe), digests, isos, added),)
 
 
 def _digests(lock: Lock) -> dict[tuple[str, str], str]:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from isobuilder.documents.nodes import plain
 from isobuilder.documents.plain_yaml import read_yaml
 from isobuilder.documents.text import yaml_text
-from isobuilder.errors import InputError
+from isobuilder.errors import InputError, IsobuilderError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.version import ReleaseVersion
-from isobuilder.model.loading import load_recipe
+from isobuilder.model.loading import load_lock, load_recipe
+from isobuilder.model.lock import Lock
+from isobuilder.model.profile import PROFILES, ProfileName
+from isobuilder.model.recipe import Recipe
 from isobuilder.pipeline.fit import parts_of
+from isobuilder.pipeline.lock import lock_path, lock_recipe
+from isobuilder.pipeline.shipped import shipped
+from isobuilder.pipeline.upstream.added import choose_added
+from isobuilder.pipeline.upstream.difference import news, of_locks
 from isobuilder.rules.book import RuleBook, shipped_rules
+from isobuilder.rules.fit import Parts
+from isobuilder.rules.pairings import newest_known
+from isobuilder.sources.session import Session
 from isobuilder.sources.upstream.choose import Chooser, ChosenVersion
 from isobuilder.sources.upstream.sight import Sight
 
@@ -35,38 +45,88 @@ class Proposal:
 
     version: KubeVersion
     text: str
-    begun_from: str
+    base: Path
     choices: tuple[ChosenVersion, ...]
-    changes: tuple[str, ...]  # against the recipe it was begun from
+    added: tuple[ChosenVersion, ...]  # the same of what Mold adds
+    changes: tuple[str, ...]  # of numbers, against the recipe it was begun from
+    news: tuple[str, ...] = ()  # what that means: images, configuration, notes, what is mended
+    lacks: tuple[str, ...] = ()  # with any, it is a candidate that a person has to complete
+    locks: Mapping[str, Path | str] = field(default_factory=dict)  # a lock, or why there is none
+    contents: tuple[str, ...] = ()  # how files, images and sizes change, where it is locked
 
     def to_data(self) -> dict[str, Any]:
         """Return it for machines."""
         return {
             "version": str(self.version),
-            "begun_from": self.begun_from,
+            "begun_from": self.base.name,
+            "candidate": bool(self.lacks),
+            "lacks": self.lacks,
             "recipe": self.text,
             "changes": self.changes,
+            "news": self.news,
             "choices": [
                 {
                     "component": one.component,
                     "version": str(one.version) if one.version else None,
                     "reason": one.reason,
                 }
-                for one in self.choices
+                for one in (*self.choices, *self.added)
             ],
+            "locks": {
+                name: {"path": str(lock)} if isinstance(lock, Path) else {"error": lock}
+                for name, lock in self.locks.items()
+            },
+            "contents": self.contents,
         }
 
     @property
     def markdown(self) -> str:
         """The proposal in words fit for a merge request."""
-        lines = [f"# Kubernetes {self.version}", "", f"Begun from {self.begun_from}.", ""]
-        lines += [f"- {change}" for change in self.changes]
-        lines += ["", "| Part | Version | Why |", "|---|---|---|"]
+        candidate = " (candidate)" if self.lacks else ""
+        lines = [f"# Kubernetes {self.version}{candidate}", "", f"Begun from {self.base.name}."]
+        for title, items in (
+            ("Missing", (*self.lacks, *self.unlocked)),
+            ("Versions", self.changes),
+            ("What that means", self.news),
+            ("Contents", self.contents),
+        ):
+            if items:
+                lines += ["", f"## {title}", "", *(f"- {item}" for item in items)]
+        lines += ["", "## Why", "", "| Part | Version | Why |", "|---|---|---|"]
         lines += [
             f"| {one.component} | {one.version or 'not known'} | {one.reason} |"
-            for one in self.choices
+            for one in (*self.choices, *self.added)
         ]
         return "\n".join(lines) + "\n"
+
+    @property
+    def lock_files(self) -> list[Path]:
+        """The locks that were written."""
+        return [lock for lock in self.locks.values() if isinstance(lock, Path)]
+
+    @property
+    def unlocked(self) -> list[str]:
+        """The architectures that could not be locked, each with its reason."""
+        return [
+            f"{name}: not locked: {why}" for name, why in self.locks.items() if isinstance(why, str)
+        ]
+
+    def locked(self, recipe: Path, session: Session) -> Proposal:
+        """Lock ``recipe``, where this was written, for each architecture, and tell the difference.
+
+        What cannot be locked here and now is told with its reason, and keeps no other from it.
+        """
+        locks: dict[str, Path | str] = {}
+        contents: list[str] = []
+        for architecture in load_recipe(recipe).architectures:
+            try:
+                made = lock_recipe(recipe, architecture, session)
+            except IsobuilderError as error:
+                locks[architecture] = str(error)
+            else:
+                locks[architecture] = made.path
+                contents += of_locks(_lock_of(self.base, architecture), made.lock)
+        return replace(self, locks=locks, contents=tuple(contents))
 
 
 def propose(
@@ -76,43 +136,88 @@ def propose(
     *,
     rules: RuleBook | None = None,
     hold: int = 1,
+    profile: ProfileName | None = None,
 ) -> Proposal:
     """Return a recipe for ``version``, begun from the nearest of ``recipes`` before it.
+
+    With ``profile`` it is of that profile, whatever the one it is begun from is.
 
     Raises:
         InputError: there is no recipe to begin from.
     """
     base = _nearest(version, recipes)
     recipe = load_recipe(base)
-    parts = parts_of(recipe)
+    profile = profile or recipe.profile
+    parts = replace(parts_of(recipe), pins_pause=PROFILES[profile].imports_by_digest)
     book = rules or shipped_rules()
     chooser = Chooser(version, sight, book, hold, parts.pins_pause)
     choices = tuple(
         chooser.choose(component, current)
         for component, current in sorted(parts.components.items())
     )
+    wanted = {name for name, _manifest in PROFILES[profile].components}
+    added = choose_added(recipe, version, sight, wanted)
     tree = plain(read_yaml(base))
-    own = dict(tree.get("vars", {}))
+    own = {
+        name: value
+        for name, value in dict(tree.get("vars", {})).items()
+        if name.split("_")[0] not in set(recipe.components) - wanted
+    }
     changes = [f"Kubernetes {recipe.kubernetes} -> {version}"]
+    taken = dict(parts.components)
     for one in choices:
         current = parts.components[one.component]
         if one.version is not None and one.version != current:
             changes.append(f"{one.component} {current} -> {one.version}: {one.reason}")
             own[VARS[one.component]] = str(one.version)
+            taken[one.component] = one.version
         elif one.version is None:
             changes.append(f"{one.component} {current}: {one.reason}")
-    if recipe.kubernetes.minor != version.minor and any("autoscaler" in name for name in own):
-        changes.append(
-            f"autoscaler: as for {recipe.kubernetes.minor_text}, a candidate until its authors "
-            f"release one for {version.minor_text}"
-        )
-    data = {**tree, "kubernetes": str(version), "revision": 1, "vars": own}
-    reasons = "".join(
-        f"# {one.component} {one.version or parts.components[one.component]}: {one.reason}\n"
-        for one in choices
+    for name, value in added.variables.items():
+        changes.append(f"{name} {recipe.vars.get(name, 'none')} -> {value}")
+        own[name] = value
+    data = {**tree, "kubernetes": str(version), "revision": 1, "profile": profile, "vars": own}
+    if profile != recipe.profile:
+        data["extends"] = f"base/{profile}.yaml"
+    chosen = (*choices, *added.choices)
+    note = _note(version, base, sight, chosen, parts, added.lacks, book)
+    return Proposal(
+        version,
+        note + yaml_text(data),
+        base,
+        choices,
+        tuple(added.choices),
+        tuple(changes),
+        news(parts, Parts(version, taken, parts.pins_pause), sight, book),
+        tuple(added.lacks),
     )
-    text = f"# Proposed on {sight.day}, begun from {base.name}.\n{reasons}{yaml_text(data)}"
-    return Proposal(version, text, base.name, choices, tuple(changes))
+
+
+def _note(
+    version: KubeVersion,
+    base: Path,
+    sight: Sight,
+    choices: Sequence[ChosenVersion],
+    parts: Parts,
+    lacks: Sequence[str],
+    book: RuleBook,
+) -> str:
+    """Return the comment a proposed recipe begins with."""
+    lines = [f"Begun from {base.name} on {sight.day}, by rules of {book.as_of}."]
+    lines += [f"Candidate: {lack}." for lack in lacks]
+    if book.pairing(version) is None:
+        newest = newest_known(version)
+        minor = version.minor_text
+        known = f"{minor} up to {newest}" if newest else f"nothing of {minor}"
+        lines += [
+            f"Which etcd, CoreDNS and pause image kubeadm {version} wants is not known here:",
+            f"the table of {book.as_of} has {known}.",
+            "isobuilder lock asks this version's own kubeadm; let etcd fit what it answers.",
+        ]
+    for one in choices:
+        number = one.version or parts.components.get(one.component) or ""
+        lines.append(f"{one.component} {number}: {one.reason}")
+    return "".join(f"# {line}\n" for line in lines)
 
 
 def meant(text: str, sight: Sight) -> KubeVersion:
@@ -136,15 +241,32 @@ def meant(text: str, sight: Sight) -> KubeVersion:
             raise InputError(str(error), hint="or a minor such as 1.37, or latest") from None
     if found is None:
         known = ", ".join(sorted(minor for minor in sight.markers if minor)) or "no minor at all"
-        raise InputError(f"no release of Kubernetes {text} was seen; seen: {known}")
+        shipped_here = [one.version for one in shipped()]
+        near = [one for one in shipped_here if one.minor_text == wanted] or shipped_here
+        raise InputError(
+            f"no release of Kubernetes {text} was seen; seen: {known}",
+            hint=f"write the whole version; the newest known here is {near[-1]}",
+        )
     return KubeVersion(str(found))
 
 
 def _nearest(version: KubeVersion, recipes: Iterable[Path]) -> Path:
-    """Return the recipe of the highest version that is not above ``version``; else the lowest."""
+    """Return the recipe of the highest version not above ``version``; else of the lowest minor."""
     known = [(load_recipe(path).kubernetes, path) for path in recipes]
     if not known:
         raise InputError("no recipe to begin from", hint="name a folder with --recipes")
     before = [item for item in known if item[0] <= version]
-    key = max(before) if before else min(known)
-    return key[1]
+    if before:
+        return max(before)[1]
+    lowest = min(known)[0].minor
+    return max(item for item in known if item[0].minor == lowest)[1]
+
+
+def _lock_of(recipe_path: Path, architecture: str) -> Lock | None:
+    """Return the lock of a recipe as it lies beside it, if there is a good one."""
+    recipe: Recipe = load_recipe(recipe_path)
+    path = lock_path(recipe_path, recipe, architecture)
+    try:
+        return load_lock(path) if path.exists() else None
+    except InputError:
+        return None

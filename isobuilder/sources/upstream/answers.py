@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 from isobuilder.documents.json import ANSWER, JsonProblem, value_of
 from isobuilder.errors import UpstreamError
 from isobuilder.formats.version import ReleaseVersion, version_of
+from isobuilder.sources.upstream.days import day_of
 from isobuilder.sources.upstream.sight import Release
 from isobuilder.text import printable
 
@@ -63,7 +64,7 @@ def github_releases(data: bytes, place: str) -> tuple[Release, ...]:
             and isinstance(asset.get("digest"), str)
             and _DIGEST.fullmatch(asset["digest"])
         }
-        found.setdefault(version, Release(version, _day(entry.get("published_at")), digests))
+        found.setdefault(version, Release(version, day_of(entry.get("published_at")), digests))
     return _newest_first(found)
 
 
@@ -89,21 +90,11 @@ def module_versions(data: bytes, place: str) -> tuple[Release, ...]:
 def module_day(data: bytes, place: str) -> date | None:
     """Return the day of a version's commit. Source: the same protocol, ``$version.info``."""
     value = _value(data, place)
-    return _day(value.get("Time")) if isinstance(value, dict) else None
+    return day_of(value.get("Time")) if isinstance(value, dict) else None
 
 
 def _newest_first(found: dict[ReleaseVersion, Release]) -> tuple[Release, ...]:
     return tuple(found[version] for version in sorted(found, reverse=True))
-
-
-def _day(value: object) -> date | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).date()
 
 
 def _list(data: bytes, place: str) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from isobuilder.model.config import mirror_urls
 from isobuilder.rules.fit import PROJECTS
 from isobuilder.sources.mirrors import combined
 from isobuilder.sources.session import Session
-from isobuilder.sources.upstream import answers
+from isobuilder.sources.upstream import answers, cves, own
 from isobuilder.sources.upstream.schedule import URL as SCHEDULE
 from isobuilder.sources.upstream.schedule import Schedule, read_schedule
 from isobuilder.sources.upstream.sight import Release, Sight, Trouble
@@ -62,13 +63,14 @@ class _Look:
     memory: Path
     troubles: list[Trouble] = field(default_factory=list)
 
-    def see(self, minors: Iterable[str], components: Sequence[str]) -> Sight:
+    def see(self, minors: Iterable[str], components: Sequence[str], added: Iterable[str]) -> Sight:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             stable = pool.submit(self._attempt, "stable.txt", self._stable)
             index = pool.submit(self._attempt, "Go module index", self._index)
             schedule = pool.submit(self._attempt, "schedule.yaml", self._schedule)
+            feed = pool.submit(self._attempt, "CVE feed", self._cves)
             releases = {
-                name: pool.submit(self._attempt, name, lambda name=name: self._releases(name))
+                name: pool.submit(self._attempt, name, partial(self._releases, name))
                 for name in components
             }
             known = index.result() or ()
@@ -79,6 +81,10 @@ class _Look:
                     self._attempt, f"stable-{minor}.txt", lambda minor=minor: self._minor(minor)
                 )
                 for minor in wanted
+            }
+            ours = {
+                name: pool.submit(self._attempt, name, partial(self._own, name, wanted))
+                for name in added
             }
             dated = pool.map(self._dated, _newest_of_each(known, wanted))
             markers = {minor: version for minor in wanted if (version := by_minor[minor].result())}
@@ -91,6 +97,10 @@ class _Look:
                 index=tuple(days.get(one.version, one) for one in known),
                 components={name: seen for name, job in releases.items() if (seen := job.result())},
                 schedule=schedule.result(),
+                cves=feed.result() or (),
+                own={
+                    name: tags for name, job in ours.items() if (tags := job.result()) is not None
+                },
                 troubles=tuple(sorted(self.troubles, key=lambda one: one.source)),
             )
 
@@ -137,6 +147,28 @@ class _Look:
             return read_schedule(self._ask(SCHEDULE, answers.INDEX_SIZE), SCHEDULE)
         except InputErrors as error:
             raise UpstreamError(f"{SCHEDULE}: {error}") from None
+
+    def _cves(self) -> tuple[cves.Cve, ...]:
+        return cves.read_cves(self._ask(cves.URL, cves.SIZE), cves.URL)
+
+    def _own(self, component: str, minors: Sequence[str]) -> tuple[own.OwnRelease, ...]:
+        """Return the releases of a component of Mold's, those that may be taken with commits."""
+        project = f"{GITHUB}/repos/{own.PROJECTS[component]}"
+        url = f"{project}/releases?per_page=100"
+        seen = own.own_releases(self._ask(url, ANSWER.size), url)
+        newest = {one.minor: one for one in reversed(seen) if one.minor in {None, *minors}}
+        found = []
+        for one in seen:
+            if one.commit is None and one in newest.values():
+                at = f"{project}/commits/{one.tag}"
+                commit = self._attempt(f"{component} {one.tag}", partial(self._commit, at))
+                found.append(one.at(commit or ""))
+            else:
+                found.append(one)
+        return tuple(found)
+
+    def _commit(self, url: str) -> str:
+        return own.commit_of(self._ask(url, ANSWER.size), url)
 
     def _releases(self, component: str) -> tuple[Release, ...]:
         """Return a component's releases from GitHub, or without digests and days from the index."""
@@ -186,16 +218,19 @@ def look(
     *,
     minors: Iterable[str] = (),
     components: Sequence[str] = COMPONENTS,
+    added: Iterable[str] = (),
     token: str | None = None,
 ) -> Sight:
     """Return what upstream has on ``day``, today: of ``minors``, the newest ones, and components.
+
+    ``added`` are components of Mold's whose releases are looked up as well, such as its autoscaler.
 
     What cannot be reached or makes no sense is among the troubles of the answer. ``token`` is
     GitHub's, which allows more than 60 questions an hour; it goes to GitHub alone.
     """
     memory = session.store.root / "upstream"
     memory.mkdir(parents=True, exist_ok=True)
-    return _Look(session, day, token, memory).see(minors, components)
+    return _Look(session, day, token, memory).see(minors, components, added)
 
 
 def _remembered(note: Path, limit: int) -> tuple[str, bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Literal
@@ -43,6 +43,9 @@ class Held:
     place: str
     parts: Parts
     digests: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (component, file)
+    # By architecture: what an ISO of its lock may be called, nothing where there is no lock.
+    isos: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    added: tuple[str, ...] = ()  # components of Mold's
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +77,22 @@ def compare(
             *told.support(),
             *told.schedule(),
             *told.components(),
+            *told.cves(),
             *told.replaced(),
             *(Notice("notice", "unreachable", one.source, one.fact) for one in sight.troubles),
         ]
     )
-    return sorted(found, key=lambda one: LEVELS.index(one.level))
+    return in_order(found)
+
+
+def in_order(notices: Iterable[Notice]) -> list[Notice]:
+    """Return notices with the most urgent first."""
+    return sorted(notices, key=lambda one: LEVELS.index(one.level))
+
+
+def followed(held: tuple[Held, ...], book: RuleBook, day: date, policy: CheckPolicy) -> list[Held]:
+    """Return the newest recipe of each minor that is mended, or wanted all the same."""
+    return _Comparison(Sight(day), held, book, Before(), policy).followed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +233,7 @@ class _Comparison:
     # --- components ---
 
     def components(self) -> Iterator[Notice]:
-        for one in self._followed():
+        for one in self.followed():
             parts = one.parts
             chooser = Chooser(
                 parts.kubernetes, self.sight, self.book, self.policy.hold, parts.pins_pause
@@ -235,7 +249,7 @@ class _Comparison:
                     fact = f"{component} {current} could be {choice.version}: {choice.reason}"
                     yield Notice("todo", "component", one.place, fact)
 
-    def _followed(self) -> list[Held]:
+    def followed(self) -> list[Held]:
         """Return the newest recipe of each minor that is mended, or wanted all the same."""
         newest = self._newest_of_ours()
         found = []
@@ -256,6 +270,19 @@ class _Comparison:
             fact = f"{component} {current} is not among its releases"
             hint = "it was withdrawn, or never released"
             yield Notice("warning", "withdrawn", place, fact, hint)
+
+    def cves(self) -> Iterator[Notice]:
+        """Yield what is known against what we have, and once what no patch is known to mend."""
+        for version in dict.fromkeys(one.parts.kubernetes for one in self.followed()):
+            for cve in self.sight.cves:
+                patch = cve.mends(ReleaseVersion(str(version)))
+                if patch is not None:
+                    fact = f"{cve.id}: {cve.summary}; mended in {patch}"
+                    yield Notice("warning", "cve", str(version), fact, cve.url)
+        for cve in self.sight.cves:
+            if not cve.fixed and cve.status != "fixed" and f"cve {cve.id}" not in self.before.told:
+                fact = f"{cve.summary}; {cve.status}, and no patch of it is known"
+                yield Notice("notice", "cve-open", cve.id, fact, cve.url)
 
     def replaced(self) -> Iterator[Notice]:
         """Yield files that are others than were locked or seen before: a person decides."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from isobuilder.formats.version import ReleaseVersion
+from isobuilder.sources.upstream.cves import Cve
+from isobuilder.sources.upstream.own import OwnRelease
 from isobuilder.sources.upstream.schedule import Schedule
 
 
@@ -36,6 +38,8 @@ class Sight:
     index: tuple[Release, ...] = ()  # Kubernetes in the Go module index; a day only where asked
     components: Mapping[str, tuple[Release, ...]] = field(default_factory=dict)
     schedule: Schedule | None = None
+    cves: tuple[Cve, ...] = ()
+    own: Mapping[str, tuple[OwnRelease, ...]] = field(default_factory=dict)  # the newest first
     troubles: tuple[Trouble, ...] = ()
 
     @property

@@ -1,0 +1,90 @@
+"""Which release of Mold's own components a recipe should have: a build for that very minor."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from isobuilder.formats.kube import KubeVersion
+from isobuilder.formats.version import ReleaseVersion, version_of
+from isobuilder.model.recipe import Recipe
+from isobuilder.sources.upstream.choose import ChosenVersion
+from isobuilder.sources.upstream.own import PROJECTS, OwnRelease
+from isobuilder.sources.upstream.sight import Sight
+
+_OF_THE_BUILD = ("autoscaler_baseline", "autoscaler_status", "autoscaler_binary_sha")
+"""What only the provenance of an autoscaler's release says."""
+
+
+@dataclass(slots=True)
+class AddedChoice:
+    """The variables to set, why, and what stands between this and a recipe that is whole."""
+
+    variables: dict[str, str] = field(default_factory=dict)
+    choices: list[ChosenVersion] = field(default_factory=list)
+    lacks: list[str] = field(default_factory=list)
+
+
+def choose_added(
+    recipe: Recipe, version: KubeVersion, sight: Sight, wanted: Collection[str]
+) -> AddedChoice:
+    """Return which releases of Mold's ``wanted`` components fit ``version`` best.
+
+    A component whose releases could not be looked up is kept for a patch of the same minor.
+    """
+    found = AddedChoice()
+    for component in PROJECTS:
+        if component in recipe.components and component in wanted:
+            _choose(component, recipe, version, sight, found)
+    return found
+
+
+def _choose(
+    component: str, recipe: Recipe, version: KubeVersion, sight: Sight, found: AddedChoice
+) -> None:
+    has = recipe.vars
+    tag = has.get(f"{component}_release", "")
+    moved = component == "autoscaler" and recipe.kubernetes.minor != version.minor
+    wanted = version.minor_text if component == "autoscaler" else None
+    releases = [one for one in sight.own.get(component, ()) if one.minor == wanted]
+    if not releases:
+        reason = "its releases were not seen; kept"
+        if component in sight.own:
+            reason = f"none for {wanted or 'any version'} among those of {PROJECTS[component]}"
+            found.lacks.append(f"{component}: {reason}; its authors have to release one")
+        elif moved:
+            found.lacks.append(f"{component}: whether there is one for {wanted} was not seen")
+        found.choices.append(ChosenVersion(component, _of(has.get(component)), reason))
+        return
+    newest = releases[0]
+    version_taken = _of(newest.version) or _of(has.get(component))
+    if newest.commit is None:
+        found.lacks.append(f"{component}: the commit of {newest.tag} could not be read")
+        reason = f"newest is {newest.tag}, whose commit could not be read; kept"
+        found.choices.append(ChosenVersion(component, _of(has.get(component)), reason))
+        return
+    reason = f"newest release{f' for {wanted}' if wanted else ''}, {newest.tag}"
+    found.choices.append(ChosenVersion(component, version_taken, reason))
+    if newest.commit != has.get(f"{component}_sha") or (not moved and newest.tag != tag):
+        found.variables |= _variables(component, newest)
+        found.lacks += _unknown(component, newest, has)
+    elif moved:
+        found.lacks += _unknown(component, newest, has)
+
+
+def _variables(component: str, release: OwnRelease) -> dict[str, str]:
+    own = {f"{component}_sha": release.commit or "", f"{component}_release": release.tag}
+    return own | ({component: release.version} if release.version else {})
+
+
+def _unknown(component: str, release: OwnRelease, has: Mapping[str, str]) -> list[str]:
+    """Return what the release's own provenance says and nobody else."""
+    names = _OF_THE_BUILD if component == "autoscaler" else ("provider_sdk", "provider_sdk_sha")
+    known = [name for name in names if name in has]
+    if not known:
+        return []
+    return [f"{component}: {', '.join(known)}: take them from provenance.json of {release.tag}"]
+
+
+def _of(text: str | None) -> ReleaseVersion | None:
+    return version_of(text) if text else None
