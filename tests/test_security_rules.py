@@ -117,6 +117,7 @@ RULES = {
             "iso/read/reader.py": "closes and passes on",
             "iso/ring.py": "passes on to the thread that fills",
             "sources/fetch.py": "passes on to the thread that waits",
+            "site/server.py": "goes on serving what it has",
             "cli/main.py": "the last door",
         },
     ),

@@ -81,6 +81,11 @@ EXAMPLES = {
     "os remove": ("isobuilder os remove debian-13-generic",),
     "boot": ("isobuilder boot NAME.iso --seed seed.iso",),
     "config show": ("isobuilder config show --config site.yaml",),
+    "site serve": (
+        "isobuilder site serve /srv/isos --listen :5000",
+        "isobuilder site serve NAME.iso --listen :443 --tls-cert site.pem --access-log log",
+        "isobuilder site serve /srv/isos --listen :5000 --systemd > isobuilder-site.service",
+    ),
     "demo": ("isobuilder demo", "isobuilder demo --serve --port 8099"),
     "completion": ("isobuilder completion bash",),
     "mold check": ("isobuilder mold check --server lab",),

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from isobuilder.demo.images import EPOCH, Image, ImageDocument
 from isobuilder.digest import Digest
 from isobuilder.http.replies import Reply, Request, content_reply
+from isobuilder.site.registry import refused
 from isobuilder.text import whole_number
 
 _ROUTE = re.compile(r"/v2/(?P<name>[^?]+?)/(?P<kind>manifests|blobs|tags)/(?P<rest>[^/]*)")
@@ -111,9 +112,3 @@ def _by_digest(request: Request, data: bytes, content_type: str) -> Reply:
     )
     reply.headers["Docker-Content-Digest"] = digest
     return reply
-
-
-def refused(status: int, code: str, message: str) -> Reply:
-    """Return an answer in the form of the specification's errors."""
-    body = {"errors": [{"code": code, "message": message}]}
-    return Reply(status, {"Content-Type": "application/json"}, json.dumps(body).encode())

@@ -123,6 +123,18 @@ class ImageIndex:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryDocument:
+    """A manifest or index of any kind as registries keep it: an image, a signature, an SBOM."""
+
+    media_type: str
+    manifests: tuple[Descriptor, ...]  # of an index
+    blobs: tuple[Descriptor, ...]  # of a manifest: configuration and layers, each digest once
+    subject: Digest | None  # the manifest that it is about
+    artifact_type: str
+    annotations: Mapping[str, str] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ImageConfig:
     """What the image says of itself."""
 
@@ -169,6 +181,44 @@ def read_document(
         return _index(document, media_type or _implied(content_type, INDEX_TYPES, OCI_INDEX), place)
     return _manifest(
         document, media_type or _implied(content_type, MANIFEST_TYPES, OCI_MANIFEST), place
+    )
+
+
+def parse_any(data: bytes, *, place: str) -> RegistryDocument:
+    """Return what a manifest or index of any kind says; no judgement whether a node can run it.
+
+    Source: image specification 1.1, manifest.md: without ``artifactType`` the type of the
+    configuration counts.
+
+    Raises:
+        IntegrityError: malformed, both kinds at once, or beyond a limit.
+    """
+    document = _json_object(data, place)
+    is_index = "manifests" in document
+    if is_index == bool({"config", "layers", "blobs"} & document.keys()):
+        raise IntegrityError(f"{place}: expected a manifest or an index, and not both")
+    implied = OCI_INDEX if is_index else OCI_MANIFEST
+    media_type = document.get("mediaType", implied)
+    if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
+        raise IntegrityError(f"{place}: mediaType: expected one, got {_short(media_type)}")
+    config = document.get("config")
+    listed = [] if config is None else [config]
+    listed += _list(document.get("layers", []), f"{place}: layers")
+    found = [_descriptor(value, f"{place}: blobs", limit=MAX_LAYER) for value in listed]
+    children = _list(document.get("manifests", []), f"{place}: manifests")
+    subject = document.get("subject")
+    artifact = document.get("artifactType") or (found[0].media_type if config is not None else "")
+    if not isinstance(artifact, str):
+        raise IntegrityError(f"{place}: artifactType: expected text, got {_short(artifact)}")
+    return RegistryDocument(
+        media_type,
+        tuple(_descriptor(value, f"{place}: manifests", limit=MAX_LAYER) for value in children),
+        tuple({blob.digest: blob for blob in found}.values()),
+        None
+        if subject is None
+        else _descriptor(subject, f"{place}: subject", limit=MAX_LAYER).digest,
+        artifact,
+        _texts(document.get("annotations"), f"{place}: annotations"),
     )
 
 

@@ -8,6 +8,7 @@ names with a space, line ends that are none. Source: RFC 9112.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -22,11 +23,12 @@ from http.client import responses
 from typing import IO, Protocol
 from urllib.parse import unquote
 
-from isobuilder.http.replies import FilePart, Refusal, Reply, Request
+from isobuilder.http.replies import FilePart, FileState, Refusal, Reply, Request, text_reply
 
 PIECE = 512 * 1024  # bytes that have to be through within ``Limits.piece_seconds``
 _RECEIVED = 64 * 1024  # bytes at once
 _LINE, _TRAILERS = 4096, 32  # bytes of a line between chunks, and lines after the last
+_REPLACED = "the file is being replaced: ask again"
 _LINGER = 1.0  # seconds for a client to stop sending after it was refused
 
 _REQUEST = re.compile(rb"([A-Z]{1,16}) ([!-~]+) HTTP/1\.([01])")
@@ -62,8 +64,9 @@ class Owner(Protocol):
 class Connection:
     """One client, request after request."""
 
-    def __init__(self, client: socket.socket, owner: Owner) -> None:
+    def __init__(self, client: socket.socket, owner: Owner, address: str = "") -> None:
         self._socket = client
+        self._address = address
         self._owner = owner
         self._limits = owner.limits
         self._ahead = bytearray()  # came, and belongs to what is read next
@@ -80,13 +83,18 @@ class Connection:
             self._linger()
             return False
         reply = self._owner.reply_to(request)
-        stays = stays and body.is_read and reply.size is not None
         sent = 0
-        try:
-            for count in self._send(reply, stays=stays, head_only=request.method == "HEAD"):
-                sent += count
-        finally:
-            self._owner.served(request, reply, sent)
+        with contextlib.ExitStack() as closing:
+            file: IO[bytes] = io.BytesIO()
+            if isinstance(reply.body, FilePart):  # before the head: it may be gone
+                reply, file = _opened(reply, reply.body, closing)
+            stays = stays and body.is_read and reply.size is not None
+            try:
+                head_only = request.method == "HEAD"
+                for count in self._send(reply, file, stays=stays, head_only=head_only):
+                    sent += count
+            finally:
+                self._owner.served(request, reply, sent)
         if not body.is_read:
             self._linger()
         return stays
@@ -153,7 +161,8 @@ class Connection:
         body = _RequestBody(self, length, self._limits.piece_seconds, expects=expects)
         stays = first[3] == b"1" and "close" not in headers.get("connection", "").lower()
         stream = io.BufferedReader(body, _RECEIVED)
-        request = Request(first[1].decode(), unquote(path), query, headers, length, stream)
+        method, path = first[1].decode(), unquote(path)
+        request = Request(method, path, query, headers, length, stream, self._address)
         return request, body, stays
 
     # --- what goes out ---
@@ -181,15 +190,16 @@ class Connection:
         self.send(head + body)
         return len(body)
 
-    def _send(self, reply: Reply, *, stays: bool, head_only: bool) -> Iterator[int]:
+    def _send(
+        self, reply: Reply, file: IO[bytes], *, stays: bool, head_only: bool
+    ) -> Iterator[int]:
         """Send the answer and yield how many bytes of the body each step sent."""
         body = reply.body
         if isinstance(body, FilePart):
-            with body.path.open("rb", buffering=0) as file:  # before the head: it may be gone
-                self._send_head(reply, stays=stays)
-                end = body.start + (0 if head_only else body.size)
-                for at in range(body.start, end, PIECE):
-                    yield self._send_file(file, at, min(PIECE, end - at))
+            self._send_head(reply, stays=stays)
+            end = body.start + (0 if head_only else body.size)
+            for at in range(body.start, end, PIECE):
+                yield self._send_file(file, at, min(PIECE, end - at))
             return
         sent = self._send_head(reply, stays=stays, head_only=head_only)
         yield sent
@@ -233,6 +243,22 @@ class Connection:
         deadline = time.monotonic() + _LINGER
         while self.receive(deadline):
             pass
+
+
+def _opened(reply: Reply, part: FilePart, closing: contextlib.ExitStack) -> tuple[Reply, IO[bytes]]:
+    """Return ``reply`` and the file of its body, or what to say in its place.
+
+    Raises:
+        OSError: the file is gone, and nobody minds in which state it is.
+    """
+    try:
+        file = closing.enter_context(part.path.open("rb", buffering=0))
+        if part.state in {None, FileState.of(os.fstat(file.fileno()))}:
+            return reply, file
+    except OSError:
+        if part.state is None:
+            raise
+    return text_reply(503, _REPLACED, {"Retry-After": "1"}), io.BytesIO()
 
 
 class _RequestBody(io.RawIOBase):

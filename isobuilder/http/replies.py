@@ -7,10 +7,12 @@ with the whole, and a date in a condition has to be the one that we sent.
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from pathlib import Path
 from typing import Self, cast
@@ -42,6 +44,8 @@ class Request:
     headers: Mapping[str, str]  # names in lower case
     length: int | None  # bytes of the body; None if it comes in chunks
     stream: io.BufferedIOBase  # ends where the body ends
+    client: str = ""  # the address it came from
+    began: float = field(default_factory=time.monotonic)  # when its head was read, in seconds
 
     def body(self, most: int = MAX_BODY) -> bytes:
         """Read the body, which may have ``most`` bytes.
@@ -63,12 +67,33 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class FileState:
+    """Which file it is, and since when it is as it is."""
+
+    device: int
+    node: int
+    changed: int  # nanoseconds since 1970
+    size: int  # bytes
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Self:
+        """Return the state that the system tells."""
+        return cls(found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
+
+    @property
+    def etag(self) -> str:
+        """A strong validator of the whole file."""
+        return f'"{self.changed:x}-{self.size:x}-{self.node:x}"'
+
+
+@dataclass(frozen=True, slots=True)
 class FilePart:
     """A stretch of a file on disk."""
 
     path: Path
     start: int
     size: int  # bytes
+    state: FileState | None = None  # in which the file has to be; None: in any
 
     @classmethod
     def whole(cls, path: Path) -> Self:
@@ -78,6 +103,10 @@ class FilePart:
             OSError: it cannot be looked at.
         """
         return cls(path, 0, path.stat().st_size)
+
+    def part(self, start: int, size: int) -> FilePart:
+        """Return ``size`` bytes from ``start`` on, which counts from where this part begins."""
+        return replace(self, start=self.start + start, size=size)
 
 
 Body = bytes | FilePart | Iterator[bytes]
@@ -132,7 +161,7 @@ def content_reply(
     headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     if isinstance(content, bytes):
         return Reply(206, headers, content[start:end])
-    return Reply(206, headers, FilePart(content.path, content.start + start, end - start))
+    return Reply(206, headers, content.part(start, end - start))
 
 
 def etag_of(content: bytes | Path) -> str:

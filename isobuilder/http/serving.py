@@ -10,6 +10,7 @@ import logging
 import socket
 import ssl
 import threading
+from pathlib import Path
 from typing import Self
 
 from isobuilder.errors import EnvironmentProblem
@@ -17,6 +18,23 @@ from isobuilder.http.connection import Connection, Limits
 from isobuilder.http.replies import Refusal, Reply, Request, text_reply
 
 _log = logging.getLogger(__name__)
+
+TlsContext = ssl.SSLContext
+
+
+def server_tls(certificate: Path, key: Path | None) -> TlsContext:
+    """Return what speaks TLS with a certificate; ``key`` None: it is in the same file.
+
+    Raises:
+        EnvironmentProblem: a file is not there, or not what it should be.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key, lambda: "")  # else OpenSSL asks at the terminal
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        reason = "expected PEM, with the key that belongs to it"
+        raise EnvironmentProblem(f"{certificate}: {reason}") from error
+    return context
 
 
 class Server:
@@ -34,19 +52,24 @@ class Server:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        tls: ssl.SSLContext | None = None,
+        tls: TlsContext | None = None,
         limits: Limits | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self._tls = tls
         self.closing = threading.Event()  # whoever waits in an answer waits for this as well
         try:
-            self._listener = socket.create_server((host, port), backlog=128)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+            self._listener = socket.create_server(
+                (host, port), family=family, backlog=128, dualstack_ipv6=both
+            )
         except OSError as error:
             reason = error.strerror or str(error)
             raise EnvironmentProblem(f"port {port}: cannot be used: {reason}") from error
         self.port = int(self._listener.getsockname()[1])
-        self.url = f"{'https' if tls else 'http'}://{host}:{self.port}"
+        place = f"[{host}]" if ":" in host else host
+        self.url = f"{'https' if tls else 'http'}://{place}:{self.port}"
         self._slots = threading.BoundedSemaphore(self.limits.clients)
         self._guard = threading.Lock()
         self._clients: dict[threading.Thread, socket.socket] = {}
@@ -63,6 +86,11 @@ class Server:
 
     def served(self, request: Request, reply: Reply, sent: int) -> None:
         """Take note that ``reply`` went out, ``sent`` bytes of its body; for subclasses."""
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected now."""
+        return len(self._clients)
 
     def start(self) -> Self:
         """Begin to answer."""
@@ -95,12 +123,12 @@ class Server:
             if not self._slots.acquire(timeout=0.2):
                 continue
             try:
-                client = self._listener.accept()[0]
+                client, address = self._listener.accept()
             except OSError:  # closed, or no descriptor left; then a client may go and free one
                 self._slots.release()
                 self.closing.wait(0.1)
                 continue
-            thread = threading.Thread(target=self._serve, args=(client,), daemon=True)
+            thread = threading.Thread(target=self._serve, args=(client, address[0]), daemon=True)
             with self._guard:
                 self._clients[thread] = client
             try:
@@ -114,19 +142,19 @@ class Server:
             del self._clients[thread]
         self._slots.release()
 
-    def _serve(self, client: socket.socket) -> None:
+    def _serve(self, client: socket.socket, address: str) -> None:
         try:
             # A client that hangs up or is too slow is everyday life.
             with contextlib.suppress(OSError), client:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with client if self._tls is None else self._encrypted(client, self._tls) as spoken:
-                    connection = Connection(spoken, self)
+                    connection = Connection(spoken, self, address)
                     while not self.closing.is_set() and connection.exchange():
                         pass
         finally:
             self._forget(threading.current_thread())
 
-    def _encrypted(self, client: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+    def _encrypted(self, client: socket.socket, tls: TlsContext) -> ssl.SSLSocket:
         encrypted = tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
         try:
             with self._guard:

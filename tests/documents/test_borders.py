@@ -24,7 +24,7 @@ from isobuilder.errors import (
     UpstreamError,
 )
 from isobuilder.formats.archive import read_archive
-from isobuilder.formats.oci import parse_config, read_document
+from isobuilder.formats.oci import parse_any, parse_config, read_document
 from isobuilder.http import Http, HttpSettings
 from isobuilder.iso.check.archives import Expected, check_archive
 from isobuilder.medium import Medium
@@ -207,6 +207,7 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "formats/oci.py": [
         (lambda data, _: read_document(data, place="x"), IntegrityError),
         (lambda data, _: parse_config(data, place="x"), IntegrityError),
+        (lambda data, _: parse_any(data, place="x"), IntegrityError),
     ],
     "contract/archives.py": [
         (in_archive("index.json"), IntegrityError),

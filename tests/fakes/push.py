@@ -14,9 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 from isobuilder.demo.images import ImageDocument
-from isobuilder.demo.registry import DemoRegistry, refused
+from isobuilder.demo.registry import DemoRegistry
 from isobuilder.digest import Digest
 from isobuilder.http.replies import Reply, Request
+from isobuilder.site.registry import refused
 
 _NAME = re.compile(r"/v2/(?P<name>[^?]+?)/(manifests|blobs|tags)/.*")
 _MANIFEST = re.compile(r"/v2/(?P<name>[^?]+?)/manifests/(?P<rest>[^/]*)")

@@ -15,6 +15,7 @@ from isobuilder.formats.oci import (
     ImageIndex,
     check_config,
     choose_platform,
+    parse_any,
     parse_config,
     parse_manifest,
     read_document,
@@ -170,6 +171,8 @@ def _oci(samples: Samples, _stack: ExitStack) -> Rig:
         with contextlib.suppress(InputError, IntegrityError):
             config = parse_config(data, place="x")
             check_config(config, whole, "amd64", place="x")
+        with contextlib.suppress(IntegrityError):
+            parse_any(data, place="x")
         document = read_document(data, place="x", content_type=None)
         if isinstance(document, ImageIndex):
             return choose_platform(document, "amd64", place="x")

@@ -5,8 +5,12 @@ from __future__ import annotations
 import click
 
 from isobuilder.cli.app import AppGroup
+from isobuilder.cli.site.serve import serve
 
 
 @click.group(cls=AppGroup)
 def site() -> None:
     """Carry ISOs to a site without Internet, and look after it there."""
+
+
+site.add_command(serve)

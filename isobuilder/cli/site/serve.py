@@ -1,0 +1,214 @@
+"""``isobuilder site serve``."""
+
+from __future__ import annotations
+
+import resource
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, plural
+from isobuilder.cli.telling import tell, tell_text
+from isobuilder.text import printable, whole_number
+
+if TYPE_CHECKING:
+    from isobuilder.http.serving import TlsContext
+    from isobuilder.site.server import SiteLogin
+
+_UNIT = """\
+[Unit]
+Description=ISOs and images of this site, out of closed ISO files
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+ExecStart={command}
+DynamicUser=yes
+Restart=on-failure
+LimitNOFILE=4096
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=read-only
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+RestrictAddressFamilies=AF_INET AF_INET6
+MemoryDenyWriteExecute=yes
+CapabilityBoundingSet=
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def parse_listen(
+    _context: click.Context, _parameter: click.Parameter, value: str
+) -> tuple[str, int]:
+    """Return host and port of ``127.0.0.1:5000``, ``[::]:5000`` or ``:5000``, which is anywhere."""
+    host, colon, digits = value.rpartition(":")
+    port = whole_number(digits)
+    if not colon or port is None or port > 65535:
+        raise click.BadParameter("expected ADDRESS:PORT, such as 127.0.0.1:5000, or :5000")
+    return host.strip("[]") or "0.0.0.0", port  # noqa: S104 - who leaves the address out means it
+
+
+@click.command(cls=AppCommand)
+@click.argument(
+    "places", metavar="ISO|DIR...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--listen",
+    default="127.0.0.1:5000",
+    show_default=True,
+    metavar="ADDRESS:PORT",
+    callback=parse_listen,
+    help="Where to answer; :5000 is every address of this machine.",
+)
+@click.option("--tls-cert", type=FILE, help="Certificate with its chain, PEM.")
+@click.option("--tls-key", type=FILE, help="Its key.  [default: in the file of the certificate]")
+@click.option("--user", metavar="NAME", help="Only for who logs in as NAME; needs --password-file.")
+@click.option("--password-file", type=FILE, help="Its first line is the password.")
+@click.option("--plain-http", is_flag=True, help="Take logins unencrypted, without --tls-cert.")
+@click.option(
+    "--clients",
+    default=512,
+    show_default=True,
+    type=click.IntRange(1, 4096),
+    help="Connections at once; further ones wait.",
+)
+@click.option("--access-log", type=NEW_FILE, help="A line for each answer; - is stdout.")
+@click.option("--systemd", is_flag=True, help="Only print a unit that runs this command.")
+@click.pass_obj
+def serve(
+    app: App,
+    /,
+    places: tuple[Path, ...],
+    listen: tuple[str, int],
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    user: str | None,
+    password_file: Path | None,
+    plain_http: bool,
+    clients: int,
+    access_log: Path | None,
+    systemd: bool,
+) -> None:
+    """Serve the images, files and ISOs of each ISO, or of each in DIR, straight out of the file.
+
+    A registry that is only read (/v2/), the ISOs (/isos/), what lies on them (/files/), a page for
+    people (/), /site.json, /healthz and /metrics. Nothing is unpacked or written. ISOs that come,
+    go or are replaced are noticed within a second or two. Ctrl-C ends it.
+    """
+    if systemd:
+        tell_text(_UNIT.format(command=_command_line()), nl=False)
+        return
+    from isobuilder.http.connection import Limits
+    from isobuilder.site.server import SiteServer
+    from isobuilder.site.shelf import Shelf
+
+    login = _login(user, password_file, listen[0], plain=plain_http or tls_cert is not None)
+    tls = _tls(tls_cert, tls_key)
+    log = _access_log(app, access_log)
+    shelf = Shelf(places)
+    catalog = shelf.open()
+    for warning in catalog.warnings:
+        app.say(f"warning: {warning}")
+    _take_descriptors(2 * clients + 256)
+    host, port = listen
+    with SiteServer(
+        shelf,
+        host=host,
+        port=port,
+        tls=tls,
+        limits=Limits(clients=clients),
+        login=login,
+        access=log,
+    ) as server:
+        tell(server.url)
+        count = plural(len(catalog.holdings), "ISO")
+        app.say(f"{count} with {plural(catalog.images, 'image')}; Ctrl-C ends it")
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            app.say("ended")
+
+
+def _command_line() -> str:
+    """Return this command with whole paths, for a service that starts elsewhere."""
+    words = [str(Path(sys.argv[0]).absolute())]
+    for word in sys.argv[1:]:
+        path = Path(word)
+        words.append(str(path.absolute()) if path.exists() else word)
+    return shlex.join(word for word in words if word != "--systemd").replace("%", "%%")
+
+
+def _login(
+    user: str | None, password_file: Path | None, host: str, *, plain: bool
+) -> SiteLogin | None:
+    from isobuilder.errors import UsageProblem
+    from isobuilder.http import ServerAccess, configured_login
+    from isobuilder.site.server import SiteLogin
+
+    if (user is None) != (password_file is None):
+        raise UsageProblem("--user and --password-file belong together")
+    if user is None:
+        return None
+    if ":" in user:
+        raise UsageProblem("--user: a name has no colon in it (RFC 7617)")
+    if not plain and host not in {"127.0.0.1", "::1", "localhost"}:
+        raise UsageProblem(
+            "logins would come unencrypted over the network",
+            hint="give --tls-cert, or --plain-http if that is meant",
+        )
+    found = configured_login(
+        ServerAccess("--password-file", user=user, password_file=password_file)
+    )
+    return SiteLogin(user, found.password) if found else None
+
+
+def _tls(certificate: Path | None, key: Path | None) -> TlsContext | None:
+    from isobuilder.errors import UsageProblem
+    from isobuilder.http.serving import server_tls
+
+    if certificate is None:
+        if key is not None:
+            raise UsageProblem("--tls-key belongs to --tls-cert, which is missing")
+        return None
+    return server_tls(certificate, key)
+
+
+def _access_log(app: App, path: Path | None) -> Callable[[str], None] | None:
+    """Return who writes a line of the access log; lines of several threads do not mix."""
+    if path is None:
+        return None
+    guard = threading.Lock()
+    if str(path) == "-":
+
+        def show(line: str) -> None:
+            with guard:
+                tell(line)
+
+        return show
+    file: IO[str] = app.closing.enter_context(path.open("a", encoding="utf-8", buffering=1))
+
+    def write(line: str) -> None:
+        with guard:
+            file.write(f"{printable(line, 2000)}\n")
+
+    return write
+
+
+def _take_descriptors(wanted: int) -> None:
+    """Raise our limit of open files as far as the system lets us: two for each client."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

@@ -1,0 +1,237 @@
+"""``site serve``: images, files and whole ISOs straight out of closed ISO files.
+
+Every path is a name in a table: none reaches the file system. What is served was read when the ISO
+was first seen; a file that is not in that state any more is answered with 503 until it was read
+anew, never with bytes of another file. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import logging
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Self
+
+from isobuilder.digest import Digest
+from isobuilder.http.connection import Limits
+from isobuilder.http.replies import FilePart, FileState, Reply, Request, content_reply, text_reply
+from isobuilder.http.serving import Server, TlsContext
+from isobuilder.pipeline.beside import SIDE_FILES
+from isobuilder.site.catalog import Catalog
+from isobuilder.site.holding import Holding
+from isobuilder.site.metrics import Metrics
+from isobuilder.site.pages import FILES, ISOS, content_type, index_page, iso_page, site_json
+from isobuilder.site.registry import registry_reply
+from isobuilder.site.shelf import Shelf, state_of
+
+_log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+"""How often it is looked whether ISOs came or went."""
+
+_KINDS = {"/blobs/": "blob", "/manifests/": "manifest", ISOS: "iso", FILES: "file"}
+_CLOSED = {"WWW-Authenticate": 'Basic realm="isobuilder site", charset="UTF-8"'}
+_SAFE = {"X-Content-Type-Options": "nosniff"}
+_SUM = ".sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class SiteLogin:
+    """Who may read."""
+
+    user: str
+    password: str = field(repr=False)
+
+    def opens(self, header: str) -> bool:
+        """Tell whether an Authorization header is this login's."""
+        kind, _, packed = header.partition(" ")
+        try:
+            given = base64.b64decode(packed.strip(), validate=True)
+        except ValueError:
+            return False
+        wanted = f"{self.user}:{self.password}".encode()
+        return hmac.compare_digest(given, wanted) and kind.lower() == "basic"
+
+
+class SiteServer(Server):
+    """Serves what a shelf has; ``access`` gets one line for each answer."""
+
+    name = "isobuilder-site"
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: TlsContext | None = None,
+        limits: Limits | None = None,
+        login: SiteLogin | None = None,
+        access: Callable[[str], None] | None = None,
+    ) -> None:
+        super().__init__(host=host, port=port, tls=tls, limits=limits)
+        self._shelf = shelf
+        self._secure = tls is not None
+        self._login = login
+        self._access = access
+        self._metrics = Metrics()
+        self._sums: dict[FileState, Digest] = {}
+        self._hashing = threading.Lock()
+        self._table: dict[str, FilePart] = {}
+        self._isos: dict[str, Holding] = {}
+        self._take(shelf.catalog)
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def start(self) -> Self:
+        """See ``Server``; changes of the ISOs are looked for as well."""
+        self._watcher.start()
+        return super().start()
+
+    def close(self) -> None:
+        """See ``Server``."""
+        super().close()
+        if self._watcher.is_alive():
+            self._watcher.join()
+
+    def _watch(self) -> None:
+        while not self.closing.wait(LOOK_SECONDS):
+            try:
+                changed = self._shelf.look()
+                if changed or self._side_files(self._catalog) != self._beside:
+                    self._take(self._shelf.catalog)
+                if changed:
+                    _log.warning("%d ISOs are served now", len(self._isos))
+            except Exception:  # noqa: BLE001 - what was served goes on being served
+                _log.exception("looking for changes failed")
+
+    def _take(self, catalog: Catalog) -> None:
+        """Make the table of ``catalog`` and serve by it from now on."""
+        self._beside = self._side_files(catalog)
+        table = dict(self._beside)
+        for holding in catalog.holdings:
+            table[ISOS + holding.name] = holding.iso
+            for path, part in holding.files.items():
+                table[f"{FILES}{holding.name}/{path}"] = part
+        self._isos = {holding.name: holding for holding in catalog.holdings}
+        self._catalog, self._table = catalog, table
+        states = {holding.state for holding in catalog.holdings}
+        self._sums = {state: digest for state, digest in self._sums.items() if state in states}
+
+    def _side_files(self, catalog: Catalog) -> dict[str, FilePart]:
+        """Return what lies beside the ISOs; a sum is told of the bytes that are there."""
+        found = {}
+        for holding in catalog.holdings:
+            for end in SIDE_FILES:
+                path = holding.iso.path.with_name(f"{holding.name.removesuffix('.iso')}.{end}")
+                if not end.endswith(_SUM) and (state := state_of(path)) is not None:
+                    found[ISOS + path.name] = FilePart(path, 0, state.size, state)
+        return found
+
+    # --- answers ---
+
+    def answer(self, request: Request) -> Reply:
+        """See ``Server``."""
+        reply = self._answer(request)
+        reply.headers.update(_SAFE)
+        return reply
+
+    def _answer(self, request: Request) -> Reply:
+        path = request.path
+        if path == "/healthz":
+            return text_reply(200, "ok")
+        given = request.headers.get("authorization", "")
+        if self._login is not None and not self._login.opens(given):
+            return text_reply(401, "a login is needed", _CLOSED)
+        if path == "/v2" or path.startswith("/v2/"):
+            return registry_reply(self._catalog, request)
+        if request.method not in {"GET", "HEAD"}:
+            return text_reply(405, "only GET and HEAD", {"Allow": "GET, HEAD"})
+        if (part := self._table.get(path)) is not None:
+            return self._file_reply(request, path, part)
+        return self._made(request, path) or text_reply(404, "nothing is served under this name")
+
+    def _made(self, request: Request, path: str) -> Reply | None:
+        """Return what is made anew for each who asks."""
+        accepted = request.headers.get("accept-language", "")
+        if path == "/":
+            return index_page(self._catalog, self._address(request), accepted)
+        if path == "/site.json":
+            return site_json(self._catalog, self._known_sums())
+        if path == "/metrics":
+            kind = "text/plain; version=0.0.4; charset=utf-8"
+            return Reply(200, {"Content-Type": kind}, self._metrics.text(self._gauges()))
+        holding = self._isos.get(path.removeprefix(ISOS).removesuffix(_SUM))
+        if path.startswith(ISOS) and path.endswith(_SUM) and holding:
+            return self._sum_reply(holding)
+        holding = self._isos.get(path.removeprefix(FILES).removesuffix("/"))
+        is_list = path.startswith(FILES) and path.endswith("/") and holding
+        return iso_page(holding, accepted) if is_list and holding else None
+
+    def _file_reply(self, request: Request, path: str, part: FilePart) -> Reply:
+        state = part.state or FileState.of(part.path.stat())
+        etag = f'{state.etag[:-1]}-{part.start:x}-{part.size:x}"'
+        modified = state.changed // 10**9
+        kind = content_type(path)
+        reply = content_reply(request, part, etag=etag, modified=modified, content_type=kind)
+        known = self._sum_of(path, part)
+        if known is not None and reply.status in {200, 206}:  # RFC 9530: of the whole, not the part
+            packed = b64encode(bytes.fromhex(known.hex)).decode("ascii")
+            reply.headers["Repr-Digest"] = f"sha-256=:{packed}:"
+        return reply
+
+    def _sum_of(self, path: str, part: FilePart) -> Digest | None:
+        if path.startswith(ISOS):
+            return self._sums.get(part.state) if part.state and not part.start else None
+        name, _, file = path.removeprefix(FILES).partition("/")
+        holding = self._isos.get(name)
+        return holding.sums.get(file) if holding else None
+
+    def _sum_reply(self, holding: Holding) -> Reply:
+        """Return the SHA-256 of an ISO as ``sha256sum`` writes it; hashed when first asked for."""
+        with self._hashing:  # one at a time: it costs a second for each GB
+            digest = self._sums.get(holding.state)
+            if digest is None:
+                digest = Digest.of_file(holding.iso.path)
+                if FileState.of(holding.iso.path.stat()) != holding.state:
+                    return text_reply(503, "the ISO is being replaced", {"Retry-After": "1"})
+                self._sums[holding.state] = digest
+        return text_reply(200, f"{digest.hex}  {holding.name}")
+
+    def _known_sums(self) -> dict[str, str | None]:
+        found = {name: self._sums.get(holding.state) for name, holding in self._isos.items()}
+        return {name: digest.hex if digest else None for name, digest in found.items()}
+
+    def _address(self, request: Request) -> str:
+        """Return where the client reached us."""
+        host = request.headers.get("host") or f"127.0.0.1:{self.port}"
+        return f"{'https' if self._secure else 'http'}://{host}"
+
+    # --- what is counted ---
+
+    def served(self, request: Request, reply: Reply, sent: int) -> None:
+        """See ``Server``."""
+        seconds = time.monotonic() - request.began
+        kind = next((kind for part, kind in _KINDS.items() if part in request.path), "other")
+        self._metrics.count(kind, reply.status, sent, seconds)
+        if self._access is not None:
+            when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+            self._access(
+                f"{when}Z {request.client} {request.method} {request.path} {reply.status} "
+                f"{sent} {seconds:.3f} {request.headers.get('user-agent', '-')!r}"
+            )
+
+    def _gauges(self) -> dict[str, tuple[str, float]]:
+        catalog = self._catalog
+        return {
+            "isos": ("ISOs that are served.", len(catalog.holdings)),
+            "iso_bytes": ("Bytes of these ISOs.", sum(h.iso.size for h in catalog.holdings)),
+            "images": ("Tags of images.", catalog.images),
+            "warnings": ("Things that cannot be served.", len(catalog.warnings)),
+            "connections": ("Connections of clients.", self.connections),
+        }

@@ -1,0 +1,174 @@
+"""``isobuilder site serve`` as a person runs it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.cli.calling import call, errors
+from tests.contract.trees import tar
+from tests.site.isos import PAUSE, image, iso
+
+LAB = Path(os.environ.get("ISOBUILDER_LAB", "/nothing")) / "programs" / "containerd"
+
+
+@contextmanager
+def served(*words: str | Path, cwd: Path) -> Iterator[tuple[str, Path]]:
+    """Run it in a process of its own, and yield its address and where its stderr goes."""
+    said = cwd / "stderr"
+    command = [sys.executable, "-m", "isobuilder", "site", "serve", "--listen", "127.0.0.1:0"]
+    with said.open("wb") as stderr:
+        process = subprocess.Popen(
+            [*command, *words], cwd=cwd, stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
+        assert process.stdout is not None
+        try:
+            address = process.stdout.readline().strip()
+            assert address, said.read_text()
+            yield address, said
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.stdout.close()
+            code = process.wait(30)
+        assert code == 0, said.read_text()
+
+
+def get(address: str, path: str, tls: ssl.SSLContext | None = None) -> tuple[int, bytes]:
+    host = urlsplit(address).netloc
+    opened = http.client.HTTPSConnection(host, context=tls) if tls else None
+    with closing(opened or http.client.HTTPConnection(host, timeout=10)) as connection:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def test_it_serves_until_it_is_ended(tmp_path: Path) -> None:
+    pause = image(PAUSE)
+    path = iso(tmp_path / "x.iso", [pause], files={"docker/bad.tar": b"no archive" * 60})
+    with served(path, "--access-log", tmp_path / "log", cwd=tmp_path) as (address, said):
+        assert get(address, "/v2/registry.k8s.io/pause/manifests/3.10")[1] == pause.manifest
+        deadline = time.monotonic() + 10
+        while " 200 " not in (tmp_path / "log").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        told = said.read_text()
+        assert "1 ISO with 1 image" in told
+        assert "warning: x.iso: docker/bad.tar: byte 0: not a tar header" in told
+    assert said.read_text().endswith("ended\n")
+
+
+def test_tls_is_spoken_with_the_certificate_that_is_given(
+    tmp_path: Path, certificate: Path
+) -> None:
+    path = iso(tmp_path / "x.iso", [image(PAUSE)])
+    trusting = ssl.create_default_context(cafile=str(certificate.with_suffix(".crt")))
+    with served(path, "--tls-cert", certificate, cwd=tmp_path) as (address, _said):
+        assert address.startswith("https://127.0.0.1:")
+        size = path.stat().st_size
+        status, body = get(address, "/isos/x.iso", trusting)
+        assert (status, len(body)) == (200, size)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--user", "ann"], 2, "--user and --password-file belong together"),
+        (["--tls-key", "word"], 2, "--tls-key belongs to --tls-cert"),
+        (["--listen", "5000"], 2, "expected ADDRESS:PORT"),
+        (["--listen", "127.0.0.1:99999"], 2, "expected ADDRESS:PORT"),
+        (["--listen", "127.0.0.1:²"], 2, "expected ADDRESS:PORT"),
+        (["--user", "a:b", "--password-file", "word"], 2, "no colon"),
+        (["--user", "a", "--password-file", "empty"], 6, "its first line is empty"),
+        (["--tls-cert", "word"], 6, "expected PEM"),
+        (
+            ["--user", "ann", "--password-file", "word", "--listen", ":0"],
+            2,
+            "logins would come unencrypted over the network",
+        ),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("word").write_text("secret-word\n")
+    Path("empty").write_text("\n")
+    iso(tmp_path / "x.iso", [image(PAUSE)])
+    done = call("site", "serve", "x.iso", *words, code=code)
+    assert said in errors(done)[0]
+    assert "secret-word" not in done.output
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    path = iso(tmp_path / "x.iso", [image(PAUSE)])
+    with served(path, cwd=tmp_path) as (address, _said):
+        listen = urlsplit(address).netloc
+        done = call("site", "serve", path, "--listen", listen, code=6)
+    assert "cannot be used" in errors(done)[0]
+
+
+def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
+    iso(tmp_path / "100 %.iso", [image(PAUSE)])
+    program = Path(sys.executable).with_name("isobuilder")
+    words = [str(program), "site", "serve", "100 %.iso", "--systemd"]
+    text = subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    (tmp_path / "unit.service").write_text(text)
+    assert f"ExecStart={program} site serve '{tmp_path}/100 %%.iso'\n" in text
+    if shutil.which("systemd-analyze"):
+        words = ["systemd-analyze", "verify", "--man=no", "unit.service"]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert "unit.service" not in done.stderr
+
+
+@pytest.mark.lab
+@pytest.mark.skipif(not (LAB / "ctr").is_file(), reason="run make lab first")
+def test_containerd_pulls_by_the_name_of_the_real_registry(tmp_path: Path) -> None:
+    pause = image(PAUSE, tar({"pause": bytes(3_000_000)}))
+    path = iso(tmp_path / "x.iso", [pause])
+    place = Path("/tmp") / f"ctr-{os.getpid()}"  # a path of a socket is short
+    place.mkdir()
+    config = place / "config.toml"
+    config.write_text(
+        f'version = 2\nroot = "{place}/root"\nstate = "{place}/state"\n'
+        f'[grpc]\naddress = "{place}/socket"\n[ttrpc]\naddress = "{place}/socket.ttrpc"\n'
+    )
+    daemon = subprocess.Popen(
+        [LAB / "containerd", "--config", config],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    ctr: list[str | Path] = [LAB / "ctr", "--address", place / "socket", "--namespace", "k8s.io"]
+    try:
+        with served(path, cwd=tmp_path) as (address, _said):
+            hosts = tmp_path / "certs.d" / "registry.k8s.io" / "hosts.toml"
+            hosts.parent.mkdir(parents=True)
+            page = get(address, "/")[1].decode()
+            told = page.partition("<pre>")[2].partition("</pre>")[0].replace("&quot;", '"')
+            hosts.write_text(told)
+            deadline = time.monotonic() + 20
+            while subprocess.run([*ctr, "version"], capture_output=True, check=False).returncode:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            words = ["content", "fetch", "--hosts-dir", str(tmp_path / "certs.d"), PAUSE]
+            subprocess.run([*ctr, *words], check=True, capture_output=True, timeout=60)
+            found = subprocess.run(
+                [*ctr, "content", "ls", "--quiet"], check=True, capture_output=True, text=True
+            )
+        assert pause.digest in found.stdout.split()
+        assert len(found.stdout.split()) == 3
+    finally:
+        daemon.terminate()
+        daemon.wait(20)
+        shutil.rmtree(place)
