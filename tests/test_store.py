@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from isobuilder.digest import Digest
+from isobuilder.digest import Digest, copy_to
 from isobuilder.errors import EnvironmentProblem, IntegrityError
 from isobuilder.files import locked
 from isobuilder.store import (
@@ -354,11 +354,11 @@ def test_what_was_read_of_a_blob_was_hashed_again(store: Store) -> None:
 
 def test_a_copy_of_a_damaged_blob_is_not_left(store: Store, tmp_path: Path) -> None:
     blob = store.add_bytes(KUBELET)
-    blob.copy_to(tmp_path / "copy")
+    copy_to(blob, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == KUBELET
     damage(blob.path, lambda data: data[:-1] + b"\0")
     with pytest.raises(IntegrityError, match="damaged since it was stored"):
-        blob.copy_to(tmp_path / "copy")
+        copy_to(blob, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
 

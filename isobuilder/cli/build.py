@@ -19,6 +19,7 @@ from isobuilder.cli.app import (
 from isobuilder.cli.completion import payload_names
 from isobuilder.cli.exits import Attempts
 from isobuilder.cli.lock import tell_left_out
+from isobuilder.cli.site.naming import from_option, open_sources
 from isobuilder.cli.sources import (
     SOURCE,
     BuildSource,
@@ -43,8 +44,11 @@ if TYPE_CHECKING:
 @click.command(cls=AppCommand)
 @click.argument("sources", metavar="RECIPE|LOCK|VERSION...", nargs=-1, required=True, type=SOURCE)
 @arch_option
+@from_option
 @click.pass_obj
-def fetch(app: App, sources: tuple[BuildSource, ...], arch: str | None) -> None:
+def fetch(
+    app: App, sources: tuple[BuildSource, ...], arch: str | None, donors: tuple[Path, ...]
+) -> None:
     """Bring into the store everything that the locks name.
 
     A recipe means the locks it has. One queue serves all: what several need travels once.
@@ -57,7 +61,8 @@ def fetch(app: App, sources: tuple[BuildSource, ...], arch: str | None) -> None:
         found, left_out = locks_of(source, arch)
         tell_left_out(app, source, left_out)
         locks += found
-    with open_session(app.config, app.store, progress=app.progress) as session:
+    store = open_sources(app, donors, locks).store
+    with open_session(app.config, store, progress=app.progress) as session:
         fetch_all(locks, session)
     app.say(f"complete in {app.store.root}")
 
@@ -79,6 +84,7 @@ def fetch(app: App, sources: tuple[BuildSource, ...], arch: str | None) -> None:
 @click.option("--locked", is_flag=True, help="Refuse a recipe without a lock for each of its ISOs.")
 @click.option("--force", is_flag=True, help="Build also when the ISO is there already.")
 @click.option("--replace", is_flag=True, help="Let another ISO of the same name go.")
+@from_option
 @click.option("--check", "check_iso", type=FILE, metavar="ISO", help="Build again and compare.")
 @json_option
 @click.pass_context
@@ -94,6 +100,7 @@ def build(
     force: bool,
     replace: bool,
     check_iso: Path | None,
+    donors: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Build the ISO of each RECIPE, LOCK or VERSION and its side files.
@@ -111,8 +118,10 @@ def build(
     if boot is not None and no_boot:
         raise UsageProblem("--boot and --no-boot contradict each other")
     number = None if revision is None else _revision(revision)
-    with open_session(app.config, app.store, progress=app.progress) as session:
-        items = list(_items(app, sources, arch, locked))
+    items = list(_items(app, sources, arch, locked))
+    known = [item.lock for item in items if isinstance(item, Wanted) and item.lock]
+    store = open_sources(app, donors, known).store
+    with open_session(app.config, store, progress=app.progress) as session:
         jobs = [item for item in items if isinstance(item, Wanted)]
         chosen = _Choice(app, session, number, boot, no_boot)
         if check_iso is not None:

@@ -74,6 +74,16 @@ EXAMPLES = {
         "isobuilder store gc *.lock.json --dry-run",
         "isobuilder store gc *.lock.json --max-size 20G",
     ),
+    "site export": (
+        "isobuilder site export 1.36.6 --out bundle.tar --part-size 4G",
+        "isobuilder site export dist/*.iso --out bundle.tar",
+        "isobuilder site export 1.36.6 --out bundle.tar --part-size 4G --part 3",
+    ),
+    "site import": (
+        "isobuilder site import bundle.*.tar",
+        "isobuilder site import /media/stick",
+        "isobuilder site import NAME.iso",
+    ),
     "os build": ("isobuilder os build", "isobuilder os build --kernel generic"),
     "os list": ("isobuilder os list",),
     "os show": ("isobuilder os show debian-13",),

@@ -109,7 +109,7 @@ class IsoBlobs:
             run = Extent(0, reader.files[path].size)
             self._blobs.setdefault(digest, self._blob(digest, path, run))
         self._take_archives()
-        for candidate in (*self._boot_candidates(), *self._manifests()):
+        for candidate in restored(lock, reader, medium):
             self._blobs.setdefault(candidate.digest, candidate)
         if more is not None:
             self._take_small(more)
@@ -127,7 +127,7 @@ class IsoBlobs:
         """Do nothing: an ISO is only read."""
 
     def _blob(self, digest: Digest, path: str, run: Extent) -> IsoBlob:
-        extents = _cut(self._reader.files[path].extents, run)
+        extents = cut(self._reader.files[path].extents, run)
         return IsoBlob(digest, run.size, path, self._reader, extents)
 
     def _take_archives(self) -> None:
@@ -150,7 +150,7 @@ class IsoBlobs:
         done = between = 0
         size = self._reader.files[path].size
         with self._reader.open(path) as stream:
-            for digest, member in _named(archive):
+            for digest, member in named_blobs(archive):
                 between += member.offset - done
                 if between > _MOST_BETWEEN or member.offset < done:
                     return None
@@ -166,45 +166,6 @@ class IsoBlobs:
             pieces.append(stream.read(size - done))
         return pieces
 
-    def _boot_candidates(self) -> Iterator[BlobLike]:
-        """Give what boot loaders may have been before they were put on this ISO."""
-        if self._lock.boot is None:
-            return
-        if BIOS in self._files and self._reader.files[BIOS].size <= _MOST_BOOT:
-            with self._reader.open(BIOS) as file:
-                yield BytesBlob(without_place(file.read()), BIOS)
-        with self._reader.open_image() as image:
-            yield BytesBlob(without_places(image.read(512)), "sector 0")
-        if EFI not in self._files:
-            return
-        with self._reader.open(EFI) as file:
-            try:
-                inside = read_fat(file).files
-            except IntegrityError:
-                return  # the checks of the boot structure say what is wrong with it
-            for name, found in inside.items():
-                if found.size <= _MOST_BOOT:
-                    file.seek(found.start)
-                    yield BytesBlob(file.read(found.size), f"{EFI}: {name}")
-
-    def _manifests(self) -> Iterator[BlobLike]:
-        """Give the pinned manifests as they were served."""
-        names = pinned_names(self._lock)
-        spellings: dict[str, list[str]] = {}
-        for image in self._lock.images:
-            for name in (*image.original, *image.references):
-                spellings.setdefault(names[spelled_out(name)], []).extend(spellings_of(name))
-        for manifest in self._lock.manifests:
-            if manifest.images != "pin" or manifest.path not in self._files:
-                continue
-            try:
-                data = self._medium.read(manifest.path)
-            except IntegrityError:
-                continue  # no manifest is that large
-            found = unpinned(data, spellings, manifest.sha256)
-            if found is not None:
-                yield BytesBlob(found, manifest.path)
-
     def _take_small(self, more: BlobSource) -> None:
         wanted = {item.sha256 for item in self._lock.manifests}
         wanted |= set() if self._lock.boot is None else self._lock.boot.blobs
@@ -215,7 +176,54 @@ class IsoBlobs:
                     self._blobs[digest] = BytesBlob(blob.read(), blob.place)
 
 
-def _named(archive: ImageArchive) -> Iterator[tuple[Digest, Member]]:
+def restored(lock: Lock, reader: IsoReader, medium: Medium) -> Iterator[BytesBlob]:
+    """Give what an ISO of ``lock`` was made from, with what was changed for the ISO undone."""
+    yield from _boot_candidates(lock, reader)
+    yield from _manifests(lock, medium)
+
+
+def _boot_candidates(lock: Lock, reader: IsoReader) -> Iterator[BytesBlob]:
+    """Give what boot loaders may have been before they were put on this ISO."""
+    if lock.boot is None:
+        return
+    if BIOS in reader.files and reader.files[BIOS].size <= _MOST_BOOT:
+        with reader.open(BIOS) as file:
+            yield BytesBlob(without_place(file.read()), BIOS)
+    with reader.open_image() as image:
+        yield BytesBlob(without_places(image.read(512)), "sector 0")
+    if EFI not in reader.files:
+        return
+    with reader.open(EFI) as file:
+        try:
+            inside = read_fat(file).files
+        except IntegrityError:
+            return  # the checks of the boot structure say what is wrong with it
+        for name, found in inside.items():
+            if found.size <= _MOST_BOOT:
+                file.seek(found.start)
+                yield BytesBlob(file.read(found.size), f"{EFI}: {name}")
+
+
+def _manifests(lock: Lock, medium: Medium) -> Iterator[BytesBlob]:
+    """Give the pinned manifests as they were served."""
+    names = pinned_names(lock)
+    spellings: dict[str, list[str]] = {}
+    for image in lock.images:
+        for name in (*image.original, *image.references):
+            spellings.setdefault(names[spelled_out(name)], []).extend(spellings_of(name))
+    for manifest in lock.manifests:
+        if manifest.images != "pin" or manifest.path not in medium.files:
+            continue
+        try:
+            data = medium.read(manifest.path)
+        except IntegrityError:
+            continue  # no manifest is that large
+        found = unpinned(data, spellings, manifest.sha256)
+        if found is not None:
+            yield BytesBlob(found, manifest.path)
+
+
+def named_blobs(archive: ImageArchive) -> Iterator[tuple[Digest, Member]]:
     """Give the blobs of an archive that are named by a digest, in their order."""
     for member in archive.members:
         folder, _, name = member.name.rpartition("/")
@@ -226,7 +234,7 @@ def _named(archive: ImageArchive) -> Iterator[tuple[Digest, Member]]:
                 continue
 
 
-def _cut(extents: Sequence[Extent], run: Extent) -> tuple[Extent, ...]:
+def cut(extents: Sequence[Extent], run: Extent) -> tuple[Extent, ...]:
     """Return the part ``run`` of a file that lies in ``extents``."""
     found = []
     start = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from isobuilder.digest import Digest
+from isobuilder.digest import Digest, copy_to
 from isobuilder.errors import EnvironmentProblem
 from isobuilder.files import write_whole
 from isobuilder.model.payload import OsPayload, read_payload
@@ -43,7 +43,7 @@ def export_payload(store: Store, payload: OsPayload, folder: Path) -> Path:
                     f"the store {store.root} lacks {name} of {payload.name}, {digest}",
                     hint="make the payload again with isobuilder os build",
                 )
-            blob.copy_to(folder / name)
+            copy_to(blob, folder / name)
         description = folder / DESCRIPTION
         write_whole(description, payload.to_bytes())
     except OSError as error:
@@ -71,7 +71,7 @@ def payloads(store: Store) -> list[OsPayload]:
         description = store.find(digest)
         if description is None:
             continue
-        payload = read_payload(description.read(), place=str(description.path))
+        payload = read_payload(description.read(), place=description.place)
         if all(store.find(artifact.digest) for artifact in payload.artifacts.values()):
             found.append(payload)
     return sorted(found, key=lambda payload: (payload.name, payload.kernel_version, payload.digest))

@@ -10,10 +10,9 @@ from difflib import get_close_matches
 from typing import Literal
 from urllib.parse import unquote
 
-from isobuilder.digest import BUFFER_SIZE, Digest
+from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.formats.sums import sum_line
-from isobuilder.store import Blob
 
 MAX_SIZE = 1024 * 1024  # bytes; a release of Kubernetes lists all its files in about 60 KiB
 
@@ -41,7 +40,7 @@ class Checksum:
     algorithm: str  # a name hashlib knows: sha256, sha512 ...
     hex: str  # lower case
 
-    def check(self, name: str, blob: Blob) -> None:
+    def check(self, name: str, blob: BlobLike) -> None:
         """Return if ``blob``, whose SHA-256 is known to be right, has this digest as well.
 
         Raises:

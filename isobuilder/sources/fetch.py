@@ -12,6 +12,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from isobuilder.cancel import CalledOff, Halt
+from isobuilder.digest import BlobLike
 from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError, UpstreamError
 from isobuilder.http import Http
 from isobuilder.progress import SILENT, Progress, Task, task
@@ -54,7 +55,7 @@ class Fetcher:
         self._jobs = jobs
         self._progress = progress
 
-    def fetch(self, wanted: Sequence[Download]) -> list[Blob]:
+    def fetch(self, wanted: Sequence[Download]) -> list[BlobLike]:
         """Return the blobs of ``wanted``, in the same order.
 
         The first failure stops the queue. Whatever is complete by then is kept, and so are the
@@ -68,7 +69,7 @@ class Fetcher:
         groups: dict[str, list[Download]] = {}
         for item in wanted:
             groups.setdefault(item.key, []).append(item)
-        blobs: dict[str, Blob] = {}
+        blobs: dict[str, BlobLike] = {}
         for key, group in groups.items():
             if group[0].digest and (blob := self._store.find(group[0].digest)):
                 blobs[key] = blob
@@ -103,10 +104,10 @@ class _Round:
         self._running = 0  # threads
         self._halt = Halt()
         self._sum: Task | None = None  # of all downloads, if they are several
-        self._blobs: dict[str, Blob] = {}
+        self._blobs: dict[str, BlobLike] = {}
         self._errors: list[Exception] = []
 
-    def run(self, jobs: int) -> dict[str, Blob]:
+    def run(self, jobs: int) -> dict[str, BlobLike]:
         """Return the blobs by key."""
         expected = len(self._queue)
         useful = sum(max(1, min(WAYS, (group[0].size or 0) // SMALLEST)) for group in self._queue)
@@ -129,7 +130,7 @@ class _Round:
         with task(self._progress, f"{len(sizes)} downloads", total=total) as self._sum:
             yield
 
-    def _run(self, expected: int) -> dict[str, Blob]:
+    def _run(self, expected: int) -> dict[str, BlobLike]:
         try:
             self._start()
             with self._changed:
@@ -226,7 +227,7 @@ class _Round:
             with self._changed:
                 self._unsettled -= 1
 
-    def _bring(self, group: Sequence[Download]) -> Blob | None:
+    def _bring(self, group: Sequence[Download]) -> BlobLike | None:
         """Return the blob; None while another machine brings it into the shared store."""
         first = group[0]
         while True:

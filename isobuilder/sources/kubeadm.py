@@ -10,13 +10,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from isobuilder.digest import BlobLike, copy_to
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
 from isobuilder.progress import Progress
 from isobuilder.rules.pairings import core_images
 from isobuilder.run import run_confined
-from isobuilder.store import Blob
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class CoreImages:
     of_kubeadm: bool  # it alone says so; else our table does
 
 
-def wanted_images(version: KubeVersion, kubeadm: Blob | str, progress: Progress) -> CoreImages:
+def wanted_images(version: KubeVersion, kubeadm: BlobLike | str, progress: Progress) -> CoreImages:
     """Return the images of a cluster of ``version``.
 
     ``kubeadm`` is one for this machine whose bytes are vouched for, or the reason why there is
@@ -46,7 +46,7 @@ def wanted_images(version: KubeVersion, kubeadm: Blob | str, progress: Progress)
         InputError: there is no kubeadm to ask and the table does not know this patch.
     """
     known = core_images(version)
-    if isinstance(kubeadm, Blob):
+    if not isinstance(kubeadm, str):
         try:
             told, shut_in = _ask(kubeadm, version)
         except EnvironmentProblem as error:
@@ -71,11 +71,11 @@ def wanted_images(version: KubeVersion, kubeadm: Blob | str, progress: Progress)
     return CoreImages(known, of_kubeadm=False)
 
 
-def _ask(kubeadm: Blob, version: KubeVersion) -> tuple[tuple[str, ...], bool]:
+def _ask(kubeadm: BlobLike, version: KubeVersion) -> tuple[tuple[str, ...], bool]:
     """Run ``kubeadm config images list``; the version is given, so that it asks no network."""
     with tempfile.TemporaryDirectory(prefix="isobuilder-kubeadm-") as name:
         folder = Path(name)
-        kubeadm.copy_to(folder / "kubeadm")
+        copy_to(kubeadm, folder / "kubeadm")
         (folder / "kubeadm").chmod(0o500)
         output, shut_in = run_confined(
             folder,

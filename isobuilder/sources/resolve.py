@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from isobuilder import __version__
-from isobuilder.digest import Digest
+from isobuilder.digest import BlobLike, Digest
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import InputError
 from isobuilder.formats.manifests import MAX_MANIFEST, Manifest, read_manifest
@@ -47,7 +47,6 @@ from isobuilder.sources.named import check_labels, named_images, unlocked_mentio
 from isobuilder.sources.registry import ResolvedImage
 from isobuilder.sources.rendering import lock_rendered
 from isobuilder.sources.session import Session
-from isobuilder.store import Blob
 
 log = logging.getLogger(__name__)
 
@@ -242,7 +241,7 @@ class _Resolution:
                 self.vouched.add(promise.entry.name)
         return locked
 
-    def _fetch(self, promises: Sequence[_Promise]) -> list[Blob]:
+    def _fetch(self, promises: Sequence[_Promise]) -> list[BlobLike]:
         config = self.session.config
         wanted = [
             Download(
@@ -277,7 +276,7 @@ class _Resolution:
         version, progress = self.recipe.kubernetes, self.session.progress
         return kubeadm.wanted_images(version, self._program(entry, locked), progress)
 
-    def _program(self, entry: FileEntry | None, locked: Mapping[str, Locked]) -> Blob | str:
+    def _program(self, entry: FileEntry | None, locked: Mapping[str, Locked]) -> BlobLike | str:
         """Return a kubeadm to ask, or why there is none."""
         if entry is None:
             return f"the recipe has no {kubeadm.PATH}"
@@ -290,7 +289,7 @@ class _Resolution:
         found = self.session.store.find(locked[entry.name].sha256)
         return "kubeadm is not in the store" if found is None else found
 
-    def _program_of_this_machine(self, entry: FileEntry, checksum: str) -> Blob | str:
+    def _program_of_this_machine(self, entry: FileEntry, checksum: str) -> BlobLike | str:
         """Return the same version's kubeadm for this machine: its images are the same."""
         why = f"kubeadm is for {self.architecture}, this machine is not"
         host = host_architecture()
@@ -429,7 +428,7 @@ def _sha256_of(promise: _Promise) -> Digest | None:
     return Digest.from_hex(promise.checksum.hex)
 
 
-def _locked(promise: _Promise, blob: Blob) -> Locked:
+def _locked(promise: _Promise, blob: BlobLike) -> Locked:
     entry = promise.entry
     told = {
         "name": entry.name,

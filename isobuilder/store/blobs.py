@@ -9,15 +9,15 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from platformdirs import user_cache_path
 
-from isobuilder.digest import BUFFER_SIZE, Digest, Hasher, check
+from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest, Hasher, check
 from isobuilder.errors import EnvironmentProblem, IntegrityError
 from isobuilder.files import as_environment_problem, disk_problem, may_not_write, read_own
 
@@ -36,6 +36,13 @@ _MOST_NOTED = 16 * 1024 * 1024  # bytes of a note: the largest are locks
 def default_root() -> Path:
     """Return the user's own store, below the XDG cache directory."""
     return user_cache_path("isobuilder")
+
+
+class Finder(Protocol):
+    """Has blobs that are nobody's business to keep here."""
+
+    def find(self, digest: Digest, /) -> BlobLike | None:
+        """Return the blob, which was proved, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,41 +76,31 @@ class Blob:
         check(self, Digest.of(data))
         return data
 
-    def copy_to(self, target: Path) -> None:
-        """Write the bytes to a new file, proved once more while they pass.
-
-        Raises:
-            IntegrityError: they are not what was hashed; nothing is left there.
-            OSError: the disk is full, or one of the two may not be used.
-        """
-        hasher = Hasher()
-        try:
-            with self.open() as source, target.open("wb") as copy:
-                while chunk := source.read(BUFFER_SIZE):
-                    hasher.update(chunk)
-                    copy.write(chunk)
-            check(self, hasher.digest())
-        except BaseException:  # whatever ends it, a Ctrl-C too: no half or damaged copy stays
-            target.unlink(missing_ok=True)
-            raise
-
 
 class Store:
     """A folder of blobs, shared by any number of processes.
 
     A blob gets its name by a rename after size and hash agree, so a reader never meets half a blob,
-    and neither kill -9 nor a full disk leaves one.
+    and neither kill -9 nor a full disk leaves one. What it lacks and one of ``more`` has, such as
+    an ISO, counts as there and stays where it is.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, more: Sequence[Finder] = ()) -> None:
         self.root = root
+        self._more = tuple(more)
 
     def path_of(self, digest: Digest) -> Path:
         """Return where the blob is, if it is there."""
         return self.root / "blobs" / "sha256" / digest.hex[:2] / digest.hex
 
-    def find(self, digest: Digest) -> Blob | None:
-        """Return the blob, or None when the store does not have it."""
+    def find(self, digest: Digest) -> BlobLike | None:
+        """Return the blob, or None when neither the store nor who helps it has it."""
+        if (own := self.own(digest)) is not None:
+            return own
+        return next(filter(None, (more.find(digest) for more in self._more)), None)
+
+    def own(self, digest: Digest) -> Blob | None:
+        """Return the blob, or None when it is not in the store's own folder."""
         path = self.path_of(digest)
         try:
             facts = path.stat()
@@ -123,7 +120,7 @@ class Store:
             IntegrityError: size or hash is not the promised one; nothing is kept.
             EnvironmentProblem: the disk is full or may not be written; nothing is kept.
         """
-        if (known := self.find(digest)) is not None:
+        if (known := self.own(digest)) is not None:
             return known
         with self._scratch() as (file, path):
             hasher = Hasher()

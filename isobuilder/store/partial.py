@@ -103,6 +103,16 @@ class Partial:
         with as_environment_problem(self.path.parent):
             return _new(self._stretch(start))
 
+    def read_stretch(self, start: int) -> Iterator[bytes]:
+        """Give the bytes of a stretch."""
+        path = self._stretch(start)
+        with (
+            as_environment_problem(path),
+            os.fdopen(open_own(path, os.O_RDONLY), "rb", buffering=0) as file,
+        ):
+            while chunk := file.read(BUFFER_SIZE):
+                yield chunk
+
     def absorb(self, start: int) -> int:
         """Append the bytes of a stretch that begins here and return how many there were."""
         path = self._stretch(start)

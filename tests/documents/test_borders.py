@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.compat.ablestack import load_imported
+from isobuilder.content.archives import tar_header
 from isobuilder.contract.archives import as_imported
 from isobuilder.digest import Digest
 from isobuilder.errors import (
@@ -28,6 +29,7 @@ from isobuilder.formats.oci import parse_any, parse_config, read_document
 from isobuilder.http import Http, HttpSettings
 from isobuilder.iso.check.archives import Expected, check_archive
 from isobuilder.medium import Medium
+from isobuilder.model.bundle import Bundle, Carried
 from isobuilder.model.loading import load_lock, parse_manifest_json
 from isobuilder.model.payload import read_payload
 from isobuilder.mold.api.client import MoldClient
@@ -41,6 +43,8 @@ from isobuilder.pipeline.sync import INDEX, read_index
 from isobuilder.pipeline.upgrade import running_nodes
 from isobuilder.pipeline.upstream.check import load_seen
 from isobuilder.rules.book import read_rules
+from isobuilder.site.admit import take_part
+from isobuilder.site.arrival import settle
 from isobuilder.sources.reasons import reason_in
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens
@@ -196,6 +200,19 @@ def noted_lock(data: bytes, folder: Path) -> object:
     return data
 
 
+def bundle_json(data: bytes, folder: Path) -> object:
+    padded = tar_header("bundle.json", len(data)) + data + bytes(-len(data) % 512)
+    return take_part(io.BytesIO(padded), "x", Store(folder))
+
+
+def carried_lock(data: bytes, folder: Path) -> object:
+    store = Store(folder)
+    item = Carried(digest=Digest.of(data), size=len(data), kind="lock", names=("x.json",))
+    store.add_bytes(data)
+    facts = {"schema": 1, "tool": "x", "part_size": None, "part": 1, "contents": (item,)}
+    return settle([Bundle.model_validate(facts)], store, None)
+
+
 BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "model/loading.py": [
         (lambda data, folder: load_lock(file_with(data, folder)), InputError),
@@ -230,6 +247,8 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "pipeline/upstream/check.py": [
         (lambda data, folder: load_seen(file_with(data, folder)), InputError),
     ],
+    "site/admit.py": [(bundle_json, IntegrityError)],
+    "site/arrival.py": [(carried_lock, IntegrityError)],
     "rules/book.py": [(lambda data, folder: read_rules(file_with(data, folder)), InputError)],
     "sources/upstream/answers.py": [
         (lambda data, _: github_releases(data, "x"), None),

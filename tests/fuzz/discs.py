@@ -20,6 +20,10 @@ from isobuilder.iso.check.contents import check_iso
 from isobuilder.iso.read.fat import read_fat
 from isobuilder.iso.read.reader import IsoReader, hash_iso
 from isobuilder.medium import Medium
+from isobuilder.site.admit import take_part
+from isobuilder.site.arrival import settle
+from isobuilder.site.export import packing, write_parts
+from isobuilder.store import Store
 from tests.contract.trees import DictMedium
 from tests.fuzz.mutation import Chance, edited
 from tests.fuzz.samples import Samples
@@ -84,6 +88,25 @@ def _archive(samples: Samples, _stack: ExitStack) -> Rig:
         return as_imported(read_archive(io.BytesIO(data)))
 
     return Rig(lambda chance: edited_tar(chance.choice(archives), chance), read)
+
+
+def _bundle(samples: Samples, _stack: ExitStack) -> Rig:
+    """A bundle of two parts, one after the other as a case; either may have become anything."""
+    files = [samples.folder / name for name in ("0.lock.json", "1.lock.json", "0.iso")]
+    packed = packing([], lambda _: None, extras=files, part_size=200_000)
+    out = samples.folder / "bundle" / "b.tar"
+    parts = [part.path.read_bytes() for part in write_parts(packed, out, replace=True).parts]
+
+    def case(chance: Chance) -> bytes:
+        return edited_tar(chance.choice(parts), chance)
+
+    def read(data: bytes, folder: Path) -> object:
+        store = Store(folder / "store")
+        for part in (data, *parts[1:]):
+            bundle = take_part(io.BytesIO(part), "x", store).bundle
+        return settle([bundle], store, folder / "out")
+
+    return Rig(case, read)
 
 
 def _iso(samples: Samples, _stack: ExitStack) -> Rig:
@@ -166,6 +189,7 @@ DISCS = (
         ),
         _iso,
     ),
+    Target("bundle", ("site/admit.py", "site/arrival.py", "model/bundle.py"), _bundle),
     Target("boot", ("iso/check/boot.py", "iso/check/disk.py", "iso/read/fat.py"), _boot),
     Target("fat", ("iso/read/fat.py",), _fat),
     Target("program", ("formats/elf.py",), _elf),

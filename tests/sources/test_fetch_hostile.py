@@ -126,7 +126,7 @@ def test_bytes_that_are_complete_are_not_asked_for_again(
         interrupted(url, amount=SIZE)
         blob = fetcher.fetch([wanted])[0]
         assert blob.read() == KUBELET
-        blob.path.unlink()
+        Path(blob.place).unlink()
     assert files.seen == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from isobuilder.cli.app import AppGroup
+from isobuilder.cli.site.carry import export, import_
 from isobuilder.cli.site.serve import serve
 
 
@@ -13,4 +14,5 @@ def site() -> None:
     """Carry ISOs to a site without Internet, and look after it there."""
 
 
-site.add_command(serve)
+for command in (export, import_, serve):
+    site.add_command(command)

@@ -1,0 +1,98 @@
+"""What a person names for a site: locks, ISOs, and who has their blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from isobuilder.cli.app import App
+from isobuilder.cli.lock import tell_left_out
+from isobuilder.cli.sources import SOURCE, locks_of
+
+if TYPE_CHECKING:
+    from isobuilder.digest import Digest
+    from isobuilder.model.lock import Lock
+    from isobuilder.store import Store
+
+from_option = click.option(
+    "--from",
+    "donors",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    metavar="ISO|DIR",
+    help="Use what this ISO, store or bundle in a folder has, without copying it.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedIso:
+    """An ISO and its lock, if that could be found."""
+
+    path: Path
+    lock: Lock | None
+
+    @property
+    def lock_needed(self) -> Lock:
+        """The lock; InputError without one."""
+        from isobuilder.site.donors import lock_needed
+
+        return lock_needed(self.path, self.lock)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """A store with those who help it."""
+
+    store: Store
+    isos: tuple[NamedIso, ...]
+
+
+def open_sources(app: App, paths: Sequence[Path], locks: Sequence[Lock]) -> Sources:
+    """Return the store of this user with what ``paths`` have; all is closed with the command."""
+    if not paths:
+        return Sources(app.store, ())
+    from isobuilder.content.donor import IsoDonor
+    from isobuilder.site.donors import open_donors
+    from isobuilder.store import Store
+
+    donors = open_donors(paths, locks, app.closing)
+    isos = (
+        NamedIso(path, donor.lock)
+        for path, donor in zip(paths, donors, strict=True)
+        if isinstance(donor, IsoDonor)
+    )
+    return Sources(Store(app.store.root, donors), tuple(isos))
+
+
+def locks_named(app: App, texts: Iterable[str]) -> list[Lock]:
+    """Return the locks that recipes, locks and versions mean.
+
+    Raises:
+        InputError: one has none.
+    """
+    found: list[Lock] = []
+    for text in texts:
+        source = SOURCE.convert(text, None, None)
+        locks, left_out = locks_of(source, None)
+        tell_left_out(app, source, left_out)
+        found += locks
+    return found
+
+
+def digest_of(text: str, what: str) -> Digest:
+    """Return the digest that a person typed.
+
+    Raises:
+        UsageProblem: it is none.
+    """
+    from isobuilder.digest import Digest
+    from isobuilder.errors import UsageProblem
+
+    try:
+        return Digest(text if text.startswith("sha256:") else f"sha256:{text.lower()}")
+    except ValueError as error:
+        raise UsageProblem(f"{what}: {error}") from error

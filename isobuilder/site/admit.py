@@ -1,0 +1,345 @@
+"""A bundle, or an ISO, -> blobs in the store of a site.
+
+What was carried is hostile input. A part says in bundle.json what it holds, and from that follows
+every byte of it that is no blob: headers are compared with those and never interpreted, so that
+nothing in it chooses a name or a place here. A blob counts once its bytes have its digest; pieces
+wait beside the store's downloads until all of them are there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from isobuilder.cancel import Halt
+from isobuilder.content.archives import tar_header
+from isobuilder.digest import BUFFER_SIZE, Digest
+from isobuilder.documents.json import DOCUMENT, parse
+from isobuilder.errors import InputError, IntegrityError, PartlyDone
+from isobuilder.files import as_environment_problem
+from isobuilder.formats.archive import blob_name
+from isobuilder.formats.tar import BLOCK, KINDS, StreamSource, walk
+from isobuilder.model.bundle import SCHEMA, Bundle, Carried
+from isobuilder.model.validation import model_of
+from isobuilder.progress import SILENT, Progress, Task, task
+from isobuilder.site.parts import BUNDLE, END, Member, Part, parts_of
+from isobuilder.store import Partial, Store, partial_of
+
+_OTHER_HOLDER = 0.1  # seconds between looks at a blob that another process is busy with
+
+
+@dataclass(frozen=True, slots=True)
+class TakenPart:
+    """One part that was read to its end."""
+
+    place: str
+    bundle: Bundle
+    added: int  # blobs that the store did not have, or pieces of such
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """How much of one bundle the store has."""
+
+    bundle: Bundle
+    missing: tuple[Carried, ...]
+    missing_parts: tuple[int, ...]
+    of: int  # parts
+
+
+def take_part(
+    stream: BinaryIO,
+    place: str,
+    store: Store,
+    *,
+    expected: Digest | None = None,
+    progress: Progress = SILENT,
+) -> TakenPart:
+    """Bring what one part holds into ``store``; it is read once, from its beginning to its end.
+
+    ``expected`` is the identity of the bundle that it has to be of.
+
+    Raises:
+        IntegrityError: it is no part of a bundle, damaged, cut off, or of another bundle. What was
+            proved before that stays, and nothing else.
+        InputError: a newer isobuilder made it.
+        EnvironmentProblem: the disk is full, or the part cannot be read.
+    """
+    source = _Bytes(stream, place)
+    bundle, part = _opened(source, place, expected)
+    added = 0
+    with task(progress, place, total=part.size) as work:
+        for member in part.members[1:]:
+            source.expect_header(member)
+            if isinstance(member.of, bytes):
+                source.expect(member.of, member.name)
+            elif store.own(member.of.digest) is not None:
+                source.skip(member.size, work)
+            else:
+                _keep(member.of, member, source.chunks(member.size, work), place, store)
+                added += 1
+            source.expect(bytes(-member.size % BLOCK), f"the end of {member.name}")
+        source.expect(bytes(END), "the end")
+        source.expect_end()
+    return TakenPart(place, bundle, added)
+
+
+def take_folder(
+    folder: Path, store: Store, *, expected: Digest | None = None, progress: Progress = SILENT
+) -> TakenPart:
+    """Bring what a bundle in a folder holds into ``store``; nothing else there is looked at.
+
+    Raises:
+        IntegrityError, InputError, EnvironmentProblem: as ``take_part``.
+    """
+    place = folder / BUNDLE
+    with _own_file(place) as file:
+        text = file.read(DOCUMENT.size + 1)
+    bundle = _bundle(text, str(place), expected)
+    added = 0
+    with task(progress, str(folder), total=bundle.size) as work:
+        for item in bundle.contents:
+            path = folder / blob_name(item.digest)
+            if store.own(item.digest) is not None or not os.path.lexists(path):
+                continue
+            with _own_file(path) as file:
+                source = _Bytes(file, str(path))
+                member = Member(path.name, item.size, item)
+                _keep(item, member, source.chunks(item.size, work), str(folder), store)
+                source.expect_end()
+            added += 1
+    return TakenPart(str(folder), bundle, added)
+
+
+def arrived(bundle: Bundle, store: Store) -> Arrived:
+    """Put together what came in pieces, and say what of ``bundle`` is still missing.
+
+    Raises:
+        IntegrityError: all pieces of a blob are there and they are not it; they are thrown away.
+    """
+    parts = parts_of(bundle)
+    pieces: dict[Carried, list[tuple[int, Member]]] = {}
+    for part in parts:
+        for member in part.members:
+            if isinstance(member.of, Carried) and store.own(member.of.digest) is None:
+                pieces.setdefault(member.of, []).append((part.number, member))
+    missing: list[Carried] = []
+    numbers: set[int] = set()
+    wrong: list[str] = []
+    for item, found in pieces.items():
+        with _held(store, item.digest) as held:
+            waiting = held.stretches()
+            absent = [
+                number for number, member in found if waiting.get(member.start) != member.size
+            ]
+            if absent or len(found) == 1:
+                missing.append(item)
+                numbers.update(absent or [found[0][0]])
+                continue
+            chunks = (held.read_stretch(member.start) for _, member in found)
+            try:
+                store.add(
+                    itertools.chain.from_iterable(chunks),
+                    digest=item.digest,
+                    name=item.names[0],
+                    size=item.size,
+                )
+            except IntegrityError as error:
+                listed = ", ".join(str(number) for number, _ in found)
+                wrong.append(f"{error}, put together of parts {listed}")
+            held.discard()
+    if wrong:
+        raise IntegrityError(
+            *wrong, hint="compare the parts with their sums (sha256sum -c), then import them again"
+        )
+    return Arrived(bundle, tuple(missing), tuple(sorted(numbers)), len(parts))
+
+
+def incomplete(found: Arrived) -> PartlyDone:
+    """Return the error that says what of a bundle is still missing."""
+    each = list(dict.fromkeys(item.names[0] for item in found.missing))
+    names = ", ".join(each[:5]) + (f" and {len(each) - 5} more" if each[5:] else "")
+    numbers = ", ".join(map(str, found.missing_parts))
+    which = f"part {numbers} of {found.of}" if found.of > 1 else "what is in it"
+    return PartlyDone(
+        f"bundle {found.bundle.identity}: missing {which}: {names}",
+        hint="import those as well, in any order; site export --part makes one part again",
+    )
+
+
+def _opened(source: _Bytes, place: str, expected: Digest | None) -> tuple[Bundle, Part]:
+    """Return what a part says that it is, having read its beginning."""
+    block = source.exactly(BLOCK, "its first header")
+    try:
+        member = next(walk(StreamSource([block])), None)
+    except IntegrityError as error:
+        raise IntegrityError(
+            f"{place}: no part of a bundle: {error}", hint="site export makes bundles"
+        ) from error
+    if member is None or member.name != BUNDLE or not member.regular:
+        found = "nothing" if member is None else _described(block)
+        raise IntegrityError(f"{place}: no part of a bundle: expected {BUNDLE} first, got {found}")
+    if member.size > DOCUMENT.size:
+        raise IntegrityError(
+            f"{place}: {BUNDLE} has {member.size} bytes, expected at most {DOCUMENT.size}"
+        )
+    text = source.exactly(member.size, BUNDLE)
+    bundle = _bundle(text, f"{place}: {BUNDLE}", expected)
+    parts = _parts(bundle, place)
+    if bundle.part > len(parts):
+        raise IntegrityError(f"{place}: says it is part {bundle.part} of {len(parts)}")
+    part = parts[bundle.part - 1]
+    first = part.members[0]
+    if tar_header(first.name, first.size) != block:
+        raise IntegrityError(f"{place}: byte 0: the header of {BUNDLE} is not as we write it")
+    source.expect(bytes(-member.size % BLOCK), f"the end of {BUNDLE}")
+    return bundle, part
+
+
+def _parts(bundle: Bundle, place: str) -> list[Part]:
+    try:
+        return parts_of(bundle)
+    except InputError as error:
+        raise IntegrityError(f"{place}: no bundle has such parts: {error}") from error
+
+
+def _bundle(text: bytes, place: str, expected: Digest | None) -> Bundle:
+    said = parse(text, place, DOCUMENT, IntegrityError)
+    version = said.get("schema") if isinstance(said, dict) else None
+    if isinstance(version, int) and version > SCHEMA:
+        raise InputError(
+            f"{place}: is of format {version}, this isobuilder reads format {SCHEMA}",
+            hint="a newer isobuilder made it: carry that one here as well",
+        )
+    bundle = model_of(text, place, Bundle, error=IntegrityError)
+    if bundle.to_bytes() != text:
+        raise IntegrityError(f"{place}: not in the form that we write, so somebody changed it")
+    if expected is not None and bundle.identity != expected:
+        raise IntegrityError(f"{place}: of bundle {bundle.identity}, expected {expected}")
+    return bundle
+
+
+def _keep(item: Carried, member: Member, chunks: Iterator[bytes], place: str, store: Store) -> None:
+    """Keep a blob, or a piece of one until the others are there."""
+    name = f"{place}: {item.names[0]}"
+    if member.size == item.size:
+        store.add(chunks, digest=item.digest, name=name, size=item.size)
+        return
+    with (
+        _held(store, item.digest) as held,
+        as_environment_problem(store.root),
+        held.open_stretch(member.start) as file,
+    ):
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _held(store: Store, digest: Digest) -> Iterator[Partial]:
+    """Hold the download of a blob, waiting for whoever has it."""
+    halt = Halt()
+    with as_environment_problem(store.root):
+        (store.root / "partial").mkdir(parents=True, exist_ok=True)
+    while True:
+        with partial_of(store, digest.hex) as held:
+            if held is not None:
+                yield held
+                return
+        halt.pause(_OTHER_HOLDER)
+
+
+@contextmanager
+def _own_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that is one, and no link, pipe or device that somebody put in its place."""
+    with as_environment_problem(path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            yield file
+
+
+def _described(block: bytes) -> str:
+    """Return what a header that should not be there says."""
+    if not block.strip(b"\0"):
+        return "the end"
+    try:
+        member = next(walk(StreamSource([block])), None)
+    except IntegrityError as error:
+        return str(error).partition(": ")[2] or str(error)
+    if member is None:
+        return "a header that goes on"
+    what = "a file" if member.regular else KINDS.get(member.kind, "something")
+    return f"{what} {member.name[:120]!r} of {member.size} bytes"
+
+
+class _Bytes:
+    """The bytes of a part in their order, each of which is expected."""
+
+    def __init__(self, stream: BinaryIO, place: str) -> None:
+        self._stream, self._place = stream, place
+        self.position = 0
+
+    def _read(self, size: int) -> bytes:
+        with as_environment_problem(Path(self._place)):
+            data = self._stream.read(size) or b""
+        self.position += len(data)
+        return data
+
+    def exactly(self, size: int, what: str) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            more = self._read(size - len(data))
+            if not more:
+                raise self._short(what)
+            data += more
+        return bytes(data)
+
+    def chunks(self, size: int, work: Task, what: str = "a blob") -> Iterator[bytes]:
+        while size:
+            chunk = self._read(min(size, BUFFER_SIZE))
+            if not chunk:
+                raise self._short(what)
+            work.advance(len(chunk))
+            size -= len(chunk)
+            yield chunk
+
+    def skip(self, size: int, work: Task) -> None:
+        """Pass over what the store has; in a file without reading it."""
+        if self._stream.seekable():
+            end = self._stream.seek(0, os.SEEK_END)
+            if end < self.position + size:
+                self.position = end
+                raise self._short("a blob")
+            self.position = self._stream.seek(self.position + size)
+            work.advance(size)
+            return
+        for _ in self.chunks(size, work):
+            pass
+
+    def expect(self, data: bytes, what: str) -> None:
+        at = self.position
+        if data and self.exactly(len(data), what) != data:
+            raise IntegrityError(f"{self._place}: byte {at}: {what} is not as it follows from it")
+
+    def expect_header(self, member: Member) -> None:
+        at = self.position
+        block = self.exactly(BLOCK, f"the header of {member.name}")
+        if block != tar_header(member.name, member.size):
+            raise IntegrityError(
+                f"{self._place}: byte {at}: expected a file {member.name!r} of {member.size} "
+                f"bytes, got {_described(block)}"
+            )
+
+    def expect_end(self) -> None:
+        at = self.position
+        if self._read(1):
+            raise IntegrityError(f"{self._place}: byte {at}: something behind its end")
+
+    def _short(self, what: str) -> IntegrityError:
+        return IntegrityError(f"{self._place}: cut off at byte {self.position}, inside {what}")

@@ -1,0 +1,215 @@
+"""What a person carried, whatever it is: parts, folders with parts, bundles as folders, ISOs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from isobuilder.content.needed import needed
+from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest, copy_to
+from isobuilder.errors import InputError, IntegrityError
+from isobuilder.files import as_environment_problem, write_whole
+from isobuilder.machine.payload import keep_payload
+from isobuilder.model.bundle import Bundle
+from isobuilder.model.lock import Lock
+from isobuilder.model.payload import read_payload
+from isobuilder.model.validation import parse_json
+from isobuilder.pipeline.fetch import note_locks
+from isobuilder.progress import SILENT, Progress, task
+from isobuilder.site.admit import Arrived, arrived, take_folder, take_part
+from isobuilder.site.donors import open_iso
+from isobuilder.site.parts import BUNDLE
+from isobuilder.store import Store, lease
+
+STDIN = Path("-")
+
+_ISO_MARK = b"CD001"  # at byte 32769, of every ISO 9660 image; Source: ECMA-119, 8.1
+_PART_NAME = re.compile(r".+\.tar")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One thing that was read to its end."""
+
+    place: str
+    added: int  # blobs that are new in the store
+    bundle: Bundle | None  # None: an ISO
+    lock: Lock | None = None  # of an ISO
+    missing: tuple[str, ...] = ()  # of an ISO: what its lock needs and the store now lacks
+
+
+def take(
+    path: Path,
+    store: Store,
+    *,
+    stdin: BinaryIO | None = None,
+    expected: Digest | None = None,
+    progress: Progress = SILENT,
+) -> Iterator[Taken]:
+    """Bring what ``path`` holds into ``store``; see ``take_part`` for what is refused.
+
+    Raises:
+        InputError: it is nothing that can be imported.
+        IntegrityError, EnvironmentProblem: as ``take_part``.
+    """
+    if path == STDIN and stdin is not None:
+        done = take_part(stdin, "standard input", store, expected=expected, progress=progress)
+        yield Taken(done.place, done.added, done.bundle)
+    elif path.is_dir():
+        yield from _folder(path, store, expected, progress)
+    elif is_iso(path):
+        yield take_iso(path, store, progress=progress)
+    else:
+        with as_environment_problem(path), path.open("rb", buffering=0) as file:
+            done = take_part(file, str(path), store, expected=expected, progress=progress)
+        yield Taken(done.place, done.added, done.bundle)
+
+
+def is_iso(path: Path) -> bool:
+    """Say if a file is an ISO, whatever its name is."""
+    with as_environment_problem(path), path.open("rb", buffering=0) as file:
+        return file.seekable() and file.seek(32769) > 0 and file.read(5) == _ISO_MARK
+
+
+def _folder(
+    folder: Path, store: Store, expected: Digest | None, progress: Progress
+) -> Iterator[Taken]:
+    if (folder / BUNDLE).exists():
+        done = take_folder(folder, store, expected=expected, progress=progress)
+        yield Taken(done.place, done.added, done.bundle)
+        return
+    with as_environment_problem(folder):
+        parts = sorted(
+            path for path in folder.iterdir() if _PART_NAME.fullmatch(path.name) and path.is_file()
+        )
+    if not parts:
+        raise InputError(
+            f"{folder}: neither a bundle nor parts of one", hint="parts are files called *.tar"
+        )
+    for path in parts:
+        yield from take(path, store, expected=expected, progress=progress)
+
+
+def take_iso(
+    path: Path, store: Store, *, locks: Sequence[Lock] = (), progress: Progress = SILENT
+) -> Taken:
+    """Bring into ``store`` what an ISO was made of, as far as it can be told.
+
+    With its lock beside it that is everything. Without, manifests that were pinned to digests
+    cannot be made what they were.
+
+    Raises:
+        IntegrityError: it is no ISO, or contradicts itself.
+    """
+    with ExitStack() as closing:
+        iso = open_iso(path, locks, closing)
+        if iso.lock is None:
+            wanted = {digest: str(digest) for digest in iso.claims}
+        else:
+            wanted = {need.digest: need.name for need in needed(iso.lock, iso.find)}
+        added = 0
+        missing = []
+        with task(progress, str(path), total=None) as work:
+            for digest, name in wanted.items():
+                if store.own(digest) is not None:
+                    continue
+                blob = iso.find(digest)
+                if blob is None:
+                    missing.append(name)
+                    continue
+                store.add(_chunks(blob), digest=digest, name=f"{path}: {name}", size=blob.size)
+                work.advance(blob.size)
+                added += 1
+    if iso.lock is not None:
+        note_locks(store, [iso.lock])
+        _remember_payload(store, iso.lock)
+    return Taken(str(path), added, None, iso.lock, tuple(dict.fromkeys(missing)))
+
+
+def settle(bundles: Sequence[Bundle], store: Store, out: Path | None) -> list[Arrived]:
+    """Say how much of each bundle is there, and give what is whole its names.
+
+    Locks, and other files that were carried, are written into ``out``; the store learns what its
+    blobs are called, and which OS payloads it has.
+
+    Raises:
+        IntegrityError: pieces do not make what they were cut from, or a lock is none.
+        InputError: another file of such a name is in ``out``.
+    """
+    found = []
+    for bundle in {bundle.identity: bundle for bundle in bundles}.values():
+        with lease(store, [item.digest for item in bundle.contents]):
+            state = arrived(bundle, store)
+            found.append(state)
+            if not state.missing:
+                _name(bundle, store, out)
+    return found
+
+
+def locks_in(bundle: Bundle, store: Store) -> list[Lock]:
+    """Return the locks of a bundle that is whole in ``store``.
+
+    Raises:
+        IntegrityError: one of them is none.
+    """
+    locks = []
+    for item in bundle.contents:
+        blob = store.own(item.digest) if item.kind == "lock" else None
+        if blob is not None:
+            try:
+                locks.append(parse_json(blob.read(), item.names[0], Lock))
+            except InputError as error:
+                raise IntegrityError(f"{item.names[0]}: carried as a lock, is none: {error}") from (
+                    error
+                )
+    return locks
+
+
+def _name(bundle: Bundle, store: Store, out: Path | None) -> None:
+    locks = locks_in(bundle, store)
+    note_locks(store, locks)
+    for lock in locks:
+        _remember_payload(store, lock)
+    if out is None:
+        return
+    for item in bundle.contents:
+        blob = store.own(item.digest) if item.is_document else None
+        if blob is not None:
+            _write(blob, out / item.names[0], is_text=item.kind == "lock")
+
+
+def _write(blob: BlobLike, path: Path, *, is_text: bool) -> None:
+    with as_environment_problem(path):
+        if path.exists():
+            if path.is_file() and Digest.of_file(path) == blob.digest:
+                return
+            raise InputError(
+                f"{path}: is there already and something else", hint="choose another folder: --out"
+            )
+        if is_text:
+            write_whole(path, blob.read())
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        copy_to(blob, scratch)
+        scratch.replace(path)
+
+
+def _remember_payload(store: Store, lock: Lock) -> None:
+    """Let an OS payload that came with a lock be found by its name as well."""
+    if lock.boot is None or lock.boot.payload is None:
+        return
+    blob = store.own(lock.boot.payload)
+    if blob is not None and all(store.own(digest) is not None for digest in lock.boot.blobs):
+        keep_payload(store, read_payload(blob.read(), place=f"the OS payload {lock.boot.os}"))
+
+
+def _chunks(blob: BlobLike) -> Iterator[bytes]:
+    with blob.open() as file:
+        while chunk := file.read(BUFFER_SIZE):
+            yield chunk

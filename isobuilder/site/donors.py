@@ -1,0 +1,83 @@
+"""What a person names as having blobs: ISOs, stores, folders that were carried here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from isobuilder.content.donor import Donor, FolderDonor, IsoDonor
+from isobuilder.errors import InputError, IntegrityError
+from isobuilder.files import is_file
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.medium import Medium
+from isobuilder.model.loading import load_lock
+from isobuilder.model.lock import Lock
+
+_log = logging.getLogger(__name__)
+
+
+def open_donors(
+    paths: Iterable[Path], locks: Sequence[Lock], closing: ExitStack
+) -> tuple[Donor, ...]:
+    """Return what ``paths`` have, in their order; files stay open until ``closing`` closes.
+
+    ``locks`` are those that blobs are wanted for: one may be of an ISO that has none beside it.
+
+    Raises:
+        InputError: a path is nothing that has blobs.
+        IntegrityError: an ISO contradicts itself.
+    """
+    return tuple(_open(path, locks, closing) for path in paths)
+
+
+def _open(path: Path, locks: Sequence[Lock], closing: ExitStack) -> Donor:
+    if path.is_dir():
+        if not (path / "blobs" / "sha256").is_dir():
+            raise InputError(
+                f"{path}: has no blobs/sha256, so it is no store and no bundle",
+                hint="parts of a bundle are brought into the store by isobuilder site import",
+            )
+        return FolderDonor(path)
+    return open_iso(path, locks, closing)
+
+
+def open_iso(path: Path, locks: Sequence[Lock], closing: ExitStack) -> IsoDonor:
+    """Return what an ISO has.
+
+    Raises:
+        IntegrityError: it is none, or contradicts itself.
+        EnvironmentProblem: it cannot be read.
+    """
+    reader = closing.enter_context(IsoReader(path))
+    return IsoDonor(reader, lock_of(path, reader, locks))
+
+
+def lock_of(path: Path, reader: IsoReader, locks: Sequence[Lock] = ()) -> Lock | None:
+    """Return the lock from which an ISO says it was made: beside it, or one of ``locks``."""
+    manifest = Medium(reader).manifest
+    if isinstance(manifest, IntegrityError):
+        return None
+    beside = path.with_suffix(".lock.json")
+    found = list(locks)
+    if is_file(beside):
+        try:
+            found.append(load_lock(beside))
+        except InputError as error:
+            _log.warning("%s: is not read: %s", beside, error.lines[0])
+    return next((lock for lock in found if lock.digest.hex == manifest.lock_sha256), None)
+
+
+def lock_needed(path: Path, lock: Lock | None) -> Lock:
+    """Return the lock of an ISO.
+
+    Raises:
+        InputError: there is none.
+    """
+    if lock is None:
+        raise InputError(
+            f"{path}: its lock is not beside it",
+            hint=f"put {path.with_suffix('.lock.json').name} there, which isobuilder build wrote",
+        )
+    return lock

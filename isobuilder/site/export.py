@@ -1,0 +1,423 @@
+"""Locks -> a bundle: what a site needs to build their ISOs, in parts that people carry.
+
+Each byte is read once and hashed twice while it is in hand: for its blob, which has to be right
+before it leaves, and for its part. A part has its name when it is whole, so another run goes on
+with the first that is not there, and one that was lost is made again alone.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from isobuilder import __version__
+from isobuilder.content.archives import tar_header
+from isobuilder.content.blobs import Find, held
+from isobuilder.content.images import image_manifest
+from isobuilder.content.needed import Need, needed
+from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
+from isobuilder.errors import InputError, IntegrityError
+from isobuilder.files import Writeback, as_environment_problem, read_bytes, write_whole
+from isobuilder.formats.archive import blob_name
+from isobuilder.formats.sums import sum_line
+from isobuilder.formats.tar import BLOCK
+from isobuilder.model.bundle import MOST_CARRIED, Bundle, Carried
+from isobuilder.model.lock import Lock
+from isobuilder.progress import SILENT, Progress, Task, task
+from isobuilder.site.parts import BUNDLE, END, Member, Part, layout_of, parts_of
+
+Put = Callable[[bytes | memoryview], object]
+"""Takes the next bytes of a file."""
+
+_MOST_SUMS = 4 * 1024 * 1024  # bytes: 9,999 parts have 2 MiB of sums
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """A bundle, and where the bytes of its contents are."""
+
+    bundle: Bundle
+    texts: Mapping[Digest, bytes | Path]  # those of no store
+    find: Find
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPart:
+    """One part and its digest."""
+
+    path: Path
+    number: int
+    size: int  # bytes
+    digest: Digest
+    reused: bool  # it was there already
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A bundle and its parts; a folder and a stream are one part without a digest."""
+
+    bundle: Bundle
+    parts: tuple[WrittenPart, ...]
+    sums: Path | None
+
+
+def packing(
+    locks: Sequence[Lock], find: Find, *, extras: Sequence[Path] = (), part_size: int | None = None
+) -> Packing:
+    """Return the bundle of ``locks``, ready to be written.
+
+    ``extras`` are files that are carried by their names: recipes, notes, wheels. All blobs of the
+    locks are there.
+
+    Raises:
+        InputError: it is too much for one bundle, or two files have one name.
+    """
+    items: dict[Digest, Carried] = {}
+    texts: dict[Digest, bytes | Path] = {}
+    for lock in locks:
+        for need in needed(lock, find):
+            _take(items, _carried(lock, need, find))
+    for lock in locks:
+        text = lock.to_bytes()
+        name = f"{lock.base_name}.lock.json"
+        item = Carried(digest=lock.digest, size=len(text), kind="lock", names=(name,))
+        _take(items, item)
+        texts[item.digest] = text
+    for path in extras:
+        with as_environment_problem(path):
+            digest, size = Digest.of_file(path), path.stat().st_size
+        try:
+            item = Carried(digest=digest, size=size, kind="extra", names=(path.name,))
+        except ValueError as error:
+            raise InputError(f"{path}: no name for a file that is carried: {error}") from error
+        if items.setdefault(digest, item).names != item.names:
+            raise InputError(f"{path}: the same bytes are carried as {items[digest].names[0]}")
+        texts[digest] = path
+    if len(items) > MOST_CARRIED:
+        raise InputError(
+            f"{len(items)} things are too many for one bundle, expected at most {MOST_CARRIED}",
+            hint="export fewer locks at a time",
+        )
+    _refuse_one_name_for_two(items.values())
+    facts = {"schema": 1, "tool": __version__, "part_size": part_size, "part": 1}
+    bundle = Bundle.model_validate({**facts, "contents": tuple(items.values())})
+    return Packing(bundle, texts, find)
+
+
+def write_parts(
+    packed: Packing,
+    out: Path,
+    *,
+    only: int | None = None,
+    replace: bool = False,
+    progress: Progress = SILENT,
+) -> Exported:
+    """Write the parts of ``bundle``, or only one of them, and their sums beside them.
+
+    ``out`` is the file of a bundle of one part, and names the parts of others.
+
+    Raises:
+        InputError: a file of another content has such a name, or there is no part ``only``.
+        IntegrityError: a blob was damaged since it was stored; no part has anything of it.
+        EnvironmentProblem: the disk is full or may not be written; parts that are whole stay.
+    """
+    parts = parts_of(packed.bundle)
+    if only is not None and not 1 <= only <= len(parts):
+        raise InputError(f"part {only}: expected 1 to {len(parts)}, which are all there are")
+    paths = {part.number: part_path(out, part.number, len(parts)) for part in parts}
+    sums = out.with_name(f"{_stem(out)}.sha256")
+    known = _known_sums(sums)
+    wanted = [part for part in parts if only in {None, part.number}]
+    if not replace:
+        for part in wanted:
+            _refuse_other(paths[part.number], part)
+    there = {
+        part.number
+        for part in wanted
+        if only is None and paths[part.number].name in known and _is_whole(paths[part.number], part)
+    }
+    to_write = {part.number for part in wanted} - there
+    writer = _Writer(packed)
+    written: list[WrittenPart] = []
+    with task(progress, "export", total=sum(part.size for part in wanted)) as work:
+        for part in wanted:
+            path = paths[part.number]
+            if part.number in to_write:
+                try:
+                    known[path.name] = writer.write(
+                        part, path, work, goes_on=part.number + 1 in to_write
+                    )
+                except _Damaged as error:
+                    # Earlier parts may have the beginning of it, and look as whole as the others.
+                    for other in written:
+                        if any(
+                            member.of == error.item for member in parts[other.number - 1].members
+                        ):
+                            other.path.unlink(missing_ok=True)
+                    raise
+            else:
+                work.advance(part.size)
+            known = {name: known[name] for p in paths.values() if (name := p.name) in known}
+            write_whole(sums, "".join(f"{d.hex}  {n}\n" for n, d in known.items()).encode())
+            number = part.number
+            written.append(WrittenPart(path, number, part.size, known[path.name], number in there))
+    return Exported(packed.bundle, tuple(written), sums)
+
+
+def write_stream(
+    packed: Packing,
+    out: BinaryIO,
+    *,
+    progress: Progress = SILENT,
+) -> Exported:
+    """Write a bundle of one part to a pipe.
+
+    Raises:
+        IntegrityError: a blob was damaged since it was stored; what was written is cut off.
+    """
+    (part,) = parts_of(packed.bundle)
+    with task(progress, "export", total=part.size) as work:
+        _Writer(packed).run(part, out.write, work)
+    out.flush()
+    return Exported(packed.bundle, (), None)
+
+
+def write_folder(
+    packed: Packing,
+    out: Path,
+    *,
+    progress: Progress = SILENT,
+) -> Exported:
+    """Write a bundle as a folder, an OCI layout if it has images; what is there is not written.
+
+    Raises:
+        InputError: the folder is of another bundle.
+        IntegrityError, EnvironmentProblem: as ``write_parts``.
+    """
+    bundle = packed.bundle
+    text = bundle.to_bytes()
+    about = out / BUNDLE
+    with as_environment_problem(out):
+        if about.exists() and about.read_bytes() != text:
+            raise InputError(
+                f"{out}: is a bundle already, and of something else", hint="choose another folder"
+            )
+        if out.is_dir() and any(out.iterdir()) and not about.exists():
+            raise InputError(f"{out}: has something in it", hint="choose another folder")
+    write_whole(about, text)
+    for name, data in layout_of(bundle):
+        write_whole(out / name, data)
+    writer = _Writer(packed)
+    with task(progress, "export", total=bundle.size) as work:
+        for item in bundle.contents:
+            path = out / blob_name(item.digest)
+            with as_environment_problem(path):
+                there = path.is_file() and path.stat().st_size == item.size
+            if there:
+                work.advance(item.size)
+                continue
+            with new_file(path) as put:
+                writer.copy(item, Member(path.name, item.size, item), put, work)
+    return Exported(packed.bundle, (), None)
+
+
+def part_path(out: Path, number: int, of: int) -> Path:
+    """Return where a part goes."""
+    if of == 1:
+        return out
+    digits = max(3, len(str(of)))
+    return out.with_name(f"{_stem(out)}.{number:0{digits}}-of-{of:0{digits}}.tar")
+
+
+class _Damaged(IntegrityError):
+    """A blob is not what it was."""
+
+    def __init__(self, item: Carried, found: Digest) -> None:
+        self.item = item
+        super().__init__(
+            f"{item.names[0]}: expected {item.digest}, got {found}: damaged since it was stored",
+            hint="run isobuilder store check, which takes it out of the way, then fetch it again",
+        )
+
+
+class _Writer:
+    """Writes members one after the other, and proves each blob when its last byte was read."""
+
+    def __init__(self, packed: Packing) -> None:
+        self._texts, self._find = packed.texts, packed.find
+        self._half: dict[Digest, Hasher] = {}  # blobs that go on in the next part
+        self._buffer = memoryview(bytearray(BUFFER_SIZE))
+
+    def write(self, part: Part, path: Path, work: Task, *, goes_on: bool) -> Digest:
+        """Write one part and return its digest; ``goes_on``: the next one follows at once."""
+        hasher = Hasher()
+        with new_file(path) as put:
+
+            def both(data: bytes | memoryview) -> None:
+                hasher.update(data)
+                put(data)
+
+            self.run(part, both, work, goes_on=goes_on)
+        return hasher.digest()
+
+    def run(self, part: Part, put: Put, work: Task, *, goes_on: bool = False) -> None:
+        """Hand the bytes of a part to ``put``."""
+        for member in part.members:
+            put(tar_header(member.name, member.size))
+            if isinstance(member.of, bytes):
+                put(member.of)
+            else:
+                self.copy(member.of, member, put, work, goes_on=goes_on)
+            put(bytes(-member.size % BLOCK))
+        put(bytes(END))
+
+    def copy(
+        self, item: Carried, member: Member, put: Put, work: Task, *, goes_on: bool = False
+    ) -> None:
+        """Hand the bytes of one member to ``put``.
+
+        Raises:
+            _Damaged: its blob is not what its digest says.
+        """
+        with self._open(item) as source:
+            hasher = self._half.pop(item.digest, None)
+            if hasher is None or hasher.size != member.start:
+                hasher = Hasher()
+                self._pass(source, member.start, hasher.update)
+            source.seek(member.start)
+
+            def both(data: memoryview) -> None:
+                hasher.update(data)
+                put(data)
+                work.advance(len(data))
+
+            missing = self._pass(source, member.size, both)
+            if goes_on and hasher.size < item.size and not missing:
+                self._half[item.digest] = hasher
+                return
+            missing += self._pass(source, item.size - hasher.size, hasher.update)
+            if missing or source.read(1) or hasher.digest() != item.digest:
+                raise _Damaged(item, hasher.digest())
+
+    def _pass(self, source: BinaryIO, size: int, put: Callable[[memoryview], object]) -> int:
+        """Hand on the next ``size`` bytes and return how many of them are not there."""
+        while size > 0:
+            count = source.readinto(self._buffer[:size])  # type: ignore[attr-defined]
+            if not count:
+                break
+            put(self._buffer[:count])
+            size -= count
+        return max(size, 0)
+
+    def _open(self, item: Carried) -> BinaryIO:
+        text = self._texts.get(item.digest)
+        if isinstance(text, bytes):
+            return io.BytesIO(text)
+        if text is not None:
+            return text.open("rb", buffering=0)
+        return held(self._find, item.digest, item.names[0]).open()
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Put]:
+    """Give what takes the bytes of a file, which has its name when all of them are on the disk."""
+    with as_environment_problem(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        scratch = Path(name)
+        try:
+            with os.fdopen(handle, "wb", buffering=BUFFER_SIZE) as file:
+                back = Writeback(file.fileno())
+
+                def put(data: bytes | memoryview) -> None:
+                    file.write(data)
+                    back.grown(len(data))
+
+                yield put
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.chmod(0o644)
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+def _take(items: dict[Digest, Carried], item: Carried) -> None:
+    """Add ``item``; what is there already gets its further names."""
+    known = items.setdefault(item.digest, item)
+    if known is not item and not known.is_document:
+        names = tuple(dict.fromkeys((*known.names, *item.names)))
+        kind = known.media_type or item.media_type
+        items[item.digest] = known.model_copy(update={"names": names, "media_type": kind})
+
+
+def _carried(lock: Lock, need: Need, find: Find) -> Carried:
+    blob = held(find, need.digest, need.name)
+    images = {image.digest: image for image in lock.images}
+    names: tuple[str, ...] = (need.name,)
+    media_type = None
+    if need.kind == "image" and need.digest in images:
+        names = images[need.digest].references
+        media_type = image_manifest(blob, place=need.name).media_type
+    return Carried(
+        digest=need.digest, size=blob.size, kind=need.kind, names=names, media_type=media_type
+    )
+
+
+def _refuse_one_name_for_two(items: Iterable[Carried]) -> None:
+    seen: dict[str, Digest] = {}
+    for item in items:
+        if item.is_document and seen.setdefault(item.names[0].casefold(), item.digest) != (
+            item.digest
+        ):
+            raise InputError(
+                f"two files called {item.names[0]}: {seen[item.names[0].casefold()]} and "
+                f"{item.digest}",
+                hint="export them in two bundles, or rename one",
+            )
+
+
+def _stem(out: Path) -> str:
+    return out.name.removesuffix(".tar")
+
+
+def _first_header(part: Part) -> bytes:
+    first = part.members[0]
+    return tar_header(first.name, first.size) + (first.of if isinstance(first.of, bytes) else b"")
+
+
+def _begins(path: Path, part: Part) -> bool:
+    expected = _first_header(part)
+    with path.open("rb") as file:
+        return file.read(len(expected)) == expected
+
+
+def _is_whole(path: Path, part: Part) -> bool:
+    """Say if it is the part by its size and its beginning; sums tell the rest."""
+    with as_environment_problem(path):
+        return path.is_file() and path.stat().st_size == part.size and _begins(path, part)
+
+
+def _refuse_other(path: Path, part: Part) -> None:
+    with as_environment_problem(path):
+        if path.exists() and not _begins(path, part):
+            raise InputError(
+                f"{path}: is there already, and of another bundle",
+                hint="choose another name with --out; --replace lets it go",
+            )
+
+
+def _known_sums(path: Path) -> dict[str, Digest]:
+    """Return what an earlier run noted of its parts."""
+    try:
+        lines = read_bytes(path, _MOST_SUMS).decode("utf-8", "replace").splitlines()
+    except InputError:
+        return {}
+    found = [line for line in map(sum_line, lines) if line is not None and line.is_sha256]
+    return {line.path: Digest.from_hex(line.digits) for line in found}

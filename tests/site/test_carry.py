@@ -1,0 +1,386 @@
+"""From a machine with Internet to one without: the same ISO, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from isobuilder.digest import Digest
+from isobuilder.errors import InputError, IntegrityError
+from isobuilder.pipeline.build import Built
+from isobuilder.site.admit import arrived, take_part
+from isobuilder.site.export import Packing, write_parts
+from isobuilder.store import Store
+from tests.cli.calling import call, errors, half_written, hints
+from tests.pipeline.world import Locked, World
+
+KILLS = int(os.environ.get("ISOBUILDER_KILLS", "4"))
+"""How often each side is killed at a random moment; 50 takes a minute."""
+
+NAME = "kubernetes-v1.34.12-mold-cks-amd64-r1"
+
+
+def wrong_blobs(store: Path) -> list[str]:
+    return [name for name in half_written(store) if f"{store}/blobs" in name]
+
+
+def taken(parts: list[Path], store: Store) -> None:
+    """Import parts and say that all of it is there."""
+    for path in parts:
+        with path.open("rb") as file:
+            bundle = take_part(file, str(path), store).bundle
+    assert not arrived(bundle, store).missing
+
+
+# --- there and back
+
+
+def test_what_is_exported_split_and_carried_builds_the_same_iso_without_network(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    arguments = ("--out", outside / "b.tar", "--part-size", "40K", "--store", full_store.root)
+    done = call("site", "export", built.iso, *arguments, "--offline")
+    parts = [Path(line) for line in done.stdout.splitlines()]
+    assert len(parts) >= 3
+    checked = subprocess.run(
+        ["sha256sum", "-c", "b.sha256"], cwd=outside, capture_output=True, text=True, check=True
+    )
+    assert checked.stdout.count(": OK") == len(parts)
+    inside.mkdir()
+    for part in reversed(parts):
+        shutil.move(part, inside)
+    shutil.rmtree(outside)
+    carried = [str(path) for path in sorted(inside.iterdir(), reverse=True)]
+    code = _run_without_network(
+        tmp_path / "home",
+        ["site", "import", *carried, "--out", f"{inside}/site"],
+        ["build", "--offline", f"{inside}/site/{NAME}.lock.json", "--out", f"{inside}/dist"],
+    )
+    assert code == 0
+    assert Digest.of_file(inside / "dist" / f"{NAME}.iso") == built.digest
+
+
+def test_a_pipe_and_a_folder_carry_the_same(
+    built: Built, locked: Locked, full_store: Store, tmp_path: Path
+) -> None:
+    lock = built.iso.with_suffix(".lock.json")
+    stores = ("--store", full_store.root, "--offline")
+    tar = subprocess.run(
+        [sys.executable, "-m", "isobuilder", "site", "export", lock, "--out", "-", *stores],
+        capture_output=True,
+        check=True,
+    ).stdout
+    call("site", "export", lock, "--out", tmp_path / "b.tar", *stores)
+    assert (tmp_path / "b.tar").read_bytes() == tar
+    call("site", "export", lock, "--out", f"{tmp_path}/folder/", *stores)
+    for number, source in enumerate((tmp_path / "b.tar", tmp_path / "folder")):
+        store = Store(tmp_path / f"store{number}")
+        out = tmp_path / f"site{number}"
+        done = call("site", "import", source, "--store", store.root, "--out", out)
+        assert done.stdout.splitlines() == [str(out / f"{NAME}.lock.json")]
+        assert (out / f"{NAME}.lock.json").read_bytes() == lock.read_bytes()
+        assert all(store.own(file.sha256) for file in locked.lock.files)
+
+
+def test_other_tools_read_a_bundle_as_an_oci_layout(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    lock = built.iso.with_suffix(".lock.json")
+    call("site", "export", lock, "--out", f"{tmp_path}/b/", "--store", full_store.root, "--offline")
+    index = json.loads((tmp_path / "b" / "index.json").read_bytes())
+    images = {
+        entry["annotations"]["org.opencontainers.image.ref.name"] for entry in index["manifests"]
+    }
+    assert images == {name for image in built.lock.images for name in image.references}
+    for entry in index["manifests"]:
+        path = tmp_path / "b" / "blobs" / "sha256" / entry["digest"].partition(":")[2]
+        assert path.stat().st_size == entry["size"]
+    if skopeo := shutil.which("skopeo"):
+        name = sorted(images)[0]
+        subprocess.run([skopeo, "inspect", "--raw", f"oci:{tmp_path}/b:{name}"], check=True)
+
+
+def test_an_iso_fills_the_store_of_a_site(built: Built, tmp_path: Path) -> None:
+    store = ("--store", tmp_path / "store")
+    out = tmp_path / "site"
+    done = call("site", "import", built.iso, *store, "--out", out)
+    assert done.stdout.splitlines() == [str(out / f"{NAME}.lock.json")]
+    call("build", "--offline", out / f"{NAME}.lock.json", *store, "--out", tmp_path / "dist")
+    assert Digest.of_file(tmp_path / "dist" / f"{NAME}.iso") == built.digest
+    again = call("site", "import", built.iso, *store, "--out", out)
+    assert "0 new blobs" in again.stderr
+
+
+def test_an_iso_without_its_lock_gives_what_can_be_told(built: Built, tmp_path: Path) -> None:
+    iso = Path(shutil.copy(built.iso, tmp_path))
+    store = Store(tmp_path / "store")
+    done = call("site", "import", iso, "--store", store.root, "--out", tmp_path / "site")
+    assert "its lock is not beside it" in done.stderr
+    assert done.stdout == ""
+    lock = built.lock
+    assert all(store.own(digest) for digest in [*(file.sha256 for file in lock.files)])
+    assert all(store.own(image.digest) for image in lock.images)
+
+
+@pytest.mark.parametrize("kind", ["iso", "store", "folder"])
+def test_a_build_takes_blobs_from_where_they_lie_and_copies_none(
+    kind: str, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    lock = built.iso.with_suffix(".lock.json")
+    source = {"iso": built.iso, "store": full_store.root, "folder": tmp_path / "bundle"}[kind]
+    if kind == "folder":
+        arguments = ("--out", f"{source}/", "--store", full_store.root, "--offline")
+        call("site", "export", lock, *arguments)
+    store = tmp_path / "store"
+    common = ("--from", source, "--store", store, "--offline")
+    call("fetch", lock, *common)
+    call("build", lock, *common, "--out", tmp_path / "dist")
+    assert Digest.of_file(tmp_path / "dist" / f"{NAME}.iso") == built.digest
+    assert not list(store.rglob("blobs/sha256/*/*"))
+
+
+def test_a_source_with_other_bytes_has_nothing(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(full_store.root / "blobs", other / "blobs")
+    kubeadm = next(file for file in built.lock.files if file.name == "kubeadm")
+    path = other / "blobs" / "sha256" / kubeadm.sha256.hex[:2] / kubeadm.sha256.hex
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    lock = built.iso.with_suffix(".lock.json")
+    common = ("--from", other, "--store", tmp_path / "store", "--offline")
+    done = call("fetch", lock, *common, code=6)
+    assert "lacks 1 things: kubeadm" in errors(done)[0]
+
+
+# --- parts
+
+
+def test_a_part_that_was_lost_is_made_again_alone(packed: Packing, tmp_path: Path) -> None:
+    parts = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
+    sums = (tmp_path / "b.sha256").read_bytes()
+    before = [path.read_bytes() for path in parts]
+    for number, path in enumerate(parts, 1):
+        path.unlink()
+        write_parts(packed, tmp_path / "b.tar", only=number)
+        assert path.read_bytes() == before[number - 1]
+        assert (tmp_path / "b.sha256").read_bytes() == sums
+
+
+def test_parts_come_in_any_order_twice_and_on_different_days(
+    packed: Packing, tmp_path: Path
+) -> None:
+    parts = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
+    assert len(parts) > 4
+    store = Store(tmp_path / "store")
+    order = [*parts, *parts]
+    random.Random(7).shuffle(order)
+    taken(order, store)
+    assert all(store.own(item.digest) for item in packed.bundle.contents)
+    assert half_written(store.root) == []
+
+
+def test_what_is_missing_is_told_by_its_part(packed: Packing, tmp_path: Path) -> None:
+    parts = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
+    store = ("--store", tmp_path / "store", "--out", tmp_path / "site")
+    done = call("site", "import", *parts[:2], *parts[3:], *store, code=7)
+    assert f"missing part 3 of {len(parts)}: " in errors(done)[0]
+    assert "--part" in hints(done)[0]
+    assert not (tmp_path / "site").exists()
+    call("site", "import", parts[2], *store)
+    assert (tmp_path / "site" / "one").read_bytes() == (tmp_path / "carried" / "one").read_bytes()
+
+
+def test_no_part_is_larger_than_asked_for(packed: Packing, tmp_path: Path) -> None:
+    done = write_parts(packed, tmp_path / "b.tar")
+    assert packed.bundle.part_size is not None
+    assert all(part.path.stat().st_size == part.size for part in done.parts)
+    assert all(part.size <= packed.bundle.part_size for part in done.parts)
+    assert [part.digest for part in done.parts] == [Digest.of_file(p.path) for p in done.parts]
+
+
+def test_a_part_that_is_there_is_not_made_again(packed: Packing, tmp_path: Path) -> None:
+    first = write_parts(packed, tmp_path / "b.tar")
+    first.parts[1].path.unlink()
+    again = write_parts(packed, tmp_path / "b.tar")
+    assert [part.reused for part in again.parts] == [part.number != 2 for part in again.parts]
+    assert [part.digest for part in again.parts] == [part.digest for part in first.parts]
+
+
+def test_another_bundle_of_the_same_name_stays(packed: Packing, tmp_path: Path) -> None:
+    path = write_parts(packed, tmp_path / "c.tar").parts[0].path
+    target = path.with_name(path.name.replace("c.", "b."))
+    target.write_bytes(b"something dear")
+    with pytest.raises(InputError, match="is there already, and of another bundle"):
+        write_parts(packed, tmp_path / "b.tar")
+    assert target.read_bytes() == b"something dear"
+    write_parts(packed, tmp_path / "b.tar", replace=True)
+    assert target.read_bytes() == path.read_bytes()
+
+
+def test_a_damaged_blob_does_not_leave(packed: Packing, tmp_path: Path) -> None:
+    two = tmp_path / "carried" / "two"
+    two.write_bytes(two.read_bytes()[:-1] + b"!")
+    with pytest.raises(IntegrityError, match=r"two: expected sha256:\w+, got sha256:\w+: damaged"):
+        write_parts(packed, tmp_path / "b.tar")
+    left = sorted(path.name for path in tmp_path.glob("*.tar"))
+    assert left == ["b.001-of-006.tar"]  # which ends within the first file
+
+
+# --- killed
+
+_CHILD = """
+import os, signal, sys
+from isobuilder.cli.main import main
+from isobuilder.digest import Hasher
+
+left, folder = int(sys.argv[1]), sys.argv[2]
+count = 0
+
+def tick():
+    global count
+    count += 1
+    if count == left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def hook(event, args):
+    if event in {"open", "os.rename", "os.remove", "os.chmod"} and str(args[0]).startswith(folder):
+        tick()
+
+sys.addaudithook(hook)
+update = Hasher.update
+def slow(self, chunk):
+    tick()
+    update(self, chunk)
+Hasher.update = slow
+try:
+    main(sys.argv[3:])
+finally:
+    print("moments", count, file=sys.stderr)
+"""
+
+
+def _killed(moment: int, folder: Path, *arguments: object) -> tuple[int, int]:
+    """Run a command that is killed at a moment; return its end, and how many moments it had."""
+    words = [str(word) for word in arguments]
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD, str(moment), str(folder), *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    last = done.stderr.splitlines()[-1:] or [""]
+    return done.returncode, int(last[0].split()[1]) if last[0].startswith("moments") else 0
+
+
+def test_killed_at_any_moment_and_repeated_an_export_ends_the_same(
+    packed: Packing, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    files = [f"--add={path}" for path in sorted((tmp_path / "carried").iterdir())]
+    common = ["--part-size", "150000", "--store", full_store.root, "--offline", *files]
+    command = ["site", "export", built.iso.with_suffix(".lock.json"), *common, "--out"]
+    code, moments = _killed(0, tmp_path, *command, tmp_path / "whole" / "b.tar")
+    assert code == 0
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    chance = random.Random()
+    out = tmp_path / "out"
+    kills = 0
+    while kills < KILLS:
+        code, _ = _killed(chance.randint(1, moments), tmp_path, *command, out / "b.tar")
+        kills += code == -signal.SIGKILL
+        there = {path.name: path.read_bytes() for path in out.glob("b.*")} if out.exists() else {}
+        assert all(there[name] == whole[name] for name in there if name.endswith(".tar"))
+        if code == 0:
+            assert {n: data for n, data in there.items() if n in whole} == whole
+            shutil.rmtree(out)
+    assert _killed(0, tmp_path, *command, out / "b.tar")[0] == 0
+    assert {name: (out / name).read_bytes() for name in whole} == whole
+
+
+def test_killed_at_any_moment_and_repeated_an_import_ends_the_same(
+    packed: Packing, tmp_path: Path
+) -> None:
+    parts = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
+    store = tmp_path / "store"
+    command = ["site", "import", *parts, "--out", tmp_path / "site", "--store", store]
+    code, moments = _killed(0, store, *command)
+    assert code == 0
+    shutil.rmtree(store)
+    shutil.rmtree(tmp_path / "site")
+    chance = random.Random()
+    kills = 0
+    while kills < KILLS:
+        code, _ = _killed(chance.randint(1, moments), store, *command)
+        kills += code == -signal.SIGKILL
+        assert wrong_blobs(store) == []
+        if code == 0:
+            shutil.rmtree(store)
+    assert _killed(0, store, *command)[0] == 0
+    assert all(Store(store).own(item.digest) for item in packed.bundle.contents)
+    for path in (tmp_path / "carried").iterdir():
+        assert (tmp_path / "site" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_two_imports_at_once_both_end(packed: Packing, tmp_path: Path) -> None:
+    parts = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
+    command = [sys.executable, "-m", "isobuilder", "site", "import", *map(str, parts)]
+    both = [
+        subprocess.Popen([*command, "--store", tmp_path / "store", "--out", tmp_path / f"{n}"])
+        for n in range(2)
+    ]
+    assert [child.wait(60) for child in both] == [0, 0]
+    assert half_written(tmp_path / "store") == []
+
+
+# --- without network
+
+_DENIED = """
+import json, sys
+from isobuilder.cli.main import main
+
+def hook(event, args):
+    if event in {"socket.connect", "socket.sendto", "socket.getaddrinfo"}:
+        raise SystemExit(f"{event} {args[1:]}")
+
+sys.addaudithook(hook)
+for words in json.loads(sys.argv[1]):
+    try:
+        main(words)
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
+
+
+def _run_without_network(home: Path, *commands: list[str]) -> int:
+    """Run commands where no socket reaches anybody, in a network namespace if that can be had."""
+    argv = [sys.executable, "-c", _DENIED, json.dumps(commands)]
+    unshare = ["unshare", "--net", "--map-root-user"]
+    can = shutil.which("unshare") and not subprocess.call([*unshare, "true"], stderr=-3)
+    environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    return subprocess.call([*unshare, *argv] if can else argv, env=environment)
+
+
+def test_every_command_that_carries_works_without_network(
+    world: World, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    store = ["--store", str(full_store.root)]
+    bundle, site = f"{tmp_path}/b.tar", f"{tmp_path}/site"
+    code = _run_without_network(
+        tmp_path,
+        ["site", "export", str(built.iso), "--out", bundle, *store],
+        ["site", "import", bundle, "--out", site],
+        ["site", "import", str(built.iso), "--out", site],
+    )
+    assert code == 0
