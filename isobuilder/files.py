@@ -9,7 +9,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,13 +92,19 @@ def as_environment_problem(place: Path) -> Iterator[None]:
         raise disk_problem(error, place) from error
 
 
-def write_whole(path: Path, data: bytes, *, private: bool = False) -> None:
-    """Write a file so that it is either the old one or the whole new one, on the disk.
+Put = Callable[[bytes | memoryview], object]
+"""Takes the next bytes of a file."""
 
-    Folders on the way are made. ``private``: nobody but its owner may read it, from its first byte.
+
+@contextmanager
+def new_file(path: Path, *, private: bool = False) -> Iterator[Put]:
+    """Give what takes the bytes of a file, which has its name once all of them are on the disk.
+
+    Until then, and if the block fails, an older file of that name stays. Folders on the way are
+    made. ``private``: nobody but its owner may read it, from its first byte.
 
     Raises:
-        EnvironmentProblem: the folder cannot be written or the disk is full; the old file stays.
+        EnvironmentProblem: the folder cannot be written or the disk is full.
     """
     with as_environment_problem(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +112,13 @@ def write_whole(path: Path, data: bytes, *, private: bool = False) -> None:
         scratch = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                writeback = Writeback(file.fileno())
+
+                def put(data: bytes | memoryview) -> None:
+                    file.write(data)
+                    writeback.grown(len(data))
+
+                yield put
                 file.flush()
                 os.fsync(file.fileno())
             if not private:
@@ -114,6 +126,16 @@ def write_whole(path: Path, data: bytes, *, private: bool = False) -> None:
             scratch.replace(path)
         finally:
             scratch.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write a file so that it is either the old one or the whole new one, on the disk.
+
+    Raises:
+        EnvironmentProblem: see ``new_file``; the old file stays.
+    """
+    with new_file(path, private=private) as put:
+        put(data)
 
 
 def open_own(path: Path, flags: int) -> int:

@@ -61,6 +61,7 @@ RULES = {
             "iso/check/boot.py": "a file of an ISO whose size was looked at",
             "sources/resolve.py": "a blob",
             "sources/registry.py": "a blob",
+            "site/arrival.py": "blobs",
             "run.py": "the last bytes of a log",
         },
     ),

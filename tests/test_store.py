@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from isobuilder.digest import Digest, copy_to
+from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, IntegrityError
 from isobuilder.files import locked
 from isobuilder.store import (
@@ -22,6 +22,7 @@ from isobuilder.store import (
     Store,
     check,
     collect,
+    copy_to,
     default_root,
     lease,
     partial_of,

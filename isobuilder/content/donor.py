@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from isobuilder.content.from_iso import BytesBlob, IsoBlob, cut, named_blobs, restored
-from isobuilder.digest import BlobLike, Digest
+from isobuilder.digest import BlobLike, Digest, check
 from isobuilder.errors import EnvironmentProblem, IntegrityError
 from isobuilder.formats.archive import blob_name
 from isobuilder.formats.sums import sum_line
@@ -20,7 +21,6 @@ from isobuilder.iso.read.rawiso import Extent
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import SUMS, Medium
 from isobuilder.model.lock import Lock
-from isobuilder.store import Blob
 
 
 class Donor(Protocol):
@@ -34,13 +34,35 @@ class Donor(Protocol):
         """Return the blob, whose bytes were just read and are right, or None."""
 
 
+@dataclass(frozen=True, slots=True)
+class _FolderBlob:
+    """A file that was hashed where it lies."""
+
+    digest: Digest
+    size: int  # bytes
+    path: Path
+
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
+    def open(self) -> BinaryIO:
+        return self.path.open("rb", buffering=0)
+
+    def read(self) -> bytes:
+        with self.open() as file:
+            data = file.read()
+        check(self, Digest.of(data))
+        return data
+
+
 class FolderDonor:
     """A store of somebody else, an OCI layout, or a bundle as a folder; it is only read."""
 
     def __init__(self, folder: Path) -> None:
         self.place = str(folder)
         self._folder = folder
-        self._proved: dict[Digest, Blob] = {}
+        self._proved: dict[Digest, _FolderBlob] = {}
 
     def find(self, digest: Digest, /) -> BlobLike | None:
         """Return the blob, or None when it is not there or is damaged."""
@@ -51,9 +73,18 @@ class FolderDonor:
             with contextlib.suppress(OSError):
                 # Not a pipe or a device, which somebody may have put there.
                 if path.is_file() and Digest.of_file(path) == digest:
-                    blob = Blob(digest, path.stat().st_size, path)
+                    blob = _FolderBlob(digest, path.stat().st_size, path)
                     return self._proved.setdefault(digest, blob)
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """Where an ISO says that a blob lies; nobody has looked if it does."""
+
+    path: str
+    size: int  # bytes
+    extents: tuple[Extent, ...]
 
 
 class IsoDonor:
@@ -67,11 +98,10 @@ class IsoDonor:
         self.lock = lock
         self._reader, self._medium = reader, Medium(reader)
         self._proved: dict[Digest, BlobLike] = {}
-        self._claims: dict[Digest, list[IsoBlob]] = {}
+        self._claims: dict[Digest, list[_Claim]] = {}
         for digest, path, run in (*self._files(), *self._archived()):
-            extents = cut(reader.files[path].extents, run)
-            blob = IsoBlob(digest, run.size, f"{reader.path}: {path}", reader, extents)
-            self._claims.setdefault(digest, []).append(blob)
+            claim = _Claim(path, run.size, cut(reader.files[path].extents, run))
+            self._claims.setdefault(digest, []).append(claim)
         self._restored: list[BytesBlob] | None = None
 
     @property
@@ -79,17 +109,15 @@ class IsoDonor:
         """What it says to have, in the order of its files; archives only as their blobs."""
         return list(self._claims)
 
-    def claimed(self, digest: Digest) -> list[IsoBlob]:
-        """Return where the ISO says that a blob lies; nobody has looked if it does."""
-        return self._claims.get(digest, [])
-
     def find(self, digest: Digest, /) -> BlobLike | None:
         """Return the blob, or None when it is not there or is damaged."""
         if digest in self._proved:
             return self._proved[digest]
-        for blob in self.claimed(digest):
+        for claim in self._claims.get(digest, ()):
             with contextlib.suppress(IntegrityError, EnvironmentProblem):
-                if Digest.of_stream(blob.open()) == digest:
+                if Digest.of_stream(self._reader.image.stream(claim.extents)) == digest:
+                    place = f"{self.place}: {claim.path}"
+                    blob = IsoBlob(digest, claim.size, place, self._reader, claim.extents)
                     return self._proved.setdefault(digest, blob)
         return next((blob for blob in self._made_from() if blob.digest == digest), None)
 

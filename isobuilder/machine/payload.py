@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from isobuilder.digest import Digest, copy_to
+from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem
 from isobuilder.files import write_whole
 from isobuilder.model.payload import OsPayload, read_payload
-from isobuilder.store import Store, disk_problem
+from isobuilder.store import Store, copy_to, disk_problem
 
 DESCRIPTION = "payload.json"
 

@@ -21,13 +21,13 @@ from isobuilder.content.archives import tar_header
 from isobuilder.digest import BUFFER_SIZE, Digest
 from isobuilder.documents.json import DOCUMENT, parse
 from isobuilder.errors import InputError, IntegrityError, PartlyDone
-from isobuilder.files import as_environment_problem
+from isobuilder.files import as_environment_problem, open_own
 from isobuilder.formats.archive import blob_name
 from isobuilder.formats.tar import BLOCK, KINDS, StreamSource, walk
-from isobuilder.model.bundle import SCHEMA, Bundle, Carried
 from isobuilder.model.validation import model_of
 from isobuilder.progress import SILENT, Progress, Task, task
-from isobuilder.site.parts import BUNDLE, END, Member, Part, parts_of
+from isobuilder.site.bundle import SCHEMA, Bundle, Carried
+from isobuilder.site.parts import BUNDLE, END, Part, Slot, parts_of
 from isobuilder.store import Partial, Store, partial_of
 
 _OTHER_HOLDER = 0.1  # seconds between looks at a blob that another process is busy with
@@ -109,7 +109,7 @@ def take_folder(
                 continue
             with _own_file(path) as file:
                 source = _Bytes(file, str(path))
-                member = Member(path.name, item.size, item)
+                member = Slot(path.name, item.size, item)
                 _keep(item, member, source.chunks(item.size, work), str(folder), store)
                 source.expect_end()
             added += 1
@@ -123,7 +123,7 @@ def arrived(bundle: Bundle, store: Store) -> Arrived:
         IntegrityError: all pieces of a blob are there and they are not it; they are thrown away.
     """
     parts = parts_of(bundle)
-    pieces: dict[Carried, list[tuple[int, Member]]] = {}
+    pieces: dict[Carried, list[tuple[int, Slot]]] = {}
     for part in parts:
         for member in part.members:
             if isinstance(member.of, Carried) and store.own(member.of.digest) is None:
@@ -133,6 +133,8 @@ def arrived(bundle: Bundle, store: Store) -> Arrived:
     wrong: list[str] = []
     for item, found in pieces.items():
         with _held(store, item.digest) as held:
+            if store.own(item.digest) is not None:
+                continue  # another import has put it together meanwhile
             waiting = held.stretches()
             absent = [
                 number for number, member in found if waiting.get(member.start) != member.size
@@ -224,21 +226,22 @@ def _bundle(text: bytes, place: str, expected: Digest | None) -> Bundle:
     return bundle
 
 
-def _keep(item: Carried, member: Member, chunks: Iterator[bytes], place: str, store: Store) -> None:
+def _keep(item: Carried, member: Slot, chunks: Iterator[bytes], place: str, store: Store) -> None:
     """Keep a blob, or a piece of one until the others are there."""
     name = f"{place}: {item.names[0]}"
     if member.size == item.size:
         store.add(chunks, digest=item.digest, name=name, size=item.size)
         return
-    with (
-        _held(store, item.digest) as held,
-        as_environment_problem(store.root),
-        held.open_stretch(member.start) as file,
-    ):
-        for chunk in chunks:
-            file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
+    with _held(store, item.digest) as held, as_environment_problem(store.root):
+        if store.own(item.digest) is not None:  # another import has put it together meanwhile
+            for _ in chunks:
+                pass
+            return
+        with held.open_stretch(member.start) as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @contextmanager
@@ -258,10 +261,11 @@ def _held(store: Store, digest: Digest) -> Iterator[Partial]:
 @contextmanager
 def _own_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that is one, and no link, pipe or device that somebody put in its place."""
-    with as_environment_problem(path):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            yield file
+    with (
+        as_environment_problem(path),
+        os.fdopen(open_own(path, os.O_RDONLY), "rb", buffering=0) as file,
+    ):
+        yield file
 
 
 def _described(block: bytes) -> str:
@@ -327,7 +331,7 @@ class _Bytes:
         if data and self.exactly(len(data), what) != data:
             raise IntegrityError(f"{self._place}: byte {at}: {what} is not as it follows from it")
 
-    def expect_header(self, member: Member) -> None:
+    def expect_header(self, member: Slot) -> None:
         at = self.position
         block = self.exactly(BLOCK, f"the header of {member.name}")
         if block != tar_header(member.name, member.size):

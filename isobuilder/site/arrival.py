@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import BinaryIO
 
 from isobuilder.content.needed import needed
-from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest, copy_to
+from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.files import as_environment_problem, write_whole
 from isobuilder.machine.payload import keep_payload
-from isobuilder.model.bundle import Bundle
 from isobuilder.model.lock import Lock
 from isobuilder.model.payload import read_payload
 from isobuilder.model.validation import parse_json
 from isobuilder.pipeline.fetch import note_locks
 from isobuilder.progress import SILENT, Progress, task
 from isobuilder.site.admit import Arrived, arrived, take_folder, take_part
+from isobuilder.site.bundle import Bundle
 from isobuilder.site.donors import open_iso
 from isobuilder.site.parts import BUNDLE
-from isobuilder.store import Store, lease
+from isobuilder.store import Store, copy_to, lease
 
 STDIN = Path("-")
 

@@ -8,10 +8,7 @@ with the first that is not there, and one that was lost is made again alone.
 from __future__ import annotations
 
 import io
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -23,17 +20,14 @@ from isobuilder.content.images import image_manifest
 from isobuilder.content.needed import Need, needed
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.errors import InputError, IntegrityError
-from isobuilder.files import Writeback, as_environment_problem, read_bytes, write_whole
+from isobuilder.files import Put, as_environment_problem, new_file, read_bytes, write_whole
 from isobuilder.formats.archive import blob_name
 from isobuilder.formats.sums import sum_line
 from isobuilder.formats.tar import BLOCK
-from isobuilder.model.bundle import MOST_CARRIED, Bundle, Carried
 from isobuilder.model.lock import Lock
 from isobuilder.progress import SILENT, Progress, Task, task
-from isobuilder.site.parts import BUNDLE, END, Member, Part, layout_of, parts_of
-
-Put = Callable[[bytes | memoryview], object]
-"""Takes the next bytes of a file."""
+from isobuilder.site.bundle import MOST_CARRIED, Bundle, Carried
+from isobuilder.site.parts import BUNDLE, END, Part, Slot, layout_of, parts_of
 
 _MOST_SUMS = 4 * 1024 * 1024  # bytes: 9,999 parts have 2 MiB of sums
 
@@ -223,7 +217,7 @@ def write_folder(
                 work.advance(item.size)
                 continue
             with new_file(path) as put:
-                writer.copy(item, Member(path.name, item.size, item), put, work)
+                writer.copy(item, Slot(path.name, item.size, item), put, work)
     return Exported(packed.bundle, (), None)
 
 
@@ -278,7 +272,7 @@ class _Writer:
         put(bytes(END))
 
     def copy(
-        self, item: Carried, member: Member, put: Put, work: Task, *, goes_on: bool = False
+        self, item: Carried, member: Slot, put: Put, work: Task, *, goes_on: bool = False
     ) -> None:
         """Hand the bytes of one member to ``put``.
 
@@ -322,30 +316,6 @@ class _Writer:
         if text is not None:
             return text.open("rb", buffering=0)
         return held(self._find, item.digest, item.names[0]).open()
-
-
-@contextmanager
-def new_file(path: Path) -> Iterator[Put]:
-    """Give what takes the bytes of a file, which has its name when all of them are on the disk."""
-    with as_environment_problem(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        scratch = Path(name)
-        try:
-            with os.fdopen(handle, "wb", buffering=BUFFER_SIZE) as file:
-                back = Writeback(file.fileno())
-
-                def put(data: bytes | memoryview) -> None:
-                    file.write(data)
-                    back.grown(len(data))
-
-                yield put
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.chmod(0o644)
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
 
 
 def _take(items: dict[Digest, Carried], item: Carried) -> None:

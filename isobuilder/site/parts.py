@@ -17,7 +17,7 @@ from isobuilder.errors import InputError
 from isobuilder.formats.archive import INDEX, LAYOUT, blob_name
 from isobuilder.formats.oci import NAME_ANNOTATIONS
 from isobuilder.formats.tar import BLOCK
-from isobuilder.model.bundle import SMALLEST_PART, Bundle, Carried
+from isobuilder.site.bundle import SMALLEST_PART, Bundle, Carried
 
 BUNDLE = "bundle.json"
 """What every part begins with, and a folder has."""
@@ -29,7 +29,7 @@ _MOST_PARTS = 9999
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class Slot:
     """One file of a part: a text of the bundle, or a run of bytes of what is carried."""
 
     name: str
@@ -48,7 +48,7 @@ class Part:
     """What lies in one part, in order."""
 
     number: int
-    members: tuple[Member, ...]
+    members: tuple[Slot, ...]
 
     @property
     def size(self) -> int:
@@ -107,14 +107,14 @@ def layout_of(bundle: Bundle) -> list[tuple[str, bytes]]:
     return [(LAYOUT, OCI_LAYOUT), (INDEX, text)]
 
 
-def _texts(bundle: Bundle, number: int) -> list[Member]:
+def _texts(bundle: Bundle, number: int) -> list[Slot]:
     first = bundle.numbered(number).to_bytes()
     texts = [(BUNDLE, first), *(layout_of(bundle) if number == 1 else ())]
-    return [Member(name, len(text), text) for name, text in texts]
+    return [Slot(name, len(text), text) for name, text in texts]
 
 
-def _whole(item: Carried) -> Member:
-    return Member(blob_name(item.digest), item.size, item)
+def _whole(item: Carried) -> Slot:
+    return Slot(blob_name(item.digest), item.size, item)
 
 
 def _cut(bundle: Bundle, limit: int) -> Iterator[Part]:
@@ -125,7 +125,7 @@ def _cut(bundle: Bundle, limit: int) -> Iterator[Part]:
     for item in bundle.contents:
         at = 0
         while at < item.size or not at:
-            rest = Member(f"pieces/sha256/{item.digest.hex}/{at}", item.size - at, item, at)
+            rest = Slot(f"pieces/sha256/{item.digest.hex}/{at}", item.size - at, item, at)
             if at == 0:
                 rest = _whole(item)
             fits = (room - BLOCK) // BLOCK * BLOCK
@@ -137,7 +137,7 @@ def _cut(bundle: Bundle, limit: int) -> Iterator[Part]:
                 continue
             if rest.space > room:
                 name = f"pieces/sha256/{item.digest.hex}/{at}"
-                rest = Member(name, fits, item, at)
+                rest = Slot(name, fits, item, at)
             members.append(rest)
             room -= rest.space
             at += rest.size

@@ -10,13 +10,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.digest import BlobLike, copy_to
+from isobuilder.digest import BlobLike
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
 from isobuilder.progress import Progress
 from isobuilder.rules.pairings import core_images
 from isobuilder.run import run_confined
+from isobuilder.store import copy_to
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """The local disk: blobs named by their content, shared by all builds of a user."""
 
 from isobuilder.files import Writeback, disk_problem, reserve
-from isobuilder.store.blobs import Blob, Store, default_root, open_store
+from isobuilder.store.blobs import Blob, Store, copy_to, default_root, open_store
 from isobuilder.store.partial import Origin, Partial, partial_of
 from isobuilder.store.upkeep import (
     CheckReport,
@@ -26,6 +26,7 @@ __all__ = [
     "Writeback",
     "check",
     "collect",
+    "copy_to",
     "default_root",
     "disk_problem",
     "lease",

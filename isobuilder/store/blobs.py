@@ -77,6 +77,25 @@ class Blob:
         return data
 
 
+def copy_to(blob: BlobLike, target: Path) -> None:
+    """Write the bytes of ``blob`` to a new file, proved once more while they pass.
+
+    Raises:
+        IntegrityError: they are not what was hashed; nothing is left there.
+        OSError: the disk is full, or one of the two may not be used.
+    """
+    hasher = Hasher()
+    try:
+        with blob.open() as source, target.open("wb") as copy:
+            while chunk := source.read(BUFFER_SIZE):
+                hasher.update(chunk)
+                copy.write(chunk)
+        check(blob, hasher.digest())
+    except BaseException:  # whatever ends it, a Ctrl-C too: no half or damaged copy stays
+        target.unlink(missing_ok=True)
+        raise
+
+
 class Store:
     """A folder of blobs, shared by any number of processes.
 

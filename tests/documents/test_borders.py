@@ -29,7 +29,6 @@ from isobuilder.formats.oci import parse_any, parse_config, read_document
 from isobuilder.http import Http, HttpSettings
 from isobuilder.iso.check.archives import Expected, check_archive
 from isobuilder.medium import Medium
-from isobuilder.model.bundle import Bundle, Carried
 from isobuilder.model.loading import load_lock, parse_manifest_json
 from isobuilder.model.payload import read_payload
 from isobuilder.mold.api.client import MoldClient
@@ -45,6 +44,7 @@ from isobuilder.pipeline.upstream.check import load_seen
 from isobuilder.rules.book import read_rules
 from isobuilder.site.admit import take_part
 from isobuilder.site.arrival import settle
+from isobuilder.site.bundle import Bundle, Carried
 from isobuilder.sources.reasons import reason_in
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens

@@ -189,7 +189,7 @@ DISCS = (
         ),
         _iso,
     ),
-    Target("bundle", ("site/admit.py", "site/arrival.py", "model/bundle.py"), _bundle),
+    Target("bundle", ("site/admit.py", "site/arrival.py", "site/bundle.py"), _bundle),
     Target("boot", ("iso/check/boot.py", "iso/check/disk.py", "iso/read/fat.py"), _boot),
     Target("fat", ("iso/read/fat.py",), _fat),
     Target("program", ("formats/elf.py",), _elf),

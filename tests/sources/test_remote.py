@@ -15,7 +15,7 @@ import pytest
 
 from isobuilder.demo.content import fill, write_recipes
 from isobuilder.demo.images import ImageDocument
-from isobuilder.digest import Digest
+from isobuilder.digest import BlobLike, Digest
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import IntegrityError, UpstreamError
 from isobuilder.http import Http
@@ -67,7 +67,7 @@ class Machine:
         login = settings.pop("credentials", Credentials([]))
         self.remote = RemoteStore(address, self.http, login, **settings)
 
-    def fetch(self, **named: Any) -> Blob:
+    def fetch(self, **named: Any) -> BlobLike:
         (blob,) = Fetcher(self.store, self.http, remote=self.remote).fetch(
             [want(LAYER, self.url, **named)]
         )
