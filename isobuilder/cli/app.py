@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from isobuilder.model.config import Config
     from isobuilder.model.lock import Lock
     from isobuilder.progress import Progress
+    from isobuilder.rules.book import RuleBook
     from isobuilder.store import Store
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -55,6 +56,13 @@ class App:
     def config(self) -> Config:
         """The settings."""
         return self.settings[0]
+
+    @cached_property
+    def rules(self) -> RuleBook:
+        """The rules by which parts are judged: the shipped ones, and those of the settings."""
+        from isobuilder.rules.book import read_rules
+
+        return read_rules(Path(self.config.rules).expanduser() if self.config.rules else None)
 
     @cached_property
     def store(self) -> Store:

@@ -94,7 +94,12 @@ def _tell_unwise(app: App, recipes: list[Recipe]) -> None:
     """Warn of parts that do not go well together, each once."""
     from isobuilder.pipeline.fit import unfit_parts
 
-    told = (one for recipe in recipes for one in unfit_parts(recipe) if one.level == "warning")
+    told = (
+        one
+        for recipe in recipes
+        for one in unfit_parts(recipe, app.rules)
+        if one.level == "warning"
+    )
     for one in dict.fromkeys(told):
         if one.rule != "end-of-life":  # which is told already, and before it has come
             app.say(f"warning: {one.fact} ({one.source})")

@@ -104,7 +104,7 @@ def check(app: App, files: tuple[Path, ...], as_json: bool) -> None:
     from isobuilder.errors import InputError
     from isobuilder.pipeline.recipes import check_recipe
 
-    found = [check_recipe(path) for path in files]
+    found = [check_recipe(path, app.rules) for path in files]
     for one in found:
         for warning in one.warnings:
             app.say(f"warning: {warning}")

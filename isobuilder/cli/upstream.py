@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from isobuilder.errors import IsobuilderError
     from isobuilder.mold.api.commands import Mold
     from isobuilder.pipeline.upstream.proposal import Proposal
-    from isobuilder.rules.book import Row
+    from isobuilder.rules.book import Row, RuleBook
     from isobuilder.sources.upstream.notices import Notice
     from isobuilder.sources.upstream.sight import Sight
 
@@ -98,6 +98,13 @@ def write_proposal(app: App, found: Proposal, output: Path, *, lock: bool) -> Pr
     return found
 
 
+def rules_of(app: App, rules_file: Path | None) -> RuleBook:
+    """Return the rules of a file that was named, else those of the settings."""
+    from isobuilder.rules.book import read_rules
+
+    return read_rules(rules_file) if rules_file else app.rules
+
+
 def _token() -> str | None:
     return os.environ.get("GITHUB_TOKEN") or None
 
@@ -114,10 +121,9 @@ def _today() -> date:
 def list_(app: App, named: tuple[Path, ...], rules_file: Path | None, as_json: bool) -> None:
     """Print what upstream has: the newest patch of each minor, and of each line of components."""
     from isobuilder.pipeline.upstream.check import upstream_rows
-    from isobuilder.rules.book import read_rules
 
     recipes = named_recipes(named)
-    minors, components = upstream_rows(_look(app, recipes), recipes, read_rules(rules_file))
+    minors, components = upstream_rows(_look(app, recipes), recipes, rules_of(app, rules_file))
     if as_json:
         app.show_json({"kubernetes": minors, "components": components})
         return
@@ -189,7 +195,6 @@ def check(
     """
     from isobuilder.errors import DifferencesFound
     from isobuilder.pipeline.upstream.check import check_upstream
-    from isobuilder.rules.book import read_rules
     from isobuilder.sources.session import open_session
     from isobuilder.sources.upstream.notices import CheckPolicy
 
@@ -198,7 +203,7 @@ def check(
             named_recipes(named),
             session,
             day=_today(),
-            rules=read_rules(rules_file),
+            rules=rules_of(app, rules_file),
             policy=CheckPolicy(hold_days, ended),
             architectures=architectures,
             token=_token(),
@@ -281,11 +286,10 @@ def propose(
     tells how files, images and sizes differ. With --lock the exit code is 7 if not all could be.
     """
     from isobuilder.errors import PartlyDone, UsageProblem
-    from isobuilder.rules.book import read_rules
 
     if output is not None and output.exists():
         raise UsageProblem(f"{output} is there already", hint="choose another --output")
-    found = proposed(app, version, named, rules=read_rules(rules_file), hold=hold_days)
+    found = proposed(app, version, named, rules=rules_of(app, rules_file), hold=hold_days)
     if output is not None:
         found = write_proposal(app, found, output, lock=lock is not False)
     if as_json:
@@ -343,9 +347,7 @@ def sync(app: App, policy_file: Path, report: Path | None, as_json: bool) -> Non
 @click.pass_obj
 def rules(app: App, rules_file: Path | None, as_json: bool) -> None:
     """Print the rules by which parts are judged, each with its source."""
-    from isobuilder.rules.book import read_rules
-
-    book = read_rules(rules_file)
+    book = rules_of(app, rules_file)
     if as_json:
         app.show_json(book.model_dump(mode="json", by_alias=True, exclude_none=True))
         return

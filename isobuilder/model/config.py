@@ -176,6 +176,7 @@ class Config(Model):
     servers: dict[Annotated[str, AfterValidator(check_server)], ServerSettings] = {}
     mold: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,60}$")], MoldProfile] = {}
     store: str | None = None  # a folder; None is the user's cache directory
+    rules: str | None = None  # a file of rules that add to the shipped ones and win over them
     remote_store: OciAddress | None = None  # blobs that machines share, see docs/shared-store.md
     remote_store_required: bool = False  # whether nothing is fetched without it
     jobs: Annotated[int, Field(ge=1, le=64)] = 16  # transfers at once, to all hosts
@@ -310,7 +311,7 @@ def _from_file(path: Path | None, env: Mapping[str, str]) -> Iterator[tuple[str,
     chosen = path or (Path(named) if named else _default_file(env))
     if chosen is not None:
         for name, entry in read_yaml(chosen, may_be_empty=True).entries.items():
-            beside = {"store": _beside, "servers": _files_beside}.get(name)
+            beside = {"store": _beside, "rules": _beside, "servers": _files_beside}.get(name)
             yield name, beside(chosen, entry) if beside else entry
 
 

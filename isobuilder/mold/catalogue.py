@@ -18,6 +18,7 @@ from isobuilder.files import is_file, read_bytes
 from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.jsonfile import unexpected
+from isobuilder.rules.fit import Unfit
 
 SUFFIX = ".registration.json"
 _KINDS = ("md5", "sha1", "sha256", "sha512")
@@ -31,6 +32,8 @@ class Item:
     url: str | None
     called: str | None = None  # another name than the registration's
     iso: Path | None = None  # the ISO itself, if it is at hand
+    lock: Path | None = None  # of what it was built from, if that lies beside its side file
+    unfit: tuple[Unfit, ...] = ()  # why what is on it does not fit together
 
     @property
     def name(self) -> str:
@@ -107,6 +110,12 @@ def read_registration(path: Path) -> tuple[RegistrationFile, Path | None]:
     return registration, iso
 
 
+def lock_beside(registration: RegistrationFile, path: Path) -> Path | None:
+    """Return the lock that lies beside an ISO, or its side file, at ``path``; None without one."""
+    lock = path.with_name(f"{registration.filename.removesuffix('.iso')}.lock.json")
+    return lock if is_file(lock) else None
+
+
 def read_catalogue(path: Path, *, url_base: str | None = None) -> tuple[Item, ...]:
     """Return the ISOs of a folder, of a JSON list, or of one side file.
 
@@ -138,7 +147,14 @@ def read_catalogue(path: Path, *, url_base: str | None = None) -> tuple[Item, ..
         if url is None and url_base:
             url = f"{url_base.rstrip('/')}/{registration.filename}"
         iso = place.with_name(registration.filename)
-        items.append(Item(registration, url, iso=iso if is_file(iso) else None))
+        items.append(
+            Item(
+                registration,
+                url,
+                iso=iso if is_file(iso) else None,
+                lock=lock_beside(registration, place),
+            )
+        )
     return tuple(items)
 
 

@@ -70,6 +70,7 @@ def check(
     _check_resources(mold, report, question)
     if question.registration is not None:
         _check_names(mold, report, question.registration)
+        _check_parts(report, question)
     if question.url is None:
         report.warn("URL", "not given, so the download was not looked at", "give --url URL")
     else:
@@ -342,6 +343,17 @@ def _check_resources(mold: Mold, report: Report, question: Question) -> None:
 
 def _number(value: object) -> int:
     return value if isinstance(value, int) else 0
+
+
+def _check_parts(report: Report, question: Question) -> None:
+    """Tell what on the ISO does not fit together, each with who says so."""
+    for one in question.unfit or ():
+        if one.level == "error":
+            report.problem(one.rule, str(one), one.hint)
+        else:
+            report.warn(one.rule, str(one), one.hint)
+    if question.unfit == ():
+        report.ok("parts", "nothing is known against them")
 
 
 def _check_names(mold: Mold, report: Report, registration: RegistrationFile) -> None:

@@ -12,6 +12,7 @@ from isobuilder.errors import MoldError
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.address import resolve_host
 from isobuilder.mold.api.commands import Mold
+from isobuilder.rules.fit import Unfit
 
 
 class Level(StrEnum):
@@ -72,6 +73,7 @@ class Question:
     direct_download: bool = False
     download: bool = False  # fetch the whole ISO and compare its hash
     resolve: Callable[[str], Sequence[str]] = resolve_host
+    unfit: tuple[Unfit, ...] | None = None  # what does not fit together; None: nobody looked
 
 
 @dataclass(slots=True)

@@ -36,6 +36,7 @@ class Kind(StrEnum):
     SUPERSEDED = "superseded"
     CLUSTER = "cluster"
     UPGRADE_GAP = "upgrade gap"
+    UNFIT = "unfit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,9 @@ class _Comparison:
             fact = f"support ended {ended}; kept, as clusters upgrade by way of it"
             self.say(Kind.END_OF_LIFE, item.name, fact, notice=True)
         self.wished.setdefault(arch, set()).add(minor_of(version))
+        for one in item.unfit:
+            fact = f"{one}; {one.hint}"
+            self.say(Kind.UNFIT, item.name, fact, notice=one.level == "warning")
         kept = self._weed(same)
         self._complete(item, kept)
         for entry in kept:

@@ -153,6 +153,8 @@ class Reconciler:
                 f"{notice}: an audit {'wants' if ended(version, today) else 'then wants'} "
                 "it disabled"
             )
+        for one in self.request.unfit:
+            self._warn(str(one))
         for entry in self.serving.values():
             if entry.version.state == "Disabled" and self.request.enabled is None:
                 hint = "no cluster can be made from it; register with --enable"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from isobuilder.errors import InputError, IsobuilderError
 from isobuilder.model.registration import RegistrationFile
+from isobuilder.rules.fit import Unfit
 
 
 class Outcome(StrEnum):
@@ -40,6 +41,7 @@ class RegistrationRequest:
     upload: Path | None = None  # the ISO, sent through Mold in place of a URL
     iso: Path | None = None  # the ISO, if it is at hand: compared with what a server has
     zones: tuple[str, ...] = ()  # names or ids; none is all zones
+    unfit: tuple[Unfit, ...] = ()  # why what is on the ISO does not fit together
     name: str | None = None
     enabled: bool | None = None  # None: as it is; a new version is Enabled
     direct_download: bool = False
@@ -77,8 +79,11 @@ def check_request(request: RegistrationRequest) -> None:
     """Refuse what no server would take, before any is asked.
 
     Raises:
-        InputError: which field, and what is wrong with it.
+        InputError: which field, and what is wrong with it; or what on the ISO cannot work together.
     """
+    if errors := [one for one in request.unfit if one.level == "error"]:
+        facts = [f"{request.full_name}: {one}" for one in errors]
+        raise InputError(*facts, hint="; ".join(one.hint for one in errors))
     if (request.url is None) == (request.upload is None):
         raise InputError("give either the URL of the ISO or the ISO itself with --upload")
     if request.upload is not None and request.registration.arch != "x86_64":

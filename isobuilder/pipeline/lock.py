@@ -17,6 +17,7 @@ from isobuilder.model.recipe import Recipe
 from isobuilder.pipeline.compare import diff, of_lock
 from isobuilder.pipeline.fit import unfit_parts
 from isobuilder.pipeline.payload import pin_payload
+from isobuilder.rules.book import RuleBook, read_rules
 from isobuilder.sources.session import Session
 
 _log = logging.getLogger(__name__)
@@ -68,7 +69,9 @@ def lock_recipe(
     from isobuilder.sources.resolve import resolve  # heavy, and a build has its lock already
 
     recipe = load_recipe(recipe_path, architecture)
-    _refuse_unfit(recipe, called or str(recipe_path))
+    own = session.config.rules
+    rules = read_rules(Path(own).expanduser() if own else None)
+    _refuse_unfit(recipe, called or str(recipe_path), rules)
     path = output or lock_path(recipe_path, recipe, architecture)
     if not locked:
         _refuse_unwritable(path, called or str(recipe_path), architecture)
@@ -98,10 +101,10 @@ def lock_recipe(
     return LockFile(lock, path, changed, before)
 
 
-def _refuse_unfit(recipe: Recipe, place: str) -> None:
-    errors = [one for one in unfit_parts(recipe) if one.level == "error"]
+def _refuse_unfit(recipe: Recipe, place: str, rules: RuleBook) -> None:
+    errors = [one for one in unfit_parts(recipe, rules) if one.level == "error"]
     if errors:
-        facts = "\n".join(f"{place}: {one.fact} ({one.source})" for one in errors)
+        facts = "\n".join(f"{place}: {one}" for one in errors)
         raise InputError(facts, hint="; ".join(one.hint for one in errors))
 
 

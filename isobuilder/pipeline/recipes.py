@@ -25,6 +25,7 @@ from isobuilder.model.recipe import Recipe
 from isobuilder.model.validation import build
 from isobuilder.pipeline.fit import unfit_parts
 from isobuilder.pipeline.lock import changed_beside, lock_path
+from isobuilder.rules.book import RuleBook
 from isobuilder.rules.fit import Unfit
 from isobuilder.rules.pairings import core_tags
 
@@ -48,7 +49,7 @@ class Checked:
         return any(one.level == "error" for one in self.unfit)
 
 
-def check_recipe(path: Path) -> Checked:
+def check_recipe(path: Path, rules: RuleBook | None = None) -> Checked:
     """Return all that is wrong or odd with a recipe, for every architecture it is for.
 
     A lock beside it that does not answer it is odd, not wrong: that is so while one edits.
@@ -60,7 +61,7 @@ def check_recipe(path: Path) -> Checked:
         checked.warnings += first.warnings
         for architecture in checked.architectures:
             recipe = read_recipe(path, architecture).recipe
-            checked.unfit += [one for one in unfit_parts(recipe) if one not in checked.unfit]
+            checked.unfit += [one for one in unfit_parts(recipe, rules) if one not in checked.unfit]
             _check_beside(checked, recipe)
             _check_lock(checked, recipe, architecture)
     except InputErrors as error:

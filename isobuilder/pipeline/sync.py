@@ -24,11 +24,11 @@ from isobuilder.model.lock import Lock
 from isobuilder.model.policy import Publish, SyncPolicy
 from isobuilder.model.validation import load_json
 from isobuilder.mold.api.commands import Mold
-from isobuilder.mold.catalogue import read_registration
+from isobuilder.mold.catalogue import lock_beside, read_registration
 from isobuilder.mold.register import register
 from isobuilder.mold.request import RegistrationRequest
 from isobuilder.pipeline.build import build
-from isobuilder.pipeline.fit import unfit_parts
+from isobuilder.pipeline.fit import unfit_iso, unfit_parts
 from isobuilder.pipeline.lock import find_lock, lock_recipe
 from isobuilder.pipeline.upstream.check import UpstreamCheck, check_upstream
 from isobuilder.pipeline.upstream.proposal import propose
@@ -324,7 +324,8 @@ class _Sync:
         def registering() -> str:
             registration, file = read_registration(iso)
             url = f"{publish.url}/{iso.name}"
-            request = RegistrationRequest(registration, url=url, iso=file)
+            unfit = unfit_iso(registration, lock_beside(registration, iso), self.book, self.day)
+            request = RegistrationRequest(registration, url=url, iso=file, unfit=unfit)
             results = register(self.molds, request, progress=self.session.progress)
             wrong = [
                 f"{one.server}: {one.error or '; '.join(zone.text for zone in one.zones)}"

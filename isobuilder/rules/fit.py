@@ -81,6 +81,9 @@ class Unfit:
     hint: str
     source: str  # who says so, and the day on which it was looked up
 
+    def __str__(self) -> str:
+        return f"{self.fact} ({self.source})"
+
     def to_data(self) -> dict[str, Any]:
         """Return it for machines."""
         return {name: getattr(self, name) for name in ("rule", "level", "fact", "hint", "source")}

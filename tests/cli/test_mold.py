@@ -20,6 +20,7 @@ from isobuilder.cli import main
 from isobuilder.demo.mold import Cloud, CloudCluster, CloudUser, Timing
 from isobuilder.demo.mold.download import DownloadOutcome
 from isobuilder.http.replies import Reply, Request
+from isobuilder.model.loading import builtin_recipes
 from isobuilder.mold.api.signing import SignatureAlgorithm
 from isobuilder.text import width
 from tests.fakes.mold import FakeMold
@@ -533,3 +534,99 @@ def test_the_simulator_starts_says_how_to_use_it_and_ends(tmp_path: Path) -> Non
     assert "the simulator ended" in rest
     assert process.returncode == 0
     assert not key_file.exists()
+
+
+def with_lock(published: Published, containerd: str) -> Published:
+    """Put a lock beside a published ISO that has this containerd on it."""
+    shipped = (builtin_recipes() / "kubernetes-1.36.5.amd64.lock.json").read_text()
+    lock = published.path.with_suffix(".lock.json")
+    lock.write_text(shipped.replace("2.3.6", containerd))
+    return published
+
+
+@pytest.fixture
+def newer(web: Web, tmp_path: Path) -> Published:
+    """Publish an ISO of a version that is mended and has nothing against it."""
+    data = iso_bytes()
+    registration = registration_of("1.36.5", data)
+    path = tmp_path / "dist" / registration.filename
+    path.parent.mkdir()
+    path.write_bytes(data)
+    path.with_suffix(".registration.json").write_bytes(registration.to_bytes())
+    return Published(registration, web.put(f"/{registration.filename}", data), path)
+
+
+def test_what_cannot_work_is_not_registered_and_a_problem_of_a_check(
+    typed: Typed, simulator: FakeMold, newer: Published
+) -> None:
+    with_lock(newer, "2.3.1")
+    refused = typed(*register_words(newer), code=3)
+    assert "containerd 2.3.1: cannot start pods when the pause image is pinned" in refused.stderr
+    assert "containerd issue 13529" in refused.stderr  # who says so
+    assert simulator.writes() == []
+    checked = typed("check", str(newer.path), "--url", newer.url, code=8)
+    assert "problem  known-bad: containerd 2.3.1: cannot start pods" in checked.stdout
+
+
+def test_what_is_unwise_is_registered_and_told_with_its_source(
+    typed: Typed, newer: Published
+) -> None:
+    with_lock(newer, "2.3.5")
+    done = typed(*register_words(newer))
+    told = "containerd 2.3.5: CVE-2026-53493 (containerd security releases of 2026-09-24"
+    assert told in done.stderr
+    [result] = typed.json(*register_words(newer))
+    assert any(told in text for text in result["warnings"])
+    checked = typed("check", str(newer.path), "--url", newer.url)
+    assert f"warning  known-bad: {told}" in checked.stdout
+    findings = typed.json("audit", str(newer.path.parent))
+    [unfit] = [one for one in findings if one["kind"] == "unfit"]
+    assert told in unfit["fact"]
+
+
+def test_an_audit_has_what_cannot_work_as_a_difference(typed: Typed, newer: Published) -> None:
+    typed(*register_words(newer))
+    with_lock(newer, "2.3.1")
+    done = typed("audit", str(newer.path.parent), code=9)
+    assert "difference  unfit" in done.stdout
+    assert "cannot start pods" in done.stdout
+
+
+def test_parts_of_which_nothing_is_known_are_told_as_good(typed: Typed, newer: Published) -> None:
+    with_lock(newer, "2.3.6")
+    checked = typed("check", str(newer.path), "--url", newer.url)
+    assert "ok       parts: nothing is known against them" in checked.stdout
+
+
+def test_rules_of_the_settings_win_where_isos_are_judged(
+    typed: Typed, newer: Published, tmp_path: Path
+) -> None:
+    with_lock(newer, "2.3.1")
+    (tmp_path / "rules.yaml").write_text(
+        'schema: 1\nas_of: "2026-12-01"\nsources: {us: "tried by us"}\n'
+        'known_bad: [{component: containerd, versions: ["2.3.0..2.3.3"], level: warning, '
+        "when: pinned-pause, source: us, fact: "
+        '"cannot start pods when the pause image is pinned by digest, as nodes of Mold pin it"}]\n'
+    )
+    (tmp_path / "settings.yaml").write_text("rules: rules.yaml\n")
+    done = typed(*register_words(newer), "--config", str(tmp_path / "settings.yaml"))
+    assert "cannot start pods" in done.stderr
+    assert "(tried by us; looked up on 2026-12-01)" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["{}", "no json", ""])
+def test_a_lock_that_cannot_be_read_is_told_and_the_version_alone_is_judged(
+    typed: Typed, newer: Published, text: str
+) -> None:
+    newer.path.with_suffix(".lock.json").write_text(text)
+    done = typed(*register_words(newer))
+    assert "cannot be read, so only the version was judged" in done.stderr
+    newer.path.with_suffix(".lock.json").unlink()
+    assert "cannot be read" not in typed(*register_words(newer)).stderr
+
+
+def test_a_lock_of_another_version_says_nothing_of_this_iso(
+    typed: Typed, published: Published
+) -> None:
+    with_lock(published, "2.3.1")  # of 1.36.5, the ISO is 1.35.4
+    assert "cannot start pods" not in typed(*register_words(published)).stderr

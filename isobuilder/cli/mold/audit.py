@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,8 +59,12 @@ def audit(
     from isobuilder.mold.catalogue import read_catalogue
     from isobuilder.mold.compare import Policy
     from isobuilder.mold.plan import plan_for
+    from isobuilder.pipeline.fit import unfit_iso
 
-    items = read_catalogue(catalogue, url_base=url_base)
+    items = [
+        replace(item, unfit=unfit_iso(item.registration, item.lock, app.rules))
+        for item in read_catalogue(catalogue, url_base=url_base)
+    ]
     policy = Policy(
         today=datetime.now(UTC).date(),
         ends=read_ends(lifecycle) if lifecycle else None,

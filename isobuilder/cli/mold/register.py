@@ -15,9 +15,11 @@ from isobuilder.cli.telling import agreed, table, tell, tell_text
 from isobuilder.text import printable
 
 if TYPE_CHECKING:
+    from isobuilder.model.registration import RegistrationFile
     from isobuilder.mold.api.commands import Mold
     from isobuilder.mold.checklist import Line
     from isobuilder.mold.request import RegistrationRequest, ServerResult
+    from isobuilder.rules.fit import Unfit
 
 
 def parse_duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
@@ -79,6 +81,7 @@ def check(
     registration = read_registration(iso)[0] if iso else None
     question = Question(
         registration=registration,
+        unfit=unfit_beside(app, registration, iso) if registration and iso else None,
         url=url or (registration.download_url if registration else None),
         zones=zones,
         direct_download=direct_download,
@@ -111,6 +114,14 @@ def check(
                 what = f"{left} problem{'s' if left > 1 else ''} to mend before registering"
                 raise MoldError(f"{mold.name}: {what}", hint=hint)
     attempts.raise_failures()
+
+
+def unfit_beside(app: App, registration: RegistrationFile, path: Path) -> tuple[Unfit, ...]:
+    """Return what does not fit together by the lock beside an ISO and the rules of the settings."""
+    from isobuilder.mold.catalogue import lock_beside
+    from isobuilder.pipeline.fit import unfit_iso
+
+    return unfit_iso(registration, lock_beside(registration, path), app.rules)
 
 
 def _line_text(line: Line) -> str:
@@ -204,7 +215,12 @@ def register(
             "where can the server fetch the ISO?", hint="give --url URL, or --upload to send it"
         )
     wish = RegistrationRequest(
-        registration, url=url, upload=file if upload else None, iso=file, **wished
+        registration,
+        url=url,
+        upload=file if upload else None,
+        iso=file,
+        unfit=unfit_beside(app, registration, iso),
+        **wished,
     )
     opened = servers.opened(app)
     molds = [mold for _name, mold in opened if not isinstance(mold, IsobuilderError)]
