@@ -79,6 +79,10 @@ EXAMPLES = {
         "isobuilder site export dist/*.iso --out bundle.tar",
         "isobuilder site export 1.36.6 --out bundle.tar --part-size 4G --part 3",
     ),
+    "site check": (
+        "isobuilder site check *.iso --have 1.35.9",
+        "isobuilder site check bundle.*.tar --nodes nodes.json",
+    ),
     "site import": (
         "isobuilder site import bundle.*.tar",
         "isobuilder site import /media/stick",

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from isobuilder.cancel import Halt
 from isobuilder.content.archives import tar_header
@@ -33,13 +33,55 @@ from isobuilder.store import Partial, Store, partial_of
 _OTHER_HOLDER = 0.1  # seconds between looks at a blob that another process is busy with
 
 
+class Keeper(Protocol):
+    """Takes what was carried, and believes none of it."""
+
+    def has(self, item: Carried, /) -> bool:
+        """Say if the blob is there and right, so that nobody has to read it again."""
+
+    def keep(self, item: Carried, member: Slot, chunks: Iterator[bytes], name: str, /) -> None:
+        """Take all ``chunks``, which should be a blob or a piece of one.
+
+        Raises:
+            IntegrityError: they are not.
+        """
+
+
+class StoreKeeper:
+    """Brings blobs into a store; pieces of one wait until the others are there."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def has(self, item: Carried, /) -> bool:
+        """Say if the store has it."""
+        return self._store.own(item.digest) is not None
+
+    def keep(self, item: Carried, member: Slot, chunks: Iterator[bytes], name: str, /) -> None:
+        """Keep a blob or a piece."""
+        store = self._store
+        if member.size == item.size:
+            store.add(chunks, digest=item.digest, name=name, size=item.size)
+            return
+        with _held(store, item.digest) as held, as_environment_problem(store.root):
+            if self.has(item):  # another import has put it together meanwhile
+                for _ in chunks:
+                    pass
+                return
+            with held.open_stretch(member.start) as file:
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+
+
 @dataclass(frozen=True, slots=True)
 class TakenPart:
     """One part that was read to its end."""
 
     place: str
     bundle: Bundle
-    added: int  # blobs that the store did not have, or pieces of such
+    added: int  # blobs that the keeper did not have, or pieces of such
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +97,12 @@ class Arrived:
 def take_part(
     stream: BinaryIO,
     place: str,
-    store: Store,
+    keeper: Keeper,
     *,
     expected: Digest | None = None,
     progress: Progress = SILENT,
 ) -> TakenPart:
-    """Bring what one part holds into ``store``; it is read once, from its beginning to its end.
+    """Hand what one part holds to ``keeper``; it is read once, from its beginning to its end.
 
     ``expected`` is the identity of the bundle that it has to be of.
 
@@ -78,10 +120,11 @@ def take_part(
             source.expect_header(member)
             if isinstance(member.of, bytes):
                 source.expect(member.of, member.name)
-            elif store.own(member.of.digest) is not None:
+            elif keeper.has(member.of):
                 source.skip(member.size, work)
             else:
-                _keep(member.of, member, source.chunks(member.size, work), place, store)
+                chunks = source.chunks(member.size, work)
+                keeper.keep(member.of, member, chunks, f"{place}: {member.of.names[0]}")
                 added += 1
             source.expect(bytes(-member.size % BLOCK), f"the end of {member.name}")
         source.expect(bytes(END), "the end")
@@ -90,9 +133,9 @@ def take_part(
 
 
 def take_folder(
-    folder: Path, store: Store, *, expected: Digest | None = None, progress: Progress = SILENT
+    folder: Path, keeper: Keeper, *, expected: Digest | None = None, progress: Progress = SILENT
 ) -> TakenPart:
-    """Bring what a bundle in a folder holds into ``store``; nothing else there is looked at.
+    """Hand what a bundle in a folder holds to ``keeper``; nothing else there is looked at.
 
     Raises:
         IntegrityError, InputError, EnvironmentProblem: as ``take_part``.
@@ -105,12 +148,13 @@ def take_folder(
     with task(progress, str(folder), total=bundle.size) as work:
         for item in bundle.contents:
             path = folder / blob_name(item.digest)
-            if store.own(item.digest) is not None or not os.path.lexists(path):
+            if keeper.has(item) or not os.path.lexists(path):
                 continue
             with _own_file(path) as file:
                 source = _Bytes(file, str(path))
                 member = Slot(path.name, item.size, item)
-                _keep(item, member, source.chunks(item.size, work), str(folder), store)
+                chunks = source.chunks(item.size, work)
+                keeper.keep(item, member, chunks, f"{folder}: {item.names[0]}")
                 source.expect_end()
             added += 1
     return TakenPart(str(folder), bundle, added)
@@ -224,24 +268,6 @@ def _bundle(text: bytes, place: str, expected: Digest | None) -> Bundle:
     if expected is not None and bundle.identity != expected:
         raise IntegrityError(f"{place}: of bundle {bundle.identity}, expected {expected}")
     return bundle
-
-
-def _keep(item: Carried, member: Slot, chunks: Iterator[bytes], place: str, store: Store) -> None:
-    """Keep a blob, or a piece of one until the others are there."""
-    name = f"{place}: {item.names[0]}"
-    if member.size == item.size:
-        store.add(chunks, digest=item.digest, name=name, size=item.size)
-        return
-    with _held(store, item.digest) as held, as_environment_problem(store.root):
-        if store.own(item.digest) is not None:  # another import has put it together meanwhile
-            for _ in chunks:
-                pass
-            return
-        with held.open_stretch(member.start) as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
 
 
 @contextmanager

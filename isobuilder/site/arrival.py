@@ -20,7 +20,7 @@ from isobuilder.model.payload import read_payload
 from isobuilder.model.validation import parse_json
 from isobuilder.pipeline.fetch import note_locks
 from isobuilder.progress import SILENT, Progress, task
-from isobuilder.site.admit import Arrived, arrived, take_folder, take_part
+from isobuilder.site.admit import Arrived, StoreKeeper, arrived, take_folder, take_part
 from isobuilder.site.bundle import Bundle
 from isobuilder.site.donors import open_iso
 from isobuilder.site.parts import BUNDLE
@@ -58,7 +58,9 @@ def take(
         IntegrityError, EnvironmentProblem: as ``take_part``.
     """
     if path == STDIN and stdin is not None:
-        done = take_part(stdin, "standard input", store, expected=expected, progress=progress)
+        done = take_part(
+            stdin, "standard input", StoreKeeper(store), expected=expected, progress=progress
+        )
         yield Taken(done.place, done.added, done.bundle)
     elif path.is_dir():
         yield from _folder(path, store, expected, progress)
@@ -66,7 +68,9 @@ def take(
         yield take_iso(path, store, progress=progress)
     else:
         with as_environment_problem(path), path.open("rb", buffering=0) as file:
-            done = take_part(file, str(path), store, expected=expected, progress=progress)
+            done = take_part(
+                file, str(path), StoreKeeper(store), expected=expected, progress=progress
+            )
         yield Taken(done.place, done.added, done.bundle)
 
 
@@ -80,9 +84,19 @@ def _folder(
     folder: Path, store: Store, expected: Digest | None, progress: Progress
 ) -> Iterator[Taken]:
     if (folder / BUNDLE).exists():
-        done = take_folder(folder, store, expected=expected, progress=progress)
+        done = take_folder(folder, StoreKeeper(store), expected=expected, progress=progress)
         yield Taken(done.place, done.added, done.bundle)
         return
+    for path in parts_in(folder):
+        yield from take(path, store, expected=expected, progress=progress)
+
+
+def parts_in(folder: Path) -> list[Path]:
+    """Return the files of a folder that may be parts, sorted by name.
+
+    Raises:
+        InputError: there is none.
+    """
     with as_environment_problem(folder):
         parts = sorted(
             path for path in folder.iterdir() if _PART_NAME.fullmatch(path.name) and path.is_file()
@@ -91,8 +105,7 @@ def _folder(
         raise InputError(
             f"{folder}: neither a bundle nor parts of one", hint="parts are files called *.tar"
         )
-    for path in parts:
-        yield from take(path, store, expected=expected, progress=progress)
+    return parts
 
 
 def take_iso(
@@ -161,13 +174,20 @@ def locks_in(bundle: Bundle, store: Store) -> list[Lock]:
     for item in bundle.contents:
         blob = store.own(item.digest) if item.kind == "lock" else None
         if blob is not None:
-            try:
-                locks.append(parse_json(blob.read(), item.names[0], Lock))
-            except InputError as error:
-                raise IntegrityError(f"{item.names[0]}: carried as a lock, is none: {error}") from (
-                    error
-                )
+            locks.append(carried_lock(blob.read(), item.names[0]))
     return locks
+
+
+def carried_lock(text: bytes, name: str) -> Lock:
+    """Return a lock that came in a bundle.
+
+    Raises:
+        IntegrityError: it is none.
+    """
+    try:
+        return parse_json(text, name, Lock)
+    except InputError as error:
+        raise IntegrityError(f"{name}: carried as a lock, is none: {error}") from error
 
 
 def _name(bundle: Bundle, store: Store, out: Path | None) -> None:

@@ -42,7 +42,7 @@ from isobuilder.pipeline.sync import INDEX, read_index
 from isobuilder.pipeline.upgrade import running_nodes
 from isobuilder.pipeline.upstream.check import load_seen
 from isobuilder.rules.book import read_rules
-from isobuilder.site.admit import take_part
+from isobuilder.site.admit import StoreKeeper, take_part
 from isobuilder.site.arrival import settle
 from isobuilder.site.bundle import Bundle, Carried
 from isobuilder.sources.reasons import reason_in
@@ -202,7 +202,7 @@ def noted_lock(data: bytes, folder: Path) -> object:
 
 def bundle_json(data: bytes, folder: Path) -> object:
     padded = tar_header("bundle.json", len(data)) + data + bytes(-len(data) % 512)
-    return take_part(io.BytesIO(padded), "x", Store(folder))
+    return take_part(io.BytesIO(padded), "x", StoreKeeper(Store(folder)))
 
 
 def carried_lock(data: bytes, folder: Path) -> object:

@@ -20,7 +20,7 @@ from isobuilder.iso.check.contents import check_iso
 from isobuilder.iso.read.fat import read_fat
 from isobuilder.iso.read.reader import IsoReader, hash_iso
 from isobuilder.medium import Medium
-from isobuilder.site.admit import take_part
+from isobuilder.site.admit import StoreKeeper, take_part
 from isobuilder.site.arrival import settle
 from isobuilder.site.export import packing, write_parts
 from isobuilder.store import Store
@@ -103,7 +103,7 @@ def _bundle(samples: Samples, _stack: ExitStack) -> Rig:
     def read(data: bytes, folder: Path) -> object:
         store = Store(folder / "store")
         for part in (data, *parts[1:]):
-            bundle = take_part(io.BytesIO(part), "x", store).bundle
+            bundle = take_part(io.BytesIO(part), "x", StoreKeeper(store)).bundle
         return settle([bundle], store, folder / "out")
 
     return Rig(case, read)

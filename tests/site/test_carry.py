@@ -16,7 +16,7 @@ import pytest
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.pipeline.build import Built
-from isobuilder.site.admit import arrived, take_part
+from isobuilder.site.admit import StoreKeeper, arrived, take_part
 from isobuilder.site.export import Packing, write_parts
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, half_written, hints
@@ -36,7 +36,7 @@ def taken(parts: list[Path], store: Store) -> None:
     """Import parts and say that all of it is there."""
     for path in parts:
         with path.open("rb") as file:
-            bundle = take_part(file, str(path), store).bundle
+            bundle = take_part(file, str(path), StoreKeeper(store)).bundle
     assert not arrived(bundle, store).missing
 
 

@@ -14,7 +14,7 @@ import pytest
 from isobuilder.content.archives import tar_header
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError, IsobuilderError
-from isobuilder.site.admit import arrived, take_folder, take_part
+from isobuilder.site.admit import StoreKeeper, arrived, take_folder, take_part
 from isobuilder.site.bundle import Bundle
 from isobuilder.site.export import Packing, write_folder, write_parts
 from isobuilder.store import Store
@@ -35,7 +35,7 @@ def parts(packed: Packing, tmp_path: Path) -> list[Path]:
 
 
 def take(data: bytes, store: Store) -> Bundle:
-    return take_part(io.BytesIO(data), "stick/b.tar", store).bundle
+    return take_part(io.BytesIO(data), "stick/b.tar", StoreKeeper(store)).bundle
 
 
 def second_header(data: bytes) -> int:
@@ -254,11 +254,11 @@ def test_a_bundle_in_a_folder_is_read_without_following_links(
         else:
             first.symlink_to("/etc/passwd")
         with pytest.raises(IsobuilderError):
-            take_folder(folder, Store(tmp_path / f"s{number}"))
+            take_folder(folder, StoreKeeper(Store(tmp_path / f"s{number}")))
     first.unlink()
     first.write_bytes(saved[:-1] + b"!")
     with pytest.raises(IntegrityError, match=f"one: expected {Digest.of(saved)}"):
-        take_folder(folder, Store(tmp_path / "s3"))
+        take_folder(folder, StoreKeeper(Store(tmp_path / "s3")))
 
 
 def test_a_full_disk_is_told_and_the_next_run_goes_on(

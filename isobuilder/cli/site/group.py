@@ -6,6 +6,7 @@ import click
 
 from isobuilder.cli.app import AppGroup
 from isobuilder.cli.site.carry import export, import_
+from isobuilder.cli.site.check import check
 from isobuilder.cli.site.serve import serve
 
 
@@ -14,5 +15,5 @@ def site() -> None:
     """Carry ISOs to a site without Internet, and look after it there."""
 
 
-for command in (export, import_, serve):
+for command in (export, import_, check, serve):
     site.add_command(command)

@@ -1,0 +1,155 @@
+"""``isobuilder site check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from isobuilder.cli.app import FILE, App, AppCommand, json_option
+from isobuilder.cli.site.naming import digest_of
+from isobuilder.cli.telling import tell
+
+if TYPE_CHECKING:
+    from isobuilder.site.check import CheckedBundle, CheckedIso, Running, Way
+
+_CARRIED = click.Path(exists=True, path_type=Path)
+
+
+@click.command(cls=AppCommand)
+@click.argument("carried", metavar="ISO|PART|DIR...", nargs=-1, required=True, type=_CARRIED)
+@click.option("--digest", metavar="DIGEST", help="Of the one ISO, as it came another way.")
+@click.option("--bundle", metavar="DIGEST", help="Of the bundle, as it came another way.")
+@click.option("--have", "versions", multiple=True, metavar="VERSION", help="A cluster runs it.")
+@click.option("--nodes", type=FILE, help="What kubectl get nodes -o json printed.")
+@json_option
+@click.pass_obj
+def check(
+    app: App,
+    carried: tuple[Path, ...],
+    digest: str | None,
+    bundle: str | None,
+    versions: tuple[str, ...],
+    nodes: Path | None,
+    as_json: bool,
+) -> None:
+    """Prove what arrived, and tell what this site can do with it; needs no network.
+
+    ISOs are verified by their locks beside them, bundles down to each blob; nothing is written.
+    With the versions that clusters run, as --have or --nodes, it tells how far they can be
+    upgraded, one minor at a time, and which minor is missing for the next.
+    """
+    from isobuilder.errors import UsageProblem
+    from isobuilder.site.arrival import is_iso
+    from isobuilder.site.check import check_bundles, check_iso_here, ways
+
+    isos = [path for path in carried if not path.is_dir() and is_iso(path)]
+    others = [path for path in carried if path not in isos]
+    if digest is not None and len(isos) != 1:
+        raise UsageProblem(f"--digest is of one ISO, these are {len(isos)}")
+    have = _running(versions, nodes)
+    wanted = None if digest is None else digest_of(digest, "--digest")
+    found = [
+        check_iso_here(path, expected=wanted, store=app.store, progress=app.progress)
+        for path in isos
+    ]
+    identity = None if bundle is None else digest_of(bundle, "--bundle")
+    bundles = check_bundles(others, expected=identity, progress=app.progress)
+    offers = [iso.offer for iso in found if iso.offer] + [o for b in bundles for o in b.offers]
+    upgrades = ways(have, offers)
+    if as_json:
+        app.show_json(_data(found, bundles, upgrades))
+    else:
+        _show(found, bundles, upgrades)
+    _refuse(found, bundles)
+
+
+def _running(versions: tuple[str, ...], nodes: Path | None) -> list[Running]:
+    from isobuilder.errors import UsageProblem
+    from isobuilder.formats.kube import KubeVersion
+    from isobuilder.pipeline.upgrade import running_nodes
+
+    try:
+        have: list[Running] = [(KubeVersion(text.removeprefix("v")), None) for text in versions]
+    except ValueError as error:
+        raise UsageProblem(f"--have: {error}") from error
+    if nodes is not None:
+        have += [(node.version, node.architecture) for node in running_nodes(nodes)]
+    return have
+
+
+def _show(isos: list[CheckedIso], bundles: list[CheckedBundle], upgrades: list[Way]) -> None:
+    for iso in isos:
+        result = iso.result
+        wrong = sum(finding.severity == "error" for finding in result.findings)
+        tell(f"{result.iso}: {'good' if result.passed else f'{wrong} wrong'}, {result.digest}")
+        for finding in result.findings:
+            tell(f"  {finding.severity}: {finding.rule}: {finding.place}: {finding.fact}")
+        for text in result.not_proved:
+            tell(f"  not proved: {text}")
+        for image in iso.unlisted:
+            tell(f"  will be started and is not there: {image.image} ({image.manifest})")
+    for bundle in bundles:
+        state = f"{len(bundle.missing)} missing" if bundle.missing else "complete"
+        tell(f"bundle {bundle.bundle.identity}: {state}")
+        for offer in bundle.offers:
+            tell(f"  builds {offer.name}")
+        for name in bundle.missing:
+            tell(f"  missing: {name}")
+        for name in bundle.lacking:
+            tell(f"  not carried: {name}")
+    for way in upgrades:
+        steps = " -> ".join(map(str, (way.have, *way.steps)))
+        tell(f"{steps}" if way.steps else f"{way.have}: nothing here is an upgrade of it")
+        if way.gap:
+            tell(f"  for later ones a {way.gap} is missing: upgrades go one minor at a time")
+
+
+def _data(isos: list[CheckedIso], bundles: list[CheckedBundle], upgrades: list[Way]) -> Any:
+    return {
+        "isos": [
+            {
+                "iso": str(iso.result.iso),
+                "digest": iso.result.digest,
+                "passed": iso.result.passed,
+                "findings": list(iso.result.findings),
+                "not_proved": list(iso.result.not_proved),
+                "version": None if iso.offer is None else str(iso.offer.version),
+                "will_be_missing": [image.image for image in iso.unlisted],
+            }
+            for iso in isos
+        ],
+        "bundles": [
+            {
+                "bundle": bundle.bundle.identity,
+                "missing": list(bundle.missing),
+                "builds": [offer.name for offer in bundle.offers],
+                "not_carried": list(bundle.lacking),
+            }
+            for bundle in bundles
+        ],
+        "upgrades": [
+            {
+                "have": str(way.have),
+                "steps": [str(step) for step in way.steps],
+                "missing_minor": way.gap,
+            }
+            for way in upgrades
+        ],
+    }
+
+
+def _refuse(isos: list[CheckedIso], bundles: list[CheckedBundle]) -> None:
+    from isobuilder.errors import IntegrityError, PartlyDone
+
+    wrong = [f"{iso.result.iso}: do not use it" for iso in isos if not iso.result.passed]
+    if wrong:
+        raise IntegrityError(*wrong, hint="isobuilder verify tells what to do about each finding")
+    gaps = [
+        f"bundle {bundle.bundle.identity}: not all that it promises, or its locks need, is here"
+        for bundle in bundles
+        if bundle.missing or bundle.lacking
+    ]
+    if gaps:
+        raise PartlyDone(*gaps, hint="name all its parts; site export --part makes one part again")

@@ -1,0 +1,226 @@
+"""What arrived at a site -> whether it is right, and what the site can do with it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from isobuilder.content.needed import needed
+from isobuilder.digest import BlobLike, Digest, Hasher
+from isobuilder.errors import IntegrityError
+from isobuilder.files import as_environment_problem
+from isobuilder.formats.kube import KubeVersion
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.pipeline.build import manifest_of
+from isobuilder.pipeline.unlisted import Unlisted, unlisted_images
+from isobuilder.pipeline.verify import Verification, verify
+from isobuilder.progress import SILENT, Progress
+from isobuilder.site.admit import take_folder, take_part
+from isobuilder.site.arrival import carried_lock, parts_in
+from isobuilder.site.bundle import Bundle, Carried
+from isobuilder.site.donors import lock_of
+from isobuilder.site.parts import BUNDLE, Slot
+from isobuilder.store import Store
+
+_MOST_KEPT = 64 * 1024 * 1024  # bytes of locks and manifests of images
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One Kubernetes version that was carried."""
+
+    version: KubeVersion
+    architecture: str
+    name: str  # of the ISO that it is, or will be
+    place: str
+
+
+Running = tuple[KubeVersion, str | None]
+"""What a cluster runs, and on which architecture if that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedIso:
+    """An ISO, all of it read."""
+
+    result: Verification
+    offer: Offer | None
+    unlisted: tuple[Unlisted, ...]  # images that something on it will start and that it lacks
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedBundle:
+    """A bundle, all that is here of it read."""
+
+    bundle: Bundle
+    missing: tuple[str, ...]  # what it promises and is not here
+    offers: tuple[Offer, ...]
+    lacking: tuple[str, ...]  # what its locks need and it does not carry
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a cluster gets as far as what was carried leads."""
+
+    have: KubeVersion
+    steps: tuple[KubeVersion, ...]  # one after the other; none: nothing here is an upgrade
+    gap: str | None  # the minor without which later ones cannot be reached
+
+
+def check_iso_here(
+    path: Path, *, expected: Digest | None, store: Store, progress: Progress = SILENT
+) -> CheckedIso:
+    """Verify an ISO, by its lock if that is beside it and by a digest that came another way."""
+    lock = None
+    with contextlib.suppress(IntegrityError), IsoReader(path) as reader:
+        lock = lock_of(path, reader)
+    result = verify(path, lock=lock, expected=expected, store=store, progress=progress)
+    if result.digest is None:
+        return CheckedIso(result, None, ())
+    manifest = manifest_of(path)
+    offer = None
+    if manifest is not None:
+        version, architecture = manifest.kubernetes_version, manifest.architecture
+        offer = Offer(version, architecture, path.stem, str(path))
+    return CheckedIso(result, offer, unlisted_images(path, store))
+
+
+def check_bundles(
+    paths: Iterable[Path], *, expected: Digest | None = None, progress: Progress = SILENT
+) -> list[CheckedBundle]:
+    """Read all parts and prove every blob; nothing is written.
+
+    Raises:
+        IntegrityError, InputError, EnvironmentProblem: as ``take_part``.
+    """
+    proof = _Proof()
+    bundles: dict[Digest, Bundle] = {}
+    for path in sorted(_each(paths), key=lambda path: path.name):  # so pieces come in order
+        if path.is_dir():
+            bundle = take_folder(path, proof, expected=expected, progress=progress).bundle
+        else:
+            with as_environment_problem(path), path.open("rb", buffering=0) as file:
+                done = take_part(file, str(path), proof, expected=expected, progress=progress)
+            bundle = done.bundle
+        bundles[bundle.identity] = bundle
+    return [_checked(bundle, proof) for bundle in bundles.values()]
+
+
+def ways(have: Collection[Running], there: Collection[Offer]) -> list[Way]:
+    """Return how far each version can be upgraded: one minor at a time and never down.
+
+    Source: contract G of Mold, which refuses anything else, as kubeadm does.
+    """
+    found = []
+    for version, architecture in sorted(set(have), key=lambda one: (one[0], one[1] or "")):
+        fits = {offer.version for offer in there if architecture in {None, offer.architecture}}
+        found.append(_way(version, sorted(fits)))
+    return found
+
+
+def _way(have: KubeVersion, there: Sequence[KubeVersion]) -> Way:
+    newest = {version.minor: version for version in there if version > have}
+    later = [minor for minor in newest if minor > have.minor]
+    steps: list[KubeVersion] = []
+    for minor in range(have.minor + 1, max(later, default=have.minor) + 1):
+        if minor not in newest:
+            return Way(have, tuple(steps), f"{have.line[0]}.{minor}")
+        steps.append(newest[minor])
+    if not steps and have.minor in newest:
+        steps.append(newest[have.minor])
+    return Way(have, tuple(steps), None)
+
+
+class _Proof:
+    """Hashes all that is handed over, and keeps the texts that say what else is needed."""
+
+    def __init__(self) -> None:
+        self.right: set[Digest] = set()
+        self.texts: dict[Digest, BlobLike] = {}
+        self._half: dict[Digest, Hasher] = {}
+        self._kept = 0
+
+    def has(self, item: Carried, /) -> bool:
+        """Say if the blob was seen already."""
+        return item.digest in self.right
+
+    def keep(self, item: Carried, member: Slot, chunks: Iterator[bytes], name: str, /) -> None:
+        """Hash a blob, or a piece if those before it came before."""
+        hasher = Hasher() if not member.start else self._half.pop(item.digest, Hasher())
+        follows = hasher.size == member.start
+        text = item.kind == "lock" or item.media_type is not None
+        kept = []
+        for chunk in chunks:
+            if follows:
+                hasher.update(chunk)
+            if text and self._room(len(chunk)):
+                kept.append(chunk)
+        if not follows:
+            return
+        if hasher.size < item.size:
+            self._half[item.digest] = hasher
+            return
+        if hasher.digest() != item.digest:
+            raise IntegrityError(f"{name}: expected {item.digest}, got {hasher.digest()}")
+        self.right.add(item.digest)
+        data = b"".join(kept)
+        if text and len(data) == item.size:
+            self.texts[item.digest] = ProvedText(item.digest, data, name)
+
+    def _room(self, size: int) -> bool:
+        self._kept += size
+        return self._kept <= _MOST_KEPT
+
+
+@dataclass(frozen=True, slots=True)
+class ProvedText:
+    """A small blob in memory, which was hashed."""
+
+    digest: Digest
+    data: bytes
+    place: str
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.data)
+
+    def open(self) -> BinaryIO:
+        """Open it for reading."""
+        return io.BytesIO(self.data)
+
+    def read(self) -> bytes:
+        """Return it."""
+        return self.data
+
+
+def _each(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir() and not (path / BUNDLE).exists():
+            yield from parts_in(path)
+        else:
+            yield path
+
+
+def _checked(bundle: Bundle, proof: _Proof) -> CheckedBundle:
+    missing = [item.names[0] for item in bundle.contents if item.digest not in proof.right]
+    carried = {item.digest for item in bundle.contents}
+    offers, lacking = [], []
+    for item in bundle.contents:
+        text = proof.texts.get(item.digest) if item.kind == "lock" else None
+        if text is None:
+            continue
+        lock = carried_lock(text.read(), item.names[0])
+        offers.append(Offer(lock.kubernetes, lock.architecture, lock.base_name, item.names[0]))
+        lacking += [
+            f"{need.name} of {item.names[0]}"
+            for need in needed(lock, proof.texts.get)
+            if need.digest not in carried
+        ]
+    return CheckedBundle(
+        bundle, tuple(dict.fromkeys(missing)), tuple(offers), tuple(dict.fromkeys(lacking))
+    )

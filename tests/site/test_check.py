@@ -1,0 +1,80 @@
+"""What arrived, proved where it lies, and what a site can do with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from isobuilder.formats.kube import KubeVersion
+from isobuilder.pipeline.build import Built
+from isobuilder.site.check import Offer, Way, ways
+from isobuilder.site.export import Packing, write_parts
+from isobuilder.store import Store
+from tests.cli.calling import call, errors
+
+V = KubeVersion
+
+
+@pytest.mark.parametrize(
+    ("have", "there", "steps", "gap"),
+    [
+        ("1.34.9", ["1.34.12"], ["1.34.12"], None),
+        ("1.34.12", ["1.34.9", "1.34.12", "1.33.7"], [], None),
+        ("1.34.9", ["1.34.12", "1.35.8", "1.35.9", "1.36.5"], ["1.35.9", "1.36.5"], None),
+        ("1.34.9", ["1.34.12", "1.36.5"], [], "1.35"),
+        ("1.34.9", ["1.35.9", "1.37.1", "1.38.0"], ["1.35.9"], "1.36"),
+        ("1.34.9", [], [], None),
+    ],
+)
+def test_upgrades_go_one_minor_at_a_time_and_say_what_is_missing(
+    have: str, there: list[str], steps: list[str], gap: str | None
+) -> None:
+    offers = [Offer(V(text), "amd64", "x", "x") for text in there]
+    assert ways([(V(have), "amd64")], offers) == [Way(V(have), tuple(map(V, steps)), gap)]
+    assert ways([(V(have), "arm64")], offers) == [Way(V(have), (), None)]
+
+
+def test_an_iso_and_a_bundle_are_proved_and_their_use_is_told(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    lock = built.iso.with_suffix(".lock.json")
+    part = ("--out", tmp_path / "b.tar", "--part-size", "40K", "--offline")
+    call("site", "export", lock, *part, "--store", full_store.root)
+    parts = sorted(tmp_path.glob("b.*.tar"))
+    here = ("--have", "1.33.9", "--have", "1.34.12", "--store", tmp_path / "none")
+    done = call("site", "check", built.iso, *reversed(parts), *here, "--digest", built.digest)
+    assert f"{built.iso}: good, {built.digest}" in done.stdout
+    assert ": complete\n  builds kubernetes-v1.34.12-mold-cks-amd64-r1\n" in done.stdout
+    assert "1.33.9 -> 1.34.12\n" in done.stdout
+    assert "1.34.12: nothing here is an upgrade of it\n" in done.stdout
+    assert not (tmp_path / "none").exists()
+    data = json.loads(call("site", "check", *parts[1:], *here, "--json", code=7).stdout)
+    assert data["bundles"][0]["missing"]
+
+
+def test_a_digest_that_came_another_way_is_compared(built: Built, tmp_path: Path) -> None:
+    wrong = "sha256:" + "0" * 64
+    done = call("site", "check", built.iso, "--digest", wrong, code=5)
+    assert "do not use it" in errors(done)[0]
+
+
+def test_a_damaged_part_is_told_without_writing_anything(packed: Packing, tmp_path: Path) -> None:
+    parts = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
+    data = bytearray(parts[2].read_bytes())
+    data[-3000] ^= 1
+    parts[2].write_bytes(data)
+    before = sorted(tmp_path.rglob("*"))
+    done = call("site", "check", *parts, "--store", tmp_path / "none", code=5)
+    assert "expected sha256:" in errors(done)[0]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_with_parts_is_checked_as_they_are(packed: Packing, tmp_path: Path) -> None:
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    for part in write_parts(packed, tmp_path / "b.tar").parts:
+        shutil.move(part.path, folder)
+    assert ": complete" in call("site", "check", folder).stdout
