@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from isobuilder.jobs.files import PROGRAM, STYLES
 from isobuilder.model.config import load_config
 from isobuilder.model.policy import read_policy
 from tests.cli.calling import call, errors
+from tests.jobs.pages import Shell
 from tests.pipeline.test_matrix import Checkout, checkout
 from tests.pipeline.world import World
 from tools.lab.place import lab_dir
@@ -210,3 +212,16 @@ def test_jobs_of_cells_refuse_such_values_too(world: World, checkout: Checkout) 
     words = ("matrix", "--recipes", checkout.recipes, "--format")
     checkout.call(*words, "gitlab", "--install", "x'; id", code=3)
     checkout.call(*words, "kubernetes", "--image", "no tag", code=3)
+
+
+def test_the_first_recipe_is_made_only_where_there_is_none(tmp_path: Path) -> None:
+    text = call("upstream", "schedule", "--format", "kubernetes").stdout
+    (cron,) = [one for one in yaml.safe_load_all(text) if one["kind"] == "CronJob"]
+    (begin,) = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["initContainers"]
+    shell = Shell(tmp_path / "volume", {"PATH": f"{BIN}:{os.environ['PATH']}"})
+    shell.folder.mkdir()
+    shell.type(begin["command"][2])
+    (made,) = (shell.folder / "recipes").iterdir()
+    made.rename(made.with_name("mine.yaml"))
+    shell.type(begin["command"][2])
+    assert [path.name for path in (shell.folder / "recipes").iterdir()] == ["mine.yaml"]
