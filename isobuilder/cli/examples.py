@@ -95,6 +95,10 @@ EXAMPLES = {
     "os remove": ("isobuilder os remove debian-13-generic",),
     "boot": ("isobuilder boot NAME.iso --seed seed.iso",),
     "config show": ("isobuilder config show --config site.yaml",),
+    "site push": (
+        "isobuilder site push NAME.iso --registry https://harbor.example/kubernetes",
+        "isobuilder site push /srv/isos --registry http://127.0.0.1:5000 --json",
+    ),
     "site serve": (
         "isobuilder site serve /srv/isos --listen :5000",
         "isobuilder site serve NAME.iso --listen :443 --tls-cert site.pem --access-log log",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urldefrag, urlencode, urlsplit
 
 from isobuilder.http.access import Netrc, ServerLogin, access_to, configured_login, tls_context
@@ -29,6 +29,7 @@ from isobuilder.http.answer import (
 from isobuilder.http.failure import HttpFailure, login_for_proxy, of_error
 from isobuilder.http.pacing import HINT, Pace, Pause, RateLimit, RetryBudget
 from isobuilder.http.proxies import ProxyServer, proxy_of
+from isobuilder.http.replies import FilePart
 from isobuilder.http.settings import PIECE, HttpSettings, ServerAccess
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ class Http:
         self,
         method: str,
         url: str,
-        body: bytes | Iterable[bytes],
+        body: bytes | Iterable[bytes | FilePart],
         *,
         limit: int,
         headers: Mapping[str, str] | None = None,
@@ -226,7 +227,8 @@ class Http:
     ) -> Answer:
         """Send ``body`` once and return the whole answer, of at most ``limit`` bytes.
 
-        A body in pieces is sent without being held; its Content-Length has to be in ``headers``.
+        A body in pieces, some of which may be parts of files, is sent without being held; its
+        Content-Length has to be in ``headers``.
         Redirects are not followed, and nothing is tried again.
 
         Raises:
@@ -265,7 +267,7 @@ class Http:
         url: str,
         headers: Mapping[str, str] | None,
         auth: str | None,
-        body: bytes | Iterable[bytes] | None = None,
+        body: bytes | Iterable[bytes | FilePart] | None = None,
     ) -> Response:
         import urllib3
 
@@ -352,7 +354,7 @@ class Http:
             interrupt=lambda: _wake(raw),
         )
 
-    def _paced(self, body: Iterable[bytes]) -> Iterator[bytes]:
+    def _paced(self, body: Iterable[bytes | FilePart]) -> Iterator[Any]:
         for piece in body:
             if self._rate is not None and piece:
                 self._rate.take(len(piece))

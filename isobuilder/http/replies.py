@@ -104,6 +104,9 @@ class FilePart:
         """
         return cls(path, 0, path.stat().st_size)
 
+    def __len__(self) -> int:
+        return self.size
+
     def part(self, start: int, size: int) -> FilePart:
         """Return ``size`` bytes from ``start`` on, which counts from where this part begins."""
         return replace(self, start=self.start + start, size=size)

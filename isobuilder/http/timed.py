@@ -1,9 +1,16 @@
-"""Connections of urllib3 that keep a ``Pace``: from TLS's first byte to the body's last."""
+"""Connections of urllib3 that keep a ``Pace``: from TLS's first byte to the body's last.
+
+Parts of files leave by way of sendfile, and no further than until the server answers: one that
+refuses a body says so before its end, and closes.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import os
+import select
 import socket
 import threading
 import time
@@ -16,9 +23,13 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ProxyError
 from urllib3.util.connection import create_connection
 
+from isobuilder.digest import BUFFER_SIZE
 from isobuilder.http.pacing import Pace, current_pace
 from isobuilder.http.proxies import ProxyServer
+from isobuilder.http.replies import FilePart, FileState
 from isobuilder.http.socks import open_through
+
+_AT_ONCE = 8 * 1024 * 1024  # bytes that the kernel is given in one call
 
 
 def keep_pace(manager: PoolManager, socks: ProxyServer | None = None) -> PoolManager:
@@ -73,6 +84,57 @@ class _Answer(HTTPResponse):
 class _Connection(HTTPConnection):
     response_class = _Answer
     through: ProxyServer | None = None
+    _cut = False  # a body was not sent to its end
+
+    def send(self, data: Any) -> None:
+        if isinstance(data, FilePart):
+            self._send_part(data)
+        else:
+            super().send(data)
+
+    def connect(self) -> None:
+        self._cut = False
+        super().connect()
+
+    @property
+    def is_connected(self) -> bool:
+        return super().is_connected and not self._cut
+
+    def _send_part(self, part: FilePart) -> None:
+        pace = current_pace()
+        seconds = pace.head_seconds if pace else 60.0
+        self._cut = True
+        with part.path.open("rb", buffering=0) as file:
+            if part.state not in {None, FileState.of(os.fstat(file.fileno()))}:
+                raise OSError(errno.ESTALE, "the file was replaced")
+            self.sock.settimeout(seconds)
+            plain = type(self.sock) is socket.socket  # not TLS, whose bytes the kernel cannot send
+            poll = select.poll()
+            poll.register(self.sock, select.POLLIN | select.POLLOUT)
+            done = 0
+            while done < part.size:
+                events = dict(poll.poll(seconds * 1000))
+                if not events:
+                    raise TimeoutError(f"nothing sent for {seconds:g} s")
+                if plain and any(event & select.POLLIN for event in events.values()):
+                    raise BrokenPipeError  # an answer before the end; urllib3 goes on to read it
+                done += self._send_some(file.fileno(), part, done, plain=plain)
+        self._cut = False
+
+    def _send_some(self, fd: int, part: FilePart, done: int, *, plain: bool) -> int:
+        at, left = part.start + done, part.size - done
+        if plain:
+            try:
+                sent = os.sendfile(self.sock.fileno(), fd, at, min(left, _AT_ONCE))
+            except BlockingIOError:
+                return 0
+        else:
+            data = os.pread(fd, min(left, BUFFER_SIZE), at)
+            self.sock.sendall(data)
+            sent = len(data)
+        if not sent:
+            raise OSError(errno.ESTALE, "the file became shorter")
+        return sent
 
     def _new_conn(self) -> socket.socket:
         return super()._new_conn() if self.through is None else _dial(self, self.through)

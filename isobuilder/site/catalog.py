@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from isobuilder.digest import Digest
+from isobuilder.documents.json import OCI, parse
+from isobuilder.errors import IntegrityError
 from isobuilder.formats.oci import OCI_INDEX, Platform, parse_any
 from isobuilder.http.replies import FilePart
 from isobuilder.site.holding import HeldEntry, HeldManifest, Holding
@@ -53,7 +55,7 @@ class HeldRepository:
     def referrers(self, subject: Digest, artifact_type: str | None = None) -> HeldManifest:
         """Return the index of what is about ``subject``, perhaps of nothing."""
         return index_of(
-            _described(manifest, referrer=True)
+            described(manifest, referrer=True)
             for manifest in self.about.get(subject, ())
             if artifact_type in {None, manifest.document.artifact_type}
         )
@@ -114,7 +116,7 @@ def _chosen(found: Sequence[tuple[HeldEntry, Holding]]) -> tuple[HeldManifest, s
             others.add(holding.name)
     if len(by_platform) == 1 or None in by_platform:  # an index, or no image at all
         return found[0][0].manifests[found[0][0].top], others
-    return index_of(_described(manifest) for manifest in by_platform.values()), others
+    return index_of(described(manifest) for manifest in by_platform.values()), others
 
 
 def index_of(described: Iterable[Mapping[str, object]]) -> HeldManifest:
@@ -125,7 +127,21 @@ def index_of(described: Iterable[Mapping[str, object]]) -> HeldManifest:
     return HeldManifest(data, Digest.of(data), parse_any(data, place="index"), None, {})
 
 
-def _described(manifest: HeldManifest, *, referrer: bool = False) -> dict[str, object]:
+def entries_of(data: bytes, place: str) -> list[dict[str, object]]:
+    """Return what an index says of each manifest, as it says it.
+
+    Raises:
+        IntegrityError: it is no index.
+    """
+    parse_any(data, place=place)  # which looks at every entry
+    listed = parse(data, place, OCI, IntegrityError).get("manifests")
+    if listed is None:
+        raise IntegrityError(f"{place}: expected an index, got a manifest")
+    return list(listed)
+
+
+def described(manifest: HeldManifest, *, referrer: bool = False) -> dict[str, object]:
+    """Return what an index says of a manifest."""
     document = manifest.document
     found: dict[str, object] = {
         "mediaType": document.media_type,

@@ -237,4 +237,7 @@ class _Archive:
         if config is None or config.media_type not in CONFIG_TYPES:
             return None
         data = self.archive.documents.get(blob_name(config.digest))
-        return None if data is None else parse_config(data, place="configuration").platform
+        if data is None:
+            return None
+        platform = parse_config(data, place="configuration").platform
+        return platform if platform.os and platform.architecture else None  # cosign's has neither

@@ -45,6 +45,8 @@ from isobuilder.rules.book import read_rules
 from isobuilder.site.admit import StoreKeeper, take_part
 from isobuilder.site.arrival import settle
 from isobuilder.site.bundle import Bundle, Carried
+from isobuilder.site.catalog import entries_of
+from isobuilder.sources.pushing import RegistryWriter
 from isobuilder.sources.reasons import reason_in
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens
@@ -143,6 +145,12 @@ def answering(data: bytes) -> Iterator[str]:
             yield f"http://127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
+
+
+def tags(data: bytes, _folder: Path) -> object:
+    with answering(data) as url, Http(HttpSettings(retries=0), netrc=False) as http:
+        writer = RegistryWriter(url, http, Credentials(()))
+        return writer.tags("team/x"), writer.referrers("team/x", Digest.of(b"x"))
 
 
 def token(data: bytes, _folder: Path) -> object:
@@ -261,6 +269,8 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     ],
     "sources/shared_entry.py": [(lambda data, _: read_entry(data, "x"), IntegrityError)],
     "sources/reasons.py": [(lambda data, _: reason_in(data, "application/json"), None)],
+    "site/catalog.py": [(lambda data, _: entries_of(data, "x"), IntegrityError)],
+    "sources/pushing.py": [(tags, None)],
     "sources/registry_tokens.py": [(token, UpstreamError)],
     "sources/registry_auth.py": [(login, None), (helper, None)],
     "store/partial.py": [(note_of_partial, None)],

@@ -1,0 +1,117 @@
+"""``isobuilder site push``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from isobuilder.cli.app import App, AppCommand, human_size, json_option, plural
+from isobuilder.cli.telling import tell_text
+
+if TYPE_CHECKING:
+    from isobuilder.http import Http
+    from isobuilder.site.push import PushReport
+    from isobuilder.sources.registry_auth import Credentials
+
+_RULE = "{registry}/{repository}"
+
+
+@click.command(cls=AppCommand)
+@click.argument(
+    "places", metavar="ISO|DIR...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--registry",
+    required=True,
+    metavar="URL",
+    help="Of the site's registry; a path in it goes in front of every name.",
+)
+@click.option(
+    "--name-rule",
+    default=_RULE,
+    show_default=True,
+    metavar="RULE",
+    help="How images are called there.",
+)
+@click.option("--plain-http", is_flag=True, help="Send logins unencrypted to an http address.")
+@json_option
+@click.pass_obj
+def push(
+    app: App,
+    places: tuple[Path, ...],
+    registry: str,
+    name_rule: str,
+    plain_http: bool,
+    as_json: bool,
+) -> None:
+    """Bring the images of each ISO, or of each in DIR, into the site's own registry.
+
+    Straight out of the files, only what is missing there, and asked for again afterwards. Prints
+    what to tell containerd, kubeadm and Mold. Run again after an interruption it carries on.
+    """
+    from isobuilder.errors import PartlyDone
+    from isobuilder.site.names import registry_base, settings_text, targets_for
+    from isobuilder.site.push import push as push_all
+    from isobuilder.site.shelf import Shelf
+    from isobuilder.sources.pushing import RegistryWriter
+
+    base = registry_base(registry)
+    catalog = Shelf(places).open()
+    for warning in catalog.warnings:
+        app.say(f"warning: {warning}")
+    targets = targets_for(catalog.repositories.values(), name_rule)
+    http, credentials = _opener(app, base, plain=plain_http)
+    writer = RegistryWriter(base, http, credentials)
+    report = push_all(writer, targets, progress=app.progress)
+    if as_json:
+        app.show_json({"registry": base, **_data(report)})
+    else:
+        _tell(app, report)
+        tell_text(settings_text(base, targets, name_rule), nl=False)
+    if report.refused:
+        raise PartlyDone(
+            *(f"not kept: {fact}" for fact in report.refused),
+            hint="the images themselves are there; ask for a registry that keeps the rest",
+        )
+
+
+def _opener(app: App, base: str, *, plain: bool) -> tuple[Http, Credentials]:
+    """Return who asks the registry; without any login where it would go unencrypted."""
+    from isobuilder.http import Http
+    from isobuilder.site.names import is_private
+    from isobuilder.sources.registry_auth import Credentials
+
+    if plain or is_private(base):
+        return app.http, Credentials(servers=app.config.http.servers)
+    app.say(f"no login is sent to {base}, which is not encrypted; --plain-http sends it")
+    settings = replace(app.config.http, servers=())
+    return app.closing.enter_context(Http(settings, netrc=False)), Credentials(())
+
+
+def _data(report: PushReport) -> dict[str, object]:
+    return {
+        "blobs": {
+            "sent": report.blobs_sent,
+            "mounted": report.blobs_mounted,
+            "there": report.blobs_there,
+            "bytes_sent": report.bytes_sent,
+        },
+        "manifests": {"sent": report.manifests_sent, "there": report.manifests_there},
+        "tags": report.tags,
+        "moved": report.moved,
+        "refused": report.refused,
+    }
+
+
+def _tell(app: App, report: PushReport) -> None:
+    for fact in report.moved:
+        app.say(f"moved: {fact}")
+    app.say(
+        f"{plural(report.blobs_sent, 'blob')} sent ({human_size(report.bytes_sent)}), "
+        f"{report.blobs_mounted} mounted, {report.blobs_there} there; "
+        f"{plural(report.manifests_sent, 'manifest')} sent, {report.manifests_there} there; "
+        f"{plural(report.tags, 'tag')}"
+    )

@@ -1,0 +1,231 @@
+"""``site push``: the images of ISOs into the registry of the site, straight out of the files.
+
+First blobs, two at once, each asked for before it is sent; then manifests, what they list before
+them; then tags. What was sent is asked for again: a registry that said it took something and has it
+not is told as such. Interrupted and run again it sends what is missing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from isobuilder.digest import Digest
+from isobuilder.errors import UpstreamError
+from isobuilder.formats.oci import CONFIG_TYPES, Platform, parse_any, parse_config
+from isobuilder.http import HttpFailure
+from isobuilder.http.replies import FilePart
+from isobuilder.progress import SILENT, Progress, Task, task
+from isobuilder.site.catalog import HeldRepository, described, entries_of, index_of
+from isobuilder.site.holding import HeldManifest
+from isobuilder.site.names import PushTarget
+from isobuilder.sources.pushing import RegistryWriter
+from isobuilder.text import as_json
+
+_AT_ONCE = 2  # uploads: more wait for the registry's own hashing
+_NOT_TAKEN = {400, 403, 404, 405, 406, 415, 422}  # for a manifest: it is of no kind it keeps
+
+
+@dataclass(slots=True)
+class PushReport:
+    """What was done, and what the registry would not keep."""
+
+    blobs_sent: int = 0
+    blobs_mounted: int = 0
+    blobs_there: int = 0
+    bytes_sent: int = 0
+    manifests_sent: int = 0
+    manifests_there: int = 0
+    tags: int = 0
+    moved: list[str] = field(default_factory=list)  # tags that named something else
+    refused: list[str] = field(default_factory=list)  # what it does not keep, each with its words
+
+
+def push(
+    writer: RegistryWriter, targets: Sequence[PushTarget], *, progress: Progress = SILENT
+) -> PushReport:
+    """Bring all of ``targets`` into a registry, and prove that it is there.
+
+    Raises:
+        UpstreamError: the registry refuses, fails again and again, or lost what it took.
+        IntegrityError: an ISO is damaged.
+    """
+    done = _Pushing(writer, PushReport())
+    wanted: dict[Digest, list[tuple[str, FilePart]]] = defaultdict(list)
+    for target in targets:
+        for digest, part in target.held.blobs.items():
+            wanted[digest].append((target.name, part))
+    total = sum(places[0][1].size for places in wanted.values())
+    largest = sorted(wanted.items(), key=lambda item: item[1][0][1].size, reverse=True)
+    with task(progress, "blobs", total=total) as work:
+        pool = ThreadPoolExecutor(_AT_ONCE, "push")
+        try:
+            for _ in pool.map(lambda item: done.blob(item[0], item[1], work), largest):
+                pass
+        finally:
+            # Without waiting: who interrupts us closes the connections, and that ends the threads.
+            pool.shutdown(wait=False, cancel_futures=True)
+    with task(progress, "manifests", total=len(targets)) as work:
+        for target in targets:
+            done.repository(target)
+            work.advance(1)
+    return done.report
+
+
+@dataclass(slots=True)
+class _Pushing:
+    writer: RegistryWriter
+    report: PushReport
+    guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def blob(self, digest: Digest, places: Sequence[tuple[str, FilePart]], work: Task) -> None:
+        """Let every repository have a blob: sent once at most, then mounted where that works."""
+        writer, size = self.writer, places[0][1].size
+        has = {name: writer.has_blob(name, digest, size) for name, _ in places}
+        holder = next((name for name, there in has.items() if there), None)
+        if holder is not None:
+            work.advance(size)
+        for name, part in places:
+            if has[name]:
+                self._count("blobs_there")
+                continue
+            if holder is not None and writer.mount(name, digest, holder):
+                self._count("blobs_mounted")
+            else:
+                told = work.advance if holder is None else _ignore
+                writer.put_blob(name, digest, part, told)
+                self._count("blobs_sent")
+                self._count("bytes_sent", size)
+            if not writer.has_blob(name, digest, size):
+                raise UpstreamError(
+                    f"{name}@{digest}: the registry said that it has it, and has it not",
+                    hint="look into the registry's log and at its disk, then push again",
+                )
+            holder = holder or name
+
+    def repository(self, target: PushTarget) -> None:
+        """Bring manifests and tags of one repository."""
+        held = target.held
+        for manifest in _ordered(held):
+            self._manifest(target.name, manifest)
+        for tag, digest in sorted(held.tags.items()):
+            self._tag(target.name, tag, held.manifests[digest])
+        for subject, about in held.about.items():
+            self._referrers(target.name, held, subject, about)
+
+    def _manifest(self, name: str, manifest: HeldManifest) -> None:
+        writer = self.writer
+        if (kept := writer.manifest(name, manifest.digest)) and kept.digest == manifest.digest:
+            self._count("manifests_there")
+            return
+        if self._sent(name, manifest.digest, manifest):
+            self._count("manifests_sent")
+
+    def _kept(self, name: str, reference: str) -> HeldManifest | None:
+        kept = self.writer.manifest(name, reference)
+        if kept is None:
+            return None
+        document = parse_any(kept.data, place=f"{name}: {reference}")
+        return HeldManifest(kept.data, kept.digest, document, None, {})
+
+    def _tag(self, name: str, tag: str, manifest: HeldManifest) -> None:
+        kept = self._kept(name, tag)
+        self._count("tags")
+        if kept is not None:
+            manifest = self._together(name, kept, manifest)
+            if kept.digest == manifest.digest:
+                return
+            self.report.moved.append(f"{name}:{tag}: was {kept.digest}, is {manifest.digest}")
+        self._sent(name, tag, manifest)
+
+    def _sent(self, name: str, reference: str, manifest: HeldManifest) -> bool:
+        """Send a manifest, and ask for it again."""
+        try:
+            media_type = manifest.document.media_type
+            self.writer.put_manifest(name, reference, manifest.data, media_type)
+        except HttpFailure as failure:
+            if manifest.platform is not None or failure.status not in _NOT_TAKEN:
+                raise
+            self.report.refused.append(f"{name}: {manifest.digest}: {failure}")
+            return False
+        kept = self.writer.manifest(name, reference)
+        if kept is None or kept.digest != manifest.digest:
+            found = "nothing" if kept is None else kept.digest
+            raise UpstreamError(
+                f"{name}: {reference}: the registry took {manifest.digest}, and has {found}"
+            )
+        return True
+
+    def _together(self, name: str, kept: HeldManifest, ours: HeldManifest) -> HeldManifest:
+        """Return what a tag shall name: ours, and what it has for other platforms."""
+        if kept.digest == ours.digest or any(
+            entry.digest == ours.digest for entry in kept.document.manifests
+        ):
+            return kept
+        mine, there = self._by_platform(name, ours), self._by_platform(name, kept)
+        others = [entry for platform, entry in there.items() if platform not in mine]
+        return index_of([*mine.values(), *others]) if mine and others else ours
+
+    def _by_platform(self, name: str, manifest: HeldManifest) -> dict[str, Mapping[str, object]]:
+        """Return the images of an index, or the one image, by platform; nothing of other kinds."""
+        if manifest.document.manifests:
+            entries = entries_of(manifest.data, name)
+            return {_platform_of(entry): entry for entry in entries if "platform" in entry}
+        platform = manifest.platform or self._platform(name, manifest)
+        if platform is None:
+            return {}
+        entry = described(replace(manifest, platform=platform))
+        return {_platform_of(entry): entry}
+
+    def _platform(self, name: str, manifest: HeldManifest) -> Platform | None:
+        config = manifest.document.blobs[0] if manifest.document.blobs else None
+        if config is None or config.media_type not in CONFIG_TYPES:
+            return None
+        data = self.writer.small_blob(name, config.digest)
+        return (
+            None if data is None else parse_config(data, place=f"{name}: {config.digest}").platform
+        )
+
+    def _referrers(
+        self, name: str, held: HeldRepository, subject: Digest, about: Sequence[HeldManifest]
+    ) -> None:
+        """See that what is about ``subject`` is found: by the API, or else by the fallback tag."""
+        wanted = {manifest.digest for manifest in about}
+        listed = self.writer.referrers(name, subject)
+        if listed is not None:
+            if missing := sorted(wanted - listed):
+                said = f"{name}: {subject}: its referrers do not list {', '.join(missing)}"
+                self.report.refused.append(said)
+            return
+        tag = subject.replace(":", "-")
+        kept = self.writer.manifest(name, tag)
+        known = entries_of(kept.data, name) if kept is not None else []
+        ours = entries_of(held.referrers(subject).data, name)
+        index = index_of([*ours, *(one for one in known if one["digest"] not in wanted)])
+        if kept is None or kept.digest != index.digest:
+            self._sent(name, tag, index)
+
+    def _count(self, what: str, number: int = 1) -> None:
+        with self.guard:
+            setattr(self.report, what, getattr(self.report, what) + number)
+
+
+def _platform_of(entry: Mapping[str, object]) -> str:
+    return as_json(entry["platform"], indent=0)
+
+
+def _ignore(_count: int) -> None:
+    """Bytes that are sent once more are no progress."""
+
+
+def _ordered(held: HeldRepository) -> list[HeldManifest]:
+    """Return the manifests so that what one lists, or is about, comes before it."""
+
+    def rank(manifest: HeldManifest) -> tuple[bool, bool, str]:
+        document = manifest.document
+        return bool(document.manifests), document.subject is not None, manifest.digest
+
+    return sorted(held.manifests.values(), key=rank)
