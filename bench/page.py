@@ -12,9 +12,9 @@ from isobuilder.files import write_whole
 VARIABLE = "ISOBUILDER_RESULTS"
 """The environment variable by which tests of virtual machines are told of the page."""
 
-BOOTING, CLUSTER = "Booting", "A real cluster"
-SECTIONS = (BOOTING, CLUSTER)
-"""The sections that those tests write, in the order in which they stand at the end of the page."""
+FIRST_ISO, BOOTING, CLUSTER = "First ISO of a new patch", "Booting", "A real cluster"
+SECTIONS = (FIRST_ISO, BOOTING, CLUSTER)
+"""Sections of other runs than the comparison, in the order in which they end the page."""
 
 _HEADING = re.compile(r"(#+) +(.*?)\s*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
@@ -54,7 +54,7 @@ def with_section(text: str, title: str, body: str) -> str:
 
 
 def keeping(text: str, old: str) -> str:
-    """Return the page ``text`` with the sections of ``old`` that tests of machines wrote."""
+    """Return the page ``text`` with the sections of ``old`` that other runs wrote."""
     for section in sections(old):
         if section.title in SECTIONS:
             text = _with(text, Section(section.title, section.text.rstrip("\n") + "\n"))

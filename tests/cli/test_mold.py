@@ -630,3 +630,13 @@ def test_a_lock_of_another_version_says_nothing_of_this_iso(
 ) -> None:
     with_lock(published, "2.3.1")  # of 1.36.5, the ISO is 1.35.4
     assert "cannot start pods" not in typed(*register_words(published)).stderr
+
+
+def test_settings_that_are_wrong_are_told_as_such_and_not_as_a_servers_error(
+    typed: Typed, tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("jobs: many\nper_host: 0\n")
+    done = typed("list", "--server", "lab", "--config", str(settings), code=3)
+    assert "settings.yaml:1:7: jobs" in done.stderr
+    assert "settings.yaml:2:11: per_host" in done.stderr

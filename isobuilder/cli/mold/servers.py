@@ -59,6 +59,7 @@ class Servers:
         Raises:
             UsageProblem: one that is not known.
         """
+        from isobuilder.documents.mistakes import InputErrors
         from isobuilder.errors import IsobuilderError, UsageProblem
 
         if self.endpoint and len(self.names) > 1:
@@ -66,6 +67,7 @@ class Servers:
                 "--endpoint is one server's address, but several --server were given",
                 hint="write their addresses into the configuration",
             )
+        _ = app.config  # what is wrong with the settings is no server's error
         found: list[tuple[str, Mold | IsobuilderError]] = []
         for name in dict.fromkeys(self.names) or (None,):
             try:
@@ -73,7 +75,8 @@ class Servers:
             except UsageProblem:
                 raise
             except IsobuilderError as error:
-                if name is not None and name not in str(error):
+                named = name is None or name in str(error)
+                if not named and not isinstance(error, InputErrors):  # whose places name the file
                     error = type(error)(f"{name}: {error}", hint=error.hint)
                 found.append((name or "mold", error))
             else:
