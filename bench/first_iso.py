@@ -40,11 +40,7 @@ _PHASES = (  # what a step's text begins with -> what it is part of
     ("whether Kubernetes", "whether it is whole"),
     ("checksums of", "lock: download files, manifests of images"),
     ("fetching", "fetch the layers of images"),
-    ("writing", "write the ISO"),
-    ("hashing", "verify and publish"),
-    ("image archives", "verify and publish"),
-    ("playing", "verify and publish"),
-    ("comparing", "verify and publish"),
+    ("writing", "write the ISO, verify and publish it"),
     ("lab: registering", "register, until every zone is Ready"),
 )
 
