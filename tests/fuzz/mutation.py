@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 Chance = random.Random
@@ -254,13 +255,15 @@ _RAW += ('"\\u0000"', "'x'", "", "/**/1", "[" * 5000, '{"a":' * 3000, "[1,]", '"
 _SMALL: tuple[Any, ...] = (None, True, False, [], "", 0, -1, 1.5, 1e300, [None], [[]], {"a": 1})
 
 
+_COPIED = 10_000  # values of one that is put elsewhere
+
+
 def edited_json(value: Any, chance: Chance) -> bytes:
     """Return the text of a JSON value after a few changes of its structure."""
     tree = _opened(value)
     for _ in range(times(chance)):
         tree = _changed(tree, chance)
-    text = _dumped(tree, chance.choice((None, None, 1)))
-    data = encoded(text)[:LARGEST]
+    data = encoded(_beginning(_dumped(tree, "\n" * chance.choice((0, 0, 1)))))[:LARGEST]
     return edited(data, chance) if chance.random() < 0.1 else data
 
 
@@ -270,19 +273,17 @@ def _opened(value: Any) -> Any:
     return [_opened(one) for one in value] if isinstance(value, list) else value
 
 
-def _places(tree: Any, found: list[tuple[Any, int]]) -> None:
-    """List every container with each of its positions."""
+def _places(tree: Any) -> Iterator[tuple[Any, int]]:
+    """Yield every container with each of its positions; what is there often, often."""
     values = [one for _, one in tree.items] if isinstance(tree, Pairs) else tree
     for number, one in enumerate(values):
-        found.append((tree, number))
+        yield tree, number
         if isinstance(one, Pairs | list):
-            _places(one, found)
+            yield from _places(one)
 
 
 def _changed(tree: Any, chance: Chance) -> Any:
-    places: list[tuple[Any, int]] = []
-    if isinstance(tree, Pairs | list):
-        _places(tree, places)
+    places = [*islice(_places(tree), LARGEST)] if isinstance(tree, Pairs | list) else []
     if not places or chance.random() < 0.03:
         return _other(tree, chance)
     holder, number = chance.choice(places)
@@ -305,7 +306,10 @@ def _changed(tree: Any, chance: Chance) -> Any:
             found = other.items if isinstance(other, Pairs) else other
             if there < len(found):
                 new = found[there][1] if isinstance(other, Pairs) else found[there]
-                items[number] = put(key, _copied(new))
+                if not isinstance(new, Pairs | list):
+                    items[number] = put(key, new)
+                elif sum(1 for _ in islice(_places(new), _COPIED)) < _COPIED:
+                    items[number] = put(key, _copied(new))
         case _:
             items[number] = put(key, _other(value, chance))
     return tree
@@ -335,13 +339,31 @@ def _other(value: Any, chance: Chance) -> Any:
     return chance.choice(makes)()
 
 
-def _dumped(tree: Any, indent: int | None) -> str:
-    gap = "\n" if indent else ""
+def _dumped(tree: Any, gap: str) -> Iterator[str]:
+    """Yield the text piece by piece: a few changes may mean more of it than there is memory."""
     if isinstance(tree, Raw):
-        return tree.text
-    if isinstance(tree, Pairs):
-        inner = f",{gap}".join(f"{json.dumps(k)}: {_dumped(v, indent)}" for k, v in tree.items)
-        return f"{{{gap}{inner}{gap}}}"
-    if isinstance(tree, list):
-        return f"[{gap}{f',{gap}'.join(_dumped(one, indent) for one in tree)}{gap}]"
-    return json.dumps(tree)
+        yield tree.text
+    elif isinstance(tree, Pairs | list):
+        begin, end = "{}" if isinstance(tree, Pairs) else "[]"
+        yield begin + gap
+        between = ""
+        for one in tree.items if isinstance(tree, Pairs) else tree:
+            yield between
+            key, value = one if isinstance(tree, Pairs) else (None, one)
+            if key is not None:
+                yield f"{json.dumps(key)}: "
+            yield from _dumped(value, gap)
+            between = f",{gap}"
+        yield gap + end
+    else:
+        yield json.dumps(tree)
+
+
+def _beginning(pieces: Iterator[str]) -> str:
+    kept, length = [], 0
+    for piece in pieces:
+        kept.append(piece)
+        length += len(piece)
+        if length > LARGEST:
+            break
+    return "".join(kept)
