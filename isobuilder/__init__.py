@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from isobuilder.pipeline.fetch import fetch, plan
     from isobuilder.pipeline.lock import find_lock
     from isobuilder.pipeline.lock import lock_recipe as lock
+    from isobuilder.pipeline.matrix import cells_of, status_of
     from isobuilder.pipeline.verify import verify
     from isobuilder.sources.session import Session, open_session
 
@@ -39,6 +40,7 @@ __all__ = [
     "Session",
     "boot",
     "build",
+    "cells_of",
     "diff",
     "fetch",
     "find_lock",
@@ -52,6 +54,7 @@ __all__ = [
     "read_registration",
     "register",
     "reproduce",
+    "status_of",
     "verify",
 ]
 
@@ -63,6 +66,7 @@ _HOMES = {
     "Session": "isobuilder.sources.session:Session",
     "boot": "isobuilder.pipeline.boot:try_boot",
     "build": "isobuilder.pipeline.build:build",
+    "cells_of": "isobuilder.pipeline.matrix:cells_of",
     "diff": "isobuilder.pipeline.compare:diff",
     "fetch": "isobuilder.pipeline.fetch:fetch",
     "find_lock": "isobuilder.pipeline.lock:find_lock",
@@ -76,6 +80,7 @@ _HOMES = {
     "read_registration": "isobuilder.mold.catalogue:read_registration",
     "register": "isobuilder.mold.register:register",
     "reproduce": "isobuilder.pipeline.build:check",
+    "status_of": "isobuilder.pipeline.matrix:status_of",
     "verify": "isobuilder.pipeline.verify:verify",
 }
 

@@ -150,7 +150,7 @@ def _made(cell: Cell, folder: Path, index: PublishedIndex, *, hashed: bool) -> I
         place = folder / f"{base}.iso"
         entry = next((one for one in index.isos if one.name == place.name), None)
         beside = [folder / f"{base}.{end}" for end in ("iso", "iso.sha256", VERIFIED)]
-        if entry is None and not any(path.exists() for path in beside):
+        if entry is None and not any(path.is_file() for path in beside):
             continue
         found = _Made(place, entry.sha256 if entry else None, entry is not None)
         try:
@@ -163,7 +163,7 @@ def _made(cell: Cell, folder: Path, index: PublishedIndex, *, hashed: bool) -> I
 def _read_beside(found: _Made, cell: Cell, base: Path, *, hashed: bool) -> None:
     sums = base.with_name(f"{base.name}.iso.sha256")
     published = found.digest
-    if sums.exists():
+    if sums.is_file():
         found.digest = _only_sum(sums, found.place.name)
     if hashed and found.place.is_file():
         actual = Digest.of_file(found.place)
@@ -173,7 +173,7 @@ def _read_beside(found: _Made, cell: Cell, base: Path, *, hashed: bool) -> None:
     if published not in {None, found.digest}:
         found.lies = (*found.lies, f"{found.place}: is {found.digest}, the index says {published}")
     lock = base.with_name(f"{base.name}.lock.json")
-    if cell.lock is not None and lock.exists():
+    if cell.lock is not None and lock.is_file():
         found.other_lock = not _same(load_lock(lock), cell.lock)
     if published is None:
         found.doubts = tuple(_doubts(found, base.with_name(f"{base.name}.{VERIFIED}")))
@@ -183,7 +183,7 @@ def _read_beside(found: _Made, cell: Cell, base: Path, *, hashed: bool) -> None:
 def _doubts(found: _Made, record: Path) -> Iterator[str]:
     if found.digest is None:
         yield f"{found.place}: no checksum lies beside it"
-    elif not record.exists():
+    elif not record.is_file():
         yield f"{found.place}: nobody has verified it, there is no {record.name}"
     else:
         said = read_verdict(record)

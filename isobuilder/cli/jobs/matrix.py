@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,7 @@ def matrix(
     A cell is a version for an architecture and a profile. Each job is a plain build from its lock
     with a check against it, and may be begun again and anywhere. Without a lock it is left out.
     """
-    from isobuilder.errors import InputError, UsageProblem
+    from isobuilder.errors import UsageProblem
     from isobuilder.jobs import services
     from isobuilder.jobs.files import checked_image, checked_requirement
 
@@ -76,15 +77,7 @@ def matrix(
     if style == "table":
         tell_text(table([_row(cell) for cell in cells], _HEADS))
         return
-    ready = [cell for cell in cells if cell.lock]
-    for cell in cells:
-        if cell.lock is None:
-            app.say(
-                f"{cell.name}: left out, {cell.source} has no lock for it; isobuilder lock "
-                f"{cell.source} --arch {cell.iso.architecture} makes one"
-            )
-    if not ready:
-        raise InputError("no cell has a lock", hint="run isobuilder lock for each recipe")
+    ready = _ready(app, cells)
     if style == "github":
         text = services.github(ready)
     elif style == "gitlab":
@@ -92,8 +85,10 @@ def matrix(
             ready,
             out=out,
             install=checked_requirement(requirement(install)),
-            recipes=[str(path) for path in named],
-            left=len(ready) < len(cells),
+            chosen=[
+                *(word for path in named for word in ("--recipes", str(path))),
+                *(word for one in architectures for word in ("--arch", one)),
+            ],
         )
     elif image is None:
         raise UsageProblem("--format kubernetes needs --image, which has isobuilder in it")
@@ -114,15 +109,42 @@ def _row(cell: Cell) -> tuple[str, ...]:
     )
 
 
+def _ready(app: App, cells: list[Cell]) -> list[Cell]:
+    """Return the cells that can be jobs, and tell which cannot."""
+    from isobuilder.errors import InputError
+
+    ready = [cell for cell in cells if cell.lock]
+    for cell in cells:
+        if cell.lock is None:
+            app.say(
+                f"{cell.name}: left out, {cell.source} has no lock for it; isobuilder lock "
+                f"{cell.source} --arch {cell.iso.architecture} makes one"
+            )
+    if not ready:
+        raise InputError("no cell has a lock", hint="run isobuilder lock for each recipe")
+    for cell in ready:
+        if not cell.source.isprintable():
+            raise InputError(f"{cell.source}: no job can be told this name", hint="rename it")
+    return ready
+
+
 def _cells(named: tuple[Path, ...], architectures: tuple[str, ...]) -> list[Cell]:
+    from isobuilder.errors import InputError
     from isobuilder.pipeline.matrix import cells_of
     from isobuilder.pipeline.shipped import shipped
 
     if named:
-        sources = [(path, str(path)) for path in named_recipes(named)]
+        # A name that begins with a dash would be an option of the job's commands.
+        sources = [(path, re.sub("^-", "./-", str(path))) for path in named_recipes(named)]
     else:
         sources = [(one.recipe, str(one.version)) for one in shipped()]
-    return cells_of(sources, architectures)
+    found = cells_of(sources, architectures)
+    if not found:
+        raise InputError(
+            "no recipe for this",
+            hint="name recipes, or folders in which they are, with --recipes; and their --arch",
+        )
+    return found
 
 
 @matrix.command(cls=AppCommand)
