@@ -22,11 +22,14 @@ from isobuilder.demo.mold.download import DownloadOutcome
 from isobuilder.http.replies import Reply, Request
 from isobuilder.model.loading import builtin_recipes
 from isobuilder.mold.api.signing import SignatureAlgorithm
+from isobuilder.site.server import SiteServer
+from isobuilder.site.shelf import Shelf
 from isobuilder.text import width
 from tests.fakes.mold import FakeMold
 from tests.fakes.web import Web
 from tests.mold.conftest import Published, iso_bytes, registration_of
 from tests.mold.messes import add_directly
+from tests.site.isos import PAUSE, image, iso
 
 KEY, SECRET = "Ak-cli-0123456789abcdef", "Sk-cli-secret-fedcba9876543210"
 
@@ -640,3 +643,42 @@ def test_settings_that_are_wrong_are_told_as_such_and_not_as_a_servers_error(
     done = typed("list", "--server", "lab", "--config", str(settings), code=3)
     assert "settings.yaml:1:7: jobs" in done.stderr
     assert "settings.yaml:2:11: per_host" in done.stderr
+
+
+@pytest.fixture
+def carried(tmp_path: Path) -> Path:
+    """An ISO at a site, with its registration beside it."""
+    folder = tmp_path / "isos"
+    folder.mkdir()
+    path = iso(folder / registration_of("1.35.4").filename, [image(PAUSE)])
+    registration = registration_of("1.35.4", path.read_bytes())
+    path.with_suffix(".registration.json").write_bytes(registration.to_bytes())
+    return path
+
+
+@pytest.fixture
+def site(carried: Path) -> Iterator[SiteServer]:
+    shelf = Shelf([carried.parent])
+    shelf.open()
+    with SiteServer(shelf) as server:
+        yield server
+
+
+def test_an_iso_is_registered_from_the_sites_own_server(
+    typed: Typed, simulator: FakeMold, carried: Path, site: SiteServer
+) -> None:
+    words = ("register", str(carried), "--from-site", site.url, "--poll", "0.05s")
+    typed(*words, "--url", "http://x/y.iso", code=2)
+    (result,) = typed.json(*words)
+    assert {zone["outcome"] for zone in result["zones"]} == {"ready"}
+    urls = [version.url for version in simulator.cloud.versions.values()]
+    assert set(urls) == {f"{site.url}/isos/{carried.name}"}
+
+
+def test_what_the_check_finds_keeps_an_iso_of_the_site_from_being_registered(
+    typed: Typed, simulator: FakeMold, carried: Path, site: SiteServer
+) -> None:
+    simulator.cloud.settings["max.template.iso.size"].value = "0"
+    done = typed("register", str(carried), "--from-site", site.url, code=8)
+    assert "max.template.iso.size" in done.stderr
+    assert simulator.writes() == []

@@ -171,6 +171,7 @@ def _offer_fixes(app: App, mold: Mold, lines: list[Line], *, yes: bool, dry_run:
 @zone_option
 @click.option("--all-zones", is_flag=True, help="Once for all zones; the default without --zone.")
 @click.option("--upload", is_flag=True, help="Send the ISO through Mold; needs no web server.")
+@click.option("--from-site", metavar="URL", help="Where isobuilder site serve has the ISO.")
 @click.option("--name", metavar="TEXT", help="Name of the version.  [default: that of the ISO]")
 @click.option("--enable/--disabled", "enabled", default=None, help="State.  [default: enabled]")
 @click.option("--direct-download", is_flag=True, help="KVM hosts fetch the ISO themselves.")
@@ -189,6 +190,7 @@ def register(
     servers: Servers,
     iso: Path,
     upload: bool,
+    from_site: str | None,
     all_zones: bool,
     as_json: bool,
     **wished: Any,
@@ -201,15 +203,18 @@ def register(
     from isobuilder.mold.catalogue import read_registration
     from isobuilder.mold.register import register as register_on
     from isobuilder.mold.request import RegistrationRequest, ServerResult
+    from isobuilder.mold.site import address_at_site
 
     if all_zones and wished["zones"]:
         raise UsageProblem("--all-zones and --zone exclude each other")
     registration, file = read_registration(iso)
     if upload and file is None:
         raise InputError(f"{iso}: {registration.filename} is not beside it")
-    if upload and wished["url"]:
-        raise UsageProblem("--upload and --url exclude each other")
+    if [upload, bool(wished["url"]), bool(from_site)].count(True) > 1:
+        raise UsageProblem("--upload, --url and --from-site exclude each other")
     url = wished.pop("url") or (None if upload else registration.download_url)
+    if from_site:
+        url = address_at_site(app.http, from_site, registration)
     if url is None and not upload:
         raise UsageProblem(
             "where can the server fetch the ISO?", hint="give --url URL, or --upload to send it"
@@ -224,6 +229,8 @@ def register(
     )
     opened = servers.opened(app)
     molds = [mold for _name, mold in opened if not isinstance(mold, IsobuilderError)]
+    if from_site:
+        _check_first(app, molds, wish)
     told: list[str] = []
 
     def tell(text: str) -> None:
@@ -241,6 +248,29 @@ def register(
     ]
     _show_results(app, results, wish, told, as_json=as_json)
     _raise_for(results)
+
+
+def _check_first(app: App, molds: list[Mold], wish: RegistrationRequest) -> None:
+    """Do what ``mold check`` does: a site's own server is seldom where Mold fetches from."""
+    from isobuilder.errors import MoldError
+    from isobuilder.mold.check import check as check_server
+    from isobuilder.mold.checklist import Level, Question
+
+    question = Question(
+        registration=wish.registration,
+        url=wish.url,
+        zones=tuple(wish.zones),
+        direct_download=wish.direct_download,
+        unfit=wish.unfit,
+    )
+    wrong = []
+    for mold in molds:
+        for line in check_server(mold, question, http=app.http, progress=app.progress):
+            if line.level is Level.PROBLEM:
+                remedy = f" -> {line.remedy}" if line.remedy else ""
+                wrong.append(f"{mold.name}: {line.subject}: {line.fact}{remedy}")
+    if wrong:
+        raise MoldError(*wrong, hint="isobuilder mold check with --fix offers to change settings")
 
 
 def _show_results(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from isobuilder.cli.app import App, AppCommand, human_size, json_option, plural
-from isobuilder.cli.telling import tell_text
+from isobuilder.cli.telling import tell, tell_text
 
 if TYPE_CHECKING:
     from isobuilder.http import Http
+    from isobuilder.site.names import PushTarget
     from isobuilder.site.push import PushReport
+    from isobuilder.sources.pushing import RegistryWriter
     from isobuilder.sources.registry_auth import Credentials
 
 _RULE = "{registry}/{repository}"
@@ -36,6 +39,15 @@ _RULE = "{registry}/{repository}"
     metavar="RULE",
     help="How images are called there.",
 )
+@click.option(
+    "--prune",
+    "old",
+    multiple=True,
+    metavar="ISO|DIR",
+    type=click.Path(path_type=Path),
+    help="Push nothing; tell what only these needed, and not those that are named. Repeatable.",
+)
+@click.option("--yes", is_flag=True, help="With --prune: delete it.")
 @click.option("--plain-http", is_flag=True, help="Send logins unencrypted to an http address.")
 @json_option
 @click.pass_obj
@@ -44,6 +56,8 @@ def push(
     places: tuple[Path, ...],
     registry: str,
     name_rule: str,
+    old: tuple[Path, ...],
+    yes: bool,
     plain_http: bool,
     as_json: bool,
 ) -> None:
@@ -51,13 +65,17 @@ def push(
 
     Straight out of the files, only what is missing there, and asked for again afterwards. Prints
     what to tell containerd, kubeadm and Mold. Run again after an interruption it carries on.
+
+    With --prune: tell what the registry has that only old ISOs needed; with --yes delete it.
     """
-    from isobuilder.errors import PartlyDone
+    from isobuilder.errors import PartlyDone, UsageProblem
     from isobuilder.site.names import registry_base, settings_text, targets_for
     from isobuilder.site.push import push as push_all
     from isobuilder.site.shelf import Shelf
     from isobuilder.sources.pushing import RegistryWriter
 
+    if yes and not old:
+        raise UsageProblem("--yes belongs to --prune")
     base = registry_base(registry)
     catalog = Shelf(places).open()
     for warning in catalog.warnings:
@@ -65,6 +83,17 @@ def push(
     targets = targets_for(catalog.repositories.values(), name_rule)
     http, credentials = _opener(app, base, plain=plain_http)
     writer = RegistryWriter(base, http, credentials)
+    if old:
+        outdated = Shelf(old).open()
+        _prune(
+            app,
+            writer,
+            targets_for(outdated.repositories.values(), name_rule),
+            targets,
+            yes=yes,
+            as_json=as_json,
+        )
+        return
     report = push_all(writer, targets, progress=app.progress)
     if as_json:
         app.show_json({"registry": base, **_data(report)})
@@ -89,6 +118,34 @@ def _opener(app: App, base: str, *, plain: bool) -> tuple[Http, Credentials]:
     app.say(f"no login is sent to {base}, which is not encrypted; --plain-http sends it")
     settings = replace(app.config.http, servers=())
     return app.closing.enter_context(Http(settings, netrc=False)), Credentials(())
+
+
+def _prune(
+    app: App,
+    writer: RegistryWriter,
+    old: Sequence[PushTarget],
+    needed: Sequence[PushTarget],
+    *,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    from isobuilder.site.prune import carry_out, plan_prune
+
+    plan = plan_prune(writer, old, needed, progress=app.progress)
+    if as_json:
+        app.show_json({"deleted": yes, "manifests": plan.doomed, "kept": plan.kept})
+    else:
+        for one in plan.doomed:
+            tags = f" ({', '.join(one.tags)})" if one.tags else ""
+            tell(f"{one.repository}@{one.digest}{tags}")
+        for fact in plan.kept:
+            app.say(f"stays: {fact}")
+    if not yes:
+        count = plural(len(plan.doomed), "manifest")
+        app.say(f"{count} would be deleted; --yes deletes, then the registry frees the space")
+        return
+    carry_out(writer, plan, progress=app.progress)
+    app.say(f"{plural(len(plan.doomed), 'manifest')} deleted")
 
 
 def _data(report: PushReport) -> dict[str, object]:

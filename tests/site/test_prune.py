@@ -1,0 +1,154 @@
+"""``site push --prune`` deletes what only old ISOs needed, and first tells what that is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from isobuilder.digest import Digest
+from isobuilder.errors import EnvironmentProblem, UpstreamError
+from isobuilder.http import Http
+from isobuilder.http.replies import Reply, Request
+from isobuilder.site.names import FULL_NAMES, PushTarget, targets_for
+from isobuilder.site.prune import PrunePlan, carry_out, plan_prune
+from isobuilder.site.push import push
+from isobuilder.site.registry import refused
+from isobuilder.site.shelf import Shelf
+from isobuilder.sources.pushing import RegistryWriter
+from isobuilder.sources.registry_auth import Credentials
+from tests.cli.calling import call
+from tests.conftest import QUICK
+from tests.fakes.upstream import FakeUpstream
+from tests.site.isos import ETCD, PAUSE, image, iso, sbom, signature
+
+NAME = "registry.k8s.io/pause"
+OLD, SHARED, NEW = image(f"{NAME}:3.9"), image(ETCD), image(PAUSE)
+
+
+class Deleting(FakeUpstream):
+    """A registry that deletes manifests."""
+
+    deletes = True
+
+    def answer(self, request: Request) -> Reply:
+        name, _, reference = request.path.removeprefix("/v2/").partition("/manifests/")
+        if request.method != "DELETE" or not self.deletes:
+            return super().answer(request)
+        with self._settled:
+            self._busy += 1
+        held = self.registry._manifests[name]
+        gone = held.get(reference)
+        if gone is None:
+            return refused(404, "MANIFEST_UNKNOWN", "no such")
+        for key in [key for key, document in held.items() if document is gone]:
+            del held[key]
+        return Reply(202)
+
+
+def targets(*places: Path) -> tuple[PushTarget, ...]:
+    return targets_for(Shelf(places).open().repositories.values(), FULL_NAMES)
+
+
+class Site:
+    def __init__(self, server: FakeUpstream, http: Http) -> None:
+        self.server, self.writer = server, RegistryWriter(server.url, http, Credentials(()))
+
+    def push(self, *places: Path) -> None:
+        push(self.writer, targets(*places))
+
+    def plan(self, old: Path, *needed: Path) -> PrunePlan:
+        return plan_prune(self.writer, targets(old), targets(*needed))
+
+    def has(self, digest: Digest, name: str = NAME) -> bool:
+        return self.server.registry.manifest(name, digest) is not None
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return iso(tmp_path / "old.iso", [OLD, signature(OLD), sbom(OLD)], [SHARED])
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Path:
+    return iso(tmp_path / "new.iso", [NEW], [SHARED])
+
+
+def test_only_what_no_other_iso_needs_is_deleted(old: Path, new: Path) -> None:
+    with Deleting() as server, Http(QUICK, netrc=False) as http:
+        site = Site(server, http)
+        site.push(old, new)
+        plan = site.plan(old, new)
+        assert {one.repository for one in plan.doomed} == {NAME}
+        assert plan.kept == []
+        assert site.has(OLD.digest)  # nothing was done so far
+        carry_out(site.writer, plan)
+        for gone in (OLD, signature(OLD), sbom(OLD)):
+            assert not site.has(gone.digest)
+        assert server.registry.tags(NAME) == ("3.10",)
+        assert site.has(SHARED.digest, "registry.k8s.io/etcd")
+        assert site.plan(old, new).doomed == []
+
+
+def test_what_a_tag_of_somebody_else_names_stays(old: Path, new: Path) -> None:
+    with Deleting() as server, Http(QUICK, netrc=False) as http:
+        site = Site(server, http)
+        site.push(old, new)
+        kept = server.registry.manifest(NAME, "3.9")
+        assert kept is not None
+        server.registry.put_manifest(NAME, kept, tag="mine")
+        plan = site.plan(old, new)
+        assert plan.kept == [f"{NAME}@{OLD.digest}: the tag mine needs it"]
+        assert plan.doomed == []  # nor what is about it
+        carry_out(site.writer, plan)
+        assert site.has(OLD.digest)
+        assert site.has(sbom(OLD).digest)
+
+
+def test_an_index_that_another_iso_needs_keeps_its_images(tmp_path: Path) -> None:
+    arm = image(PAUSE, b"arm", architecture="arm64")
+    first, second = iso(tmp_path / "1.iso", [NEW]), iso(tmp_path / "2.iso", [arm])
+    with Deleting() as server, Http(QUICK, netrc=False) as http:
+        site = Site(server, http)
+        site.push(first)
+        site.push(second)
+        plan = site.plan(first, second)
+        assert plan.doomed == []
+        assert plan.kept == [f"{NAME}@{NEW.digest}: the tag 3.10 needs it"]
+
+
+def test_a_registry_that_deletes_nothing_is_told(old: Path, new: Path) -> None:
+    with Deleting() as server, Http(QUICK, netrc=False) as http:
+        site = Site(server, http)
+        site.push(old)
+        server.deletes = False
+        plan = site.plan(old, new)
+        with pytest.raises(EnvironmentProblem, match="405") as caught:
+            carry_out(site.writer, plan)
+        assert "storage.delete.enabled" in str(caught.value.hint)
+
+
+def test_what_is_still_there_after_it_was_deleted_is_told(old: Path, new: Path) -> None:
+    with Deleting() as server, Http(QUICK, netrc=False) as http:
+        site = Site(server, http)
+        site.push(old)
+        plan = site.plan(old, new)
+        server.hooks.append(lambda request, _: Reply(202) if request.method == "DELETE" else None)
+        server.deletes = False
+        with pytest.raises(UpstreamError, match="deleted it, and still has it"):
+            carry_out(site.writer, plan)
+
+
+def test_the_command_tells_first_and_deletes_when_told_to(old: Path, new: Path) -> None:
+    with Deleting() as server:
+        words = ["site", "push", str(new), "--registry", server.url]
+        call("site", "push", str(old), str(new), "--registry", server.url)
+        told = call(*words, "--prune", str(old))
+        assert f"{NAME}@{OLD.digest} (3.9)" in told.stdout
+        assert "would be deleted" in told.stderr
+        assert server.exchanges("DELETE") == []
+        done = json.loads(call(*words, "--prune", str(old), "--yes", "--json").stdout)
+        assert done["deleted"] is True
+        assert server.registry.tags(NAME) == ("3.10",)
+        call(*words, "--yes", code=2)
