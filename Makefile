@@ -9,7 +9,7 @@ PARALLEL := -n $(shell expr $$(nproc) + 1) --dist worksteal
 QUICK := $(PARALLEL) -m "not slow and not lab and not boot and not cluster"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-newest fuzz lock-deps test-boot test-cluster test-upgrade check format bench lab rebuild readme clean
+.PHONY: help demo test test-quick test-newest fuzz test-kills lock-deps test-boot test-cluster test-upgrade check format bench lab rebuild readme clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ fuzz: $(VENV)/.ready ## Try bad input on every reader; SECONDS, SEED, TARGET, or
 
 lock-deps: ## Lock the newest release of every library; LOCK_ARGS=--keep changes as little as can be
 	$(PYTHON) -m tools.lock_dependencies $(LOCK_ARGS)
+
+test-kills: $(VENV)/.ready ## Kill an unattended run at a hundred random moments and begin it again; KILLS=N for another number
+	ISOBUILDER_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest -s tests/pipeline/test_sync.py -k killed --override-ini addopts= $(PYTEST_ARGS)
 
 test-boot: $(VENV)/.ready ## Start the ISO in virtual machines in every way; takes an hour and a half without KVM
 	$(BIN)/python -m pytest -m boot tests/boot $(PYTEST_ARGS)

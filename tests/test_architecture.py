@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"formats"},
     {"model"},
     {"store", "compat", "medium", "rules"},
-    {"sources", "iso", "contract", "machine", "nodeconfig", "mold", "trust", "jobs"},
+    {"sources", "iso", "contract", "machine", "nodeconfig", "mold", "trust", "jobs", "publish"},
     {"content"},
     {"pipeline"},
     {"site"},
@@ -40,6 +40,7 @@ HOMES = {
     "requests": {"http", "mold", "demo"},
     "urllib3": {"http"},
     "subprocess": {"run"},
+    "obstore": {"publish"},
     "yaml": {"documents", "formats"},
     # Strangers' archives have one reader. machine reads what mmdebstrap just made, and packs a
     # folder of its own; the demonstration makes archives and reads none.

@@ -308,9 +308,12 @@ def propose(
 @upstream.command()
 @click.argument("policy_file", metavar="POLICY.yaml", type=FILE)
 @click.option("--report", type=NEW_FILE, help="Write the report as Markdown here too.")
+@click.option("--mail", type=NEW_FILE, help="Write it here as a message that sendmail takes.")
 @json_option
 @click.pass_obj
-def sync(app: App, policy_file: Path, report: Path | None, as_json: bool) -> None:
+def sync(
+    app: App, policy_file: Path, report: Path | None, mail: Path | None, as_json: bool
+) -> None:
     """Propose, lock, build, verify, publish and register what POLICY.yaml wants, unattended.
 
     Every step finds out for itself whether it is done, so a run that was ended is only begun again.
@@ -319,20 +322,19 @@ def sync(app: App, policy_file: Path, report: Path | None, as_json: bool) -> Non
     from isobuilder.errors import IsobuilderError, PartlyDone
     from isobuilder.files import write_whole
     from isobuilder.model.policy import read_policy
-    from isobuilder.pipeline.sync import SyncStep
     from isobuilder.pipeline.sync import sync as run
     from isobuilder.sources.session import open_session
 
     policy = read_policy(policy_file)
     opened = _opened(app, tuple(policy.servers))
     molds = [mold for _name, mold in opened if not isinstance(mold, IsobuilderError)]
+    without = [(name, error) for name, error in opened if isinstance(error, IsobuilderError)]
     with open_session(app.config, app.store, progress=app.progress) as session:
-        done = run(policy, session, day=_today(), molds=molds, token=_token())
-    for name, error in opened:
-        if isinstance(error, IsobuilderError):
-            done.steps.append(SyncStep(name, "register", "failed", str(error)))
+        done = run(policy, session, day=_today(), molds=molds, without=without, token=_token())
     if report is not None:
         write_whole(report, done.markdown.encode())
+    if mail is not None:
+        write_whole(mail, done.mail)
     if as_json:
         app.show_json(done.to_data())
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from isobuilder.documents.plain_yaml import read_yaml
 from isobuilder.model.architecture import ARCHITECTURES
@@ -26,11 +26,48 @@ def _check_address(text: str) -> str:
     return text.rstrip("/")
 
 
+Address = Annotated[str, AfterValidator(_check_address)]
+
+
+_PART = "[A-Za-z0-9_-][A-Za-z0-9._-]*"
+
+
+class Bucket(Model):
+    """A bucket of S3, or of what speaks it. Who may write there is not said here."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    prefix: Annotated[str, Field(pattern=rf"^({_PART}(/{_PART})*)?$")] = ""
+    endpoint: Address | None = None  # None: Amazon's, in the region
+    region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "us-east-1"
+
+
 class Publish(Model):
     """Where finished ISOs go, and where servers find them."""
 
-    folder: str
-    url: Annotated[str, AfterValidator(_check_address)] | None = None  # of the folder
+    folder: str | None = None
+    s3: Bucket | None = None
+    url: Address | None = None  # of the folder, or of the prefix in the bucket
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.folder is None) == (self.s3 is None):
+            raise ValueError("expected either folder or s3, one place")
+        return self
+
+
+class Retire(Model):
+    """What is taken away, from servers and from the published place. Its name stays its own."""
+
+    patches: PositiveInt | None = None  # newest ones of a minor that stay; None: all
+    ended_days: NonNegativeInt | None = None  # after the end of a minor; None: never
+    servers: Literal["disable", "delete", "leave"] = "disable"
+
+
+class Webhook(Model):
+    """Who is told by a POST what a run did."""
+
+    url: Address
+    secret_file: str | None = None  # its first line signs what is sent
 
 
 class Freeze(Model):
@@ -62,6 +99,9 @@ class SyncPolicy(Model):
     freezes: tuple[Freeze, ...] = ()
     servers: tuple[str, ...] = ()  # by their names in the settings
     rules: str | None = None
+    keep_revisions: NonNegativeInt | None = None  # old ones beside the newest; None: all
+    retire: Retire = Retire()
+    webhook: Webhook | None = None
 
     @model_validator(mode="after")
     def _servers_can_fetch(self) -> Self:
@@ -83,10 +123,13 @@ def read_policy(path: Path) -> SyncPolicy:
     """
     policy = build(read_yaml(path), SyncPolicy)
     beside = path.resolve().parent
-    folders = {"recipes": str(beside / policy.recipes)}
+    changed: dict[str, object] = {"recipes": str(beside / policy.recipes)}
     if policy.rules is not None:
-        folders["rules"] = str(beside / policy.rules)
-    publish = policy.publish
-    if publish is not None:
-        publish = publish.model_copy(update={"folder": str(beside / publish.folder)})
-    return policy.model_copy(update={**folders, "publish": publish})
+        changed["rules"] = str(beside / policy.rules)
+    if policy.publish is not None and policy.publish.folder is not None:
+        folder = str(beside / policy.publish.folder)
+        changed["publish"] = policy.publish.model_copy(update={"folder": folder})
+    if policy.webhook is not None and policy.webhook.secret_file is not None:
+        file = str(beside / Path(policy.webhook.secret_file).expanduser())
+        changed["webhook"] = policy.webhook.model_copy(update={"secret_file": file})
+    return policy.model_copy(update=changed)

@@ -17,7 +17,7 @@ from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock
 from isobuilder.model.recipe import IsoName
 from isobuilder.pipeline.lock import find_lock
-from isobuilder.pipeline.sync import PublishedIndex, read_index
+from isobuilder.publish.index import PublishedIndex, read_index
 
 State = Literal["good", "missing", "unverified", "different"]
 _SUMS_LIMIT = 4096  # bytes of a file of one line

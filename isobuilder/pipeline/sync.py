@@ -9,22 +9,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
-from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError, IsobuilderError
-from isobuilder.files import locked, write_whole
+from isobuilder.files import as_environment_problem, locked, write_whole
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.model.base import Model, canonical_json
 from isobuilder.model.loading import load_recipe
 from isobuilder.model.lock import Lock
-from isobuilder.model.policy import Publish, SyncPolicy
-from isobuilder.model.validation import load_json
+from isobuilder.model.policy import SyncPolicy
 from isobuilder.mold.api.commands import Mold
-from isobuilder.mold.catalogue import lock_beside, read_registration
 from isobuilder.mold.register import register
 from isobuilder.mold.request import RegistrationRequest
 from isobuilder.pipeline.build import build
@@ -32,92 +27,26 @@ from isobuilder.pipeline.fit import unfit_iso, unfit_parts
 from isobuilder.pipeline.lock import find_lock, lock_recipe
 from isobuilder.pipeline.upstream.check import UpstreamCheck, check_upstream
 from isobuilder.pipeline.upstream.proposal import propose
+from isobuilder.pipeline.upstream.report import Journal, State, SyncReport, SyncStep
+from isobuilder.pipeline.upstream.retire import StillUsed, retire_from, to_retire
+from isobuilder.pipeline.upstream.target import SIDES, Target, open_target
 from isobuilder.pipeline.verify import verify
+from isobuilder.publish.index import (
+    Published,
+    Retired,
+    change_index,
+    index_of,
+    write_sums,
+)
+from isobuilder.publish.place import publish_file
+from isobuilder.publish.webhook import post
 from isobuilder.rules.book import RuleBook, read_rules
 from isobuilder.sources.session import Session
 from isobuilder.sources.upstream.notices import CheckPolicy, Notice
 
 _log = logging.getLogger(__name__)
 
-INDEX = "index.json"
-State = Literal["done", "kept", "waits", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class SyncStep:
-    """What became of one step for one subject."""
-
-    subject: str  # a version, or a version and an architecture
-    step: str  # propose, lock, build, publish, register
-    state: State
-    fact: str = ""
-
-    def to_data(self) -> dict[str, Any]:
-        """Return it for machines."""
-        return {name: getattr(self, name) for name in ("subject", "step", "state", "fact")}
-
-
-@dataclass(slots=True)
-class SyncReport:
-    """All that one run did and saw."""
-
-    day: date
-    steps: list[SyncStep] = field(default_factory=list)
-    notices: tuple[Notice, ...] = ()
-
-    @property
-    def failed(self) -> list[SyncStep]:
-        """The steps that failed."""
-        return [step for step in self.steps if step.state == "failed"]
-
-    @property
-    def changed(self) -> list[SyncStep]:
-        """The steps that did something."""
-        return [step for step in self.steps if step.state == "done"]
-
-    def to_data(self) -> dict[str, Any]:
-        """Return it for machines."""
-        return {
-            "day": str(self.day),
-            "steps": [step.to_data() for step in self.steps],
-            "notices": [notice.to_data() for notice in self.notices],
-        }
-
-    @property
-    def markdown(self) -> str:
-        """The same for people, fit for a mail."""
-        counts = f"{len(self.changed)} done, {len(self.failed)} failed"
-        lines = [f"# Sync of {self.day}: {counts}", ""]
-        for title, steps in (("Failed", self.failed), ("Done", self.changed)):
-            if steps:
-                lines += [f"## {title}", ""]
-                lines += [f"- {one.subject}: {one.step}: {one.fact}" for one in steps]
-                lines.append("")
-        waits = [one for one in self.steps if one.state == "waits"]
-        if waits or self.notices:
-            lines += ["## To know", ""]
-            lines += [f"- {one.subject}: {one.step} waits: {one.fact}" for one in waits]
-            lines += [f"- {one.level}: {one.subject}: {one.fact}" for one in self.notices]
-        return "\n".join(lines).rstrip() + "\n"
-
-
-class Published(Model):
-    """One ISO of a published folder."""
-
-    name: str
-    kubernetes: KubeVersion
-    profile: str
-    architecture: str
-    revision: int
-    sha256: Digest
-    size: int  # bytes
-    lock: Digest  # of the lock it was built from, as it lies beside its recipe
-
-
-class PublishedIndex(Model):
-    """What ``index.json`` of a published folder holds."""
-
-    isos: tuple[Published, ...] = ()
+_CLOCK = timedelta(days=2)  # caches on the way tell a time that was right a day ago
 
 
 def sync(
@@ -126,25 +55,35 @@ def sync(
     *,
     day: date,
     molds: Sequence[Mold] = (),
+    without: Sequence[tuple[str, IsobuilderError]] = (),
     token: str | None = None,
 ) -> SyncReport:
-    """Bring recipes, the published folder and servers to what ``policy`` wants on ``day``.
+    """Bring recipes, the published place and servers to what ``policy`` wants on ``day``.
 
     A cell that fails keeps no other from its turn. Two runs at once do not happen: the second
     ends at once. A policy that publishes nowhere is about recipes and locks alone, as for a
-    pipeline that builds elsewhere what was reviewed.
+    pipeline that builds elsewhere what was reviewed. ``without`` are servers of the policy that
+    could not be opened, each with its error.
+
+    What a run did that was killed is in the report of the next one.
 
     Raises:
-        EnvironmentProblem: another run is at work, or a folder cannot be written.
+        EnvironmentProblem: another run is at work, or the folder of recipes cannot be written.
     """
-    folder = Path(policy.publish.folder if policy.publish else policy.recipes)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(policy.recipes)
+    with as_environment_problem(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".sync.lock", timeout=0) as mine:
         if not mine:
             raise EnvironmentProblem(
                 f"{folder}: another sync is at work here", hint="wait until it has ended"
             )
-        return _Sync(policy, session, day, tuple(molds), token).run()
+        run = _Sync(policy, session, day, tuple(molds), token, Journal(folder / ".sync.journal"))
+        for name, error in without:
+            run.add(SyncStep(subject=name, step="register", state="failed", fact=str(error)))
+        run.run(all_servers=not without)
+        run.tell()
+        return run.report
 
 
 @dataclass(slots=True)
@@ -154,21 +93,59 @@ class _Sync:
     day: date
     molds: tuple[Mold, ...]
     token: str | None
+    journal: Journal
     report: SyncReport = field(init=False)
     book: RuleBook = field(init=False)
     wrong: set[Path] = field(default_factory=set)
+    new: bool = True  # whether anything new is begun, or taken away
 
-    def run(self) -> SyncReport:
-        self.report = SyncReport(self.day)
+    def __post_init__(self) -> None:
+        self.report = SyncReport(self.day, list(self.journal.untold))
         self.book = read_rules(Path(self.policy.rules) if self.policy.rules else None)
+
+    def run(self, *, all_servers: bool) -> None:
         self._find_wrong()
         self._propose(self._look())
+        place = self._opened()
         for path in self._followed():
             recipe = load_recipe(path)
             for architecture in self.policy.architectures:
                 if architecture in recipe.architectures:
-                    self._cell(path, f"{recipe.kubernetes} {architecture}", architecture)
-        return self.report
+                    subject = f"{recipe.kubernetes} {architecture}"
+                    self._cell(path, subject, architecture, place)
+        if place is not None:
+            self._retire(place, all_servers=all_servers)
+        if (remote := self.session.remote) is not None:
+            told = (Notice("warning", "shared-store", remote.address, f) for f in remote.notices)
+            self.report.notices = (*self.report.notices, *told)
+
+    def tell(self) -> None:
+        """Tell the webhook, if something happened; what nobody took is told next time."""
+        hook, report = self.policy.webhook, self.report
+        if hook is not None and (report.changed or report.failed):
+            try:
+                post(self.session.http, hook, report.to_webhook())
+            except IsobuilderError as error:
+                self.add(
+                    SyncStep(subject="report", step="webhook", state="failed", fact=str(error))
+                )
+                return
+        self.journal.told()
+
+    def _opened(self) -> Target | None:
+        publish = self.policy.publish
+        if publish is None:
+            return None
+        found: list[Target] = []
+
+        def opening() -> str:
+            target = open_target(publish, self.session)
+            write_sums(target.place, index_of(target.place))  # where a run ended just before
+            found.append(target)
+            return ""
+
+        self._step("published", "publish", opening, quiet=True)
+        return found[0] if found else None
 
     # --- what to build ---
 
@@ -183,6 +160,15 @@ class _Sync:
             token=self.token,
         )
         self.report.notices = checked.notices
+        off = checked.sight.clock_off
+        if off is not None and abs(off) > _CLOCK:
+            self.new = False
+            fact = (
+                f"this machine's clock is {abs(off.days)} days "
+                f"{'ahead of' if off > timedelta() else 'behind'} upstream's: "
+                "nothing new is begun, and nothing taken away"
+            )
+            self.add(SyncStep(subject="clock", step="propose", state="failed", fact=fact))
         return checked
 
     def _propose(self, checked: UpstreamCheck) -> None:
@@ -191,13 +177,15 @@ class _Sync:
                 continue
             version = KubeVersion(notice.subject)
             if why := self._not_wanted(version, notice.kind):
-                self.report.steps.append(SyncStep(str(version), "propose", "waits", why))
+                self.add(SyncStep(subject=str(version), step="propose", state="waits", fact=why))
                 continue
             self._step(str(version), "propose", partial(self._new, version, checked))
 
     def _not_wanted(self, version: KubeVersion, kind: str) -> str | None:
         if freeze := self.policy.frozen(self.day):
             return f"frozen until {freeze.last}" + (f": {freeze.why}" if freeze.why else "")
+        if not self.new:
+            return "until the clock is right"
         if self.policy.minors and version.minor_text not in self.policy.minors:
             return f"{version.minor_text} is not followed"
         if kind == "new-minor" and not (self.policy.new_minors or self.policy.minors):
@@ -222,6 +210,7 @@ class _Sync:
             ]
             if wrong:
                 raise IntegrityError(f"{version}: {'; '.join(wrong)}")
+            self.journal.begin(str(version), "propose")
             before.rename(path)
         finally:
             before.unlink(missing_ok=True)
@@ -240,7 +229,9 @@ class _Sync:
                 load_recipe(path)
             except InputError as error:
                 self.wrong.add(path)
-                self.report.steps.append(SyncStep(path.name, "recipe", "failed", str(error)))
+                self.add(
+                    SyncStep(subject=path.name, step="recipe", state="failed", fact=str(error))
+                )
 
     def _followed(self) -> Iterable[Path]:
         """Return the newest recipe of each minor that is followed."""
@@ -259,19 +250,21 @@ class _Sync:
 
     # --- one cell: a version for an architecture ---
 
-    def _cell(self, path: Path, subject: str, architecture: str) -> None:
+    def _cell(self, path: Path, subject: str, architecture: str, target: Target | None) -> None:
         lock = self._lock(path, subject, architecture)
-        if lock is None or (publish := self.policy.publish) is None:
+        if lock is None or target is None:
             return
-        iso = self._published(lock, subject, publish)
-        if iso is not None and self.molds:
-            self._register(iso, subject, publish)
+        entry = self._published(lock, subject, target)
+        if entry is not None and self.molds:
+            self._step(subject, "register", partial(self._register, entry, subject, target))
 
     def _lock(self, path: Path, subject: str, architecture: str) -> Lock | None:
         found: list[Lock] = []
 
         def locking() -> str:
             known = find_lock(path, architecture)
+            if known is None:
+                self.journal.begin(subject, "lock")
             made = known or lock_recipe(path, architecture, self.session)
             found.append(made.lock)
             return "" if known else made.path.name
@@ -279,105 +272,141 @@ class _Sync:
         self._step(subject, "lock", locking)
         return found[0] if found else None
 
-    def _published(self, lock: Lock, subject: str, publish: Publish) -> Path | None:
+    def _published(self, lock: Lock, subject: str, target: Target) -> Published | None:
         """Return the published ISO of a lock, built, verified and published if it is not there."""
-        found: list[Path] = []
+        found: list[Published] = []
 
         def publishing() -> str:
-            iso, fact = self._publish(lock, Path(publish.folder))
-            found.append(iso)
+            entry, fact = self._publish(lock, subject, target)
+            if entry is not None:
+                found.append(entry)
             return fact
 
         self._step(subject, "publish", publishing)
         return found[0] if found else None
 
-    def _publish(self, lock: Lock, folder: Path) -> tuple[Path, str]:
-        index = read_index(folder)
+    def _publish(self, lock: Lock, subject: str, target: Target) -> tuple[Published | None, str]:
+        place = target.place
+        index = index_of(place)
         known = next((one for one in index.isos if one.lock == lock.digest), None)
-        if known is not None and _has_size(folder / known.name, known.size):
-            return folder / known.name, ""
-        made = build(lock, folder / ".work", self.session)
-        result = verify(made.iso, lock=made.lock, expected=made.digest, store=self.session.store)
-        if not result.passed:
-            raise IntegrityError(f"{made.iso.name}: {'; '.join(map(str, result.findings))}")
-        sides = sorted(made.iso.parent.glob(f"{made.lock.base_name}.*"))
-        for source in sorted(sides, key=lambda path: path == made.iso):  # the ISO comes last
-            _publish_file(source, folder / source.name)
-        entry = Published(
-            name=made.iso.name,
-            kubernetes=lock.kubernetes,
-            profile=lock.profile,
-            architecture=lock.architecture,
-            revision=lock.revision,
-            sha256=made.digest,
-            size=made.size,
-            lock=lock.digest,
+        if known is not None and place.size_of(known.name) == known.size:
+            return known, ""
+        if any(one.lock == lock.digest for one in index.retired):
+            return None, ""
+        self.journal.begin(subject, "publish")
+        if self.molds:
+            self.journal.begin(subject, "register")
+        with as_environment_problem(target.work), locked(target.work / ".lock"):
+            made = build(lock, target.work, self.session)
+            result = verify(
+                made.iso, lock=made.lock, expected=made.digest, store=self.session.store
+            )
+            if not result.passed:
+                raise IntegrityError(f"{made.iso.name}: {'; '.join(map(str, result.findings))}")
+            gone = index.retired_as(made.iso.name)
+            if gone is not None and gone.sha256 != made.digest:
+                raise IntegrityError(
+                    f"{made.iso.name}: was the name of {gone.sha256}, until {gone.day}",
+                    hint="raise the revision of the recipe",
+                )
+            sides = sorted(made.iso.parent.glob(f"{made.lock.base_name}.*"))
+            # Its checksum first, which decides what the name stands for; the ISO itself last.
+            first = made.iso.with_name(f"{made.iso.name}.sha256")
+            for source in sorted(sides, key=lambda path: (path == made.iso, path != first)):
+                publish_file(place, source, source.name)
+            entry = Published(
+                name=made.iso.name,
+                kubernetes=lock.kubernetes,
+                profile=lock.profile,
+                architecture=lock.architecture,
+                revision=lock.revision,
+                sha256=made.digest,
+                size=made.size,
+                lock=lock.digest,
+            )
+            change_index(place, lambda index: index.with_iso(entry))
+            for source in sides:
+                source.unlink()
+        return entry, f"{entry.name} {made.digest}"
+
+    def _register(self, entry: Published, subject: str, target: Target) -> str:
+        item = target.item(entry)
+        lock = target.lock_of(entry)
+        request = RegistrationRequest(
+            item.registration,
+            url=item.url,
+            iso=item.iso,
+            unfit=unfit_iso(item.registration, lock, self.book, self.day),
         )
-        others = tuple(one for one in index.isos if one.name != entry.name)
-        isos = tuple(sorted((*others, entry), key=lambda one: one.name))
-        _write_index(folder, PublishedIndex(isos=isos))
-        for source in sides:
-            source.unlink()
-        return folder / entry.name, f"{entry.name} {made.digest}"
+        results = register(self.molds, request, progress=self.session.progress)
+        for one in results[1:] + results[:1]:
+            if not one.ok:
+                zones = "; ".join(zone.text for zone in one.zones)
+                self.add(
+                    SyncStep(
+                        subject=subject,
+                        step="register",
+                        state="failed",
+                        fact=f"{one.server}: {one.error or zones}",
+                    )
+                )
+        return "; ".join(f"{one.server}: {fact}" for one in results if one.ok for fact in one.done)
 
-    def _register(self, iso: Path, subject: str, publish: Publish) -> None:
-        def registering() -> str:
-            registration, file = read_registration(iso)
-            url = f"{publish.url}/{iso.name}"
-            unfit = unfit_iso(registration, lock_beside(registration, iso), self.book, self.day)
-            request = RegistrationRequest(registration, url=url, iso=file, unfit=unfit)
-            results = register(self.molds, request, progress=self.session.progress)
-            wrong = [
-                f"{one.server}: {one.error or '; '.join(zone.text for zone in one.zones)}"
-                for one in results
-                if not one.ok
-            ]
-            if wrong:
-                raise IntegrityError("; ".join(wrong))
-            return "; ".join(f"{one.server}: {fact}" for one in results for fact in one.done)
+    # --- what is not wanted any more ---
 
-        self._step(subject, "register", registering)
+    def _retire(self, target: Target, *, all_servers: bool) -> None:
+        try:
+            index = index_of(target.place)
+        except IsobuilderError:
+            return  # which the publishing steps have told
+        for gone in index.retired:
+            if not gone.removed:
+                self._step(gone.base_name, "retire", partial(self._remove, gone, target))
+        wanted = to_retire(index, self.policy, self.book, self.day)
+        for entry, why in wanted.items() if self.new and not self.policy.frozen(self.day) else ():
+            if all_servers:
+                self._step(entry.base_name, "retire", partial(self._gone, entry, why, target))
+                continue
+            fact = "not every server could be asked"
+            self.add(SyncStep(subject=entry.base_name, step="retire", state="waits", fact=fact))
 
-    def _step(self, subject: str, step: str, act: Callable[[], str]) -> None:
+    def _gone(self, entry: Published, why: str, target: Target) -> str:
+        self.journal.begin(entry.base_name, "retire")
+        done = retire_from(self.molds, target.item(entry), self.policy.retire.servers)
+        gone = Retired(name=entry.name, sha256=entry.sha256, lock=entry.lock, day=self.day, why=why)
+        change_index(target.place, lambda index: index.without(gone))
+        self._remove(gone, target)
+        return "; ".join([why, *done])
+
+    def _remove(self, gone: Retired, target: Target) -> str:
+        """Take the files of an ISO away that the index no longer has."""
+        for end in SIDES:
+            target.place.remove(f"{gone.base_name}.{end}")
+        change_index(target.place, lambda index: index.without(gone.as_removed()))
+        return "taken away"
+
+    # --- steps ---
+
+    def add(self, step: SyncStep) -> None:
+        """Note what became of a step."""
+        self.report.steps.append(step)
+        if step.state == "done":
+            self.journal.note(step)
+
+    def _step(
+        self, subject: str, step: str, act: Callable[[], str], *, quiet: bool = False
+    ) -> None:
         """Do one step and note what became of it; an empty fact means nothing had to be done."""
         try:
             fact = act()
+        except StillUsed as error:
+            self.add(SyncStep(subject=subject, step=step, state="waits", fact=str(error)))
         except IsobuilderError as error:
             _log.info("%s: %s: %s", subject, step, error)
-            self.report.steps.append(SyncStep(subject, step, "failed", str(error)))
+            self.add(SyncStep(subject=subject, step=step, state="failed", fact=str(error)))
         else:
-            self.report.steps.append(SyncStep(subject, step, "done" if fact else "kept", fact))
-
-
-def read_index(folder: Path) -> PublishedIndex:
-    """Return what is published in a folder; nothing if there is no index.
-
-    Raises:
-        InputErrors: the index is damaged.
-    """
-    path = folder / INDEX
-    return load_json(path, PublishedIndex) if path.exists() else PublishedIndex()
-
-
-def _write_index(folder: Path, index: PublishedIndex) -> None:
-    sums = "".join(f"{one.sha256.hex}  {one.name}\n" for one in index.isos)
-    write_whole(folder / "SHA256SUMS", sums.encode())
-    write_whole(folder / INDEX, canonical_json(index.model_dump(mode="json")))
-
-
-def _publish_file(source: Path, target: Path) -> None:
-    """Give a file its published name too; one that has that name already is never replaced."""
-    if target.exists():
-        if Digest.of_file(target) == Digest.of_file(source):
-            return
-        raise IntegrityError(
-            f"{target}: is published with other bytes", hint="raise the revision of the recipe"
-        )
-    try:
-        target.hardlink_to(source)
-    except OSError as error:
-        raise EnvironmentProblem(f"{target}: cannot be published: {error.strerror}") from error
-
-
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
+            if not fact and self.journal.has_begun(subject, step):
+                fact = "done by a run that was ended"
+            if fact or not quiet:
+                state: State = "done" if fact else "kept"
+                self.add(SyncStep(subject=subject, step=step, state=state, fact=fact))

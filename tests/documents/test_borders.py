@@ -38,9 +38,10 @@ from isobuilder.mold.catalogue import SUFFIX, read_registration
 from isobuilder.mold.plan import read_plan
 from isobuilder.pipeline.fetch import names_of
 from isobuilder.pipeline.matrix import read_verdict
-from isobuilder.pipeline.sync import INDEX, read_index
 from isobuilder.pipeline.upgrade import running_nodes
 from isobuilder.pipeline.upstream.check import load_seen
+from isobuilder.pipeline.upstream.report import Journal
+from isobuilder.publish.index import INDEX, read_index
 from isobuilder.rules.book import read_rules
 from isobuilder.site.admit import StoreKeeper, take_part
 from isobuilder.site.arrival import settle
@@ -246,7 +247,10 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "pipeline/matrix.py": [
         (lambda data, folder: read_verdict(file_with(data, folder)), InputError)
     ],
-    "pipeline/sync.py": [
+    "pipeline/upstream/report.py": [
+        (lambda data, folder: Journal(file_with(data, folder)).untold, None)
+    ],
+    "publish/index.py": [
         (lambda data, folder: read_index(file_with(data, folder, INDEX).parent), InputError)
     ],
     "pipeline/upgrade.py": [
@@ -290,7 +294,6 @@ ELSEWHERE = {
     "pipeline/compare.py": "tests/pipeline/test_compare.py",
     "pipeline/upgrade.py": "tests/pipeline/test_upgrade.py",
     "rules/book.py": "tests/rules/test_book.py",
-    "pipeline/sync.py": "tests/pipeline/test_sync.py",
     "pipeline/upstream/check.py": "tests/cli/test_upstream.py",
     "sources/upstream/answers.py": "tests/sources/test_upstream.py",
 }

@@ -16,7 +16,7 @@ from isobuilder.demo.content import recipe
 from tests.fakes.upstream import FakeUpstream
 from tests.jobs.pages import Shell, blocks_of
 from tests.jobs.runner import GitHub, GitLab
-from tests.pipeline.test_sync import Site
+from tests.pipeline.site import Site
 
 NAMES = [f"kubernetes-v1.34.8-mold-cks-{one}-r1" for one in ("amd64", "arm64")]
 REMOTE = "https://git.example/me/isos.git"

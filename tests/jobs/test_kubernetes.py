@@ -14,7 +14,7 @@ from tests.cli.calling import call
 from tests.fakes.upstream import FakeUpstream
 from tests.jobs.control_plane import ControlPlane, Nodes, control_plane, programs
 from tests.jobs.pages import Shell, blocks_of
-from tests.pipeline.test_sync import Site
+from tests.pipeline.site import Site
 
 pytestmark = [
     pytest.mark.lab,

@@ -21,7 +21,7 @@ import pytest
 from isobuilder.demo.content import recipe
 from tests.fakes.upstream import FakeUpstream
 from tests.jobs.pages import blocks_of
-from tests.pipeline.test_sync import Site
+from tests.pipeline.site import Site
 
 PROJECT = Path(__file__).parents[2]
 SYSTEMD = Path("/lib/systemd/systemd")

@@ -2,133 +2,34 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from datetime import date
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from isobuilder.demo.content import fill, recipe
+from isobuilder.demo.mold import Cloud, CloudUser, Timing
+from isobuilder.demo.mold.server import Logged
 from isobuilder.digest import Digest
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import EnvironmentProblem
 from isobuilder.files import locked
-from isobuilder.model.config import Config
-from isobuilder.model.policy import SyncPolicy, read_policy
-from isobuilder.mold.api.commands import Mold
-from isobuilder.pipeline.sync import SyncReport, read_index, sync
-from isobuilder.sources.session import open_session
-from isobuilder.store import Store
+from isobuilder.publish.index import read_index
 from tests.cli.calling import call
 from tests.fakes.mold import FakeMold
-from tests.fakes.upstream import FakeUpstream
-from tests.mold.conftest import ClientOf, client_of, clock, cloud, simulator
+from tests.mold.conftest import ADMIN, ClientOf, client_of, clock, cloud, simulator
+from tests.pipeline.site import DAY, Site, done, site
+from tests.publish.test_webhook import Hook
 
-__all__ = ["client_of", "clock", "cloud", "simulator"]
-
-DAY = date(2026, 6, 20)
-NOWHERE = ("https://proxy.golang.org", "https://api.github.com", "https://kubernetes.io")
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class Site:
-    """An upstream, a folder of recipes, a published folder on a web server, and a policy."""
-
-    def __init__(self, folder: Path, upstream: FakeUpstream) -> None:
-        self.folder = folder
-        self.upstream = upstream
-        self.recipes = folder / "recipes"
-        self.published = folder / "published"
-        for place in (self.recipes, self.published):
-            place.mkdir()
-        handler = functools.partial(Quiet, directory=str(self.published))
-        self.web = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=self.web.serve_forever, daemon=True).start()
-        self.release("1.33.12", etcd="3.5.24")
-        self.release("1.34.8")
-        for version, minor in (("1.33.12", "1.33"), ("1.34.8", "1.34")):
-            text = recipe().decode().replace('"1.34.12"', f'"{version}"')
-            text = text.replace('"1.34"', f'"{minor}"')
-            if minor == "1.33":
-                text = text.replace('etcd: "3.6.5"', 'etcd: "3.5.24"')
-            (self.recipes / f"kubernetes-{version}.yaml").write_text(text)
-
-    def release(self, version: str, *, etcd: str | None = None) -> None:
-        """Put a release of Kubernetes upstream, with signatures, and an etcd that fits."""
-        fill(self.upstream, version)
-        for arch in ("amd64", "arm64"):
-            for name in ("kubeadm", "kubelet", "kubectl"):
-                for suffix in (".sig", ".cert"):
-                    path = f"dl.k8s.io/release/v{version}/bin/linux/{arch}/{name}{suffix}"
-                    self.upstream.put_file(path, b"c3RhbmQtaW4=")
-        if etcd:
-            sums = ""
-            for arch in ("amd64", "arm64"):
-                name = f"etcd-v{etcd}-linux-{arch}.tar.gz"
-                releases = "github.com/etcd-io/etcd/releases/download"
-                data = self.upstream._files[f"/{releases}/v3.6.5/etcd-v3.6.5-linux-{arch}.tar.gz"][
-                    0
-                ]
-                assert isinstance(data, bytes)
-                base = f"{releases}/v{etcd}"
-                self.upstream.put_file(f"{base}/{name}", data)
-                sums += f"{Digest.of(data).hex}  {name}\n"
-            self.upstream.put_file(f"{base}/SHA256SUMS", sums.encode())
-
-    def policy(self, **changes: object) -> SyncPolicy:
-        data = {
-            "schema": 1,
-            "recipes": "recipes",
-            "publish": {
-                "folder": "published",
-                "url": f"http://127.0.0.1:{self.web.server_port}",
-            },
-            "hold_days": 0,
-            **changes,
-        }
-        path = self.folder / "policy.yaml"
-        path.write_text(json.dumps(data))
-        return read_policy(path)
-
-    @property
-    def config(self) -> Config:
-        nowhere = dict.fromkeys(NOWHERE, (f"{self.upstream.url}/nowhere",))
-        return Config(mirrors={**self.upstream.mirrors, **nowhere}, retries=0)
-
-    def run(self, molds: tuple[Mold, ...] = (), day: date = DAY, **changes: object) -> SyncReport:
-        store = Store(self.folder / "store")
-        with open_session(self.config, store) as session:
-            return sync(self.policy(**changes), session, day=day, molds=molds)
-
-    def names(self) -> list[str]:
-        return [one.name for one in read_index(self.published).isos]
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with FakeUpstream() as upstream:
-        made = Site(tmp_path, upstream)
-        yield made
-        made.web.shutdown()
-        made.web.server_close()
-
-
-def done(report: SyncReport) -> list[tuple[str, str]]:
-    return [(step.subject, step.step) for step in report.steps if step.state == "done"]
+__all__ = ["client_of", "clock", "cloud", "simulator", "site"]
 
 
 def test_two_versions_for_two_architectures_are_built_published_and_registered(
@@ -256,60 +157,126 @@ def test_a_published_file_is_never_replaced(site: Site) -> None:
 
 def test_two_runs_at_once_do_not_happen(site: Site) -> None:
     with (
-        locked(site.published / ".sync.lock"),
+        locked(site.recipes / ".sync.lock"),
         pytest.raises(EnvironmentProblem, match="another sync is at work here"),
     ):
         site.run()
 
 
+KILLS = int(os.environ.get("ISOBUILDER_KILLS", "10"))
+"""How often a run is killed; `make test-kills` does it a hundred times."""
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(60 + 30 * KILLS)
 def test_a_run_that_is_killed_at_any_moment_and_begun_again_ends_the_same(
-    site: Site, tmp_path: Path
+    site: Site,
 ) -> None:
+    """Two versions for two architectures, at random moments; each time from the beginning."""
+    site.release("1.33.13", etcd="3.5.24")
     site.release("1.34.9")
-    site.policy(architectures=["amd64"])
-    settings = tmp_path / "config.yaml"
-    mirrors = {name: list(places) for name, places in site.config.mirrors.items()}
-    settings.write_text(
-        json.dumps({"mirrors": mirrors, "retries": 0, "store": str(tmp_path / "store")})
-    )
-    script = (
-        "import datetime, pathlib, sys\n"
-        "import isobuilder\n"
-        "from isobuilder.model.policy import read_policy\n"
-        "from isobuilder.pipeline.sync import sync\n"
-        "policy = read_policy(pathlib.Path(sys.argv[1]))\n"
-        "with isobuilder.open_session(isobuilder.read_config(pathlib.Path(sys.argv[2]))) as s:\n"
-        f"    report = sync(policy, s, day=datetime.date({DAY.year}, {DAY.month}, {DAY.day}))\n"
-        "print(len(report.changed), len(report.failed))\n"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path / "policy.yaml"), str(settings)]
-    env = {**os.environ, "HOME": str(tmp_path)}
-    began = time.monotonic()
-    whole = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-    lasted = time.monotonic() - began
-    assert whole.stdout.split()[1] == "0"
-    wanted = {path.name: Digest.of_file(path) for path in site.published.glob("*.iso")}
-    index = (site.published / "index.json").read_bytes()
-    for moment in range(1, 11):
-        _forget(site)
-        running = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
-        try:
-            running.wait(timeout=lasted * moment / 11)
-        except subprocess.TimeoutExpired:
-            running.send_signal(signal.SIGKILL)
-            running.wait()
-        for path in site.published.glob("*.iso"):
-            assert Digest.of_file(path) == wanted[path.name]  # whole, whenever it was killed
-        again = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-        assert again.stdout.split()[1] == "0"
-        assert {p.name: Digest.of_file(p) for p in site.published.glob("*.iso")} == wanted
-        assert (site.published / "index.json").read_bytes() == index
+    chance = random.Random("killed")
+    with Hook() as hook:
+        began = time.monotonic()
+        wanted = _end_of(site, hook, kill_after=None)
+        lasted = time.monotonic() - began
+        assert [name for name, _ in wanted.isos] == [
+            f"kubernetes-v{version}-mold-cks-{arch}-r1.iso"
+            for version in ("1.33.13", "1.34.9")
+            for arch in ("amd64", "arm64")
+        ]
+        killed = 0
+        for _ in range(KILLS):
+            _forget(site)
+            ended = _end_of(site, hook, kill_after=chance.uniform(0.0, lasted))
+            killed += ended.killed
+            assert ended == wanted
+        print(f"{killed} of {KILLS} runs killed on the way, {lasted:.1f} s each")
+        assert killed > KILLS // 2
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What there is after a run, and after it was killed and begun again."""
+
+    isos: tuple[tuple[str, str], ...]  # name, digest
+    index: bytes
+    recipes: tuple[tuple[str, str], ...]
+    registered: tuple[tuple[str, str], ...]  # every call that added a version: each once
+    told: tuple[tuple[str, str], ...]  # every step that a webhook was told of, at least once
+    killed: bool = field(compare=False, default=False)
+
+
+_RUN = f"""
+import datetime, pathlib, sys
+import isobuilder
+from isobuilder.model.policy import read_policy
+from isobuilder.mold.api.commands import Mold
+from isobuilder.mold.api.credentials import ApiKey, MoldServer
+from isobuilder.pipeline.sync import sync
+policy, settings = (pathlib.Path(text) for text in sys.argv[1:3])
+lab = Mold(MoldServer("lab", sys.argv[3], ApiKey({ADMIN.key!r}, {ADMIN.secret!r})))
+day = datetime.date.fromisoformat("{DAY}")
+with isobuilder.open_session(isobuilder.read_config(settings)) as session:
+    report = sync(read_policy(policy), session, day=day, molds=[lab])
+print(report.markdown)
+sys.exit(len(report.failed))
+"""
+
+
+def _end_of(site: Site, hook: Hook, kill_after: float | None) -> Ended:
+    """Run to the end with a server of its own, perhaps killed before and begun again."""
+    hook.came.clear()
+    cloud = Cloud(pace=Timing(allocated=0, downloading=0, installing=0, join=True))
+    cloud.users.append(CloudUser(ADMIN.name, ADMIN.key, ADMIN.secret, ADMIN.password, ADMIN.role))
+    with FakeMold(cloud) as mold:
+        settings = site.settings()
+        site.policy(servers=["lab"], webhook={"url": hook.url})
+        line: list[str | Path] = [sys.executable, "-c", _RUN]
+        line += [site.folder / "policy.yaml", settings, mold.endpoint]
+        env = {**os.environ, "HOME": str(site.folder)}
+        killed = False
+        if kill_after is not None:
+            running = subprocess.Popen(line, env=env, stdout=subprocess.DEVNULL)
+            try:
+                running.wait(timeout=kill_after)
+            except subprocess.TimeoutExpired:
+                running.send_signal(signal.SIGKILL)
+                running.wait()
+                killed = True
+            _assert_whole(site)
+        again = subprocess.run(line, env=env, capture_output=True, text=True, check=False)
+        assert again.returncode == 0, again.stdout + again.stderr
+        added = [one for one in mold.log if one.command == "addKubernetesSupportedVersion"]
+        steps = [step for _, body in hook.came for step in json.loads(body)["steps"]]
+        return Ended(
+            isos=_digests(site.published.glob("*.iso")),
+            index=(site.published / "index.json").read_bytes(),
+            recipes=_digests(site.recipes.glob("[a-z]*")),
+            registered=tuple(sorted(_added(one) for one in added)),
+            told=tuple(sorted({(s["subject"], s["step"]) for s in steps if s["state"] == "done"})),
+            killed=killed,
+        )
+
+
+def _added(one: Logged) -> tuple[str, str]:
+    return one.params["semanticversion"], one.params["arch"]
+
+
+def _digests(paths: Iterable[Path]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((path.name, Digest.of_file(path)) for path in paths))
+
+
+def _assert_whole(site: Site) -> None:
+    """Whenever a run was killed, what has its published name is what its checksum says."""
+    for path in site.published.glob("*.iso"):
+        told = path.with_name(f"{path.name}.sha256").read_text().split()[0]
+        assert Digest.of_file(path).hex == told
 
 
 def _forget(site: Site) -> None:
-    for path in (*site.published.iterdir(), *site.recipes.glob("*1.34.9*")):
-        if path.is_file():
+    for path in (*site.published.iterdir(), *site.recipes.glob("*1.3?.*")):
+        if path.is_file() and not path.name.endswith(("1.33.12.yaml", "1.34.8.yaml")):
             path.unlink()
 
 
@@ -324,7 +291,7 @@ def _forget(site: Site) -> None:
         ({"freezes": [{"first": "2026-02-02", "last": "2026-01-01"}]}, "expected last not before"),
         ({"minors": ["1.34.12"]}, "minors[0]"),
         ({"architectures": ["x86"]}, "architectures[0]"),
-        ({"retire": True}, "unknown key 'retire'"),
+        ({"retired": True}, "unknown key 'retired'"),
         ({"publish": {"folder": "x", "url": "https://u:p@host/"}}, "credentials in the address"),
     ],
 )
@@ -340,11 +307,7 @@ def test_what_is_wrong_with_a_policy_is_told_with_its_place(
 
 def test_the_command_reports_to_people_and_machines(site: Site) -> None:
     site.policy(architectures=["amd64"], minors=["1.34"], ended_minors=True)
-    settings = site.folder / "config.yaml"
-    mirrors = {name: list(places) for name, places in site.config.mirrors.items()}
-    settings.write_text(
-        json.dumps({"mirrors": mirrors, "retries": 0, "store": str(site.folder / "store")})
-    )
+    settings = site.settings()
     arguments = ("upstream", "sync", site.folder / "policy.yaml", "--config", settings)
     first = call(*arguments, "--report", site.folder / "report.md")
     assert "2 done, 0 failed" in first.stdout

@@ -51,7 +51,7 @@ TARGETS = {  # folder of modules/ -> how its programs are built
     "metrics-server": Target(),
     "helm": Target(),  # on no ISO: what recipes with charts are rendered with
 }
-CHECKERS = ("actionlint",)  # on no ISO and in no archive: what reads files of ours
+CHECKERS = ("actionlint", "versitygw")  # on no ISO and in no archive: for tests alone
 EARLIER = {  # Kubernetes before the current -> what else its kubeadm asks for
     "1.36.5": ("etcd-3.6.8", "coredns-1.14.2"),
 }

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,7 @@ from isobuilder.errors import IsobuilderError, UpstreamError
 from isobuilder.files import read_bytes, write_whole
 from isobuilder.formats.version import ReleaseVersion
 from isobuilder.http import HttpFailure
+from isobuilder.http.failure import http_date
 from isobuilder.model.config import mirror_urls
 from isobuilder.rules.fit import PROJECTS
 from isobuilder.sources.mirrors import combined
@@ -62,6 +63,7 @@ class _Look:
     token: str | None
     memory: Path
     troubles: list[Trouble] = field(default_factory=list)
+    clock_off: timedelta | None = None
 
     def see(self, minors: Iterable[str], components: Sequence[str], added: Iterable[str]) -> Sight:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -102,6 +104,7 @@ class _Look:
                     name: tags for name, job in ours.items() if (tags := job.result()) is not None
                 },
                 troubles=tuple(sorted(self.troubles, key=lambda one: one.source)),
+                clock_off=self.clock_off,
             )
 
     def _attempt(self, source: str, ask: Callable[[], T]) -> T | None:
@@ -204,6 +207,8 @@ class _Look:
             auth=f"Bearer {self.token}" if own else None,
             accept=(200, 304),
         )
+        if url.endswith("/stable.txt") and (told := http_date(answer.headers.get("Date"))):
+            self.clock_off = datetime.now(UTC) - told
         if answer.status == 304:
             return body
         etag = answer.headers.get("ETag", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 
 from isobuilder.formats.version import ReleaseVersion
 from isobuilder.sources.upstream.cves import Cve
@@ -41,6 +41,8 @@ class Sight:
     cves: tuple[Cve, ...] = ()
     own: Mapping[str, tuple[OwnRelease, ...]] = field(default_factory=dict)  # the newest first
     troubles: tuple[Trouble, ...] = ()
+    # By which this machine's clock is ahead of upstream's.
+    clock_off: timedelta | None = field(default=None, compare=False)
 
     @property
     def stable(self) -> ReleaseVersion | None:

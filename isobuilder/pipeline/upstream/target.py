@@ -1,0 +1,73 @@
+"""Where a sync publishes, with what it needs beside the place itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from isobuilder.documents.json import DOCUMENT
+from isobuilder.errors import IntegrityError
+from isobuilder.files import as_environment_problem, is_file, write_whole
+from isobuilder.model.policy import Publish
+from isobuilder.mold.catalogue import SUFFIX, Item, read_registration
+from isobuilder.publish.index import Published
+from isobuilder.publish.place import FolderPlace, PublishedPlace
+from isobuilder.sources.session import Session
+
+SIDES = ("iso", "iso.sha256", "lock.json", "manifest.json", "registration.json", "sbom.cdx.json")
+"""How what is published of an ISO ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where ISOs are published, and where they are built before."""
+
+    place: PublishedPlace
+    work: Path
+    url: str | None
+
+    def lock_of(self, entry: Published) -> Path | None:
+        """Return a file with the lock of a published ISO; None if there is none."""
+        return self._side(f"{entry.base_name}.lock.json")
+
+    def item(self, entry: Published) -> Item:
+        """Return what servers are told of a published ISO.
+
+        Raises:
+            IsobuilderError: its registration is not there, or another one.
+        """
+        url = f"{self.url}/{entry.name}" if self.url else None
+        name = f"{entry.base_name}{SUFFIX}"
+        if (side := self._side(name)) is None:
+            raise IntegrityError(f"{self.place}/{name}: is not there any more")
+        registration, iso = read_registration(side)
+        return Item(registration, url, iso=iso)
+
+    def _side(self, name: str) -> Path | None:
+        """Return a side file: the published one, or a copy of it."""
+        if isinstance(self.place, FolderPlace):
+            path = self.place.folder / name
+            return path if is_file(path) else None
+        data = self.place.read(name, DOCUMENT.size)
+        if data is None:
+            return None
+        copy = self.work / "sides" / name
+        write_whole(copy, data)
+        return copy
+
+
+def open_target(publish: Publish, session: Session) -> Target:
+    """Return where a policy publishes; a folder is made.
+
+    Raises:
+        EnvironmentProblem: it cannot be, or nobody said who may write to the bucket.
+    """
+    if publish.s3 is None:
+        folder = Path(publish.folder or "")
+        with as_environment_problem(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return Target(FolderPlace(folder), folder / ".work", publish.url)
+    from isobuilder.publish.s3 import BucketPlace
+
+    place = BucketPlace(publish.s3, session.http.settings)
+    return Target(place, session.store.root / "publish", publish.url)

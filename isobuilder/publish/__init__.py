@@ -1,0 +1,1 @@
+"""Where finished ISOs are put for servers to fetch them."""
