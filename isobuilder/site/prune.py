@@ -112,11 +112,11 @@ def _plan_repository(
     for digest in {**dict.fromkeys(own_tags), **candidates}:
         tags = tuple(own_tags.get(digest, ()))
         found = candidates.get(digest)
-        about = {Digest.from_hex(match[1]) for tag in tags if (match := _ABOUT.match(tag))}
+        subjects = {Digest.from_hex(match[1]) for tag in tags if (match := _ABOUT.match(tag))}
         if found is not None and found.document.subject is not None:
-            about.add(found.document.subject)
+            subjects.add(found.document.subject)
         is_ours = found is not None or all(FALLBACK_TAG.fullmatch(tag) for tag in tags)
-        if is_ours and digest not in others and not about & staying:
+        if is_ours and digest not in others and not subjects & staying:
             first = found is None or bool(found.document.manifests)  # indexes before what they list
             doomed.append((not first, Doomed(target.name, digest, tags)))
     plan.doomed += [one for _, one in sorted(doomed, key=lambda pair: (pair[0], pair[1].digest))]
