@@ -22,6 +22,8 @@ PACKAGES = {
     "containerd": "containerd",
     "ctr": "containerd",
     "apt-get": "apt",
+    "zbarimg": "zbar-tools",
+    "par2": "par2",
     "dpkg-deb": "dpkg",
     "newuidmap": "uidmap",
     "qemu-system-aarch64": "qemu-system-arm",

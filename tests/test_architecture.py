@@ -49,6 +49,7 @@ HOMES = {
     "zlib": {"formats"},
     "compression": {"formats"},
     "backports": {"formats"},
+    "segno": {"site"},
 }
 
 # What reaches the terminal goes through one door, which makes lines of it that only show.

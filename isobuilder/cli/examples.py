@@ -83,6 +83,10 @@ EXAMPLES = {
         "isobuilder site check *.iso --have 1.35.9",
         "isobuilder site check bundle.*.tar --nodes nodes.json",
     ),
+    "site ledger": (
+        "isobuilder site ledger /srv/isos --site plant-7 --out ledger.png",
+        "isobuilder site ledger --read ledger.png --site plant-7 dist",
+    ),
     "site import": (
         "isobuilder site import bundle.*.tar",
         "isobuilder site import /media/stick",

@@ -47,6 +47,7 @@ from isobuilder.site.admit import StoreKeeper, take_part
 from isobuilder.site.arrival import settle
 from isobuilder.site.bundle import Bundle, Carried
 from isobuilder.site.catalog import entries_of
+from isobuilder.site.records import read_record
 from isobuilder.sources.pushing import RegistryWriter
 from isobuilder.sources.reasons import reason_in
 from isobuilder.sources.registry_auth import Credentials
@@ -261,6 +262,12 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     ],
     "site/admit.py": [(bundle_json, IntegrityError)],
     "site/arrival.py": [(carried_lock, IntegrityError)],
+    "site/records.py": [
+        (
+            lambda data, folder: read_record(file_with(data, folder, "x.json").parent, "x"),
+            InputError,
+        )
+    ],
     "rules/book.py": [(lambda data, folder: read_rules(file_with(data, folder)), InputError)],
     "sources/upstream/answers.py": [
         (lambda data, _: github_releases(data, "x"), None),

@@ -29,6 +29,7 @@ from isobuilder.model.validation import parse_json
 from isobuilder.mold.api.credentials import read_key_file, resolve_server
 from isobuilder.nodeconfig.access import check_certificate_key, check_token, public_key_hash
 from isobuilder.pipeline.cluster import make_seed
+from isobuilder.site.ledger import among, as_groups, make_ledger, read_text, to_text
 from isobuilder.sources.checksums import parse
 from isobuilder.sources.registry_tokens import parse_challenge
 from tests.fuzz.judging import unfit
@@ -259,7 +260,21 @@ def _kubernetes(samples: Samples, _stack: ExitStack) -> Rig:
     return Rig(case, read)
 
 
+def _ledger(_samples: Samples, _stack: ExitStack) -> Rig:
+    held = [Digest.of(bytes([number])) for number in range(40)]
+    texts = [to_text(make_ledger("x", held[:count], "isos")).encode() for count in (0, 1, 40)]
+    texts.append(make_ledger("x", held, "blobs").to_bytes())
+
+    def read(data: bytes, _folder: Path) -> object:
+        if data[:1] == texts[-1][:1]:  # with good letters around whatever was made of it
+            data = as_groups(data).encode()
+        return among(read_text(data.decode("utf-8", "replace"), "x"), held)
+
+    return of_bytes(texts, read)
+
+
 TEXTS = (
+    Target("ledger", ("site/ledger.py",), _ledger),
     Target("recipe", ("documents/plain_yaml.py", "documents/yaml.py", "model/expand.py"), _recipe),
     Target("config", ("model/config.py", "documents/plain_yaml.py"), _config),
     Target("cluster-file", ("model/cluster_checks.py",), _cluster),

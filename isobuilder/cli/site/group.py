@@ -7,6 +7,7 @@ import click
 from isobuilder.cli.app import AppGroup
 from isobuilder.cli.site.carry import export, import_
 from isobuilder.cli.site.check import check
+from isobuilder.cli.site.ledger import ledger
 from isobuilder.cli.site.push import push
 from isobuilder.cli.site.serve import serve
 
@@ -16,5 +17,5 @@ def site() -> None:
     """Carry ISOs to a site without Internet, and look after it there."""
 
 
-for command in (export, import_, check, serve, push):
+for command in (export, import_, check, ledger, serve, push):
     site.add_command(command)

@@ -1,0 +1,231 @@
+"""``isobuilder site ledger``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from isobuilder.cli.app import FOLDER, NEW_FILE, App, AppCommand, json_option, plural
+from isobuilder.cli.site.naming import locks_named
+from isobuilder.cli.telling import tell, tell_text
+
+if TYPE_CHECKING:
+    from isobuilder.digest import Digest
+    from isobuilder.site.ledger import Ledger
+    from isobuilder.site.records import Standing
+
+_HERE = click.Path(exists=True, path_type=Path)
+_PICTURES = (".png", ".svg")
+
+
+@click.command(cls=AppCommand)
+@click.argument("things", metavar="[ISO|DIR|LOCK]...", nargs=-1)
+@click.option("--site", "name", required=True, metavar="NAME", help="What the site is called.")
+@click.option("--blobs", is_flag=True, help="Of the blobs in the store, in place of ISOs.")
+@click.option(
+    "--out",
+    multiple=True,
+    type=NEW_FILE,
+    metavar="FILE",
+    help="Write it here as well: .png and .svg as a QR code, else as text.",
+)
+@click.option("--qr", is_flag=True, help="Show the QR code on the terminal.")
+@click.option(
+    "--read",
+    "source",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    metavar="FILE|-",
+    help="Outside: read the ledger of a site from a text or a picture, or as it is typed.",
+)
+@click.option(
+    "--hand-over", is_flag=True, help="With --read: note that what is not there is carried there."
+)
+@click.option("--forget", is_flag=True, help="With --read: begin the site's history anew.")
+@click.option("--records", type=FOLDER, help="Where ledgers are remembered.")
+@json_option
+@click.pass_obj
+def ledger(
+    app: App,
+    things: tuple[str, ...],
+    name: str,
+    blobs: bool,
+    out: tuple[Path, ...],
+    qr: bool,
+    source: Path | None,
+    hand_over: bool,
+    forget: bool,
+    records: Path | None,
+    as_json: bool,
+) -> None:
+    """Tell in some letters, or a QR code, what a site holds; or read what a site told.
+
+    At the site, of its ISOs, or with --blobs of its store: 20 ISOs are a stamp, 800 blobs one page.
+    Outside, --read says which of the named ISOs, or how much of the named LOCKs, is there already.
+    Ledgers are numbered, so one that is old, or of another history, is refused.
+    """
+    from isobuilder.site.records import default_records
+
+    folder = records or default_records()
+    if source is not None:
+        _read(app, source, name, things, folder, hand_over, forget, as_json)
+        return
+    made = _made(app, things, name, folder, blobs=blobs)
+    _write(app, made, out, qr=qr, as_json=as_json)
+
+
+def _made(app: App, things: tuple[str, ...], name: str, folder: Path, *, blobs: bool) -> Ledger:
+    from isobuilder.errors import UsageProblem
+    from isobuilder.site.ledger import make_ledger
+    from isobuilder.site.records import last_ledger, read_record, write_record
+    from isobuilder.store import stored
+
+    if blobs:
+        if things:
+            raise UsageProblem("--blobs is about the store, and takes no ISOs")
+        held = [blob.digest for blob in stored(app.store)]
+    else:
+        held = list(_digests(app, _isos(things), believe=False).values())
+    last = last_ledger(read_record(folder, name))
+    made = make_ledger(name, held, "blobs" if blobs else "isos", last=last)
+    write_record(folder, name, made)
+    return made
+
+
+def _write(app: App, made: Ledger, out: tuple[Path, ...], *, qr: bool, as_json: bool) -> None:
+    from isobuilder.files import write_whole
+    from isobuilder.site.ledger import to_text
+    from isobuilder.site.qr import blocks, picture
+
+    text = to_text(made)
+    dense = text.replace(" ", "")
+    for path in out:
+        if path.suffix in _PICTURES:
+            write_whole(path, picture(dense, path.suffix))
+        else:
+            write_whole(path, (text.replace(" ", "\n") + "\n").encode())
+    if as_json:
+        app.show_json(
+            {"number": made.number, "count": made.count, "ledger": text, "files": list(out)}
+        )
+        return
+    tell_text(blocks(dense) if qr else text.replace(" ", "\n"))
+    for path in out:
+        app.say(f"written: {path}")
+    app.say(f"ledger {made.number}: {plural(made.count, made.kind[:-1])}, {len(dense)} letters")
+
+
+def _read(
+    app: App,
+    source: Path,
+    name: str,
+    things: tuple[str, ...],
+    folder: Path,
+    hand_over: bool,
+    forget: bool,
+    as_json: bool,
+) -> None:
+    from isobuilder.site import records
+    from isobuilder.site.ledger import among
+
+    record = records.read_record(folder, name)
+    last = None if forget else records.last_ledger(record)
+    brought = _ledger(source)
+    found = records.standing(brought, name, last, str(source))
+    handed = () if record is None or forget else record.handed
+    candidates = _candidates(app, brought, things)
+    wanted = {digest for digests in candidates.values() for digest in digests}
+    answer = among(brought, wanted | set(handed))
+    absent = {
+        called: [digest for digest in digests if digest not in answer.there]
+        for called, digests in candidates.items()
+    }
+    lost = [digest for digest in handed if digest not in answer.there]
+    now = {digest for digests in absent.values() for digest in digests} if hand_over else set()
+    records.write_record(folder, name, brought, {*lost, *now})
+    if as_json:
+        app.show_json(
+            {
+                "number": brought.number,
+                "news": found.news,
+                "skipped": found.skipped,
+                "count": brought.count,
+                "exact": answer.exact,
+                "unknown": answer.unknown,
+                "there": [called for called, missing in absent.items() if not missing],
+                "absent": {called: missing for called, missing in absent.items() if missing},
+                "handed_over_and_not_there": lost,
+            }
+        )
+        return
+    _show(brought, found, answer.exact, answer.unknown)
+    for called, missing in absent.items():
+        all_ = len(candidates[called])
+        part = f" ({plural(len(missing), 'blob')} of {all_})" if all_ > 1 and missing else ""
+        tell(f"{'not there' if missing else 'there'}: {called}{part}")
+    for digest in lost:
+        tell(f"handed over, and not there: {digest}")
+
+
+def _show(brought: Ledger, found: Standing, exact: bool, unknown: int) -> None:
+    news = {"first": "the first that is read here", "same": "read before", "next": "the next one"}
+    follows = news.get(found.news, f"{plural(found.skipped, 'ledger')} in between never came")
+    tell(f"ledger {brought.number}, {follows}: {plural(brought.count, brought.kind[:-1])}")
+    if unknown:
+        tell(f"{plural(unknown, brought.kind[:-1])} of them nobody here knows")
+    elif not exact:
+        tell("some of them may be others: name more of what the site may have")
+
+
+def _candidates(app: App, brought: Ledger, things: tuple[str, ...]) -> dict[str, list[Digest]]:
+    from isobuilder.content.needed import needed
+
+    if brought.kind == "isos":
+        found = _digests(app, _isos(things), believe=True)
+        return {str(path): [digest] for path, digest in found.items()}
+    locks = locks_named(app, things)
+    return {
+        lock.base_name: sorted({need.digest for need in needed(lock, app.store.find)})
+        for lock in locks
+    }
+
+
+def _ledger(source: Path) -> Ledger:
+    from isobuilder.files import read_bytes
+    from isobuilder.site.ledger import LONGEST, read_text
+    from isobuilder.site.qr import scanned
+
+    if source == Path("-"):
+        return read_text(sys.stdin.read(LONGEST + 1), "what was typed")
+    if source.suffix in {".png", ".jpg", ".jpeg", ".pdf"}:
+        return read_text(scanned(source), str(source))
+    text = read_bytes(source, LONGEST).decode("utf-8", "replace")
+    return read_text(text, str(source))
+
+
+def _isos(things: Iterable[str]) -> list[Path]:
+    found: list[Path] = []
+    for text in things:
+        path = Path(_HERE.convert(text, None, None))
+        found += sorted(path.glob("*.iso")) if path.is_dir() else [path]
+    return found
+
+
+def _digests(app: App, isos: Iterable[Path], *, believe: bool) -> dict[Path, Digest]:
+    """Return the digests of ISOs; of a file beside one only if that is to be believed."""
+    from isobuilder.digest import Digest
+    from isobuilder.files import as_environment_problem
+    from isobuilder.pipeline.verify import promised
+    from isobuilder.progress import task
+
+    found = {}
+    for path in isos:
+        said = promised(path) if believe else None
+        if said is None:
+            with as_environment_problem(path), task(app.progress, path.name, total=None):
+                said = Digest.of_file(path)
+        found[path] = said
+    return found

@@ -1,0 +1,61 @@
+"""A text as a QR code: a picture, or half blocks on a terminal; and read back by zbarimg."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import segno
+from segno.encoder import DataOverflowError
+
+from isobuilder.errors import InputError
+from isobuilder.run import find_program, run
+
+_READING = 60.0  # seconds
+_BLOCKS = {(0, 0): "█", (0, 1): "▀", (1, 0): "▄", (1, 1): " "}  # light modules are drawn
+
+
+def picture(text: str, suffix: str) -> bytes:
+    """Return the code of ``text`` as a ``.png`` or ``.svg``.
+
+    Raises:
+        InputError: it is too long for one code.
+    """
+    out = io.BytesIO()
+    _code(text).save(out, kind=suffix.removeprefix("."), scale=4, border=4)
+    return out.getvalue()
+
+
+def blocks(text: str) -> str:
+    """Return the code of ``text`` as lines for a terminal with light letters on dark.
+
+    Raises:
+        InputError: it is too long for one code.
+    """
+    rows = [list(row) for row in _code(text).matrix_iter(border=2)]
+    if len(rows) % 2:
+        rows.append([0] * len(rows[0]))
+    return "\n".join(
+        "".join(_BLOCKS[bool(above), bool(below)] for above, below in zip(*pair, strict=True))
+        for pair in zip(rows[::2], rows[1::2], strict=True)
+    )
+
+
+def scanned(path: Path) -> str:
+    """Return the text of the code in a picture, read by ``zbarimg``.
+
+    Raises:
+        EnvironmentProblem: zbarimg is not installed, or finds no code.
+    """
+    zbarimg = find_program("zbarimg")
+    return run([zbarimg, "--quiet", "--raw", "--oneshot", path], timeout=_READING)
+
+
+def _code(text: str) -> segno.QRCode:
+    try:
+        return segno.make_qr(text, error="l", boost_error=True)
+    except DataOverflowError as error:
+        raise InputError(
+            f"{len(text)} characters are too many for one code",
+            hint="write the text into a file, or make the ledger of ISOs instead of blobs",
+        ) from error

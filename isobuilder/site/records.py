@@ -1,0 +1,117 @@
+"""What is remembered of ledgers: at the site the last one made, outside the last one read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from platformdirs import user_data_path
+from pydantic import Field
+
+from isobuilder.digest import Digest
+from isobuilder.documents.json import NOTE
+from isobuilder.errors import InputError, IntegrityError
+from isobuilder.files import is_file, read_bytes, write_whole
+from isobuilder.model.base import FileModel
+from isobuilder.model.validation import model_of
+from isobuilder.site.ledger import Ledger, read_text, site_mark, to_text
+
+SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a site can be called: its name is part of a file's."""
+
+
+class SiteRecord(FileModel):
+    """One site as we know it; ledgers as texts."""
+
+    format: Annotated[Literal[1], Field(alias="schema")]
+    site: str
+    ledger: str
+    handed: tuple[Digest, ...] = ()  # what was handed over and no ledger has shown yet
+
+
+def default_records() -> Path:
+    """Return where this user's records are."""
+    return user_data_path("isobuilder") / "sites"
+
+
+def read_record(folder: Path, site: str) -> SiteRecord | None:
+    """Return what is known of a site; None if that is nothing.
+
+    Raises:
+        InputError: no site has such a name, or the record is damaged.
+    """
+    path = _path(folder, site)
+    if not is_file(path):
+        return None
+    record = model_of(read_bytes(path, NOTE.size), str(path), SiteRecord)
+    if record.site != site:
+        raise InputError(f"{path}: is of the site {record.site!r}, expected {site!r}")
+    return record
+
+
+def write_record(folder: Path, site: str, ledger: Ledger, handed: Collection[Digest] = ()) -> None:
+    """Remember the newest ledger of a site, and what was handed over.
+
+    Raises:
+        EnvironmentProblem: the folder cannot be written.
+    """
+    facts = {"schema": 1, "site": site, "ledger": to_text(ledger), "handed": tuple(sorted(handed))}
+    write_whole(_path(folder, site), SiteRecord.model_validate(facts).to_bytes())
+
+
+def last_ledger(record: SiteRecord | None) -> Ledger | None:
+    """Return the ledger of a record."""
+    return None if record is None else read_text(record.ledger, f"the record of {record.site}")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a ledger that was brought stands to the last one that was read."""
+
+    ledger: Ledger
+    news: Literal["first", "same", "next", "later"]
+    skipped: int = 0  # ledgers in between that nobody brought
+
+
+def standing(ledger: Ledger, site: str, last: Ledger | None, place: str) -> Standing:
+    """Return how ``ledger`` follows ``last``.
+
+    Raises:
+        InputError: it is another site's.
+        IntegrityError: it is older than one that was read, or of another history.
+    """
+    if ledger.site != site_mark(site):
+        raise InputError(
+            f"{place}: is of another site than {site!r}", hint="name the site with --site"
+        )
+    if last is None:
+        return Standing(ledger, "first")
+    if ledger == last:
+        return Standing(ledger, "same")
+    if ledger.number < last.number:
+        raise IntegrityError(
+            f"{place}: is ledger {ledger.number}, and ledger {last.number} of {site} was read "
+            "already: it is stale, or was brought again",
+            hint="let the site make a new one",
+        )
+    if ledger.number == last.number or (
+        ledger.number == last.number + 1 and ledger.before != last.mark
+    ):
+        raise IntegrityError(
+            f"{place}: ledger {ledger.number} does not follow ledger {last.number} that was read: "
+            f"{site} has two histories, such as after a store was restored or copied",
+            hint="find out which one is right; --forget begins anew with this one",
+        )
+    skipped = ledger.number - last.number - 1
+    return Standing(ledger, "later" if skipped else "next", skipped)
+
+
+def _path(folder: Path, site: str) -> Path:
+    if not SITE_NAME.fullmatch(site):
+        raise InputError(
+            f"{site!r}: no name of a site: expected at most 64 letters, digits, dots, dashes"
+        )
+    return folder / f"{site}.json"

@@ -1,0 +1,215 @@
+"""What a site holds, on paper, and what is made of a slip of the pen or an old one."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from isobuilder.digest import Digest
+from isobuilder.errors import InputError, IntegrityError
+from isobuilder.pipeline.build import Built
+from isobuilder.site.ledger import Ledger, among, make_ledger, read_text, to_text
+from isobuilder.site.qr import blocks, picture, scanned
+from isobuilder.site.records import read_record, standing
+from isobuilder.store import Store
+from tests.cli.calling import call, errors, hints
+
+DIGESTS = [Digest.of(b"blob %d" % number) for number in range(20_000)]
+
+
+def test_what_a_site_holds_is_told_exactly_among_thousands_of_strangers() -> None:
+    held = DIGESTS[:800]
+    again = read_text(to_text(make_ledger("x", held, "blobs")), "paper")
+    answer = among(again, DIGESTS)
+    assert answer.exact
+    assert answer.there == set(held)
+    assert answer.unknown == 0
+
+
+def test_strangers_that_look_as_if_they_were_there_are_sorted_out() -> None:
+    held = DIGESTS[:50]
+    ledger = make_ledger("x", held, "blobs")
+    taken = held[7]
+    # The same first 80 bits, and so the same number.
+    strangers = [Digest(f"{taken[:40]}{n:031x}") for n in range(3)]
+    answer = among(ledger, [*held, *strangers, *DIGESTS[50:]])
+    assert answer.exact
+    assert answer.there == set(held)
+
+
+def test_what_the_reader_does_not_know_is_counted() -> None:
+    ledger = make_ledger("x", DIGESTS[:20], "isos")
+    answer = among(ledger, DIGESTS[5:30])
+    assert answer.there == set(DIGESTS[5:20])
+    assert answer.unknown == 5
+    assert not answer.exact
+
+
+@pytest.mark.parametrize(("count", "kind", "most"), [(20, "isos", 168), (800, "blobs", 2300)])
+def test_a_ledger_is_short(count: int, kind: str, most: int) -> None:
+    ledger = make_ledger("x", DIGESTS[:count], "isos" if kind == "isos" else "blobs")
+    assert len(ledger.to_bytes()) <= most
+    assert picture(to_text(ledger).replace(" ", ""), ".png").startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 17, 1000])
+def test_a_text_is_the_ledger_that_was_written(count: int) -> None:
+    ledger = make_ledger("x", DIGESTS[:count], "blobs")
+    text = to_text(ledger)
+    assert read_text(text, "paper") == ledger
+    spelled = text.lower().replace("0", "o").replace("1", "l").replace(" ", "-\n ")
+    assert read_text(spelled, "paper") == ledger
+    assert among(ledger, DIGESTS[: count + 10]).there == set(DIGESTS[:count])
+
+
+def test_every_wrong_letter_and_every_swap_is_found_in_its_group() -> None:
+    text = to_text(make_ledger("x", DIGESTS[:5], "isos"))
+    letters = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+    chance = random.Random(2)
+    tried = 0
+    for at, letter in enumerate(text):
+        if letter == " ":
+            continue
+        group = text[:at].count(" ") + 1
+        slips = [text[:at] + chance.choice(letters.replace(letter, "")) + text[at + 1 :]]
+        if text[at + 1 : at + 2] not in {"", " ", letter}:
+            slips.append(text[:at] + text[at + 1] + letter + text[at + 2 :])
+        for slip in slips:
+            with pytest.raises(InputError, match=rf"paper: group {group}, "):
+                read_text(slip, "paper")
+            tried += 1
+    assert tried > 150
+
+
+def test_a_group_that_is_missing_doubled_or_moved_is_told() -> None:
+    groups = to_text(make_ledger("x", DIGESTS[:9], "isos")).split()
+    swapped = [groups[0], groups[2], groups[1], *groups[3:]]
+    for wrong in (groups[:-1], groups[1:], [groups[0], *groups], swapped, groups[:1], []):
+        with pytest.raises(InputError, match="paper: "):
+            read_text(" ".join(wrong), "paper")
+
+
+@pytest.mark.parametrize("text", ["", "hello", "P4" * 500_001, "\0", "Ж" * 25, "0" * 25, "*" * 60])
+def test_what_is_no_ledger_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="paper: "):
+        read_text(text, "paper")
+
+
+def chain(*counts: int) -> list[Ledger]:
+    """Return ledgers of one site that follow each other."""
+    made: list[Ledger] = []
+    for count in counts:
+        last = made[-1] if made else None
+        made.append(make_ledger("plant", DIGESTS[:count], "isos", last=last))
+    return made
+
+
+def test_nothing_new_is_the_same_ledger() -> None:
+    one, same, two = chain(3, 3, 4)
+    assert one == same
+    assert (two.number, two.before) == (2, one.mark)
+
+
+def test_ledgers_follow_each_other() -> None:
+    one, two, three = chain(3, 4, 5)
+    assert standing(one, "plant", None, "paper").news == "first"
+    assert standing(two, "plant", one, "paper").news == "next"
+    assert standing(two, "plant", two, "paper").news == "same"
+    later = standing(three, "plant", one, "paper")
+    assert (later.news, later.skipped) == ("later", 1)
+
+
+def test_an_old_ledger_is_refused() -> None:
+    one, two = chain(3, 4)
+    with pytest.raises(IntegrityError, match="is ledger 1, and ledger 2 of plant was read"):
+        standing(one, "plant", two, "paper")
+
+
+def test_two_histories_of_one_site_are_noticed() -> None:
+    one, two = chain(3, 4)
+    other = make_ledger("plant", DIGESTS[:9], "isos", last=one)
+    with pytest.raises(IntegrityError, match="has two histories"):
+        standing(other, "plant", two, "paper")
+    after = make_ledger("plant", DIGESTS[:10], "isos", last=other)
+    with pytest.raises(IntegrityError, match="has two histories"):
+        standing(after, "plant", two, "paper")
+
+
+def test_the_ledger_of_another_site_is_refused() -> None:
+    (one,) = chain(3)
+    with pytest.raises(InputError, match="is of another site than 'office'"):
+        standing(one, "office", None, "paper")
+
+
+@pytest.mark.skipif(shutil.which("zbarimg") is None, reason="zbarimg is not installed")
+@pytest.mark.parametrize(("count", "kind"), [(20, "isos"), (800, "blobs")])
+def test_zbarimg_reads_the_code_of_a_ledger(count: int, kind: str, tmp_path: Path) -> None:
+    ledger = make_ledger("x", DIGESTS[:count], "isos" if kind == "isos" else "blobs")
+    path = tmp_path / "ledger.png"
+    path.write_bytes(picture(to_text(ledger).replace(" ", ""), ".png"))
+    assert read_text(scanned(path), str(path)) == ledger
+
+
+def test_too_much_for_one_code_is_told() -> None:
+    with pytest.raises(InputError, match="too many for one code"):
+        blocks(to_text(make_ledger("x", DIGESTS[:2000], "blobs")).replace(" ", ""))
+
+
+def test_a_site_tells_and_the_office_reads(built: Built, tmp_path: Path) -> None:
+    iso = Path(shutil.copy(built.iso, tmp_path))
+    other = tmp_path / "other.iso"
+    other.write_bytes(b"another one")
+    paper = tmp_path / "ledger.txt"
+    site = ("--site", "plant-7", "--records", tmp_path / "site")
+    office = ("--site", "plant-7", "--records", tmp_path / "office")
+    told = call("site", "ledger", iso, *site, "--out", paper, "--out", tmp_path / "ledger.svg")
+    assert told.stdout == paper.read_text()
+    assert (tmp_path / "ledger.svg").read_bytes().startswith(b"<?xml")
+    assert "█" in call("site", "ledger", iso, *site, "--qr").stdout
+    read = call("site", "ledger", "--read", paper, *office, tmp_path, "--hand-over")
+    assert f"there: {iso}" in read.stdout
+    assert f"not there: {other}" in read.stdout
+    (tmp_path / "more.iso").write_bytes(b"one that only the site has")
+    call("site", "ledger", iso, tmp_path / "more.iso", *site, "--out", paper)
+    (tmp_path / "more.iso").unlink()
+    read = call("site", "ledger", "--read", paper, *office, tmp_path)
+    assert "ledger 2, the next one: 2 isos" in read.stdout
+    assert "1 iso of them nobody here knows" in read.stdout
+    assert f"handed over, and not there: {Digest.of(b'another one')}" in read.stdout
+    call("site", "ledger", iso, "--site", "plant-7", "--records", tmp_path / "x", "--out", paper)
+    done = call("site", "ledger", "--read", paper, *office, code=5)
+    assert "it is stale" in errors(done)[0]
+    call("site", "ledger", "--read", paper, *office, "--forget")
+    done = call("site", "ledger", "--read", paper, "--site", "other", code=3)
+    assert "another site" in errors(done)[0]
+    assert hints(done)
+
+
+def test_the_office_knows_what_of_a_lock_is_there(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    lock = built.iso.with_suffix(".lock.json")
+    store = Store(tmp_path / "store")
+    needs = [file.sha256 for file in built.lock.files]
+    for digest in needs:
+        blob = full_store.own(digest)
+        assert blob is not None
+        store.add_bytes(blob.read())
+    paper = tmp_path / "ledger.txt"
+    site = ("--site", "x", "--records", tmp_path / "r1", "--store", store.root)
+    call("site", "ledger", "--blobs", *site, "--out", paper)
+    office = ("--site", "x", "--records", tmp_path / "r2", "--store", full_store.root)
+    read = call("site", "ledger", "--read", paper, *office, lock)
+    assert f"not there: {built.lock.base_name} (" in read.stdout
+    missing = int(read.stdout.rpartition("(")[2].split()[0])
+    whole = int(read.stdout.rpartition(" of ")[2].rstrip(")\n"))
+    assert whole - missing == len(set(needs))
+
+
+@pytest.mark.parametrize("name", ["../x", "", ".x", "a/b", "x" * 65])
+def test_no_name_of_a_site_leads_anywhere(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no name of a site"):
+        read_record(tmp_path, name)
