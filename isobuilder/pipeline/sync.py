@@ -391,7 +391,10 @@ class _Sync:
         """Note what became of a step."""
         self.report.steps.append(step)
         if step.state == "done":
-            self.journal.note(step)
+            try:
+                self.journal.note(step)
+            except EnvironmentProblem as problem:  # it is in this report all the same
+                _log.warning("%s", problem)
 
     def _step(
         self, subject: str, step: str, act: Callable[[], str], *, quiet: bool = False

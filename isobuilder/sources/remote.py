@@ -121,12 +121,13 @@ class RemoteStore:
             usable = entry and not entry.is_claim and entry.document not in self._damaged
             if entry and usable and (blob := self._read(want, digest, entry, store)):
                 return blob
-            if not self._read_only and not self._is_tired(digest):
+            if not self._is_tired(digest):
                 if entry and entry.is_claim and not self._is_nobodys(digest, entry):
                     return None
-                claim = Claim(partial(self._announce, digest))
-                if not self._won(digest, claim, entry):
-                    return None
+                if not self._read_only:
+                    claim = Claim(partial(self._announce, digest))
+                    if not self._won(digest, claim, entry):
+                        return None
         except UpstreamError as error:
             self._give_up(error)
             claim = Claim(None)

@@ -246,6 +246,20 @@ def test_one_that_may_only_be_read_is_read(
     assert "may be read only, what is fetched is not shared" in second.told
 
 
+def test_one_that_may_only_be_read_is_waited_for_all_the_same(
+    machine: MachineOf, shared: FakeUpstream, files: FileServer
+) -> None:
+    def read_only(request: Request, _reply: Reply) -> Reply | None:
+        return text_reply(403, "read only") if request.method not in {"GET", "HEAD"} else None
+
+    shared.hooks.append(read_only)
+    first = machine("a")
+    other = want(b"other", files.add("other", b"other"))
+    Fetcher(first.store, first.http, remote=first.remote).fetch([other])
+    put_claim(shared, manifest_of(None, "somebody 1"))
+    assert first.remote.turn(want(LAYER, first.url), first.store, not_asked) is None
+
+
 def test_one_that_keeps_nothing_is_left_alone(
     machine: MachineOf, shared: FakeUpstream, files: FileServer
 ) -> None:
