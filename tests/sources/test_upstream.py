@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
+from isobuilder.demo.content import fill
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.version import ReleaseVersion
 from isobuilder.model.config import Config
+from isobuilder.model.loading import builtin_recipes, load_recipe
 from isobuilder.pipeline.upstream.check import Seen
-from isobuilder.rules.book import shipped_rules
+from isobuilder.rules.book import RuleBook, shipped_rules
 from isobuilder.rules.fit import Parts
 from isobuilder.sources.session import Session, open_session
 from isobuilder.sources.upstream.choose import Chooser
 from isobuilder.sources.upstream.look import look
 from isobuilder.sources.upstream.notices import CheckPolicy, Held, Notice, compare
 from isobuilder.sources.upstream.sight import Sight
+from isobuilder.sources.upstream.whole import missing
 from isobuilder.store import Store
 from tests.fakes.timeline import Timeline, released
+from tests.fakes.upstream import FakeUpstream
 
 COMPONENTS = ("containerd", "runc", "cni-plugins", "crictl", "etcd")
 
@@ -357,10 +363,12 @@ def test_where_githubs_limit_is_spent_it_is_said_and_the_rest_goes_on(
     travel: Travel, status: int
 ) -> None:
     path = "/gh/repos/containerd/containerd/releases?per_page=100"
-    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1"}
+    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1793275200"}
     travel.timeline.faults[path] = (status, headers, b"{}")
     sight = travel.sight(date(2026, 10, 29))
-    assert any("GitHub's limit of questions is spent" in one.fact for one in sight.troubles)
+    facts_of = [one.fact for one in sight.troubles if one.source == "containerd"]
+    limit = "GitHub's limit of questions is spent; set GITHUB_TOKEN, or look again after 12:00 UTC"
+    assert limit in facts_of
     assert "containerd" not in sight.components
     assert sight.components["runc"]
     assert str(sight.stable) == "1.37.2"
@@ -405,3 +413,185 @@ def test_an_answer_that_has_not_changed_is_not_sent_again(travel: Travel) -> Non
     assert travel.sight(day) == first
     assert travel.timeline.answered[200] == before
     assert travel.timeline.answered[304] > 10
+
+
+def test_a_token_that_has_ended_is_told_as_such_and_the_index_answers(travel: Travel) -> None:
+    path = "/gh/repos/containerd/containerd/releases?per_page=100"
+    travel.timeline.faults[path] = (401, {}, b'{"message": "Bad credentials"}')
+    sight = travel.sight(date(2026, 10, 29))
+    facts_of = [one.fact for one in sight.troubles if one.source == "containerd"]
+    assert "GitHub does not know this GITHUB_TOKEN: it has ended, or was taken back" in facts_of
+    assert sight.components["runc"]
+
+
+@pytest.mark.parametrize("reset", ["", "soon", "9" * 40, "-1", "5869583999"])
+def test_a_reset_that_is_no_time_is_an_hour(travel: Travel, reset: str) -> None:
+    path = "/gh/repos/containerd/containerd/releases?per_page=100"
+    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
+    travel.timeline.faults[path] = (403, headers, b"{}")
+    troubles = travel.sight(date(2026, 10, 29)).troubles
+    assert any(one.fact.endswith("look again in an hour") for one in troubles)
+
+
+@pytest.mark.parametrize(("days", "way"), [(400, "ahead of"), (-3, "behind")])
+def test_a_clock_that_is_not_upstreams_is_told(travel: Travel, days: int, way: str) -> None:
+    sight = replace(travel.sight(date(2026, 11, 28)), clock_off=timedelta(days=days))
+    (one,) = told(compare(sight, (), shipped_rules(), Seen().before, CheckPolicy()), "clock")
+    assert one.fact == f"its clock is {abs(days)} days {way} upstream's"
+
+
+def test_a_clock_that_is_behind_is_told(travel: Travel) -> None:
+    travel.seen = travel.seen.after(travel.sight(date(2026, 11, 28)))
+    sight = replace(travel.sight(date(2026, 11, 28)), day=date(2026, 1, 1))
+    notices = compare(sight, (), shipped_rules(), travel.seen.before, CheckPolicy())
+    (one,) = told(notices, "clock")
+    assert one.level == "warning"
+    assert one.fact.startswith("it is 2026-01-01 here, but ")
+    assert not told(
+        compare(
+            travel.sight(date(2026, 11, 28)), (), shipped_rules(), travel.seen.before, CheckPolicy()
+        ),
+        "clock",
+    )
+
+
+@pytest.mark.parametrize("lost", ["kubelet", "kubelet.sha256", "kubectl.cert", "kubeadm.sig"])
+@pytest.mark.parametrize("arch", ["amd64", "arm64"])
+def test_a_file_without_its_checksum_and_a_checksum_without_its_file_are_both_missed(
+    tmp_path: Path, lost: str, arch: str
+) -> None:
+    """As at some places of the CDN in October 2023: a hash was there, its file was not."""
+    with FakeUpstream() as upstream:
+        fill(upstream, "1.34.12")
+        base = "dl.k8s.io/release/v1.34.12/bin/linux"
+        for each in ("amd64", "arm64"):
+            for name in ("kubeadm", "kubelet", "kubectl"):
+                for suffix in (".sig", ".cert"):
+                    upstream.put_file(f"{base}/{each}/{name}{suffix}", b"c3RhbmQtaW4=")
+        config = Config(mirrors=upstream.mirrors, retries=0)
+        with open_session(config, Store(tmp_path / "store")) as session:
+            version, both = KubeVersion("1.34.12"), ("amd64", "arm64")
+            assert missing(version, both, session) == []
+            del upstream._files[f"/{base}/{arch}/{lost}"]
+            (fact,) = missing(version, both, session)
+    assert fact.startswith(f"{arch}: {lost}: ")
+
+
+# --- further stories ---
+
+
+def parts(kubernetes: str, **components: str) -> Held:
+    versions = {name.replace("_", "-"): ReleaseVersion(v) for name, v in components.items()}
+    return Held("mine.yaml", Parts(KubeVersion(kubernetes), versions, pins_pause=True))
+
+
+def noticed(travel: Travel, day: str, *held: Held, rules: RuleBook | None = None) -> list[Notice]:
+    sight = travel.sight(date.fromisoformat(day))
+    return compare(sight, held, rules or shipped_rules(), Seen().before, CheckPolicy(0))
+
+
+def test_a_new_minor_whose_end_nobody_knows_is_neither_ended_nor_endless(travel: Travel) -> None:
+    """1.35 on its first day: the table that lists ends had it ten days later."""
+    rows = tuple(row for row in shipped_rules().minors if row.minor != "1.35")
+    rules = shipped_rules().model_copy(update={"minors": rows})
+    kinds = {
+        one.kind
+        for one in noticed(travel, "2025-12-17", parts("1.35.0"), rules=rules)
+        if one.subject == "1.35"
+    }
+    assert "support-unknown" in kinds
+    assert not kinds & {"end-of-life", "end-near"}
+
+
+def test_an_end_that_sources_differ_on_is_told_and_nothing_retires_by_one_of_them(
+    travel: Travel,
+) -> None:
+    """1.31 was to end on 28 October 2025 and ended on 11 November, with its last patch."""
+    path = "/raw/kubernetes/website/main/data/releases/schedule.yaml"
+    text = "schedules:\n- {release: 1.31, endOfLifeDate: 2025-10-28}\n"
+    travel.timeline.faults[path] = (200, {}, text.encode())
+    notices = noticed(travel, "2025-11-05", parts("1.31.13"))
+    (differ,) = told(notices, "sources-differ")
+    assert "2025-11-11 by our rules, on 2025-10-28 by the schedule" in differ.fact
+    assert not told(notices, "end-of-life")
+
+
+def test_a_year_that_is_wrong_in_the_schedule_ends_nothing(travel: Travel) -> None:
+    path = "/raw/kubernetes/website/main/data/releases/schedule.yaml"
+    text = (
+        "schedules:\n- {release: 1.37, endOfLifeDate: 2024-10-28, "
+        "next: {release: 1.37.2, targetDate: 1926-10-13}}\n"
+    )
+    travel.timeline.faults[path] = (200, {}, text.encode())
+    notices = noticed(travel, "2026-10-01", parts("1.37.1"))
+    assert told(notices, "sources-differ")
+    assert not told(notices, "end-of-life")
+    assert not told(notices, "end-near")
+
+
+def test_an_ended_line_that_comes_back_is_mended_again_by_the_rules_of_that_day(
+    travel: Travel,
+) -> None:
+    """containerd 2.1 had ended in May 2026, was revived for a month, and ended in July."""
+    mine = parts("1.34.8", containerd="2.1.8")
+    own = RuleBook.model_validate(
+        {
+            "schema": 1,
+            "as_of": date(2026, 5, 12),
+            "sources": {"us": "RELEASES.md of that day"},
+            "lines": (
+                {
+                    "component": "containerd",
+                    "line": "2.1",
+                    "end": date(2026, 5, 12),
+                    "source": "us",
+                },
+            ),
+        }
+    )
+    before = shipped_rules().joined(own)
+    assert told(noticed(travel, "2026-06-03", mine, rules=before), "line-ended")
+    assert not told(noticed(travel, "2026-06-03", mine), "line-ended")
+    assert told(noticed(travel, "2026-07-08", mine), "line-ended")
+
+
+def test_a_security_train_of_a_component_is_taken_in_its_line_where_that_gets_one(
+    travel: Travel,
+) -> None:
+    facts_of = [
+        one.fact
+        for one in noticed(travel, "2026-09-25", parts("1.36.5", containerd="2.2.8"))
+        if one.kind == "component"
+    ]
+    assert facts_of == ["containerd 2.2.8 could be 2.2.9: newest patch of 2.2"]
+    ended = noticed(travel, "2026-09-25", parts("1.34.12", containerd="2.1.9"))
+    assert told(ended, "line-ended")  # 2.1 got none
+    (change,) = told(ended, "component")
+    assert "could be 2.3.6" in change.fact
+
+
+def test_what_is_on_a_version_with_a_regression_is_told_so_and_which_patch_ends_it(
+    travel: Travel,
+) -> None:
+    notices = noticed(travel, "2026-07-23", parts("1.36.1"))
+    (bad,) = [one for one in told(notices, "known-bad") if "leaks memory" in one.fact]
+    assert "1.36.3" in bad.hint
+    assert "1.36.3" in new(notices)
+    assert not told(noticed(travel, "2026-07-23", parts("1.36.3")), "known-bad")
+
+
+def test_a_fourth_minor_in_support_drops_none(travel: Travel) -> None:
+    """1.38 is planned for 16 December 2026, and 1.35 is mended until February."""
+    for marker in ("stable", "stable-1.38"):
+        travel.timeline.faults[f"/dl/release/{marker}.txt"] = (200, {}, b"v1.38.0\n")
+    mine = [parts(text) for text in ("1.34.13", "1.35.9", "1.36.5", "1.37.1")]
+    notices = noticed(travel, "2026-12-16", *mine)
+    assert new(notices) == ["1.35.10", "1.36.6", "1.37.2", "1.38.0"]
+    assert {one.subject for one in told(notices, "end-of-life")} == {"1.34"}
+
+
+def test_a_tag_that_moves_changes_nothing_that_is_named_by_its_commit() -> None:
+    """Calico 3.31.1 and 3.32.0 had another commit a day later."""
+    for path in sorted(builtin_recipes().glob("*.yaml")):
+        for manifest in load_recipe(path).manifests:
+            assert re.search(r"/[0-9a-f]{40}/", manifest.url or ""), manifest.name

@@ -19,6 +19,7 @@ from isobuilder.files import read_bytes, write_whole
 from isobuilder.formats.version import ReleaseVersion
 from isobuilder.http import HttpFailure
 from isobuilder.http.failure import http_date
+from isobuilder.model.base import LAST_EPOCH
 from isobuilder.model.config import mirror_urls
 from isobuilder.rules.fit import PROJECTS
 from isobuilder.sources.mirrors import combined
@@ -27,7 +28,7 @@ from isobuilder.sources.upstream import answers, cves, own
 from isobuilder.sources.upstream.schedule import URL as SCHEDULE
 from isobuilder.sources.upstream.schedule import Schedule, read_schedule
 from isobuilder.sources.upstream.sight import Release, Sight, Trouble
-from isobuilder.text import printable
+from isobuilder.text import printable, whole_number
 
 log = logging.getLogger(__name__)
 
@@ -263,9 +264,20 @@ def _order(minor: str) -> tuple[int, ...]:
 
 
 def _limit_spent(error: UpstreamError) -> str | None:
-    """Return how GitHub's limit is told. Source: its page on rate limits for the REST API."""
-    if not isinstance(error, HttpFailure) or error.status not in {403, 429}:
+    """Return how GitHub's limit, or a token it does not know, is told.
+
+    Source: its pages on rate limits and on troubleshooting the REST API.
+    """
+    if not isinstance(error, HttpFailure):
+        return None
+    if error.status == 401:
+        return "GitHub does not know this GITHUB_TOKEN: it has ended, or was taken back"
+    if error.status not in {403, 429}:
         return None
     if error.headers.get("X-RateLimit-Remaining") != "0" and error.retry_after is None:
         return None
-    return "GitHub's limit of questions is spent; set GITHUB_TOKEN, or look again in an hour"
+    reset = whole_number(error.headers.get("X-RateLimit-Reset", "")) or LAST_EPOCH
+    until = "in an hour"
+    if reset < LAST_EPOCH:
+        until = f"after {datetime.fromtimestamp(reset, UTC):%H:%M} UTC"
+    return f"GitHub's limit of questions is spent; set GITHUB_TOKEN, or look again {until}"

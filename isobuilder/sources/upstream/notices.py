@@ -18,6 +18,7 @@ Level = Literal["todo", "wait", "warning", "notice"]
 LEVELS: tuple[Level, ...] = ("todo", "wait", "warning", "notice")
 
 _UNTIL_PUBLIC = timedelta(days=2)  # from a tag to its release; half of them take a night
+_ZONES_APART = timedelta(days=1)  # what is no error of a clock
 _SOON = 60  # days before the end of support from which on it is told
 
 
@@ -79,6 +80,7 @@ def compare(
             *told.components(),
             *told.cves(),
             *told.replaced(),
+            *told.clock(),
             *(Notice("notice", "unreachable", one.source, one.fact) for one in sight.troubles),
         ]
     )
@@ -283,6 +285,26 @@ class _Comparison:
             if not cve.fixed and cve.status != "fixed" and f"cve {cve.id}" not in self.before.told:
                 fact = f"{cve.summary}; {cve.status}, and no patch of it is known"
                 yield Notice("notice", "cve-open", cve.id, fact, cve.url)
+
+    def clock(self) -> Iterator[Notice]:
+        """Yield that this machine's clock, by which days are counted, is not that of others."""
+        off = self.sight.clock_off
+        if off is not None and abs(off) > _ZONES_APART:
+            way = "ahead of" if off > timedelta() else "behind"
+            fact = f"its clock is {abs(off).days} days {way} upstream's"
+            yield Notice("warning", "clock", "this machine", fact, "set its clock, by NTP")
+            return
+        seen = [(day, f"Kubernetes {version}") for version, day in self.before.first.items()]
+        seen += [
+            (one.day, f"{component} {one.version}")
+            for component, releases in self.sight.components.items()
+            for one in releases
+            if one.day is not None
+        ]
+        day, what = max(seen, default=(self.sight.day, ""))
+        if day - self.sight.day > _ZONES_APART:
+            fact = f"it is {self.sight.day} here, but {what} is of {day}"
+            yield Notice("warning", "clock", "this machine", fact, "set its clock, by NTP")
 
     def replaced(self) -> Iterator[Notice]:
         """Yield files that are others than were locked or seen before: a person decides."""
