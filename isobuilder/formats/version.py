@@ -11,7 +11,8 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
 _NUMBER = "(?:0|[1-9][0-9]{0,8})"
-_FORM = re.compile(rf"v?({_NUMBER}(?:\.{_NUMBER}){{2}}(?:-[0-9A-Za-z.-]{{1,60}})?)")
+_WORD = "(?:0|[1-9][0-9]{0,17}|[0-9]{0,17}[A-Za-z-][0-9A-Za-z-]{0,40})"  # SemVer 2.0, section 9
+_FORM = re.compile(rf"v?({_NUMBER}(?:\.{_NUMBER}){{2}}(?:-{_WORD}(?:\.{_WORD}){{0,9}})?)")
 
 
 @total_ordering
