@@ -149,7 +149,7 @@ class RemoteStore:
     def _give(self, blob: Blob, claim: Claim) -> None:
         """Share a blob, and put its entry in the place of the claim."""
         try:
-            self._share(blob)
+            self._share(blob, claim)
             claim.drop()
         except UpstreamError as error:
             if isinstance(error, HttpFailure) and error.status in _REFUSED:
@@ -265,15 +265,15 @@ class RemoteStore:
         self._put(digest, data)
         return Digest.of(data)
 
-    def _share(self, blob: Blob) -> None:
+    def _share(self, blob: Blob, claim: Claim) -> None:
         layer, size, salt = blob.digest, blob.size, b""
         if blob.digest in self._salted:
             salt = secrets.token_bytes(_SALT)
             hasher = Hasher()
-            for piece in itertools.chain([salt], _pieces(blob)):
+            for piece in itertools.chain([salt], _counted(_pieces(blob), claim)):
                 hasher.update(piece)
             layer, size = hasher.digest(), hasher.size
-        self._upload(layer, size, lambda: itertools.chain([salt], _pieces(blob)))
+        self._upload(layer, size, lambda: itertools.chain([salt], _counted(_pieces(blob), claim)))
         self._put(blob.digest, manifest_of((layer, size)))
         _log.info("%s: given to %s", blob.digest, self.address)
         if salt:

@@ -6,8 +6,9 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from isobuilder.http.replies import Reply, Request, text_reply
 from isobuilder.model.config import Config, load_config
 from isobuilder.pipeline.build import build
 from isobuilder.pipeline.lock import lock_recipe
+from isobuilder.progress import Task
 from isobuilder.sources import remote, shared_entry
 from isobuilder.sources.fetch import Fetcher
 from isobuilder.sources.registry_auth import Credentials
@@ -32,7 +34,7 @@ from isobuilder.sources.shared_entry import FREE, MANIFEST, Claim, manifest_of, 
 from isobuilder.store import Blob, Store
 from tests.conftest import QUICK
 from tests.fakes.debian_registry import docker_registry, installed
-from tests.fakes.hostile import FileServer
+from tests.fakes.hostile import FileServer, slow
 from tests.fakes.logins import TokenLogin
 from tests.fakes.upstream import FakeUpstream
 from tests.pipeline.world import command, write_config
@@ -363,6 +365,32 @@ def test_the_claim_of_a_machine_that_is_gone_grows_old(
     first = machine("a")
     assert first.remote.turn(want(LAYER, first.url), first.store, not_asked) is None
     first.fetch()
+    assert asked(files) == 1
+
+
+def test_who_is_slow_is_waited_for(
+    machine: MachineOf, shared: FakeUpstream, files: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while it gives what it fetched, which may take as long."""
+    monkeypatch.setattr(remote, "STALE", 1.0)
+    monkeypatch.setattr(shared_entry, "_AGAIN", 0.2)
+    monkeypatch.setattr(remote, "BUFFER_SIZE", 30_000)
+    first, second = machine("a"), machine("b")
+    files.add("layer", LAYER, slow(150_000))
+    counted = remote._counted
+
+    def slowly(chunks: Iterable[bytes], work: Task) -> Iterator[bytes]:
+        for chunk in counted(chunks, work):
+            time.sleep(0.2)
+            yield chunk
+
+    monkeypatch.setattr(remote, "_counted", slowly)
+    thread = threading.Thread(target=first.fetch)
+    thread.start()
+    while shared.registry.manifest(NAME, tag_of(DIGEST)) is None:
+        time.sleep(0.02)
+    second.fetch()
+    thread.join()
     assert asked(files) == 1
 
 
