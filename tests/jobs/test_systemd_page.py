@@ -22,6 +22,7 @@ from isobuilder.demo.content import recipe
 from tests.fakes.upstream import FakeUpstream
 from tests.jobs.pages import blocks_of
 from tests.pipeline.site import Site
+from tools.lab.place import lab_dir
 
 PROJECT = Path(__file__).parents[2]
 SYSTEMD = Path("/lib/systemd/systemd")
@@ -117,12 +118,12 @@ def typed(site: Site) -> str:
     return "".join(lines)
 
 
-def test_the_page_leads_from_nothing_to_a_timer_that_runs(site: Site, tmp_path: Path) -> None:
-    scratch = tmp_path / "machine"
+def typed_into_systemd(scratch: Path, text: str) -> str:
+    """Type a text at a machine of its own, with the folder ``scratch``; return what it said."""
     (scratch / "layers").mkdir(parents=True)
     wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*wheel, "--wheel-dir", scratch, PROJECT], check=True, capture_output=True)
-    (scratch / "typed").write_text(typed(site))
+    (scratch / "typed").write_text(text)
     (scratch / "start").write_text(START)
     libraries = next(Path(path) for path in sys.path if path.endswith("site-packages"))
     spaces = ["--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--cgroup"]
@@ -153,6 +154,11 @@ def test_the_page_leads_from_nothing_to_a_timer_that_runs(site: Site, tmp_path: 
     said = (scratch / "said").read_text() if (scratch / "said").exists() else started
     assert (scratch / "code").exists(), said
     assert (scratch / "code").read_text() == "0\n", said
+    return said
+
+
+def test_the_page_leads_from_nothing_to_a_timer_that_runs(site: Site, tmp_path: Path) -> None:
+    said = typed_into_systemd(tmp_path / "machine", typed(site))
     assert f"good: {ISO}: sha256:" in said
     assert "2 done, 0 failed" in said  # a lock and an ISO
     assert "Result=success\nExecMainStatus=0" in said
@@ -160,3 +166,29 @@ def test_the_page_leads_from_nothing_to_a_timer_that_runs(site: Site, tmp_path: 
     assert "isobuilder-sync.timer isobuilder-sync.service" in said
     assert said.rstrip().endswith("active")
     assert not Path("/opt/isobuilder").exists()
+
+
+@pytest.mark.lab
+def test_the_programs_that_locking_starts_run_under_the_service(tmp_path: Path) -> None:
+    folder = lab_dir() / "programs"
+    programs = (folder / "kubernetes-1.37.2/kubeadm", folder / "helm/helm")
+    if not all(path.is_file() for path in programs):
+        pytest.skip("run make lab first")
+    lines = [
+        *blocks_of("scheduled-builds.md")[:1],
+        "unit=/etc/systemd/system/isobuilder-sync.service\n",
+        "mkdir /opt/programs\n",
+        # As a run does: a program comes by the network and is started where it was put.
+        "echo 'exec 2> /var/lib/isobuilder/errors; cp /opt/programs/* /tmp/; cd /tmp; ",
+        "./kubeadm config images list --kubernetes-version v1.37.2 > /var/lib/isobuilder/images; ",
+        "./helm version --short > /var/lib/isobuilder/helm' > /opt/programs/script\n",
+        f"cp {' '.join(map(str, programs))} /opt/programs; chmod -R a+rX /opt/programs\n",
+        "upstream=/opt/isobuilder/lib/python3*/site-packages/isobuilder/jobs/templates\n",
+        "sed 's|^ExecStart=.*|ExecStart=/bin/sh -eu /opt/programs/script|' "
+        "$upstream/isobuilder-sync.service > $unit\n",
+        "systemctl daemon-reload\n",
+        "systemctl start isobuilder-sync.service || { cat /var/lib/isobuilder/errors; exit 1; }\n",
+        "cat /var/lib/isobuilder/images /var/lib/isobuilder/helm\n",
+    ]
+    said = typed_into_systemd(tmp_path / "machine", "".join(lines))
+    assert "registry.k8s.io/kube-apiserver:v1.37.2" in said
