@@ -33,6 +33,7 @@ RULES = {
             "iso/write/writer.py": "the writer",
             "pipeline/build.py": "with the digest of every file",
             "pipeline/cluster.py": "seeds, made of texts of ours",
+            "site/repair.py": "with the digest of every file",
         },
     ),
     "strangers' programs": Rule(

@@ -87,6 +87,10 @@ EXAMPLES = {
         "isobuilder site ledger /srv/isos --site plant-7 --out ledger.png",
         "isobuilder site ledger --read ledger.png --site plant-7 dist",
     ),
+    "site repair": (
+        "isobuilder site repair NAME.iso --from /srv/isos/OTHER.iso --offline",
+        "isobuilder site repair /media/cdrom/NAME.iso --out NAME.iso",
+    ),
     "site import": (
         "isobuilder site import bundle.*.tar",
         "isobuilder site import /media/stick",

@@ -55,10 +55,11 @@ def open_iso(path: Path, locks: Sequence[Lock], closing: ExitStack) -> IsoDonor:
 
 
 def lock_of(path: Path, reader: IsoReader, locks: Sequence[Lock] = ()) -> Lock | None:
-    """Return the lock from which an ISO says it was made: beside it, or one of ``locks``."""
+    """Return the lock from which an ISO says it was made: beside it, or one of ``locks``.
+
+    If its damage keeps it from saying so, the one beside it: whatever follows from it is proved.
+    """
     manifest = Medium(reader).manifest
-    if isinstance(manifest, IntegrityError):
-        return None
     beside = path.with_suffix(".lock.json")
     found = list(locks)
     if is_file(beside):
@@ -66,6 +67,8 @@ def lock_of(path: Path, reader: IsoReader, locks: Sequence[Lock] = ()) -> Lock |
             found.append(load_lock(beside))
         except InputError as error:
             _log.warning("%s: is not read: %s", beside, error.lines[0])
+    if isinstance(manifest, IntegrityError):
+        return found[-1] if found else None
     return next((lock for lock in found if lock.digest.hex == manifest.lock_sha256), None)
 
 

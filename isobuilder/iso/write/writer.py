@@ -8,7 +8,7 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import RawIOBase
@@ -99,11 +99,28 @@ def iso_digest(
         InputError, IntegrityError: as for ``write_iso``.
     """
     hasher = Hasher()
+    pass_image(entries, hasher.update, label=label, epoch=epoch, boot=boot, digests=digests)
+    return hasher.digest(), hasher.size
+
+
+def pass_image(
+    entries: Sequence[IsoEntry],
+    sink: Callable[[memoryview], None],
+    *,
+    label: str,
+    epoch: int,
+    boot: Boot | None = None,
+    digests: Mapping[str, Digest] | None = None,
+) -> None:
+    """Hand the bytes of the image to ``sink``, in order; what it gets is only lent.
+
+    Raises:
+        InputError, IntegrityError: as for ``write_iso``.
+    """
     plan = planned(entries, label=label, epoch=epoch, boot=boot)
     proof = _proof(plan, entries, digests or {})
-    with Ring([hasher.update, proof.update]) as ring:
+    with Ring([sink, proof.update]) as ring:
         _Stream(ring).put_image(plan)
-    return hasher.digest(), hasher.size
 
 
 def planned(

@@ -1,0 +1,171 @@
+"""A damaged ISO becomes the one that was published, or stays as it is."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from isobuilder.digest import Digest
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.pipeline.build import Built
+from isobuilder.store import Store
+from tests.cli.calling import call, errors, hints
+
+
+@pytest.fixture
+def iso(built: Built, tmp_path: Path) -> Path:
+    """A copy of the demonstration's ISO with what lies beside it."""
+    folder = tmp_path / "site"
+    shutil.copytree(built.iso.parent, folder)
+    return folder / built.iso.name
+
+
+def spoil(iso: Path, path: str, *, at: int = 0, size: int = 1) -> None:
+    """Overwrite bytes of a file on an ISO."""
+    with IsoReader(iso) as reader:
+        offset = reader.files[path].extents[0].offset + at
+    data = bytearray(iso.read_bytes())
+    for place in range(offset, offset + size):
+        data[place] ^= 0xFF
+    iso.write_bytes(data)
+
+
+def archive_of(built: Built) -> str:
+    return built.lock.images[0].archive
+
+
+@pytest.mark.parametrize("donor", ["store", "iso"])
+def test_damaged_files_and_archives_are_mended_from_a_donor(
+    donor: str, iso: Path, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    spoil(iso, "k8s/kubelet", at=10, size=100)
+    spoil(iso, archive_of(built), at=2048, size=600)
+    source = full_store.root if donor == "store" else built.iso
+    command = ("--from", source, "--store", tmp_path / "none", "--offline")
+    done = call("site", "repair", iso, *command)
+    assert Digest.of_file(iso) == built.digest
+    assert "k8s/kubelet" in done.stderr
+    assert archive_of(built) in done.stderr
+    again = call("site", "repair", iso, *command)
+    assert "nothing was damaged" in again.stderr
+
+
+def test_only_the_damaged_blob_is_asked_of_a_donor(
+    iso: Path, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    kubelet = next(file for file in built.lock.files if file.name == "kubelet")
+    blob = full_store.own(kubelet.sha256)
+    assert blob is not None
+    folder = tmp_path / "donor" / "blobs" / "sha256"
+    folder.mkdir(parents=True)
+    (folder / kubelet.sha256.hex).write_bytes(blob.read())
+    spoil(iso, "k8s/kubelet")
+    common = ("--store", tmp_path / "none", "--offline")
+    call("site", "repair", iso, "--from", tmp_path / "donor", *common)
+    assert Digest.of_file(iso) == built.digest
+
+
+def test_bytes_of_no_file_and_what_we_wrote_ourselves_need_no_donor(
+    iso: Path, built: Built, tmp_path: Path
+) -> None:
+    spoil(iso, "manifest.json", at=5, size=30)
+    data = bytearray(iso.read_bytes())
+    data[100] ^= 1
+    data += b"something behind the end"
+    iso.write_bytes(data)
+    common = ("--store", tmp_path / "none", "--offline")
+    call("site", "repair", iso, *common)
+    assert Digest.of_file(iso) == built.digest
+
+
+def test_a_medium_that_is_only_read_is_mended_as_a_copy(
+    iso: Path,
+    built: Built,
+    full_store: Store,
+    tmp_path: Path,
+    read_only: Callable[[Path], None],
+) -> None:
+    spoil(iso, "k8s/kubelet")
+    damaged = iso.read_bytes()
+    read_only(iso.parent)
+    common = ("--from", full_store.root, "--store", tmp_path / "none", "--offline")
+    done = call("site", "repair", iso, *common, code=6)
+    assert "Read-only" in errors(done)[0] or "denied" in errors(done)[0]
+    call("site", "repair", iso, *common, "--out", tmp_path / "mended.iso")
+    assert Digest.of_file(tmp_path / "mended.iso") == built.digest
+    assert iso.read_bytes() == damaged
+
+
+def test_an_iso_that_was_cut_off_is_mended_from_donors(
+    iso: Path, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    iso.write_bytes(iso.read_bytes()[:100_000])
+    common = ("--from", full_store.root, "--store", tmp_path / "none", "--offline")
+    done = call("site", "repair", iso, *common)
+    assert "nothing of it can be used" in done.stderr
+    assert Digest.of_file(iso) == built.digest
+
+
+def test_without_a_donor_it_says_what_is_damaged_and_writes_nothing(
+    iso: Path, tmp_path: Path
+) -> None:
+    spoil(iso, "k8s/kubelet")
+    before = iso.read_bytes()
+    done = call("site", "repair", iso, "--store", tmp_path / "none", "--offline", code=6)
+    assert "lacks 1 things: kubelet" in errors(done)[0]
+    assert iso.read_bytes() == before
+
+
+def test_a_donor_that_lies_changes_nothing(
+    iso: Path, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    liar = tmp_path / "liar"
+    shutil.copytree(full_store.root / "blobs", liar / "blobs")
+    kubelet = next(file for file in built.lock.files if file.name == "kubelet")
+    path = liar / "blobs" / "sha256" / kubelet.sha256.hex[:2] / kubelet.sha256.hex
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[::-1])
+    spoil(iso, "k8s/kubelet")
+    before = iso.read_bytes()
+    common = ("--from", liar, "--store", tmp_path / "none", "--offline")
+    assert "kubelet" in errors(call("site", "repair", iso, *common, code=6))[0]
+    assert iso.read_bytes() == before
+
+
+def test_the_lock_of_another_iso_changes_nothing(
+    iso: Path, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    lock = built.lock.model_copy(update={"revision": 9})
+    (tmp_path / "other.lock.json").write_bytes(lock.to_bytes())
+    before = iso.read_bytes()
+    common = ("--from", full_store.root, "--store", tmp_path / "none", "--offline")
+    done = call("site", "repair", iso, "--lock", tmp_path / "other.lock.json", *common, code=5)
+    assert f"expected {built.digest}" in errors(done)[0]
+    assert iso.read_bytes() == before
+
+
+def test_an_iso_of_which_nobody_knows_what_it_was_is_left_alone(iso: Path) -> None:
+    Path(f"{iso}.sha256").unlink()
+    assert "--digest" in hints(call("site", "repair", iso, code=2))[0]
+    iso.with_suffix(".lock.json").unlink()
+    assert "--lock" in hints(call("site", "repair", iso, code=3))[0]
+
+
+def test_scattered_damage_anywhere_is_mended(
+    iso: Path, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    good = iso.read_bytes()
+    chance = random.Random(3)
+    for _ in range(3):
+        data = bytearray(good)
+        for _ in range(30):
+            place = chance.randrange(len(data) // 2048) * 2048
+            data[place : place + 2048] = chance.randbytes(2048)
+        iso.write_bytes(data)
+        common = ("--from", full_store.root, "--store", tmp_path / "none", "--offline")
+        call("site", "repair", iso, *common)
+        assert iso.read_bytes() == good
