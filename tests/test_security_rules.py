@@ -62,7 +62,7 @@ RULES = {
             "iso/check/boot.py": "a file of an ISO whose size was looked at",
             "sources/resolve.py": "a blob",
             "sources/registry.py": "a blob",
-            "site/arrival.py": "blobs",
+            "site/bundles/arrival.py": "blobs",
             "site/check.py": "texts in memory, which have a bound together",
             "run.py": "the last bytes of a log",
         },

@@ -19,11 +19,11 @@ from isobuilder.pipeline.build import manifest_of
 from isobuilder.pipeline.unlisted import Unlisted, unlisted_images
 from isobuilder.pipeline.verify import Verification, verify
 from isobuilder.progress import SILENT, Progress
-from isobuilder.site.admit import take_folder, take_part
-from isobuilder.site.arrival import carried_lock, parts_in
-from isobuilder.site.bundle import Bundle, Carried
+from isobuilder.site.bundles.admit import take_folder, take_part
+from isobuilder.site.bundles.arrival import carried_lock, parts_in
+from isobuilder.site.bundles.bundle import Bundle, Carried
+from isobuilder.site.bundles.parts import BUNDLE, Slot
 from isobuilder.site.donors import lock_of
-from isobuilder.site.parts import BUNDLE, Slot
 from isobuilder.store import Store
 
 _MOST_KEPT = 64 * 1024 * 1024  # bytes of locks and manifests of images

@@ -43,9 +43,9 @@ from isobuilder.pipeline.upstream.check import load_seen
 from isobuilder.pipeline.upstream.report import Journal
 from isobuilder.publish.index import INDEX, read_index
 from isobuilder.rules.book import read_rules
-from isobuilder.site.admit import StoreKeeper, take_part
-from isobuilder.site.arrival import settle
-from isobuilder.site.bundle import Bundle, Carried
+from isobuilder.site.bundles.admit import StoreKeeper, take_part
+from isobuilder.site.bundles.arrival import settle
+from isobuilder.site.bundles.bundle import Bundle, Carried
 from isobuilder.site.catalog import entries_of
 from isobuilder.site.records import read_record
 from isobuilder.sources.pushing import RegistryWriter
@@ -260,8 +260,8 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "pipeline/upstream/check.py": [
         (lambda data, folder: load_seen(file_with(data, folder)), InputError),
     ],
-    "site/admit.py": [(bundle_json, IntegrityError)],
-    "site/arrival.py": [(carried_lock, IntegrityError)],
+    "site/bundles/admit.py": [(bundle_json, IntegrityError)],
+    "site/bundles/arrival.py": [(carried_lock, IntegrityError)],
     "site/records.py": [
         (
             lambda data, folder: read_record(file_with(data, folder, "x.json").parent, "x"),

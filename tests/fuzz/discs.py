@@ -20,9 +20,9 @@ from isobuilder.iso.check.contents import check_iso
 from isobuilder.iso.read.fat import read_fat
 from isobuilder.iso.read.reader import IsoReader, hash_iso
 from isobuilder.medium import Medium
-from isobuilder.site.admit import StoreKeeper, take_part
-from isobuilder.site.arrival import settle
-from isobuilder.site.export import packing, write_parts
+from isobuilder.site.bundles.admit import StoreKeeper, take_part
+from isobuilder.site.bundles.arrival import settle
+from isobuilder.site.bundles.export import packing, write_parts
 from isobuilder.store import Store
 from tests.contract.trees import DictMedium
 from tests.fuzz.mutation import Chance, edited
@@ -189,7 +189,11 @@ DISCS = (
         ),
         _iso,
     ),
-    Target("bundle", ("site/admit.py", "site/arrival.py", "site/bundle.py"), _bundle),
+    Target(
+        "bundle",
+        ("site/bundles/admit.py", "site/bundles/arrival.py", "site/bundles/bundle.py"),
+        _bundle,
+    ),
     Target("boot", ("iso/check/boot.py", "iso/check/disk.py", "iso/read/fat.py"), _boot),
     Target("fat", ("iso/read/fat.py",), _fat),
     Target("program", ("formats/elf.py",), _elf),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.site.export import Packing, packing
+from isobuilder.site.bundles.export import Packing, packing
 from tests.cli.conftest import _process_as_it_was
 from tests.pipeline.conftest import built, full_store, locked, session, world
 

@@ -16,8 +16,8 @@ import pytest
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.pipeline.build import Built
-from isobuilder.site.admit import StoreKeeper, arrived, take_part
-from isobuilder.site.export import Packing, write_parts
+from isobuilder.site.bundles.admit import StoreKeeper, arrived, take_part
+from isobuilder.site.bundles.export import Packing, write_parts
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, half_written, hints
 from tests.pipeline.world import Locked, World

@@ -10,8 +10,8 @@ import pytest
 
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.pipeline.build import Built
+from isobuilder.site.bundles.export import Packing, write_parts
 from isobuilder.site.check import Offer, Way, ways
-from isobuilder.site.export import Packing, write_parts
 from isobuilder.store import Store
 from tests.cli.calling import call, errors
 

@@ -14,9 +14,9 @@ import pytest
 from isobuilder.content.archives import tar_header
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError, IsobuilderError
-from isobuilder.site.admit import StoreKeeper, arrived, take_folder, take_part
-from isobuilder.site.bundle import Bundle
-from isobuilder.site.export import Packing, write_folder, write_parts
+from isobuilder.site.bundles.admit import StoreKeeper, arrived, take_folder, take_part
+from isobuilder.site.bundles.bundle import Bundle
+from isobuilder.site.bundles.export import Packing, write_folder, write_parts
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, half_written, hints
 

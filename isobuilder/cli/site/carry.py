@@ -15,9 +15,9 @@ from isobuilder.cli.site.naming import digest_of, from_option, locks_named, open
 from isobuilder.cli.telling import tell, tell_path
 
 if TYPE_CHECKING:
-    from isobuilder.site.admit import Arrived
-    from isobuilder.site.arrival import Taken
-    from isobuilder.site.export import Exported, Packing
+    from isobuilder.site.bundles.admit import Arrived
+    from isobuilder.site.bundles.arrival import Taken
+    from isobuilder.site.bundles.export import Exported, Packing
 
 _CARRIED = click.Path(exists=True, allow_dash=True, path_type=Path)
 
@@ -70,7 +70,7 @@ def export(
     from isobuilder.model.config import parse_size
     from isobuilder.pipeline.fetch import holding
     from isobuilder.pipeline.payload import pin_if_there
-    from isobuilder.site.export import packing
+    from isobuilder.site.bundles.export import packing
     from isobuilder.sources.session import open_session
 
     size = None if part_size is None else parse_size(part_size)
@@ -100,7 +100,7 @@ def _written(
     only: int | None,
     replace: bool,
 ) -> Exported:
-    from isobuilder.site import export as make
+    from isobuilder.site.bundles import export as make
 
     if out == "-":
         with os.fdopen(os.dup(1), "wb") as pipe:
@@ -156,8 +156,8 @@ def import_(
     with isobuilder build --offline.
     """
     from isobuilder.errors import IsobuilderError, PartlyDone
-    from isobuilder.site.admit import incomplete
-    from isobuilder.site.arrival import settle, take
+    from isobuilder.site.bundles.admit import incomplete
+    from isobuilder.site.bundles.arrival import settle, take
 
     identity = None if expected is None else digest_of(expected, "--bundle")
     attempts: Attempts[Taken] = Attempts()

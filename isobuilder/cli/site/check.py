@@ -41,7 +41,7 @@ def check(
     upgraded, one minor at a time, and which minor is missing for the next.
     """
     from isobuilder.errors import UsageProblem
-    from isobuilder.site.arrival import is_iso
+    from isobuilder.site.bundles.arrival import is_iso
     from isobuilder.site.check import check_bundles, check_iso_here, ways
 
     isos = [path for path in carried if not path.is_dir() and is_iso(path)]

@@ -17,7 +17,7 @@ from isobuilder.errors import InputError
 from isobuilder.formats.archive import INDEX, LAYOUT, blob_name
 from isobuilder.formats.oci import NAME_ANNOTATIONS
 from isobuilder.formats.tar import BLOCK
-from isobuilder.site.bundle import SMALLEST_PART, Bundle, Carried
+from isobuilder.site.bundles.bundle import SMALLEST_PART, Bundle, Carried
 
 BUNDLE = "bundle.json"
 """What every part begins with, and a folder has."""

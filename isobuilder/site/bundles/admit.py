@@ -26,8 +26,8 @@ from isobuilder.formats.archive import blob_name
 from isobuilder.formats.tar import BLOCK, KINDS, StreamSource, walk
 from isobuilder.model.validation import model_of
 from isobuilder.progress import SILENT, Progress, Task, task
-from isobuilder.site.bundle import SCHEMA, Bundle, Carried
-from isobuilder.site.parts import BUNDLE, END, Part, Slot, parts_of
+from isobuilder.site.bundles.bundle import SCHEMA, Bundle, Carried
+from isobuilder.site.bundles.parts import BUNDLE, END, Part, Slot, parts_of
 from isobuilder.store import Partial, Store, partial_of
 
 _OTHER_HOLDER = 0.1  # seconds between looks at a blob that another process is busy with

@@ -26,8 +26,8 @@ from isobuilder.formats.sums import sum_line
 from isobuilder.formats.tar import BLOCK
 from isobuilder.model.lock import Lock
 from isobuilder.progress import SILENT, Progress, Task, task
-from isobuilder.site.bundle import MOST_CARRIED, Bundle, Carried
-from isobuilder.site.parts import BUNDLE, END, Part, Slot, layout_of, parts_of
+from isobuilder.site.bundles.bundle import MOST_CARRIED, Bundle, Carried
+from isobuilder.site.bundles.parts import BUNDLE, END, Part, Slot, layout_of, parts_of
 
 _MOST_SUMS = 4 * 1024 * 1024  # bytes: 9,999 parts have 2 MiB of sums
 

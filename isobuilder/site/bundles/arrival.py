@@ -20,10 +20,10 @@ from isobuilder.model.payload import read_payload
 from isobuilder.model.validation import parse_json
 from isobuilder.pipeline.fetch import note_locks
 from isobuilder.progress import SILENT, Progress, task
-from isobuilder.site.admit import Arrived, StoreKeeper, arrived, take_folder, take_part
-from isobuilder.site.bundle import Bundle
+from isobuilder.site.bundles.admit import Arrived, StoreKeeper, arrived, take_folder, take_part
+from isobuilder.site.bundles.bundle import Bundle
+from isobuilder.site.bundles.parts import BUNDLE
 from isobuilder.site.donors import open_iso
-from isobuilder.site.parts import BUNDLE
 from isobuilder.store import Store, copy_to, lease
 
 STDIN = Path("-")

@@ -1,0 +1,1 @@
+"""Bundles: what is carried to a site, how it is cut, written, read and proved."""
