@@ -13,7 +13,8 @@ VARIABLE = "ISOBUILDER_RESULTS"
 """The environment variable by which tests of virtual machines are told of the page."""
 
 FIRST_ISO, BOOTING, CLUSTER = "First ISO of a new patch", "Booting", "A real cluster"
-SECTIONS = (FIRST_ISO, BOOTING, CLUSTER)
+SITE = "A site's images"
+SECTIONS = (FIRST_ISO, SITE, BOOTING, CLUSTER)
 """Sections of other runs than the comparison, in the order in which they end the page."""
 
 _HEADING = re.compile(r"(#+) +(.*?)\s*$")

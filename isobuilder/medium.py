@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 
 from isobuilder.digest import Digest
 from isobuilder.documents.json import DOCUMENT, parse
@@ -20,14 +20,18 @@ from isobuilder.formats.elf import MACHINES, BinaryFacts, describe, inspect_bina
 from isobuilder.formats.inflate import chunks_of, unpacked
 from isobuilder.formats.manifests import Manifest, read_manifest
 from isobuilder.formats.tar import Member, StreamSource, walk
-from isobuilder.model.isomanifest import IsoManifest
-from isobuilder.model.loading import parse_manifest_json
-from isobuilder.model.payload import OsPayload, read_payload
+
+if TYPE_CHECKING:  # our own documents take a while to import, and most readers want none
+    from isobuilder.model.isomanifest import IsoManifest
+    from isobuilder.model.payload import OsPayload
 
 LABEL = "CDROM"
 """The volume label by which nodes find the disc."""
 
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
+
+SIDE_FILES = ("iso.sha256", "manifest.json", "sbom.cdx.json", "registration.json", "lock.json")
+"""How the names of what lies beside an ISO end; they begin as its own does."""
 
 MAX_TEXT = 16 * 1024 * 1024
 """Bytes of a text file that is read whole: SHA256SUMS, images.list, JSON."""
@@ -176,6 +180,8 @@ class Medium:
     @property
     def manifest(self) -> IsoManifest | IntegrityError:
         """Return manifest.json as one of ours, or why it is none."""
+        from isobuilder.model.loading import parse_manifest_json
+
         if MANIFEST not in self.files:
             return IntegrityError("there is none")
         return self._once(
@@ -184,6 +190,8 @@ class Medium:
 
     def payload(self, path: str) -> OsPayload | IntegrityError:
         """Return the description of an OS payload, or why it is none."""
+        from isobuilder.model.payload import read_payload
+
         return self._once("payload", path, lambda: read_payload(self.read(path), place=path))
 
     def binary(self, path: str) -> BinaryFacts | IntegrityError:

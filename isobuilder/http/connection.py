@@ -12,9 +12,9 @@ import contextlib
 import io
 import os
 import re
-import select
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +28,8 @@ from isobuilder.http.replies import FilePart, FileState, Refusal, Reply, Request
 PIECE = 512 * 1024  # bytes that have to be through within ``Limits.piece_seconds``
 _RECEIVED = 64 * 1024  # bytes at once
 _LINE, _TRAILERS = 4096, 32  # bytes of a line between chunks, and lines after the last
+_ENCRYPTED = 128 * 1024  # bytes of a file that are encrypted at once: they stay in the cache
+_WAIT = 5.0  # seconds that the kernel waits for a client before we look at the time again
 _REPLACED = "the file is being replaced: ask again"
 _LINGER = 1.0  # seconds for a client to stop sending after it was refused
 
@@ -213,26 +215,36 @@ class Connection:
 
     def _send_file(self, file: IO[bytes], at: int, count: int) -> int:
         if isinstance(self._socket, ssl.SSLSocket):  # whose bytes the kernel cannot send
-            data = os.pread(file.fileno(), count, at)
-            if len(data) < count:
-                raise ConnectionError("the file became shorter")
-            self.send(data)
+            for start in range(0, count, _ENCRYPTED):
+                size = min(_ENCRYPTED, count - start)
+                data = os.pread(file.fileno(), size, at + start)
+                if len(data) < size:
+                    raise ConnectionError("the file became shorter")
+                self.send(data)
             return count
+        self._let_the_kernel_wait()
         deadline = time.monotonic() + self._limits.piece_seconds
         done = 0
         while done < count:
             try:
                 sent = os.sendfile(self._socket.fileno(), file.fileno(), at + done, count - done)
-            except BlockingIOError:  # a socket with a timeout does not block in sendfile
-                poll = select.poll()
-                poll.register(self._socket, select.POLLOUT)
-                if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                    raise TimeoutError from None
-                continue
+            except BlockingIOError:  # the kernel waited, and not a byte went
+                sent = -1
+            if time.monotonic() > deadline:
+                raise TimeoutError
             if not sent:
                 raise ConnectionError("the file became shorter")
-            done += sent
+            done += max(sent, 0)
         return done
+
+    def _let_the_kernel_wait(self) -> None:
+        """Let sendfile wait for the client, a little at a time: cheaper than polling."""
+        if self._socket.gettimeout() is None:
+            return
+        seconds = min(_WAIT, self._limits.piece_seconds)
+        pause = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, pause)
+        self._socket.settimeout(None)
 
     def _linger(self) -> None:
         """Let the client read our answer though it is still sending.

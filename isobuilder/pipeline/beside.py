@@ -10,8 +10,6 @@ from isobuilder.model.finding import Finding
 from isobuilder.model.lock import Lock
 from isobuilder.model.registration import registration_for
 
-SIDE_FILES = ("iso.sha256", "manifest.json", "sbom.cdx.json", "registration.json", "lock.json")
-
 
 def side_texts(
     lock: Lock, *, name: str, digest: Digest, size: int, manifest: bytes, sbom: bytes

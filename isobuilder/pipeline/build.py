@@ -20,12 +20,12 @@ from isobuilder.files import write_whole
 from isobuilder.iso.boot_names import PAYLOAD
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.iso.write.writer import iso_digest, write_iso
-from isobuilder.medium import Medium
+from isobuilder.medium import SIDE_FILES, Medium
 from isobuilder.model.base import canonical_json
 from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.loading import parse_manifest_json
 from isobuilder.model.lock import Lock
-from isobuilder.pipeline.beside import SIDE_FILES, side_texts
+from isobuilder.pipeline.beside import side_texts
 from isobuilder.pipeline.fetch import holding
 from isobuilder.pipeline.payload import pin_or_plain, pin_payload
 from isobuilder.sources.session import Session

@@ -22,7 +22,7 @@ from isobuilder.digest import Digest
 from isobuilder.http.connection import Limits
 from isobuilder.http.replies import FilePart, FileState, Reply, Request, content_reply, text_reply
 from isobuilder.http.serving import Server, TlsContext
-from isobuilder.pipeline.beside import SIDE_FILES
+from isobuilder.medium import SIDE_FILES
 from isobuilder.site.catalog import Catalog
 from isobuilder.site.holding import Holding
 from isobuilder.site.metrics import Metrics
