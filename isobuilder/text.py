@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from typing import Any
 
 _DIGITS = 18  # of a number of bytes, seconds or pieces
@@ -55,6 +56,24 @@ def whole_number(text: str) -> int | None:
     """
     is_one = text.isascii() and text.isdigit() and len(text) <= _DIGITS
     return int(text) if is_one else None
+
+
+def moment_of(text: str) -> datetime | None:
+    """Return the time that a text in ISO 8601 means, in UTC; None where it is none.
+
+    A time without a zone is taken as UTC; one that UTC has no year for is none.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def day_of(text: str) -> date | None:
+    """Return the day, in UTC, of a day or a time in ISO 8601; None where it is none."""
+    moment = moment_of(text)
+    return moment.date() if moment else None
 
 
 def width(text: str) -> int:

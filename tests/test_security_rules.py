@@ -42,6 +42,16 @@ RULES = {
         'run_confined(folder, ["tool"], timeout=1, most_output=1)',
         {"run.py": "the sandbox", "sources/kubeadm.py": "kubeadm"},
     ),
+    "days and times": Rule(
+        "what others call a day or a time is read in one place, which has no error of a library",
+        r"\b(fromisoformat|strptime|parsedate_to_datetime|mktime)\b",
+        "day = date.fromisoformat(text)",
+        {
+            "text.py": "ISO 8601",
+            "http/failure.py": "heads of HTTP",
+            "iso/write/author.py": "the clock of the library that writes ISOs",
+        },
+    ),
     "proof of bytes": Rule(
         "a Blob is a proof that bytes were hashed, so only the store makes one",
         r"(?<![A-Za-z])Blob\(|\.path_of\(|\bblob\.path\b",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.finding import Finding
-from isobuilder.text import as_json, printable, whole_number, width
+from isobuilder.text import as_json, day_of, printable, whole_number, width
 
 
 @pytest.mark.parametrize(
@@ -98,3 +99,21 @@ def test_what_int_would_not_take_or_nobody_means_is_no_number(text: str) -> None
 def test_a_version_has_plain_digits_and_not_thousands(text: str) -> None:
     with pytest.raises(ValueError, match="expected a Kubernetes version"):
         KubeVersion(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("2026-11-28", date(2026, 11, 28)),
+        ("2026-11-28T23:30:00-0100", date(2026, 11, 29)),
+        ("2026-11-28T00:30:00+09:00", date(2026, 11, 27)),
+        ("2026-11-28T10:00:00Z", date(2026, 11, 28)),
+        ("2026-02-30", None),
+        ("soon", None),
+        ("", None),
+        ("0001-01-01T00:00:00+09:00", None),  # before UTC's first year
+        ("9999-12-31T23:59:59-09:00", None),
+    ],
+)
+def test_a_day_is_that_of_utc_and_what_is_none_has_no_error(text: str, day: date | None) -> None:
+    assert day_of(text) == day

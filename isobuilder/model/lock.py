@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,6 +30,7 @@ from isobuilder.model.recipe import (
     Render,
     Variant,
 )
+from isobuilder.text import moment_of
 
 
 class Evidence(Model):
@@ -365,7 +365,10 @@ def answers(lock: Lock, recipe: Recipe) -> list[str]:
 
 def released_epoch(released: str) -> int:
     """Return the first second (UTC) of a day written as ``YYYY-MM-DD``."""
-    return int(datetime.strptime(released, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
+    moment = moment_of(released)
+    if moment is None:
+        raise ValueError(f"expected a day such as 2026-11-28, got {released!r}")
+    return int(moment.timestamp())
 
 
 def _compare(found: list[str], what: str, wanted: object, locked: object) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -35,6 +34,7 @@ from isobuilder.model.base import (
 )
 from isobuilder.model.payload import Kernel
 from isobuilder.model.profile import ProfileName
+from isobuilder.text import day_of
 
 _LABEL = r"^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$"  # as Helm has it for releases
 _FLOATING = {"main", "master", "latest", "latest_release", "head"}
@@ -377,7 +377,10 @@ class Recipe(FileModel):
     @field_validator("released")
     @classmethod
     def _a_day_that_there_is(cls, found: str | None) -> str | None:
-        if found is not None and not 1970 <= date.fromisoformat(found).year <= LAST_YEAR:
+        day = day_of(found) if found is not None else None
+        if found is not None and day is None:
+            raise ValueError(f"day is out of range: there is no {found}")
+        if day is not None and not 1970 <= day.year <= LAST_YEAR:
             raise ValueError(f"expected a day from 1970 to {LAST_YEAR}, which an ISO can tell")
         return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def try_boot(
     """Start ``machines`` from ``iso`` and return how far each came; see ``node.lab.start``.
 
     ``kvm`` says whether to use it; None finds out whether it really works with the ISO's kernel. A
-    machine's disk for data that is not there is made, of ``data_size`` MiB.
+    machine's disk for data that is not there is made, of ``data_size`` MiB; it is not left behind
+    when no machine could be started.
 
     Raises:
         InputError: the ISO is no boot medium.
@@ -53,15 +55,20 @@ def try_boot(
             with reader.open(KERNEL) as source, kernel.open("wb") as target:
                 shutil.copyfileobj(source, target, BUFFER_SIZE)
             kvm = kvm_works(kernel, architecture=architecture)
-    for machine in machines:
-        if machine.data is not None and not machine.data.exists():
-            make_data_disk(machine.data, mebibytes=data_size)
-    progress.step("starting in KVM" if kvm else "starting in emulation, which is slow: no KVM here")
-    return start(
-        [replace(machine, iso=iso, architecture=architecture) for machine in machines],
-        logs=logs,
-        until=until,
-        timeout=timeout,
-        kvm=kvm,
-        listener=listener,
-    )
+    with ExitStack() as undo:
+        for machine in machines:
+            if machine.data is not None and not machine.data.exists():
+                make_data_disk(machine.data, mebibytes=data_size)
+                undo.callback(machine.data.unlink, missing_ok=True)
+        how = "in KVM" if kvm else "in emulation, which is slow: no KVM here"
+        progress.step(f"starting {how}")
+        outcomes = start(
+            [replace(machine, iso=iso, architecture=architecture) for machine in machines],
+            logs=logs,
+            until=until,
+            timeout=timeout,
+            kvm=kvm,
+            listener=listener,
+        )
+        undo.pop_all()
+    return outcomes

@@ -351,7 +351,7 @@ RECORDS = (
         "upstream",
         (
             *("sources/upstream/answers.py", "sources/upstream/schedule.py"),
-            *("sources/upstream/cves.py", "sources/upstream/own.py", "sources/upstream/days.py"),
+            *("sources/upstream/cves.py", "sources/upstream/own.py"),
         ),
         _upstream,
     ),

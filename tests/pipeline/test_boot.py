@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -404,3 +405,34 @@ def test_payloads_are_listed_shown_exported_and_removed(tmp_path: Path) -> None:
 def test_build_refuses_contradicting_wishes(locked: Locked) -> None:
     done = run_cli("build", locked.path, "--boot", "debian-13", "--no-boot", check=2)
     assert "contradict" in done.stderr
+
+
+@pytest.mark.skipif(
+    shutil.which("mkfs.ext4", path="/sbin:/usr/sbin") is None, reason="no mkfs.ext4"
+)
+def test_a_disk_for_data_is_not_left_behind_when_nothing_starts(
+    bootable: Lock,
+    locked: Locked,
+    session: Session,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk = tmp_path / "data.img"
+
+    def tried(iso: Path) -> None:
+        machine = Machine("one", iso, data=disk)
+        try_boot(iso, [machine], logs=tmp_path, until=None, timeout=1.0, kvm=False, data_size=64)
+
+    plain = build(locked.lock, tmp_path / "plain", session).iso
+    with pytest.raises(InputError, match="not a boot medium"):
+        tried(plain)
+    assert not disk.exists()
+    iso = build(bootable, tmp_path / "boots", session).iso
+    monkeypatch.setenv("PATH", str(tmp_path))  # a machine without QEMU
+    with pytest.raises(EnvironmentProblem, match="qemu"):
+        tried(iso)
+    assert not disk.exists()
+    disk.write_bytes(b"of before")
+    with pytest.raises(EnvironmentProblem, match="qemu"):
+        tried(iso)
+    assert disk.read_bytes() == b"of before"

@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
@@ -21,6 +21,7 @@ from isobuilder.demo.mold.uploads import receive_upload
 from isobuilder.http.replies import Reply, Request, text_reply
 from isobuilder.http.serving import Server
 from isobuilder.mold.api.signing import SignatureAlgorithm, sign
+from isobuilder.text import moment_of
 
 _WITHOUT_CSERROR = {401, 429, 531}
 _LONGEST_EXPIRY = timedelta(minutes=15)  # where times are enforced
@@ -208,10 +209,4 @@ class Simulator(Server):
 def _expiry(text: str) -> datetime | None:
     """Read ``2030-01-01T00:00:00+0000``, with milliseconds, a colon in the zone or Z."""
     form = r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{3})?(Z|[+-]\d\d:?\d\d)"
-    found = re.fullmatch(form, text)
-    if found is None:
-        return None
-    try:
-        return datetime.strptime(found[1] + found[2], "%Y-%m-%dT%H:%M:%S%z").astimezone(UTC)
-    except ValueError:
-        return None
+    return moment_of(text) if re.fullmatch(form, text) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from isobuilder.errors import MoldError
@@ -20,6 +20,7 @@ from isobuilder.mold.api.errors import (
     error_fields,
 )
 from isobuilder.mold.api.transport import MAX_ANSWER, READS, RequestLost, Transport
+from isobuilder.text import moment_of
 
 log = logging.getLogger(__name__)
 
@@ -225,10 +226,4 @@ class MoldClient(Transport):
 
 def parse_time(text: str | None) -> datetime | None:
     """Return a time as Mold writes it (``2026-10-08T10:00:00+0900``), None if it is not one."""
-    if not text:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return moment_of(text) if text else None

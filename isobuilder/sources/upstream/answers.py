@@ -10,9 +10,8 @@ from typing import Any
 from isobuilder.documents.json import ANSWER, JsonProblem, value_of
 from isobuilder.errors import UpstreamError
 from isobuilder.formats.version import ReleaseVersion, version_of
-from isobuilder.sources.upstream.days import day_of
 from isobuilder.sources.upstream.sight import Release
-from isobuilder.text import printable
+from isobuilder.text import day_of, printable
 
 MARKER_SIZE = 256  # bytes; a marker is one version
 INDEX_SIZE = 4 * 1024 * 1024  # bytes; Kubernetes' list of all tags has some 30 KiB
@@ -64,7 +63,7 @@ def github_releases(data: bytes, place: str) -> tuple[Release, ...]:
             and isinstance(asset.get("digest"), str)
             and _DIGEST.fullmatch(asset["digest"])
         }
-        found.setdefault(version, Release(version, day_of(entry.get("published_at")), digests))
+        found.setdefault(version, Release(version, _day(entry.get("published_at")), digests))
     return _newest_first(found)
 
 
@@ -90,11 +89,15 @@ def module_versions(data: bytes, place: str) -> tuple[Release, ...]:
 def module_day(data: bytes, place: str) -> date | None:
     """Return the day of a version's commit. Source: the same protocol, ``$version.info``."""
     value = _value(data, place)
-    return day_of(value.get("Time")) if isinstance(value, dict) else None
+    return _day(value.get("Time")) if isinstance(value, dict) else None
 
 
 def _newest_first(found: dict[ReleaseVersion, Release]) -> tuple[Release, ...]:
     return tuple(found[version] for version in sorted(found, reverse=True))
+
+
+def _day(value: object) -> date | None:
+    return day_of(value) if isinstance(value, str) else None
 
 
 def _list(data: bytes, place: str) -> Iterator[dict[str, Any]]:

@@ -14,8 +14,7 @@ from datetime import date
 
 from isobuilder.documents.json import ANSWER, JsonProblem, value_of
 from isobuilder.errors import UpstreamError
-from isobuilder.sources.upstream.days import day_of
-from isobuilder.text import printable
+from isobuilder.text import day_of, printable
 
 PROJECTS: Mapping[str, str] = {
     "autoscaler": "ablecloud-team/autoscaler",
@@ -73,9 +72,9 @@ def _releases(entries: Iterable[object]) -> Iterator[OwnRelease]:
         if found is None:
             continue
         minor, version, revision, short = found.groups()
-        one = OwnRelease(
-            found[0], minor, version, int(revision), short, None, day_of(entry.get("published_at"))
-        )
+        published = entry.get("published_at")
+        day = day_of(published) if isinstance(published, str) else None
+        one = OwnRelease(found[0], minor, version, int(revision), short, None, day)
         commit = entry.get("target_commitish")  # a branch, or a commit
         yield one.at(commit) if isinstance(commit, str) else one
 

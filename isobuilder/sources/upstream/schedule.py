@@ -15,7 +15,7 @@ from datetime import date
 from isobuilder.documents.nodes import Items, Map, Node, Scalar
 from isobuilder.documents.plain_yaml import yaml_map
 from isobuilder.formats.version import ReleaseVersion, version_of
-from isobuilder.text import printable
+from isobuilder.text import day_of, printable
 
 URL = "https://raw.githubusercontent.com/kubernetes/website/main/data/releases/schedule.yaml"
 
@@ -105,11 +105,10 @@ def _day(node: Map, key: str, odd: list[str]) -> date | None:
     text = _text(node, key)
     if text in {"", "N/A"}:
         return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
+    day = day_of(text)
+    if day is None:
         odd.append(f"{node.mark}: {key} {printable(text)[:40]!r} is no day")
-        return None
+    return day
 
 
 def _text(node: Map, key: str) -> str:
