@@ -18,6 +18,8 @@ from isobuilder.jobs.services import object_name
 from isobuilder.model.loading import load_recipe
 from isobuilder.store import Store
 from tests.cli.calling import call, errors
+from tests.fakes.upstream import FakeUpstream
+from tests.pipeline.site import Site
 from tests.pipeline.world import Locked, World
 
 PLAIN = "kubernetes-v1.34.12-mold-cks-amd64-r1"
@@ -301,6 +303,24 @@ def test_a_cell_that_was_built_from_another_lock_is_told(checkout: Checkout) -> 
     lines = checkout.status(made)
     assert lines[0] == f"different: {PLAIN}"
     assert "built from another lock than that of" in lines[1]
+
+
+def test_what_a_sync_published_is_good_until_its_bytes_are_others(tmp_path: Path) -> None:
+    with FakeUpstream() as upstream:
+        site = Site(tmp_path, upstream)
+        site.run(architectures=["amd64"])
+        site.web.shutdown()
+        site.web.server_close()
+    words = ("matrix", "status", site.published, "--recipes", site.recipes, "--arch", "amd64")
+    lines = call(*words, "--exit-code").stdout.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == ["good", "good"]
+    iso = next(site.published.glob("*.iso"))
+    iso.chmod(0o644)
+    iso.write_bytes(b"other bytes")
+    assert call(*words).stdout.splitlines() == lines  # what lies beside it still says so
+    hashed = call(*words, "--hash", "--exit-code", code=9).stdout
+    assert f"different: {iso.stem}\n" in hashed
+    assert f"{iso}: is {Digest.of(b'other bytes')}, the index says" in hashed
 
 
 def test_a_folder_that_is_not_there_is_told(checkout: Checkout) -> None:
