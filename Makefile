@@ -38,7 +38,7 @@ lock-deps: ## Lock the newest release of every library; LOCK_ARGS=--keep changes
 	$(PYTHON) -m tools.lock_dependencies $(LOCK_ARGS)
 
 test-kills: $(VENV)/.ready ## Kill an unattended run at a hundred random moments and begin it again; KILLS=N for another number
-	ISOBUILDER_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest -s tests/pipeline/test_sync.py -k killed --override-ini addopts= $(PYTEST_ARGS)
+	ISOBUILDER_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest -s tests/pipeline/test_sync.py -k killed $(PYTEST_ARGS)
 
 test-boot: $(VENV)/.ready ## Start the ISO in virtual machines in every way; takes an hour and a half without KVM
 	$(BIN)/python -m pytest -m boot tests/boot $(PYTEST_ARGS)

@@ -339,18 +339,17 @@ class _Sync:
             unfit=unfit_iso(item.registration, lock, self.book, self.day),
         )
         results = register(self.molds, request, progress=self.session.progress)
-        for one in results[1:] + results[:1]:
-            if not one.ok:
-                zones = "; ".join(zone.text for zone in one.zones)
-                self.add(
-                    SyncStep(
-                        subject=subject,
-                        step="register",
-                        state="failed",
-                        fact=f"{one.server}: {one.error or zones}",
-                    )
-                )
-        return "; ".join(f"{one.server}: {fact}" for one in results if one.ok for fact in one.done)
+        done = "; ".join(f"{one.server}: {fact}" for one in results if one.ok for fact in one.done)
+        wrong = [
+            f"{one.server}: {one.error or '; '.join(zone.text for zone in one.zones)}"
+            for one in results
+            if not one.ok
+        ]
+        if wrong and not done:
+            raise IntegrityError("; ".join(wrong))
+        for fact in wrong:
+            self.add(SyncStep(subject=subject, step="register", state="failed", fact=fact))
+        return done
 
     # --- what is not wanted any more ---
 

@@ -159,6 +159,19 @@ def test_a_server_that_is_down_keeps_no_other_from_its_version(
     ]
 
 
+def test_nothing_is_called_registered_while_the_only_server_is_down(
+    site: Site, simulator: FakeMold, client_of: ClientOf
+) -> None:
+    lab = client_of(simulator)
+    simulator.go_down(10_000)
+    for _ in range(2):
+        report = site.run([lab], **ONE)
+        assert [one.step for one in report.failed] == ["register"]
+        assert "register" not in [step for _, step in done(report)]
+    simulator.down_until = 0.0
+    assert ("1.34.8 amd64", "register") in done(site.run([lab], **ONE))
+
+
 def test_a_published_folder_that_cannot_be_keeps_nothing_else_from_its_turn(site: Site) -> None:
     site.release("1.34.9")
     site.published.rmdir()
