@@ -87,6 +87,7 @@ EXAMPLES = {
         "isobuilder site ledger /srv/isos --site plant-7 --out ledger.png",
         "isobuilder site ledger --read ledger.png --site plant-7 dist",
     ),
+    "site protect": ("isobuilder site protect NAME.iso --percent 5",),
     "site repair": (
         "isobuilder site repair NAME.iso --from /srv/isos/OTHER.iso --offline",
         "isobuilder site repair /media/cdrom/NAME.iso --out NAME.iso",

