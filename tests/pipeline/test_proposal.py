@@ -191,8 +191,10 @@ def test_a_recipe_of_another_profile_leaves_out_what_mold_adds() -> None:
     other = "cloudstack-cks"
     assert profile != other
     found = propose(KubeVersion("1.37.1"), RECIPES, Sight(LAST), profile="cloudstack-cks")
-    assert "autoscaler" not in found.text
+    assert "autoscaler_" not in found.text
     assert f"extends: base/{other}.yaml\n" in found.text
+    assert "# - provider.yaml: the cloud provider is made from it\n" in found.text
+    assert "# - autoscaler.yaml: autoscaling uses it\n" in found.text
     assert found.added == ()
 
 

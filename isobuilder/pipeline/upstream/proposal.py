@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from isobuilder.documents.text import yaml_text
 from isobuilder.errors import InputError, IsobuilderError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.version import ReleaseVersion
-from isobuilder.model.loading import load_lock, load_recipe
+from isobuilder.model.loading import builtin_recipes, load_lock, load_recipe
 from isobuilder.model.lock import Lock
 from isobuilder.model.profile import PROFILES, ProfileName
 from isobuilder.model.recipe import Recipe
@@ -157,40 +157,57 @@ def propose(
     )
     wanted = {name for name, _manifest in PROFILES[profile].components}
     added = choose_added(recipe, version, sight, wanted)
-    tree = plain(read_yaml(base))
-    own = {
-        name: value
-        for name, value in dict(tree.get("vars", {})).items()
-        if name.split("_")[0] not in set(recipe.components) - wanted
-    }
-    changes = [f"Kubernetes {recipe.kubernetes} -> {version}"]
-    taken = dict(parts.components)
-    for one in choices:
-        current = parts.components[one.component]
-        if one.version is not None and one.version != current:
-            changes.append(f"{one.component} {current} -> {one.version}: {one.reason}")
-            own[VARS[one.component]] = str(one.version)
-            taken[one.component] = one.version
-        elif one.version is None:
-            changes.append(f"{one.component} {current}: {one.reason}")
-    for name, value in added.variables.items():
-        changes.append(f"{name} {recipe.vars.get(name, 'none')} -> {value}")
-        own[name] = value
-    data = {**tree, "kubernetes": str(version), "revision": 1, "profile": profile, "vars": own}
-    if profile != recipe.profile:
-        data["extends"] = f"base/{profile}.yaml"
+    changes = [f"Kubernetes {recipe.kubernetes} -> {version}", *_changes(choices, parts)]
+    taken = {one.component: one.version for one in choices if one.version is not None}
+    moved = {name: one for name, one in taken.items() if one != parts.components[name]}
+    own = {VARS[name]: str(one) for name, one in moved.items()} | added.variables
+    changes += [
+        f"{name} {recipe.vars.get(name, 'none')} -> {value}"
+        for name, value in added.variables.items()
+    ]
+    text = _text(base, recipe, version, profile, own)
     chosen = (*choices, *added.choices)
     note = _note(version, base, sight, chosen, parts, added.lacks, book)
+    if profile != recipe.profile:
+        note += _left_out(profile)
+    after = replace(parts, kubernetes=version, components={**parts.components, **taken})
     return Proposal(
         version,
-        note + yaml_text(data),
+        note + text,
         base,
         choices,
         tuple(added.choices),
         tuple(changes),
-        news(parts, Parts(version, taken, parts.pins_pause), sight, book),
+        news(parts, after, sight, book),
         tuple(added.lacks),
     )
+
+
+def _text(
+    base: Path, recipe: Recipe, version: KubeVersion, profile: ProfileName, own: Mapping[str, str]
+) -> str:
+    """Return the recipe in ``base`` for another version and profile, with ``own`` variables."""
+    tree = plain(read_yaml(base))
+    strange = set(recipe.components) - {name for name, _path in PROFILES[profile].components}
+    kept = {
+        name: value
+        for name, value in dict(tree.get("vars", {})).items()
+        if name.split("_")[0] not in strange
+    }
+    told = {"kubernetes": str(version), "revision": 1, "profile": profile}
+    if profile != recipe.profile:
+        told["extends"] = f"base/{profile}.yaml"
+    return yaml_text({**tree, **told, "vars": {**kept, **own}})
+
+
+def _changes(choices: Iterable[ChosenVersion], parts: Parts) -> Iterator[str]:
+    """Yield how numbers differ from what they were, and which nobody could tell."""
+    for one in choices:
+        current = parts.components[one.component]
+        if one.version is None:
+            yield f"{one.component} {current}: {one.reason}"
+        elif one.version != current:
+            yield f"{one.component} {current} -> {one.version}: {one.reason}"
 
 
 def _note(
@@ -218,6 +235,23 @@ def _note(
         number = one.version or parts.components.get(one.component) or ""
         lines.append(f"{one.component} {number}: {one.reason}")
     return "".join(f"# {line}\n" for line in lines)
+
+
+def _left_out(profile: ProfileName) -> str:
+    """Return a comment on the manifests that a profile would like to have and its base has not."""
+    base = (builtin_recipes() / "base" / f"{profile}.yaml").read_text("utf-8")
+    wanted = [
+        f"# - {path}: {need.why}\n"
+        for need in PROFILES[profile].wishes
+        for path in need.paths
+        if need.kind == "manifest" and f"path: {path}" not in base
+    ]
+    if not wanted:
+        return ""
+    return (
+        "# Not in it, because its authors have them on branches, which nobody can lock; add them\n"
+        "# under manifests, with the address of a release or a commit:\n" + "".join(wanted)
+    )
 
 
 def meant(text: str, sight: Sight) -> KubeVersion:
