@@ -306,6 +306,13 @@ def test_endless_redirects_end(http: Http, files: FileServer) -> None:
         "http://127.0.0.1:http/",
         "http://..invalid/",
         "http://xn--.invalid/",
+        # Numbers that some readers take for 127.0.0.1 or another address, and others for names.
+        "http://511/",
+        "http://127.1/",
+        "http://0x7f.0.0.1/",
+        "http://0177.0.0.1/",
+        "http://127.0.0.1./",
+        "http://2130706433/",
         "/" + "a" * 60_000,
     ],
 )

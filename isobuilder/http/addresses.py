@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import IPv4Address
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit, urlunsplit
 
 from isobuilder.errors import InputError
 
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -25,14 +28,14 @@ def origin(url: str) -> tuple[str, str, int]:
     """Return scheme, host and port: what credentials belong to.
 
     Raises:
-        ValueError: the port is not a number.
+        ValueError: the port is not a number, or the host is one that some readers take for an IPv4
+            address and others for a name, such as 0x7f.1.
     """
     parts = urlsplit(url)
-    return (
-        parts.scheme,
-        (parts.hostname or "").lower(),
-        parts.port or _DEFAULT_PORTS.get(parts.scheme, 0),
-    )
+    host = (parts.hostname or "").lower()
+    if _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
+        IPv4Address(host)
+    return parts.scheme, host, parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
 
 
 def host_of(url: str) -> str | None:
@@ -54,7 +57,10 @@ def check_address(url: str) -> str:
     except ValueError:
         scheme, host = "", ""
     if scheme != "file" and (scheme not in {"http", "https"} or not host):
-        raise InputError(f"{redact(url)}: expected an http or https address")
+        raise InputError(
+            f"{redact(url)}: expected an http or https address",
+            hint="its host is a name, or an IP address; of IPv4 four decimal numbers",
+        )
     return urldefrag(url).url
 
 
