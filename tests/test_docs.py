@@ -62,3 +62,16 @@ def test_every_dependency_has_its_reason() -> None:
     for line in wanted:
         name = re.split(r"[\[<>=]", line)[0].lower()
         assert name in reasons or name.startswith(("types-", "isobuilder")), name
+
+
+def test_the_korean_page_about_upgrades_shows_the_same_plan() -> None:
+    english, korean = (
+        re.findall(
+            r"```\n.*?```",
+            (Path(__file__).parents[1] / "docs" / place).read_text("utf-8"),
+            re.DOTALL,
+        )
+        for place in ("upgrading-nodes.md", "ko/upgrading-nodes.md")
+    )
+    assert english
+    assert english == korean
