@@ -98,6 +98,7 @@ class IsoDonor:
         self.lock = lock
         self._reader, self._medium = reader, Medium(reader)
         self._proved: dict[Digest, BlobLike] = {}
+        self._hashed: dict[tuple[Extent, ...], Digest] = {}
         self._claims: dict[Digest, list[_Claim]] = {}
         for digest, path, run in (*self._files(), *self._archived()):
             claim = _Claim(path, run.size, cut(reader.files[path].extents, run))
@@ -115,11 +116,17 @@ class IsoDonor:
             return self._proved[digest]
         for claim in self._claims.get(digest, ()):
             with contextlib.suppress(IntegrityError, EnvironmentProblem):
-                if Digest.of_stream(self._reader.image.stream(claim.extents)) == digest:
+                if self._digest(claim.extents) == digest:
                     place = f"{self.place}: {claim.path}"
                     blob = IsoBlob(digest, claim.size, place, self._reader, claim.extents)
                     return self._proved.setdefault(digest, blob)
         return next((blob for blob in self._made_from() if blob.digest == digest), None)
+
+    def _digest(self, extents: tuple[Extent, ...]) -> Digest:
+        """Return what a run of bytes hashes to, read once however many names claim it."""
+        if extents not in self._hashed:
+            self._hashed[extents] = Digest.of_stream(self._reader.image.stream(extents))
+        return self._hashed[extents]
 
     def _made_from(self) -> list[BytesBlob]:
         if self._restored is None:

@@ -7,14 +7,22 @@ import json
 import os
 import random
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from isobuilder.content.archives import tar_header
+from isobuilder.content.donor import IsoDonor
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError, IsobuilderError
+from isobuilder.iso.read.rawiso import Extent
+from isobuilder.iso.read.reader import IsoReader
+from isobuilder.iso.write.entries import IsoEntry
+from isobuilder.iso.write.writer import write_iso
 from isobuilder.site.bundles.admit import StoreKeeper, arrived, take_folder, take_part
+from isobuilder.site.bundles.arrival import take_iso
 from isobuilder.site.bundles.bundle import Bundle
 from isobuilder.site.bundles.export import Packing, write_folder, write_parts
 from isobuilder.store import Store
@@ -276,3 +284,33 @@ def test_a_full_disk_is_told_and_the_next_run_goes_on(
     for path in parts:
         take(path.read_bytes(), room)
     assert not arrived(packed.bundle, room).missing
+
+
+def test_an_iso_that_claims_a_thousand_digests_of_a_file_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"x" * 5000
+    lies = [Digest.of(bytes([n % 256, n // 256])) for n in range(1000)]
+    sums = "".join(f"{digest.hex}  file\n" for digest in [*lies, Digest.of(content)])
+    entries = [
+        IsoEntry("SHA256SUMS", 0o644, (sums.encode(),)),
+        IsoEntry("file", 0o644, (content,)),
+    ]
+    write_iso(entries, tmp_path / "x.iso", label="CDROM", epoch=0)
+    with IsoReader(tmp_path / "x.iso") as reader:
+        reads: list[Sequence[Extent]] = []
+        stream = reader.image.stream
+
+        def counted(runs: Sequence[Extent]) -> BinaryIO:
+            reads.append(runs)
+            return stream(runs)
+
+        monkeypatch.setattr(reader.image, "stream", counted)
+        donor = IsoDonor(reader, None)
+        reads.clear()
+        assert [digest for digest in donor.claims if donor.find(digest)] == [Digest.of(content)]
+        assert len(reads) == 1
+    store = Store(tmp_path / "store")
+    take_iso(tmp_path / "x.iso", store)
+    assert half_written(store.root) == []
+    assert [path.name for path in store.root.rglob("blobs/sha256/*/*")] == [Digest.of(content).hex]
