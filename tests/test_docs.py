@@ -64,14 +64,11 @@ def test_every_dependency_has_its_reason() -> None:
         assert name in reasons or name.startswith(("types-", "isobuilder")), name
 
 
-def test_the_korean_page_about_upgrades_shows_the_same_plan() -> None:
+@pytest.mark.parametrize("page", ["upgrading-nodes.md", "cluster-files.md"])
+def test_the_korean_page_shows_the_same(page: str) -> None:
     english, korean = (
-        re.findall(
-            r"```\n.*?```",
-            (Path(__file__).parents[1] / "docs" / place).read_text("utf-8"),
-            re.DOTALL,
-        )
-        for place in ("upgrading-nodes.md", "ko/upgrading-nodes.md")
+        re.findall(r"```.*?\n.*?```", (PROJECT / "docs" / place).read_text("utf-8"), re.DOTALL)
+        for place in (page, f"ko/{page}")
     )
     assert english
     assert english == korean
