@@ -11,13 +11,14 @@ a name belong to every repository that their archive names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
-from isobuilder.formats.archive import INDEX, LAYOUT, ImageArchive, blob_name
+from isobuilder.formats.archive import DOCKER_INDEX, INDEX, LAYOUT, ImageArchive, blob_name
 from isobuilder.formats.oci import (
     CONFIG_TYPES,
     NAME_ANNOTATIONS,
@@ -34,6 +35,7 @@ from isobuilder.http.replies import FilePart, FileState
 from isobuilder.iso.read.rawiso import Extent
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import SUMS, Medium
+from isobuilder.site.dockerarchive import SavedImage, saved_images
 
 _FOLDER, _LIST = "docker", "docker/images.list"
 _DEEPEST = 2  # indexes within each other
@@ -158,12 +160,15 @@ def _entries(
     archive = medium.archive(path)
     if isinstance(archive, IntegrityError):
         raise archive
+    if LAYOUT not in archive.files and DOCKER_INDEX in archive.documents:
+        with medium.open(path) as stream:
+            return [_saved(one, whole, bases, made, stream) for one in saved_images(archive)]
     if LAYOUT not in archive.files or INDEX not in archive.documents:
         raise IntegrityError(
             f"no OCI layout in it ({LAYOUT} and {INDEX}), so it has no manifest to serve"
         )
     reader = _Archive(archive, whole)
-    entries = []
+    entries: list[HeldEntry] = []
     for entry in parse_index(archive.documents[INDEX], place=INDEX).manifests:
         names = tuple(_names(entry, bases))
         manifests: dict[Digest, HeldManifest] = {}
@@ -179,6 +184,25 @@ def _entries(
     ]
 
 
+def _saved(
+    image: SavedImage, whole: FilePart, bases: Sequence[str], made: int, stream: BinaryIO
+) -> HeldEntry:
+    """Return an image that ``docker save`` wrote, with the manifest that was made for it."""
+    for member in image.blobs.values():
+        stream.seek(member.offset)
+        if stream.read(2) == b"\x1f\x8b":
+            raise IntegrityError(f"{member.name}: packed, so it is not the bytes of its digest")
+    digest = Digest.of(image.manifest)
+    document = parse_any(image.manifest, place="manifest")
+    blobs = {name: whole.part(one.offset, one.size) for name, one in image.blobs.items()}
+    held = HeldManifest(image.manifest, digest, document, image.platform, blobs)
+    names = [*image.tags, *(f"{base.partition('@')[0]}@{digest}" for base in bases)]
+    parsed = tuple(_parsed(dict.fromkeys(names)))
+    if not parsed:
+        raise IntegrityError("neither its index nor images.list says what its images are called")
+    return HeldEntry(parsed, digest, {digest: held}, made)
+
+
 def _names(entry: Descriptor, bases: Sequence[str]) -> Iterator[ImageReference]:
     """Give the names of an entry, each once: its own, and those of an import by images.list."""
     told = [entry.annotations.get(key, "") for key in NAME_ANNOTATIONS]
@@ -187,7 +211,11 @@ def _names(entry: Descriptor, bases: Sequence[str]) -> Iterator[ImageReference]:
         repository = base.partition("@")[0]
         texts.append(f"{repository}@{entry.digest}")
         texts += [f"{repository}:{text}" for text in told if text and text not in texts]
-    for text in dict.fromkeys(texts):
+    yield from _parsed(dict.fromkeys(texts))
+
+
+def _parsed(texts: Iterable[str]) -> Iterator[ImageReference]:
+    for text in texts:
         try:
             yield ImageReference.parse(text)
         except ValueError:

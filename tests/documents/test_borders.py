@@ -47,6 +47,7 @@ from isobuilder.site.bundles.admit import StoreKeeper, take_part
 from isobuilder.site.bundles.arrival import settle
 from isobuilder.site.bundles.bundle import Bundle, Carried
 from isobuilder.site.catalog import entries_of
+from isobuilder.site.dockerarchive import saved_images
 from isobuilder.site.records import read_record
 from isobuilder.sources.pushing import RegistryWriter
 from isobuilder.sources.reasons import reason_in
@@ -108,6 +109,10 @@ def in_archive(name: str) -> Reads:
         return as_imported(read_archive(io.BytesIO(tar({**files, name: data}))))
 
     return read
+
+
+def saved(data: bytes, _folder: Path) -> object:
+    return list(saved_images(read_archive(io.BytesIO(tar({"manifest.json": data})))))
 
 
 def on_medium(data: bytes, _folder: Path) -> object:
@@ -280,6 +285,7 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     ],
     "sources/shared_entry.py": [(lambda data, _: read_entry(data, "x"), IntegrityError)],
     "sources/reasons.py": [(lambda data, _: reason_in(data, "application/json"), None)],
+    "site/dockerarchive.py": [(saved, IntegrityError)],
     "site/catalog.py": [(lambda data, _: entries_of(data, "x"), IntegrityError)],
     "sources/pushing.py": [(tags, None)],
     "sources/registry_tokens.py": [(token, UpstreamError)],

@@ -290,6 +290,32 @@ def test_names_come_from_images_list_where_an_archive_has_only_a_tag(tmp_path: P
         assert ask(server, f"{PATH}/manifests/{only_tag.digest}").status == 200
 
 
+def saved(*, layer: bytes = b"", leave_out: str = "", tags: object = (PAUSE,)) -> bytes:
+    """Return what ``docker save`` wrote before version 25."""
+    config, plain = PAUSE_IMAGE.blobs
+    entry = {"Config": "c.json", "RepoTags": tags, "Layers": ["a/layer.tar"]}
+    files = {
+        "c.json": config,
+        "a/layer.tar": layer or plain,
+        "manifest.json": json.dumps([entry]).encode(),
+    }
+    return tar({name: data for name, data in files.items() if name != leave_out})
+
+
+def test_images_that_docker_saved_get_a_manifest(tmp_path: Path) -> None:
+    path = iso(tmp_path / "x.iso", [ETCD_IMAGE], files={"docker/saved.tar": saved()})
+    with serving(path) as server:
+        said = ask(server, f"{PATH}/manifests/3.10")
+        assert said.headers["content-type"].endswith("distribution.manifest.v2+json")
+        manifest = json.loads(said.body)
+        for described, blob in zip(
+            (manifest["config"], *manifest["layers"]), PAUSE_IMAGE.blobs, strict=True
+        ):
+            assert described["size"] == len(blob)
+            assert ask(server, f"{PATH}/blobs/{described['digest']}").body == blob
+        assert ask(server, f"{PATH}/manifests/{Digest.of(said.body)}").body == said.body
+
+
 def spoilt(path: str, data: bytes | None) -> bytes:
     """Return an archive in which one file is another, or missing."""
     files = archive_files(PAUSE_IMAGE)
@@ -315,6 +341,11 @@ LAYER_FILE = f"blobs/sha256/{Digest.of(PAUSE_IMAGE.blobs[1]).hex}"
         (spoilt("oci-layout", None), "no OCI layout"),
         (archive(image("no name at all")), "what its images are called"),
         (b"no tar" * 200, "not a tar header"),
+        (saved(layer=b"\x1f\x8bpacked"), "packed, so it is not the bytes of its digest"),
+        (saved(leave_out="a/layer.tar"), "is missing"),
+        (saved(leave_out="c.json"), "is missing"),
+        (saved(tags=()), "what its images are called"),
+        (tar({"manifest.json": b"[]"}), "expected a list of images"),
         (b"\x1f\x8b" + bytes(600), "not a tar header"),
         (archive(PAUSE_IMAGE)[:1700], "cut off"),
     ],
