@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import json
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,12 +20,16 @@ from isobuilder.iso.check.archives import Expected, check_archive
 from isobuilder.iso.check.contents import check_iso
 from isobuilder.iso.read.fat import read_fat
 from isobuilder.iso.read.reader import IsoReader, hash_iso
+from isobuilder.iso.write.entries import IsoEntry
+from isobuilder.iso.write.writer import write_iso
 from isobuilder.medium import Medium
 from isobuilder.site.bundles.admit import StoreKeeper, take_part
 from isobuilder.site.bundles.arrival import settle
 from isobuilder.site.bundles.export import packing, write_parts
+from isobuilder.site.catalog import catalog_of
+from isobuilder.site.holding import held_by
 from isobuilder.store import Store
-from tests.contract.trees import DictMedium
+from tests.contract.trees import DictMedium, tar
 from tests.fuzz.mutation import Chance, edited
 from tests.fuzz.samples import Samples
 from tests.fuzz.shapes import edited_elf, edited_gzip, edited_iso, edited_regions, edited_tar
@@ -107,6 +112,27 @@ def _bundle(samples: Samples, _stack: ExitStack) -> Rig:
         return settle([bundle], store, folder / "out")
 
     return Rig(case, read)
+
+
+def _held(samples: Samples, _stack: ExitStack) -> Rig:
+    saved = {"c.json": PAUSE_CONFIG, "l.tar": b"layer", "manifest.json": SAVED}
+    archives = [*samples.like(".tar"), tar(saved)]
+
+    def read(data: bytes, folder: Path) -> object:
+        entries = [IsoEntry("docker/a.tar", 0o644, (data,))]
+        path = write_iso(entries, folder / "x.iso", label="CDROM", epoch=0).path
+        catalog = catalog_of([held_by(path)])
+        for repository in catalog.repositories.values():
+            _ = [repository.find(tag) for tag in repository.tags], repository.about
+        return catalog
+
+    return Rig(lambda chance: edited_tar(chance.choice(archives), chance), read)
+
+
+PAUSE_CONFIG = json.dumps(
+    {"architecture": "amd64", "os": "linux", "rootfs": {"diff_ids": ["sha256:" + "0" * 64]}}
+).encode()
+SAVED = b'[{"Config": "c.json", "RepoTags": ["r.example/a:1"], "Layers": ["l.tar"]}]'
 
 
 def _iso(samples: Samples, _stack: ExitStack) -> Rig:
@@ -194,6 +220,7 @@ DISCS = (
         ("site/bundles/admit.py", "site/bundles/arrival.py", "site/bundles/bundle.py"),
         _bundle,
     ),
+    Target("held", ("site/holding.py", "site/catalog.py", "site/dockerarchive.py"), _held),
     Target("boot", ("iso/check/boot.py", "iso/check/disk.py", "iso/read/fat.py"), _boot),
     Target("fat", ("iso/read/fat.py",), _fat),
     Target("program", ("formats/elf.py",), _elf),

@@ -38,6 +38,7 @@ READ_ELSEWHERE = {
     "sources/mirrors.py": "the order of addresses",
     "sources/named.py": "manifests that were read",
     "sources/ranges.py": "arithmetic",
+    "sources/pushing.py": "tests/documents/test_borders.py: lists of tags and of what refers",
     "sources/remote.py": "hashes blobs; what tags name is read by another module",
     "sources/rendering.py": "starts programs; what they print is read as manifests are",
     "sources/session.py": "puts tools together",
