@@ -90,9 +90,13 @@ def check_iso_here(
 
 
 def check_bundles(
-    paths: Iterable[Path], *, expected: Digest | None = None, progress: Progress = SILENT
+    paths: Iterable[Path],
+    store: Store,
+    *,
+    expected: Digest | None = None,
+    progress: Progress = SILENT,
 ) -> list[CheckedBundle]:
-    """Read all parts and prove every blob; nothing is written.
+    """Read all parts and prove every blob; nothing is written. What ``store`` has is there.
 
     Raises:
         IntegrityError, InputError, EnvironmentProblem: as ``take_part``.
@@ -107,7 +111,7 @@ def check_bundles(
                 done = take_part(file, str(path), proof, expected=expected, progress=progress)
             bundle = done.bundle
         bundles[bundle.identity] = bundle
-    return [_checked(bundle, proof) for bundle in bundles.values()]
+    return [_checked(bundle, proof, store) for bundle in bundles.values()]
 
 
 def ways(have: Collection[Running], there: Collection[Offer]) -> list[Way]:
@@ -206,10 +210,14 @@ def _each(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def _checked(bundle: Bundle, proof: _Proof) -> CheckedBundle:
+def _checked(bundle: Bundle, proof: _Proof, store: Store) -> CheckedBundle:
     missing = [item.names[0] for item in bundle.contents if item.digest not in proof.right]
     carried = {item.digest for item in bundle.contents}
     offers, lacking = [], []
+
+    def find(digest: Digest) -> BlobLike | None:
+        return proof.texts.get(digest) or store.own(digest)
+
     for item in bundle.contents:
         text = proof.texts.get(item.digest) if item.kind == "lock" else None
         if text is None:
@@ -218,8 +226,8 @@ def _checked(bundle: Bundle, proof: _Proof) -> CheckedBundle:
         offers.append(Offer(lock.kubernetes, lock.architecture, lock.base_name, item.names[0]))
         lacking += [
             f"{need.name} of {item.names[0]}"
-            for need in needed(lock, proof.texts.get)
-            if need.digest not in carried
+            for need in needed(lock, find)
+            if need.digest not in carried and store.own(need.digest) is None
         ]
     return CheckedBundle(
         bundle, tuple(dict.fromkeys(missing)), tuple(offers), tuple(dict.fromkeys(lacking))

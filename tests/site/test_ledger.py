@@ -213,3 +213,40 @@ def test_the_office_knows_what_of_a_lock_is_there(
 def test_no_name_of_a_site_leads_anywhere(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no name of a site"):
         read_record(tmp_path, name)
+
+
+def test_only_what_the_site_lacks_is_carried(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    lock = built.iso.with_suffix(".lock.json")
+    site = ("--store", tmp_path / "store")
+    store = Store(tmp_path / "store")
+    for file in built.lock.files:
+        blob = full_store.own(file.sha256)
+        assert blob is not None
+        store.add_bytes(blob.read())
+    paper = tmp_path / "ledger.txt"
+    call("site", "ledger", "--blobs", *site, "--site", "x", "--records", tmp_path, "--out", paper)
+    export = ("site", "export", lock, "--store", full_store.root, "--offline", "--out")
+    call(*export, tmp_path / "all.tar")
+    call(*export, tmp_path / "new.tar", "--known", paper)
+    sizes = [(tmp_path / name).stat().st_size for name in ("all.tar", "new.tar")]
+    assert sizes[1] < sizes[0]
+    assert "not carried: kubelet" in call("site", "check", tmp_path / "new.tar", code=7).stdout
+    call("site", "check", tmp_path / "new.tar", *site)
+    call("site", "import", tmp_path / "new.tar", *site, "--out", tmp_path / "in")
+    lock_there = tmp_path / "in" / lock.name
+    call("build", "--offline", lock_there, *site, "--out", tmp_path / "dist")
+    assert Digest.of_file(tmp_path / "dist" / built.iso.name) == built.digest
+
+
+def test_a_ledger_that_is_not_exact_leaves_nothing_out(built: Built, tmp_path: Path) -> None:
+    paper = tmp_path / "ledger.txt"
+    paper.write_text(to_text(make_ledger("x", DIGESTS[:5], "blobs")))
+    lock = built.iso.with_suffix(".lock.json")
+    out = ("--out", tmp_path / "b.tar", "--known", paper, "--offline")
+    done = call("site", "export", lock, "--from", built.iso, *out, code=3)
+    assert "cannot be told exactly: 5 of its blobs" in errors(done)[0]
+    paper.write_text(to_text(make_ledger("x", DIGESTS[:5], "isos")))
+    done = call("site", "export", lock, "--from", built.iso, *out, code=3)
+    assert "is of ISOs" in errors(done)[0]

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FOLDER, App, AppCommand, human_size, json_option, plural
+from isobuilder.cli.app import FILE, FOLDER, App, AppCommand, human_size, json_option, plural
 from isobuilder.cli.exits import Attempts
 from isobuilder.cli.site.naming import digest_of, from_option, locks_named, open_sources
 from isobuilder.cli.telling import tell, tell_path
 
 if TYPE_CHECKING:
+    from isobuilder.content.blobs import Find
+    from isobuilder.digest import Digest
+    from isobuilder.model.lock import Lock
     from isobuilder.site.bundles.admit import Arrived
     from isobuilder.site.bundles.arrival import Taken
     from isobuilder.site.bundles.export import Exported, Packing
@@ -45,6 +48,12 @@ _CARRIED = click.Path(exists=True, allow_dash=True, path_type=Path)
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Carry this file as well: a recipe, a note, a wheel.",
 )
+@click.option(
+    "--known",
+    type=FILE,
+    metavar="LEDGER",
+    help="Leave out the blobs that this ledger of the site's store, --blobs, says it holds.",
+)
 @from_option
 @click.option("--replace", is_flag=True, help="Let another bundle of the same name go.")
 @json_option
@@ -56,6 +65,7 @@ def export(
     part_size: str | None,
     only: int | None,
     extras: tuple[Path, ...],
+    known: Path | None,
     donors: tuple[Path, ...],
     replace: bool,
     as_json: bool,
@@ -86,9 +96,37 @@ def export(
     with open_session(app.config, store.store, progress=app.progress) as session:
         locks = [pin_if_there(lock, session.store) for lock in locks]
         with holding(locks, session):
-            packed = packing(locks, session.store.find, extras=extras, part_size=size)
+            find = session.store.find
+            without = set() if known is None else _known(app, known, locks, find)
+            packed = packing(locks, find, extras=extras, part_size=size, without=without)
             done = _written(app, packed, out, one_piece=one_piece, only=only, replace=replace)
     _show_export(app, done, Path(out), as_json=as_json)
+
+
+def _known(app: App, path: Path, locks: list[Lock], find: Find) -> set[Digest]:
+    """Return what a ledger says the site holds, if that can be told exactly.
+
+    Raises:
+        InputError: it cannot, or it is a ledger of ISOs.
+    """
+    from isobuilder.cli.site.ledger import read_ledger
+    from isobuilder.content.needed import digests
+    from isobuilder.errors import InputError
+    from isobuilder.site.ledger import among
+    from isobuilder.store import stored
+
+    brought = read_ledger(path)
+    if brought.kind != "blobs":
+        raise InputError(f"{path}: is of ISOs", hint="make one at the site with --blobs")
+    answer = among(brought, {blob.digest for blob in stored(app.store)} | digests(locks, find))
+    if not answer.exact:
+        raise InputError(
+            f"{path}: what the site holds cannot be told exactly: {answer.unknown} of its blobs "
+            "are not known here",
+            hint="use the store from which the site was filled, or export without --known",
+        )
+    app.say(f"the site holds {plural(brought.count, 'blob')}, which are left out")
+    return set(answer.there)
 
 
 def _written(

@@ -55,7 +55,7 @@ def check(
         for path in isos
     ]
     identity = None if bundle is None else digest_of(bundle, "--bundle")
-    bundles = check_bundles(others, expected=identity, progress=app.progress)
+    bundles = check_bundles(others, app.store, expected=identity, progress=app.progress)
     offers = [iso.offer for iso in found if iso.offer] + [o for b in bundles for o in b.offers]
     upgrades = ways(have, offers)
     if as_json:

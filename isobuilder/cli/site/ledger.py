@@ -133,7 +133,7 @@ def _read(
 
     record = records.read_record(folder, name)
     last = None if forget else records.last_ledger(record)
-    brought = _ledger(source)
+    brought = read_ledger(source)
     found = records.standing(brought, name, last, str(source))
     handed = () if record is None or forget else record.handed
     candidates = _candidates(app, brought, things)
@@ -193,7 +193,12 @@ def _candidates(app: App, brought: Ledger, things: tuple[str, ...]) -> dict[str,
     }
 
 
-def _ledger(source: Path) -> Ledger:
+def read_ledger(source: Path) -> Ledger:
+    """Return the ledger of a text, of a picture, or that is typed.
+
+    Raises:
+        InputError: it is none, or a letter is wrong.
+    """
     from isobuilder.files import read_bytes
     from isobuilder.site.ledger import LONGEST, read_text
     from isobuilder.site.qr import scanned

@@ -8,7 +8,7 @@ with the first that is not there, and one that was lost is made again alone.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -62,9 +62,14 @@ class Exported:
 
 
 def packing(
-    locks: Sequence[Lock], find: Find, *, extras: Sequence[Path] = (), part_size: int | None = None
+    locks: Sequence[Lock],
+    find: Find,
+    *,
+    extras: Sequence[Path] = (),
+    part_size: int | None = None,
+    without: Container[Digest] = (),
 ) -> Packing:
-    """Return the bundle of ``locks``, ready to be written.
+    """Return the bundle of ``locks``, ready to be written; blobs ``without`` are there already.
 
     ``extras`` are files that are carried by their names: recipes, notes, wheels. All blobs of the
     locks are there.
@@ -76,7 +81,8 @@ def packing(
     texts: dict[Digest, bytes | Path] = {}
     for lock in locks:
         for need in needed(lock, find):
-            _take(items, _carried(lock, need, find))
+            if need.digest not in without:
+                _take(items, _carried(lock, need, find))
     for lock in locks:
         text = lock.to_bytes()
         name = f"{lock.base_name}.lock.json"
