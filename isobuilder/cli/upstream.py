@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from isobuilder.rules.book import Row, RuleBook
     from isobuilder.sources.upstream.notices import Notice
     from isobuilder.sources.upstream.sight import Sight
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 recipes_option = click.option(
     "--recipes",
@@ -113,6 +116,13 @@ def _today() -> date:
     return datetime.now(UTC).date()
 
 
+def hold_days_option(text: str) -> Callable[[Command], Command]:
+    """Return the option of how long a release has to be out."""
+    return click.option(
+        "--hold-days", type=click.IntRange(0, 365), default=1, show_default=True, help=text
+    )
+
+
 @upstream.command("list")
 @recipes_option
 @rules_option
@@ -139,13 +149,7 @@ def list_(app: App, named: tuple[Path, ...], rules_file: Path | None, as_json: b
 @upstream.command()
 @recipes_option
 @rules_option
-@click.option(
-    "--hold-days",
-    type=click.IntRange(0, 365),
-    default=1,
-    show_default=True,
-    help="Days from the first sight of a release until it is something to do.",
-)
+@hold_days_option("Days from the first sight of a release until it is something to do.")
 @click.option(
     "--arch",
     "architectures",
@@ -253,13 +257,7 @@ output_option = click.option("-o", "--output", type=NEW_FILE, help="Write it her
 @click.argument("version", metavar="VERSION|MINOR|latest")
 @recipes_option
 @rules_option
-@click.option(
-    "--hold-days",
-    type=click.IntRange(0, 365),
-    default=1,
-    show_default=True,
-    help="Days after its release from which on a component is taken.",
-)
+@hold_days_option("Days after its release from which on a component is taken.")
 @click.option("--explain", is_flag=True, help="Print the reasons as Markdown, not the recipe.")
 @output_option
 @click.option(

@@ -117,26 +117,28 @@ def _job(cell: Cell, out: str, image: str) -> dict[str, Any]:
                     }
                 ]
             },
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {
-                    "restartPolicy": "Never",
-                    "automountServiceAccountToken": False,
-                    "securityContext": {
-                        "runAsNonRoot": True,
-                        "runAsUser": _USER,
-                        "runAsGroup": _USER,
-                        "fsGroup": _USER,
-                        "seccompProfile": {"type": "RuntimeDefault"},
-                    },
-                    "containers": [container],
-                    "volumes": [
-                        {"name": "state", "persistentVolumeClaim": {"claimName": "isobuilder"}},
-                        {"name": "tmp", "emptyDir": {}},
-                    ],
-                },
-            },
+            "template": {"metadata": {"labels": labels}, "spec": _pod(container)},
         },
+    }
+
+
+def _pod(container: dict[str, Any]) -> dict[str, Any]:
+    """Return a pod of one container that may do nothing but its work, in the claim's volume."""
+    return {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [
+            {"name": "state", "persistentVolumeClaim": {"claimName": "isobuilder"}},
+            {"name": "tmp", "emptyDir": {}},
+        ],
     }
 
 
