@@ -156,7 +156,10 @@ def test_a_type_without_compression_is_not_unpacked_and_the_way_out_is_another_i
     assert "fetch" not in finding.remedy
 
 
-@pytest.mark.parametrize("blob", [gzip.compress(TAR)[:-9], gzip.compress(b"another")])
+PACKED = [gzip.compress(TAR)[:-9], gzip.compress(b"another")]
+
+
+@pytest.mark.parametrize("blob", PACKED, ids=["cut off", "another"])
 def test_bytes_that_the_registry_itself_serves_are_not_fetched_again(
     blob: bytes, store: Store
 ) -> None:
