@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import signal
@@ -27,6 +28,25 @@ def pytest_configure() -> None:
     A shell that starts a job in the background lets it ignore SIGINT, and children inherit that.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+STOPS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+@pytest.fixture(autouse=True)
+def _process_as_it_was() -> Iterator[None]:
+    """The program sets up logging and signal handlers; the test process gets its own back.
+
+    Signals that are ignored stay so in every process that is started later.
+    """
+    root = logging.getLogger()
+    stops = {number: signal.getsignal(number) for number in STOPS}
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for number, stop in stops.items():
+        signal.signal(number, stop)
 
 
 @pytest.fixture(autouse=True)

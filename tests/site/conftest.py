@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from isobuilder.site.bundles.export import Packing, packing
-from tests.cli.conftest import _process_as_it_was
 from tests.pipeline.conftest import built, full_store, locked, session, world
 
-__all__ = ["_process_as_it_was", "built", "full_store", "locked", "session", "world"]
+__all__ = ["built", "full_store", "locked", "session", "world"]
 
 PART = 200_000  # bytes
 
