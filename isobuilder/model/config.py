@@ -177,7 +177,7 @@ class Config(Model):
     mold: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,60}$")], MoldProfile] = {}
     store: str | None = None  # a folder; None is the user's cache directory
     rules: str | None = None  # a file of rules that add to the shipped ones and win over them
-    remote_store: OciAddress | None = None  # blobs that machines share, see docs/shared-store.md
+    remote_store: OciAddress | None = None  # what machines share: docs/reaching-upstream.md
     remote_store_required: bool = False  # whether nothing is fetched without it
     jobs: Annotated[int, Field(ge=1, le=64)] = 16  # transfers at once, to all hosts
     per_host: Annotated[int, Field(ge=1, le=64)] = 8  # of them to one host
