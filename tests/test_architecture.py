@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"model"},
     {"store", "compat", "medium", "rules"},
     {"sources", "iso", "contract", "machine", "nodeconfig", "mold", "trust", "jobs", "publish"},
-    {"content"},
+    {"content", "delta"},
     {"pipeline"},
     {"site"},
     {"demo"},
@@ -46,7 +46,7 @@ HOMES = {
     # folder of its own; the demonstration makes archives and reads none.
     "tarfile": {"machine", "demo"},
     "gzip": {"demo"},
-    "zlib": {"formats"},
+    "zlib": {"formats", "delta"},
     "compression": {"formats"},
     "backports": {"formats"},
     "segno": {"site"},

@@ -1,0 +1,1 @@
+"""Formats of differences: what turns bytes that somebody has into other bytes; knows no ISO."""
