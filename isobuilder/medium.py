@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # our own documents take a while to import, and most readers 
 LABEL = "CDROM"
 """The volume label by which nodes find the disc."""
 
-MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
+MANIFEST, SBOM, SUMS = "manifest.json", "sbom.cdx.json", "SHA256SUMS"
 
 SIDE_FILES = ("iso.sha256", "manifest.json", "sbom.cdx.json", "registration.json", "lock.json")
 """How the names of what lies beside an ISO end; they begin as its own does."""

@@ -18,7 +18,7 @@ from isobuilder.digest import Digest
 from isobuilder.errors import InputError
 from isobuilder.iso.write.entries import FileFact, IsoEntry, Piece
 from isobuilder.iso.write.hybrid import Boot
-from isobuilder.medium import LABEL, MANIFEST, SUMS
+from isobuilder.medium import LABEL, MANIFEST, SBOM, SUMS
 from isobuilder.model.architecture import ETCD_ARCHIVE
 from isobuilder.model.base import check_iso_path
 from isobuilder.model.isomanifest import IsoManifest, ManifestSystem
@@ -147,7 +147,6 @@ def _parts(image: LockedImage, blobs: BlobSource) -> ImageParts:
     return ImageParts(image, pieces, digest, size)
 
 
-SBOM = "sbom.cdx.json"
 IMAGES_LIST = "docker/images.list"
 
 _FEATURES = {

@@ -10,13 +10,13 @@ from itertools import pairwise
 from isobuilder import __version__
 from isobuilder.content.from_iso import IsoBlobs
 from isobuilder.content.needed import DESCRIPTION, Need, missing
-from isobuilder.content.tree import IMAGES_LIST, SBOM, IsoTree, tree
+from isobuilder.content.tree import IMAGES_LIST, IsoTree, tree
 from isobuilder.digest import BUFFER_SIZE, Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.iso.boot_names import PAYLOAD
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.iso.write.writer import planned
-from isobuilder.medium import MANIFEST, SUMS, Medium
+from isobuilder.medium import MANIFEST, SBOM, SUMS, Medium
 from isobuilder.model.finding import Finding
 from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.lock import Lock, LockedBoot

@@ -9,17 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from isobuilder import __version__
 from isobuilder.content.archives import ARCHIVE, archive_key
-from isobuilder.content.tree import IsoTree, tree
 from isobuilder.digest import Digest
 from isobuilder.documents.json import NOTE, parse
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
 from isobuilder.files import write_whole
 from isobuilder.iso.boot_names import PAYLOAD
 from isobuilder.iso.read.reader import IsoReader
-from isobuilder.iso.write.writer import iso_digest, write_iso
 from isobuilder.medium import SIDE_FILES, Medium
 from isobuilder.model.base import canonical_json
 from isobuilder.model.isomanifest import IsoManifest
@@ -30,6 +29,9 @@ from isobuilder.pipeline.fetch import holding
 from isobuilder.pipeline.payload import pin_or_plain, pin_payload
 from isobuilder.sources.session import Session
 from isobuilder.store import Store, disk_problem
+
+if TYPE_CHECKING:  # what makes an ISO takes a while to import, and often nothing is to be made
+    from isobuilder.content.tree import IsoTree
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +71,9 @@ def build(
     target = out / f"{lock.base_name}.iso"
     if not force and (known := _unchanged(lock, target, session.store)) is not None:
         return known
+    from isobuilder.content.tree import tree
+    from isobuilder.iso.write.writer import write_iso
+
     if not replace:
         refuse_other_bytes(lock, target)
     _log.info("building %s from the lock %s", lock.base_name, lock.digest)
@@ -98,6 +103,9 @@ def check(lock: Lock, iso: Path, session: Session) -> Digest:
     Raises:
         IntegrityError: the two differ.
     """
+    from isobuilder.content.tree import tree
+    from isobuilder.iso.write.writer import iso_digest
+
     lock = as_on(iso, lock, session)
     try:
         expected = Digest.of_file(iso)
