@@ -3,15 +3,17 @@
 REASONS: dict[str, str] = {
     "warm-2.0": """\
 isobuilder waits until its ISO is on the disk (fsync) before it gives it a name; xorrisofs leaves it
-in the page cache. What else it spends is one SHA-256 of every byte, one read from the page cache,
-one write past it, and a third of a second of start-up, nearly all of it imports.""",
+in the page cache. What else it spends is two SHA-256 of every byte, of the ISO and of each file, so
+that what a disk changed since it was stored is never written, one read from the page cache, one
+write past it, and a third of a second of start-up, nearly all of it imports.""",
     "warm-0.85": """\
-What isobuilder has to spend at this size is start-up, one SHA-256 of every byte, one read from the
-page cache and one write past it. The wall time comes from three threads, which need two free
+What isobuilder has to spend at this size is start-up, two SHA-256 of every byte, of the ISO and of
+each file, one read from the page cache and one write past it. The wall time comes from three threads, which need two free
 processors.""",
     "cold-full": """\
-Every byte of an image is hashed three times: on arrival, as part of its archive (the manifest on
-the ISO names that hash), and as part of the ISO; bytes of files twice. The peers hash the ISO, and
+Every byte of an image is hashed four times: on arrival, as part of its archive (the manifest on
+the ISO names that hash), and, while it is written, by itself and as part of the ISO; bytes of files
+three times. The peers hash the ISO, and
 skopeo what it pulls. isobuilder also waits for the disk (fsync) for each blob and for the ISO,
 which the peers do not.""",
     "cold-throttled": """\
