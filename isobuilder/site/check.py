@@ -20,9 +20,9 @@ from isobuilder.pipeline.unlisted import Unlisted, unlisted_images
 from isobuilder.pipeline.verify import Verification, verify
 from isobuilder.progress import SILENT, Progress
 from isobuilder.site.bundles.admit import take_folder, take_part
-from isobuilder.site.bundles.arrival import carried_lock, parts_in
+from isobuilder.site.bundles.arrival import carried_lock, spread
 from isobuilder.site.bundles.bundle import Bundle, Carried
-from isobuilder.site.bundles.parts import BUNDLE, Slot
+from isobuilder.site.bundles.parts import Slot
 from isobuilder.site.donors import lock_of
 from isobuilder.store import Store
 
@@ -103,7 +103,7 @@ def check_bundles(
     """
     proof = _Proof()
     bundles: dict[Digest, Bundle] = {}
-    for path in sorted(_each(paths), key=lambda path: path.name):  # so pieces come in order
+    for path in sorted(spread(paths), key=lambda path: path.name):  # so pieces come in order
         if path.is_dir():
             bundle = take_folder(path, proof, expected=expected, progress=progress).bundle
         else:
@@ -200,14 +200,6 @@ class ProvedText:
     def read(self) -> bytes:
         """Return it."""
         return self.data
-
-
-def _each(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir() and not (path / BUNDLE).exists():
-            yield from parts_in(path)
-        else:
-            yield path
 
 
 def _checked(bundle: Bundle, proof: _Proof, store: Store) -> CheckedBundle:

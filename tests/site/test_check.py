@@ -78,3 +78,28 @@ def test_a_folder_with_parts_is_checked_as_they_are(packed: Packing, tmp_path: P
     for part in write_parts(packed, tmp_path / "b.tar").parts:
         shutil.move(part.path, folder)
     assert ": complete" in call("site", "check", folder).stdout
+
+
+def test_a_folder_may_hold_isos_parts_or_both(
+    built: Built, packed: Packing, tmp_path: Path
+) -> None:
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    shutil.copy(built.iso, stick)
+    shutil.copy(built.iso.with_suffix(".lock.json"), stick)
+    done = call("site", "check", stick, "--store", tmp_path / "none")
+    assert f"{stick / built.iso.name}: good, {built.digest}" in done.stdout
+    write_parts(packed, stick / "b.tar")
+    done = call("site", "check", stick, "--store", tmp_path / "none")
+    assert ": good, " in done.stdout
+    assert ": complete" in done.stdout
+    done = call("site", "import", stick, "--store", tmp_path / "store")
+    assert ": complete" in done.stdout + done.stderr
+    assert f"{built.iso.name}: " in done.stdout + done.stderr
+
+
+def test_an_iso_that_cannot_be_read_to_its_end_has_no_digest(built: Built, tmp_path: Path) -> None:
+    short = tmp_path / "short.iso"
+    short.write_bytes(built.iso.read_bytes()[:100_000])
+    done = call("site", "check", short, "--store", tmp_path / "none", code=5)
+    assert f"{short}: 1 wrong, not a whole ISO" in done.stdout

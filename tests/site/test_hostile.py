@@ -152,7 +152,7 @@ def test_what_is_no_bundle_is_told_as_such(tmp_path: Path, built: object) -> Non
         assert f"{folder / name}: " in errors(done)[0]
     (folder / "x").mkdir()
     done = call("site", "import", folder / "x", "--store", tmp_path / "s", code=3)
-    assert "neither a bundle nor parts of one" in errors(done)[0]
+    assert "neither a bundle, nor parts of one, nor an ISO" in errors(done)[0]
 
 
 def changed(whole: Path, **values: object) -> bytes:

@@ -41,11 +41,12 @@ def check(
     upgraded, one minor at a time, and which minor is missing for the next.
     """
     from isobuilder.errors import UsageProblem
-    from isobuilder.site.bundles.arrival import is_iso
+    from isobuilder.site.bundles.arrival import is_iso, spread
     from isobuilder.site.check import check_bundles, check_iso_here, ways
 
-    isos = [path for path in carried if not path.is_dir() and is_iso(path)]
-    others = [path for path in carried if path not in isos]
+    there = list(spread(carried))
+    isos = [path for path in there if not path.is_dir() and is_iso(path)]
+    others = [path for path in there if path not in isos]
     if digest is not None and len(isos) != 1:
         raise UsageProblem(f"--digest is of one ISO, these are {len(isos)}")
     have = _running(versions, nodes)
@@ -83,7 +84,8 @@ def _show(isos: list[CheckedIso], bundles: list[CheckedBundle], upgrades: list[W
     for iso in isos:
         result = iso.result
         wrong = sum(finding.severity == "error" for finding in result.findings)
-        tell(f"{result.iso}: {'good' if result.passed else f'{wrong} wrong'}, {result.digest}")
+        state = "good" if result.passed else f"{wrong} wrong"
+        tell(f"{result.iso}: {state}, {result.digest or 'not a whole ISO'}")
         for finding in result.findings:
             tell(f"  {finding.severity}: {finding.rule}: {finding.place}: {finding.fact}")
         for text in result.not_proved:

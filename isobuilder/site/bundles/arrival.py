@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from isobuilder.store import Store, copy_to, lease
 STDIN = Path("-")
 
 _ISO_MARK = b"CD001"  # at byte 32769, of every ISO 9660 image; Source: ECMA-119, 8.1
-_PART_NAME = re.compile(r".+\.tar")
+_CARRIED_NAME = re.compile(r".+\.(tar|iso)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +87,41 @@ def _folder(
         done = take_folder(folder, StoreKeeper(store), expected=expected, progress=progress)
         yield Taken(done.place, done.added, done.bundle)
         return
-    for path in parts_in(folder):
+    for path in carried_in(folder):
         yield from take(path, store, expected=expected, progress=progress)
 
 
-def parts_in(folder: Path) -> list[Path]:
-    """Return the files of a folder that may be parts, sorted by name.
+def spread(paths: Iterable[Path]) -> Iterator[Path]:
+    """Give each path, and for a folder what was carried in it; a bundle that is one stays one.
+
+    Raises:
+        InputError: a folder has neither parts nor ISOs.
+    """
+    for path in paths:
+        if path.is_dir() and not (path / BUNDLE).exists():
+            yield from carried_in(path)
+        else:
+            yield path
+
+
+def carried_in(folder: Path) -> list[Path]:
+    """Return the files of a folder that may be parts or ISOs, sorted by name.
 
     Raises:
         InputError: there is none.
     """
     with as_environment_problem(folder):
-        parts = sorted(
-            path for path in folder.iterdir() if _PART_NAME.fullmatch(path.name) and path.is_file()
+        found = sorted(
+            path
+            for path in folder.iterdir()
+            if _CARRIED_NAME.fullmatch(path.name) and path.is_file()
         )
-    if not parts:
+    if not found:
         raise InputError(
-            f"{folder}: neither a bundle nor parts of one", hint="parts are files called *.tar"
+            f"{folder}: neither a bundle, nor parts of one, nor an ISO",
+            hint="parts are files called *.tar, ISOs *.iso",
         )
-    return parts
+    return found
 
 
 def take_iso(
