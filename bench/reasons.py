@@ -8,8 +8,8 @@ that what a disk changed since it was stored is never written, one read from the
 write past it, and a third of a second of start-up, nearly all of it imports.""",
     "warm-0.85": """\
 What isobuilder has to spend at this size is start-up, two SHA-256 of every byte, of the ISO and of
-each file, one read from the page cache and one write past it. The wall time comes from three threads, which need two free
-processors.""",
+each file, one read from the page cache and one write past it. The wall time comes from three
+threads, which need two free processors.""",
     "cold-full": """\
 Every byte of an image is hashed four times: on arrival, as part of its archive (the manifest on
 the ISO names that hash), and, while it is written, by itself and as part of the ISO; bytes of files
