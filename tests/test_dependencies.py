@@ -25,7 +25,6 @@ REQUIREMENTS = [
     Requirement(line)
     for line in (
         *PROJECT["project"]["dependencies"],
-        *EXTRAS["zstd"],
         *EXTRAS["dev"],
         *PROJECT["build-system"]["requires"],
         "pip",

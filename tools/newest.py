@@ -65,7 +65,7 @@ def requirements() -> list[str]:
     """Return what pyproject.toml asks for, its own extras resolved and linters left out."""
     project = read_project()
     extras = project["project"]["optional-dependencies"]
-    asked = [*project["project"]["dependencies"], *extras["dev"], *extras["zstd"]]
+    asked = [*project["project"]["dependencies"], *extras["dev"]]
     asked += project["build-system"]["requires"]
     ours = project["project"]["name"]
     return [

@@ -87,6 +87,14 @@ EXAMPLES = {
         "isobuilder site ledger /srv/isos --site plant-7 --out ledger.png",
         "isobuilder site ledger --read ledger.png --site plant-7 dist",
     ),
+    "site delta": (
+        "isobuilder site delta OLD.iso NEW.iso --out new.delta",
+        "isobuilder site delta --show new.delta",
+    ),
+    "site apply": (
+        "isobuilder site apply OLD.iso new.delta --out NEW.iso",
+        "isobuilder site apply OLD.iso first.delta second.delta --out NEW.iso",
+    ),
     "site protect": ("isobuilder site protect NAME.iso --percent 5",),
     "site repair": (
         "isobuilder site repair NAME.iso --from /srv/isos/OTHER.iso --offline",

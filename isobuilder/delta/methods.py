@@ -54,5 +54,7 @@ def methods() -> Mapping[int, Method]:
 
     1 to 9 are for any bytes, 10 to 19 know Go programs, 20 to 29 compressed streams.
     """
-    known: tuple[Method, ...] = ()
+    from isobuilder.delta.general import Edits, Patch, Whole
+
+    known: tuple[Method, ...] = (Whole(), Patch(), Edits())
     return {method.number: method for method in known}

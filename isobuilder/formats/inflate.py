@@ -10,12 +10,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, BinaryIO
 
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher, hashed
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.oci import Compression
+from isobuilder.formats.zstd import zstd_module
 
 MOST_GROWTH = 200
 """How many times larger than its compressed form a layer may be, beyond the first 64 MiB."""
@@ -53,7 +53,7 @@ def looks_like(head: bytes) -> Compression:
 
 def can_unpack(compression: Compression) -> bool:
     """Return whether this machine has what it takes."""
-    return compression != "zstd" or _zstd_module() is not None
+    return compression != "zstd" or zstd_module() is not None
 
 
 def unpacked(
@@ -173,17 +173,8 @@ def chunks_of(stream: BinaryIO, *, offset: int = 0, size: int | None = None) -> 
 def _decompressor(compression: Compression) -> tuple[Callable[[], Any], type[Exception]]:
     if compression == "gzip":
         return (lambda: zlib.decompressobj(wbits=31)), zlib.error
-    zstd = _zstd_module()
+    zstd = zstd_module()
     if zstd is None:
         raise IntegrityError("this Python cannot read zstd")
     options = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
     return (lambda: zstd.ZstdDecompressor(options=options)), zstd.ZstdError
-
-
-def _zstd_module() -> Any | None:
-    for name in ("compression.zstd", "backports.zstd"):  # the first from Python 3.14 on
-        try:
-            return import_module(name)
-        except ImportError:
-            continue
-    return None

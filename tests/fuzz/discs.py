@@ -77,9 +77,9 @@ def _inflate(samples: Samples, _stack: ExitStack) -> Rig:
 
 
 def _zstd(data: bytes) -> bytes:
-    from isobuilder.formats.inflate import _zstd_module
+    from isobuilder.formats.zstd import zstd_module
 
-    module = _zstd_module()
+    module = zstd_module()
     return bytes(module.compress(data)) if module else b""
 
 

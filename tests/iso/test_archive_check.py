@@ -93,7 +93,7 @@ def test_layers_may_be_plain_gzip_or_zstd(store: Store) -> None:
 def test_without_zstd_the_layer_is_told_to_be_unchecked(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("isobuilder.formats.inflate._zstd_module", lambda: None)
+    monkeypatch.setattr("isobuilder.formats.inflate.zstd_module", lambda: None)
     image = small_image(store, layers=[("+zstd", b"\x28\xb5\x2f\xfd...", b"plain")])
     (finding,) = check(joined(image.archive)).findings
     assert finding.severity == "warning"

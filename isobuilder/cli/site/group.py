@@ -7,6 +7,7 @@ import click
 from isobuilder.cli.app import AppGroup
 from isobuilder.cli.site.carry import export, import_
 from isobuilder.cli.site.check import check
+from isobuilder.cli.site.delta import apply, delta
 from isobuilder.cli.site.ledger import ledger
 from isobuilder.cli.site.push import push
 from isobuilder.cli.site.repair import protect, repair
@@ -18,5 +19,5 @@ def site() -> None:
     """Carry ISOs to a site without Internet, and look after it there."""
 
 
-for command in (export, import_, check, ledger, serve, push, protect, repair):
+for command in (export, import_, check, ledger, serve, push, delta, apply, protect, repair):
     site.add_command(command)

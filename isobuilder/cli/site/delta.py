@@ -1,0 +1,194 @@
+"""``isobuilder site delta`` and ``isobuilder site apply``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, human_size, json_option, plural
+from isobuilder.cli.site.naming import digest_of
+from isobuilder.cli.telling import table, tell, tell_path, tell_text
+
+if TYPE_CHECKING:
+    from isobuilder.delta.container import Needed
+    from isobuilder.pipeline.delta.make import MadeDelta
+
+_ROWS = 40  # of a table; --json has all
+
+
+@click.command(cls=AppCommand)
+@click.argument("files", metavar="OLD... NEW", nargs=-1, required=True, type=FILE)
+@click.option("--out", type=NEW_FILE, metavar="FILE", help="Where the delta goes.")
+@click.option("--any-of", is_flag=True, help="Each OLD is enough, in place of all together.")
+@click.option("--show", is_flag=True, help="Only tell what is in the deltas that are named.")
+@json_option
+@click.pass_obj
+def delta(
+    app: App, files: tuple[Path, ...], out: Path | None, any_of: bool, show: bool, as_json: bool
+) -> None:
+    """Write a delta with which a site that has OLD makes NEW, bit for bit.
+
+    Whoever applies it gets the digest that was published, so what was signed and registered stays
+    so. What changed is told in the smallest of several ways, each tried in another process; -v
+    tells what each cost. What lies beside NEW goes along.
+    """
+    from isobuilder.errors import UsageProblem
+    from isobuilder.pipeline.delta.make import make_delta
+
+    if show:
+        _show(app, files, as_json=as_json)
+        return
+    if len(files) < 2:
+        raise UsageProblem("two ISOs make a delta: the old one and the new one")
+    *olds, new = files
+    target = out or new.with_name(f"{new.name.removesuffix('.iso')}.delta")
+    made = make_delta(olds, new, target, any_of=any_of, progress=app.progress)
+    if as_json:
+        app.show_json(made)
+        return
+    for fact in made.refused:
+        app.say(f"told another way: {fact}")
+    if app.verbosity:
+        for line in _costs(made).splitlines():
+            app.say(line)
+    part = 100 * made.size / made.new_size if made.new_size else 0.0
+    app.say(f"{human_size(made.size)}, {part:.3f} % of {human_size(made.new_size)}")
+    if made.streams:
+        app.say(
+            f"{plural(made.streams, 'gzip stream')} changed, {human_size(made.streams_size)}; "
+            f"{100 * made.rebuilt_size / made.streams_size:.1f} % of it is rebuilt exactly"
+        )
+    tell_path(made.path)
+
+
+def _costs(made: MadeDelta) -> str:
+    rows = []
+    for told in sorted(made.told, key=lambda one: -one.carried):
+        others = ", ".join(
+            f"{name} {'-' if size is None else size}" for name, size in told.tried.items()
+        )
+        rows.append([told.piece, str(told.size), told.how, str(told.carried), others])
+    return table(rows, ["PIECE", "BYTES", "TOLD BY", "CARRIED", "TRIED"])
+
+
+def _show(app: App, files: tuple[Path, ...], *, as_json: bool) -> None:
+    from isobuilder.delta.container import Delta
+
+    shown = []
+    for path in files:
+        with Delta(path) as opened:
+            links = [_link(needed) for needed in opened.links]
+            shown.append({"path": path, "size": opened.size, "links": links})
+    if as_json:
+        app.show_json(shown)
+        return
+    for one in shown:
+        tell(f"{one['path']}: {human_size(one['size'])}")
+        for link in one["links"]:
+            _tell_link(link)
+
+
+def _link(needed: Needed) -> dict[str, Any]:
+    from isobuilder.delta.methods import methods
+    from isobuilder.delta.plan import Copy, Put, Zeros
+
+    link = needed.link
+    segments = [one for run in link.runs if isinstance(run, Put) for one in run.segments]
+    result = link.runs[link.result]
+    own = result.segments if isinstance(result, Put) else ()
+    return {
+        "name": link.name,
+        "digest": link.digest,
+        "size": link.size,
+        "given": [{"name": one.name, "digest": one.digest, "size": one.size} for one in link.given],
+        "beside": sorted(link.beside),
+        "copied": sum(one.size for one in own if isinstance(one, Copy)),
+        "zeros": sum(one.size for one in own if isinstance(one, Zeros)),
+        "segments": len(segments),
+        "carried": link.carried,
+        "pieces": [
+            {
+                "piece": made.piece,
+                "method": methods()[made.method].name,
+                "size": made.size,
+                "from": made.length,
+                "carried": made.delta,
+            }
+            for _, _, made in link.made
+        ],
+    }
+
+
+def _tell_link(link: Mapping[str, Any]) -> None:
+    tell(f"makes {link['name']}, {human_size(link['size'])}, {link['digest']}")
+    for one in link["given"]:
+        tell(f"from  {one['name']}, {human_size(one['size'])}, {one['digest']}")
+    if link["beside"]:
+        tell(f"with  {', '.join(link['beside'])}")
+    tell(
+        f"{human_size(link['copied'])} copied, {human_size(link['zeros'])} of zeros, "
+        f"{plural(len(link['pieces']), 'piece')} made of {human_size(link['carried'])}"
+    )
+    pieces = sorted(link["pieces"], key=lambda one: -int(one["carried"]))
+    rows = [
+        [one["piece"], one["method"], str(one["size"]), str(one["carried"])]
+        for one in pieces[:_ROWS]
+    ]
+    tell_text(table(rows, ["PIECE", "METHOD", "BYTES", "CARRIED"]))
+    if len(pieces) > _ROWS:
+        tell(f"and {plural(len(pieces) - _ROWS, 'smaller piece')}")
+
+
+@click.command("apply", cls=AppCommand)
+@click.argument("files", metavar="OLD... DELTA...", nargs=-1, required=True, type=FILE)
+@click.option("--out", type=NEW_FILE, required=True, metavar="NEW.iso", help="The new ISO.")
+@click.option("--digest", metavar="DIGEST", help="What it has to be, if that came another way.")
+@click.option("--replace", is_flag=True, help="Let another file of that name go.")
+@json_option
+@click.pass_obj
+def apply(
+    app: App,
+    files: tuple[Path, ...],
+    out: Path,
+    digest: str | None,
+    replace: bool,
+    as_json: bool,
+) -> None:
+    """Make the new ISO, NEW.iso, of the OLD ones that a site has and of deltas.
+
+    Several deltas are applied in one go, in whatever order they are named. Nothing is written
+    before deltas and OLD ISOs are proved; the new ISO has its name once it has the digest that was
+    published. A run that ended early is continued by the same command.
+    """
+    from isobuilder.delta.container import is_delta
+    from isobuilder.errors import UsageProblem
+    from isobuilder.pipeline.delta.apply import apply_deltas
+
+    deltas = [path for path in files if is_delta(path)]
+    olds = [path for path in files if path not in deltas]
+    if not deltas:
+        raise UsageProblem(f"no delta is among {plural(len(files), 'file')}")
+    done = apply_deltas(
+        olds,
+        deltas,
+        out,
+        wanted=None if digest is None else digest_of(digest, "--digest"),
+        replace=replace,
+        progress=app.progress,
+    )
+    if as_json:
+        app.show_json(done)
+        return
+    if done.there:
+        app.say("it was there already")
+    elif done.resumed:
+        app.say(f"{human_size(done.resumed)} were there from a run that ended early")
+    if len(done.steps) > 1:
+        app.say(f"by way of {', '.join(done.steps[:-1])}")
+    app.say(f"{done.digest}, {human_size(done.size)}")
+    if done.beside:
+        app.say(f"beside it: {', '.join(path.name for path in done.beside)}")
+    tell_path(done.iso)

@@ -1,0 +1,171 @@
+"""The file of a delta: a head, what it says as JSON, and the bytes that its methods need.
+
+The head has 52 bytes: ``isodelta``, then three numbers of four bytes, the lowest first (format,
+length of the packed JSON, length of the JSON), then the SHA-256 of all that follows. The JSON is
+one frame of zstd. What the methods need follows in the order in which the JSON names it. A file
+may hold several links: each makes something new of what is given, or of what another one made.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from isobuilder.delta.methods import DeltaError
+from isobuilder.delta.plan import MOST_LINKS, Link, from_data, to_data
+from isobuilder.digest import BUFFER_SIZE, Hasher
+from isobuilder.documents.json import JsonLimits, parse
+from isobuilder.errors import InputError, IntegrityError
+from isobuilder.files import Put, disk_problem
+from isobuilder.formats.zstd import compressed, decompressed
+from isobuilder.text import as_json
+
+MAGIC, FORMAT = b"isodelta", 1
+
+_HEAD = struct.Struct("<8sIII32s")
+_LIMITS = JsonLimits(size=64 * 1024 * 1024, items=5_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """One link with where, in the file, what its methods need begins."""
+
+    link: Link
+    delta: Delta
+    begins: int  # bytes from the beginning of the file
+
+
+class Delta:
+    """An open delta whose bytes are those that were written. Close it or use ``with``.
+
+    Raises:
+        InputError: it is none, or of a newer format.
+        IntegrityError: it is damaged.
+        EnvironmentProblem: it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise disk_problem(error, path) from error
+        try:
+            self.size = os.fstat(self._fd).st_size
+            self.links = tuple(self._links())
+        except OSError as error:
+            self.close()
+            raise disk_problem(error, path) from error
+        except DeltaError as error:
+            self.close()
+            raise IntegrityError(f"{path}: {error}", hint=_AGAIN) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Delta:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return bytes of the file.
+
+        Raises:
+            DeltaError: there are fewer.
+        """
+        try:
+            data = os.pread(self._fd, size, offset)
+        except OSError as error:
+            raise disk_problem(error, self.path) from error
+        if len(data) != size:
+            raise DeltaError("cut off")
+        return data
+
+    def _links(self) -> Iterator[Needed]:
+        head = os.pread(self._fd, _HEAD.size, 0)
+        if head[: len(MAGIC)] != MAGIC:
+            raise InputError(f"{self.path}: not a delta: it begins with {head[:8]!r}")
+        if len(head) < _HEAD.size:
+            raise DeltaError("cut off in its head")
+        _, number, packed, plain, digest = _HEAD.unpack(head)
+        if number != FORMAT:
+            raise InputError(
+                f"{self.path}: a delta of format {number}; this isobuilder knows {FORMAT}",
+                hint="apply it with the isobuilder that made it, or a newer one",
+            )
+        if plain > _LIMITS.size or packed > self.size:
+            raise DeltaError(f"what it says has {plain} bytes, at most {_LIMITS.size}")
+        self._prove(digest)
+        try:
+            text = decompressed(self.read(_HEAD.size, packed), plain)
+            data = parse(text, "what it says", _LIMITS, DeltaError)
+        except DeltaError:
+            raise
+        except IntegrityError as error:
+            raise DeltaError(error.lines[0]) from error
+        links = data.get("links") if isinstance(data, dict) else None
+        if not isinstance(links, list) or not 1 <= len(links) <= MOST_LINKS:
+            raise DeltaError("damaged: it says of nothing how it is made")
+        at = _HEAD.size + packed
+        for one in links:
+            link = from_data(one)
+            yield Needed(link, self, at)
+            at += link.carried
+        if at != self.size:
+            raise DeltaError(f"damaged: {self.size} bytes, expected {at}")
+
+    def _prove(self, digest: bytes) -> None:
+        hasher = Hasher()
+        at = _HEAD.size
+        while data := os.pread(self._fd, BUFFER_SIZE, at):
+            hasher.update(data)
+            at += len(data)
+        if hasher.digest().hex != digest.hex():
+            raise DeltaError(f"damaged: it hashes to {hasher.digest().hex}, not to {digest.hex()}")
+
+
+_AGAIN = "bring it again"
+
+
+def is_delta(path: Path) -> bool:
+    """Say if a file begins as a delta does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+def write_delta(put: Put, links: Iterable[tuple[Link, Iterable[bytes]]]) -> None:
+    """Write links, each with what its methods need, in the order of ``Link.made``.
+
+    Raises:
+        EnvironmentProblem: this Python has no zstd.
+    """
+    described, needed = [], []
+    for link, deltas in links:
+        described.append(to_data(link))
+        needed += list(deltas)
+    text = as_json({"links": described}).encode()
+    packed = compressed(text)
+    hasher = Hasher()
+    for data in (packed, *needed):
+        hasher.update(data)
+    put(_HEAD.pack(MAGIC, FORMAT, len(packed), len(text), bytes.fromhex(hasher.digest().hex)))
+    for data in (packed, *needed):
+        put(data)

@@ -1,0 +1,1 @@
+"""Deltas of ISOs: made from two, applied to what a site has."""

@@ -1,0 +1,256 @@
+"""What a site has + deltas -> the ISO that was published, written once, from beginning to end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from isobuilder.delta.bench import Bench, FileRun, PutRun, Run, opened, runs_of
+from isobuilder.delta.container import Delta, Needed
+from isobuilder.delta.methods import DeltaError
+from isobuilder.delta.plan import Link
+from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
+from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
+from isobuilder.files import Writeback, as_environment_problem, locked, open_own, write_whole
+from isobuilder.iso.write.writer import check_space
+from isobuilder.medium import SIDE_FILES
+from isobuilder.progress import SILENT, Progress, Task, task
+
+MOST_LEVELS = 300
+"""Runs within runs of all links that are applied in one go; a year of patches has some 60."""
+
+_MOST_BESIDE = 32 * 1024 * 1024  # bytes of a side file
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of it."""
+
+    iso: Path
+    digest: Digest
+    size: int  # bytes
+    steps: tuple[str, ...]  # what was made on the way, the ISO last
+    resumed: int  # bytes that an earlier run had written
+    beside: tuple[Path, ...]
+    there: bool = False  # it was there already
+
+
+def apply_deltas(
+    olds: Sequence[Path],
+    deltas: Sequence[Path],
+    out: Path,
+    *,
+    wanted: Digest | None = None,
+    replace: bool = False,
+    progress: Progress = SILENT,
+) -> Applied:
+    """Write ``out``, which ``deltas`` make of ``olds``, in one go however many there are.
+
+    ``wanted`` is what it has to be, if that came another way; else it is what the deltas lead to.
+    The file has its name once its bytes have the digest that was published; what a run that ended
+    early had written is used by the next one. What lay beside the ISO is written beside it.
+
+    Raises:
+        InputError: none of the deltas is for what is there, or they lead to several ISOs, or
+            another file has that name already; nothing was written.
+        IntegrityError: a delta is damaged; nothing was written. Or what came of it has another
+            digest; nothing is left.
+        EnvironmentProblem: no space.
+    """
+    with ExitStack() as closing:
+        named = [closing.enter_context(Delta(path)) for path in deltas]
+        links = [needed for delta in named for needed in delta.links]
+        given = _given(olds, links, closing, progress)
+        path = _path(given, olds, links, wanted)
+        last = path[-1].link
+        there = _is_there(out, last, replace=replace)
+        with as_environment_problem(out.parent):
+            out.parent.mkdir(parents=True, exist_ok=True)
+        size = last.size + sum(run.size for run in given.values())
+        bench = closing.enter_context(Bench(out.absolute().parent, size=len(path) * size))
+        runs = _assembled(path, given, bench)
+        resumed = 0
+        if not there:
+            result = runs[last.result]
+            resumed = _Writer(last, result, out, progress).write()
+        beside = tuple(_write_beside(last, runs, out))
+    steps = tuple(needed.link.name for needed in path)
+    return Applied(out, last.digest, last.size, steps, resumed, beside, there=there)
+
+
+def _is_there(out: Path, link: Link, *, replace: bool) -> bool:
+    if not out.exists():
+        return False
+    if out.stat().st_size == link.size and Digest.of_file(out) == link.digest:
+        return True
+    if replace:
+        return False
+    raise InputError(
+        f"{out}: is there already, and is not {link.name} of {link.digest}",
+        hint="name another file with --out; --replace lets this one go",
+    )
+
+
+def _assembled(path: Sequence[Needed], given: Mapping[Digest, Run], bench: Bench) -> list[Run]:
+    """Return the runs of the last link; what it needs of others is made when it is read."""
+    known = dict(given)
+    runs: list[Run] = []
+    levels = sum(needed.link.levels for needed in path)
+    if levels > MOST_LEVELS:
+        raise InputError(
+            f"{len(path)} deltas in a row, of {levels} levels, at most {MOST_LEVELS}",
+            hint="apply some of them, then the others to what came of it",
+        )
+    for needed in path:
+        runs = runs_of(needed, known, bench)
+        known[needed.link.digest] = runs[needed.link.result]
+    return runs
+
+
+def _write_beside(link: Link, runs: Sequence[Run], out: Path) -> Iterator[Path]:
+    """Write what lay beside the ISO, unless something lies there; give what was written."""
+    for end, number in link.beside.items():
+        path = out.with_name(f"{out.name.removesuffix('.iso')}.{end}")
+        if end not in SIDE_FILES or path.exists() or runs[number].size > _MOST_BESIDE:
+            continue
+        data = runs[number].read(0, runs[number].size) if runs[number].size else b""
+        if end == "iso.sha256":  # which tells the name
+            data = f"{link.digest.hex}  {out.name}\n".encode()
+        write_whole(path, data)
+        yield path
+
+
+def _given(
+    olds: Sequence[Path], links: Sequence[Needed], closing: ExitStack, progress: Progress
+) -> dict[Digest, Run]:
+    """Return what there is of what links need, each file hashed."""
+    sizes = {one.size for needed in links for one in needed.link.given}
+    found: dict[Digest, Run] = {}
+    for old in olds:
+        run = closing.enter_context(opened(old))
+        ends = {run.size} if not old.is_block_device() else {n for n in sizes if n <= run.size}
+        for size in sorted(ends & sizes):
+            part = run.first(size)
+            with task(progress, f"hashing {old.name}", total=size) as work:
+                found[_hashed(part, work)] = part
+    return found
+
+
+def _hashed(run: FileRun, work: Task) -> Digest:
+    hasher = Hasher()
+    for at in range(0, run.size, BUFFER_SIZE):
+        data = run.read(at, min(BUFFER_SIZE, run.size - at))
+        hasher.update(data)
+        work.advance(len(data))
+    return hasher.digest()
+
+
+def _path(
+    given: Mapping[Digest, Run],
+    olds: Sequence[Path],
+    links: Sequence[Needed],
+    wanted: Digest | None,
+) -> list[Needed]:
+    """Return the links to apply, in order, with the fewest steps to each thing."""
+    how: dict[Digest, list[Needed]] = {digest: [] for digest in given}
+    grown = True
+    while grown:
+        grown = False
+        for needed in links:
+            needs = [one.digest for one in needed.link.given]
+            if needed.link.digest in how or not all(digest in how for digest in needs):
+                continue
+            steps = [step for digest in needs for step in how[digest]]
+            how[needed.link.digest] = [*dict.fromkeys(steps), needed]
+            grown = True
+    if wanted is not None:
+        if how.get(wanted):
+            return how[wanted]
+        raise _does_not_fit(olds, links, f"nothing makes {wanted}")
+    used = {one.digest for steps in how.values() for step in steps for one in step.link.given}
+    ends = {digest: steps for digest, steps in how.items() if steps and digest not in used}
+    if not ends:
+        raise _does_not_fit(olds, links, "the deltas are for other ISOs")
+    if len(ends) > 1:
+        names = ", ".join(f"{steps[-1].link.name} ({digest})" for digest, steps in ends.items())
+        raise InputError(
+            f"the deltas lead to {len(ends)} ISOs: {names}", hint="say which with --digest"
+        )
+    return next(iter(ends.values()))
+
+
+def _does_not_fit(olds: Sequence[Path], links: Sequence[Needed], fact: str) -> InputError:
+    made = {needed.link.digest for needed in links}
+    wants = {one.digest: one for needed in links for one in needed.link.given}
+    names = [f"{one.name} ({one.digest})" for one in wants.values() if one.digest not in made]
+    here = ", ".join(old.name for old in olds)
+    return InputError(
+        f"{here}: {fact}: they need {'; or '.join(names)}",
+        hint="compare with sha256sum what is there; a damaged ISO is mended by site repair",
+    )
+
+
+class _Writer:
+    """Writes the result of a link."""
+
+    def __init__(self, link: Link, result: Run, out: Path, progress: Progress) -> None:
+        assert isinstance(result, PutRun)  # noqa: S101 - so links are read
+        self._link, self._result, self._out, self._progress = link, result, out, progress
+        self._part = out.with_name(f".{out.name}.{link.digest.hex[:16]}.part")
+
+    def write(self) -> int:
+        """Write it and return how many bytes of it an earlier run had written."""
+        with as_environment_problem(self._out.parent), locked(self._part, timeout=0) as mine:
+            if not mine:
+                raise EnvironmentProblem(f"{self._out}: another run is writing it")
+            digest, resumed = self._written()
+            if digest != self._link.digest and resumed:
+                self._progress.step("what an earlier run left is damaged: once more")
+                os.truncate(self._part, 0)
+                digest, resumed = self._written()
+            if digest != self._link.digest:
+                self._part.unlink()
+                raise IntegrityError(
+                    f"{self._out}: {digest} came of it, expected {self._link.digest}; "
+                    "it was removed",
+                    hint="the delta does not make what it promises: get another one",
+                )
+            self._part.replace(self._out)
+        return resumed
+
+    def _written(self) -> tuple[Digest, int]:
+        fd = open_own(self._part, os.O_RDWR)
+        try:
+            there = min(os.fstat(fd).st_size, self._link.size)
+            check_space(self._out.absolute().parent, self._link.size - there)
+            begin = self._result.begins(there)
+            pieces = self._result.pieces(begin)
+            os.ftruncate(fd, begin)
+            with task(self._progress, self._out.name, total=self._link.size) as work:
+                return self._filled(fd, begin, pieces, work), begin
+        except DeltaError as error:
+            self._part.unlink()
+            raise IntegrityError(f"{self._out}: cannot be made by the delta: {error}") from error
+        finally:
+            os.close(fd)
+
+    def _filled(self, fd: int, begin: int, pieces: Iterator[bytes], work: Task) -> Digest:
+        hasher = Hasher()
+        for at in range(0, begin, BUFFER_SIZE):
+            data = os.pread(fd, min(BUFFER_SIZE, begin - at), at)
+            hasher.update(data)
+            work.advance(len(data))
+        writeback = Writeback(fd, size=begin)
+        with os.fdopen(os.dup(fd), "r+b") as file:
+            file.seek(begin)
+            for piece in pieces:
+                hasher.update(piece)
+                file.write(piece)
+                writeback.grown(len(piece))
+                work.advance(len(piece))
+            file.flush()
+            os.fsync(fd)
+        return hasher.digest()

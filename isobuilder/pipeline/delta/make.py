@@ -1,0 +1,234 @@
+"""Old ISOs and a new one -> a delta, which was applied before anybody gets it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from isobuilder.delta.bench import Bench, opened
+from isobuilder.delta.choose import Tried, packed_whole, tried
+from isobuilder.delta.container import write_delta
+from isobuilder.delta.methods import Method, methods
+from isobuilder.delta.plan import MOST_MADE, Given, Link
+from isobuilder.delta.prove import prove
+from isobuilder.digest import Digest
+from isobuilder.errors import IntegrityError
+from isobuilder.files import as_environment_problem, new_file, read_bytes
+from isobuilder.medium import SIDE_FILES
+from isobuilder.pipeline.delta.pieces import Apart, Piece, look_into, take_apart, unpack
+from isobuilder.pipeline.delta.planning import Opened, Plan, Planner, Told
+from isobuilder.progress import SILENT, Progress, task
+
+_COMPRESS = range(20, 30)
+_MOST_BESIDE = 32 * 1024 * 1024  # bytes of a side file
+_MOST_PROOFS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class MadeDelta:
+    """A delta and what it cost."""
+
+    path: Path
+    size: int  # bytes
+    new: Path
+    digest: Digest  # of what it makes
+    new_size: int  # bytes
+    olds: tuple[Path, ...]
+    told: tuple[Told, ...]
+    streams: int  # gzip streams that changed
+    streams_size: int  # bytes of them
+    rebuilt_size: int  # bytes of those that are rebuilt exactly
+    refused: tuple[str, ...]  # what another process did not make as it was made here
+
+
+def make_delta(
+    olds: Sequence[Path], new: Path, out: Path, *, any_of: bool = False, progress: Progress = SILENT
+) -> MadeDelta:
+    """Write a delta with which ``new`` comes of ``olds``, or with ``any_of`` of each of them.
+
+    What lies beside ``new`` goes into it. Every method was tried in a fresh process, and what came
+    of all of it is ``new``.
+
+    Raises:
+        InputError: a file is not there.
+        EnvironmentProblem: no space, or a file cannot be read.
+    """
+    groups = [[old] for old in olds] if any_of else [list(olds)]
+    with ExitStack() as closing:
+        folder = out.absolute().parent
+        with as_environment_problem(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        bench = closing.enter_context(Bench(folder, size=0))
+        files = _Files(bench, closing, progress)
+        beside = _beside(new)
+        links = [files.link(group, new, beside, folder) for group in groups]
+    with new_file(out) as put:
+        write_delta(put, [(one.link, one.plan.deltas) for one in links])
+    return _report(links, olds, new, out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Linked:
+    link: Link
+    plan: Plan
+    opened: Opened
+    changed: tuple[Piece, ...]  # gzip streams
+    refused: tuple[str, ...]
+
+
+class _Files:
+    """Opens files, each once, and plans links between them."""
+
+    def __init__(self, bench: Bench, closing: ExitStack, progress: Progress) -> None:
+        self._bench, self._closing, self._progress = bench, closing, progress
+        self._apart: dict[Path, Apart] = {}
+        self._contents: dict[tuple[Path, int], Apart | None] = {}
+        self._known: dict[tuple[Digest, Digest], Tried] = {}
+
+    def link(
+        self, olds: Sequence[Path], new: Path, beside: Mapping[str, bytes], folder: Path
+    ) -> _Linked:
+        """Return a link that was proved."""
+        apart = self.apart(new)
+        befores = [self.apart(old) for old in olds]
+        old_digests = {piece.digest for one in befores for piece in one.pieces}
+        new_digests = {piece.digest for piece in apart.pieces}
+        opened = Opened(apart, self._open(new, apart, old_digests))
+        opened_olds = [
+            Opened(one, self._open(old, one, new_digests))
+            for old, one in zip(olds, befores, strict=True)
+        ]
+        given = [
+            Given(old.name, one.digest, one.run.size)
+            for old, one in zip(olds, befores, strict=True)
+        ]
+        wrong: set[tuple[int, Digest]] = set()
+        refused: list[str] = []
+        for _ in range(_MOST_PROOFS):
+            plan = self._plan(given, opened_olds, opened, beside, wrong)
+            link = Link(new.name, apart.digest, apart.run.size, plan.runs, plan.result, plan.beside)
+            self._progress.step("applying it in another process")
+            paths = {one.digest: old for one, old in zip(befores, olds, strict=True)}
+            found = _proved(link, plan, [paths[one.digest] for one in link.given], folder)
+            if not found:
+                changed = tuple(
+                    piece
+                    for piece in apart.pieces
+                    if piece.packed and piece.digest not in old_digests
+                )
+                return _Linked(link, plan, opened, changed, tuple(refused))
+            made = [segment for _, _, segment in link.made]
+            for place, why in found.items():
+                wrong.add((made[place].method, plan.expected[place]))
+                name = methods()[made[place].method].name
+                refused.append(f"{made[place].piece}: {name}: {why}")
+        raise IntegrityError(f"{new}: no delta could be proved", *refused)
+
+    def _plan(
+        self,
+        given: Sequence[Given],
+        olds: Sequence[Opened],
+        new: Opened,
+        beside: Mapping[str, bytes],
+        wrong: set[tuple[int, Digest]],
+    ) -> Plan:
+        def ways(before: bytes, after: bytes) -> Tried:
+            digest = Digest.of(after)
+            key = (Digest.of(before), digest)
+            if key not in self._known:
+                self._known[key] = tried(before, after)
+            known = self._known[key]
+            good = tuple(way for way in known.ways if (way.method.number, digest) not in wrong)
+            return Tried(good or (packed_whole(after),), known.sizes)
+
+        def compress(content: bytes, packed: bytes) -> Iterator[tuple[Method, bytes]]:
+            digest = Digest.of(packed)
+            for number in _COMPRESS:
+                method = methods().get(number)
+                if method is None or (number, digest) in wrong:
+                    continue
+                if (delta := method.make(content, packed)) is not None:
+                    yield method, delta
+
+        self._progress.step("looking for the smallest way to tell what changed")
+        return Planner(given, olds, ways=ways, compress=compress).plan(new, beside)
+
+    def apart(self, path: Path) -> Apart:
+        """Return a file taken apart."""
+        if path not in self._apart:
+            run = self._closing.enter_context(opened(path))
+            with task(self._progress, path.name, total=run.size) as work:
+                self._apart[path] = take_apart(path, run, work)
+        return self._apart[path]
+
+    def _open(self, path: Path, apart: Apart, known: set[Digest]) -> dict[int, Apart]:
+        """Return what gzip streams that the other side does not have unpack to."""
+        found = {}
+        for piece in apart.pieces:
+            if piece.packed and piece.digest not in known:
+                content = self._content(path, apart, piece)
+                if content is not None:
+                    found[piece.offset] = content
+        return found
+
+    def _content(self, path: Path, apart: Apart, piece: Piece) -> Apart | None:
+        key = (path, piece.offset)
+        if key not in self._contents:
+            try:
+                run = self._bench.hold(unpack(apart.run, piece))
+            except IntegrityError:
+                self._contents[key] = None
+            else:
+                with task(self._progress, piece.place, total=run.size) as work:
+                    content = look_into(piece.place, run, work)
+                self._contents[key] = content if run.size <= MOST_MADE else None
+        return self._contents[key]
+
+
+def _proved(link: Link, plan: Plan, olds: Sequence[Path], folder: Path) -> dict[int, str]:
+    """Return why pieces are not made as they should be, by their place; nothing if all are."""
+    path = folder / f".{link.digest.hex[:16]}.{os.getpid()}.delta"
+    try:
+        with new_file(path, private=True) as put:
+            write_delta(put, [(link, plan.deltas)])
+        wrong, digest = prove(path, olds, plan.expected)
+    finally:
+        path.unlink(missing_ok=True)
+    if not wrong and digest != link.digest:
+        raise IntegrityError(f"{link.name}: the delta makes {digest}, expected {link.digest}")
+    return wrong
+
+
+def _beside(new: Path) -> dict[str, bytes]:
+    found = {}
+    for end in SIDE_FILES:
+        path = new.with_name(f"{new.name.removesuffix('.iso')}.{end}")
+        if path.is_file():
+            found[end] = read_bytes(path, _MOST_BESIDE)
+    return found
+
+
+def _report(links: Sequence[_Linked], olds: Iterable[Path], new: Path, out: Path) -> MadeDelta:
+    changed = {piece.digest: piece for one in links for piece in one.changed}
+    rebuilt = {
+        digest
+        for one in links
+        for (_, _, made), digest in zip(one.link.made, one.plan.expected, strict=True)
+        if made.method in _COMPRESS
+    }
+    return MadeDelta(
+        path=out,
+        size=out.stat().st_size,
+        new=new,
+        digest=links[0].link.digest,
+        new_size=links[0].link.size,
+        olds=tuple(olds),
+        told=tuple(told for one in links for told in one.plan.told),
+        streams=len(changed),
+        streams_size=sum(piece.size for piece in changed.values()),
+        rebuilt_size=sum(piece.size for piece in changed.values() if piece.digest in rebuilt),
+        refused=tuple(why for one in links for why in one.refused),
+    )

@@ -1,0 +1,233 @@
+"""What was made of old ISOs and a delta is the new ISO, bit for bit, or it is refused."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from isobuilder.delta.container import MAGIC, Delta, write_delta
+from isobuilder.digest import Digest
+from isobuilder.errors import InputError, IntegrityError
+from isobuilder.files import new_file
+from isobuilder.pipeline.delta.apply import apply_deltas
+from isobuilder.pipeline.delta.make import MadeDelta, make_delta
+from tests.pipeline.delta.discs import Tree, a_tree, disc, edited_tree, spoiled
+
+ROUNDS = int(os.environ.get("ISOBUILDER_DELTAS", "8"))
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, MadeDelta]:
+    """Two ISOs and the delta between them."""
+    folder = tmp_path_factory.mktemp("pair")
+    chance = random.Random(1)
+    tree = a_tree(chance)
+    old, new = disc(tree, folder / "old.iso"), disc(edited(tree, chance), folder / "new.iso")
+    return old, new, make_delta([old], new, folder / "one.delta")
+
+
+def edited(tree: Tree, chance: random.Random) -> Tree:
+    program = bytearray(tree["bin/program1"])
+    program[500:600] = chance.randbytes(100)
+    return {**tree, "bin/program1": bytes(program), "text9.yaml": b"new: file\n"}
+
+
+@pytest.mark.parametrize("seed", range(ROUNDS))
+def test_whatever_two_files_are_the_delta_makes_one_of_the_other(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    tree = a_tree(chance)
+    old = disc(tree, tmp_path / "old.iso")
+    new = disc(edited_tree(tree, chance), tmp_path / "new.iso")
+    for path in (old, new):
+        if chance.random() < 0.3:
+            spoiled(path, chance)
+    delta = make_delta([old], new, tmp_path / "x.delta")
+    assert not delta.refused
+    done = apply_deltas([old], [delta.path], tmp_path / "made.iso")
+    assert (tmp_path / "made.iso").read_bytes() == new.read_bytes()
+    assert done.digest == delta.digest == Digest.of_file(new)
+
+
+def test_a_delta_is_as_small_as_what_changed(pair: tuple[Path, Path, MadeDelta]) -> None:
+    _, new, delta = pair
+    assert delta.size < 1500 < new.stat().st_size / 100
+    assert {told.piece: told.how for told in delta.told}["bin/program1"] == "edits"
+
+
+def test_what_lay_beside_is_written_beside(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.iso", tmp_path / "new.iso"
+    chance = random.Random(1)
+    tree = a_tree(chance)
+    disc(tree, old)
+    disc(edited(tree, chance), new)
+    (tmp_path / "new.registration.json").write_bytes(b'{"checksum": "x"}')
+    (tmp_path / "new.iso.sha256").write_text(f"{Digest.of_file(new).hex}  new.iso\n")
+    delta = make_delta([old], new, tmp_path / "x.delta")
+    out = tmp_path / "site" / "there.iso"
+    done = apply_deltas([old], [delta.path], out)
+    assert {path.name for path in done.beside} == {"there.registration.json", "there.iso.sha256"}
+    assert (out.parent / "there.registration.json").read_bytes() == b'{"checksum": "x"}'
+    assert (out.parent / "there.iso.sha256").read_text() == f"{done.digest.hex}  there.iso\n"
+
+
+def test_a_year_of_deltas_is_applied_in_one_go(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    tree = a_tree(chance)
+    discs, deltas = [disc(tree, tmp_path / "0.iso")], []
+    for number in range(1, 7):
+        tree = edited_tree(tree, chance)
+        discs.append(disc(tree, tmp_path / f"{number}.iso"))
+        deltas.append(make_delta(discs[-2:-1], discs[-1], tmp_path / f"{number}.delta").path)
+    chance.shuffle(deltas)
+    done = apply_deltas([discs[0]], deltas, tmp_path / "out.iso")
+    assert done.steps == tuple(path.name for path in discs[1:])
+    assert (tmp_path / "out.iso").read_bytes() == discs[-1].read_bytes()
+    middle = apply_deltas(
+        [discs[0]], deltas, tmp_path / "3.again", wanted=Digest.of_file(discs[3])
+    )
+    assert middle.digest == Digest.of_file(discs[3])
+
+
+def test_several_old_ones_are_used_together_and_any_of_them_alone(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    first, second = a_tree(chance), a_tree(chance)
+    olds = [disc(first, tmp_path / "a.iso"), disc(second, tmp_path / "b.iso")]
+    both = {f"a/{name}": data for name, data in first.items()}
+    new = disc({**both, **second}, tmp_path / "new.iso")
+    together = make_delta(olds, new, tmp_path / "together.delta")
+    assert together.size < 3000
+    apply_deltas(olds, [together.path], tmp_path / "1.iso")
+    with pytest.raises(InputError, match="they need"):
+        apply_deltas(olds[:1], [together.path], tmp_path / "2.iso")
+    either = make_delta(olds, new, tmp_path / "either.delta", any_of=True)
+    for number, old in enumerate(olds):
+        out = tmp_path / f"either{number}.iso"
+        assert apply_deltas([old], [either.path], out).digest == either.digest
+
+
+def test_an_old_one_that_nothing_is_taken_from_is_not_needed(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    tree = a_tree(chance)
+    old, other = disc(tree, tmp_path / "old.iso"), disc(a_tree(chance), tmp_path / "other.iso")
+    new = disc(edited(tree, chance), tmp_path / "new.iso")
+    delta = make_delta([old, other], new, tmp_path / "x.delta")
+    with Delta(delta.path) as opened:
+        assert opened.links[0].link.digest == Digest.of_file(new)
+    apply_deltas([old, other], [delta.path], tmp_path / "made.iso")
+
+
+Spoil = Callable[[bytes], bytes]
+DAMAGED: dict[str, tuple[Spoil, type[Exception], str]] = {
+    "cut": (lambda data: data[:-1], IntegrityError, "damaged: it hashes to"),
+    "cut in its head": (lambda data: data[:30], IntegrityError, "cut off in its head"),
+    "a bit": (lambda d: d[:60] + bytes([d[60] ^ 1]) + d[61:], IntegrityError, "it hashes to"),
+    "more": (lambda data: data + b"x", IntegrityError, "damaged: it hashes to"),
+    "a newer format": (
+        lambda data: MAGIC + b"\2" + data[9:],
+        InputError,
+        "a delta of format 2; this isobuilder knows 1",
+    ),
+    "nothing": (lambda _: b"", InputError, "not a delta"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_a_damaged_delta_is_refused_before_anything_is_written(
+    what: str, pair: tuple[Path, Path, MadeDelta], tmp_path: Path
+) -> None:
+    spoil, kind, fact = DAMAGED[what]
+    path = tmp_path / "x.delta"
+    path.write_bytes(spoil(pair[2].path.read_bytes()))
+    with pytest.raises(kind, match=fact):
+        apply_deltas([pair[0]], [path], tmp_path / "out" / "made.iso")
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_old_one_is_refused_before_anything_is_written(
+    pair: tuple[Path, Path, MadeDelta], tmp_path: Path
+) -> None:
+    data = bytearray(pair[0].read_bytes())
+    data[50_000] ^= 1
+    other = tmp_path / "other.iso"
+    other.write_bytes(data)
+    with pytest.raises(InputError, match=r"other.iso: .* they need old.iso \(sha256:\w+\)"):
+        apply_deltas([other], [pair[2].path], tmp_path / "out" / "made.iso")
+    with pytest.raises(InputError, match=f"nothing makes {Digest.of(b'x')}"):
+        apply_deltas(
+            [pair[0]], [pair[2].path], tmp_path / "out" / "x.iso", wanted=Digest.of(b"x")
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_delta_that_promises_another_digest_leaves_nothing(
+    pair: tuple[Path, Path, MadeDelta], tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    with Delta(pair[2].path) as delta:
+        needed = delta.links[0]
+        data = delta.read(needed.begins, needed.link.carried)
+    lying = replace(needed.link, digest=Digest.of(b"something else"))
+    with new_file(tmp_path / "lie.delta") as put:
+        write_delta(put, [(lying, [data])])
+    out = tmp_path / "out"
+    with pytest.raises(IntegrityError, match=f"expected {lying.digest}; it was removed"):
+        apply_deltas([pair[0]], [tmp_path / "lie.delta"], out / "made.iso")
+    assert list(out.iterdir()) == []
+
+
+def test_another_file_of_that_name_stays(
+    pair: tuple[Path, Path, MadeDelta], tmp_path: Path
+) -> None:
+    out = tmp_path / "made.iso"
+    out.write_bytes(b"mine")
+    with pytest.raises(InputError, match="is there already"):
+        apply_deltas([pair[0]], [pair[2].path], out)
+    assert out.read_bytes() == b"mine"
+    assert not apply_deltas([pair[0]], [pair[2].path], out, replace=True).there
+    assert apply_deltas([pair[0]], [pair[2].path], out).there
+
+
+@pytest.mark.parametrize("left", ["good", "damaged", "too long"])
+def test_what_a_killed_run_left_is_used_if_it_is_right(
+    left: str, pair: tuple[Path, Path, MadeDelta], tmp_path: Path
+) -> None:
+    old, new, delta = pair
+    data = bytearray(new.read_bytes())
+    half = data[: len(data) // 2] if left != "too long" else data + b"more"
+    if left == "damaged":
+        half[1000] ^= 1
+    part = tmp_path / f".made.iso.{delta.digest.hex[:16]}.part"
+    part.write_bytes(half)
+    done = apply_deltas([old], [delta.path], tmp_path / "made.iso")
+    assert (tmp_path / "made.iso").read_bytes() == data
+    assert (done.resumed > 0) == (left != "damaged")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made.iso"]
+
+
+def test_applying_takes_little_memory_however_large_the_iso_is(tmp_path: Path) -> None:
+    chance = random.Random(2)
+    large = chance.randbytes(200 * 1024 * 1024)
+    old = disc({"a": large, "b": b"old"}, tmp_path / "old.iso")
+    new = disc({"c": large, "b": b"new"}, tmp_path / "new.iso")
+    delta = make_delta([old], new, tmp_path / "x.delta")
+    assert delta.size < 2000
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from isobuilder.pipeline.delta.apply import apply_deltas\n"
+        "apply_deltas([Path(sys.argv[1])], [Path(sys.argv[2])], Path(sys.argv[3]))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    out = tmp_path / "made.iso"
+    done = subprocess.run(
+        [sys.executable, "-c", code, old, delta.path, out], check=True, capture_output=True
+    )
+    assert int(done.stdout) < 100 * 1024
+    assert resource.getpagesize()
