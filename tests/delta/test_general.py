@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 
 import pytest
@@ -25,13 +26,15 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-@pytest.mark.parametrize("method", [Whole(), Patch(), Patch(level=9), Edits()], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "method", [Whole(), Patch(), Patch(level=9), Edits()], ids=lambda m: m.name
+)
 def test_what_a_method_makes_comes_back(method: Method, what: str) -> None:
     new = OTHERS[what]
     delta = method.make(OLD, new)
     if delta is None:
         assert method.name == "edits"
-        assert what not in {"the same", "near", "moved"} or len(new) != len(OLD) or what == "moved"
+        assert what not in {"the same", "near"}
         return
     assert method.apply(OLD, delta, len(new)) == new
 
@@ -49,10 +52,8 @@ def test_a_patch_finds_what_was_moved_and_edits_are_smaller_where_nothing_was() 
 def test_a_patch_against_other_bytes_is_refused_or_makes_other_bytes() -> None:
     delta = Patch().make(OLD, NEAR)
     assert delta is not None
-    try:
+    with contextlib.suppress(DeltaError):
         assert Patch().apply(OLD[::-1], delta, len(NEAR)) != NEAR
-    except DeltaError:
-        pass
 
 
 @pytest.mark.parametrize("method", [Whole(), Patch(), Edits()], ids=lambda m: m.name)

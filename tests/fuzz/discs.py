@@ -6,10 +6,12 @@ import contextlib
 import gzip
 import io
 import json
+import random
 from contextlib import ExitStack
 from pathlib import Path
 
 from isobuilder.contract.archives import as_imported
+from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.archive import read_archive
 from isobuilder.formats.elf import inspect_binary
@@ -23,6 +25,8 @@ from isobuilder.iso.read.reader import IsoReader, hash_iso
 from isobuilder.iso.write.entries import IsoEntry
 from isobuilder.iso.write.writer import write_iso
 from isobuilder.medium import Medium
+from isobuilder.pipeline.delta.apply import apply_deltas
+from isobuilder.pipeline.delta.make import make_delta
 from isobuilder.site.bundles.admit import StoreKeeper, take_part
 from isobuilder.site.bundles.arrival import settle
 from isobuilder.site.bundles.export import packing, write_parts
@@ -30,10 +34,12 @@ from isobuilder.site.catalog import catalog_of
 from isobuilder.site.holding import held_by
 from isobuilder.store import Store
 from tests.contract.trees import DictMedium, tar
-from tests.fuzz.mutation import Chance, edited
+from tests.delta.sealing import opened, sealed
+from tests.fuzz.mutation import Chance, edited, edited_json
 from tests.fuzz.samples import Samples
 from tests.fuzz.shapes import edited_elf, edited_gzip, edited_iso, edited_regions, edited_tar
-from tests.fuzz.target import Rig, Target, put
+from tests.fuzz.target import Rig, Target, Wrong, put
+from tests.pipeline.delta.discs import a_tree, disc, edited_tree
 
 _MOST = 64 * 1024 * 1024  # bytes
 
@@ -129,6 +135,34 @@ def _held(samples: Samples, _stack: ExitStack) -> Rig:
     return Rig(lambda chance: edited_tar(chance.choice(archives), chance), read)
 
 
+def _delta(samples: Samples, _stack: ExitStack) -> Rig:
+    """A delta that somebody closed again after he changed what it says or carries."""
+    folder = samples.folder / "delta"
+    folder.mkdir(exist_ok=True)
+    chance = random.Random(1)
+    tree = a_tree(chance)
+    old = disc(tree, folder / "old.iso")
+    new = disc(edited_tree(tree, chance), folder / "new.iso")
+    said, carried = opened(make_delta([old], new, folder / "x.delta").path)
+    expected = new.read_bytes()
+
+    def case(chance: Chance) -> bytes:
+        if chance.random() < 0.1:
+            return edited((folder / "x.delta").read_bytes(), chance)
+        if chance.random() < 0.5:
+            return sealed(json.dumps(said).encode(), edited(carried, chance))
+        return sealed(edited_json(said, chance), carried)
+
+    def read(data: bytes, folder: Path) -> object:
+        out = folder / "out.iso"
+        done = apply_deltas([old], [put(folder, "x.delta", data)], out)
+        if done.digest == Digest.of(expected) and out.read_bytes() != expected:
+            raise Wrong(f"{out}: named after other bytes")
+        return done
+
+    return Rig(case, read)
+
+
 PAUSE_CONFIG = json.dumps(
     {"architecture": "amd64", "os": "linux", "rootfs": {"diff_ids": ["sha256:" + "0" * 64]}}
 ).encode()
@@ -219,6 +253,11 @@ DISCS = (
         "bundle",
         ("site/bundles/admit.py", "site/bundles/arrival.py", "site/bundles/bundle.py"),
         _bundle,
+    ),
+    Target(
+        "delta",
+        ("delta/container.py", "delta/plan.py", "delta/bench.py", "delta/general.py"),
+        _delta,
     ),
     Target("held", ("site/holding.py", "site/catalog.py", "site/dockerarchive.py"), _held),
     Target("boot", ("iso/check/boot.py", "iso/check/disk.py", "iso/read/fat.py"), _boot),

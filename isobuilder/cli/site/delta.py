@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, human_size, json_option, plural
-from isobuilder.cli.site.naming import digest_of
+from isobuilder.cli.site.naming import digest_of, locks_named
 from isobuilder.cli.telling import table, tell, tell_path, tell_text
 
 if TYPE_CHECKING:
@@ -20,31 +21,46 @@ _ROWS = 40  # of a table; --json has all
 
 
 @click.command(cls=AppCommand)
-@click.argument("files", metavar="OLD... NEW", nargs=-1, required=True, type=FILE)
+@click.argument("things", metavar="OLD... NEW", nargs=-1, required=True)
 @click.option("--out", type=NEW_FILE, metavar="FILE", help="Where the delta goes.")
 @click.option("--any-of", is_flag=True, help="Each OLD is enough, in place of all together.")
+@click.option(
+    "--known",
+    type=FILE,
+    metavar="LEDGER",
+    help="Of the OLD ones, only those that this ledger of the site says it has.",
+)
 @click.option("--show", is_flag=True, help="Only tell what is in the deltas that are named.")
 @json_option
 @click.pass_obj
 def delta(
-    app: App, files: tuple[Path, ...], out: Path | None, any_of: bool, show: bool, as_json: bool
+    app: App,
+    things: tuple[str, ...],
+    out: Path | None,
+    any_of: bool,
+    known: Path | None,
+    show: bool,
+    as_json: bool,
 ) -> None:
     """Write a delta with which a site that has OLD makes NEW, bit for bit.
 
-    Whoever applies it gets the digest that was published, so what was signed and registered stays
-    so. What changed is told in the smallest of several ways, each tried in another process; -v
-    tells what each cost. What lies beside NEW goes along.
+    OLD and NEW are ISOs; or locks, recipes and versions, whose ISOs are built for it. OLD may be a
+    folder of ISOs. Whoever applies the delta gets the digest that was published, so what was
+    signed and registered stays so. What changed is told in the smallest of several ways, each
+    tried in another process; -v tells what each cost. What lies beside NEW goes along.
     """
     from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.delta.make import make_delta
 
     if show:
-        _show(app, files, as_json=as_json)
+        _show(app, [Path(FILE.convert(text, None, None)) for text in things], as_json=as_json)
         return
-    if len(files) < 2:
+    if len(things) < 2:
         raise UsageProblem("two ISOs make a delta: the old one and the new one")
-    *olds, new = files
-    target = out or new.with_name(f"{new.name.removesuffix('.iso')}.delta")
+    *olds, new = _isos(app, things)
+    if known is not None:
+        olds = _held(app, known, olds)
+    target = out or Path(f"{new.name.removesuffix('.iso')}.delta")
     made = make_delta(olds, new, target, any_of=any_of, progress=app.progress)
     if as_json:
         app.show_json(made)
@@ -57,11 +73,58 @@ def delta(
     part = 100 * made.size / made.new_size if made.new_size else 0.0
     app.say(f"{human_size(made.size)}, {part:.3f} % of {human_size(made.new_size)}")
     if made.streams:
+        share = 100 * made.rebuilt_size / made.streams_size
+        streams = plural(made.streams, "gzip stream")
         app.say(
-            f"{plural(made.streams, 'gzip stream')} changed, {human_size(made.streams_size)}; "
-            f"{100 * made.rebuilt_size / made.streams_size:.1f} % of it is rebuilt exactly"
+            f"{streams} changed, {human_size(made.streams_size)}: {share:.1f} % rebuilt exactly"
         )
     tell_path(made.path)
+
+
+def _isos(app: App, things: Sequence[str]) -> list[Path]:
+    """Return the ISOs that things are, or that are made of them; the last one is the new one."""
+    found: list[Path] = []
+    for text in things:
+        path = Path(text)
+        if path.is_dir():
+            found += sorted(path.glob("*.iso"))
+        elif path.exists() and path.suffix not in {".json", ".yaml", ".yml"}:
+            found.append(path)
+        else:
+            found += _built(app, text)
+    return found
+
+
+def _built(app: App, text: str) -> list[Path]:
+    """Return the ISOs of what is no ISO, in a folder that goes with this command."""
+    from isobuilder.errors import UsageProblem
+    from isobuilder.pipeline.build import build
+    from isobuilder.sources.session import open_session
+
+    locks = locks_named(app, [text])
+    if len(locks) != 1:
+        names = ", ".join(lock.base_name for lock in locks)
+        raise UsageProblem(f"{text}: means {len(locks)} ISOs: {names}", hint="name one lock")
+    folder = app.closing.enter_context(TemporaryDirectory(prefix="isobuilder-delta-"))
+    with open_session(app.config, app.store, progress=app.progress) as session:
+        return [build(locks[0], Path(folder), session).iso]
+
+
+def _held(app: App, known: Path, olds: Sequence[Path]) -> list[Path]:
+    """Return those ISOs that a site says it has."""
+    from isobuilder.cli.site.ledger import digests_of, read_ledger
+    from isobuilder.errors import InputError, UsageProblem
+    from isobuilder.site.ledger import among
+
+    ledger = read_ledger(known)
+    if ledger.kind != "isos":
+        raise UsageProblem(f"{known}: is of blobs, a delta is made from ISOs")
+    digests = digests_of(app, olds, believe=True)
+    there = among(ledger, set(digests.values())).there
+    found = [path for path, digest in digests.items() if digest in there]
+    if not found:
+        raise InputError(f"{known}: the site has none of {plural(len(olds), 'ISO')}")
+    return found
 
 
 def _costs(made: MadeDelta) -> str:
@@ -74,7 +137,7 @@ def _costs(made: MadeDelta) -> str:
     return table(rows, ["PIECE", "BYTES", "TOLD BY", "CARRIED", "TRIED"])
 
 
-def _show(app: App, files: tuple[Path, ...], *, as_json: bool) -> None:
+def _show(app: App, files: Sequence[Path], *, as_json: bool) -> None:
     from isobuilder.delta.container import Delta
 
     shown = []

@@ -88,7 +88,7 @@ def _made(app: App, things: tuple[str, ...], name: str, folder: Path, *, blobs: 
             raise UsageProblem("--blobs is about the store, and takes no ISOs")
         held = [blob.digest for blob in stored(app.store)]
     else:
-        held = list(_digests(app, _isos(things), believe=False).values())
+        held = list(digests_of(app, _isos(things), believe=False).values())
     last = last_ledger(read_record(folder, name))
     made = make_ledger(name, held, "blobs" if blobs else "isos", last=last)
     write_record(folder, name, made)
@@ -184,7 +184,7 @@ def _candidates(app: App, brought: Ledger, things: tuple[str, ...]) -> dict[str,
     from isobuilder.content.needed import needed
 
     if brought.kind == "isos":
-        found = _digests(app, _isos(things), believe=True)
+        found = digests_of(app, _isos(things), believe=True)
         return {str(path): [digest] for path, digest in found.items()}
     locks = locks_named(app, things)
     return {
@@ -219,7 +219,7 @@ def _isos(things: Iterable[str]) -> list[Path]:
     return found
 
 
-def _digests(app: App, isos: Iterable[Path], *, believe: bool) -> dict[Path, Digest]:
+def digests_of(app: App, isos: Iterable[Path], *, believe: bool) -> dict[Path, Digest]:
     """Return the digests of ISOs; of a file beside one only if that is to be believed."""
     from isobuilder.digest import Digest
     from isobuilder.files import as_environment_problem

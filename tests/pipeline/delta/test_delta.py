@@ -89,9 +89,7 @@ def test_a_year_of_deltas_is_applied_in_one_go(tmp_path: Path) -> None:
     done = apply_deltas([discs[0]], deltas, tmp_path / "out.iso")
     assert done.steps == tuple(path.name for path in discs[1:])
     assert (tmp_path / "out.iso").read_bytes() == discs[-1].read_bytes()
-    middle = apply_deltas(
-        [discs[0]], deltas, tmp_path / "3.again", wanted=Digest.of_file(discs[3])
-    )
+    middle = apply_deltas([discs[0]], deltas, tmp_path / "3.again", wanted=Digest.of_file(discs[3]))
     assert middle.digest == Digest.of_file(discs[3])
 
 
@@ -160,9 +158,7 @@ def test_another_old_one_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match=r"other.iso: .* they need old.iso \(sha256:\w+\)"):
         apply_deltas([other], [pair[2].path], tmp_path / "out" / "made.iso")
     with pytest.raises(InputError, match=f"nothing makes {Digest.of(b'x')}"):
-        apply_deltas(
-            [pair[0]], [pair[2].path], tmp_path / "out" / "x.iso", wanted=Digest.of(b"x")
-        )
+        apply_deltas([pair[0]], [pair[2].path], tmp_path / "out" / "x.iso", wanted=Digest.of(b"x"))
     assert not (tmp_path / "out").exists()
 
 
