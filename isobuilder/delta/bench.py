@@ -84,6 +84,10 @@ class FileRun:
                 done += len(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def pieces(self, begin: int) -> Iterator[bytes]:
+        """Give them from ``begin`` on."""
+        return _piecewise(self, begin)
+
 
 Witness = Callable[[Made, bytes | str], None]
 """Is told of every piece what was made, or why it could not be."""

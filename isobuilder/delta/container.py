@@ -30,7 +30,7 @@ _HEAD = struct.Struct("<8sIII32s")
 _LIMITS = JsonLimits(size=64 * 1024 * 1024, items=5_000_000)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Needed:
     """One link with where, in the file, what its methods need begins."""
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from isobuilder.delta.bench import Bench, opened, runs_of
+from isobuilder.delta.bench import Bench, Run, opened, runs_of
 from isobuilder.delta.container import Delta
 from isobuilder.delta.methods import DeltaError
 from isobuilder.delta.plan import Made
@@ -38,7 +38,15 @@ def prove(
     with tempfile.TemporaryDirectory(prefix="isobuilder-prove-", dir=delta.parent) as name:
         wanted, told = Path(name, "expected"), Path(name, "found")
         wanted.write_text("".join(f"{digest}\n" for digest in expected))
-        command = [sys.executable, "-m", "isobuilder.delta.prove", delta, wanted, told, *olds]
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "isobuilder.delta.prove",
+            delta,
+            wanted,
+            told,
+            *olds,
+        ]
         # Whatever made isobuilder known to this process makes it known to that one.
         run(command, timeout=_TIME, env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
         wrong: dict[int, str] = {}
@@ -69,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
             elif Digest.of(made) != lines[place]:
                 found.setdefault(place, "it makes other bytes")
 
-        given = {
+        given: dict[Digest, Run] = {
             one.digest: closing.enter_context(opened(old)).first(one.size)
             for old, one in zip(olds, link.given, strict=True)
         }

@@ -74,10 +74,9 @@ def delta(
     app.say(f"{human_size(made.size)}, {part:.3f} % of {human_size(made.new_size)}")
     if made.streams:
         share = 100 * made.rebuilt_size / made.streams_size
+        size = human_size(made.streams_size)
         streams = plural(made.streams, "gzip stream")
-        app.say(
-            f"{streams} changed, {human_size(made.streams_size)}: {share:.1f} % rebuilt exactly"
-        )
+        app.say(f"{streams} changed, {size}: {share:.1f} % rebuilt exactly")
     tell_path(made.path)
 
 
@@ -140,7 +139,7 @@ def _costs(made: MadeDelta) -> str:
 def _show(app: App, files: Sequence[Path], *, as_json: bool) -> None:
     from isobuilder.delta.container import Delta
 
-    shown = []
+    shown: list[dict[str, Any]] = []
     for path in files:
         with Delta(path) as opened:
             links = [_link(needed) for needed in opened.links]

@@ -87,6 +87,7 @@ class _Files:
         self._apart: dict[Path, Apart] = {}
         self._contents: dict[tuple[Path, int], Apart | None] = {}
         self._known: dict[tuple[Digest, Digest], Tried] = {}
+        self._compressed: dict[tuple[int, Digest], bytes | None] = {}
 
     def link(
         self, olds: Sequence[Path], new: Path, beside: Mapping[str, bytes], folder: Path
@@ -150,7 +151,9 @@ class _Files:
                 method = methods().get(number)
                 if method is None or (number, digest) in wrong:
                     continue
-                if (delta := method.make(content, packed)) is not None:
+                if (number, digest) not in self._compressed:
+                    self._compressed[number, digest] = method.make(content, packed)
+                if (delta := self._compressed[number, digest]) is not None:
                     yield method, delta
 
         self._progress.step("looking for the smallest way to tell what changed")
