@@ -39,7 +39,7 @@ _PIECE = 2 * 1024 * 1024  # bytes that are copied at a time
 _COMPRESSES = range(20, 30)  # methods of which the old bytes are what the new ones unpack to
 
 
-class Run(Protocol):
+class ByteRun(Protocol):
     """Bytes that can be read anywhere."""
 
     @property
@@ -57,7 +57,7 @@ class Run(Protocol):
         """Give them from ``begin`` on; DeltaError as above."""
 
 
-def _piecewise(run: Run, begin: int) -> Iterator[bytes]:
+def _piecewise(run: ByteRun, begin: int) -> Iterator[bytes]:
     for at in range(begin, run.size, _PIECE):
         yield run.read(at, min(_PIECE, run.size - at))
 
@@ -185,13 +185,13 @@ class Bench:
         self._held -= run.size
 
 
-def runs_of(needed: Needed, given: Mapping[Digest, Run], bench: Bench) -> list[Run]:
+def runs_of(needed: Needed, given: Mapping[Digest, ByteRun], bench: Bench) -> list[ByteRun]:
     """Return the runs of a link, of which nothing is made yet.
 
     Raises:
         KeyError: something that it needs is not ``given``.
     """
-    found: list[Run] = []
+    found: list[ByteRun] = []
     at = needed.begins
     for source in needed.link.runs:
         if isinstance(source, Given):
@@ -208,7 +208,7 @@ class PutRun:
     """A run that is put together when it is read."""
 
     def __init__(
-        self, put: Put, runs: Sequence[Run], bench: Bench, needed: Needed, begins: int
+        self, put: Put, runs: Sequence[ByteRun], bench: Bench, needed: Needed, begins: int
     ) -> None:
         self._segments = put.segments
         self._runs, self._bench, self._needed = runs, bench, needed
@@ -248,7 +248,7 @@ class PutRun:
                 yield self._part(place, inside, count)
                 inside += count
 
-    def part_that_unpacks(self, offset: int, size: int) -> tuple[Run, int, int] | None:
+    def part_that_unpacks(self, offset: int, size: int) -> tuple[ByteRun, int, int] | None:
         """Return what a gzip stream there was made from, without making it; None if not known."""
         index = bisect_right(self._starts, offset) - 1
         segment = self._segments[index]
@@ -303,7 +303,7 @@ class PutRun:
 class _UnpackedRun:
     """What a gzip stream unpacks to, unpacked when it is first read."""
 
-    def __init__(self, source: Unpacked, run: Run, bench: Bench) -> None:
+    def __init__(self, source: Unpacked, run: ByteRun, bench: Bench) -> None:
         self._source, self._run, self._bench = source, run, bench
         self.size = source.size
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from isobuilder.delta.general import QUICK, Edits, Patch, Whole
+from isobuilder.delta.general import QUICK, Edits, Whole, ZstdPatch
 from isobuilder.delta.methods import Method, methods
 
 _SMALL = 4 * 1024 * 1024  # bytes that are packed thoroughly whatever comes of it
@@ -17,7 +17,7 @@ _KNOW_PROGRAMS = range(10, 20)
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class PieceWay:
     """One way to make a piece."""
 
     method: Method
@@ -29,25 +29,25 @@ class Way:
 class Tried:
     """What was tried for one piece, the smallest way first."""
 
-    ways: tuple[Way, ...]
+    ways: tuple[PieceWay, ...]
     sizes: dict[str, int | None]  # bytes by the method's name; None if it is not for such bytes
 
 
-def packed_whole(new: bytes) -> Way:
+def packed_whole(new: bytes) -> PieceWay:
     """Return the way that is always there."""
-    return Way(Whole(), Whole().make(b"", new), from_old=False)
+    return PieceWay(Whole(), Whole().make(b"", new), from_old=False)
 
 
 def tried(old: bytes, new: bytes) -> Tried:
     """Return the ways to tell ``new`` to somebody who has ``old``."""
-    ways: list[Way] = []
+    ways: list[PieceWay] = []
     sizes: dict[str, int | None] = {}
 
     def attempt(method: Method) -> int | None:
         delta = method.make(old, new)
         sizes[method.name] = None if delta is None else len(delta)
         if delta is not None:
-            ways.append(Way(method, delta, from_old=not isinstance(method, Whole)))
+            ways.append(PieceWay(method, delta, from_old=not isinstance(method, Whole)))
         return sizes[method.name]
 
     if old:
@@ -56,10 +56,10 @@ def tried(old: bytes, new: bytes) -> Tried:
                 attempt(methods()[number])
         attempt(Edits())
         best = min((len(way.delta) for way in ways), default=len(new))
-        quick = None if len(new) < _SMALL else attempt(Patch(level=QUICK))
+        quick = None if len(new) < _SMALL else attempt(ZstdPatch(level=QUICK))
         if len(new) < _SMALL or (quick is not None and quick < _HOPELESS * best):
-            ways = [way for way in ways if way.method.number != Patch().number]
-            attempt(Patch())
+            ways = [way for way in ways if way.method.number != ZstdPatch().number]
+            attempt(ZstdPatch())
     if min((len(way.delta) for way in ways), default=len(new)) > len(new) // 8:
         attempt(Whole())
     return Tried(tuple(sorted(ways, key=lambda way: len(way.delta))), sizes)

@@ -42,7 +42,7 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class Patch:
+class ZstdPatch:
     """What zstd finds again in the old bytes, and the rest."""
 
     number: int = 2

@@ -54,7 +54,7 @@ def methods() -> Mapping[int, Method]:
 
     1 to 9 are for any bytes, 10 to 19 know Go programs, 20 to 29 compressed streams.
     """
-    from isobuilder.delta.general import Edits, Patch, Whole
+    from isobuilder.delta.general import Edits, Whole, ZstdPatch
 
-    known: tuple[Method, ...] = (Whole(), Patch(), Edits())
+    known: tuple[Method, ...] = (Whole(), ZstdPatch(), Edits())
     return {method.number: method for method in known}

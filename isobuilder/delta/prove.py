@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from isobuilder.delta.bench import Bench, Run, opened, runs_of
+from isobuilder.delta.bench import Bench, ByteRun, opened, runs_of
 from isobuilder.delta.container import Delta
 from isobuilder.delta.methods import DeltaError
 from isobuilder.delta.plan import Made
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
             elif Digest.of(made) != lines[place]:
                 found.setdefault(place, "it makes other bytes")
 
-        given: dict[Digest, Run] = {
+        given: dict[Digest, ByteRun] = {
             one.digest: closing.enter_context(opened(old)).first(one.size)
             for old, one in zip(olds, link.given, strict=True)
         }

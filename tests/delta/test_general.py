@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from isobuilder.delta.general import Edits, Patch, Whole
+from isobuilder.delta.general import Edits, Whole, ZstdPatch
 from isobuilder.delta.methods import DeltaError, Method, methods
 from isobuilder.formats.zstd import compressed
 
@@ -27,7 +27,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("what", OTHERS)
 @pytest.mark.parametrize(
-    "method", [Whole(), Patch(), Patch(level=9), Edits()], ids=lambda m: m.name
+    "method", [Whole(), ZstdPatch(), ZstdPatch(level=9), Edits()], ids=lambda m: m.name
 )
 def test_what_a_method_makes_comes_back(method: Method, what: str) -> None:
     new = OTHERS[what]
@@ -40,8 +40,8 @@ def test_what_a_method_makes_comes_back(method: Method, what: str) -> None:
 
 
 def test_a_patch_finds_what_was_moved_and_edits_are_smaller_where_nothing_was() -> None:
-    moved = Patch().make(OLD, OTHERS["moved"])
-    near, edits = Patch().make(OLD, NEAR), Edits().make(OLD, NEAR)
+    moved = ZstdPatch().make(OLD, OTHERS["moved"])
+    near, edits = ZstdPatch().make(OLD, NEAR), Edits().make(OLD, NEAR)
     assert moved is not None
     assert near is not None
     assert edits is not None
@@ -50,13 +50,13 @@ def test_a_patch_finds_what_was_moved_and_edits_are_smaller_where_nothing_was() 
 
 
 def test_a_patch_against_other_bytes_is_refused_or_makes_other_bytes() -> None:
-    delta = Patch().make(OLD, NEAR)
+    delta = ZstdPatch().make(OLD, NEAR)
     assert delta is not None
     with contextlib.suppress(DeltaError):
-        assert Patch().apply(OLD[::-1], delta, len(NEAR)) != NEAR
+        assert ZstdPatch().apply(OLD[::-1], delta, len(NEAR)) != NEAR
 
 
-@pytest.mark.parametrize("method", [Whole(), Patch(), Edits()], ids=lambda m: m.name)
+@pytest.mark.parametrize("method", [Whole(), ZstdPatch(), Edits()], ids=lambda m: m.name)
 def test_a_delta_that_a_stranger_changed_is_refused_or_makes_as_many_bytes(method: Method) -> None:
     delta = method.make(OLD, NEAR)
     assert delta is not None
@@ -72,7 +72,7 @@ def test_a_delta_that_a_stranger_changed_is_refused_or_makes_as_many_bytes(metho
             continue
 
 
-@pytest.mark.parametrize("method", [Whole(), Patch()], ids=lambda m: m.name)
+@pytest.mark.parametrize("method", [Whole(), ZstdPatch()], ids=lambda m: m.name)
 def test_a_frame_that_is_larger_than_promised_is_refused_before_it_is_unpacked(
     method: Method,
 ) -> None:

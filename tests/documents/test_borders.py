@@ -16,6 +16,7 @@ import pytest
 from isobuilder.compat.ablestack import load_imported
 from isobuilder.content.archives import tar_header
 from isobuilder.contract.archives import as_imported
+from isobuilder.delta.container import Delta
 from isobuilder.digest import Digest
 from isobuilder.errors import (
     InputError,
@@ -60,6 +61,7 @@ from isobuilder.sources.upstream.own import commit_of, own_releases
 from isobuilder.store import Store, collect, lease, partial_of
 from tests.contract.forms import PAUSE
 from tests.contract.trees import DictMedium, tar
+from tests.delta.sealing import sealed
 
 PACKAGE = Path(__file__).parents[2] / "isobuilder"
 
@@ -193,6 +195,11 @@ def registration(data: bytes, folder: Path) -> object:
     return read_registration(file_with(data, folder, "x" + SUFFIX))
 
 
+def delta(data: bytes, folder: Path) -> object:
+    with Delta(file_with(sealed(data, b""), folder)) as found:
+        return found.links
+
+
 def held_lease(data: bytes, folder: Path) -> object:
     store = Store(folder)
     with lease(store, [Digest.of(b"x")]):
@@ -265,6 +272,7 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "pipeline/upstream/check.py": [
         (lambda data, folder: load_seen(file_with(data, folder)), InputError),
     ],
+    "delta/container.py": [(delta, IntegrityError)],
     "site/bundles/admit.py": [(bundle_json, IntegrityError)],
     "site/bundles/arrival.py": [(carried_lock, IntegrityError)],
     "site/records.py": [

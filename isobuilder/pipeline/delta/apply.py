@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.delta.bench import Bench, FileRun, PutRun, Run, opened, runs_of
+from isobuilder.delta.bench import Bench, ByteRun, FileRun, PutRun, opened, runs_of
 from isobuilder.delta.container import Delta, Needed
 from isobuilder.delta.methods import DeltaError
 from isobuilder.delta.plan import Link
@@ -26,7 +26,7 @@ _MOST_BESIDE = 32 * 1024 * 1024  # bytes of a side file
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class AppliedDelta:
     """What came of it."""
 
     iso: Path
@@ -46,7 +46,7 @@ def apply_deltas(
     wanted: Digest | None = None,
     replace: bool = False,
     progress: Progress = SILENT,
-) -> Applied:
+) -> AppliedDelta:
     """Write ``out``, which ``deltas`` make of ``olds``, in one go however many there are.
 
     ``wanted`` is what it has to be, if that came another way; else it is what the deltas lead to.
@@ -78,7 +78,7 @@ def apply_deltas(
             resumed = _Writer(last, result, out, progress).write()
         beside = tuple(_write_beside(last, runs, out))
     steps = tuple(needed.link.name for needed in path)
-    return Applied(out, last.digest, last.size, steps, resumed, beside, there=there)
+    return AppliedDelta(out, last.digest, last.size, steps, resumed, beside, there=there)
 
 
 def _is_there(out: Path, link: Link, *, replace: bool) -> bool:
@@ -94,10 +94,12 @@ def _is_there(out: Path, link: Link, *, replace: bool) -> bool:
     )
 
 
-def _assembled(path: Sequence[Needed], given: Mapping[Digest, Run], bench: Bench) -> list[Run]:
+def _assembled(
+    path: Sequence[Needed], given: Mapping[Digest, ByteRun], bench: Bench
+) -> list[ByteRun]:
     """Return the runs of the last link; what it needs of others is made when it is read."""
     known = dict(given)
-    runs: list[Run] = []
+    runs: list[ByteRun] = []
     levels = sum(needed.link.levels for needed in path)
     if levels > MOST_LEVELS:
         raise InputError(
@@ -110,7 +112,7 @@ def _assembled(path: Sequence[Needed], given: Mapping[Digest, Run], bench: Bench
     return runs
 
 
-def _write_beside(link: Link, runs: Sequence[Run], out: Path) -> Iterator[Path]:
+def _write_beside(link: Link, runs: Sequence[ByteRun], out: Path) -> Iterator[Path]:
     """Write what lay beside the ISO, unless something lies there; give what was written."""
     for end, number in link.beside.items():
         path = out.with_name(f"{out.name.removesuffix('.iso')}.{end}")
@@ -125,10 +127,10 @@ def _write_beside(link: Link, runs: Sequence[Run], out: Path) -> Iterator[Path]:
 
 def _given(
     olds: Sequence[Path], links: Sequence[Needed], closing: ExitStack, progress: Progress
-) -> dict[Digest, Run]:
+) -> dict[Digest, ByteRun]:
     """Return what there is of what links need, each file hashed."""
     sizes = {one.size for needed in links for one in needed.link.given}
-    found: dict[Digest, Run] = {}
+    found: dict[Digest, ByteRun] = {}
     for old in olds:
         run = closing.enter_context(opened(old))
         ends = {run.size} if not old.is_block_device() else {n for n in sizes if n <= run.size}
@@ -149,7 +151,7 @@ def _hashed(run: FileRun, work: Task) -> Digest:
 
 
 def _path(
-    given: Mapping[Digest, Run],
+    given: Mapping[Digest, ByteRun],
     olds: Sequence[Path],
     links: Sequence[Needed],
     wanted: Digest | None,
@@ -196,7 +198,7 @@ def _does_not_fit(olds: Sequence[Path], links: Sequence[Needed], fact: str) -> I
 class _Writer:
     """Writes the result of a link."""
 
-    def __init__(self, link: Link, result: Run, out: Path, progress: Progress) -> None:
+    def __init__(self, link: Link, result: ByteRun, out: Path, progress: Progress) -> None:
         assert isinstance(result, PutRun)  # noqa: S101 - so links are read
         self._link, self._result, self._out, self._progress = link, result, out, progress
         self._part = out.with_name(f".{out.name}.{link.digest.hex[:16]}.part")

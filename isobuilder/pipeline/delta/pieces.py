@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from isobuilder.delta.bench import Run
+from isobuilder.delta.bench import ByteRun
 from isobuilder.delta.plan import MOST_UNPACKED
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.errors import InputError, IntegrityError
@@ -59,7 +59,7 @@ class Piece:
 class Apart:
     """Bytes, taken apart: their pieces in order, without gaps."""
 
-    run: Run
+    run: ByteRun
     digest: Digest
     pieces: tuple[Piece, ...] = field(repr=False)
 
@@ -67,7 +67,7 @@ class Apart:
 class RunStream(io.RawIOBase):
     """A run as a file to read and seek in."""
 
-    def __init__(self, run: Run, offset: int = 0, size: int | None = None) -> None:
+    def __init__(self, run: ByteRun, offset: int = 0, size: int | None = None) -> None:
         self._run, self._begin = run, offset
         self._size = run.size - offset if size is None else size
         self._position = 0
@@ -95,12 +95,12 @@ class RunStream(io.RawIOBase):
         return count
 
 
-def stream_of(run: Run, offset: int = 0, size: int | None = None) -> BinaryIO:
+def stream_of(run: ByteRun, offset: int = 0, size: int | None = None) -> BinaryIO:
     """Return a part of a run as a file."""
     return cast("BinaryIO", RunStream(run, offset, size))
 
 
-def take_apart(path: Path, run: Run, work: Task) -> Apart:
+def take_apart(path: Path, run: ByteRun, work: Task) -> Apart:
     """Return the pieces of the file ``path``, whose bytes are ``run``, each hashed."""
     parts = []
     for place, offset, size in _files(path, run.size):
@@ -108,18 +108,18 @@ def take_apart(path: Path, run: Run, work: Task) -> Apart:
     return _whole(run, parts, work)
 
 
-def look_into(place: str, run: Run, work: Task) -> Apart:
+def look_into(place: str, run: ByteRun, work: Task) -> Apart:
     """Return the pieces of ``run``, to which what lies at ``place`` unpacks."""
     return _whole(run, list(_inside(run, place, "", 0, run.size, 0)), work)
 
 
-def _whole(run: Run, parts: list[_Part], work: Task) -> Apart:
+def _whole(run: ByteRun, parts: list[_Part], work: Task) -> Apart:
     hasher = Hasher()
     pieces = tuple(_filled(run, parts, work, hasher))
     return Apart(run, hasher.digest(), pieces)
 
 
-def unpack(run: Run, piece: Piece) -> Iterator[bytes]:
+def unpack(run: ByteRun, piece: Piece) -> Iterator[bytes]:
     """Give what a gzip stream unpacks to.
 
     Raises:
@@ -154,7 +154,9 @@ def _files(path: Path, size: int) -> Sequence[tuple[str, int, int]]:
     return [(name, at, long) for (at, long), name in sorted(found.items()) if at + long <= size]
 
 
-def _inside(run: Run, place: str, path: str, offset: int, size: int, depth: int) -> Iterator[_Part]:
+def _inside(
+    run: ByteRun, place: str, path: str, offset: int, size: int, depth: int
+) -> Iterator[_Part]:
     """Give the members of what is an archive, else the thing itself."""
     if not size:
         return
@@ -175,7 +177,7 @@ def _inside(run: Run, place: str, path: str, offset: int, size: int, depth: int)
     yield from found
 
 
-def _filled(run: Run, parts: list[_Part], work: Task, whole: Hasher) -> Iterator[Piece]:
+def _filled(run: ByteRun, parts: list[_Part], work: Task, whole: Hasher) -> Iterator[Piece]:
     """Give all pieces of a run: ``parts``, and what lies between them."""
     at = 0
     for part in sorted(parts):
@@ -187,7 +189,7 @@ def _filled(run: Run, parts: list[_Part], work: Task, whole: Hasher) -> Iterator
     yield from _cut(run, _Part(at, run.size - at, BETWEEN, ""), work, whole)
 
 
-def _cut(run: Run, part: _Part, work: Task, whole: Hasher) -> Iterator[Piece]:
+def _cut(run: ByteRun, part: _Part, work: Task, whole: Hasher) -> Iterator[Piece]:
     """Give a part as one piece, or as several if it is very large."""
     most = part.size if part.size <= LARGEST else _CUT
     for done in range(0, part.size, most or 1):
