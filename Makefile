@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 # One more than there are processors, for many a test waits; who has nothing left takes from others.
 PARALLEL := -n $(shell expr $$(nproc) + 1) --dist worksteal
-QUICK := $(PARALLEL) -m "not slow and not lab and not boot and not cluster"
+QUICK := $(PARALLEL) -m "not slow and not lab and not boot and not cluster and not pages"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-newest fuzz test-kills lock-deps test-boot test-cluster test-upgrade check format bench lab rebuild readme clean
+.PHONY: help demo test test-quick test-newest fuzz test-kills lock-deps test-boot test-pages test-cluster test-upgrade check format bench lab rebuild readme clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,13 @@ test-kills: $(VENV)/.ready ## Kill an unattended run at a hundred random moments
 
 test-boot: $(VENV)/.ready ## Start the ISO in virtual machines in every way; takes an hour and a half without KVM
 	$(BIN)/python -m pytest -m boot tests/boot $(PYTEST_ARGS)
+
+$(VENV)/pages/.ready: requirements/pages.txt $(VENV)/.ready
+	$(BIN)/python -m pip -q install --require-hashes --no-deps --target $(VENV)/pages --upgrade -r requirements/pages.txt
+	@touch $@
+
+test-pages: $(VENV)/pages/.ready ## Look at reports and catalogues in a real browser: access, languages, pictures; PICTURES=1 takes them anew
+	$(if $(PICTURES),ISOBUILDER_PICTURES=1) $(BIN)/python -m pytest -m pages tests/pages $(PYTEST_ARGS)
 
 test-cluster: $(VENV)/.ready ## Make a real cluster of virtual machines from the lab's ISO
 	$(BIN)/python -m pytest -m cluster tests/cluster --ignore=tests/cluster/test_upgrade.py -s $(PYTEST_ARGS)

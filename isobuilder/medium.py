@@ -33,6 +33,9 @@ MANIFEST, SBOM, SUMS = "manifest.json", "sbom.cdx.json", "SHA256SUMS"
 SIDE_FILES = ("iso.sha256", "manifest.json", "sbom.cdx.json", "registration.json", "lock.json")
 """How the names of what lies beside an ISO end; they begin as its own does."""
 
+REPORT = "report.html"
+"""How the name of its page for people ends."""
+
 MAX_TEXT = 16 * 1024 * 1024
 """Bytes of a text file that is read whole: SHA256SUMS, images.list, JSON."""
 

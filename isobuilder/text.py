@@ -88,3 +88,15 @@ def width(text: str) -> int:
         else 1
         for character in text
     )
+
+
+def human_size(size: int | None) -> str:
+    """Return a size in bytes as a person reads it; a question mark when it is not known."""
+    if size is None:
+        return "?"
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError

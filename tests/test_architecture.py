@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
     {"sources", "iso", "contract", "machine", "nodeconfig", "mold", "trust", "jobs", "publish"},
     {"content", "delta"},
     {"pipeline"},
-    {"site"},
+    {"site", "report"},
     {"demo"},
     {"cli"},
 ]
@@ -36,7 +36,7 @@ HOMES = {
     "click": {"cli"},
     "tqdm": {"cli"},
     "pycdlib": {"iso"},  # and there one module, see below
-    "jinja2": {"documents", "content", "machine"},
+    "jinja2": {"documents", "content", "machine", "report"},
     "requests": {"http", "mold", "demo"},
     "urllib3": {"http"},
     "subprocess": {"run"},
@@ -49,7 +49,7 @@ HOMES = {
     "zlib": {"formats", "delta"},
     "compression": {"formats"},
     "backports": {"formats"},
-    "segno": {"site"},
+    "segno": {"site", "report"},
 }
 
 # What reaches the terminal goes through one door, which makes lines of it that only show.

@@ -300,15 +300,3 @@ def refuse_iso(path: Path, expected: str) -> None:
 def plural(number: int, noun: str) -> str:
     """Return ``1 error`` or ``2 errors``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def human_size(size: int | None) -> str:
-    """Return a size in bytes as a person reads it; a question mark when it is not known."""
-    if size is None:
-        return "?"
-    value = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024 or unit == "GiB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    raise AssertionError

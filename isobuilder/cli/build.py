@@ -13,7 +13,6 @@ from isobuilder.cli.app import (
     FOLDER,
     App,
     AppCommand,
-    human_size,
     json_option,
 )
 from isobuilder.cli.completion import payload_names
@@ -33,7 +32,8 @@ from isobuilder.cli.sources import (
 )
 from isobuilder.cli.telling import tell_path
 from isobuilder.errors import IsobuilderError
-from isobuilder.text import whole_number
+from isobuilder.files import is_file
+from isobuilder.text import human_size, whole_number
 
 if TYPE_CHECKING:
     from isobuilder.model.lock import Lock
@@ -107,7 +107,7 @@ def build(
 
     A recipe without a lock is locked first. A VERSION means the recipe that is shipped for it. The
     ISO starts machines where the lock says so and the store has the OS payload; its name says it.
-    Prints the path of each ISO.
+    NAME.report.html is its page for people. Prints the path of each ISO.
     """
     from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.build import build as build_iso
@@ -142,11 +142,20 @@ def build(
                     built = build_iso(lock, out, session, force=force, replace=replace)
                     done.add(lock.base_name)
                     attempts.results.append(built)
+                    _report(app, built)
                     _show(app, built, as_json=as_json)
         finally:
             if as_json:
                 app.show_json([_as_data(built) for built in attempts.results])
         attempts.raise_failures()
+
+
+def _report(app: App, built: Built) -> None:
+    """Write the page of an ISO; where nothing was built, the one that is there stays."""
+    if not (built.reused and is_file(built.report)):
+        from isobuilder.report.page import write_report
+
+        write_report(built, rules=app.rules)
 
 
 def _show(app: App, built: Built, *, as_json: bool) -> None:
@@ -300,7 +309,7 @@ def _as_data(built: Built) -> dict[str, Any]:
         "product_version": built.lock.product_version,
         "architecture": built.lock.architecture,
         "reused": built.reused,
-        "side_files": [str(path) for path in built.side_files],
+        "side_files": [str(path) for path in (*built.side_files, built.report)],
     }
 
 

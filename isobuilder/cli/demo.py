@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FOLDER, App, AppCommand, human_size, plural
+from isobuilder.cli.app import FOLDER, App, AppCommand, plural
 from isobuilder.cli.telling import table, tell_path, tell_text
 from isobuilder.model.architecture import DEFAULT
+from isobuilder.text import human_size
 
 if TYPE_CHECKING:
     from isobuilder.demo.tour import Tour

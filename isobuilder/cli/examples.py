@@ -29,6 +29,14 @@ EXAMPLES = {
         "isobuilder diff old.amd64.lock.json new.amd64.lock.json --exit-code",
         "isobuilder diff mine.yaml theirs.yaml",
     ),
+    "report": (
+        "isobuilder report NAME.iso",
+        "isobuilder report 1.36.5 --lang ko -o kubernetes.html",
+    ),
+    "catalogue": (
+        "isobuilder catalogue /srv/isos --out site",
+        "isobuilder catalogue /srv/isos --out site --server lab --url https://iso.example/",
+    ),
     "upstream list": ("isobuilder upstream list", "isobuilder upstream list --recipes recipes/"),
     "upstream check": (
         "isobuilder upstream check",

@@ -12,13 +12,13 @@ from isobuilder.cli.app import (
     NEW_FILE,
     App,
     AppCommand,
-    human_size,
     json_option,
     plural,
 )
 from isobuilder.cli.exits import Attempts
 from isobuilder.cli.sources import SOURCE, BuildSource, arch_option, locks_of, tell_end_of_life
 from isobuilder.cli.telling import table, tell, tell_path, tell_text
+from isobuilder.text import human_size
 
 if TYPE_CHECKING:
     from isobuilder.model.lock import Lock

@@ -34,6 +34,14 @@ COMMANDS = {
     ),
     "inspect": ("isobuilder.cli.inspect", "Tell what is on an ISO, or what a lock promises."),
     "diff": ("isobuilder.cli.inspect", "Compare two locks, ISOs or recipes, or a lock and an ISO."),
+    "report": (
+        "isobuilder.cli.pages.report",
+        "Write the page of an ISO or a lock: one file that any browser shows.",
+    ),
+    "catalogue": (
+        "isobuilder.cli.pages.catalogue",
+        "Write a site about the ISOs in DIR: a table, a page for each, and what can be upgraded.",
+    ),
     "upstream": (
         "isobuilder.cli.upstream",
         "Follow what upstream releases, and what fits together.",

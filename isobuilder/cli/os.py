@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from isobuilder.cli.app import FOLDER, App, AppGroup, human_size, json_option
+from isobuilder.cli.app import FOLDER, App, AppGroup, json_option
 from isobuilder.cli.completion import payload_names
 from isobuilder.cli.telling import table, tell, tell_path, tell_text
 from isobuilder.model.architecture import ARCHITECTURES, DEFAULT
+from isobuilder.text import human_size
 
 _ADDRESS = re.compile(r"(https?://|file:/|copy:/)[!-Z^-~]+")
 """What apt takes as one word, without options in brackets."""

@@ -6,9 +6,8 @@ import threading
 import time
 from typing import Any, TextIO
 
-from isobuilder.cli.app import human_size
 from isobuilder.progress import SILENT, Progress, Task
-from isobuilder.text import as_json, printable
+from isobuilder.text import as_json, human_size, printable
 
 _LINE_EVERY = 5.0  # seconds between two plain lines about the same work
 

@@ -121,6 +121,16 @@ def version_items(incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(text) for text in versions if text.startswith(incomplete)]
 
 
+def file_of(source: BuildSource) -> Path:
+    """Return the file to look at; of a version that is shipped its lock, if it has one."""
+    from isobuilder.pipeline.shipped import shipped_version
+
+    if not source.shipped:
+        return source.path
+    locks = shipped_version(source.called).locks
+    return next(iter(locks.values()), source.path)
+
+
 def wanted(source: BuildSource, architecture: str | None) -> tuple[list[Wanted], list[str]]:
     """Return the ISOs that SOURCE means, and the architectures that are left out.
 

@@ -9,12 +9,12 @@ import click
 from isobuilder.cli.app import (
     App,
     AppGroup,
-    human_size,
     json_option,
     plural,
 )
 from isobuilder.cli.sources import SOURCE, BuildSource, locks_of
 from isobuilder.cli.telling import table, tell, tell_text
+from isobuilder.text import human_size
 
 
 @click.group(cls=AppGroup)

@@ -12,13 +12,13 @@ from isobuilder.cli.app import (
     App,
     AppCommand,
     data_of,
-    human_size,
     json_option,
     plural,
 )
 from isobuilder.cli.exits import Attempts
 from isobuilder.cli.sources import SOURCE, BuildSource, locks_of
 from isobuilder.cli.telling import tell
+from isobuilder.text import human_size
 
 if TYPE_CHECKING:
     from isobuilder.digest import Digest

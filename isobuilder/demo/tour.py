@@ -19,6 +19,7 @@ from isobuilder.pipeline.fetch import DownloadPlan, fetch, plan
 from isobuilder.pipeline.lock import LockFile, lock_recipe
 from isobuilder.pipeline.verify import Verification, verify
 from isobuilder.progress import SILENT, Progress
+from isobuilder.report.page import write_report
 from isobuilder.sources.session import open_session
 from isobuilder.store import Store
 
@@ -74,6 +75,7 @@ def tour(out: Path, *, progress: Progress = SILENT) -> Tour:
             fetch([lock.lock], session)
             built = build(lock.lock, out, session, replace=True)
     verification = verified(built, progress=progress)
+    write_report(built)
     progress.step("registering with a simulator of Mold")
     rehearsal = rehearse(built.iso, progress=progress)
     return Tour(recipe, lock, planned, built, verification, rehearsal)

@@ -19,7 +19,7 @@ from isobuilder.errors import InputError, IntegrityError, IsobuilderError
 from isobuilder.files import write_whole
 from isobuilder.iso.boot_names import PAYLOAD
 from isobuilder.iso.read.reader import IsoReader
-from isobuilder.medium import SIDE_FILES, Medium
+from isobuilder.medium import REPORT, SIDE_FILES, Medium
 from isobuilder.model.base import canonical_json
 from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.loading import parse_manifest_json
@@ -50,6 +50,11 @@ class Built:
     def side_files(self) -> tuple[Path, ...]:
         """The files written beside the ISO."""
         return tuple(self.iso.with_name(f"{self.lock.base_name}.{end}") for end in SIDE_FILES)
+
+    @property
+    def report(self) -> Path:
+        """Where its page for people belongs, which is written by whoever wants one."""
+        return self.iso.with_name(f"{self.lock.base_name}.{REPORT}")
 
 
 def build(

@@ -113,7 +113,7 @@ def contents_of(path: Path) -> IsoFiles:
     if path.suffix in {".yaml", ".yml"}:
         return _of_recipe(path, load_recipe(path))
     with IsoReader(path) as reader:
-        return _of_iso(path, reader)
+        return of_iso(path, reader)
 
 
 def _of_recipe(path: Path, recipe: Recipe) -> IsoFiles:
@@ -190,12 +190,31 @@ def of_lock(lock: Lock, path: Path = Path("lock")) -> IsoFiles:
     )
 
 
-def _of_iso(path: Path, reader: IsoReader) -> IsoFiles:
+def of_iso(path: Path, reader: IsoReader) -> IsoFiles:
+    """Return what is on the ISO that ``reader`` reads, see ``contents_of``."""
     if MANIFEST not in reader.files:
         return _of_other_iso(path, reader)
     manifest = Medium(reader).manifest
     if isinstance(manifest, IntegrityError):
         raise InputError(f"{path}: {MANIFEST}: {manifest}")
+    return of_manifest(
+        manifest,
+        path,
+        sizes={name: entry.size for name, entry in reader.files.items()},
+        releases=_releases_on(reader),
+        label=reader.label,
+    )
+
+
+def of_manifest(
+    manifest: IsoManifest,
+    path: Path,
+    *,
+    sizes: Mapping[str, int],
+    releases: Mapping[str, str],
+    label: str | None = None,
+) -> IsoFiles:
+    """Return what an ISO has by its manifest, and sizes and releases as far as they are known."""
     system = manifest.operating_system
     return IsoFiles(
         source=path,
@@ -209,13 +228,13 @@ def _of_iso(path: Path, reader: IsoReader) -> IsoFiles:
             "operating system": system.name if system else _NO_SYSTEM,
         },
         files={name: Digest.from_hex(sha256) for name, sha256 in manifest.files.items()},
-        sizes={name: entry.size for name, entry in reader.files.items()},
+        sizes=sizes,
         images={
             image.resolved_from: Digest(image.reference.rpartition("@")[2])
             for image in manifest.images
         },
-        releases=_releases_on(reader),
-        label=reader.label,
+        releases=releases,
+        label=label,
         manifest=manifest,
     )
 
@@ -301,7 +320,7 @@ def diff(left: IsoFiles, right: IsoFiles) -> tuple[Difference, ...]:
         files = _common(*files)
     growing = left.kind == right.kind == "iso"
     for old, new in _pairs(*files, _file_key):
-        growth = _size(right, new) - _size(left, old) if growing else None
+        growth = _growth(left, old, right, new) if growing else None
         releases = left.releases.get(old or ""), right.releases.get(new or "")
         name = new or old or ""
         values = files[0].get(old or ""), files[1].get(new or "")
@@ -364,8 +383,11 @@ def _tag(reference: str) -> str:
     return parsed.tag or str(parsed.digest)
 
 
-def _size(contents: IsoFiles, path: str | None) -> int:
-    return contents.sizes.get(path or "", 0)
+def _growth(left: IsoFiles, old: str | None, right: IsoFiles, new: str | None) -> int | None:
+    """Return how many bytes more there are on the right; None if a size is not known."""
+    before = 0 if old is None else left.sizes.get(old)
+    after = 0 if new is None else right.sizes.get(new)
+    return None if before is None or after is None else after - before
 
 
 def summary(contents: IsoFiles) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FILE, FOLDER, App, AppCommand, human_size, json_option, plural
+from isobuilder.cli.app import FILE, FOLDER, App, AppCommand, json_option, plural
 from isobuilder.cli.exits import Attempts
 from isobuilder.cli.site.naming import digest_of, from_option, locks_named, open_sources
 from isobuilder.cli.telling import tell, tell_path
+from isobuilder.text import human_size
 
 if TYPE_CHECKING:
     from isobuilder.content.blobs import Find

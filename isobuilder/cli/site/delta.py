@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, human_size, json_option, plural
+from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, json_option, plural
 from isobuilder.cli.site.naming import digest_of, locks_named
 from isobuilder.cli.telling import table, tell, tell_path, tell_text
+from isobuilder.text import human_size
 
 if TYPE_CHECKING:
     from isobuilder.delta.container import Needed

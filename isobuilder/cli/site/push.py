@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import App, AppCommand, human_size, json_option, plural
+from isobuilder.cli.app import App, AppCommand, json_option, plural
 from isobuilder.cli.telling import tell, tell_text
+from isobuilder.text import human_size
 
 if TYPE_CHECKING:
     from isobuilder.http import Http

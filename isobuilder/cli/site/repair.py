@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, human_size, json_option, plural
+from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, json_option, plural
 from isobuilder.cli.site.naming import digest_of, from_option, open_sources
 from isobuilder.cli.telling import tell_path
+from isobuilder.text import human_size
 
 
 @click.command(cls=AppCommand)

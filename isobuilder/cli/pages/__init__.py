@@ -1,0 +1,1 @@
+"""Pages that people look at: of one ISO, and of many."""

@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.pipeline.conftest import built, full_store, locked, world
+
+__all__ = ["built", "full_store", "locked", "world"]
