@@ -37,6 +37,20 @@ EXAMPLES = {
         "isobuilder catalogue /srv/isos --out site",
         "isobuilder catalogue /srv/isos --out site --server lab --url https://iso.example/",
     ),
+    "sbom write": (
+        "isobuilder sbom write NAME.iso -o NAME.deep.cdx.json",
+        "isobuilder sbom write 1.36.6 --format spdx",
+        "isobuilder sbom write NAME.iso --image registry.k8s.io/kube-proxy",
+    ),
+    "sbom diff": (
+        "isobuilder sbom diff old.iso new.iso --markdown > packages.md",
+        "isobuilder sbom diff old.amd64.lock.json new.amd64.lock.json --exit-code",
+    ),
+    "sbom gate": (
+        "isobuilder sbom gate NAME.iso --list grype.json --fail-on critical",
+        "isobuilder sbom gate NAME.iso --list osv.jsonl --vex our.vex.json --policy gate.yaml",
+    ),
+    "sbom vex": ("isobuilder sbom vex NAME.iso our.vex.json",),
     "upstream list": ("isobuilder upstream list", "isobuilder upstream list --recipes recipes/"),
     "upstream check": (
         "isobuilder upstream check",

@@ -26,6 +26,8 @@ MACHINES = {
     183: "arm64",
     243: "riscv64",
 }
+_LITTLE_64 = b"\x7fELF\x02\x01"
+_PROGRAMS = {b"\2\0", b"\3\0"}  # at a fixed address or anywhere, which shared libraries are too
 _HEADER = struct.Struct("<16xHHIQQQIHHHHHH")  # type machine version entry phoff shoff ...
 _PROGRAM = struct.Struct("<IIQQQQQQ")  # type flags offset vaddr paddr filesz memsz align
 _SECTION = struct.Struct("<IIQQQQIIQQ")  # name type flags addr offset size link info align entsize
@@ -142,6 +144,22 @@ def inspect_binary(stream: BinaryIO, place: str) -> BinaryFacts:
     return _Elf(stream, size, head, place).facts(name)
 
 
+def go_build_info(stream: BinaryIO, place: str) -> tuple[str, str] | None:
+    """Return Go's version and the text about modules of a program that Go built; None of others.
+
+    Of programs for 32 bits and of those that are no little-endian ones nothing is read.
+
+    Raises:
+        IntegrityError: cut off.
+    """
+    size = stream.seek(0, 2)
+    stream.seek(0)
+    head = stream.read(64)
+    if len(head) < 64 or not head.startswith(_LITTLE_64) or head[16:18] not in _PROGRAMS:
+        return None
+    return _Elf(stream, size, head, place).build_info()
+
+
 class _Elf:
     """A 64-bit little-endian ELF file; every read is checked against the file's size."""
 
@@ -190,7 +208,7 @@ class _Elf:
 
     def facts(self, architecture: str) -> BinaryFacts:
         kind: Literal["static", "dynamic"] = "dynamic" if self.dynamic else "static"
-        found = self._build_info()
+        found = self.build_info()
         if found is None:
             return BinaryFacts(architecture, kind)
         go_version, text = found
@@ -199,7 +217,7 @@ class _Elf:
             return facts
         return _from_build_info(architecture, kind, go_version, text, tuple(self._stamps()))
 
-    def _build_info(self) -> tuple[str, str] | None:
+    def build_info(self) -> tuple[str, str] | None:
         """Return Go's version and its module text. Source: readRawBuildInfo of Go."""
         if where := self._sections.get(b".go.buildinfo"):
             data = self._read(where[0], min(where[1], _MAX_INFO))

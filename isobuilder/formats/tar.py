@@ -24,7 +24,7 @@ MAX_EXTENSION = 64 * 1024
 MAX_MEMBERS = 20_000
 """Headers of one archive; a release of Kubernetes has some hundred files."""
 
-REGULAR, FOLDER = b"0", b"5"
+REGULAR, HARD_LINK, SYMBOLIC_LINK, FOLDER = b"0", b"1", b"2", b"5"
 KINDS = {
     b"1": "a hard link",
     b"2": "a symbolic link",
@@ -35,6 +35,7 @@ KINDS = {
 }
 """What a member is that has no content."""
 
+_LINKS = {HARD_LINK, SYMBOLIC_LINK}
 _LONG_NAME, _LONG_LINK, _PAX, _GLOBAL = b"L", b"K", b"x", b"g"
 _EXTENSIONS = {
     _LONG_NAME: "a GNU long name",
@@ -141,6 +142,7 @@ class Member:
     header: int  # where its header is
     offset: int  # where its content begins
     extras: tuple[str, ...] = field(default=(), compare=False)  # what few archives need, in words
+    link: str = field(default="", compare=False)  # where a link leads, as it is written
 
     @property
     def regular(self) -> bool:
@@ -158,12 +160,15 @@ class _Ahead:
     """What extension headers say of the next member."""
 
     long_name: str | None = None
+    long_link: str | None = None
     records: dict[bytes, bytes] = field(default_factory=dict)
     extras: list[str] = field(default_factory=list)
 
 
-def walk(source: Source) -> Iterator[Member]:
+def walk(source: Source, most: int = MAX_MEMBERS) -> Iterator[Member]:
     """Give every member; its content may be read from ``source`` before the next is asked for.
+
+    ``most`` is how many headers there may be.
 
     Afterwards ``source`` stands behind the block or two of zeros that end an archive; without them
     nothing is wrong, which every reader takes so.
@@ -173,7 +178,7 @@ def walk(source: Source) -> Iterator[Member]:
             different readers. A sentence without place.
     """
     ahead = _Ahead()
-    for _ in range(MAX_MEMBERS):
+    for _ in range(most):
         at = source.position
         block = source.read(BLOCK)
         if not block.strip(b"\0"):
@@ -191,7 +196,7 @@ def walk(source: Source) -> Iterator[Member]:
         yield member
         if member.size:
             source.advance(member.offset + -(-member.size // BLOCK) * BLOCK)
-    raise IntegrityError(f"more than {MAX_MEMBERS} members")
+    raise IntegrityError(f"more than {most} members")
 
 
 def _end(source: Source, block: bytes, at: int) -> None:
@@ -223,7 +228,14 @@ def _member(block: bytes, kind: bytes, at: int, ahead: _Ahead) -> Member:
     if kind != REGULAR and size:
         raise IntegrityError(f"byte {at}: {KINDS[kind]}, {name[:120]!r}, has {size} bytes")
     mode = _number(block[100:108], at) & 0o7777
-    return Member(name, kind, size, mode, at, at + BLOCK, tuple(ahead.extras))
+    link = _link(block, ahead) if kind in _LINKS else ""
+    return Member(name, kind, size, mode, at, at + BLOCK, tuple(ahead.extras), link)
+
+
+def _link(block: bytes, ahead: _Ahead) -> str:
+    if ahead.long_link is not None:
+        return ahead.long_link
+    return _text(ahead.records.get(b"linkpath") or block[157:257].split(b"\0", 1)[0])
 
 
 def _extension(source: Source, kind: bytes, size: int, at: int, ahead: _Ahead) -> None:
@@ -240,6 +252,8 @@ def _extension(source: Source, kind: bytes, size: int, at: int, ahead: _Ahead) -
         ahead.extras.append(_EXTENSIONS[kind])
     if kind == _LONG_NAME:
         ahead.long_name = _text(data.split(b"\0", 1)[0])
+    elif kind == _LONG_LINK:
+        ahead.long_link = _text(data.split(b"\0", 1)[0])
     elif kind == _PAX:
         ahead.records = _pax(data, at)  # of two headers, the second
     elif kind == _GLOBAL:

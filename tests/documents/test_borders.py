@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -59,9 +60,14 @@ from isobuilder.sources.upstream.answers import github_releases, module_day
 from isobuilder.sources.upstream.cves import read_cves
 from isobuilder.sources.upstream.own import commit_of, own_releases
 from isobuilder.store import Store, collect, lease, partial_of
+from isobuilder.trust.bill.look import LayerContents
+from isobuilder.trust.bill.model import read_bill
+from isobuilder.trust.bill.notes import Notes
+from isobuilder.trust.bill.vex import read_vex
 from tests.contract.forms import PAUSE
 from tests.contract.trees import DictMedium, tar
 from tests.delta.sealing import sealed
+from tests.trust.bill.bills import bill_of as small_bill
 
 PACKAGE = Path(__file__).parents[2] / "isobuilder"
 
@@ -235,7 +241,21 @@ def carried_lock(data: bytes, folder: Path) -> object:
     return settle([Bundle.model_validate(facts)], store, None)
 
 
+def _noted(data: bytes, folder: Path) -> object:
+    store = Store(folder / "store")
+    key = Digest.of(b"a layer")
+    Notes(store).remember(key, LayerContents())
+    (note,) = (store.root / "notes" / "inside").iterdir()
+    note.write_bytes(data)
+    return Notes(store).recall(key)
+
+
 BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
+    "trust/bill/model.py": [(lambda data, _: read_bill(data, "x.cdx.json"), InputError)],
+    "trust/bill/notes.py": [(_noted, None)],
+    "trust/bill/vex.py": [
+        (lambda data, _: read_vex(data, "x.vex.json", small_bill(), datetime.now(UTC)), InputError)
+    ],
     "model/loading.py": [
         (lambda data, folder: load_lock(file_with(data, folder)), InputError),
         (lambda data, _: parse_manifest_json(data, "manifest.json"), InputError),
@@ -309,6 +329,8 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
 some of ``BAD`` are no mistake there, or are told in another way."""
 
 ELSEWHERE = {
+    "formats/packages/node.py": "tests/formats/packages/test_languages.py",
+    "trust/bill/advisories.py": "tests/trust/bill/test_gate.py",
     "model/validation.py": "what the others call",
     "mold/jsonfile.py": "what the others call",
     "pipeline/build.py": "tests/pipeline/test_build.py",

@@ -1,0 +1,1 @@
+"""``isobuilder sbom`` and what else an auditor asks."""
