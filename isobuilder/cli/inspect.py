@@ -30,7 +30,6 @@ def inspect(app: App, source: BuildSource, as_json: bool) -> None:
     from isobuilder.pipeline.unlisted import unlisted_images
 
     path = file_of(source)
-    path = lock_of(source)
     found = summary(contents_of(path))
     unlisted = unlisted_images(path, app.store) if found["kind"] != "recipe" else ()
     found["unlisted_images"] = [asdict(one) for one in unlisted]
@@ -77,7 +76,6 @@ def diff(app: App, left: BuildSource, right: BuildSource, as_json: bool, exit_co
     from isobuilder.pipeline.compare import diff as differences_of
 
     sides = [contents_of(file_of(source)) for source in (left, right)]
-    sides = [contents_of(lock_of(source)) for source in (left, right)]
     differences = differences_of(sides[0], sides[1])
     if as_json:
         app.show_json([_as_data(item) for item in differences])
@@ -90,16 +88,6 @@ def diff(app: App, left: BuildSource, right: BuildSource, as_json: bool, exit_co
         raise DifferencesFound(
             f"{left.called} and {right.called}: {plural(len(differences), 'difference')}"
         )
-
-
-def lock_of(source: BuildSource) -> Path:
-    """Return the file to compare; of a version that is shipped its lock, if it has one."""
-    from isobuilder.pipeline.shipped import shipped_version
-
-    if not source.shipped:
-        return source.path
-    locks = shipped_version(source.called).locks
-    return next(iter(locks.values()), source.path)
 
 
 def _as_data(item: Difference) -> dict[str, Any]:

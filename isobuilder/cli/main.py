@@ -41,6 +41,7 @@ COMMANDS = {
     "catalogue": (
         "isobuilder.cli.pages.catalogue",
         "Write a site about the ISOs in DIR: a table, a page for each, and what can be upgraded.",
+    ),
     "sbom": (
         "isobuilder.cli.trust.sbom",
         "Tell what is inside of an ISO, down to every package, and what is known against it.",

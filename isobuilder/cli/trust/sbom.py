@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from isobuilder.cli.app import FILE, NEW_FILE, App, AppGroup, json_option, plural
-from isobuilder.cli.inspect import lock_of
-from isobuilder.cli.sources import SOURCE, BuildSource
+from isobuilder.cli.sources import SOURCE, BuildSource, file_of
 from isobuilder.cli.telling import table, tell, tell_path, tell_text
 
 if TYPE_CHECKING:
@@ -283,4 +282,4 @@ def _bill(app: App, source: BuildSource) -> Bill:
     from isobuilder.sources.session import open_session
 
     with open_session(app.config, app.store, progress=app.progress) as session:
-        return bill_of(lock_of(source), session)
+        return bill_of(file_of(source), session)
