@@ -22,7 +22,9 @@ EXAMPLES = {
     "verify": (
         "isobuilder verify dist/*.iso",
         "isobuilder verify NAME.iso --lock NAME.lock.json",
+        "isobuilder verify NAME.iso --trust   # who signed what, without a network",
     ),
+    "trust show": ("isobuilder trust show", "isobuilder trust show my.yaml --json"),
     "inspect": ("isobuilder inspect 1.36.5", "isobuilder inspect NAME.iso"),
     "diff": (
         "isobuilder diff 1.34.9 1.34.12",

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=NEW_FILE, help="Write the lock here, not beside the recipe.")
 @click.option("--locked", is_flag=True, help="Write nothing; end with 9 if the lock would change.")
 @click.option("--strict", is_flag=True, help="Refuse what manifests name and nobody locks.")
+@click.option("--trust", is_flag=True, help="Refuse what is not signed as the policies need it.")
 @click.pass_obj
 def lock(
     app: App,
@@ -47,6 +48,7 @@ def lock(
     output: Path | None,
     locked: bool,
     strict: bool,
+    trust: bool,
 ) -> None:
     """Ask upstream for the exact bytes of RECIPE and write them down.
 
@@ -78,6 +80,7 @@ def lock(
                     session,
                     update=update,
                     strict=strict,
+                    trust=trust,
                     output=output or recipe.own_lock(architecture),
                     locked=locked,
                     called=recipe.called,

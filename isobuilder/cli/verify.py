@@ -18,6 +18,7 @@ from isobuilder.cli.app import (
 from isobuilder.cli.exits import Attempts
 from isobuilder.cli.sources import SOURCE, BuildSource, locks_of
 from isobuilder.cli.telling import tell
+from isobuilder.cli.trust.group import trust_of
 from isobuilder.text import human_size
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ if TYPE_CHECKING:
 )
 @click.option("--deep", is_flag=True, help="Also import every image into an isolated containerd.")
 @click.option("--containerd", type=FILE, help="With --deep: this containerd, with ctr beside it.")
+@click.option("--trust", is_flag=True, help="Prove who signed what is on it, without a network.")
+@click.option(
+    "--trusted-root", type=FILE, help="With --trust: this root, in place of the public Sigstore's."
+)
+@click.option("--policies", type=FILE, help="With --trust: whose signatures are expected.")
 @click.option("--strict", is_flag=True, help="A warning is an error.")
 @click.option("--no-layers", is_flag=True, help="Do not unpack layers; much quicker.")
 @json_option
@@ -56,6 +62,9 @@ def verify(
     profile: str | None,
     deep: bool,
     containerd: Path | None,
+    trust: bool,
+    trusted_root: Path | None,
+    policies: Path | None,
     strict: bool,
     no_layers: bool,
     as_json: bool,
@@ -65,12 +74,15 @@ def verify(
     Trusts nothing but --lock or --digest, where they are given. With --lock every path and every
     byte must be what the lock leads to. What could not be proved is named, and then "good" is not
     said: an ISO alone, or with a checksum file beside it, does not tell where it comes from.
+    With --trust it is told who signed what and when, one line each, by the evidence on the ISO.
     Each problem is one line with the rule, the place, the fact and the remedy; ends with 5 if there
     is an error, with 7 if some of several ISOs are good.
     """
     from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.verify import verify as verify_iso
 
+    if (trusted_root or policies) and not trust:
+        raise UsageProblem("--trusted-root and --policies go with --trust")
     if len(isos) > 1 and (source or digest):
         raise UsageProblem(
             f"{'--lock' if source else '--digest'} is about one ISO, these are {len(isos)}",
@@ -79,6 +91,7 @@ def verify(
     locked = _lock_for(isos[0], source) if source else None
     expected = _digest(digest) if digest else None
     contract = _profile(profile) if profile else None
+    judged_by = trust_of(app, trusted_root, policies) if trust else None
     attempts: Attempts[Verification] = Attempts()
     try:
         for iso in isos:
@@ -93,6 +106,7 @@ def verify(
                     containerd=containerd,
                     store=app.store,
                     strict=strict,
+                    trust=judged_by,
                     progress=app.progress,
                 )
                 attempts.results.append(result)
@@ -132,6 +146,8 @@ def _errors(result: Verification) -> int:
 
 
 def _show(result: Verification) -> None:
+    for line in result.signatures:
+        tell(line)
     for finding in result.findings:
         tell(finding)
     errors = _errors(result)

@@ -10,8 +10,9 @@ from isobuilder.content.blobs import Find
 from isobuilder.content.images import image_manifest
 from isobuilder.digest import Digest
 from isobuilder.model.lock import Lock, LockedBoot
+from isobuilder.model.trust.claims import EVIDENCE, LockedTrust
 
-Kind = Literal["file", "manifest", "image", "payload"]
+Kind = Literal["file", "manifest", "image", "payload", "evidence"]
 
 DESCRIPTION = "description"
 """What the need of an OS payload's own description is called, beside its artifacts."""
@@ -55,6 +56,8 @@ def needed(lock: Lock, find: Find) -> list[Need]:
         ]
     if lock.boot is not None:
         needs += _of_payload(lock.boot)
+    if lock.trust is not None:
+        needs += _of_trust(lock.trust)
     return needs
 
 
@@ -81,6 +84,13 @@ def _of_payload(boot: LockedBoot) -> Iterator[Need]:
     for name, part in sorted(boot.artifacts.items()):
         source = None if folder is None else f"{folder}/{name}"
         yield Need(part.digest, part.size, "payload", name, source)
+
+
+def _of_trust(trust: LockedTrust) -> Iterator[Need]:
+    for path, text in trust.files.items():
+        name = path.removeprefix(f"{EVIDENCE}/")
+        source = None if trust.folder is None else f"file:{trust.folder}/{name}"
+        yield Need(text.sha256, text.size, "evidence", path, source)
 
 
 def _title(lock: Lock, need: Need) -> str:

@@ -25,6 +25,7 @@ from isobuilder.model.isomanifest import IsoManifest, ManifestSystem
 from isobuilder.model.lock import Lock, LockedImage
 from isobuilder.model.payload import OsPayload
 from isobuilder.model.profile import FORBIDDEN, ONE_OF, PROFILES
+from isobuilder.model.trust.claims import CLAIMS
 from isobuilder.progress import SILENT, Progress, task
 from isobuilder.trust.sbom import sbom
 
@@ -79,6 +80,10 @@ def tree(
         files.add(parts.image.archive, *parts.pieces, fact=(parts.digest, parts.size))
     if PROFILES[lock.profile].writes_images_list and images:
         files.add(IMAGES_LIST, images_list(images))
+    if lock.trust is not None:
+        for path, text in lock.trust.files.items():
+            files.add(path, held(blobs.find, text.sha256, path))
+        files.add(CLAIMS, lock.trust.on_iso)
     payload = locked_payload(lock, blobs.find)
     boot: Boot | None = None
     if payload is not None:

@@ -129,6 +129,7 @@ class RegistryDocument:
     media_type: str
     manifests: tuple[Descriptor, ...]  # of an index
     blobs: tuple[Descriptor, ...]  # of a manifest: configuration and layers, each digest once
+    layers: tuple[Descriptor, ...]  # all of them: two signatures may be over the same text
     subject: Digest | None  # the manifest that it is about
     artifact_type: str
     annotations: Mapping[str, str] = field(hash=False)
@@ -203,6 +204,7 @@ def parse_any(data: bytes, *, place: str) -> RegistryDocument:
         raise IntegrityError(f"{place}: mediaType: expected one, got {_short(media_type)}")
     config = document.get("config")
     listed = [] if config is None else [config]
+    above = len(listed)
     listed += _list(document.get("layers", []), f"{place}: layers")
     found = [_descriptor(value, f"{place}: blobs", limit=MAX_LAYER) for value in listed]
     children = _list(document.get("manifests", []), f"{place}: manifests")
@@ -214,6 +216,7 @@ def parse_any(data: bytes, *, place: str) -> RegistryDocument:
         media_type,
         tuple(_descriptor(value, f"{place}: manifests", limit=MAX_LAYER) for value in children),
         tuple({blob.digest: blob for blob in found}.values()),
+        tuple(found[above:]),
         None
         if subject is None
         else _descriptor(subject, f"{place}: subject", limit=MAX_LAYER).digest,

@@ -84,6 +84,10 @@ class ImageReference:
         """Return the same name by its tag alone."""
         return replace(self, digest=None)
 
+    def with_tag(self, tag: str) -> ImageReference:
+        """Return the same name by another tag alone."""
+        return replace(self, tag=tag, digest=None)
+
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""

@@ -177,6 +177,8 @@ class Config(Model):
     mold: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,60}$")], MoldProfile] = {}
     store: str | None = None  # a folder; None is the user's cache directory
     rules: str | None = None  # a file of rules that add to the shipped ones and win over them
+    policies: str | None = None  # a file of signature policies that win over the shipped ones
+    trusted_root: str | None = None  # a file; None: that of the public Sigstore
     remote_store: OciAddress | None = None  # what machines share: docs/reaching-upstream.md
     remote_store_required: bool = False  # whether nothing is fetched without it
     jobs: Annotated[int, Field(ge=1, le=64)] = 16  # transfers at once, to all hosts
@@ -311,7 +313,7 @@ def _from_file(path: Path | None, env: Mapping[str, str]) -> Iterator[tuple[str,
     chosen = path or (Path(named) if named else _default_file(env))
     if chosen is not None:
         for name, entry in read_yaml(chosen, may_be_empty=True).entries.items():
-            beside = {"store": _beside, "rules": _beside, "servers": _files_beside}.get(name)
+            beside = _BESIDE.get(name)
             yield name, beside(chosen, entry) if beside else entry
 
 
@@ -342,6 +344,15 @@ def _beside(file: Path, entry: Pair) -> Pair:
         return entry
     place = node.value if node.value.startswith("~") else str(file.parent / node.value)
     return Pair(entry.mark, replace(node, value=place))
+
+
+_BESIDE = {
+    "store": _beside,
+    "rules": _beside,
+    "policies": _beside,
+    "trusted_root": _beside,
+    "servers": _files_beside,
+}
 
 
 def _default_file(env: Mapping[str, str]) -> Path | None:

@@ -30,6 +30,7 @@ from isobuilder.model.recipe import (
     Render,
     Variant,
 )
+from isobuilder.model.trust.claims import CLAIMS, LockedTrust
 from isobuilder.text import moment_of
 
 
@@ -39,7 +40,7 @@ class Evidence(Model):
     source: Literal["checksum-file", "recipe", "first-seen", "imported", "rendered"]
     url: HttpsUrl | None = None  # the checksum file
     dialect: str | None = None  # its form, a name of sources/checksums.py
-    signature: Name | None = None  # the recipe's signature policy; no check is recorded here yet
+    signature: Name | None = None  # the recipe's signature policy; Lock.trust has what was found
 
 
 class Rendered(Model):
@@ -193,7 +194,7 @@ class LockedBoot(Model):
 class Lock(FileModel):
     """Everything a build needs to know; together with a store it decides every byte of the ISO."""
 
-    left_out = ("boot", "core_from", "ignored", "variant")
+    left_out = ("boot", "core_from", "ignored", "trust", "variant")
 
     format: Annotated[Literal[1], Field(alias="schema")]
     kubernetes: KubeVersion
@@ -213,6 +214,7 @@ class Lock(FileModel):
     boot: LockedBoot | None = None  # None: a plain ISO, which starts nothing
     core_from: Literal["kubeadm"] | None = None  # who alone names the core images; None: our table
     ignored: tuple[str, ...] = ()  # texts of manifests that are no image, or none that is needed
+    trust: LockedTrust | None = None  # None: no policy expects a signature, or nobody looked
 
     _folder: Path | None = PrivateAttr(None)
 
@@ -224,7 +226,7 @@ class Lock(FileModel):
     def found_in(self, folder: Path) -> Lock:
         """Return the same lock, of a file in ``folder``."""
         entries: tuple[LockedFile | LockedManifest, ...] = (*self.files, *self.manifests)
-        if not any(item.url.startswith("file:") for item in entries):
+        if self.trust is None and not any(item.url.startswith("file:") for item in entries):
             return self
         copy = self.model_copy()
         copy._folder = folder
@@ -244,6 +246,7 @@ class Lock(FileModel):
         paths += [manifest.path for manifest in self.manifests]
         paths += [item.path for item in self.render]
         paths += [image.archive for image in self.images]
+        paths += [CLAIMS, *self.trust.files] if self.trust is not None else []
         seen: set[str] = set()
         for path in paths:
             if path.lower() in seen:
@@ -276,6 +279,8 @@ class Lock(FileModel):
     def to_data(self) -> dict[str, Any]:
         """Return the lock as plain JSON values."""
         data = super().to_data()
+        if self.trust is not None:
+            data["trust"] = self.trust.to_data()
         for image in data["images"]:
             if not image["also"]:
                 del image["also"]

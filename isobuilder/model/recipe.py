@@ -34,6 +34,7 @@ from isobuilder.model.base import (
 )
 from isobuilder.model.payload import Kernel
 from isobuilder.model.profile import ProfileName
+from isobuilder.model.trust.policies import RecipeTrust
 from isobuilder.text import day_of
 
 _LABEL = r"^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$"  # as Helm has it for releases
@@ -182,7 +183,7 @@ class FileEntry(Model):
     url: Address
     checksum: Annotated[str, AfterValidator(check_checksum)] | None = None
     mode: Mode = "0644"
-    signature: Name | None = None  # the name of a signature policy, kept as evidence
+    signature: Name | None = None  # the name of a signature policy: docs/what-an-auditor-checks.md
 
     @property
     def source(self) -> str:
@@ -347,7 +348,7 @@ class Recipe(FileModel):
     Rules that need the profile's contract (required paths) are in ``profile.py``.
     """
 
-    left_out = ("boot", "variant")
+    left_out = ("boot", "trust", "variant")
 
     format: Annotated[Literal[1], Field(alias="schema")]
     kubernetes: KubeVersion
@@ -364,6 +365,7 @@ class Recipe(FileModel):
     components: dict[Name, Component] = {}
     registration: Registration = Registration()
     boot: BootWish | Literal[False] = False
+    trust: RecipeTrust | None = None  # None: what the policies say that come with isobuilder
 
     @field_validator("architectures")
     @classmethod

@@ -20,6 +20,7 @@ from isobuilder.medium import MANIFEST, SBOM, SUMS, Medium
 from isobuilder.model.finding import Finding
 from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.lock import Lock, LockedBoot
+from isobuilder.model.trust.claims import CLAIMS
 from isobuilder.store import Store
 
 PROVED = (
@@ -123,6 +124,8 @@ def _gaps(lock: Lock, absent: list[Need], files: Mapping[str, Digest]) -> Iterat
     places = {file.name: file.path for file in lock.files}
     places |= {manifest.name: manifest.path for manifest in lock.manifests}
     places |= {image.reference: image.archive for image in lock.images}
+    if lock.trust is not None:
+        places |= {path: path for path in lock.trust.files}
     changed = {manifest.name for manifest in lock.manifests if manifest.images == "pin"}
     for need in absent:
         place = places.get(need.name, PAYLOAD)
@@ -143,6 +146,7 @@ def _gaps(lock: Lock, absent: list[Need], files: Mapping[str, Digest]) -> Iterat
             yield _pin(place, f"the lock pins {need.digest}, {is_there}")
     if lock.boot is None:
         expected = {*places.values(), *(item.path for item in lock.render), *_OURS}
+        expected |= {CLAIMS, *lock.trust.files} if lock.trust is not None else set()
         for path in sorted(files.keys() - expected):
             yield _pin(path, "it is on the ISO, and nothing in the lock leads to it")
 

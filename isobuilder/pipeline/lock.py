@@ -14,6 +14,7 @@ from isobuilder.files import write_whole
 from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock, LockedFile, LockedManifest, answers, lock_name
 from isobuilder.model.recipe import Recipe
+from isobuilder.model.trust.claims import EVIDENCE
 from isobuilder.pipeline.compare import diff, of_lock
 from isobuilder.pipeline.fit import unfit_parts
 from isobuilder.pipeline.payload import pin_payload
@@ -51,12 +52,14 @@ def lock_recipe(
     locked: bool = False,
     called: str | None = None,
     strict: bool = False,
+    trust: bool = False,
 ) -> LockFile:
     """Ask upstream what the recipe means and write the lock.
 
     With ``locked`` nothing is written: the lock must be there and stay as it is. ``called`` is how
     messages name the recipe, if not by its path. ``strict`` makes mistakes of the warnings about
-    images that manifests name outside the image fields of pods.
+    images that manifests name outside the image fields of pods. ``trust`` lets the shipped policies
+    refuse what is not signed; else that is told and locked as unsigned.
 
     Raises:
         DifferencesFound: ``locked`` is set and the lock would change.
@@ -66,6 +69,7 @@ def lock_recipe(
 
     An OS payload that nobody serves is pinned if the store has it, else left open.
     """
+    from isobuilder.pipeline.evidence import with_evidence, write_evidence
     from isobuilder.sources.resolve import resolve  # heavy, and a build has its lock already
 
     recipe = load_recipe(recipe_path, architecture)
@@ -89,8 +93,11 @@ def lock_recipe(
     ).found_in(path.parent)
     if recipe.boot:
         lock = pin_payload(lock, recipe.boot, session)
-    data = lock.to_bytes()
     before = previous or _if_lock(known)
+    beside = f"{path.name.removesuffix('.json').removesuffix('.lock')}.{EVIDENCE}"
+    lock = with_evidence(lock, recipe, session, folder=beside, before=before, enforced=trust)
+    lock = lock.found_in(path.parent)
+    data = lock.to_bytes()
     changed = not path.exists() or path.read_bytes() != data
     if locked and (before is None or before.to_bytes() != data):
         raise DifferencesFound(_changes(path, before, lock))
@@ -98,6 +105,7 @@ def lock_recipe(
         write_whole(path, data)
     if not locked:
         _write_rendered(lock, path.parent, session)
+        write_evidence(lock, path.parent, session)
     return LockFile(lock, path, changed, before)
 
 

@@ -27,6 +27,7 @@ from isobuilder.store import Store
 
 if TYPE_CHECKING:
     from isobuilder.pipeline.against_lock import Proof
+    from isobuilder.pipeline.trust import SignatureLine, Trust, TrustReport
 
 WHOLE = "bytes of the whole image"
 """What a digest proves that came another way than the ISO."""
@@ -49,6 +50,7 @@ class Verification:
     findings: tuple[Finding, ...]
     proved: tuple[str, ...] = ()  # what is as a lock or a digest from elsewhere says, for people
     not_proved: tuple[str, ...] = ()  # and what nobody could tell
+    signatures: tuple[SignatureLine, ...] = ()  # with ``trust``: who signed what
 
     @property
     def passed(self) -> bool:
@@ -67,6 +69,7 @@ def verify(
     containerd: Path | None = None,
     strict: bool = False,
     store: Store | None = None,
+    trust: Trust | None = None,
     progress: Progress = SILENT,
 ) -> Verification:
     """Check an ISO as a file, as a set of files, as image archives, and as the node sees it.
@@ -77,7 +80,8 @@ def verify(
     proved down to the last byte from the lock and the ISO alone; ``store`` is only asked for what
     was changed for the ISO. ``layers`` also unpacks layers and programs to look inside; ``deep``
     imports every archive into an isolated containerd, that of ``containerd`` or the installed one.
-    With ``strict`` a warning is an error.
+    With ``strict`` a warning is an error. ``trust`` is by what the signatures are judged whose
+    evidence is on the ISO; without it nobody looks at them.
 
     Raises:
         EnvironmentProblem: the file cannot be read, or ``deep`` has no containerd to use.
@@ -90,6 +94,7 @@ def verify(
         return Verification(iso, size, None, profile or DEFAULT_PROFILE, ("structure",), (finding,))
     with reader:
         verifier = _Verifier(reader, Medium(reader), profile, progress)
+        verifier.trust = trust
         result = verifier.run(lock, expected or promised(iso), layers, deep, containerd, store)
     result = _told(result, lock, expected)
     if not strict:
@@ -130,6 +135,7 @@ class _Verifier:
     progress: Progress
     findings: list[Finding] = field(default_factory=list)
     checked: list[str] = field(default_factory=list)
+    trust: Trust | None = None
 
     @property
     def manifest(self) -> IsoManifest | None:
@@ -159,6 +165,7 @@ class _Verifier:
             self.findings += proof.findings
             if proof.proved and digest is not None:
                 self.findings += self._beside(proof, digest)
+        report = self._signatures(files, lock)
         self.progress.step(f"playing a {profile} node")
         self.checked.append(f"node of {profile}")
         self.findings += play(
@@ -183,8 +190,23 @@ class _Verifier:
             tuple(self.checked),
             tuple(dict.fromkeys(self.findings)),
             proof.proved if proof else (),
-            proof.not_proved if proof else (),
+            (*(proof.not_proved if proof else ()), *(report.open_ends if report else ())),
+            tuple(report.lines) if report else (),
         )
+
+    def _signatures(
+        self, files: Mapping[str, Digest] | None, lock: Lock | None
+    ) -> TrustReport | None:
+        """Return what the evidence on the ISO proves, if anybody asks."""
+        if self.trust is None or files is None:
+            return None
+        from isobuilder.pipeline.trust import prove_signatures
+
+        self.progress.step("signatures and what proves them")
+        self.checked.append("signatures")
+        report = prove_signatures(self.medium, files, self.manifest, self.trust, lock)
+        self.findings += report.findings
+        return report
 
     def _beside(self, proof: Proof, digest: Digest) -> Iterator[Finding]:
         """Give what is wrong with the side files of an ISO that is the lock's."""

@@ -22,6 +22,35 @@ class OfNoUse(InputError):
     """An address has what was asked for, and it is of no use; another one may have better."""
 
 
+class NotThere(OfNoUse):
+    """An address answers that it does not have what was asked for."""
+
+
+def if_there(name: str, places: Iterable[Place], ask: Callable[[Place], T]) -> T | None:
+    """Return the first answer, as ``first_good``; None if each place says ``NotThere``.
+
+    Raises:
+        UpstreamError, IntegrityError, OfNoUse: one of them failed otherwise, and none has it.
+    """
+    answered = absent = 0
+
+    def asked(place: Place) -> T:
+        nonlocal answered, absent
+        answered += 1
+        try:
+            return ask(place)
+        except NotThere:
+            absent += 1
+            raise
+
+    try:
+        return first_good(name, places, asked)
+    except OfNoUse:
+        if answered == absent:
+            return None
+        raise
+
+
 def first_good(name: str, places: Iterable[Place], ask: Callable[[Place], T]) -> T:
     """Return the first answer of ``places``, asked in their order; ``name`` is for people.
 

@@ -19,12 +19,18 @@ from urllib.parse import urlsplit
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError, UpstreamError
 from isobuilder.formats import oci
-from isobuilder.formats.oci import Descriptor, ImageConfig, ImageIndex, ImageManifest
+from isobuilder.formats.oci import (
+    Descriptor,
+    ImageConfig,
+    ImageIndex,
+    ImageManifest,
+    RegistryDocument,
+)
 from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Answer, Http, HttpFailure, redact
 from isobuilder.model.config import Config, registry_bases
 from isobuilder.sources.download import Download
-from isobuilder.sources.mirrors import OfNoUse, authorized, first_good
+from isobuilder.sources.mirrors import NotThere, OfNoUse, authorized, first_good, if_there
 from isobuilder.sources.reasons import reason_in
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens, full_name
@@ -36,6 +42,7 @@ _log = logging.getLogger(__name__)
 _ACCEPT = {"Accept": ", ".join(oci.ACCEPTED)}
 _SHOWN = 60  # bytes of an answer that is none
 _NOT_IT = "a proxy, a login page or a damaged cache may be in the way: ask for it with curl"
+_NOT_THERE = {400, 404, 405}  # the last two are how older registries answer for referrers
 _DEEPEST = 2  # indexes on the way to a manifest: an index, and one index within it
 
 T = TypeVar("T")
@@ -70,6 +77,15 @@ class ResolvedImage:
     def layers(self) -> tuple[Descriptor, ...]:
         """The layers, lowest first."""
         return self.manifest.layers
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryArtifact:
+    """A manifest or index of any kind, its digest computed here."""
+
+    digest: Digest
+    data: bytes = field(repr=False)
+    parsed: RegistryDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +165,60 @@ class RegistryClient:
 
         name = reference.digest or reference.tag or "latest"
         return self._first(reference, f"manifests/{name}", _ACCEPT, check)
+
+    def artifact(self, reference: ImageReference) -> RegistryArtifact | None:
+        """Return a manifest or index of any kind that ``reference`` names; None if there is none.
+
+        Raises:
+            IntegrityError: not the bytes of the digest, or malformed.
+            UpstreamError: the registry, and each of its mirrors, failed.
+        """
+        name = reference.digest or reference.tag or "latest"
+        return self._any(reference, f"manifests/{name}", reference.digest)
+
+    def referrers(self, reference: ImageReference, digest: Digest) -> RegistryArtifact | None:
+        """Return the index of what the registry has about ``digest``; None if it tells nothing.
+
+        Source: OCI distribution specification 1.1, "Listing Referrers", and the tag that stands in
+        for it where a registry does not know them.
+        """
+        found = self._any(reference, f"referrers/{digest}", None)
+        if found is not None:
+            return found
+        return self.artifact(reference.with_tag(f"sha256-{digest.hex}"))
+
+    def small_blob(self, reference: ImageReference, blob: Descriptor, limit: int) -> bytes:
+        """Return the bytes of a blob, which are those of its digest and size.
+
+        Raises:
+            IntegrityError: they are others, or more than ``limit``.
+            UpstreamError: the registry, and each of its mirrors, failed.
+        """
+        if blob.size > limit:
+            raise IntegrityError(f"{reference}: {blob.digest}: {blob.size} bytes, at most {limit}")
+
+        def check(answer: Answer) -> bytes:
+            _checked_digest(answer, blob.digest, redact(answer.url))
+            return answer.body
+
+        return self._first(reference, f"blobs/{blob.digest}", {}, check)
+
+    def _any(
+        self, reference: ImageReference, path: str, pinned: Digest | None
+    ) -> RegistryArtifact | None:
+        def ask(base: str) -> RegistryArtifact:
+            try:
+                answer = self._ask(base, reference.repository, path, _ACCEPT)
+            except HttpFailure as failure:
+                if failure.status in _NOT_THERE:
+                    raise NotThere(f"{reference}: {path}: {failure.status}") from failure
+                raise
+            place = redact(answer.url)
+            digest = _checked_digest(answer, pinned, place)
+            return RegistryArtifact(digest, answer.body, oci.parse_any(answer.body, place=place))
+
+        bases = registry_bases(self._config, reference.registry)
+        return if_there(str(reference), bases, ask)
 
     def blob_wanted(self, reference: ImageReference, blob: Digest, size: int | None) -> Download:
         """Return what the fetcher needs to bring a blob of an image from the first good mirror."""

@@ -31,8 +31,10 @@ from isobuilder.formats.oci import parse_any, parse_config, read_document
 from isobuilder.http import Http, HttpSettings
 from isobuilder.iso.check.archives import Expected, check_archive
 from isobuilder.medium import Medium
+from isobuilder.model.config import Config
 from isobuilder.model.loading import load_lock, parse_manifest_json
 from isobuilder.model.payload import read_payload
+from isobuilder.model.trust.claims import CLAIMS
 from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.credentials import ApiKey, MoldServer
 from isobuilder.mold.audit import read_ends
@@ -40,6 +42,7 @@ from isobuilder.mold.catalogue import SUFFIX, read_registration
 from isobuilder.mold.plan import read_plan
 from isobuilder.pipeline.fetch import names_of
 from isobuilder.pipeline.matrix import read_verdict
+from isobuilder.pipeline.trust import Trust, prove_signatures
 from isobuilder.pipeline.upgrade import running_nodes
 from isobuilder.pipeline.upstream.check import load_seen
 from isobuilder.pipeline.upstream.report import Journal
@@ -51,10 +54,12 @@ from isobuilder.site.bundles.bundle import Bundle, Carried
 from isobuilder.site.catalog import entries_of
 from isobuilder.site.dockerarchive import saved_images
 from isobuilder.site.records import read_record
+from isobuilder.sources.evidence import EvidenceSource
 from isobuilder.sources.pushing import RegistryWriter
 from isobuilder.sources.reasons import reason_in
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens
+from isobuilder.sources.session import open_session
 from isobuilder.sources.shared_entry import read_entry
 from isobuilder.sources.upstream.answers import github_releases, module_day
 from isobuilder.sources.upstream.cves import read_cves
@@ -64,6 +69,10 @@ from isobuilder.trust.bill.look import LayerContents
 from isobuilder.trust.bill.model import read_bill
 from isobuilder.trust.bill.notes import Notes
 from isobuilder.trust.bill.vex import read_vex
+from isobuilder.trust.evidence.bundle import read_bundle
+from isobuilder.trust.evidence.rekor import answered
+from isobuilder.trust.evidence.root import load_root, read_root
+from isobuilder.trust.statement import read_statement
 from tests.contract.forms import PAUSE
 from tests.contract.trees import DictMedium, tar
 from tests.delta.sealing import sealed
@@ -166,6 +175,20 @@ def tags(data: bytes, _folder: Path) -> object:
     with answering(data) as url, Http(HttpSettings(retries=0), netrc=False) as http:
         writer = RegistryWriter(url, http, Credentials(()))
         return writer.tags("team/x"), writer.referrers("team/x", Digest.of(b"x"))
+
+
+def attestations(data: bytes, folder: Path) -> object:
+    with answering(data) as url:
+        config = Config(mirrors={"https://api.github.com": (url,)}, retries=0)
+        with open_session(config, Store(folder)) as session:
+            return EvidenceSource(session).attestations("x/y", Digest.of(b"x"))
+
+
+def claims_of_iso(data: bytes, _folder: Path) -> object:
+    medium = Medium(DictMedium({CLAIMS: data}))
+    report = prove_signatures(medium, {}, None, Trust(load_root(None), {}))
+    assert [finding.place for finding in report.findings] == [CLAIMS]
+    return report
 
 
 def token(data: bytes, _folder: Path) -> object:
@@ -316,6 +339,12 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "site/dockerarchive.py": [(saved, IntegrityError)],
     "site/catalog.py": [(lambda data, _: entries_of(data, "x"), IntegrityError)],
     "sources/pushing.py": [(tags, None)],
+    "sources/evidence.py": [(attestations, IntegrityError)],
+    "pipeline/trust.py": [(claims_of_iso, None)],
+    "trust/statement.py": [(lambda data, _: read_statement(data, "x"), IntegrityError)],
+    "trust/evidence/fields.py": [(lambda data, _: read_bundle(data, "x"), IntegrityError)],
+    "trust/evidence/root.py": [(lambda data, _: read_root(data, "x"), IntegrityError)],
+    "trust/evidence/rekor.py": [(lambda data, _: answered(data, "x"), None)],
     "sources/registry_tokens.py": [(token, UpstreamError)],
     "sources/registry_auth.py": [(login, None), (helper, None)],
     "store/partial.py": [(note_of_partial, None)],

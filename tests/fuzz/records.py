@@ -39,6 +39,9 @@ from isobuilder.sources.upstream.cves import read_cves
 from isobuilder.sources.upstream.own import commit_of, own_releases
 from isobuilder.sources.upstream.schedule import read_schedule
 from isobuilder.store import Store, check, collect, lease, partial_of, stored
+from isobuilder.trust.evidence.bundle import read_bundle, write_bundle
+from isobuilder.trust.evidence.verify import verify_bundle
+from tests.fakes.sigstore import SmallSigstore
 from tests.fuzz.judging import unfit
 from tests.fuzz.mutation import Chance, edited_json, edited_text
 from tests.fuzz.samples import Samples
@@ -126,6 +129,19 @@ def _manifest(samples: Samples, _stack: ExitStack) -> Rig:
 def _payload(samples: Samples, _stack: ExitStack) -> Rig:
     values = samples.json("boot/kiso/payload.json")
     return of_json(values, lambda data, _: read_payload(data, place="x"))
+
+
+def _bundle(_samples: Samples, _stack: ExitStack) -> Rig:
+    sigstore = SmallSigstore()
+    digest = Digest.of(b"x")
+    values = [
+        json.loads(write_bundle(one)) for one in (sigstore.sign(digest), sigstore.attest(digest))
+    ]
+
+    def read(data: bytes, _folder: Path) -> object:
+        return verify_bundle(read_bundle(data, "x"), digest, sigstore.root, "x")
+
+    return of_json(values, read)
 
 
 def _registration(_samples: Samples, _stack: ExitStack) -> Rig:
@@ -347,6 +363,7 @@ RECORDS = (
     Target("mold-files", ("mold/plan.py", "mold/jsonfile.py"), _mold_files),
     Target("other-builder", ("compat/ablestack.py",), _imported),
     Target("oci", ("formats/oci.py",), _oci),
+    Target("bundle", ("trust/evidence/bundle.py", "trust/evidence/fields.py"), _bundle),
     Target(
         "upstream",
         (

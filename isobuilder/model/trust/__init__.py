@@ -1,0 +1,1 @@
+"""Whose signatures are expected, and what was found of them when an ISO was locked."""

@@ -1,0 +1,239 @@
+"""ISO -> who signed what is on it, proved from the ISO alone; time is that of logs, never ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from isobuilder.digest import Digest
+from isobuilder.errors import InputError, IntegrityError
+from isobuilder.medium import Medium
+from isobuilder.model.finding import Finding
+from isobuilder.model.isomanifest import IsoManifest
+from isobuilder.model.lock import Lock
+from isobuilder.model.trust.claims import (
+    CLAIMS,
+    EVIDENCE,
+    EvidenceFile,
+    LockedTrust,
+    SignatureClaim,
+)
+from isobuilder.model.trust.policies import ExpectedSigner, SignaturePolicy
+from isobuilder.model.validation import parse_json
+from isobuilder.text import printable
+from isobuilder.trust.evidence.claims import Content, prove
+from isobuilder.trust.evidence.root import TrustedRoot
+
+RULE = "trust.signature"
+
+_LARGEST = 256 * 1024 * 1024  # bytes of a program that has a detached signature
+_AGAIN = "lock again where upstream and its log can be reached, or write an exception with a reason"
+_OTHER = "do not use this ISO: what it has is not what was signed, or was signed by others"
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureLine:
+    """What is known of one file or image: one line for people."""
+
+    subject: str
+    path: str
+    status: str  # signed, or excepted
+    by: str
+    moment: datetime | None
+    evidence: str
+
+    def __str__(self) -> str:
+        at = "" if self.moment is None else f", {self.moment:%Y-%m-%d %H:%M:%S} UTC"
+        by = f"by {self.by}" if self.status == "signed" else self.by
+        told = f", {self.evidence}" if self.evidence else ""
+        return printable(f"{self.status}: {self.path} ({self.subject}): {by}{at}{told}", 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """By what signatures are judged."""
+
+    root: TrustedRoot
+    policies: Mapping[str, SignaturePolicy]
+
+
+@dataclass(slots=True)
+class TrustReport:
+    """What was found of every signature that somebody expects."""
+
+    lines: list[SignatureLine] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    open_ends: list[str] = field(default_factory=list)
+
+    def wrong(
+        self, place: str, fact: str, remedy: str = _OTHER, *, only_told: bool = False
+    ) -> None:
+        """Note something that is not as it should be."""
+        severity = "warning" if only_told else "error"
+        finding = {"rule": RULE, "place": place, "fact": fact, "remedy": remedy}
+        self.findings.append(Finding.model_validate({**finding, "severity": severity}))
+
+
+def prove_signatures(
+    medium: Medium,
+    files: Mapping[str, Digest],
+    manifest: IsoManifest | None,
+    trust: Trust,
+    lock: Lock | None = None,
+) -> TrustReport:
+    """Return what the evidence on an ISO proves of what is on it.
+
+    ``files`` is the digest of every file of the ISO. A policy is that of ``trust``; one that only
+    the ISO has counts for what it is, the ISO's own word, unless ``lock`` has it too.
+
+    Raises:
+        EnvironmentProblem: the extra ``trust`` is not installed.
+    """
+    report = TrustReport()
+    told = _told(medium, report)
+    judge = _Judge(medium, files, manifest, trust, lock, told, report)
+    for claim in told.claims if told is not None else ():
+        judge.claim(claim)
+    for path, name in judge.expected():
+        judge.unclaimed(path, name)
+    count = len([path for path in files if not path.startswith(f"{EVIDENCE}/")])
+    rest = count - len({line.path for line in report.lines})
+    report.open_ends.append(f"who made the other {rest} files: no policy expects a signature")
+    return report
+
+
+def _told(medium: Medium, report: TrustReport) -> LockedTrust | None:
+    if CLAIMS not in medium.files:
+        return None
+    try:
+        return parse_json(medium.read(CLAIMS), CLAIMS, LockedTrust)
+    except (InputError, IntegrityError) as error:
+        report.wrong(CLAIMS, str(error))
+        return None
+
+
+@dataclass(slots=True)
+class _Judge:
+    medium: Medium
+    files: Mapping[str, Digest]
+    manifest: IsoManifest | None
+    trust: Trust
+    lock: Lock | None
+    told: LockedTrust | None
+    report: TrustReport
+    claimed: set[tuple[str, str]] = field(default_factory=set)  # paths, and by which policy
+
+    def claim(self, claim: SignatureClaim) -> None:
+        """Judge one claim, and note what comes of it."""
+        self.claimed.add((claim.path, claim.policy))
+        policy = self._policy(claim.policy)
+        expected = policy.files if claim.what == "files" else policy.images
+        if expected is None:
+            self.report.wrong(claim.path, f"the policy {claim.policy} expects nothing of it")
+        elif not self._is_its_address(claim, expected):
+            self.report.wrong(claim.path, f"published at {claim.url}, which the lock does not say")
+        elif not self._is_there(claim):
+            self.report.wrong(claim.path, f"{claim.sha256} was signed, which is not what is there")
+        elif claim.status == "signed":
+            try:
+                proven = prove(claim, expected, self._body, self._content(claim), self.trust.root)
+            except (IntegrityError, InputError) as error:
+                self.report.wrong(claim.path, str(error))
+                return
+            self.report.lines += [
+                SignatureLine(
+                    one.subject,
+                    claim.path,
+                    "signed",
+                    one.by,
+                    one.moment,
+                    f"{one.evidence}: {one.file}",
+                )
+                for one in proven
+            ]
+        elif claim.status == "excepted":
+            self._excepted(claim, policy)
+        else:
+            self._unsigned(claim.path, policy, f"unsigned: {claim.why}")
+
+    def _excepted(self, claim: SignatureClaim, policy: SignaturePolicy) -> None:
+        version = self.manifest.kubernetes_version if self.manifest is not None else None
+        known = None if version is None else policy.exception(version, claim.what)
+        if known is None:
+            self._unsigned(
+                claim.path, policy, f"an exception that the policy does not have: {claim.why}"
+            )
+            return
+        until = f", until {known.until}" if known.until else ""
+        by = f"unsigned, as is known since {known.noted}{until}: {known.reason}"
+        self.report.lines.append(SignatureLine(claim.subject, claim.path, "excepted", by, None, ""))
+
+    def _unsigned(self, path: str, policy: SignaturePolicy, fact: str) -> None:
+        self.report.wrong(path, fact, _AGAIN, only_told=policy.level == "wanted")
+
+    def expected(self) -> Iterator[tuple[str, str]]:
+        """Give every path of the ISO that a policy covers, and the policy's name."""
+        images = self.manifest.images if self.manifest is not None else ()
+        for name, policy in sorted(self.trust.policies.items()):
+            for path in policy.paths:
+                if path in self.files:
+                    yield path, name
+            for image in images:
+                repository = image.reference.partition("@")[0]
+                if policy.covers_image(repository):
+                    yield image.path, name
+
+    def unclaimed(self, path: str, name: str) -> None:
+        """Note what nobody looked for, if nobody did."""
+        if (path, name) not in self.claimed:
+            policy = self.trust.policies[name]
+            fact = f"unsigned: the policy {name} expects a signature, and no evidence was captured"
+            self._unsigned(path, policy, fact)
+
+    def _policy(self, name: str) -> SignaturePolicy:
+        known = self.trust.policies.get(name)
+        if known is not None:
+            return known
+        if self.lock is not None and self.lock.trust is not None:
+            known = self.lock.trust.policies.get(name)
+            if known is not None:
+                return known
+        assert self.told is not None  # noqa: S101  it has the claim
+        self._leave_open(f"that the policy {name} is the right one: it is the ISO's own word")
+        return self.told.policies[name]
+
+    def _is_its_address(self, claim: SignatureClaim, expected: ExpectedSigner) -> bool:
+        """Say if a file is published where it should be, where that decides who has to sign."""
+        if "{repository}" not in (expected.identity or ""):
+            return True
+        if self.lock is None:
+            self._leave_open(f"that {claim.path} is {claim.url}: it is the ISO's own word")
+            return True
+        return any((one.path, one.url) == (claim.path, claim.url) for one in self.lock.files)
+
+    def _leave_open(self, what: str) -> None:
+        if what not in self.report.open_ends:
+            self.report.open_ends.append(what)
+
+    def _is_there(self, claim: SignatureClaim) -> bool:
+        if claim.what == "files":
+            return self.files.get(claim.path) == claim.sha256
+        images = self.manifest.images if self.manifest is not None else ()
+        return any((one.path, one.digest) == (claim.path, claim.sha256) for one in images)
+
+    def _body(self, one: EvidenceFile) -> bytes:
+        if one.path not in self.files:
+            raise IntegrityError(f"{one.path}: it is not on the ISO")
+        if self.files[one.path] != one.sha256:
+            raise IntegrityError(f"{one.path}: expected {one.sha256}, got {self.files[one.path]}")
+        return self.medium.read(one.path)
+
+    def _content(self, claim: SignatureClaim) -> Content:
+        def read() -> bytes:
+            if self.medium.files[claim.path].size > _LARGEST:
+                raise IntegrityError(f"{claim.path}: more than {_LARGEST} bytes")
+            with self.medium.open(claim.path) as file:
+                return file.read()
+
+        return read

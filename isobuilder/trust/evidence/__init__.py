@@ -1,0 +1,1 @@
+"""Evidence of who signed what, proved without a network."""
