@@ -17,7 +17,8 @@ from isobuilder.documents.json import JsonLimits, parse
 from isobuilder.errors import IntegrityError
 from isobuilder.medium import MANIFEST, SUMS
 from isobuilder.model.base import canonical_json
-from isobuilder.model.lock import Lock
+from isobuilder.model.lock import Lock, LockedFile, LockedManifest
+from isobuilder.text import day_of
 
 STATEMENT = JsonLimits(size=16 * 1024 * 1024, items=200_000)
 """A subject has four values; there are at most 1024 in a statement that others read."""
@@ -61,10 +62,7 @@ class Statement:
     def day(self) -> date | None:
         """The day on which it says it was signed."""
         found = _inside(self.predicate, "runDetails", "metadata", "finishedOn")
-        try:
-            return datetime.fromisoformat(found).astimezone(UTC).date()
-        except (TypeError, ValueError, OverflowError):
-            return None
+        return day_of(found) if isinstance(found, str) else None
 
 
 def _inside(value: object, *keys: str) -> Any:
@@ -148,7 +146,8 @@ def provenance(lock: Lock, *, tool: str, builder: str, finished: datetime) -> _J
 
 
 def _materials(lock: Lock) -> Iterator[_Json]:
-    for item in sorted([*lock.files, *lock.manifests], key=lambda item: item.path):
+    items: list[LockedFile | LockedManifest] = [*lock.files, *lock.manifests]
+    for item in sorted(items, key=lambda item: item.path):
         yield {"name": item.path, "uri": item.url, "digest": {"sha256": item.sha256.hex}}
     for image in sorted(lock.images, key=lambda image: image.reference):
         uri = f"oci://{image.pinned}"

@@ -21,7 +21,7 @@ MOST_BYTES = 1 << 44
 SMALLEST_PART = 4 * 1024
 """Bytes of a part beside bundle.json, which each part has."""
 
-Kind = Literal["file", "manifest", "image", "payload", "lock", "extra"]
+Kind = Literal["file", "manifest", "image", "payload", "evidence", "lock", "extra"]
 
 DOCUMENTS: tuple[Kind, ...] = ("lock", "extra")
 """What people want as files of their own, by their names."""
