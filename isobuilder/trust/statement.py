@@ -35,7 +35,7 @@ _Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class SignedStatement:
     """What a signed text says, and of which bytes."""
 
     subjects: tuple[tuple[str, Digest], ...]  # names with what they hash to
@@ -71,7 +71,7 @@ def _inside(value: object, *keys: str) -> Any:
     return value
 
 
-def read_statement(payload: bytes, place: str) -> Statement:
+def read_statement(payload: bytes, place: str) -> SignedStatement:
     """Return the statement in the payload of an envelope.
 
     Raises:
@@ -85,7 +85,7 @@ def read_statement(payload: bytes, place: str) -> Statement:
     subjects = tuple(_subjects(data.get("subject"), place))
     if not isinstance(kind, str):
         raise IntegrityError(f"{place}: predicateType: expected a type, found none")
-    return Statement(subjects, kind, predicate if isinstance(predicate, dict) else {})
+    return SignedStatement(subjects, kind, predicate if isinstance(predicate, dict) else {})
 
 
 def _subjects(value: object, place: str) -> Iterator[tuple[str, Digest]]:

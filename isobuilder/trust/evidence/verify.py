@@ -25,7 +25,7 @@ from isobuilder.trust.evidence.keys import is_signed, is_signed_digest, key_of, 
 from isobuilder.trust.evidence.logs import check_included, check_is_about, log_of, promised_at
 from isobuilder.trust.evidence.root import LogKey, TrustedRoot
 from isobuilder.trust.evidence.stamps import stamped_at
-from isobuilder.trust.statement import Statement, read_statement
+from isobuilder.trust.statement import SignedStatement, read_statement
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -40,7 +40,7 @@ class Proven:
     signer: Identity | None  # None: whoever has the key
     moment: datetime | None  # when it was signed at the latest; None: nobody says
     evidence: tuple[str, ...]  # in words, e.g. "log proof of https://rekor.sigstore.dev"
-    statement: Statement | None  # what was signed, if it is one
+    statement: SignedStatement | None  # what was signed, if it is one
 
 
 def verify_bundle(
@@ -82,7 +82,7 @@ def signed_digest(bundle: SignatureBundle, subject: Digest) -> Digest:
     return subject if bundle.envelope is None else Digest.of(bundle.envelope.signed)
 
 
-def _about(bundle: SignatureBundle, subject: Digest, place: str) -> Statement | None:
+def _about(bundle: SignatureBundle, subject: Digest, place: str) -> SignedStatement | None:
     """Return the statement about ``subject``; None if it is signed itself."""
     if bundle.envelope is None:
         if bundle.digest not in {None, subject}:
