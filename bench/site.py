@@ -73,11 +73,12 @@ class Served:
 def main() -> int:
     """Return the exit code: 0 when everything could be measured."""
     parser = argparse.ArgumentParser(prog="python -m bench.site", description=__doc__)
-    parser.add_argument("--mib", type=int, default=64, help="of each of eight blobs (default 64)")
+    parser.add_argument("--mib", type=int, default=128, help="of each of eight blobs (default 128)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", type=Path, help="a folder with 4 GB free, emptied at the end")
     parser.add_argument("--report", type=Path, help="the page to write; default: print")
     options = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each start compiles the program again
     try:
         with tempfile.TemporaryDirectory(prefix="isobuilder-site-", dir=options.work) as folder:
             work = _made(Path(folder), options.mib)

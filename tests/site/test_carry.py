@@ -384,3 +384,37 @@ def test_every_command_that_carries_works_without_network(
         ["site", "import", str(built.iso), "--out", site],
     )
     assert code == 0
+
+
+def test_every_command_that_keeps_works_without_network(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    store = ["--store", str(full_store.root)]
+    lock = str(built.iso.with_suffix(".lock.json"))
+    iso, damaged, short = f"{tmp_path}/a.iso", tmp_path / "b.iso", f"{tmp_path}/ledger.txt"
+    shutil.copy(built.iso, iso)
+    data = bytearray(built.iso.read_bytes())
+    data[-3000] ^= 1
+    damaged.write_bytes(data)
+    code = _run_without_network(
+        tmp_path,
+        ["site", "check", str(built.iso), *store],
+        ["site", "ledger", iso, "--site", "plant-7", "--out", short],
+        ["site", "ledger", "--read", short, "--site", "plant-7", iso],
+        ["site", "repair", str(damaged), "--from", iso, "--lock", lock, "--digest", built.digest],
+    )
+    assert code == 0
+    assert Digest.of_file(damaged) == built.digest
+
+
+@pytest.mark.skipif(shutil.which("par2") is None, reason="par2 is not installed")
+def test_parity_works_without_network(built: Built, tmp_path: Path) -> None:
+    iso = tmp_path / "a.iso"
+    shutil.copy(built.iso, iso)
+    assert _run_without_network(tmp_path, ["site", "protect", str(iso)]) == 0
+    with iso.open("r+b") as file:
+        file.seek(-3000, os.SEEK_END)
+        file.write(b"damaged")
+    repair = ["site", "repair", str(iso), "--parity", "--digest", built.digest]
+    assert _run_without_network(tmp_path, repair) == 0
+    assert Digest.of_file(iso) == built.digest
