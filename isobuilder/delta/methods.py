@@ -55,6 +55,7 @@ def methods() -> Mapping[int, Method]:
     1 to 9 are for any bytes, 10 to 19 know Go programs, 20 to 29 compressed streams.
     """
     from isobuilder.delta.general import Edits, Whole, ZstdPatch
+    from isobuilder.delta.golang import GoMethod
 
-    known: tuple[Method, ...] = (Whole(), ZstdPatch(), Edits())
+    known: tuple[Method, ...] = (Whole(), ZstdPatch(), Edits(), GoMethod())
     return {method.number: method for method in known}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from tests.fuzz.commands import COMMANDS
+from tests.fuzz.deltas import DELTAS
 from tests.fuzz.discs import DISCS
 from tests.fuzz.records import RECORDS
 from tests.fuzz.servers import SERVERS
 from tests.fuzz.texts import TEXTS
 
-TARGETS = {target.name: target for target in (*TEXTS, *RECORDS, *DISCS, *SERVERS, *COMMANDS)}
+_ALL = (*TEXTS, *RECORDS, *DISCS, *DELTAS, *SERVERS, *COMMANDS)
+TARGETS = {target.name: target for target in _ALL}

@@ -1,0 +1,110 @@
+"""Making a delta of format 1; needs numpy, for what is counted here are tens of millions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isobuilder.delta.golang import fast, format1
+from isobuilder.delta.golang.headers import rewrite_headers
+from isobuilder.delta.golang.moves import Borrowed, copies, expected
+from isobuilder.delta.golang.pieces import pieces_of
+from isobuilder.delta.golang.program import FORMS, Program, read_program
+from isobuilder.delta.golang.voting import Search
+from isobuilder.delta.methods import DeltaError
+
+_ROUNDS = 3  # of votes; a fourth changes nothing
+_BLOCK = 32  # bytes that are told as they are together
+_MOST_WRONG = 12  # of a block; with more of them it is told as it is
+
+
+def made(old: bytes, new: bytes) -> bytes | None:
+    """Return a delta of format 1; None if it is not for such bytes."""
+    for form in FORMS:
+        try:
+            before, after = read_program(old, form), read_program(new, form)
+            if before.machine != after.machine:
+                return None
+            return _made(before, after)
+        except DeltaError:
+            continue
+    return None
+
+
+def _made(before: Program, after: Program) -> bytes:
+    search = Search(before, after)
+    for _ in range(_ROUNDS):
+        search.vote()
+        search.judge()
+    return _told(search)
+
+
+def _told(search: Search) -> bytes:
+    """Return a delta that goes with what was found out of the moves."""
+    before, after = search.old, search.new
+    moves = search.moves()
+    known = expected(before.layout, after.layout, before.places, after.places)
+    runs = _needed(list(zip(moves.starts, moves.shifts, strict=True)), known)
+    rewritten = fast.rewrite(before, search.old_fields, moves, after.places)
+    rewrite_headers(rewritten, before, moves, after.layout)
+    taken = copies(moves, before.layout, after.layout)
+    size = len(after.data)
+    new = np.frombuffer(after.data, np.uint8)
+    find = format1.find_run(after.layout, after.places)
+
+    def guessed(pieces: list[Borrowed]) -> fast.Bytes:
+        made = format1.copied(rewritten, [*taken, *pieces], size)
+        table = format1.computed(after.data, after.layout, after.places)
+        made[find.start : find.start + find.size] = table
+        return np.frombuffer(made, np.uint8)
+
+    dense = _dense(new != guessed([]), find)
+    told = format1.untold(taken, dense, find, size)
+    pieces = pieces_of(np.frombuffer(rewritten, np.uint8), new, told)
+    guess = guessed(pieces)
+    wrong = new != guess
+    dense = _dense(wrong, find)
+    told = format1.untold([*taken, *pieces], dense, find, size)
+    literals = b"".join(after.data[run.start : run.start + run.size] for run in told)
+    for run in told:
+        wrong[run.start : run.start + run.size] = False
+    spots = np.flatnonzero(wrong)
+    delta = format1.GoDelta(
+        check=format1.check_of(after.data),
+        form=before.form,
+        layout=after.layout,
+        places=tuple(b - a for a, b in zip(before.places.all(), after.places.all(), strict=True)),
+        starts=[start for start, _ in runs],
+        shifts=[shift for _, shift in runs],
+        pieces=pieces,
+        dense=dense,
+        spots=spots.tolist(),
+        values=(new[spots] - guess[spots]).tobytes(),
+        literals=literals,
+    )
+    return format1.to_bytes(delta, before.layout)
+
+
+def _needed(runs: list[tuple[int, int]], known: dict[int, int]) -> list[tuple[int, int]]:
+    """Return the runs without which others would be taken: what is expected needs no telling."""
+    needed: list[tuple[int, int]] = []
+    shift = None
+    for start, own in runs:
+        if start in known:
+            if known[start] != own:
+                needed.append((start, own))
+        elif own != shift:
+            needed.append((start, own))
+        shift = own
+    return needed
+
+
+def _dense(wrong: fast.Bytes, find: format1.Stretch) -> list[format1.Stretch]:
+    """Return the runs of blocks that are wrong in so many bytes that they are told as they are."""
+    blocks = len(wrong) // _BLOCK
+    many = wrong[: blocks * _BLOCK].reshape(-1, _BLOCK).sum(1) > _MOST_WRONG
+    many[find.start // _BLOCK : (find.start + find.size) // _BLOCK + 1] = False
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], many.astype(np.int8), [0]])))
+    return [
+        format1.Stretch(int(a) * _BLOCK, int(b - a) * _BLOCK)
+        for a, b in zip(edges[0::2], edges[1::2], strict=True)
+    ]
