@@ -5,9 +5,10 @@ from __future__ import annotations
 from tests.fuzz.commands import COMMANDS
 from tests.fuzz.deltas import DELTAS
 from tests.fuzz.discs import DISCS
+from tests.fuzz.packages import PACKAGES
 from tests.fuzz.records import RECORDS
 from tests.fuzz.servers import SERVERS
 from tests.fuzz.texts import TEXTS
 
-_ALL = (*TEXTS, *RECORDS, *DISCS, *DELTAS, *SERVERS, *COMMANDS)
+_ALL = (*TEXTS, *RECORDS, *DISCS, *DELTAS, *PACKAGES, *SERVERS, *COMMANDS)
 TARGETS = {target.name: target for target in _ALL}

@@ -50,7 +50,7 @@ def _path(name: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return quote(text, safe=".-_~:")
+    return quote(text, safe=".-_~")
 
 
 @dataclass(frozen=True, slots=True)
