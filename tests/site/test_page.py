@@ -50,7 +50,7 @@ def test_the_checklist_leads_to_the_same_iso(tmp_path: Path) -> None:
         if number == "5":
             shutil.move(inside / "ledger.txt", outside)
         for line in commands:
-            done[line] = _run(line, folders[number], programs, alone=folders[number] == inside)
+            done[line] = run_line(line, folders[number], programs, alone=folders[number] == inside)
     iso = f"dist/{NAME}.iso"
     assert Digest.of_file(inside / iso) == Digest.of_file(outside / iso)
     told = "".join(done.values())
@@ -61,7 +61,7 @@ def test_the_checklist_leads_to_the_same_iso(tmp_path: Path) -> None:
     assert (inside / "ledger.png").read_bytes().startswith(b"\x89PNG")
 
 
-def _run(line: str, folder: Path, programs: Path, *, alone: bool) -> str:
+def run_line(line: str, folder: Path, programs: Path, *, alone: bool) -> str:
     argv = ["bash", "-c", line]
     unshare = ["unshare", "--net", "--map-root-user"]
     if alone and shutil.which("unshare") and not subprocess.call([*unshare, "true"], stderr=-3):

@@ -28,6 +28,9 @@ LARGEST = 100 * 1024 * 1024
 SMALL = 32 * 1024
 """Bytes of a piece that is told by itself; what is smaller, and changed, is told together."""
 
+SMALL_BETWEEN = 1024 * 1024
+"""The same of what lies between files: folders and tables of the disc, headers of archives."""
+
 _CUT = 48 * 1024 * 1024  # bytes of a part of what is too large
 _HEAD = 512  # bytes that tell what a piece is
 _DEEPEST = 2  # archives within each other
@@ -53,6 +56,11 @@ class Piece:
     def end(self) -> int:
         """The offset of the first byte behind it."""
         return self.offset + self.size
+
+    @property
+    def small(self) -> bool:
+        """Whether it is told together with other small things."""
+        return self.size < (SMALL if self.path else SMALL_BETWEEN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from isobuilder.delta.choose import Tried
 from isobuilder.delta.methods import Method
 from isobuilder.delta.plan import Copy, Given, Made, Put, Segment, Source, Unpacked, Zeros
 from isobuilder.digest import Digest
-from isobuilder.pipeline.delta.pieces import SMALL, Apart, Piece
+from isobuilder.pipeline.delta.pieces import Apart, Piece
 
 MOST_SMALL = 32 * 1024 * 1024
 """Bytes of small things that are held at once."""
@@ -122,7 +122,7 @@ class Planner:
         pieces = [*new.apart.pieces]
         for contents in new.contents.values():
             pieces += contents.pieces
-        often = Counter(piece.digest for piece in pieces if piece.size >= SMALL)
+        often = Counter(piece.digest for piece in pieces if not piece.small)
         self._often |= {digest for digest, count in often.items() if count > 1}
         result = self._put_together(new.apart, new.contents)
         places: dict[str, int] = {}
@@ -156,7 +156,7 @@ class Planner:
         if piece.zeros:
             return
         self._equal.setdefault(piece.digest, place)
-        if piece.size < SMALL:
+        if piece.small:
             small.append(place)
             return
         for key in _keys(piece):
@@ -216,7 +216,7 @@ class Planner:
         new = apart.run.read(piece.offset, piece.size)
         if contents is not None and self._packed_anew(making, piece, new, contents):
             return
-        if piece.size < SMALL:
+        if piece.small:
             self._from_small(making, new)
             return
         place = self._nearest(piece)

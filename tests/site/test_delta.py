@@ -1,0 +1,103 @@
+"""The page about updating a site is followed word for word; what the commands tell and refuse."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from isobuilder.digest import Digest
+from tests.cli.calling import call, errors
+from tests.pipeline.delta.discs import a_tree, disc
+from tests.site.test_page import DOCS, run_line, steps
+
+NAME = "kubernetes-v1.34.12-mold-cks-amd64"
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two ISOs."""
+    folder = tmp_path_factory.mktemp("pair")
+    chance = random.Random(1)
+    tree = a_tree(chance)
+    changed = bytearray(tree["bin/program1"])
+    changed[100:200] = chance.randbytes(100)
+    new = {**tree, "bin/program1": bytes(changed), "new.yaml": b"new\n"}
+    return disc(tree, folder / "old.iso"), disc(new, folder / "new.iso")
+
+
+def test_both_languages_have_the_same_commands() -> None:
+    pages = [DOCS / "updating-a-site.md", DOCS / "ko" / "updating-a-site.md"]
+    assert steps(pages[0]) == steps(pages[1])
+    boxes = [page.read_text(encoding="utf-8").count("- [ ]") for page in pages]
+    assert boxes[0] == boxes[1] >= 8
+
+
+def test_the_page_leads_to_the_iso_that_was_published(tmp_path: Path) -> None:
+    outside, inside, programs = (tmp_path / name for name in ("outside", "inside", "bin"))
+    for folder in (outside, inside / "dist", programs):
+        folder.mkdir(parents=True)
+    program = programs / "isobuilder"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m isobuilder "$@"\n')
+    program.chmod(0o755)
+    told = ""
+    for number, commands in steps(DOCS / "updating-a-site.md"):
+        if number == "3":
+            shutil.copy(outside / "r2.delta", inside)
+            shutil.copy(outside / "dist" / f"{NAME}-r1.iso", inside / "dist")
+        folder = inside if number == "3" else outside
+        for line in commands:
+            told += run_line(line, folder, programs, alone=folder == inside)
+    made, published = (folder / "dist" / f"{NAME}-r2.iso" for folder in (inside, outside))
+    assert Digest.of_file(made) == Digest.of_file(published)
+    beside = f"{NAME}-r2.registration.json"
+    assert (made.parent / beside).read_bytes() == (published.parent / beside).read_bytes()
+    assert (inside / "r2.delta").stat().st_size < made.stat().st_size / 50
+    assert "all small things" in told
+
+
+def test_what_each_piece_cost_and_why_is_told(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    done = call("-v", "site", "delta", *pair, "--out", tmp_path / "x.delta")
+    (row,) = [line for line in done.stderr.splitlines() if line.startswith("bin/program1")]
+    assert "edits" in row
+    assert "patch" in row
+    made = json.loads(call("site", "delta", *pair, "--out", tmp_path / "y", "--json").stdout)
+    (told,) = [one for one in made["told"] if one["piece"] == "bin/program1"]
+    assert told["how"] == "edits"
+    assert told["carried"] == told["tried"]["edits"] < told["tried"]["patch"]
+    shown = json.loads(call("site", "delta", "--show", tmp_path / "y", "--json").stdout)
+    (link,) = shown[0]["links"]
+    assert link["digest"] == Digest.of_file(pair[1])
+    assert link["given"][0]["digest"] == Digest.of_file(pair[0])
+    assert {one["piece"] for one in link["pieces"]} == {"bin/program1", "all small things"}
+    assert link["carried"] == sum(one["carried"] for one in link["pieces"])
+
+
+def test_of_a_folder_only_what_the_ledger_says_is_taken(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    records = ("--records", tmp_path / "records")
+    ledger = tmp_path / "ledger.txt"
+    call("site", "ledger", pair[0], "--site", "one", "--out", ledger, *records)
+    folder = tmp_path / "isos"
+    folder.mkdir()
+    shutil.copy(pair[0], folder)
+    disc({"else": b"x" * 50_000}, folder / "a.iso")
+    out = ("--out", tmp_path / "x.delta", "--json")
+    made = json.loads(call("site", "delta", folder, pair[1], "--known", ledger, *out).stdout)
+    assert made["olds"] == [str(folder / "old.iso")]
+    call("site", "ledger", folder / "a.iso", "--site", "two", "--out", ledger, *records)
+    done = call("site", "delta", pair[0], pair[1], "--known", ledger, *out, code=3)
+    assert "the site has none of 1 ISO" in errors(done)[0]
+
+
+def test_commands_that_make_no_sense_are_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    assert "two ISOs make a delta" in errors(call("site", "delta", pair[0], code=2))[0]
+    done = call("site", "apply", *pair, "--out", tmp_path / "x.iso", code=2)
+    assert "no delta is among 2 files" in errors(done)[0]
+    done = call("site", "delta", "--show", pair[0], code=3)
+    assert "not a delta" in errors(done)[0]
