@@ -256,7 +256,13 @@ DISCS = (
     ),
     Target(
         "delta",
-        ("delta/container.py", "delta/plan.py", "delta/bench.py", "delta/general.py"),
+        (
+            "delta/container.py",
+            "delta/plan.py",
+            "delta/bench.py",
+            "delta/general.py",
+            "formats/zstd.py",
+        ),
         _delta,
     ),
     Target("held", ("site/holding.py", "site/catalog.py", "site/dockerarchive.py"), _held),
