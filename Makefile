@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 # One more than there are processors, for many a test waits; who has nothing left takes from others.
 PARALLEL := -n $(shell expr $$(nproc) + 1) --dist worksteal
-QUICK := $(PARALLEL) -m "not slow and not lab and not boot and not cluster and not pages"
+QUICK := $(PARALLEL) -m "not slow and not lab and not boot and not cluster and not pages and not sigstore"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-newest fuzz test-kills lock-deps test-boot test-pages test-cluster test-upgrade check format bench lab rebuild readme clean
+.PHONY: help demo test test-quick test-newest fuzz test-kills lock-deps test-boot test-pages test-cluster test-upgrade test-sigstore check format bench lab sigstore rebuild readme clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -69,6 +69,12 @@ format: $(VENV)/.ready ## Put the code into the project's format
 
 lab: $(VENV)/.ready ## Prepare real parts: Kubernetes from source, containerd, runc, etcd, images
 	$(BIN)/python -m tools.lab.prepare
+
+sigstore: $(VENV)/.ready ## Build the programs of a real Sigstore, some ten minutes of processor time
+	$(BIN)/python -m tools.lab.sigstore
+
+test-sigstore: sigstore ## Sign with cosign through a real Sigstore on loopback, lock, build, and prove it offline
+	$(BIN)/python -m pytest -m sigstore tests/lab/test_sigstore.py $(PYTEST_ARGS)
 
 rebuild: $(VENV)/.ready ## Build kubeadm, kubectl and kubelet from source and compare with upstream's released bytes
 	$(BIN)/python -m pytest -m rebuild tests/lab/test_rebuild.py $(PYTEST_ARGS)

@@ -36,9 +36,12 @@ def stamped_at(
     for authority in authorities:
         if not authority.span.has(moment):
             continue
-        builder = VerifierBuilder()
-        for one in authority.chain:
-            builder = builder.add_root_certificate(certificate_of(one, "the trusted root"))
+        *below, top = [certificate_of(one, "the trusted root") for one in authority.chain]
+        builder = VerifierBuilder().add_root_certificate(top)
+        if below:  # an answer need not have the stamper's own certificate
+            builder = builder.tsa_certificate(below[0])
+        for one in below[1:]:
+            builder = builder.add_intermediate_certificate(one)
         try:
             if builder.build().verify_message(answer, signature):
                 return moment

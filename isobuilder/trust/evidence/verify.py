@@ -44,9 +44,11 @@ class Proven:
 
 
 def verify_bundle(
-    bundle: SignatureBundle, subject: Digest, root: TrustedRoot, place: str
+    bundle: SignatureBundle, subject: Digest | None, root: TrustedRoot, place: str
 ) -> Proven:
     """Return who signed the bytes of ``subject``, as ``bundle`` proves it under ``root``.
+
+    None is for statements alone: it is then proved who signed the statement, whatever it is about.
 
     Raises:
         IntegrityError: something of it is not proved; says which claim.
@@ -77,28 +79,32 @@ def verify_key(bundle: SignatureBundle, subject: Digest, key: bytes, place: str)
     return Proven(None, None, ("the policy's key",), statement)
 
 
-def signed_digest(bundle: SignatureBundle, subject: Digest) -> Digest:
+def _signed_digest(bundle: SignatureBundle, subject: Digest | None, place: str) -> Digest:
     """Return the digest of the bytes that the signature is over."""
-    return subject if bundle.envelope is None else Digest.of(bundle.envelope.signed)
+    if bundle.envelope is not None:
+        return Digest.of(bundle.envelope.signed)
+    if subject is None:
+        raise IntegrityError(f"{place}: a signature over bytes that nobody named")
+    return subject
 
 
-def _about(bundle: SignatureBundle, subject: Digest, place: str) -> SignedStatement | None:
+def _about(bundle: SignatureBundle, subject: Digest | None, place: str) -> SignedStatement | None:
     """Return the statement about ``subject``; None if it is signed itself."""
     if bundle.envelope is None:
-        if bundle.digest not in {None, subject}:
+        if subject is not None and bundle.digest not in {None, subject}:
             raise IntegrityError(f"{place}: it is of {bundle.digest}, not of {subject}")
         return None
     if bundle.envelope.payload_type != IN_TOTO:
         found = bundle.envelope.payload_type[:60]
         raise IntegrityError(f"{place}: statement: expected one of in-toto, found {found!r}")
     statement = read_statement(bundle.envelope.payload, f"{place}: statement")
-    if subject not in {digest for _, digest in statement.subjects}:
+    if subject is not None and subject not in {digest for _, digest in statement.subjects}:
         raise IntegrityError(f"{place}: statement: {subject} is none of its subjects")
     return statement
 
 
 def _times(
-    bundle: SignatureBundle, subject: Digest, root: TrustedRoot, place: str
+    bundle: SignatureBundle, subject: Digest | None, root: TrustedRoot, place: str
 ) -> tuple[list[datetime], tuple[str, ...]]:
     """Return every time that is told, all of which must agree with the certificate."""
     if len(bundle.entries) > _MOST or len(bundle.stamps) > _MOST:
@@ -113,7 +119,7 @@ def _times(
         included = check_included(entry, log, place)
         if promised is None and not included:
             raise IntegrityError(f"{place}: log: neither a proof nor a promise of it")
-        check_is_about(entry, bundle, signed_digest(bundle, subject), place)
+        check_is_about(entry, bundle, _signed_digest(bundle, subject, place), place)
         moments += [] if promised is None else [promised]
         evidence.append(f"log {'proof' if included else 'promise'} of {_name(log)}")
     for stamp in bundle.stamps:
@@ -131,11 +137,12 @@ def _name(log: LogKey) -> str:
 
 
 def _check_signature(
-    bundle: SignatureBundle, key: PublicKeyTypes, subject: Digest, place: str
+    bundle: SignatureBundle, key: PublicKeyTypes, subject: Digest | None, place: str
 ) -> None:
     if bundle.envelope is not None:
         good = is_signed(key, bundle.signed_with, bundle.envelope.signed)
     else:
-        good = is_signed_digest(key, bundle.signed_with, subject, place)
+        signed = _signed_digest(bundle, subject, place)
+        good = is_signed_digest(key, bundle.signed_with, signed, place)
     if not good:
         raise IntegrityError(f"{place}: signature: not made with that key over {subject}")
