@@ -64,7 +64,9 @@ def test_every_dependency_has_its_reason() -> None:
         assert name in reasons or name.startswith(("types-", "isobuilder")), name
 
 
-@pytest.mark.parametrize("page", ["upgrading-nodes.md", "cluster-files.md"])
+@pytest.mark.parametrize(
+    "page", ["upgrading-nodes.md", "cluster-files.md", "what-an-auditor-checks.md"]
+)
 def test_the_korean_page_shows_the_same(page: str) -> None:
     english, korean = (
         re.findall(r"```.*?\n.*?```", (PROJECT / "docs" / place).read_text("utf-8"), re.DOTALL)
