@@ -45,8 +45,13 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Signed:
         fill(upstream)
         recipe = _recipe(folder)
         policies = _policies(folder, sigstore)
-        settings = {"policies": str(policies), "trusted_root": str(sigstore.root)}
-        config = Config(mirrors=upstream.mirrors, retries=1, retry_budget=2.0, **settings)
+        config = Config(
+            mirrors=upstream.mirrors,
+            retries=1,
+            retry_budget=2.0,
+            policies=str(policies),
+            trusted_root=str(sigstore.root),
+        )
         mild = _policies(folder, sigstore, level="wanted")
         loose = config.model_copy(update={"policies": str(mild)})
         store = Store(folder / "store")
@@ -113,9 +118,10 @@ def _sign_image(sigstore: RealSigstore, upstream: FakeUpstream, image: ImageRefe
     sigstore.cosign("sign", *sigstore.options(IMAGES, version=2), *insecure, name)
 
 
-def verified(signed: Signed, *more: str, clock: str = "+400 days") -> dict[str, object]:
-    command = [sys.executable, "-m", "isobuilder", "verify", signed.built.iso, "--trust", "--json"]
-    options = ["--trusted-root", signed.root, "--policies", signed.policies, *more]
+def verified(signed: Signed, *more: str, clock: str = "+400d") -> dict[str, object]:
+    iso, root, policies = map(str, (signed.built.iso, signed.root, signed.policies))
+    command = [sys.executable, "-m", "isobuilder", "verify", iso, "--trust", "--json"]
+    options = ["--trusted-root", root, "--policies", policies, *more]
     done = subprocess.run(
         ["faketime", "-f", clock, *command, *options],
         capture_output=True,
@@ -123,6 +129,7 @@ def verified(signed: Signed, *more: str, clock: str = "+400 days") -> dict[str, 
         check=False,
         timeout=120,
     )
+    assert done.stdout, done.stderr
     found: dict[str, object] = json.loads(done.stdout)
     return found | {"code": done.returncode}
 
