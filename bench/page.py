@@ -14,7 +14,8 @@ VARIABLE = "ISOBUILDER_RESULTS"
 
 FIRST_ISO, BOOTING, CLUSTER = "First ISO of a new patch", "Booting", "A real cluster"
 SITE = "A site's images"
-SECTIONS = (FIRST_ISO, SITE, BOOTING, CLUSTER)
+DELTAS = "Deltas of Go programs"
+SECTIONS = (FIRST_ISO, SITE, DELTAS, BOOTING, CLUSTER)
 """Sections of other runs than the comparison, in the order in which they end the page."""
 
 _HEADING = re.compile(r"(#+) +(.*?)\s*$")
