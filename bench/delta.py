@@ -63,6 +63,7 @@ def main() -> int:
     """Return the exit code: 0 when everything could be measured and every delta applied."""
     parser = argparse.ArgumentParser(prog="python -m bench.delta", description=__doc__)
     parser.add_argument("paths", nargs="+", type=Path, help="old and new in turn: files or folders")
+    parser.add_argument("--tools", help="names of others, with commas; default: all installed")
     parser.add_argument("--report", type=Path, help="the page to write; default: print")
     options = parser.parse_args()
     pairs = [
@@ -72,6 +73,8 @@ def main() -> int:
     ]
     tools = [name for name in LIBRARIES if find_spec(name)]
     tools += [name for name in PROGRAMS if shutil.which(name)]
+    if options.tools is not None:
+        tools = [name for name in tools if name in options.tools.split(",")]
     try:
         with tempfile.TemporaryDirectory(prefix="isobuilder-delta-") as folder:
             text = page.table(_rows(pairs, tools, Path(folder) / "delta"))

@@ -313,6 +313,7 @@ def _types(program: Program, seen: Ints) -> Sequence[Offsets]:
         values = places.types + read(data, "<u4", linked)
         seen = np.concatenate([seen, values])
         seen = seen[(seen < program.types_end - 80) & (seen % 8 == 0)]
+    seen = np.concatenate([seen, np.array(program.descriptors, np.int64)])
     first = program.layout.offset(places.types, 0)
     at = _descriptors(program, first + np.unique(seen) - places.types)
     span = program.types_end - places.types

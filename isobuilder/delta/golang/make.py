@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from isobuilder.delta.golang import fast, format1
 from isobuilder.delta.golang.headers import rewrite_headers
-from isobuilder.delta.golang.moves import Borrowed, copies, expected
+from isobuilder.delta.golang.moves import Borrowed, Moves, copies, expected
 from isobuilder.delta.golang.pieces import pieces_of
 from isobuilder.delta.golang.program import FORMS, Program, read_program
 from isobuilder.delta.golang.voting import Search
 from isobuilder.delta.methods import DeltaError
 
 _ROUNDS = 3  # of votes; a fourth changes nothing
+_NEW_MAPS, _OLD_MAP = 24, 88  # the version of Go that changed maps, and the size before
+_SMALL = 4096  # bytes of a delta, below which another one is tried
 _BLOCK = 32  # bytes that are told as they are together
 _MOST_WRONG = 12  # of a block; with more of them it is told as it is
 
 
 def made(old: bytes, new: bytes) -> bytes | None:
     """Return a delta of format 1; None if it is not for such bytes."""
-    for form in FORMS:
+    older = _version(old) < _NEW_MAPS
+    for form in sorted(FORMS, key=lambda form: (form.map_size > _OLD_MAP) == older):
         try:
             before, after = read_program(old, form), read_program(new, form)
             if before.machine != after.machine:
@@ -30,18 +35,29 @@ def made(old: bytes, new: bytes) -> bytes | None:
     return None
 
 
+def _version(program: bytes) -> int:
+    """Return the second number of the version of Go; source: ``debug/buildinfo``."""
+    at = program.find(b"\xff Go buildinf:")
+    match = re.search(rb"go1\.(\d{1,3})", program[at : at + 64]) if at >= 0 else None
+    return int(match[1]) if match else _NEW_MAPS
+
+
 def _made(before: Program, after: Program) -> bytes:
     search = Search(before, after)
     for _ in range(_ROUNDS):
         search.vote()
         search.judge()
-    return _told(search)
+    known = expected(before.layout, after.layout, before.places, after.places)
+    delta = _told(search, search.moves())
+    # Where hardly anything moved, what few looks deceive is more than what the moves save.
+    return (
+        min(delta, _told(search, Moves(known.items())), key=len) if len(delta) < _SMALL else delta
+    )
 
 
-def _told(search: Search) -> bytes:
+def _told(search: Search, moves: Moves) -> bytes:
     """Return a delta that goes with what was found out of the moves."""
     before, after = search.old, search.new
-    moves = search.moves()
     known = expected(before.layout, after.layout, before.places, after.places)
     runs = _needed(list(zip(moves.starts, moves.shifts, strict=True)), known)
     rewritten = fast.rewrite(before, search.old_fields, moves, after.places)

@@ -201,6 +201,7 @@ class _Rewriting:
                 target = before.types + int.from_bytes(self.data[at : at + 4], "little")
                 if target < self.program.types_end - 80 and target % 8 == 0:
                     self.targets.add(target)
+        self.targets.update(self.program.descriptors)
         of_types: list[int] = []
         of_text: list[int] = []
         first = self.program.layout.offset(before.types, 0)

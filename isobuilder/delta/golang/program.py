@@ -48,10 +48,15 @@ class Form:
     types_end: int
     constants: int  # moduledata.rodata
     funcdata: int
+    descriptors: int  # bytes of descriptors at the beginning of the types; 0 where not told
     map_size: int  # bytes of an abi.MapType, or of its like before Go 1.24
 
 
-FORMS = (Form(22, 19, 37, 38, 39, 40, 112), Form(22, 19, 37, 38, 39, 40, 88))
+FORMS = (
+    Form(22, 19, 37, 38, 39, 40, 0, 112),  # Go 1.24 to 1.26
+    Form(22, 19, 37, 38, 39, 40, 0, 88),  # Go 1.20 to 1.23
+    Form(22, 19, 37, 39, 42, 43, 38, 112),  # Go 1.27
+)
 """The forms that are tried by whoever makes a delta."""
 
 
@@ -147,6 +152,7 @@ class Program:
     table: Section  # .gopclntab
     places: Anchors
     types_end: int
+    descriptors: range  # addresses at which there may be the descriptor of a type
     low: int  # the lowest address
     high: int  # behind the highest
     entries: array[int]  # addresses of functions, and behind the last one; ascending
@@ -195,6 +201,8 @@ def read_program(data: bytes, form: Form) -> Program:
     for place in (places.funcdata, places.types, places.constants, places.find):
         layout.offset(place, 0)
     entries, records = _functions(data, table.offset + functions, count, table, places.text)
+    types_end = _end_of_types(layout, places.types, words[form.types_end])
+    told = words[form.descriptors] if form.descriptors else 0
     return Program(
         data,
         machine,
@@ -203,7 +211,8 @@ def read_program(data: bytes, form: Form) -> Program:
         text,
         table,
         places,
-        _end_of_types(layout, places.types, words[form.types_end]),
+        types_end,
+        range(places.types, min(places.types + told, types_end - 80), 8),
         min(section.address for section in sections),
         max(section.end for section in sections),
         entries,
