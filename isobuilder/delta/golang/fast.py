@@ -1,4 +1,4 @@
-"""What ``plain`` does, with numpy: the same bytes in a tenth of the time, and fields for makers.
+"""What ``plain`` does, with numpy: the same bytes in a third of the time, and fields for makers.
 
 Needs the extra ``fast``. A test holds that both rewrite alike.
 """

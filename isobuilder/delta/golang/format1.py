@@ -119,9 +119,12 @@ def form_of(data: bytes, size: int) -> tuple[Form, list[bytes]]:
     """
     if data[:1] != bytes([NUMBER]) or len(data) < 1 + _CHECK:
         raise DeltaError(f"its format is {data[0] if data else 'none'}, and {NUMBER} is known")
-    parts = streams.unpacked(data[1 + _CHECK :], _STREAMS, 4 * size + 65536)
-    # Lists cost some forty bytes for each number; what a maker writes has far fewer.
-    if sum(map(len, parts[:6])) > size // 8 + 65536:
+    parts = streams.unpacked(data[1 + _CHECK :], _STREAMS, size + size // 8 + 65536)
+    # A number costs some forty bytes of memory, a run or piece some two hundred; what a maker
+    # writes of a whole new version of a program is a fifth of this.
+    if sum(map(len, parts[:6])) > size // 32 + 65536 or any(
+        len(part) > size // 64 + 16384 for part in parts[1:5]
+    ):
         raise DeltaError("the delta has more numbers than it may")
     head = streams.read_signed(parts[0])
     if len(head) < _FORM + _PLACES or not all(0 <= number < 256 for number in head[:_FORM]):
