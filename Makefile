@@ -9,7 +9,7 @@ PARALLEL := -n $(shell expr $$(nproc) + 1) --dist worksteal
 QUICK := $(PARALLEL) -m "not slow and not lab and not boot and not cluster and not pages and not sigstore"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-newest fuzz test-kills lock-deps test-boot test-pages test-cluster test-upgrade test-sigstore check format bench lab sigstore rebuild readme clean
+.PHONY: help demo test test-quick test-newest fuzz test-kills lock-deps test-boot test-pages test-cluster test-upgrade test-sigstore check format bench lab sigstore rebuild readme reference docs dist image clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -82,8 +82,21 @@ rebuild: $(VENV)/.ready ## Build kubeadm, kubectl and kubelet from source and co
 bench: $(VENV)/.ready ## Measure against xorriso, openssl, curl and skopeo; writes bench/RESULTS.md
 	$(BIN)/python -m bench.run
 
-readme: $(VENV)/.ready ## Run the commands of the README and put in what they print
+readme: $(VENV)/.ready ## Run the commands of docs/tour.md and put in what they print
 	$(BIN)/python -m tools.readme_output --write
+	$(BIN)/python -m tools.cast --write
+
+reference: $(VENV)/.ready ## Write docs/reference from the code
+	$(BIN)/python -m tools.reference --write
+
+docs: $(VENV)/.ready ## Make a web site of the documentation in build/site, and follow its links
+	$(BIN)/python -m tools.docs_site
+
+dist: $(VENV)/.ready ## Wheel, source archive, wheelhouse for machines without Internet, manual pages, SBOM, checksums
+	$(BIN)/python -m tools.release.dist $(foreach one,$(PYTHONS),--python $(one)) $(DIST_ARGS)
+
+image: $(VENV)/.ready ## Container image by buildah, without root; BASE=image to stand on, else a Debian made here
+	$(BIN)/python -m tools.release.image $(if $(BASE),--base $(BASE)) $(IMAGE_ARGS)
 
 clean: ## Remove the environment and what demos built; the lab's cache stays
 	rm -rf .venv .venv-* demo-out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz

@@ -26,6 +26,10 @@ PACKAGES = {
     "par2": "par2",
     "dpkg-deb": "dpkg",
     "newuidmap": "uidmap",
+    "mkfs.ext4": "e2fsprogs",
+    "prlimit": "util-linux",
+    "unshare": "util-linux",
+    "kubectl": "kubernetes-client",
     "qemu-system-aarch64": "qemu-system-arm",
     "qemu-system-x86_64": "qemu-system-x86",
     "sqfstar": "squashfs-tools",
@@ -121,7 +125,7 @@ def run_confined(
         EnvironmentProblem: it cannot be started, is too slow, prints too much or ends with another
             code than 0; carries its last lines.
     """
-    shut_in = _can_confine()
+    shut_in = can_confine()
     command = [*_CONFINED, f"--root={folder}", "--wd=/", "--", f"/{argv[0]}", *argv[1:]]
     if not shut_in:
         command = [str(folder / argv[0]), *argv[1:]]
@@ -191,7 +195,8 @@ def _bounded(
     return printed
 
 
-def _can_confine() -> bool:
+def can_confine() -> bool:
+    """Return whether a program that is not ours can be shut in here: by user namespaces."""
     try:
         run([*_CONFINED, "true"], timeout=10)
     except EnvironmentProblem:

@@ -61,7 +61,7 @@ def test_the_supported_pythons_begin_where_pyproject_says() -> None:
 def test_a_lock_says_names_versions_and_hashes_and_nothing_else(lock: Path) -> None:
     text = lock.read_text(encoding="utf-8")
     assert text.startswith(HEAD)
-    line = r"[a-z0-9.-]+==[\w.]+( ; [\w '<>=!.()]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+\n"
+    line = r"[a-z0-9.-]+==[\w.!]+( ; [\w '<>=!.()]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+\n"
     assert re.fullmatch(f"({line})+", text.removeprefix(HEAD))
 
 

@@ -5,21 +5,86 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from isobuilder.cli.main import COMMANDS
-from tools import proof_table, rules_table
+from isobuilder.model.config import PREFIX
+from isobuilder.text import width
+from tools import cast, proof_table, reference, rules_table
+from tools.docs_site import index
 from tools.tables import Table
 
 PROJECT = Path(__file__).parents[1]
-PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")])
+PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")])
+DRAWINGS = sorted((PROJECT / "docs" / "images").glob("*.svg"))
 
 
 @pytest.mark.parametrize("table", [rules_table.TABLE, proof_table.TABLE], ids=lambda one: one.name)
 def test_the_tables_of_the_pages_are_current(table: Table) -> None:
     text = table.page.read_text(encoding="utf-8")
     assert text == table.up_to_date, f"run python -m tools.{table.name}_table --write"
+
+
+@pytest.mark.parametrize("page", reference.PAGES, ids=lambda page: page.name)
+def test_the_reference_is_what_the_code_says(page: Path) -> None:
+    told = page.read_text(encoding="utf-8") if page.is_file() else ""
+    assert told == reference.PAGES[page](), "run python -m tools.reference --write"
+
+
+@pytest.mark.parametrize("file", cast.PAGES, ids=lambda file: file.name)
+def test_the_recorded_session_is_that_of_the_page(file: Path) -> None:
+    assert len(cast.session()) == len(cast.SHOWN)
+    assert file.read_text(encoding="utf-8") == cast.PAGES[file](), (
+        "run python -m tools.cast --write"
+    )
+
+
+def test_every_variable_that_is_read_is_in_the_reference() -> None:
+    page = (PROJECT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    texts = [path.read_text("utf-8") for path in (PROJECT / "isobuilder").rglob("*.py")]
+    read = {name for text in texts for name in re.findall(rf"{PREFIX}[A-Z_]*[A-Z]", text)}
+    named = {name for name in read if name.startswith(f"{PREFIX}MOLD_")}
+    assert len(read) > 5
+    # Of completion, of a machine's script, and the placeholders of our own texts.
+    inner = {f"_{PREFIX}COMPLETE", f"{PREFIX}COMPLETE", f"{PREFIX}MOLD", f"{PREFIX}NODE"}
+    assert sorted(name for name in read - inner if name not in page) == []
+    assert named
+
+
+def test_every_page_is_in_the_index_by_what_one_wants_to_do() -> None:
+    docs = PROJECT / "docs"
+    for folder, skipped in ((docs, ["ko"]), (docs / "ko", [])):
+        listed = {
+            PROJECT / place
+            for pages in index(folder / "README.md").values()
+            for _name, place in pages
+        }
+        there = {
+            path
+            for path in folder.rglob("*.md")
+            if path != folder / "README.md" and path.relative_to(folder).parts[0] not in skipped
+        }
+        assert sorted(there - listed) == [], f"list it in {folder.name}/README.md"
+
+
+@pytest.mark.parametrize("drawing", DRAWINGS, ids=lambda path: path.name)
+def test_a_drawing_is_text_that_stays_inside(drawing: Path) -> None:
+    root = ElementTree.fromstring(drawing.read_text(encoding="utf-8"))
+    space = "{http://www.w3.org/2000/svg}"
+    wide, high = map(float, root.attrib["viewBox"].split()[2:])
+    assert [root.find(f"{space}{name}") is not None for name in ("title", "desc")] == [True, True]
+    texts = list(root.iter(f"{space}text"))
+    assert texts
+    for one in texts:
+        told, x, y = one.text or "", float(one.attrib["x"]), float(one.attrib["y"])
+        room = 7.5 if "path" in one.attrib.get("class", "") or wide > 800 else 6.6
+        room = min(room, wide / 106)  # a terminal's letters fill it
+        length = width(told) * room
+        left = x - length / 2 if one.attrib.get("text-anchor") == "middle" else x
+        assert 0 <= left <= left + length <= wide, told
+        assert 10 <= y <= high, told
 
 
 def test_what_was_rebuilt_bit_for_bit_is_said_so() -> None:
@@ -64,13 +129,17 @@ def test_every_dependency_has_its_reason() -> None:
         assert name in reasons or name.startswith(("types-", "isobuilder")), name
 
 
-@pytest.mark.parametrize(
-    "page", ["upgrading-nodes.md", "cluster-files.md", "what-an-auditor-checks.md"]
+SAME = (
+    *("cluster-files", "coming-from-the-script", "following-upstream", "monitoring"),
+    *("reaching-upstream", "upgrading-nodes", "what-an-auditor-checks"),
 )
+
+
+@pytest.mark.parametrize("page", SAME)
 def test_the_korean_page_shows_the_same(page: str) -> None:
     english, korean = (
         re.findall(r"```.*?\n.*?```", (PROJECT / "docs" / place).read_text("utf-8"), re.DOTALL)
-        for place in (page, f"ko/{page}")
+        for place in (f"{page}.md", f"ko/{page}.md")
     )
     assert english
     assert english == korean

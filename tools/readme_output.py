@@ -1,8 +1,8 @@
-"""Run the console blocks of the README and put in what they print.
+"""Run the console blocks of docs/tour.md and put in what they print.
 
 A block begins with ```` ```console ````; a line that begins with ``$ `` is a command, what follows
 is its output on stdout and stderr. The commands run one after another in one folder, where ``make
-demo`` has run before, while the embedded upstream serves on the port that the README names.
+demo`` has run before, while the embedded upstream serves on the port that the page names.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 def main() -> None:
     """Compare or, with ``--write``, refresh the pages that are named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pages", nargs="*", type=Path, default=[PROJECT / "README.md"])
+    parser.add_argument("pages", nargs="*", type=Path, default=[PROJECT / "docs" / "tour.md"])
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     for page in options.pages:

@@ -17,6 +17,7 @@ from isobuilder.cli.app import (
 )
 from isobuilder.cli.completion import payload_names
 from isobuilder.cli.exits import Attempts
+from isobuilder.cli.jobs.metrics import metrics_option, note_built, numbers_into
 from isobuilder.cli.lock import tell_left_out
 from isobuilder.cli.site.naming import from_option, open_sources
 from isobuilder.cli.sources import (
@@ -33,6 +34,7 @@ from isobuilder.cli.sources import (
 from isobuilder.cli.telling import tell_path
 from isobuilder.errors import IsobuilderError
 from isobuilder.files import is_file
+from isobuilder.progress import SILENT, task
 from isobuilder.text import human_size, whole_number
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ def fetch(
 @click.option("--replace", is_flag=True, help="Let another ISO of the same name go.")
 @from_option
 @click.option("--check", "check_iso", type=FILE, metavar="ISO", help="Build again and compare.")
+@metrics_option
 @json_option
 @click.pass_context
 def build(
@@ -101,6 +104,7 @@ def build(
     replace: bool,
     check_iso: Path | None,
     donors: tuple[Path, ...],
+    metrics: Path | None,
     as_json: bool,
 ) -> None:
     """Build the ISO of each RECIPE, LOCK or VERSION and its side files.
@@ -117,6 +121,7 @@ def build(
     sources, boot = _without_boot_value(context, sources, boot)
     if boot is not None and no_boot:
         raise UsageProblem("--boot and --no-boot contradict each other")
+    numbers = numbers_into(app, metrics, "build")
     number = None if revision is None else _revision(revision)
     items = list(_items(app, sources, arch, locked))
     known = [item.lock for item in items if isinstance(item, Wanted) and item.lock]
@@ -131,19 +136,24 @@ def build(
         tell_end_of_life(app, (item.kubernetes for item in jobs))
         attempts: Attempts[Built] = Attempts()
         done: set[str] = set()
+        told = app.progress if len(items) > 1 else SILENT
         try:
-            for item in items:
-                with attempts:
-                    if isinstance(item, IsobuilderError):
-                        raise item
-                    lock = chosen.lock(item)
-                    if lock.base_name in done:
-                        continue  # named twice, and the same
-                    built = build_iso(lock, out, session, force=force, replace=replace)
-                    done.add(lock.base_name)
-                    attempts.results.append(built)
-                    _report(app, built)
-                    _show(app, built, as_json=as_json)
+            with task(told, "ISOs", total=len(items), unit="ISOs") as whole:
+                for item in items:
+                    with attempts:
+                        if isinstance(item, IsobuilderError):
+                            raise item
+                        lock = chosen.lock(item)
+                        if lock.base_name in done:
+                            whole.advance(1)  # named twice, and the same
+                            continue
+                        built = build_iso(lock, out, session, force=force, replace=replace)
+                        done.add(lock.base_name)
+                        attempts.results.append(built)
+                        note_built(numbers, built)
+                        _report(app, built)
+                        _show(app, built, as_json=as_json)
+                    whole.advance(1)
         finally:
             if as_json:
                 app.show_json([_as_data(built) for built in attempts.results])

@@ -62,7 +62,10 @@ EXAMPLES = {
         "isobuilder upstream propose 1.37 -o kubernetes-1.37.2.yaml",
         "isobuilder upstream propose latest --explain",
     ),
-    "upstream sync": ("isobuilder upstream sync policy.yaml --report report.md",),
+    "upstream sync": (
+        "isobuilder upstream sync policy.yaml --report report.md",
+        "isobuilder upstream sync policy.yaml --metrics /var/lib/node_exporter/isobuilder.prom",
+    ),
     "upstream schedule": (
         "isobuilder upstream schedule --format systemd --out /etc",
         "isobuilder upstream schedule --format github --out .",
@@ -147,6 +150,8 @@ EXAMPLES = {
     ),
     "demo": ("isobuilder demo", "isobuilder demo --serve --port 8099"),
     "completion": ("isobuilder completion bash",),
+    "doctor": ("isobuilder doctor", "isobuilder doctor os boot-amd64 --json"),
+    "man": ("isobuilder man build", "isobuilder man --out ~/.local/share/man/man1"),
     "mold check": ("isobuilder mold check --server lab",),
     "mold list": ("isobuilder mold list --server lab --json",),
     "mold zones": ("isobuilder mold zones --server lab",),

@@ -67,9 +67,14 @@ COMMANDS = {
     ),
     "os": ("isobuilder.cli.os", "Build and list what makes ISOs bootable."),
     "boot": ("isobuilder.cli.boot", "Start ISO in QEMU and tell what it reaches when."),
-    "config": ("isobuilder.cli.config", "Show the settings and where they come from."),
+    "config": ("isobuilder.cli.setup.config", "Show the settings and where they come from."),
     "demo": ("isobuilder.cli.demo", "Try everything on an embedded upstream; needs no network."),
+    "doctor": (
+        "isobuilder.cli.setup.doctor",
+        "Tell what this machine can do, and what to install for the rest.",
+    ),
     "completion": ("isobuilder.cli.completion", "Print the completion script for SHELL."),
+    "man": ("isobuilder.cli.setup.man", "Print the manual page of COMMAND, for man to show."),
 }
 
 

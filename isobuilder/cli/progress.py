@@ -34,6 +34,15 @@ class _Counted:
         self.unit = unit
         self.count = 0
         self.lock = threading.Lock()
+        self.begun = time.monotonic()
+
+    @property
+    def seconds_left(self) -> int | None:
+        """How long it still takes if it goes on as it went; None while nobody can say."""
+        if self.total is None or not 0 < self.count < self.total:
+            return None
+        elapsed = time.monotonic() - self.begun
+        return int(elapsed * (self.total - self.count) / self.count)
 
     def advance(self, amount: int) -> None:
         with self.lock:
@@ -113,25 +122,23 @@ class _Line(_Counted):
     def __init__(self, name: str, total: int | None, unit: str, stream: TextIO) -> None:
         super().__init__(name, total, unit)
         self._stream = stream
-        self._begun = self._last = time.monotonic()
+        self._last = self.begun
 
     def changed(self) -> None:
         now = time.monotonic()
         if now - self._last >= _LINE_EVERY:
             self._last = now
-            line = f"  {printable(self.name)}: {self._text(now - self._begun)}"
+            line = f"  {printable(self.name)}: {self._text()}"
             print(line, file=self._stream, flush=True)
 
-    def _text(self, elapsed: float) -> str:
+    def _text(self) -> str:
         amounts = [self.count] if self.total is None else [self.count, self.total]
         if self.unit == "B":
             told = " of ".join(human_size(amount) for amount in amounts)
         else:
             told = f"{' of '.join(str(amount) for amount in amounts)} {self.unit}"
-        if self.total is None or not 0 < self.count < self.total:
-            return told
-        left = int(elapsed * (self.total - self.count) / self.count)
-        return f"{told}, {left // 60} min {left % 60} s left"
+        left = self.seconds_left
+        return told if left is None else f"{told}, {left // 60} min {left % 60} s left"
 
 
 class JsonLines:
@@ -182,5 +189,6 @@ class _Event(_Counted):
                 "count": self.count,
                 "total": self.total,
                 "unit": self.unit,
+                "seconds_left": self.seconds_left,
             }
         )

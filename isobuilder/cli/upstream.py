@@ -12,6 +12,7 @@ import click
 
 from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_option
 from isobuilder.cli.completion import server_names
+from isobuilder.cli.jobs.metrics import metrics_option, note_sync, numbers_into
 from isobuilder.cli.jobs.schedule import schedule
 from isobuilder.cli.telling import table, tell, tell_path, tell_text
 from isobuilder.model.architecture import ARCHITECTURES
@@ -307,10 +308,16 @@ def propose(
 @click.argument("policy_file", metavar="POLICY.yaml", type=FILE)
 @click.option("--report", type=NEW_FILE, help="Write the report as Markdown here too.")
 @click.option("--mail", type=NEW_FILE, help="Write it here as a message that sendmail takes.")
+@metrics_option
 @json_option
 @click.pass_obj
 def sync(
-    app: App, policy_file: Path, report: Path | None, mail: Path | None, as_json: bool
+    app: App,
+    policy_file: Path,
+    report: Path | None,
+    mail: Path | None,
+    metrics: Path | None,
+    as_json: bool,
 ) -> None:
     """Propose, lock, build, verify, publish and register what POLICY.yaml wants, unattended.
 
@@ -323,12 +330,14 @@ def sync(
     from isobuilder.pipeline.sync import sync as run
     from isobuilder.sources.session import open_session
 
+    numbers = numbers_into(app, metrics, "upstream sync")
     policy = read_policy(policy_file)
     opened = _opened(app, tuple(policy.servers))
     molds = [mold for _name, mold in opened if not isinstance(mold, IsobuilderError)]
     without = [(name, error) for name, error in opened if isinstance(error, IsobuilderError)]
     with open_session(app.config, app.store, progress=app.progress) as session:
         done = run(policy, session, day=_today(), molds=molds, without=without, token=_token())
+    note_sync(numbers, done)
     if report is not None:
         write_whole(report, done.markdown.encode())
     if mail is not None:

@@ -36,7 +36,7 @@ _MINUTES = 60.0
 _HARMLESS = ("usr/share/doc/*", "usr/share/info/*", "usr/share/locale/*", "usr/share/man/*")
 """Left out of every package; licences stay."""
 
-_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 _PROXIES = {"http_proxy": "Acquire::http::Proxy", "https_proxy": "Acquire::https::Proxy"}
@@ -173,9 +173,9 @@ def check_programs() -> None:
     """
     for program in ("mmdebstrap", "sqfstar", "apt-get", "dpkg-deb"):
         find_program(program)
-    if not _KEYRING.exists():
+    if not KEYRING.exists():
         raise EnvironmentProblem(
-            f"{_KEYRING}: not installed, so packages could not be checked",
+            f"{KEYRING}: not installed, so packages could not be checked",
             hint="on Debian or Ubuntu: apt-get install debian-archive-keyring",
         )
     if os.geteuid() != 0:
@@ -202,7 +202,7 @@ def mmdebstrap_command(
         *(['--aptopt=Acquire::Check-Valid-Until "false"'] if mirror.frozen else []),
         *(f"--dpkgopt=path-exclude=/{pattern}" for pattern in _HARMLESS),
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-        f"--keyring={_KEYRING}",
+        f"--keyring={KEYRING}",
         # mmdebstrap removes what it fetched only when our hook has read the lists.
         f"--customize-hook={loader}",
         f"--customize-hook=tar-in {own} /",

@@ -276,6 +276,13 @@ def qemu_command(
     return argv
 
 
+def firmware_files(architecture: str, firmware: Firmware) -> tuple[Path, Path] | None:
+    """Return the code and the variables of a firmware, None if it is not installed."""
+    pairs = _FIRMWARE.get((ARCHITECTURES[architecture].machine, firmware), ())
+    found = ((Path(code), Path(variables)) for code, variables in pairs)
+    return next((pair for pair in found if pair[0].exists() and pair[1].exists()), None)
+
+
 def _firmware(machine: Machine, scratch: Path) -> list[str | Path]:
     traits = ARCHITECTURES[machine.architecture]
     kind = traits.machine
@@ -284,15 +291,13 @@ def _firmware(machine: Machine, scratch: Path) -> list[str | Path]:
         if not traits.bios:
             raise UsageProblem(f"{machine.architecture} has no BIOS", hint="use --firmware uefi")
         return ["-machine", kind]
-    pairs = _FIRMWARE.get((kind, firmware), ())
-    for code, variables in pairs:
-        if Path(code).exists() and Path(variables).exists():
-            break
-    else:
+    found = firmware_files(machine.architecture, firmware)
+    if found is None:
         raise EnvironmentProblem(
             f"no firmware for {firmware} on {machine.architecture}",
             hint=f"on Debian or Ubuntu: apt-get install {traits.firmware}",
         )
+    code, variables = found
     own = scratch / f"{machine.name}.vars"
     shutil.copyfile(variables, own)
     argv: list[str | Path] = ["-machine", kind]
@@ -301,7 +306,7 @@ def _firmware(machine: Machine, scratch: Path) -> list[str | Path]:
         argv = ["-machine", f"{kind},smm=on"]
         argv += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
         argv += ["-global", "ICH9-LPC.disable_s3=1"]
-    argv += ["-drive", f"if=pflash,format=raw,readonly=on,file={_escaped(Path(code))}"]
+    argv += ["-drive", f"if=pflash,format=raw,readonly=on,file={_escaped(code)}"]
     return [*argv, "-drive", f"if=pflash,format=raw,file={_escaped(own)}"]
 
 

@@ -1,14 +1,13 @@
-"""Numbers about what was served, in the text format of Prometheus.
-
-Source: Prometheus, "Exposition formats", text-based format 0.0.4.
-"""
+"""Numbers about what was served, for Prometheus."""
 
 from __future__ import annotations
 
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+
+from isobuilder.formats.prometheus import Row, metric, samples
 
 _BOUNDS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)  # seconds
 _NAME = "isobuilder_site"
@@ -37,34 +36,24 @@ class Metrics:
         with self._guard:
             requests = sorted(self._requests.items())
             sent, buckets, seconds = sorted(self._bytes.items()), list(self._buckets), self._seconds
-        lines = list(
-            _metric(
-                "requests_total",
+        answers = [({"kind": kind, "code": str(code)}, n) for (kind, code), n in requests]
+        parts = [
+            metric(f"{_NAME}_requests_total", "counter", "Answers by kind and status.", answers),
+            metric(
+                f"{_NAME}_sent_bytes_total",
                 "counter",
-                "Answers by kind and status.",
-                ((f'{{kind="{kind}",code="{code}"}}', n) for (kind, code), n in requests),
-            )
-        )
-        lines += _metric(
-            "sent_bytes_total",
-            "counter",
-            "Bytes of bodies by kind.",
-            ((f'{{kind="{kind}"}}', n) for kind, n in sent),
-        )
-        total = 0
-        rows: list[tuple[str, float]] = []
+                "Bytes of bodies by kind.",
+                [({"kind": kind}, n) for kind, n in sent],
+            ),
+        ]
+        name, total = f"{_NAME}_request_seconds", 0
+        rows: list[Row] = []
         for bound, number in zip((*_BOUNDS, "+Inf"), buckets, strict=True):
             total += number
-            rows.append((f'_bucket{{le="{bound}"}}', total))
-        rows += [("_sum", round(seconds, 6)), ("_count", total)]
-        lines += _metric("request_seconds", "histogram", "From a head to a body's end.", rows)
-        for name, (meaning, value) in gauges.items():
-            lines += _metric(name, "gauge", meaning, [("", value)])
-        return ("\n".join(lines) + "\n").encode()
-
-
-def _metric(name: str, kind: str, meaning: str, rows: Iterable[tuple[str, float]]) -> Iterable[str]:
-    yield f"# HELP {_NAME}_{name} {meaning}"
-    yield f"# TYPE {_NAME}_{name} {kind}"
-    for labels, value in rows:
-        yield f"{_NAME}_{name}{labels} {value}"
+            rows.append(({"le": str(bound)}, total))
+        parts.append(metric(name, "histogram", "From a head to a body's end.", rows, "_bucket"))
+        parts += samples(f"{name}_sum", [({}, round(seconds, 6))])
+        parts += samples(f"{name}_count", [({}, total)])
+        for gauge, (meaning, value) in gauges.items():
+            parts.append(metric(f"{_NAME}_{gauge}", "gauge", meaning, [({}, value)]))
+        return "".join(parts).encode()

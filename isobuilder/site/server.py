@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Self
 
 from isobuilder.digest import Digest
+from isobuilder.formats.prometheus import CONTENT_TYPE
 from isobuilder.http.connection import Limits
 from isobuilder.http.replies import FilePart, FileState, Reply, Request, content_reply, text_reply
 from isobuilder.http.serving import Server, TlsContext
@@ -164,8 +165,7 @@ class SiteServer(Server):
         if path == "/site.json":
             return site_json(self._catalog, self._known_sums())
         if path == "/metrics":
-            kind = "text/plain; version=0.0.4; charset=utf-8"
-            return Reply(200, {"Content-Type": kind}, self._metrics.text(self._gauges()))
+            return Reply(200, {"Content-Type": CONTENT_TYPE}, self.metrics())
         holding = self._isos.get(path.removeprefix(ISOS).removesuffix(_SUM))
         if path.startswith(ISOS) and path.endswith(_SUM) and holding:
             return self._sum_reply(holding)
@@ -225,6 +225,10 @@ class SiteServer(Server):
                 f"{when}Z {request.client} {request.method} {request.path} {reply.status} "
                 f"{sent} {seconds:.3f} {request.headers.get('user-agent', '-')!r}"
             )
+
+    def metrics(self) -> bytes:
+        """Return what was counted, in the text format of Prometheus."""
+        return self._metrics.text(self._gauges())
 
     def _gauges(self) -> dict[str, tuple[str, float]]:
         catalog = self._catalog

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from isobuilder.cli.progress import Lines
+from isobuilder.store import Store
 from tests.cli.calling import call, errors
 from tests.pipeline.world import Locked, World
 
@@ -219,3 +220,17 @@ def test_plain_progress_tells_sizes_and_the_time_that_is_left(
 def test_settings_show_the_store_that_is_used(tmp_path: Path) -> None:
     env = {"XDG_CACHE_HOME": str(tmp_path)}
     assert shown(env=env)["store"] == {"value": str(tmp_path / "isobuilder"), "origin": "default"}
+
+
+def test_how_many_isos_are_done_is_told_where_there_are_several(
+    world: World, locked: Locked, full_store: Store, tmp_path: Path
+) -> None:
+    other = locked.lock.model_copy(update={"revision": 7})
+    second = tmp_path / "second.amd64.lock.json"
+    second.write_bytes(other.to_bytes())
+    config = ("--config", world.config_file, "--store", full_store.root, "--progress", "json")
+    for paths, count in (((locked.path,), None), ((locked.path, second), 2)):
+        done = call("build", *paths, *config, "--out", tmp_path / f"{len(paths)}")
+        events = [json.loads(line) for line in done.stderr.splitlines()]
+        ended = [one for one in events if one["event"] == "done" and one["name"] == "ISOs"]
+        assert [one["count"] for one in ended] == ([] if count is None else [count])

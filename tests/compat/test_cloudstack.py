@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from isobuilder.errors import InputError
 from isobuilder.model.loading import load_recipe
 from isobuilder.model.recipe import Recipe
 from isobuilder.pipeline.recipes import check_recipe, import_call
+from tests.cli.calling import call
 
 CALICO = "https://raw.githubusercontent.com/projectcalico/calico/v3.30.0/manifests/calico.yaml"
 DASHBOARD = (
@@ -171,3 +174,20 @@ def test_a_call_is_found_in_a_text(text: str) -> None:
 
 def test_a_text_without_a_call_has_none() -> None:
     assert call_in("#!/bin/sh\nmake\n'open\n") is None
+
+
+@pytest.mark.parametrize("page", ["coming-from-the-script.md", "ko/coming-from-the-script.md"])
+def test_the_page_about_the_script_can_be_typed(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    (theirs,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    (ours,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    assert theirs in ours
+    monkeypatch.chdir(tmp_path)
+    lines = ours.replace("\\\n", " ").splitlines()
+    said = [call(*shlex.split(line)[1:]).stdout.strip() for line in lines]
+    assert said == [
+        "kubernetes-1.33.1.yaml",
+        "good: kubernetes-1.33.1.yaml (amd64)",
+    ]

@@ -14,12 +14,15 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, plural
+from isobuilder.cli.jobs.metrics import metrics_option
 from isobuilder.cli.telling import tell, tell_text
 from isobuilder.text import printable, whole_number
 
 if TYPE_CHECKING:
     from isobuilder.http.serving import TlsContext
     from isobuilder.site.server import SiteLogin
+
+_WRITE_SECONDS = 15.0  # as often as Prometheus usually asks
 
 _UNIT = """\
 [Unit]
@@ -84,6 +87,7 @@ def parse_listen(
     help="Connections at once; further ones wait.",
 )
 @click.option("--access-log", type=NEW_FILE, help="A line for each answer; - is stdout.")
+@metrics_option
 @click.option("--systemd", is_flag=True, help="Only print a unit that runs this command.")
 @click.pass_obj
 def serve(
@@ -98,13 +102,14 @@ def serve(
     plain_http: bool,
     clients: int,
     access_log: Path | None,
+    metrics: Path | None,
     systemd: bool,
 ) -> None:
     """Serve the images, files and ISOs of each ISO, or of each in DIR, straight out of the file.
 
     A registry that is only read (/v2/), the ISOs (/isos/), what lies on them (/files/), a page for
-    people (/), /site.json, /healthz and /metrics. Nothing is unpacked or written. ISOs that come,
-    go or are replaced are noticed within a second or two. Ctrl-C ends it.
+    people (/), /site.json, /healthz and /metrics. Nothing is unpacked. ISOs that come, go or are
+    replaced are noticed within a second or two. Ctrl-C ends it.
     """
     if systemd:
         tell_text(_UNIT.format(command=_command_line()), nl=False)
@@ -135,10 +140,25 @@ def serve(
         count = plural(len(catalog.holdings), "ISO")
         app.say(f"{count} with {plural(catalog.images, 'image')}; Ctrl-C ends it")
         try:
-            while True:
-                time.sleep(3600)
+            _keep_writing(server.metrics, metrics)
         except KeyboardInterrupt:
             app.say("ended")
+
+
+def _keep_writing(numbers: Callable[[], bytes], path: Path | None) -> None:
+    """Write numbers into a file again and again, if one is named, until somebody interrupts."""
+    from isobuilder.errors import EnvironmentProblem
+    from isobuilder.files import write_whole
+
+    if path is not None:
+        write_whole(path, numbers())
+    while True:
+        time.sleep(3600 if path is None else _WRITE_SECONDS)
+        if path is not None:
+            try:
+                write_whole(path, numbers())
+            except EnvironmentProblem as problem:  # what is served goes on being served
+                tell(f"warning: {problem}", err=True)
 
 
 def _command_line() -> str:

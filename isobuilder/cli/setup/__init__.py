@@ -1,0 +1,1 @@
+"""What a person sets up: settings, this machine, manual pages."""

@@ -1,0 +1,1 @@
+"""What a release of isobuilder itself consists of."""
