@@ -56,25 +56,26 @@ def build(out: Path) -> None:
     for name in BESIDE:
         (pages / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, pages / name)
-    (scratch / "zensical.toml").write_text(settings(out), encoding="utf-8")
+    (scratch / "zensical.toml").write_text(settings(), encoding="utf-8")
     program = Path(sys.executable).with_name("zensical")
     done = subprocess.run(
         [program, "build", "--clean"], cwd=scratch, check=False, capture_output=True, text=True
     )
     if done.returncode:
         sys.exit(f"error: zensical: {done.stdout}{done.stderr}")
+    (scratch / "site").rename(out)
     for page in out.rglob("docs/ko/**/*.html"):
         text = page.read_text(encoding="utf-8").replace('<html lang="en"', '<html lang="ko"', 1)
         page.write_text(text, encoding="utf-8")
 
 
-def settings(out: Path) -> str:
+def settings() -> str:
     """Return the settings of zensical: no font, script or counter of anybody else's server."""
     project = {
         "site_name": "isobuilder",
         "site_description": "Turn a Kubernetes version into an ISO that a cloud can run",
         "docs_dir": "pages",
-        "site_dir": str(out),
+        "site_dir": "site",
         "use_directory_urls": False,
         "nav": navigation(),
     }
