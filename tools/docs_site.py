@@ -21,16 +21,8 @@ from urllib.parse import unquote, urlsplit
 PROJECT = Path(__file__).resolve().parents[1]
 # Pages and files outside docs/ to which pages lead.
 BESIDE = (
-    *(
-        "README.md",
-        "README.ko.md",
-        "CHANGELOG.md",
-        "CONTRIBUTING.md",
-        "SECURITY.md",
-        "LICENSE",
-        "Containerfile",
-    ),
-    *("bench/RESULTS.md", "tools/lab/README.md", "requirements/locked.txt", "requirements/uv.txt"),
+    *("README.md", "README.ko.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
+    *("bench/RESULTS.md", "tools/lab/README.md"),
 )
 KOREAN = "한국어"
 
@@ -53,7 +45,7 @@ def build(out: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     pages = scratch / "pages"
     shutil.copytree(PROJECT / "docs", pages / "docs")
-    for name in BESIDE:
+    for name in (*BESIDE, *named_files()):
         (pages / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, pages / name)
     (scratch / "zensical.toml").write_text(settings(), encoding="utf-8")
@@ -67,6 +59,15 @@ def build(out: Path) -> None:
     for page in out.rglob("docs/ko/**/*.html"):
         text = page.read_text(encoding="utf-8").replace('<html lang="en"', '<html lang="ko"', 1)
         page.write_text(text, encoding="utf-8")
+
+
+def named_files() -> Iterator[str]:
+    """Give the files of the project, other than pages, to which pages lead."""
+    for page in (*(PROJECT / "docs").rglob("*.md"), *(PROJECT / name for name in BESIDE)):
+        for target in re.findall(r"\]\(([^)#:\s]+)\)", page.read_text(encoding="utf-8")):
+            place = (page.parent / target).resolve()
+            if place.is_file() and place.suffix != ".md" and place.is_relative_to(PROJECT):
+                yield place.relative_to(PROJECT).as_posix()
 
 
 def settings() -> str:
@@ -89,7 +90,9 @@ def settings() -> str:
         lines += ["[[project.theme.palette]]", f'media = "(prefers-color-scheme: {query})"']
         lines += [f'scheme = "{scheme}"', f'toggle.icon = "{icon}"']
         lines += [f'toggle.name = "Use the {name} colours"']
-    lines += ["[project.plugins.offline]"]
+    lines += ["[project.plugins.offline]", "[project.markdown_extensions.toc]"]
+    # As a code host does: titles in Korean have names too.
+    lines += ['slugify = { object = "pymdownx.slugs.slugify", kwds = { case = "lower" } }']
     return "\n".join(lines) + "\n"
 
 
