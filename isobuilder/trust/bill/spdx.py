@@ -20,7 +20,7 @@ _PURPOSES = {
     "container": "CONTAINER",
     "file": "FILE",
     "library": "LIBRARY",
-    "operating-system": "OPERATING-SYSTEM",
+    "operating-system": "OPERATING_SYSTEM",
 }
 # fmt: off
 _IDENTIFIERS = frozenset({

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from jsonschema import Draft7Validator  # type: ignore[import-untyped]
 
 from isobuilder.errors import InputError
 from isobuilder.formats.packages.package import Package
@@ -12,6 +14,8 @@ from isobuilder.trust.bill.compare import as_markdown, compared
 from isobuilder.trust.bill.purl import parse_purl
 from isobuilder.trust.bill.spdx import as_spdx
 from tests.trust.bill.bills import PACKAGES, bill_of, image_part
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "spdx"
 
 
 def test_spdx_has_every_part_and_what_contains_it() -> None:
@@ -27,6 +31,16 @@ def test_spdx_has_every_part_and_what_contains_it() -> None:
     }
     assert ("registry.k8s.io/etcd", "libssl3t64") in contained
     assert ("kubernetes-mold-cks-amd64", "registry.k8s.io/etcd") in contained
+
+
+def test_spdx_follows_the_published_schema() -> None:
+    """That of SPDX 2.3, from https://github.com/spdx/spdx-spec, schemas/spdx-schema.json."""
+    schema = json.loads((GOLDEN / "spdx-schema-2.3.json").read_text())
+    validator = Draft7Validator(schema)
+    document = json.loads(as_spdx(bill_of()))
+    assert [error.message for error in validator.iter_errors(document)] == []
+    del document["packages"][0]["downloadLocation"]
+    assert [error.message for error in validator.iter_errors(document)] != []
 
 
 def test_a_licence_is_an_identifier_of_spdx_or_the_text_that_was_stated() -> None:
