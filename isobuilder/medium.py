@@ -33,6 +33,12 @@ MANIFEST, SBOM, SUMS = "manifest.json", "sbom.cdx.json", "SHA256SUMS"
 SIDE_FILES = ("iso.sha256", "manifest.json", "sbom.cdx.json", "registration.json", "lock.json")
 """How the names of what lies beside an ISO end; they begin as its own does."""
 
+VEX = "vex.json"
+"""Statements about vulnerabilities, where somebody put some beside an ISO."""
+
+TRAVELS = (*SIDE_FILES, VEX)
+"""What goes along with an ISO, as far as it lies beside it."""
+
 REPORT = "report.html"
 """How the name of its page for people ends."""
 

@@ -23,7 +23,7 @@ from isobuilder.formats.prometheus import CONTENT_TYPE
 from isobuilder.http.connection import Limits
 from isobuilder.http.replies import FilePart, FileState, Reply, Request, content_reply, text_reply
 from isobuilder.http.serving import Server, TlsContext
-from isobuilder.medium import SIDE_FILES
+from isobuilder.medium import TRAVELS
 from isobuilder.site.catalog import Catalog
 from isobuilder.site.holding import Holding
 from isobuilder.site.metrics import Metrics
@@ -128,7 +128,7 @@ class SiteServer(Server):
         """Return what lies beside the ISOs; a sum is told of the bytes that are there."""
         found = {}
         for holding in catalog.holdings:
-            for end in SIDE_FILES:
+            for end in TRAVELS:
                 path = holding.iso.path.with_name(f"{holding.name.removesuffix('.iso')}.{end}")
                 if not end.endswith(_SUM) and (state := state_of(path)) is not None:
                     found[ISOS + path.name] = FilePart(path, 0, state.size, state)

@@ -183,6 +183,13 @@ def test_nothing_can_be_changed(site: Server, method: str) -> None:
     assert ask(site, f"{PATH}/manifests/3.10").body == PAUSE_IMAGE.manifest
 
 
+def test_statements_about_vulnerabilities_travel_with_the_iso(first: Path) -> None:
+    first.with_suffix(".vex.json").write_text("{}")
+    with serving(first) as site:
+        assert ask(site, "/isos/first.vex.json").body == b"{}"
+    first.with_suffix(".vex.json").unlink()
+
+
 def test_the_iso_itself_comes_whole_in_parts_and_with_its_sum(site: Server, first: Path) -> None:
     data = first.read_bytes()
     whole = ask(site, "/isos/first.iso")

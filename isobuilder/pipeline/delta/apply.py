@@ -16,7 +16,7 @@ from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
 from isobuilder.files import Writeback, as_environment_problem, locked, open_own, write_whole
 from isobuilder.iso.write.writer import check_space
-from isobuilder.medium import SIDE_FILES
+from isobuilder.medium import TRAVELS
 from isobuilder.progress import SILENT, Progress, Task, task
 
 MOST_LEVELS = 300
@@ -116,7 +116,7 @@ def _write_beside(link: Link, runs: Sequence[ByteRun], out: Path) -> Iterator[Pa
     """Write what lay beside the ISO, unless something lies there; give what was written."""
     for end, number in link.beside.items():
         path = out.with_name(f"{out.name.removesuffix('.iso')}.{end}")
-        if end not in SIDE_FILES or path.exists() or runs[number].size > _MOST_BESIDE:
+        if end not in TRAVELS or path.exists() or runs[number].size > _MOST_BESIDE:
             continue
         data = runs[number].read(0, runs[number].size) if runs[number].size else b""
         if end == "iso.sha256":  # which tells the name

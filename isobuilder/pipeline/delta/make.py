@@ -17,7 +17,7 @@ from isobuilder.delta.prove import prove
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError
 from isobuilder.files import as_environment_problem, new_file, read_bytes
-from isobuilder.medium import SIDE_FILES
+from isobuilder.medium import TRAVELS
 from isobuilder.pipeline.delta.pieces import Apart, Piece, look_into, take_apart, unpack
 from isobuilder.pipeline.delta.planning import Opened, Plan, Planner, Told
 from isobuilder.progress import SILENT, Progress, task
@@ -207,7 +207,7 @@ def _proved(link: Link, plan: Plan, olds: Sequence[Path], folder: Path) -> dict[
 
 def _beside(new: Path) -> dict[str, bytes]:
     found = {}
-    for end in SIDE_FILES:
+    for end in TRAVELS:
         path = new.with_name(f"{new.name.removesuffix('.iso')}.{end}")
         if path.is_file():
             found[end] = read_bytes(path, _MOST_BESIDE)

@@ -8,13 +8,14 @@ from pathlib import Path
 from isobuilder.documents.json import DOCUMENT
 from isobuilder.errors import IntegrityError
 from isobuilder.files import as_environment_problem, is_file, write_whole
+from isobuilder.medium import TRAVELS
 from isobuilder.model.policy import Publish
 from isobuilder.mold.catalogue import SUFFIX, Item, read_registration
 from isobuilder.publish.index import Published
 from isobuilder.publish.place import FolderPlace, PublishedPlace
 from isobuilder.sources.session import Session
 
-SIDES = ("iso", "iso.sha256", "lock.json", "manifest.json", "registration.json", "sbom.cdx.json")
+SIDES = ("iso", *TRAVELS)
 """How what is published of an ISO ends."""
 
 

@@ -16,12 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from isobuilder.documents.json import DOCUMENT
 from isobuilder.errors import InputError
+from isobuilder.medium import VEX
 from isobuilder.model.validation import model_of
 from isobuilder.text import moment_of
 from isobuilder.trust.bill.model import Bill, BillPart
 from isobuilder.trust.bill.purl import Purl, parse_purl
 
-VEX_ENDS = ".vex.json"
+VEX_ENDS = f".{VEX}"
 """How the name of the statements beside an ISO ends."""
 
 Status = Literal["not_affected", "affected", "fixed", "under_investigation"]
