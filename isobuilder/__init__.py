@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from isobuilder.pipeline.lock import find_lock
     from isobuilder.pipeline.lock import lock_recipe as lock
     from isobuilder.pipeline.matrix import cells_of, status_of
+    from isobuilder.pipeline.sbom import bill_of
     from isobuilder.pipeline.verify import verify
     from isobuilder.sources.session import Session, open_session
 
@@ -38,6 +39,7 @@ __all__ = [
     "MoldServer",
     "RegistrationRequest",
     "Session",
+    "bill_of",
     "boot",
     "build",
     "cells_of",
@@ -64,6 +66,7 @@ _HOMES = {
     "MoldServer": "isobuilder.mold.api.credentials:MoldServer",
     "RegistrationRequest": "isobuilder.mold.request:RegistrationRequest",
     "Session": "isobuilder.sources.session:Session",
+    "bill_of": "isobuilder.pipeline.sbom:bill_of",
     "boot": "isobuilder.pipeline.boot:try_boot",
     "build": "isobuilder.pipeline.build:build",
     "cells_of": "isobuilder.pipeline.matrix:cells_of",
