@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from isobuilder.errors import EnvironmentProblem
-from isobuilder.formats.inflate import can_unpack
 from isobuilder.machine.osbuild import KEYRING
 from isobuilder.machine.qemu import firmware_files
 from isobuilder.model.architecture import ARCHITECTURES, host_architecture
@@ -61,7 +60,8 @@ def abilities(store: Path) -> list[Ability]:
         Ability("kubeadm", "lock: ask kubeadm itself for its images", (*_shut_in(),)),
         Ability("charts", "lock: Helm charts of recipes", (*_programs("helm"),)),
         Ability("kustomize", "lock: kustomizations of recipes", (*_programs("kubectl"),)),
-        Ability("zstd", "verify: layers that are packed with zstd", (*_zstd(),)),
+        Ability("trust", "signatures: to make and to check them", (*_trust(),)),
+        Ability("fast", "site delta: small ones of programs", (*_library("numpy", "fast"),)),
         Ability("deep", "verify --deep: import images into containerd", (*_deep(),)),
         Ability("os", "os build: what makes ISOs bootable", (*_os(),)),
         *map(_boot, ARCHITECTURES),
@@ -115,9 +115,9 @@ def _shut_in() -> Iterator[Lack]:
         yield Lack("user namespaces", remedy=_NAMESPACES)
 
 
-def _zstd() -> Iterator[Lack]:
-    if not can_unpack("zstd"):
-        yield Lack("the library backports.zstd", extra="zstd")
+def _trust() -> Iterator[Lack]:
+    for name in ("cryptography", "pysequoia", "rfc3161_client"):
+        yield from _library(name, "trust")
 
 
 def _deep() -> Iterator[Lack]:

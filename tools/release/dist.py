@@ -132,7 +132,7 @@ def pack(folder: Path, target: Path, name: str) -> None:
     with (
         target.open("wb") as file,
         gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive,
     ):
         for path in entries(folder):
             entry = tarfile.TarInfo(f"{name}/{path.name}")

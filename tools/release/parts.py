@@ -11,7 +11,11 @@ from packaging.utils import canonicalize_name
 
 from tools.make_venv import Locked, read_lock
 
-EXTRAS = ("s3", "zstd")  # those that the lock has: what a machine without Internet may want
+EXTRAS = (
+    "s3",
+    "trust",
+    "fast",
+)  # those that the lock has: what a machine without Internet may want
 
 
 def runtime(python: str) -> list[Locked]:
