@@ -16,7 +16,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from isobuilder import __version__
 from tests.jobs.test_files import says
 from tools.make_venv import read_lock
-from tools.release.dist import NAME, release
+from tools.release.dist import NAME, pack, release
 from tools.release.parts import runtime
 
 PROJECT = Path(__file__).parents[1]
@@ -88,3 +88,13 @@ def test_what_runs_is_what_the_lock_has() -> None:
 def test_hadolint_finds_nothing_wrong_with_the_container_file() -> None:
     program = Path(sys.executable).with_name("hadolint")
     assert says([program, PROJECT / "Containerfile"]) == (0, "")
+
+
+def test_names_of_wheels_may_be_long(tmp_path: Path) -> None:
+    house = tmp_path / "wheelhouse"
+    house.mkdir()
+    name = f"library-1.0-cp311-cp311-{'.'.join(['manylinux_2_28_x86_64'] * 5)}.whl"
+    (house / name).write_bytes(b"x")
+    pack(house, tmp_path / "house.tar.gz", "wheelhouse")
+    with tarfile.open(tmp_path / "house.tar.gz") as archive:
+        assert archive.getnames() == [f"wheelhouse/{name}"]
