@@ -23,16 +23,26 @@ _MOST_WRONG = 12  # of a block; with more of them it is told as it is
 
 def made(old: bytes, new: bytes) -> bytes | None:
     """Return a delta of format 1; None if it is not for such bytes."""
-    older = _version(old) < _NEW_MAPS
+    try:
+        before, after = _program(old), _program(new)
+        if before.machine != after.machine:
+            return None
+        delta = _made(before, after)
+        format1.form_of(delta, len(new))  # refused if it has more numbers than may be applied
+        return delta
+    except DeltaError:
+        return None
+
+
+def _program(data: bytes) -> Program:
+    older = _version(data) < _NEW_MAPS
+    refused = DeltaError("no form is known")
     for form in sorted(FORMS, key=lambda form: (form.map_size > _OLD_MAP) == older):
         try:
-            before, after = read_program(old, form), read_program(new, form)
-            if before.machine != after.machine:
-                return None
-            return _made(before, after)
-        except DeltaError:
-            continue
-    return None
+            return read_program(data, form)
+        except DeltaError as error:
+            refused = error
+    raise refused
 
 
 def _version(program: bytes) -> int:
@@ -48,18 +58,22 @@ def _made(before: Program, after: Program) -> bytes:
         search.vote()
         search.judge()
     known = expected(before.layout, after.layout, before.places, after.places)
-    delta = _told(search, search.moves())
+    delta = delta_by(search, search.moves())
     # Where hardly anything moved, what few looks deceive is more than what the moves save.
     return (
-        min(delta, _told(search, Moves(known.items())), key=len) if len(delta) < _SMALL else delta
+        min(delta, delta_by(search, Moves(known.items())), key=len)
+        if len(delta) < _SMALL
+        else delta
     )
 
 
-def _told(search: Search, moves: Moves) -> bytes:
+def delta_by(search: Search, moves: Moves) -> bytes:
     """Return a delta that goes with what was found out of the moves."""
     before, after = search.old, search.new
     known = expected(before.layout, after.layout, before.places, after.places)
     runs = _needed(list(zip(moves.starts, moves.shifts, strict=True)), known)
+    # A run that need not be told goes the same way, but where it begins copies are cut.
+    moves = Moves([*known.items(), *runs])
     rewritten = fast.rewrite(before, search.old_fields, moves, after.places)
     rewrite_headers(rewritten, before, moves, after.layout)
     taken = copies(moves, before.layout, after.layout)

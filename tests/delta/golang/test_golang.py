@@ -70,6 +70,21 @@ def test_numpy_and_plain_python_rewrite_alike_wherever_things_move(architecture:
         assert one != program.data
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_runs_a_maker_finds_its_delta_applies(seed: int) -> None:
+    make = pytest.importorskip("isobuilder.delta.golang.make", exc_type=ImportError)
+    voting = pytest.importorskip("isobuilder.delta.golang.voting", exc_type=ImportError)
+    old, new = base("amd64"), later("amd64")
+    search = voting.Search(read_program(old, FORMS[0]), read_program(new, FORMS[0]))
+    chance = random.Random(seed)
+    text = search.old.text
+    starts = [chance.randrange(text.address, text.end) for _ in range(200)]
+    # Few differences: runs lead across each other, and many go on as the one before did.
+    moves = Moves((start, chance.choice((0, 0, 0, 0, 8192, -65536))) for start in starts)
+    delta = make.delta_by(search, moves)
+    assert GO.apply(old, delta, len(new)) == new
+
+
 def test_a_program_that_stays_as_it_is_costs_next_to_nothing() -> None:
     pytest.importorskip("numpy")
     old = base("amd64")
