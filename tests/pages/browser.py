@@ -156,13 +156,18 @@ class Browser:
                     found.append(f"asked for {url}")
         return found
 
-    def picture(self) -> bytes:
-        """Return what the window shows, as WebP."""
-        answer = self.call("Page.captureScreenshot", format="webp", quality=60)
+    def picture(self, size: tuple[int, int] = DESK, scale: float = 0.5) -> bytes:
+        """Return what the window shows, smaller, as WebP."""
+        clip = {"x": 0, "y": 0, "width": size[0], "height": size[1], "scale": scale}
+        answer = self.call("Page.captureScreenshot", format="webp", quality=50, clip=clip)
         return base64.b64decode(answer["data"])
 
     def difference(self, one: bytes, other: bytes) -> float:
-        """Return the share of picture elements that differ visibly; 1 for other sizes."""
+        """Return the share of picture elements that differ visibly; 1 for other sizes.
+
+        The page has to go: it lets nobody load a picture.
+        """
+        self.call("Page.navigate", url="about:blank")
         sides = [
             f"data:image/webp;base64,{base64.b64encode(data).decode()}" for data in (one, other)
         ]

@@ -75,12 +75,13 @@ def test_nothing_keeps_anybody_out_and_the_page_looks_as_it_did(
     view: tuple[str, str, str, bool], tab: Browser, site: Path, axe: str
 ) -> None:
     page, language, size, dark = view
-    tab.open(site / f"{page}.html", size=DESK if size == "desk" else PHONE, dark=dark)
+    window = DESK if size == "desk" else PHONE
+    tab.open(site / f"{page}.html", size=window, dark=dark)
     switch(tab, language)
     tab.run("document.activeElement.blur()")
     if page == "calendar":  # days pass
         tab.run("document.querySelectorAll('td[data-end]').forEach(one => one.textContent = '7')")
-    shown = tab.picture()
+    shown = tab.picture(window)
     tab.run(axe)
     options = json.dumps({"runOnly": {"type": "tag", "values": _RULES}})
     told = tab.run(f"axe.run({options}).then(found => found.violations)")
