@@ -14,6 +14,7 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.oci import Descriptor
 from isobuilder.model.finding import Finding
 from isobuilder.model.lock import LockedFile, LockedManifest
+from isobuilder.model.trust.claims import SignatureClaim
 from isobuilder.pipeline.build import Built
 from isobuilder.pipeline.compare import Difference, diff
 from isobuilder.pipeline.fit import parts_of
@@ -107,12 +108,13 @@ class ChangeRow:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRow:
-    """Where a file's digest was learned."""
+    """Where a file's digest was learned, and what is claimed of its signature, if anything."""
 
     path: str
     source: str
     url: str | None
-    signature: str | None
+    policy: str | None  # that expects a signature
+    claim: SignatureClaim | None
 
 
 class Page:
@@ -313,10 +315,24 @@ class Page:
         if lock is None:
             return []
         entries: tuple[LockedFile | LockedManifest, ...] = (*lock.files, *lock.manifests)
+        claims = {claim.path: claim for claim in lock.trust.claims} if lock.trust else {}
         return [
-            EvidenceRow(one.path, one.evidence.source, one.evidence.url, one.evidence.signature)
+            EvidenceRow(
+                one.path,
+                one.evidence.source,
+                one.evidence.url,
+                one.evidence.signature,
+                claims.get(one.path),
+            )
             for one in sorted(entries, key=lambda one: one.path)
         ]
+
+    @property
+    def image_claims(self) -> list[SignatureClaim]:
+        """What is claimed of the signatures of images."""
+        trust = self._subject.lock.trust if self._subject.lock else None
+        claims = trust.claims if trust else ()
+        return sorted((one for one in claims if one.what == "images"), key=lambda one: one.subject)
 
     @property
     def unfit(self) -> list[Unfit]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from html import escape
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from isobuilder.http.replies import Reply
+from isobuilder.medium import REPORT
 from isobuilder.site.catalog import Catalog
 from isobuilder.site.holding import Holding
 from isobuilder.text import as_json
@@ -22,6 +23,7 @@ _TEXTS = {
         "images": "Images",
         "size": "bytes",
         "sum": "SHA-256",
+        "report": "report",
         "none": "No ISO is served at the moment.",
         "warnings": "Not everything can be served",
         "use": "Nodes take images from here when containerd has this file for each registry:",
@@ -33,6 +35,7 @@ _TEXTS = {
         "images": "이미지",
         "size": "바이트",
         "sum": "SHA-256",
+        "report": "보고서",
         "none": "지금 제공하는 ISO가 없습니다.",
         "warnings": "제공할 수 없는 항목",
         "use": "각 레지스트리마다 containerd에 다음 파일을 두면 노드가 여기에서 이미지를 받습니다:",
@@ -69,10 +72,18 @@ def iso_address(holding: Holding) -> str:
     return ISOS + _quoted(holding.name)
 
 
-def index_page(catalog: Catalog, address: str, accepted: str) -> Reply:
-    """Return the page of everything that is there; ``address`` is where we were reached."""
+def report_address(holding: Holding) -> str:
+    """Return the path at which the page is that lies beside an ISO, if there is one."""
+    return f"{iso_address(holding).removesuffix('.iso')}.{REPORT}"
+
+
+def index_page(catalog: Catalog, address: str, accepted: str, served: Container[str]) -> Reply:
+    """Return the page of everything that is there; ``address`` is where we were reached.
+
+    ``served`` has the paths of files, of which one may be the report of an ISO.
+    """
     language = language_of(accepted)
-    body = "\n".join(_index(catalog, address, _TEXTS[language]))
+    body = "\n".join(_index(catalog, address, _TEXTS[language], served))
     return _page(body, language, _TEXTS[language]["title"])
 
 
@@ -90,7 +101,9 @@ def iso_page(holding: Holding, accepted: str) -> Reply:
     return _page("\n".join([*lines, "</ul>"]), language, holding.name)
 
 
-def _index(catalog: Catalog, address: str, text: Mapping[str, str]) -> Iterator[str]:
+def _index(
+    catalog: Catalog, address: str, text: Mapping[str, str], served: Container[str]
+) -> Iterator[str]:
     yield f"<h1>{text['title']}</h1>"
     if not catalog.holdings:
         yield f"<p>{text['none']}</p>"
@@ -98,11 +111,13 @@ def _index(catalog: Catalog, address: str, text: Mapping[str, str]) -> Iterator[
     yield f"<h2>{text['isos']}</h2><ul>"
     for holding in catalog.holdings:
         place, name = escape(iso_address(holding)), escape(holding.name)
+        report = report_address(holding)
+        more = f", <a href='{escape(report)}'>{text['report']}</a>" if report in served else ""
         inside = escape(FILES + _quoted(holding.name) + "/")
         yield (
             f"<li><a href='{place}'>{name}</a> {holding.iso.size} {text['size']}"
             f" (<a href='{place}.sha256'>{text['sum']}</a>,"
-            f" <a href='{inside}'>{text['files']} {name}</a>)</li>"
+            f" <a href='{inside}'>{text['files']} {name}</a>{more})</li>"
         )
     yield "</ul>"
     yield f"<h2>{text['images']}</h2><p>{text['use']}</p>"

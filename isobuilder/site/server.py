@@ -23,7 +23,7 @@ from isobuilder.formats.prometheus import CONTENT_TYPE
 from isobuilder.http.connection import Limits
 from isobuilder.http.replies import FilePart, FileState, Reply, Request, content_reply, text_reply
 from isobuilder.http.serving import Server, TlsContext
-from isobuilder.medium import TRAVELS
+from isobuilder.medium import REPORT, TRAVELS
 from isobuilder.site.catalog import Catalog
 from isobuilder.site.holding import Holding
 from isobuilder.site.metrics import Metrics
@@ -40,6 +40,7 @@ _KINDS = {"/blobs/": "blob", "/manifests/": "manifest", ISOS: "iso", FILES: "fil
 _CLOSED = {"WWW-Authenticate": 'Basic realm="isobuilder site", charset="UTF-8"'}
 _SAFE = {"X-Content-Type-Options": "nosniff"}
 _SUM = ".sha256"
+_PAGE = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class SiteServer(Server):
         """Return what lies beside the ISOs; a sum is told of the bytes that are there."""
         found = {}
         for holding in catalog.holdings:
-            for end in TRAVELS:
+            for end in (*TRAVELS, REPORT):
                 path = holding.iso.path.with_name(f"{holding.name.removesuffix('.iso')}.{end}")
                 if not end.endswith(_SUM) and (state := state_of(path)) is not None:
                     found[ISOS + path.name] = FilePart(path, 0, state.size, state)
@@ -161,7 +162,7 @@ class SiteServer(Server):
         """Return what is made anew for each who asks."""
         accepted = request.headers.get("accept-language", "")
         if path == "/":
-            return index_page(self._catalog, self._address(request), accepted)
+            return index_page(self._catalog, self._address(request), accepted, self._table)
         if path == "/site.json":
             return site_json(self._catalog, self._known_sums())
         if path == "/metrics":
@@ -178,7 +179,11 @@ class SiteServer(Server):
         etag = f'{state.etag[:-1]}-{part.start:x}-{part.size:x}"'
         modified = state.changed // 10**9
         kind = content_type(path)
+        is_page = path.startswith(ISOS) and path.endswith(f".{REPORT}")
+        kind = "text/html; charset=utf-8" if is_page else kind
         reply = content_reply(request, part, etag=etag, modified=modified, content_type=kind)
+        if is_page:  # whoever wrote it: it loads and runs nothing, and is of no site
+            reply.headers["Content-Security-Policy"] = _PAGE
         known = self._sum_of(path, part)
         if known is not None and reply.status in {200, 206}:  # RFC 9530: of the whole, not the part
             packed = b64encode(bytes.fromhex(known.hex)).decode("ascii")

@@ -11,6 +11,7 @@ import pytest
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError
 from isobuilder.formats.oci import OCI_LAYER, Descriptor
+from isobuilder.model.trust.claims import LockedTrust, SignatureClaim
 from isobuilder.pipeline.build import Built
 from isobuilder.pipeline.compare import IsoFiles
 from isobuilder.report.page import report
@@ -110,6 +111,36 @@ def test_evidence_says_where_each_digest_is_from(page: Element, locked: Locked) 
     assert [row[0] for row in rows] == sorted(paths)
     kubeadm = next(row for row in rows if row[0] == "k8s/kubeadm")
     assert kubeadm[1].startswith("upstream's checksum file")
+
+
+def test_what_was_found_of_signatures_is_told(subject: PageSubject, locked: Locked) -> None:
+    [image, *_] = locked.lock.images
+    claim: dict[str, object] = {
+        "subject": "kubeadm",
+        "what": "files",
+        "path": "k8s/kubeadm",
+        "policy": "ours",
+        "sha256": Digest.of(b"x"),
+        "url": "https://x.example/k",
+        "status": "unsigned",
+        "why": "no <b>signature</b> there",
+    }
+    other = {"subject": image.reference, "what": "images", "path": image.archive}
+    told = LockedTrust.model_construct(
+        kubernetes=locked.lock.kubernetes,
+        policies={},
+        claims=(
+            SignatureClaim.model_validate(claim),
+            SignatureClaim.model_validate(claim | other | {"status": "excepted"}),
+        ),
+    )
+    lock = locked.lock.model_copy(update={"trust": told})
+    evidence = section(read_page(report(replace(subject, lock=lock))), "evidence")
+    files, images = tables(evidence)
+    kubeadm = next(row for row in files if row[0] == "k8s/kubeadm")
+    assert kubeadm[2] == "unsignedours: no <b>signature</b> there"
+    assert images[1][0] == image.reference
+    assert images[1][1].startswith("exceptedours")
 
 
 def test_commands_are_for_a_shell_and_name_this_iso(page: Element, built: Built) -> None:

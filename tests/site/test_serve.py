@@ -234,6 +234,26 @@ def test_the_page_speaks_korean_and_english(site: Server) -> None:
     assert "/files/first.iso/a%20b%40c.txt" in ask(site, "/files/first.iso/").body.decode()
 
 
+def test_the_report_beside_an_iso_is_a_page_that_can_do_nothing(tmp_path: Path) -> None:
+    page = b"<!doctype html><script>alert(1)</script>"
+    files = {"evil.report.html": page}
+    path = iso(tmp_path / "with.iso", [PAUSE_IMAGE], files=files)
+    path.with_suffix(".report.html").write_bytes(page)
+    with serving(path) as server:
+        reply = ask(server, "/isos/with.report.html")
+        assert (reply.status, reply.body) == (200, page)
+        assert reply.headers["content-type"] == "text/html; charset=utf-8"
+        assert reply.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+        assert b"<a href='/isos/with.report.html'>report</a>" in ask(server, "/").body
+        inside = ask(server, "/files/with.iso/evil.report.html")
+        assert inside.headers["content-type"] == "application/octet-stream"
+        path.with_suffix(".report.html").unlink()
+        deadline = time.monotonic() + 20
+        while b"report.html" in ask(server, "/").body:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
 def test_a_name_is_no_part_of_the_page(tmp_path: Path) -> None:
     name = "a'\"&<b>\n\udcff?.iso"
     iso(tmp_path / "x.iso", [PAUSE_IMAGE]).rename(tmp_path / name)
