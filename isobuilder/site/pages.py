@@ -13,7 +13,15 @@ from isobuilder.site.catalog import Catalog
 from isobuilder.site.holding import Holding
 from isobuilder.text import as_json
 
-ISOS, FILES = "/isos/", "/files/"
+ISOS, FILES, CATALOGUE = "/isos/", "/files/", "/catalogue/"
+
+PAGE_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".atom": "application/atom+xml",
+}
+"""What the files of a catalogue are, by the ends of their names; there are no others."""
 
 _TEXTS = {
     "en": {
@@ -24,6 +32,7 @@ _TEXTS = {
         "size": "bytes",
         "sum": "SHA-256",
         "report": "report",
+        "catalogue": "All about these ISOs",
         "none": "No ISO is served at the moment.",
         "warnings": "Not everything can be served",
         "use": "Nodes take images from here when containerd has this file for each registry:",
@@ -36,6 +45,7 @@ _TEXTS = {
         "size": "바이트",
         "sum": "SHA-256",
         "report": "보고서",
+        "catalogue": "ISO에 대한 모든 정보",
         "none": "지금 제공하는 ISO가 없습니다.",
         "warnings": "제공할 수 없는 항목",
         "use": "각 레지스트리마다 containerd에 다음 파일을 두면 노드가 여기에서 이미지를 받습니다:",
@@ -105,6 +115,8 @@ def _index(
     catalog: Catalog, address: str, text: Mapping[str, str], served: Container[str]
 ) -> Iterator[str]:
     yield f"<h1>{text['title']}</h1>"
+    if CATALOGUE in served:
+        yield f"<p><a href='{CATALOGUE}'>{text['catalogue']}</a></p>"
     if not catalog.holdings:
         yield f"<p>{text['none']}</p>"
         return

@@ -16,6 +16,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Self
 
 from isobuilder.digest import Digest
@@ -27,7 +28,16 @@ from isobuilder.medium import REPORT, TRAVELS
 from isobuilder.site.catalog import Catalog
 from isobuilder.site.holding import Holding
 from isobuilder.site.metrics import Metrics
-from isobuilder.site.pages import FILES, ISOS, content_type, index_page, iso_page, site_json
+from isobuilder.site.pages import (
+    CATALOGUE,
+    FILES,
+    ISOS,
+    PAGE_TYPES,
+    content_type,
+    index_page,
+    iso_page,
+    site_json,
+)
 from isobuilder.site.registry import registry_reply
 from isobuilder.site.shelf import Shelf, state_of
 
@@ -76,12 +86,14 @@ class SiteServer(Server):
         limits: Limits | None = None,
         login: SiteLogin | None = None,
         access: Callable[[str], None] | None = None,
+        catalogue: Path | None = None,
     ) -> None:
         super().__init__(host=host, port=port, tls=tls, limits=limits)
         self._shelf = shelf
         self._secure = tls is not None
         self._login = login
         self._access = access
+        self._catalogue = catalogue  # the folder of a site about the ISOs
         self._metrics = Metrics()
         self._sums: dict[FileState, Digest] = {}
         self._hashing = threading.Lock()
@@ -133,6 +145,19 @@ class SiteServer(Server):
                 path = holding.iso.path.with_name(f"{holding.name.removesuffix('.iso')}.{end}")
                 if not end.endswith(_SUM) and (state := state_of(path)) is not None:
                     found[ISOS + path.name] = FilePart(path, 0, state.size, state)
+        return found | self._pages()
+
+    def _pages(self) -> dict[str, FilePart]:
+        """Return the files of the catalogue, of the kinds that one has and no link among them."""
+        found = {}
+        for path in self._catalogue.rglob("*") if self._catalogue else ():
+            name = path.relative_to(self._catalogue or path).as_posix()
+            if path.suffix in PAGE_TYPES and not path.is_symlink():
+                state = state_of(path)
+                if state is not None:
+                    found[CATALOGUE + name] = FilePart(path, 0, state.size, state)
+        if (first := found.get(f"{CATALOGUE}index.html")) is not None:
+            found[CATALOGUE] = first
         return found
 
     # --- answers ---
@@ -178,7 +203,7 @@ class SiteServer(Server):
         state = part.state or FileState.of(part.path.stat())
         etag = f'{state.etag[:-1]}-{part.start:x}-{part.size:x}"'
         modified = state.changed // 10**9
-        kind = content_type(path)
+        kind = PAGE_TYPES[part.path.suffix] if path.startswith(CATALOGUE) else content_type(path)
         is_page = path.startswith(ISOS) and path.endswith(f".{REPORT}")
         kind = "text/html; charset=utf-8" if is_page else kind
         reply = content_reply(request, part, etag=etag, modified=modified, content_type=kind)

@@ -254,6 +254,26 @@ def test_the_report_beside_an_iso_is_a_page_that_can_do_nothing(tmp_path: Path) 
             time.sleep(0.1)
 
 
+def test_a_catalogue_is_shown_and_nothing_else_of_its_folder(first: Path, tmp_path: Path) -> None:
+    (tmp_path / "isos").mkdir()
+    for name in ("index.html", "index.json", "feed.atom", "isos/a.js", "isos/a.html", "key.pem"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "away.html").symlink_to("/etc/hostname")
+    with serving(first, catalogue=tmp_path) as server:
+        kinds = {
+            name: ask(server, f"/catalogue/{name}").headers["content-type"].partition(";")[0]
+            for name in ("", "index.html", "index.json", "feed.atom", "isos/a.js", "isos/a.html")
+        }
+        assert list(kinds.values()) == [
+            *("text/html", "text/html", "application/json", "application/atom+xml"),
+            *("text/javascript", "text/html"),
+        ]
+        assert ask(server, "/catalogue/isos/a.js").body == b"isos/a.js"
+        for name in ("key.pem", "away.html", "isos/", "../etc/hostname", "isos/../key.pem"):
+            assert ask(server, f"/catalogue/{name}").status == 404
+        assert b"<a href='/catalogue/'>" in ask(server, "/").body
+
+
 def test_a_name_is_no_part_of_the_page(tmp_path: Path) -> None:
     name = "a'\"&<b>\n\udcff?.iso"
     iso(tmp_path / "x.iso", [PAUSE_IMAGE]).rename(tmp_path / name)

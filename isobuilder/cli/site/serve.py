@@ -88,6 +88,12 @@ def parse_listen(
 )
 @click.option("--access-log", type=NEW_FILE, help="A line for each answer; - is stdout.")
 @metrics_option
+@click.option(
+    "--catalogue",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="SITE",
+    help="Also show this site at /catalogue/, see isobuilder catalogue.",
+)
 @click.option("--systemd", is_flag=True, help="Only print a unit that runs this command.")
 @click.pass_obj
 def serve(
@@ -103,6 +109,7 @@ def serve(
     clients: int,
     access_log: Path | None,
     metrics: Path | None,
+    catalogue: Path | None,
     systemd: bool,
 ) -> None:
     """Serve the images, files and ISOs of each ISO, or of each in DIR, straight out of the file.
@@ -135,6 +142,7 @@ def serve(
         limits=Limits(clients=clients),
         login=login,
         access=log,
+        catalogue=catalogue,
     ) as server:
         tell(server.url)
         count = plural(len(catalog.holdings), "ISO")
