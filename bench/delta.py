@@ -92,7 +92,7 @@ def main() -> int:
 
 def _pairs(old: Path, new: Path) -> Iterator[Pair]:
     if old.is_file():
-        yield Pair(f"{old.name} -> {new.name}", old, new)
+        yield Pair(f"{new.name}, {old.parent.name} -> {new.parent.name}", old, new)
         return
     for path in sorted(old.iterdir()):
         if (new / path.name).is_file() and not path.name.startswith("."):
