@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,9 +100,14 @@ class App:
 
 
 def data_of(value: Any) -> Any:
-    """Return a value of ours for ``App.show_json``: a result field by field, a path as text."""
+    """Return a value of ours for ``App.show_json``: a result field by field, a path as text.
+
+    A time is told as RFC 3339 has it, in its zone.
+    """
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
     if is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     return value.model_dump(mode="json")

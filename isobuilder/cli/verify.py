@@ -81,8 +81,6 @@ def verify(
     from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.verify import verify as verify_iso
 
-    if (trusted_root or policies) and not trust:
-        raise UsageProblem("--trusted-root and --policies go with --trust")
     if len(isos) > 1 and (source or digest):
         raise UsageProblem(
             f"{'--lock' if source else '--digest'} is about one ISO, these are {len(isos)}",
@@ -91,7 +89,7 @@ def verify(
     locked = _lock_for(isos[0], source) if source else None
     expected = _digest(digest) if digest else None
     contract = _profile(profile) if profile else None
-    judged_by = trust_of(app, trusted_root, policies) if trust else None
+    judged_by = trust_of(app, trusted_root, policies, asked=trust)
     attempts: Attempts[Verification] = Attempts()
     try:
         for iso in isos:

@@ -16,6 +16,7 @@ from isobuilder.files import as_environment_problem
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.pipeline.build import manifest_of
+from isobuilder.pipeline.trust import Trust
 from isobuilder.pipeline.unlisted import Unlisted, unlisted_images
 from isobuilder.pipeline.verify import Verification, verify
 from isobuilder.progress import SILENT, Progress
@@ -72,13 +73,21 @@ class Way:
 
 
 def check_iso_here(
-    path: Path, *, expected: Digest | None, store: Store, progress: Progress = SILENT
+    path: Path,
+    *,
+    expected: Digest | None,
+    store: Store,
+    trust: Trust | None = None,
+    progress: Progress = SILENT,
 ) -> CheckedIso:
-    """Verify an ISO, by its lock if that is beside it and by a digest that came another way."""
+    """Verify an ISO, by its lock if that is beside it and by a digest that came another way.
+
+    With ``trust`` its signatures are proved as well.
+    """
     lock = None
     with contextlib.suppress(IntegrityError), IsoReader(path) as reader:
         lock = lock_of(path, reader)
-    result = verify(path, lock=lock, expected=expected, store=store, progress=progress)
+    result = verify(path, lock=lock, expected=expected, store=store, trust=trust, progress=progress)
     if result.digest is None:
         return CheckedIso(result, None, ())
     manifest = manifest_of(path)

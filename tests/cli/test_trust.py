@@ -61,6 +61,12 @@ def test_an_iso_that_nobody_signed_is_told_and_ends_with_5(built: Built) -> None
     assert "BAD: " in done.stdout
 
 
+def test_a_site_is_told_who_signed_what_arrived(built: Built) -> None:
+    done = call("site", "check", built.iso, "--trust", code=5)
+    assert "trust.signature: k8s/kubeadm: unsigned: the policy kubernetes expects" in done.stdout
+    assert "trust.signature" not in call("site", "check", built.iso).stdout
+
+
 def test_what_belongs_to_trust_is_refused_without_it(built: Built, tmp_path: Path) -> None:
     policies = write_policies(tmp_path / "mine.yaml")
     call("verify", built.iso, "--policies", policies, code=2)

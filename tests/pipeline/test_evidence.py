@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+import pysequoia
 import pytest
 
 from isobuilder.demo.content import fill, write_recipes
@@ -25,8 +26,10 @@ from isobuilder.pipeline.trust import Trust
 from isobuilder.pipeline.verify import Verification, verify
 from isobuilder.sources.session import Session, open_session
 from isobuilder.store import Store
+from isobuilder.trust.evidence.bundle import write_bundle
 from isobuilder.trust.evidence.policies import known_policies
 from isobuilder.trust.evidence.root import load_root
+from tests.cli.calling import call
 from tests.fakes.signed_upstream import SignedUpstream, write_policies
 from tests.fakes.sigstore import RELEASER, SmallSigstore, pem
 from tests.fakes.upstream import FakeUpstream
@@ -413,6 +416,17 @@ def test_an_iso_proves_who_signed_what_without_a_network(whole: Built, trust: Tr
     assert any("who made the other" in end for end in result.not_proved)
 
 
+def test_the_command_tells_it_line_by_line_and_to_machines(whole: Built, folder: Path) -> None:
+    options = ("--trusted-root", folder / "root.json", "--policies", folder / "policies.yaml")
+    done = call("verify", whole.iso, "--trust", *options)
+    assert f"signed: k8s/kubeadm (kubeadm): by {RELEASER}, 2026-11-01 12:01:00 UTC" in done.stdout
+    found = json.loads(call("verify", whole.iso, "--trust", "--json", *options).stdout)
+    line = next(one for one in found["signatures"] if one["path"] == "k8s/kubeadm")
+    assert line["by"] == RELEASER
+    assert line["moment"] == "2026-11-01T12:01:00+00:00"
+    assert found["findings"] == []
+
+
 def test_an_iso_with_evidence_is_its_locks_byte_for_byte(whole: Built, trust: Trust) -> None:
     result = verify(whole.iso, lock=whole.lock, expected=whole.digest, trust=trust)
     assert result.findings == ()
@@ -528,3 +542,72 @@ def test_an_exception_counts_only_if_the_verifier_has_it(
     assert result.passed
     line = next(one for one in result.signatures if one.status == "excepted")
     assert "unsigned, as is known since 2026-11-01: lost" in str(line)
+
+
+# --- other forms ---
+
+
+def runc_of(lock: Lock) -> LockedFile:
+    return next(file for file in lock.files if file.name == "runc")
+
+
+def by_own_policy(recipe: Recipe, file: LockedFile, **files: object) -> tuple[Recipe, LockedFile]:
+    """Return the recipe with a policy of its own, and the file that names it."""
+    policy = {"files": files, "level": "needed"}
+    trust = RecipeTrust.model_validate({"policies": {"own": policy}})
+    evidence = file.evidence.model_copy(update={"signature": "own"})
+    return (
+        recipe.model_copy(update={"trust": trust}),
+        file.model_copy(update={"evidence": evidence}),
+    )
+
+
+def test_an_attestation_of_github_counts_for_its_own_repository(
+    unsigned: Lock, recipe: Recipe, world: World, store: Store, folder: Path, signed: SignedUpstream
+) -> None:
+    who = {
+        "identity": "https://github.com/{repository}/.github/workflows/*@refs/tags/*",
+        "issuer": "https://token.actions.githubusercontent.com",
+        "form": "attestation",
+    }
+    own, runc = by_own_policy(recipe, runc_of(unsigned), **who)
+    place = f"/api.github.com/repos/opencontainers/runc/attestations/{runc.sha256}"
+
+    def served(repository: str) -> SignatureClaim:
+        workflow = f"https://github.com/{repository}/.github/workflows/release.yml@refs/tags/v1.4.3"
+        bundle = signed.sigstore.attest(runc.sha256, identity=workflow, issuer=who["issuer"])
+        answer = {"attestations": [{"bundle": json.loads(write_bundle(bundle))}]}
+        signed.upstream.put_file(place, json.dumps(answer).encode())
+        with opened(world, store, folder) as session:
+            return captured(only(unsigned, runc), own, session)
+
+    claim = served("opencontainers/runc")
+    assert (claim.status, kinds(claim)) == ("signed", ["bundle"])
+    with pytest.raises(IntegrityError, match=r"found https://github\.com/somebody/runc/"):
+        served("somebody/runc")
+
+
+def test_a_signed_checksum_file_counts_for_the_file_that_it_lists(
+    unsigned: Lock, recipe: Recipe, session: Session, signed: SignedUpstream
+) -> None:
+    key = pysequoia.Tsk.generate("Owner <owner@example.org>")
+    public = key.extract_certificate()
+    own, runc = by_own_policy(
+        recipe,
+        runc_of(unsigned),
+        fingerprints=(str(public.fingerprint).upper(),),
+        keyring=str(public),
+        form="clear-signed",
+    )
+    assert runc.evidence.url is not None
+    place = runc.evidence.url.removeprefix("https:/")
+
+    def served(digest: Digest) -> SignatureClaim:
+        text = f"{digest.hex} *runc.amd64\n".encode()
+        mode = pysequoia.SignatureMode.CLEAR
+        signed.upstream.put_file(place, bytes(pysequoia.sign(key.signer(), text, mode=mode)))
+        return captured(only(unsigned, runc), own, session)
+
+    assert kinds(served(runc.sha256)) == ["openpgp"]
+    with pytest.raises(IntegrityError, match=f"it does not say that runc.amd64 is {runc.sha256}"):
+        served(Digest.of(b"another runc"))

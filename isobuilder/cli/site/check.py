@@ -10,6 +10,7 @@ import click
 from isobuilder.cli.app import FILE, App, AppCommand, json_option
 from isobuilder.cli.site.naming import digest_of
 from isobuilder.cli.telling import tell
+from isobuilder.cli.trust.group import trust_of
 
 if TYPE_CHECKING:
     from isobuilder.site.check import CheckedBundle, CheckedIso, Running, Way
@@ -23,6 +24,9 @@ _CARRIED = click.Path(exists=True, path_type=Path)
 @click.option("--bundle", metavar="DIGEST", help="Of the bundle, as it came another way.")
 @click.option("--have", "versions", multiple=True, metavar="VERSION", help="A cluster runs it.")
 @click.option("--nodes", type=FILE, help="What kubectl get nodes -o json printed.")
+@click.option("--trust", is_flag=True, help="Prove who signed what is on the ISOs, too.")
+@click.option("--trusted-root", type=FILE, help="With --trust: in place of the public Sigstore's.")
+@click.option("--policies", type=FILE, help="With --trust: whose signatures are expected.")
 @json_option
 @click.pass_obj
 def check(
@@ -32,6 +36,9 @@ def check(
     bundle: str | None,
     versions: tuple[str, ...],
     nodes: Path | None,
+    trust: bool,
+    trusted_root: Path | None,
+    policies: Path | None,
     as_json: bool,
 ) -> None:
     """Prove what arrived, and tell what this site can do with it; needs no network.
@@ -50,9 +57,12 @@ def check(
     if digest is not None and len(isos) != 1:
         raise UsageProblem(f"--digest is of one ISO, these are {len(isos)}")
     have = _running(versions, nodes)
+    judged_by = trust_of(app, trusted_root, policies, asked=trust)
     wanted = None if digest is None else digest_of(digest, "--digest")
     found = [
-        check_iso_here(path, expected=wanted, store=app.store, progress=app.progress)
+        check_iso_here(
+            path, expected=wanted, store=app.store, trust=judged_by, progress=app.progress
+        )
         for path in isos
     ]
     identity = None if bundle is None else digest_of(bundle, "--bundle")
@@ -86,6 +96,8 @@ def _show(isos: list[CheckedIso], bundles: list[CheckedBundle], upgrades: list[W
         wrong = sum(finding.severity == "error" for finding in result.findings)
         state = "good" if result.passed else f"{wrong} wrong"
         tell(f"{result.iso}: {state}, {result.digest or 'not a whole ISO'}")
+        for line in result.signatures:
+            tell(f"  {line}")
         for finding in result.findings:
             tell(f"  {finding.severity}: {finding.rule}: {finding.place}: {finding.fact}")
         for text in result.not_proved:

@@ -77,8 +77,20 @@ def _file(text: str | None) -> Path | None:
     return None if text is None else Path(text).expanduser()
 
 
-def trust_of(app: App, root: Path | None, policies: Path | None) -> Trust:
-    """Return by what signatures are judged: options, else settings, else what is shipped."""
+def trust_of(app: App, root: Path | None, policies: Path | None, *, asked: bool) -> Trust | None:
+    """Return by what signatures are judged: options, else settings, else what is shipped.
+
+    None if nobody ``asked`` for it with --trust.
+
+    Raises:
+        UsageProblem: nobody asked, and the options were given.
+    """
+    from isobuilder.errors import UsageProblem
+
+    if not asked:
+        if root or policies:
+            raise UsageProblem("--trusted-root and --policies go with --trust")
+        return None
     from isobuilder.pipeline.trust import Trust
     from isobuilder.trust.evidence.policies import known_policies
     from isobuilder.trust.evidence.root import load_root
