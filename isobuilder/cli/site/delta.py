@@ -59,6 +59,9 @@ def delta(
     if len(things) < 2:
         raise UsageProblem("two ISOs make a delta: the old one and the new one")
     *olds, new = _isos(app, things)
+    olds = [old for old in olds if old.absolute() != new.absolute()]  # in a folder of all
+    if not olds:
+        raise UsageProblem(f"{new}: there is no old ISO to make it from")
     if known is not None:
         olds = _held(app, known, olds)
     target = out or Path(f"{new.name.removesuffix('.iso')}.delta")

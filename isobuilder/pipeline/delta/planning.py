@@ -16,7 +16,7 @@ from isobuilder.delta.choose import Tried
 from isobuilder.delta.methods import Method
 from isobuilder.delta.plan import Copy, Given, Made, Put, Segment, Source, Unpacked, Zeros
 from isobuilder.digest import Digest
-from isobuilder.pipeline.delta.pieces import Apart, Piece
+from isobuilder.pipeline.delta.pieces import LARGEST, Apart, Piece
 
 MOST_SMALL = 32 * 1024 * 1024
 """Bytes of small things that are held at once."""
@@ -273,8 +273,9 @@ class Planner:
     def _at(self, piece: Piece) -> _Place | None:
         """Return what lay about where a piece lies, of the first of the old ones."""
         size = self._olds[0].apart.run.size if self._olds else 0
-        start = max(0, piece.offset - _AROUND)
-        stop = min(size, piece.end + _AROUND)
+        around = min(_AROUND, (LARGEST - piece.size) // 2)
+        start = max(0, piece.offset - around)
+        stop = min(size, piece.end + around)
         return _Place(0, None, start, stop - start) if start < stop else None
 
     def _around(self, piece: Piece, found: Sequence[_Place]) -> _Place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import sys
@@ -12,14 +13,18 @@ import pytest
 
 from isobuilder.delta.container import MAGIC, Delta, write_delta
 from isobuilder.digest import Digest
-from isobuilder.errors import InputError, IntegrityError
+from isobuilder.errors import InputError, IntegrityError, IsobuilderError
 from isobuilder.files import new_file
 from isobuilder.pipeline.delta.apply import apply_deltas
 from isobuilder.pipeline.delta.make import MadeDelta, make_delta
 from isobuilder.run import run
-from tests.pipeline.delta.discs import Tree, a_tree, disc, edited_tree, spoiled
+from tests.delta.sealing import opened, sealed
+from tests.fuzz.mutation import edited_json
+from tests.pipeline.delta.discs import Tree, a_tree, disc, edited_bytes, edited_tree, spoiled
 
+GOLDEN = Path(__file__).parents[2] / "golden" / "isodelta"
 ROUNDS = int(os.environ.get("ISOBUILDER_DELTAS", "8"))
+"""How many pairs of ISOs, and ten times as many changed deltas; ``make test-deltas`` tries more."""
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +210,46 @@ def test_what_a_killed_run_left_is_used_if_it_is_right(
     assert (tmp_path / "made.iso").read_bytes() == data
     assert (done.resumed > 0) == (left != "damaged")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made.iso"]
+
+
+def test_a_delta_of_format_1_is_applied_for_ever(tmp_path: Path) -> None:
+    """Made once, with every kind of run, segment and general method; never made again."""
+    out = tmp_path / "new.iso"
+    done = apply_deltas([GOLDEN / "old"], [GOLDEN / "format1.delta"], out)
+    assert done.size == 17146
+    assert done.digest.hex == "813a3a2cb67e8883f90a29b83f8a664fa0010986511d8e511a99360eb0867c34"
+    assert Digest.of_file(out) == done.digest
+    assert (tmp_path / "new.lock.json").read_bytes() == b"what lies beside\n"
+
+
+MUTATED = 10 * ROUNDS
+
+
+def test_whatever_somebody_changes_the_result_is_right_or_there_is_none(tmp_path: Path) -> None:
+    said, carried = opened(GOLDEN / "format1.delta")
+    old, new = (GOLDEN / "old").read_bytes(), tmp_path / "new.iso"
+    chance = random.Random(ROUNDS)
+    ended = {"right": 0, "refused": 0}
+    for _ in range(MUTATED):
+        delta, base = tmp_path / "x.delta", tmp_path / "old"
+        base.write_bytes(edited_bytes(old, chance) if chance.random() < 0.2 else old)
+        if chance.random() < 0.5:
+            delta.write_bytes(sealed(edited_json(said, chance), carried))
+        else:
+            delta.write_bytes(sealed(json.dumps(said).encode(), edited_bytes(carried, chance)))
+        try:
+            digest = apply_deltas([base], [delta], new).digest
+        except IsobuilderError:
+            ended["refused"] += 1
+            assert not new.exists()
+        else:
+            ended["right"] += 1
+            assert Digest.of_file(new) == digest
+            new.unlink()
+        for path in tmp_path.glob("new.*"):
+            path.unlink()
+        assert {path.name for path in tmp_path.iterdir()} <= {"x.delta", "old"}
+    assert ended["refused"] > MUTATED / 2
 
 
 def test_applying_takes_little_memory_however_large_the_iso_is(tmp_path: Path) -> None:
