@@ -54,8 +54,9 @@ def methods() -> Mapping[int, Method]:
 
     1 to 9 are for any bytes, 10 to 19 know Go programs, 20 to 29 compressed streams.
     """
+    from isobuilder.delta.deflate.method import GzipMethod
     from isobuilder.delta.general import Edits, Whole, ZstdPatch
     from isobuilder.delta.golang import GoMethod
 
-    known: tuple[Method, ...] = (Whole(), ZstdPatch(), Edits(), GoMethod())
+    known: tuple[Method, ...] = (Whole(), ZstdPatch(), Edits(), GoMethod(), GzipMethod())
     return {method.number: method for method in known}
