@@ -48,8 +48,8 @@ def image(scratch: Path, out: Path, base: str | None, python: str, mirror: str |
     buildah = ["buildah", *storage]
     if base is None:
         base = debian(buildah, scratch, mirror)
-    # chroot: no daemon, no runtime and no network of its own are needed to run what it runs.
-    how = ["--isolation=chroot", "--network=none", "--timestamp=0", "--format=oci"]
+    # chroot: neither a daemon nor a runtime is needed; pip is told to ask no index.
+    how = ["--isolation=chroot", "--timestamp=0", "--format=oci"]
     what = [f"--build-arg=BASE={base}", f"--tag=localhost/{NAME.replace('-', ':')}", str(context)]
     subprocess.run([*buildah, "build", "--quiet", *how, *what], check=True)
     out.parent.mkdir(parents=True, exist_ok=True)
