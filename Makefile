@@ -9,7 +9,7 @@ PARALLEL := -n $(shell expr $$(nproc) + 1) --dist worksteal
 QUICK := $(PARALLEL) -m "not slow and not lab and not boot and not cluster and not pages and not sigstore"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-newest fuzz test-kills test-deltas lock-deps test-boot test-pages test-cluster test-upgrade test-sigstore check format bench lab sigstore rebuild readme reference docs dist image clean
+.PHONY: help demo test test-quick test-newest fuzz test-kills test-deltas lock-deps test-boot test-pages test-cluster test-upgrade test-sigstore check format bench lab sigstore rebuild readme reference docs dist clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -97,9 +97,6 @@ docs: $(VENV)/.ready ## Make a web site of the documentation in build/site, and 
 
 dist: $(VENV)/.ready ## Wheel, source archive, wheelhouse for machines without Internet, manual pages, SBOM, checksums
 	$(BIN)/python -m tools.release.dist $(foreach one,$(PYTHONS),--python $(one)) $(DIST_ARGS)
-
-image: $(VENV)/.ready ## Container image by buildah, without root; BASE=image to stand on, else a Debian made here
-	$(BIN)/python -m tools.release.image $(if $(BASE),--base $(BASE)) $(IMAGE_ARGS)
 
 clean: ## Remove the environment and what demos built; the lab's cache stays
 	rm -rf .venv .venv-* demo-out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz
