@@ -36,7 +36,10 @@ SIDE_FILES = ("iso.sha256", "manifest.json", "sbom.cdx.json", "registration.json
 VEX = "vex.json"
 """Statements about vulnerabilities, where somebody put some beside an ISO."""
 
-TRAVELS = (*SIDE_FILES, VEX)
+SIGNATURE = "sigstore.json"
+"""Who made it, where somebody signed."""
+
+TRAVELS = (*SIDE_FILES, VEX, SIGNATURE)
 """What goes along with an ISO, as far as it lies beside it."""
 
 REPORT = "report.html"

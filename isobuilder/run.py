@@ -156,6 +156,43 @@ def run_bounded(
     return _bounded(command, words, cwd, child_environment(env), timeout, most_output)
 
 
+def run_signer(
+    argv: Sequence[str],
+    stdin: bytes,
+    *,
+    timeout: float,
+    most_output: int,
+    env: Mapping[str, str],
+) -> bytes:
+    """Run a program of the user that keeps secrets; return what it printed on stdout.
+
+    It gets ``stdin`` and ``env`` as they are. Errors name it and neither its words nor what it
+    said, of which nobody knows what is in there.
+
+    Raises:
+        EnvironmentProblem: not installed, slower than ``timeout`` seconds, ends with another code
+            than 0, or prints more than ``most_output`` bytes.
+    """
+    name = argv[0]
+    try:
+        done: subprocess.CompletedProcess[bytes] = subprocess.run(
+            argv, input=stdin, capture_output=True, timeout=timeout, env=dict(env), check=False
+        )
+    except FileNotFoundError as error:
+        raise EnvironmentProblem(f"{name}: not installed") from error
+    except OSError as error:
+        raise EnvironmentProblem(f"{name}: cannot run here: {error.strerror}") from error
+    except subprocess.TimeoutExpired:
+        raise EnvironmentProblem(f"{name}: still running after {timeout:g} s") from None
+    if done.returncode != 0:
+        raise EnvironmentProblem(
+            f"{name}: exit {done.returncode}", hint="run it by hand to see why"
+        )
+    if len(done.stdout) > most_output:
+        raise EnvironmentProblem(f"{name}: printed more than {most_output} bytes")
+    return done.stdout
+
+
 def _bounded(
     command: Sequence[str],
     words: str,

@@ -53,6 +53,7 @@ HOMES = {
     "cryptography": {"trust"},
     "rfc3161_client": {"trust"},
     "pysequoia": {"trust"},
+    "pkcs11": {"trust"},
 }
 
 # What reaches the terminal goes through one door, which makes lines of it that only show.

@@ -118,6 +118,7 @@ RULES = {
             "delta/container.py": "reads a delta",
             "delta/prove.py": "a folder of its own for another process",
             "sources/rendering.py": "a folder of its own for helm",
+            "trust/rebuild/source.py": "a folder of its own for Go",
             "demo/": "a demonstration",
         },
     ),

@@ -57,6 +57,13 @@ DOCUMENTS: dict[str, tuple[type[BaseModel], str]] = {
 
 # What is no setting of the file; a test sees that no variable is missing.
 VARIABLES = {
+    "BUILDER": "who builds, in the provenance of `sign`; `--builder` wins",
+    "KEY_PASSWORD": "passphrase of the key that signs",
+    "KEY_PASSWORD_FILE": "a file whose first line it is",
+    "PKCS11_PIN": "PIN of the token that signs",
+    "PKCS11_PIN_FILE": "a file whose first line it is",
+    "SIGNER": "program that signs, with its words, where there is no `--key`",
+    "SIGNING_KEY": "key that signs; `--key` wins",
     "CONFIG": "the settings file, as `--config`",
     "PROGRESS": "how long work shows, as `--progress`",
     "MOLD_ENDPOINT": "the server of all `mold` commands that name none",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from isobuilder.cli.sources import (
     wanted,
 )
 from isobuilder.cli.telling import tell_path
+from isobuilder.cli.trust.signing import builder_option, key_option, show_signed
 from isobuilder.errors import IsobuilderError
 from isobuilder.files import is_file
 from isobuilder.progress import SILENT, task
@@ -40,6 +41,7 @@ from isobuilder.text import human_size, whole_number
 if TYPE_CHECKING:
     from isobuilder.model.lock import Lock
     from isobuilder.pipeline.build import Built
+    from isobuilder.pipeline.provenance.signing import Signed
     from isobuilder.sources.session import Session
 
 
@@ -87,6 +89,9 @@ def fetch(
 @click.option("--force", is_flag=True, help="Build also when the ISO is there already.")
 @click.option("--replace", is_flag=True, help="Let another ISO of the same name go.")
 @from_option
+@click.option("--sign", is_flag=True, help="Also sign it, as isobuilder sign does.")
+@key_option
+@builder_option
 @click.option("--check", "check_iso", type=FILE, metavar="ISO", help="Build again and compare.")
 @metrics_option
 @json_option
@@ -102,6 +107,9 @@ def build(
     locked: bool,
     force: bool,
     replace: bool,
+    sign: bool,
+    key: str | None,
+    builder: str | None,
     check_iso: Path | None,
     donors: tuple[Path, ...],
     metrics: Path | None,
@@ -122,6 +130,7 @@ def build(
     if boot is not None and no_boot:
         raise UsageProblem("--boot and --no-boot contradict each other")
     numbers = numbers_into(app, metrics, "build")
+    signed_by = _signer(key, builder, check_iso) if sign else None
     number = None if revision is None else _revision(revision)
     items = list(_items(app, sources, arch, locked))
     known = [item.lock for item in items if isinstance(item, Wanted) and item.lock]
@@ -135,6 +144,7 @@ def build(
         _refuse_one_name_for_two(jobs, chosen)
         tell_end_of_life(app, (item.kubernetes for item in jobs))
         attempts: Attempts[Built] = Attempts()
+        signed: dict[Path, Signed] = {}
         done: set[str] = set()
         told = app.progress if len(items) > 1 else SILENT
         try:
@@ -153,10 +163,15 @@ def build(
                         note_built(numbers, built)
                         _report(app, built)
                         _show(app, built, as_json=as_json)
+                        if signed_by is not None:
+                            signed[built.iso] = signed_by(built)
+                            show_signed(app, signed[built.iso], as_json=True)
                     whole.advance(1)
         finally:
             if as_json:
-                app.show_json([_as_data(built) for built in attempts.results])
+                app.show_json(
+                    [_as_data(built, signed.get(built.iso)) for built in attempts.results]
+                )
         attempts.raise_failures()
 
 
@@ -166,6 +181,22 @@ def _report(app: App, built: Built) -> None:
         from isobuilder.report.page import write_report
 
         write_report(built, rules=app.rules)
+
+
+def _signer(
+    key: str | None, builder: str | None, check_iso: Path | None
+) -> Callable[[Built], Signed]:
+    """Return what signs an ISO that was built; its key is looked at before anything is done."""
+    from isobuilder.errors import UsageProblem
+    from isobuilder.pipeline.provenance.signing import sign_built
+    from isobuilder.trust.signers import open_signer
+
+    if check_iso is not None:
+        raise UsageProblem(
+            "--check writes nothing that could be signed", hint="isobuilder sign ISO"
+        )
+    signer = open_signer(key)
+    return lambda built: sign_built(built.iso, built.digest, built.lock, signer, builder=builder)
 
 
 def _show(app: App, built: Built, *, as_json: bool) -> None:
@@ -311,7 +342,8 @@ def _check(
     app.say(f"reproduced: {iso} is {digest}")
 
 
-def _as_data(built: Built) -> dict[str, Any]:
+def _as_data(built: Built, signed: Signed | None) -> dict[str, Any]:
+    signature = {} if signed is None else {"signature": str(signed.path)}
     return {
         "iso": str(built.iso),
         "digest": built.digest,
@@ -320,6 +352,7 @@ def _as_data(built: Built) -> dict[str, Any]:
         "architecture": built.lock.architecture,
         "reused": built.reused,
         "side_files": [str(path) for path in (*built.side_files, built.report)],
+        **signature,
     }
 
 

@@ -23,6 +23,17 @@ EXAMPLES = {
         "isobuilder verify dist/*.iso",
         "isobuilder verify NAME.iso --lock NAME.lock.json",
         "isobuilder verify NAME.iso --trust   # who signed what, without a network",
+        "isobuilder verify NAME.iso --key release.pub",
+        "isobuilder verify NAME.iso --key keys.yaml --signatures 2",
+    ),
+    "sign": (
+        "isobuilder sign NAME.iso --key release.pem",
+        "isobuilder sign dist/*.iso --key 'pkcs11:object=release?module-path=/usr/lib/token.so'",
+        "isobuilder sign --key release.pem --print-key > release.pub",
+    ),
+    "trust rebuild": (
+        "isobuilder trust rebuild 1.37.1 --file kubeadm --file kubectl",
+        "isobuilder trust rebuild 1.37.1 --file kubelet --chroot bullseye --out proofs",
     ),
     "trust show": ("isobuilder trust show", "isobuilder trust show my.yaml --json"),
     "inspect": ("isobuilder inspect 1.36.5", "isobuilder inspect NAME.iso"),

@@ -32,7 +32,14 @@ COMMANDS = {
         "isobuilder.cli.verify",
         "Check each ISO down to its layers, and play the node that mounts it.",
     ),
-    "trust": ("isobuilder.cli.trust.group", "Tell whose signatures are expected."),
+    "sign": (
+        "isobuilder.cli.trust.signing",
+        "Sign each ISO: its bytes, its files, and what it was built from, beside it.",
+    ),
+    "trust": (
+        "isobuilder.cli.trust.group",
+        "Tell whose signatures are expected, and prove where programs come from.",
+    ),
     "inspect": ("isobuilder.cli.inspect", "Tell what is on an ISO, or what a lock promises."),
     "diff": ("isobuilder.cli.inspect", "Compare two locks, ISOs or recipes, or a lock and an ISO."),
     "report": (

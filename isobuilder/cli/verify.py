@@ -19,6 +19,7 @@ from isobuilder.cli.exits import Attempts
 from isobuilder.cli.sources import SOURCE, BuildSource, locks_of
 from isobuilder.cli.telling import tell
 from isobuilder.cli.trust.group import trust_of
+from isobuilder.cli.trust.signing import signature_options, wanted_signatures
 from isobuilder.text import human_size
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ if TYPE_CHECKING:
     "--trusted-root", type=FILE, help="With --trust: this root, in place of the public Sigstore's."
 )
 @click.option("--policies", type=FILE, help="With --trust: whose signatures are expected.")
+@signature_options("--key", "--signatures")
+@click.option(
+    "--bundle", "bundles", multiple=True, type=FILE, help="Signature, in place of those beside it."
+)
 @click.option("--strict", is_flag=True, help="A warning is an error.")
 @click.option("--no-layers", is_flag=True, help="Do not unpack layers; much quicker.")
 @json_option
@@ -65,15 +70,19 @@ def verify(
     trust: bool,
     trusted_root: Path | None,
     policies: Path | None,
+    keys: tuple[Path, ...],
+    revoked: tuple[Path, ...],
+    signatures: int | None,
+    bundles: tuple[Path, ...],
     strict: bool,
     no_layers: bool,
     as_json: bool,
 ) -> None:
     """Check each ISO down to its layers, and play the node that mounts it.
 
-    Trusts nothing but --lock or --digest, where they are given. With --lock every path and every
-    byte must be what the lock leads to. What could not be proved is named, and then "good" is not
-    said: an ISO alone, or with a checksum file beside it, does not tell where it comes from.
+    Trusts nothing but --lock, --digest or --key, where they are given. With --lock every path and
+    every byte must be what the lock leads to. What could not be proved is named, and then "good" is
+    not said: an ISO alone, or with a checksum file beside it, does not tell where it comes from.
     With --trust it is told who signed what and when, one line each, by the evidence on the ISO.
     Each problem is one line with the rule, the place, the fact and the remedy; ends with 5 if there
     is an error, with 7 if some of several ISOs are good.
@@ -81,15 +90,17 @@ def verify(
     from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.verify import verify as verify_iso
 
-    if len(isos) > 1 and (source or digest):
+    if len(isos) > 1 and (source or digest or bundles):
+        option = "--lock" if source else "--digest" if digest else "--bundle"
         raise UsageProblem(
-            f"{'--lock' if source else '--digest'} is about one ISO, these are {len(isos)}",
+            f"{option} is about one ISO, these are {len(isos)}",
             hint="verify them one by one",
         )
     locked = _lock_for(isos[0], source) if source else None
     expected = _digest(digest) if digest else None
     contract = _profile(profile) if profile else None
     judged_by = trust_of(app, trusted_root, policies, asked=trust)
+    wanted = wanted_signatures(keys, revoked, signatures, bundles)
     attempts: Attempts[Verification] = Attempts()
     try:
         for iso in isos:
@@ -105,6 +116,7 @@ def verify(
                     store=app.store,
                     strict=strict,
                     trust=judged_by,
+                    signatures=wanted,
                     progress=app.progress,
                 )
                 attempts.results.append(result)
@@ -148,6 +160,8 @@ def _show(result: Verification) -> None:
         tell(line)
     for finding in result.findings:
         tell(finding)
+    for claim in result.signed:
+        tell(claim)
     errors = _errors(result)
     verdict = "BAD" if not result.passed else "passed" if result.not_proved else "good"
     open_ends = f"; not proved: {'; '.join(result.not_proved)}" if result.not_proved else ""

@@ -160,6 +160,24 @@ def go_build_info(stream: BinaryIO, place: str) -> tuple[str, str] | None:
     return _Elf(stream, size, head, place).build_info()
 
 
+def sections_of(stream: BinaryIO, place: str) -> dict[str, tuple[int, int]]:
+    """Return offset and size of each section that has bytes, in their order in the file.
+
+    Raises:
+        IntegrityError: not a 64-bit Linux program, or cut off.
+    """
+    size = stream.seek(0, 2)
+    stream.seek(0)
+    head = stream.read(64)
+    if len(head) < 64 or head[:4] != b"\x7fELF" or head[4] != 2 or head[5] != 1:
+        raise IntegrityError(f"{place}: expected a Linux program (ELF), found {describe(head)}")
+    found = _Elf(stream, size, head, place).sections.items()
+    return {
+        name.decode("ascii", "replace"): where
+        for name, where in sorted(found, key=lambda item: item[1])
+    }
+
+
 class _Elf:
     """A 64-bit little-endian ELF file; every read is checked against the file's size."""
 
@@ -180,7 +198,7 @@ class _Elf:
                 self._demand(offset + in_file)
                 self._segments.append(_Segment(flags, offset, address, in_file))
             self.dynamic = self.dynamic or type_ == _INTERPRETER
-        self._sections: dict[bytes, tuple[int, int]] = {}
+        self.sections: dict[bytes, tuple[int, int]] = {}
         if shnum and shentsize == _SECTION.size and shnum <= _MAX_HEADERS:
             self._name_sections(self._read(shoff, shnum * shentsize), shstrndx)
 
@@ -192,7 +210,7 @@ class _Elf:
         for row in rows:
             if row[1] != _NO_BITS and row[0] < len(names):
                 self._demand(row[4] + row[5])
-                self._sections[names[row[0] :].split(b"\0", 1)[0]] = (row[4], row[5])
+                self.sections[names[row[0] :].split(b"\0", 1)[0]] = (row[4], row[5])
 
     def _demand(self, end: int) -> None:
         if end > self._size:
@@ -219,7 +237,7 @@ class _Elf:
 
     def build_info(self) -> tuple[str, str] | None:
         """Return Go's version and its module text. Source: readRawBuildInfo of Go."""
-        if where := self._sections.get(b".go.buildinfo"):
+        if where := self.sections.get(b".go.buildinfo"):
             data = self._read(where[0], min(where[1], _MAX_INFO))
         else:
             writable = [s for s in self._segments if s.flags & _WRITABLE]
@@ -265,7 +283,7 @@ class _Elf:
         return b""
 
     def _stamps(self) -> Iterator[str]:
-        if where := self._sections.get(b".rodata"):
+        if where := self.sections.get(b".rodata"):
             ranges = [where]
         else:
             data = [s for s in self._segments if not s.flags & _EXECUTABLE] or self._segments

@@ -179,6 +179,7 @@ class Config(Model):
     rules: str | None = None  # a file of rules that add to the shipped ones and win over them
     policies: str | None = None  # a file of signature policies that win over the shipped ones
     trusted_root: str | None = None  # a file; None: that of the public Sigstore
+    allowed_leaks: str | None = None  # a file of what looks like a secret and is none
     remote_store: OciAddress | None = None  # what machines share: docs/reaching-upstream.md
     remote_store_required: bool = False  # whether nothing is fetched without it
     jobs: Annotated[int, Field(ge=1, le=64)] = 16  # transfers at once, to all hosts
@@ -349,6 +350,7 @@ def _beside(file: Path, entry: Pair) -> Pair:
 _BESIDE = {
     "store": _beside,
     "rules": _beside,
+    "allowed_leaks": _beside,
     "policies": _beside,
     "trusted_root": _beside,
     "servers": _files_beside,

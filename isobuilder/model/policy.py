@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_v
 
 from isobuilder.documents.plain_yaml import read_yaml
 from isobuilder.model.architecture import ARCHITECTURES
-from isobuilder.model.base import Architecture, Model
+from isobuilder.model.base import ONE_LINE, Architecture, Model
 from isobuilder.model.validation import build
 
 Minor = Annotated[str, Field(pattern=r"^1\.(0|[1-9][0-9]{0,3})$")]
@@ -70,6 +70,13 @@ class Webhook(Model):
     secret_file: str | None = None  # its first line signs what is sent
 
 
+class Signing(Model):
+    """With what every ISO is signed before it is published."""
+
+    key: str | None = None  # a file, or pkcs11:...; None: the program in ISOBUILDER_SIGNER
+    builder: Annotated[str, Field(pattern=ONE_LINE, min_length=1, max_length=500)] | None = None
+
+
 class Freeze(Model):
     """Days on which nothing new is begun; both included."""
 
@@ -90,6 +97,7 @@ class SyncPolicy(Model):
     format: Annotated[Literal[1], Field(alias="schema")]
     recipes: str  # the folder of recipes and locks; proposals are written there
     publish: Publish | None = None  # None: proposes and locks, and builds nothing
+    signing: Signing | None = None  # None: nothing is signed
     architectures: tuple[Architecture, ...] = tuple(ARCHITECTURES)
     minors: tuple[Minor, ...] = ()  # those to follow; none: those that recipes are there for
     new_minors: bool = False  # whether a minor that no recipe is for is begun
@@ -132,4 +140,8 @@ def read_policy(path: Path) -> SyncPolicy:
     if policy.webhook is not None and policy.webhook.secret_file is not None:
         file = str(beside / Path(policy.webhook.secret_file).expanduser())
         changed["webhook"] = policy.webhook.model_copy(update={"secret_file": file})
+    key = policy.signing.key if policy.signing is not None else None
+    if policy.signing is not None and key is not None and not key.startswith("pkcs11:"):
+        file = str(beside / Path(key).expanduser())
+        changed["signing"] = policy.signing.model_copy(update={"key": file})
     return policy.model_copy(update=changed)

@@ -34,6 +34,7 @@ class Item:
     iso: Path | None = None  # the ISO itself, if it is at hand
     lock: Path | None = None  # of what it was built from, if that lies beside its side file
     unfit: tuple[Unfit, ...] = ()  # why what is on it does not fit together
+    place: Path | None = None  # the file in which its registration was read
 
     @property
     def name(self) -> str:
@@ -153,6 +154,7 @@ def read_catalogue(path: Path, *, url_base: str | None = None) -> tuple[Item, ..
                 url,
                 iso=iso if is_file(iso) else None,
                 lock=lock_beside(registration, place),
+                place=place,
             )
         )
     return tuple(items)

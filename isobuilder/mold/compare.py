@@ -203,7 +203,8 @@ class _Comparison:
             fact = f"{one}; {one.hint}"
             self.say(Kind.UNFIT, item.name, fact, notice=one.level == "warning")
         kept = self._weed(same)
-        self._complete(item, kept)
+        if not any(one.level == "error" for one in item.unfit):  # no server is to get that one
+            self._complete(item, kept)
         for entry in kept:
             if entry.version.state == "Disabled":
                 name, fact = entry.version.name, "Disabled, so no cluster can be made from it"

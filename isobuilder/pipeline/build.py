@@ -76,6 +76,7 @@ def build(
     target = out / f"{lock.base_name}.iso"
     if not force and (known := _unchanged(lock, target, session.store)) is not None:
         return known
+    from isobuilder.content.leaks import refuse_leaks
     from isobuilder.content.tree import tree
     from isobuilder.iso.write.writer import write_iso
 
@@ -85,6 +86,7 @@ def build(
     _make_folder(out)
     with holding([lock], session):
         iso = tree(lock, session.store, progress=session.progress)
+        refuse_leaks(iso.entries, session.store, _allowed(session), session.progress)
         session.progress.step(f"writing {target}")
         with _forgetting(iso, session.store):
             written = write_iso(
@@ -141,6 +143,13 @@ def _forgetting(made: IsoTree, store: Store) -> Iterator[None]:
         for entry in made.entries:
             store.forget(ARCHIVE, archive_key(entry.pieces))
         raise
+
+
+def _allowed(session: Session) -> frozenset[Digest]:
+    from isobuilder.content.leaks import read_allowed
+
+    named = session.config.allowed_leaks
+    return read_allowed(Path(named).expanduser()) if named else frozenset()
 
 
 def _make_folder(out: Path) -> None:

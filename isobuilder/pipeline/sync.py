@@ -309,6 +309,8 @@ class _Sync:
                     f"{made.iso.name}: was the name of {gone.sha256}, until {gone.day}",
                     hint="raise the revision of the recipe",
                 )
+            if self.policy.signing is not None:
+                target.sign(made, self.policy.signing)
             sides = sorted(made.iso.parent.glob(f"{made.lock.base_name}.*"))
             # Its checksum first, which decides what the name stands for; the ISO itself last.
             first = made.iso.with_name(f"{made.iso.name}.sha256")

@@ -27,6 +27,7 @@ from isobuilder.store import Store
 
 if TYPE_CHECKING:
     from isobuilder.pipeline.against_lock import Proof
+    from isobuilder.pipeline.provenance.signing import Signatures
     from isobuilder.pipeline.trust import SignatureLine, Trust, TrustReport
 
 WHOLE = "bytes of the whole image"
@@ -51,6 +52,7 @@ class Verification:
     proved: tuple[str, ...] = ()  # what is as a lock or a digest from elsewhere says, for people
     not_proved: tuple[str, ...] = ()  # and what nobody could tell
     signatures: tuple[SignatureLine, ...] = ()  # with ``trust``: who signed what
+    signed: tuple[str, ...] = ()  # which signatures hold, for people
 
     @property
     def passed(self) -> bool:
@@ -68,6 +70,7 @@ def verify(
     deep: bool = False,
     containerd: Path | None = None,
     strict: bool = False,
+    signatures: Signatures | None = None,
     store: Store | None = None,
     trust: Trust | None = None,
     progress: Progress = SILENT,
@@ -81,9 +84,11 @@ def verify(
     was changed for the ISO. ``layers`` also unpacks layers and programs to look inside; ``deep``
     imports every archive into an isolated containerd, that of ``containerd`` or the installed one.
     With ``strict`` a warning is an error. ``trust`` is by what the signatures are judged whose
-    evidence is on the ISO; without it nobody looks at them.
+    evidence is on the ISO; without it nobody looks at them. ``signatures`` demands signatures
+    beside the ISO by keys that count, which prove its bytes as well.
 
     Raises:
+        InputError: a signature file cannot be read.
         EnvironmentProblem: the file cannot be read, or ``deep`` has no containerd to use.
     """
     size = iso.stat().st_size
@@ -96,6 +101,16 @@ def verify(
         verifier = _Verifier(reader, Medium(reader), profile, progress)
         verifier.trust = trust
         result = verifier.run(lock, expected or promised(iso), layers, deep, containerd, store)
+    if signatures is not None and result.digest is not None:
+        from isobuilder.pipeline.provenance.signing import signature_findings
+
+        claims, wrong = signature_findings(iso, result.digest, signatures, verifier.files)
+        result = replace(
+            result,
+            checked=(*result.checked, "signatures"),
+            findings=(*result.findings, *wrong),
+            signed=tuple(map(str, claims)),
+        )
     result = _told(result, lock, expected)
     if not strict:
         return result
@@ -104,8 +119,9 @@ def verify(
 
 
 def _told(result: Verification, lock: Lock | None, expected: Digest | None) -> Verification:
-    """Add what is proved, or is not, with or without a digest that came another way."""
-    whole = (WHOLE,) if expected is not None and expected == result.digest else ()
+    """Add what is proved, or is not, by a digest that came another way or by a signature."""
+    known = bool(result.signed) or (expected is not None and expected == result.digest)
+    whole = (WHOLE,) if known else ()
     open_ends = () if whole or lock is not None else (ORIGIN,)
     return replace(
         result,
@@ -136,6 +152,7 @@ class _Verifier:
     findings: list[Finding] = field(default_factory=list)
     checked: list[str] = field(default_factory=list)
     trust: Trust | None = None
+    files: Mapping[str, Digest] | None = None  # what each hashes to
 
     @property
     def manifest(self) -> IsoManifest | None:
@@ -239,6 +256,7 @@ class _Verifier:
             self.findings.append(_damaged(error))
         else:
             digest, files = structure.digest, structure.files
+            self.files = files
             self.findings += structure.findings
         if expected is not None:
             self.checked.append("digest")

@@ -72,6 +72,7 @@ from isobuilder.trust.bill.vex import read_vex
 from isobuilder.trust.evidence.bundle import read_bundle
 from isobuilder.trust.evidence.rekor import answered
 from isobuilder.trust.evidence.root import load_root, read_root
+from isobuilder.trust.signature import read_signature
 from isobuilder.trust.statement import read_statement
 from tests.contract.forms import PAUSE
 from tests.contract.trees import DictMedium, tar
@@ -352,6 +353,7 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "mold/api/transport.py": [(answer, MoldError)],
     "mold/catalogue.py": [(registration, InputError)],
     "mold/audit.py": [(lambda data, folder: read_ends(file_with(data, folder)), None)],
+    "trust/signature.py": [(lambda data, _: read_signature(data, "x"), IntegrityError)],
     "mold/plan.py": [(lambda data, folder: read_plan(file_with(data, folder)), InputError)],
 }
 """Every module that reads JSON -> how it does, and the error for whatever it cannot use. With None
@@ -363,6 +365,7 @@ ELSEWHERE = {
     "model/validation.py": "what the others call",
     "mold/jsonfile.py": "what the others call",
     "pipeline/build.py": "tests/pipeline/test_build.py",
+    "content/leaks.py": "tests/pipeline/test_leaks.py",
     "pipeline/compare.py": "tests/pipeline/test_compare.py",
     "pipeline/upgrade.py": "tests/pipeline/test_upgrade.py",
     "rules/book.py": "tests/rules/test_book.py",

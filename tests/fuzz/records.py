@@ -7,6 +7,8 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from isobuilder.compat.ablestack import load_imported, lock_from, recipe_data
 from isobuilder.digest import Digest
 from isobuilder.documents.json import DOCUMENT, JsonProblem, json_tree, value_of
@@ -21,6 +23,7 @@ from isobuilder.formats.oci import (
     read_document,
 )
 from isobuilder.machine.payload import payloads
+from isobuilder.model.base import canonical_json
 from isobuilder.model.loading import load_lock, load_recipe, parse_manifest_json
 from isobuilder.model.payload import read_payload
 from isobuilder.mold.catalogue import SUFFIX, read_catalogue, read_registration
@@ -41,6 +44,11 @@ from isobuilder.sources.upstream.schedule import read_schedule
 from isobuilder.store import Store, check, collect, lease, partial_of, stored
 from isobuilder.trust.evidence.bundle import read_bundle, write_bundle
 from isobuilder.trust.evidence.verify import verify_bundle
+from isobuilder.trust.publickeys import PublicKey, TrustedKey, TrustedKeys
+from isobuilder.trust.signature import bundle_bytes, read_signature
+from isobuilder.trust.signed import check_signatures
+from isobuilder.trust.signers import FileSigner
+from isobuilder.trust.statement import statement_bytes
 from tests.fakes.sigstore import SmallSigstore
 from tests.fuzz.judging import unfit
 from tests.fuzz.mutation import Chance, edited_json, edited_text
@@ -142,6 +150,27 @@ def _bundle(_samples: Samples, _stack: ExitStack) -> Rig:
         return verify_bundle(read_bundle(data, "x"), digest, sigstore.root, "x")
 
     return of_json(values, read)
+
+
+def _signature(_samples: Samples, _stack: ExitStack) -> Rig:
+    """Statements that were signed, whatever they say, and bundles that were not."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    signer = FileSigner(PublicKey.of(key.public_key(), "x"), key)
+    trusted = TrustedKeys((TrustedKey("x", signer.public, builder="x"),), {})
+    iso = Digest.of(b"iso")
+    said = {"runDetails": {"builder": {"id": "x"}, "metadata": {"finishedOn": "2026-01-01"}}}
+    statement = json.loads(statement_bytes("x.iso", iso, {"a": Digest.of(b"a")}, said))
+    bundle = json.loads(bundle_bytes(canonical_json(statement), signer))
+
+    def read(data: bytes, _folder: Path) -> object:
+        signed = bundle_bytes(data, signer)
+        found = check_signatures([("s", signed), ("b", data)], trusted, iso, {})
+        good = any(claim.place == "b" for claim in found.claims)
+        if good and read_signature(data, "b").envelope.payload != canonical_json(statement):
+            raise Wrong("a statement that was changed is good")
+        return found
+
+    return of_json([statement, bundle], read)
 
 
 def _registration(_samples: Samples, _stack: ExitStack) -> Rig:
@@ -359,6 +388,11 @@ RECORDS = (
     Target("lock-file", ("model/loading.py", "model/validation.py", "model/lock.py"), _lock),
     Target("manifest-json", ("model/loading.py", "model/isomanifest.py"), _manifest),
     Target("payload", ("model/payload.py",), _payload),
+    Target(
+        "signature",
+        ("trust/dsse.py", "trust/signature.py", "trust/statement.py", "trust/signed.py"),
+        _signature,
+    ),
     Target("registration", ("mold/catalogue.py", "model/registration.py"), _registration),
     Target("mold-files", ("mold/plan.py", "mold/jsonfile.py"), _mold_files),
     Target("other-builder", ("compat/ablestack.py",), _imported),

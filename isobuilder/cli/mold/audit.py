@@ -19,12 +19,16 @@ from isobuilder.cli.mold.register import (
 )
 from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
 from isobuilder.cli.telling import table, tell_text
+from isobuilder.cli.trust.signing import signature_options, wanted_signatures
 from isobuilder.files import write_whole
 
 if TYPE_CHECKING:
     from isobuilder.mold.apply import Applied
+    from isobuilder.mold.catalogue import Item
     from isobuilder.mold.compare import Deviation
     from isobuilder.mold.plan import ServerPlan
+    from isobuilder.pipeline.provenance.signing import Signatures
+    from isobuilder.rules.fit import Unfit
 
 
 @click.command(cls=AppCommand)
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--url-base", metavar="URL", help="Where the catalogue's ISOs can be fetched.")
 @click.option("--keep-extra", is_flag=True, help="Leave alone what the catalogue does not know.")
 @click.option("--lifecycle", type=FILE, help='Ends of life, JSON: {"1.34": "2026-10-27"}.')
+@signature_options("--signed-by", "--signers")
 @click.option("--plan", "plan_file", type=NEW_FILE, help="Write the changes that would mend it.")
 @json_option
 @click.pass_obj
@@ -45,6 +50,9 @@ def audit(
     url_base: str | None,
     keep_extra: bool,
     lifecycle: Path | None,
+    keys: tuple[Path, ...],
+    revoked: tuple[Path, ...],
+    signatures: int | None,
     plan_file: Path | None,
     as_json: bool,
 ) -> None:
@@ -61,8 +69,15 @@ def audit(
     from isobuilder.mold.plan import plan_for
     from isobuilder.pipeline.fit import unfit_iso
 
+    wanted = wanted_signatures(keys, revoked, signatures)
     items = [
-        replace(item, unfit=unfit_iso(item.registration, item.lock, app.rules))
+        replace(
+            item,
+            unfit=(
+                *unfit_iso(item.registration, item.lock, app.rules),
+                *_unsigned(item, wanted),
+            ),
+        )
         for item in read_catalogue(catalogue, url_base=url_base)
     ]
     policy = Policy(
@@ -88,6 +103,14 @@ def audit(
             hint=None if plan_file else "--plan FILE writes the changes that would mend it",
         )
     app.say(f"no difference from {catalogue}")
+
+
+def _unsigned(item: Item, wanted: Signatures | None) -> tuple[Unfit, ...]:
+    if wanted is None:
+        return ()
+    from isobuilder.pipeline.provenance.signing import unsigned
+
+    return unsigned(item, wanted)
 
 
 def _show_findings(app: App, findings: Sequence[tuple[str, Deviation]], *, as_json: bool) -> None:

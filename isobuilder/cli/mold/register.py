@@ -12,6 +12,7 @@ import click
 from isobuilder.cli.app import FILE, App, AppCommand, json_option
 from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
 from isobuilder.cli.telling import agreed, table, tell, tell_text
+from isobuilder.cli.trust.signing import signature_options, wanted_signatures
 from isobuilder.text import printable
 
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ def _offer_fixes(app: App, mold: Mold, lines: list[Line], *, yes: bool, dry_run:
 @click.option("--wait/--no-wait", default=True, help="Until Ready in every zone.  [default: wait]")
 @timeout_option
 @poll_option
+@signature_options("--signed-by", "--signers")
 @click.option("--keep-failed", is_flag=True, help="Do not delete what this run could not finish.")
 @dry_run_option
 @json_option
@@ -192,12 +194,16 @@ def register(
     upload: bool,
     from_site: str | None,
     all_zones: bool,
+    keys: tuple[Path, ...],
+    revoked: tuple[Path, ...],
+    signatures: int | None,
     as_json: bool,
     **wished: Any,
 ) -> None:
     """Make ISO (or its registration.json) a Kubernetes version, Ready in every zone.
 
-    Run again it changes nothing, or adds what is missing.
+    Run again it changes nothing, or adds what is missing. With --signed-by nothing is asked of a
+    server before the signature beside ISO holds for the digest that is registered.
     """
     from isobuilder.errors import InputError, IsobuilderError, UsageProblem
     from isobuilder.mold.catalogue import read_registration
@@ -208,6 +214,13 @@ def register(
     if all_zones and wished["zones"]:
         raise UsageProblem("--all-zones and --zone exclude each other")
     registration, file = read_registration(iso)
+    if (wanted := wanted_signatures(keys, revoked, signatures)) is not None:
+        from isobuilder.digest import Digest
+        from isobuilder.pipeline.provenance.signing import demand
+
+        digest = Digest.from_hex(registration.checksum.hex)
+        for claim in demand(iso.with_name(registration.filename), digest, wanted):
+            app.say(str(claim))
     if upload and file is None:
         raise InputError(f"{iso}: {registration.filename} is not beside it")
     if [upload, bool(wished["url"]), bool(from_site)].count(True) > 1:

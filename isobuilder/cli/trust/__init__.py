@@ -1,1 +1,1 @@
-"""``isobuilder sbom`` and what else an auditor asks."""
+"""What an auditor asks: who says so, what is inside, and proofs that need nobody."""

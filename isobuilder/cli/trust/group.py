@@ -10,6 +10,7 @@ import click
 from isobuilder.cli.app import FILE, App, AppGroup, json_option
 from isobuilder.cli.sources import SOURCE, BuildSource
 from isobuilder.cli.telling import table, tell, tell_text
+from isobuilder.cli.trust.rebuild import rebuild
 
 if TYPE_CHECKING:
     from isobuilder.model.trust.policies import ExpectedSigner, SignaturePolicy
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 @click.group(cls=AppGroup)
 def trust() -> None:
-    """Tell whose signatures are expected."""
+    """Tell whose signatures are expected, and prove where programs come from."""
+
+
+trust.add_command(rebuild)
 
 
 @trust.command()

@@ -9,11 +9,15 @@ from isobuilder.documents.json import DOCUMENT
 from isobuilder.errors import IntegrityError
 from isobuilder.files import as_environment_problem, is_file, write_whole
 from isobuilder.medium import TRAVELS
-from isobuilder.model.policy import Publish
+from isobuilder.model.policy import Publish, Signing
 from isobuilder.mold.catalogue import SUFFIX, Item, read_registration
+from isobuilder.pipeline.build import Built
+from isobuilder.pipeline.provenance.signing import SIGNED, sign_built
 from isobuilder.publish.index import Published
 from isobuilder.publish.place import FolderPlace, PublishedPlace
 from isobuilder.sources.session import Session
+from isobuilder.trust.signature import BUNDLE_FILE
+from isobuilder.trust.signers import open_signer
 
 SIDES = ("iso", *TRAVELS)
 """How what is published of an ISO ends."""
@@ -43,6 +47,18 @@ class Target:
             raise IntegrityError(f"{self.place}/{name}: is not there any more")
         registration, iso = read_registration(side)
         return Item(registration, url, iso=iso)
+
+    def sign(self, made: Built, signing: Signing) -> None:
+        """Sign an ISO beside which its signature then lies; one that is published stays it.
+
+        Raises:
+            IsobuilderError: the signer cannot be had, or fails.
+        """
+        signer = open_signer(signing.key)
+        name = f"{made.lock.base_name}{SIGNED}"
+        if (known := self.place.read(name, BUNDLE_FILE.size)) is not None:
+            write_whole(made.iso.with_name(name), known)
+        sign_built(made.iso, made.digest, made.lock, signer, builder=signing.builder)
 
     def _side(self, name: str) -> Path | None:
         """Return a side file: the published one, or a copy of it."""

@@ -1,0 +1,1 @@
+"""Who made an ISO and its programs: signatures beside it, builds once more."""

@@ -1,0 +1,130 @@
+"""Secrets in bytes that pass: private keys, tokens and logins, by their form and nothing else.
+
+A form needs what only a real one has: a key its lines of base64, a token its length. So the words
+``PRIVATE KEY`` in a program are none. In programs and other binary files only the long marks are
+looked for, which cost little; in texts all forms are.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from isobuilder.digest import Digest
+
+VERSION = 1
+"""Of the forms; whoever keeps what was found keeps it by this."""
+
+_REACH = 4096  # bytes that a form has at most
+_BEFORE = 64  # bytes of it that may lie before its mark
+_MOST = 20  # of one file that are told
+
+_B64 = rb"[A-Za-z0-9+/]"
+_NEWLINE = rb"(?:\r?\n|\\r\\n|\\n)"
+_FORMS: dict[str, re.Pattern[bytes]] = {
+    name: re.compile(form)
+    for name, form in {
+        "private-key": rb"-----BEGIN (?:[A-Z0-9]{2,10} ){0,3}PRIVATE KEY(?: BLOCK)?-----[ \t]*"
+        + _NEWLINE
+        + rb"(?:[A-Za-z-]{2,30}: ?[^\r\n\\]{0,200}"
+        + _NEWLINE
+        + rb"){0,6}"
+        + _NEWLINE
+        + rb"{0,2}[ \t]*"
+        + _B64
+        + rb"{40}",
+        "github-token": rb"\b(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{60,255})",
+        "gitlab-token": rb"\bglpat-[A-Za-z0-9_-]{20,64}",
+        "aws-key": rb"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b",
+        "slack-token": rb"\bxox[abposr]-[0-9]{8,}-[0-9A-Za-z-]{16,}",
+        "google-key": rb"\bAIza[0-9A-Za-z_-]{35}\b",
+        "npm-token": rb"\bnpm_[A-Za-z0-9]{36}\b",
+        "pypi-token": rb"\bpypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50,}",
+        "jwt": rb"\beyJhbGciOi[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{40,}",
+        "encoded-key": rb"LS0tLS1CRUdJTi" + _B64 + rb"{60,2000}",
+        "registry-login": rb'"auth"\s{0,9}:\s{0,9}"' + _B64 + rb'{8,2000}={0,2}"',
+        "login-in-address": rb"\bhttps?://[A-Za-z0-9._-]{1,64}:[A-Za-z0-9._~!*+-]{8,128}@[a-z0-9]",
+    }.items()
+}
+_EVERYWHERE = {
+    b"PRIVATE KEY": "private-key",
+    b"github_pat_": "github-token",
+    b"eyJhbGciOi": "jwt",
+    b"LS0tLS1CRUdJTi": "encoded-key",
+}
+"""Marks that are looked for in every file -> the form that decides."""
+
+_ANY = re.compile(b"|".join(b"(?:%s)" % form.pattern for form in _FORMS.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Something of the form of a secret. What it is, is kept by nobody."""
+
+    form: str
+    at: int  # the byte at which it begins
+    digest: Digest  # of its text, by which it can be allowed
+
+
+def search(pieces: Iterable[bytes]) -> Iterator[Leak]:
+    """Give what is of the form of a secret in the bytes of one file, in their order.
+
+    How the bytes are cut into pieces makes no difference.
+    """
+    window, start, found, behind = b"", 0, 0, 0
+    text: bool | None = None
+    for piece in _ended(pieces):
+        window += piece or b""
+        if piece is not None and len(window) < 2 * _REACH:
+            continue
+        if text is None:
+            text = b"\0" not in window[:_REACH]
+        # What begins near the end is left for the next window, where all of it is.
+        end = start + len(window) - (_REACH if piece is not None else 0)
+        for at, form, match in sorted(_texts(window) if text else _marked(window)):
+            if not behind <= start + at < end:
+                continue
+            behind, found = start + at + 1, found + 1
+            yield Leak(form, start + at, Digest.of(match))
+            if found == _MOST:
+                return
+        behind = max(behind, end)
+        kept = window[max(end - start - _BEFORE, 0) :]
+        start += len(window) - len(kept)
+        window = kept
+
+
+def _ended(pieces: Iterable[bytes]) -> Iterator[bytes | None]:
+    yield from pieces
+    yield None
+
+
+def _texts(window: bytes) -> Iterator[tuple[int, str, bytes]]:
+    for found in _ANY.finditer(window):
+        for name, form in _FORMS.items():
+            if match := form.match(window, found.start()):
+                if name != "encoded-key" or _is_key(match[0]):
+                    yield match.start(), name, match[0]
+                break
+
+
+def _marked(window: bytes) -> Iterator[tuple[int, str, bytes]]:
+    for mark, form in _EVERYWHERE.items():
+        at = window.find(mark)
+        while at >= 0:
+            match = _FORMS[form].search(window, max(at - _BEFORE, 0), at + _REACH)
+            if match is not None and (form != "encoded-key" or _is_key(match[0])):
+                yield match.start(), form, match[0]
+            at = window.find(mark, at + len(mark))
+
+
+def _is_key(text: bytes) -> bool:
+    """Say if base64 is that of a private key in PEM; certificates begin alike."""
+    begin = text[: len(text) // 4 * 4][:80]
+    try:
+        return b"PRIVATE KEY-----" in base64.b64decode(begin)
+    except binascii.Error:
+        return False

@@ -1,0 +1,1 @@
+"""Upstream's programs made again from public source, and compared bit for bit."""
