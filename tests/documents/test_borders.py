@@ -368,6 +368,8 @@ ELSEWHERE = {
     "content/leaks.py": "tests/pipeline/test_leaks.py",
     "pipeline/compare.py": "tests/pipeline/test_compare.py",
     "pipeline/upgrade.py": "tests/pipeline/test_upgrade.py",
+    "report/site.py": "tests/report/test_catalogue.py",
+    "report/subject.py": "tests/report/test_report.py",
     "rules/book.py": "tests/rules/test_book.py",
     "pipeline/upstream/check.py": "tests/cli/test_upstream.py",
     "sources/upstream/answers.py": "tests/sources/test_upstream.py",
