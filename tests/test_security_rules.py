@@ -114,7 +114,7 @@ RULES = {
             "machine/": "folders of its own for mmdebstrap and QEMU",
             "nodeconfig/": "a folder of its own for openssl",
             "pipeline/boot.py": "a folder of its own for QEMU",
-            "delta/bench.py": "reads a file, a disc or a stick",
+            "delta/assembling.py": "reads a file, a disc or a stick",
             "delta/container.py": "reads a delta",
             "delta/prove.py": "a folder of its own for another process",
             "sources/rendering.py": "a folder of its own for helm",

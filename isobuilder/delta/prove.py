@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from isobuilder.delta.bench import Bench, ByteRun, opened, runs_of
+from isobuilder.delta.assembling import ByteRun, Workbench, opened, runs_of
 from isobuilder.delta.container import Delta
 from isobuilder.delta.methods import DeltaError
 from isobuilder.delta.plan import Made
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> None:
             for old, one in zip(olds, link.given, strict=True)
         }
         size = link.size + sum(one.size for one in link.given)
-        bench = closing.enter_context(Bench(told.parent, size=size, witness=witness))
+        bench = closing.enter_context(Workbench(told.parent, size=size, witness=witness))
         runs = runs_of(needed, given, bench)
         hasher = Hasher()
         try:

@@ -259,7 +259,7 @@ DISCS = (
         (
             "delta/container.py",
             "delta/plan.py",
-            "delta/bench.py",
+            "delta/assembling.py",
             "delta/general.py",
             "formats/zstd.py",
         ),

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.delta.bench import Bench, ByteRun, FileRun, PutRun, opened, runs_of
+from isobuilder.delta.assembling import ByteRun, FileRun, PutRun, Workbench, opened, runs_of
 from isobuilder.delta.container import Delta, Needed
 from isobuilder.delta.methods import DeltaError
 from isobuilder.delta.plan import Link
@@ -70,7 +70,7 @@ def apply_deltas(
         with as_environment_problem(out.parent):
             out.parent.mkdir(parents=True, exist_ok=True)
         size = last.size + sum(run.size for run in given.values())
-        bench = closing.enter_context(Bench(out.absolute().parent, size=len(path) * size))
+        bench = closing.enter_context(Workbench(out.absolute().parent, size=len(path) * size))
         runs = _assembled(path, given, bench)
         resumed = 0
         if not there:
@@ -95,7 +95,7 @@ def _is_there(out: Path, link: Link, *, replace: bool) -> bool:
 
 
 def _assembled(
-    path: Sequence[Needed], given: Mapping[Digest, ByteRun], bench: Bench
+    path: Sequence[Needed], given: Mapping[Digest, ByteRun], bench: Workbench
 ) -> list[ByteRun]:
     """Return the runs of the last link; what it needs of others is made when it is read."""
     known = dict(given)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.delta.bench import Bench, opened
+from isobuilder.delta.assembling import Workbench, opened
 from isobuilder.delta.choose import Tried, packed_whole, tried
 from isobuilder.delta.container import write_delta
 from isobuilder.delta.methods import Method, methods
@@ -61,7 +61,7 @@ def make_delta(
         folder = out.absolute().parent
         with as_environment_problem(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        bench = closing.enter_context(Bench(folder, size=0))
+        bench = closing.enter_context(Workbench(folder, size=0))
         files = _Files(bench, closing, progress)
         beside = _beside(new)
         links = [files.link(group, new, beside, folder) for group in groups]
@@ -82,7 +82,7 @@ class _Linked:
 class _Files:
     """Opens files, each once, and plans links between them."""
 
-    def __init__(self, bench: Bench, closing: ExitStack, progress: Progress) -> None:
+    def __init__(self, bench: Workbench, closing: ExitStack, progress: Progress) -> None:
         self._bench, self._closing, self._progress = bench, closing, progress
         self._apart: dict[Path, Apart] = {}
         self._contents: dict[tuple[Path, int], Apart | None] = {}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from isobuilder.delta.bench import ByteRun
+from isobuilder.delta.assembling import ByteRun
 from isobuilder.delta.plan import MOST_UNPACKED
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.errors import InputError, IntegrityError

@@ -108,7 +108,7 @@ def opened(path: Path) -> Iterator[FileRun]:
         os.close(fd)
 
 
-class Bench:
+class Workbench:
     """Keeps what was made in files without a name in ``folder``, within bounds; use ``with``.
 
     ``size`` is how many bytes are given and made in all.
@@ -123,7 +123,7 @@ class Bench:
         self._closing = ExitStack()
         self._work = _FREE + MOST_WORK * size
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Workbench:
         return self
 
     def __exit__(
@@ -185,7 +185,7 @@ class Bench:
         self._held -= run.size
 
 
-def runs_of(needed: Needed, given: Mapping[Digest, ByteRun], bench: Bench) -> list[ByteRun]:
+def runs_of(needed: Needed, given: Mapping[Digest, ByteRun], bench: Workbench) -> list[ByteRun]:
     """Return the runs of a link, of which nothing is made yet.
 
     Raises:
@@ -208,7 +208,7 @@ class PutRun:
     """A run that is put together when it is read."""
 
     def __init__(
-        self, put: Put, runs: Sequence[ByteRun], bench: Bench, needed: Needed, begins: int
+        self, put: Put, runs: Sequence[ByteRun], bench: Workbench, needed: Needed, begins: int
     ) -> None:
         self._segments = put.segments
         self._runs, self._bench, self._needed = runs, bench, needed
@@ -303,7 +303,7 @@ class PutRun:
 class _UnpackedRun:
     """What a gzip stream unpacks to, unpacked when it is first read."""
 
-    def __init__(self, source: Unpacked, run: ByteRun, bench: Bench) -> None:
+    def __init__(self, source: Unpacked, run: ByteRun, bench: Workbench) -> None:
         self._source, self._run, self._bench = source, run, bench
         self.size = source.size
 
