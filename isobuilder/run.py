@@ -24,6 +24,7 @@ PACKAGES = {
     "apt-get": "apt",
     "zbarimg": "zbar-tools",
     "par2": "par2",
+    "go": "golang-go",
     "dpkg-deb": "dpkg",
     "newuidmap": "uidmap",
     "mkfs.ext4": "e2fsprogs",

@@ -61,6 +61,7 @@ def abilities(store: Path) -> list[Ability]:
         Ability("charts", "lock: Helm charts of recipes", (*_programs("helm"),)),
         Ability("kustomize", "lock: kustomizations of recipes", (*_programs("kubectl"),)),
         Ability("trust", "signatures: to make and to check them", (*_trust(),)),
+        Ability("rebuild", "trust rebuild: upstream's programs, from source", (*_programs("go"),)),
         Ability("fast", "site delta: small ones of programs", (*_library("numpy", "fast"),)),
         Ability("deep", "verify --deep: import images into containerd", (*_deep(),)),
         Ability("os", "os build: what makes ISOs bootable", (*_os(),)),

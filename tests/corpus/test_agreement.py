@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from isobuilder.formats.manifests import read_manifest
@@ -101,6 +101,15 @@ def _read(data: bytes, how: str) -> list[Any]:
     return found
 
 
+def _is_yaml(text: str) -> bool:
+    """Say if PyYAML can read what it wrote: a key such as ``--- `` it breaks in two."""
+    try:
+        list(yaml.safe_load_all(text))
+    except yaml.YAMLError:
+        return False
+    return True
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     objects=st.lists(_OBJECTS, min_size=1, max_size=3),
@@ -118,6 +127,7 @@ def test_pinning_changes_images_and_policies_and_lock_pin_and_verify_see_the_sam
         text = _written(objects, how, width)
     else:
         text = _written(copy.deepcopy(objects), how, width)
+    assume(how == "json" or _is_yaml(text))
     data = (text.replace("\n", "\r\n") if crlf and how != "json" else text).encode()
     manifest = read_manifest(data, "m.yaml")
     pinned = pin(manifest, PINNED, IGNORED)
