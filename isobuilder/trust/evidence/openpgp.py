@@ -88,7 +88,7 @@ def _checked(
         else:
             detached = library.Sig.from_bytes(signature)
             result = library.verify(bytes=data, store=certificates, signature=detached)
-    except Exception as error:
+    except Exception as error:  # the library's errors have no names of their own
         pinned = " or ".join(expected.fingerprints)
         raise IntegrityError(
             f"{place}: OpenPGP: not signed by {pinned}, or not these bytes"
@@ -125,7 +125,7 @@ def _ring(keyring: str) -> tuple[tuple[str, Any], ...]:
         data = path.read_bytes()
     try:
         certificates = library.Cert.split_bytes(data)
-    except Exception as error:
+    except Exception as error:  # as above
         raise InputError("keyring: expected OpenPGP keys in their armor") from error
     return tuple((one.fingerprint.upper(), one) for one in certificates)
 
