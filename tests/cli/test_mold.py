@@ -533,7 +533,7 @@ def test_the_simulator_starts_says_how_to_use_it_and_ends(tmp_path: Path) -> Non
         assert "Seoul" in listed.stdout
     finally:
         process.send_signal(signal.SIGTERM)
-        _out, rest = process.communicate(timeout=20)
+        _out, rest = process.communicate(timeout=60)
     assert "the simulator ended" in rest
     assert process.returncode == 0
     assert not key_file.exists()

@@ -107,7 +107,7 @@ def test_a_signal_ends_a_fetch_soon_and_the_same_command_goes_on(
     assert child.stderr is not None
     assert child.stderr.readline().startswith("fetching into ")
     child.send_signal(number)
-    printed, said = child.communicate(timeout=20)
+    printed, said = child.communicate(timeout=60)
     assert child.returncode == 130
     assert printed == ""
     assert said == "error: interrupted; the same command carries on from here\n"

@@ -54,7 +54,7 @@ def test_a_stand_in_runs(tmp_path: Path, architecture: str, runner: list[str]) -
     text = "registry.k8s.io/pause:3.10.1\n" * 9
     path.write_bytes(elf_stand_in("1.34.12", architecture, name="kubeadm", prints=text))
     path.chmod(0o755)
-    done = subprocess.run([*runner, path, "config"], check=True, capture_output=True, timeout=20)
+    done = subprocess.run([*runner, path, "config"], check=True, capture_output=True, timeout=60)
     assert done.stdout.decode() == text
 
 

@@ -92,6 +92,6 @@ def test_one_image_is_told_once_in_whatever_spelling() -> None:
 )
 def test_long_texts_take_no_long_time(unit: str) -> None:
     text = unit * (400_000 // len(unit))
-    started = time.monotonic()
+    started = time.process_time()
     texts(f"data: {{x: '{text}'}}")
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10

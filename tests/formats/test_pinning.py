@@ -341,10 +341,10 @@ MERGED += [f"a{n}: &a{n} {{<<: *a{n - 1}}}" for n in range(1, 2000)]
 
 @pytest.mark.parametrize("lines", [BOMB, MERGED])
 def test_a_bomb_is_refused_in_bounded_time(lines: list[str]) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(InputErrors, match=r"aliases that make it larger|nested more than 200"):
         images_of("\n".join(lines).encode(), "m.yaml")
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_a_manifest_that_is_too_large_is_refused() -> None:

@@ -252,7 +252,7 @@ def test_a_body_in_chunks_is_read_strictly(
 def test_a_length_that_cannot_be_meant_is_refused(shelf: Shelf, headers: str, status: int) -> None:
     begun = time.monotonic()
     assert ask(shelf, "/echo", headers, method="POST")[0] == status
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
 
 
 def test_who_waits_for_a_word_before_sending_gets_it(shelf: Shelf) -> None:
@@ -322,10 +322,10 @@ def test_the_deadline_of_a_head_is_for_all_of_it(quick: Shelf) -> None:
     with closing(connected(quick)) as client:
         begun = time.monotonic()
         with suppress(ConnectionError):
-            for letter in b"GET /ten HTTP/1.1\r\nHost: " + b"x" * 200:
+            for letter in b"GET /ten HTTP/1.1\r\nHost: " + b"x" * 2000:
                 client.sendall(bytes([letter]))
                 time.sleep(0.02)
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 20
         assert to_the_end(client) == b""
 
 
@@ -339,10 +339,10 @@ def test_a_body_that_trickles_is_given_up(quick: Shelf) -> None:
         client.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
         begun = time.monotonic()
         with suppress(ConnectionError):
-            for _ in range(200):
+            for _ in range(2000):
                 client.sendall(b"x")
                 time.sleep(0.02)
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 20
     assert quick.told == []
 
 

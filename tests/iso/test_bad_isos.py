@@ -330,13 +330,13 @@ def test_flipped_bits_give_an_error_or_a_tree_and_never_anything_else(
     for at, bits in flips:
         changed[at % len(changed)] ^= bits
     good.path.write_bytes(changed)
-    started = time.monotonic()
+    started = time.process_time()
     with suppress(IntegrityError), IsoReader(good.path) as reader:
         check = check_iso(reader)
         assert check.digest == Digest.of(bytes(changed))
         assert sum(one.size for one in reader.files.values()) <= 20 * len(changed)
         assert all(reader.plain.files)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_hostile_iso_cannot_use_much_memory(crafted: Crafted) -> None:

