@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from isobuilder.pipeline.verify import verify
     from isobuilder.sources.session import Session, open_session
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "IsobuilderError",

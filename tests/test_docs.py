@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from isobuilder import __version__
 from isobuilder.cli.main import COMMANDS
 from isobuilder.model.config import PREFIX
 from isobuilder.text import width
@@ -120,6 +121,15 @@ def test_the_page_about_testing_installs_what_the_build_server_installs() -> Non
     assert installed
     assert told
     assert told[1].replace("\\", "").split() == installed[1].split()
+
+
+def test_changelog_and_pages_name_the_version_that_this_is() -> None:
+    headings = re.findall(r"^## (.+)$", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    released = [line for line in headings if line != "Unreleased"]
+    assert re.fullmatch(re.escape(__version__) + r" - \d{4}-\d{2}-\d{2}", released[0])
+    for page in PAGES:
+        named = re.findall(r"isobuilder(?:==|:|-)(\d+\.\d+\.\d+)", page.read_text(encoding="utf-8"))
+        assert set(named) <= {__version__}, page
 
 
 def test_every_dependency_has_its_reason() -> None:

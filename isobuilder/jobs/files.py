@@ -47,8 +47,8 @@ def checked_requirement(text: str) -> str:
     if not _REQUIREMENT.fullmatch(text) or ("://" in text and "@" in text.partition("://")[2]):
         raise InputError(
             f"{text[:80]!r} is nothing that a pipeline is told to install",
-            hint="such as isobuilder==0.1.0, ./isobuilder-0.1.0-py3-none-any.whl or an address "
-            "without a login",
+            hint=f"such as isobuilder=={__version__}, ./isobuilder-{__version__}-py3-none-any.whl "
+            "or an address without a login",
         )
     return text
 

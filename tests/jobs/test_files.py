@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from isobuilder import __version__
 from isobuilder.jobs.files import PROGRAM, STYLES
 from isobuilder.model.config import load_config
 from isobuilder.model.policy import read_policy
@@ -24,7 +25,7 @@ from tools.lab.place import lab_dir
 __all__ = ["checkout"]
 
 BIN = Path(sys.executable).parent
-WHEEL = "./isobuilder-0.1.0-py3-none-any.whl"
+WHEEL = f"./isobuilder-{__version__}-py3-none-any.whl"
 
 
 def written(folder: Path, style: str, *words: str) -> list[Path]:
@@ -128,7 +129,7 @@ def test_hadolint_finds_nothing_wrong_with_the_container_file(
     (file,) = written(tmp_path, "containerfile", *words)
     assert says([BIN / "hadolint", file]) == (0, "")
     text = file.read_text()
-    assert ("COPY ./isobuilder-0.1.0-py3-none-any.whl /opt/" in text) == bool(words)
+    assert (f"COPY {WHEEL} /opt/" in text) == bool(words)
     file.write_text(text.replace("python:3.13-slim-trixie", "python"))
     assert "DL3006" in says([BIN / "hadolint", file])[1]
 

@@ -25,6 +25,7 @@ __all__ = ["built", "full_store", "locked", "world"]
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "signing"
 WRITTEN = ["cosign-2.5.sigstore.json", "cosign-3.1.sigstore.json"]
+# The demo ISO of isobuilder 0.1.0, which is what was signed.
 SIGNED = Digest("sha256:4ad711a4a7bf066b699951c8354b7f5825de679e45a0094c3e983b7b0a842529")
 
 
