@@ -32,6 +32,7 @@ from isobuilder.cli.sources import (
     wanted,
 )
 from isobuilder.cli.telling import tell_path
+from isobuilder.cli.trust.group import trust_of
 from isobuilder.cli.trust.signing import builder_option, key_option, show_signed
 from isobuilder.errors import IsobuilderError
 from isobuilder.files import is_file
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from isobuilder.model.lock import Lock
     from isobuilder.pipeline.build import Built
     from isobuilder.pipeline.provenance.signing import Signed
+    from isobuilder.pipeline.trust import Trust
     from isobuilder.sources.session import Session
 
 
@@ -89,6 +91,7 @@ def fetch(
 @click.option("--force", is_flag=True, help="Build also when the ISO is there already.")
 @click.option("--replace", is_flag=True, help="Let another ISO of the same name go.")
 @from_option
+@click.option("--trust", is_flag=True, help="Refuse what policies need signed and nothing proves.")
 @click.option("--sign", is_flag=True, help="Also sign it, as isobuilder sign does.")
 @key_option
 @builder_option
@@ -107,6 +110,7 @@ def build(
     locked: bool,
     force: bool,
     replace: bool,
+    trust: bool,
     sign: bool,
     key: str | None,
     builder: str | None,
@@ -119,7 +123,8 @@ def build(
 
     A recipe without a lock is locked first. A VERSION means the recipe that is shipped for it. The
     ISO starts machines where the lock says so and the store has the OS payload; its name says it.
-    NAME.report.html is its page for people. Prints the path of each ISO.
+    NAME.report.html is its page for people. Prints the path of each ISO. With --trust each claim
+    about a signature is told in one line; one that fails ends with 5, and no ISO is written.
     """
     from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.build import build as build_iso
@@ -130,6 +135,7 @@ def build(
     if boot is not None and no_boot:
         raise UsageProblem("--boot and --no-boot contradict each other")
     numbers = numbers_into(app, metrics, "build")
+    judged_by = _judge(app, check_iso, asked=trust)
     signed_by = _signer(key, builder, check_iso) if sign else None
     number = None if revision is None else _revision(revision)
     items = list(_items(app, sources, arch, locked))
@@ -137,7 +143,7 @@ def build(
     store = open_sources(app, donors, known).store
     with open_session(app.config, store, progress=app.progress) as session:
         jobs = [item for item in items if isinstance(item, Wanted)]
-        chosen = _Choice(app, session, number, boot, no_boot)
+        chosen = _Choice(app, session, number, boot, no_boot, trust=judged_by is not None)
         if check_iso is not None:
             _check(app, items, chosen, check_iso, session, as_json=as_json)
             return
@@ -157,12 +163,13 @@ def build(
                         if lock.base_name in done:
                             whole.advance(1)  # named twice, and the same
                             continue
-                        built = build_iso(lock, out, session, force=force, replace=replace)
+                        built = build_iso(
+                            lock, out, session, force=force, replace=replace, trust=judged_by
+                        )
                         done.add(lock.base_name)
                         attempts.results.append(built)
                         note_built(numbers, built)
-                        _report(app, built)
-                        _show(app, built, as_json=as_json)
+                        _tell(app, built, as_json=as_json)
                         if signed_by is not None:
                             signed[built.iso] = signed_by(built)
                             show_signed(app, signed[built.iso], as_json=True)
@@ -175,12 +182,30 @@ def build(
         attempts.raise_failures()
 
 
-def _report(app: App, built: Built) -> None:
-    """Write the page of an ISO; where nothing was built, the one that is there stays."""
+def _tell(app: App, built: Built, *, as_json: bool) -> None:
+    """Write the page of an ISO, unless nothing was built and there is one, and tell of both."""
     if not (built.reused and is_file(built.report)):
         from isobuilder.report.page import write_report
 
         write_report(built, rules=app.rules)
+    for line in built.signatures:
+        app.say(str(line))
+    state = "unchanged" if built.reused else "built"
+    app.say(f"{state}: {built.digest}, {human_size(built.size)}")
+    if not as_json:
+        tell_path(built.iso)
+
+
+def _judge(app: App, check_iso: Path | None, *, asked: bool) -> Trust | None:
+    """Return by what signatures are judged, None if nobody asks."""
+    from isobuilder.errors import UsageProblem
+
+    if asked and check_iso is not None:
+        raise UsageProblem(
+            "--check only compares, and --trust is about what is built",
+            hint="isobuilder verify ISO --trust",
+        )
+    return trust_of(app, None, None, asked=asked)
 
 
 def _signer(
@@ -197,13 +222,6 @@ def _signer(
         )
     signer = open_signer(key)
     return lambda built: sign_built(built.iso, built.digest, built.lock, signer, builder=builder)
-
-
-def _show(app: App, built: Built, *, as_json: bool) -> None:
-    state = "unchanged" if built.reused else "built"
-    app.say(f"{state}: {built.digest}, {human_size(built.size)}")
-    if not as_json:
-        tell_path(built.iso)
 
 
 def _without_boot_value(
@@ -240,10 +258,17 @@ class _Choice:
     """What flags say of each lock: its revision, and whether it starts machines."""
 
     def __init__(
-        self, app: App, session: Session, revision: int | None, boot: str | None, no_boot: bool
+        self,
+        app: App,
+        session: Session,
+        revision: int | None,
+        boot: str | None,
+        no_boot: bool,
+        *,
+        trust: bool,
     ) -> None:
         self._app, self._session, self._revision = app, session, revision
-        self._boot, self._no_boot = boot, no_boot
+        self._boot, self._no_boot, self._trust = boot, no_boot, trust
 
     def name(self, item: Wanted) -> str:
         """Return the base name that the ISO will have, without asking anybody."""
@@ -271,6 +296,7 @@ class _Choice:
                 self._session,
                 output=source.own_lock(item.architecture),
                 called=source.called,
+                trust=self._trust,
             ).lock
         if self._revision is not None:
             lock = lock.model_copy(update={"revision": self._revision})
@@ -343,7 +369,9 @@ def _check(
 
 
 def _as_data(built: Built, signed: Signed | None) -> dict[str, Any]:
-    signature = {} if signed is None else {"signature": str(signed.path)}
+    signature: dict[str, Any] = {} if signed is None else {"signature": str(signed.path)}
+    if built.signatures:
+        signature["signatures"] = list(built.signatures)
     return {
         "iso": str(built.iso),
         "digest": built.digest,

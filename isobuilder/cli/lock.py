@@ -80,7 +80,7 @@ def lock(
                     session,
                     update=update,
                     strict=strict,
-                    trust=trust,
+                    trust=trust or app.config.trust,
                     output=output or recipe.own_lock(architecture),
                     locked=locked,
                     called=recipe.called,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import BinaryIO
 
 from isobuilder import __version__
 from isobuilder.content.archives import archive_fact, image_archive
@@ -48,6 +50,29 @@ class IsoTree:
     def digests(self) -> dict[str, Digest]:
         """What each file hashes to, by path."""
         return {path: digest for path, (digest, _) in self.facts.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class TreeFiles:
+    """A tree as what reads an ISO sees it, before anybody has written one."""
+
+    made: IsoTree
+    other_labels: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The volume identifier that it will have."""
+        return self.made.label
+
+    @property
+    def files(self) -> Mapping[str, IsoEntry]:
+        """Every file by its path."""
+        return {entry.path: entry for entry in self.made.entries}
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file of one piece, such as a program or a text; an archive is none."""
+        (piece,) = self.files[path].pieces
+        return io.BytesIO(piece) if isinstance(piece, bytes) else piece.open()
 
 
 def tree(

@@ -97,6 +97,7 @@ class SyncPolicy(Model):
     format: Annotated[Literal[1], Field(alias="schema")]
     recipes: str  # the folder of recipes and locks; proposals are written there
     publish: Publish | None = None  # None: proposes and locks, and builds nothing
+    trust: bool = False  # whether nothing is built whose signatures are not proved
     signing: Signing | None = None  # None: nothing is signed
     architectures: tuple[Architecture, ...] = tuple(ARCHITECTURES)
     minors: tuple[Minor, ...] = ()  # those to follow; none: those that recipes are there for

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from isobuilder.errors import InputError, IntegrityError, IsobuilderError
 from isobuilder.files import write_whole
 from isobuilder.iso.boot_names import PAYLOAD
 from isobuilder.iso.read.reader import IsoReader
-from isobuilder.medium import REPORT, SIDE_FILES, Medium
+from isobuilder.medium import MANIFEST, REPORT, SIDE_FILES, SUMS, Medium
 from isobuilder.model.base import canonical_json
 from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.loading import parse_manifest_json
@@ -32,6 +33,7 @@ from isobuilder.store import Store, disk_problem
 
 if TYPE_CHECKING:  # what makes an ISO takes a while to import, and often nothing is to be made
     from isobuilder.content.tree import IsoTree
+    from isobuilder.pipeline.trust import SignatureLine, Trust
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class Built:
     size: int  # bytes
     lock: Lock
     reused: bool  # it was there already, made from this lock by this version
+    signatures: tuple[SignatureLine, ...] = ()  # who signed what, where that was asked
 
     @property
     def side_files(self) -> tuple[Path, ...]:
@@ -58,24 +61,32 @@ class Built:
 
 
 def build(
-    lock: Lock, out: Path, session: Session, *, force: bool = False, replace: bool = False
+    lock: Lock,
+    out: Path,
+    session: Session,
+    *,
+    force: bool = False,
+    replace: bool = False,
+    trust: Trust | None = None,
 ) -> Built:
     """Write the ISO of ``lock`` and its side files into the folder ``out``.
 
     A pure function of lock, store and version: nothing of this machine goes in. What the store
     lacks is fetched first. An OS payload that the lock leaves open is the store's, if it has one;
     the lock beside the ISO pins it. Nothing is done when the ISO is there, unless ``force`` is
-    set; ``replace`` lets another ISO of the same name go.
+    set; ``replace`` lets another ISO of the same name go. With ``trust`` every claim of its
+    evidence is proved, as when the ISO is verified, before a byte of it is written.
 
     Raises:
         InputError: an ISO of this name and of other bytes is there; nothing was fetched.
+        IntegrityError: a signature is not proved that a policy of ``trust`` needs.
         InputError, UpstreamError, IntegrityError, EnvironmentProblem: no ISO was written, and one
             that was there before is as it was.
     """
     lock = pin_or_plain(lock, session.store, session.progress.step)
     target = out / f"{lock.base_name}.iso"
     if not force and (known := _unchanged(lock, target, session.store)) is not None:
-        return known
+        return known if trust is None else _proved_again(known, trust)
     from isobuilder.content.leaks import refuse_leaks
     from isobuilder.content.tree import tree
     from isobuilder.iso.write.writer import write_iso
@@ -86,6 +97,7 @@ def build(
     _make_folder(out)
     with holding([lock], session):
         iso = tree(lock, session.store, progress=session.progress)
+        signatures = _proved(iso, lock, trust) if trust is not None else ()
         refuse_leaks(iso.entries, session.store, _allowed(session), session.progress)
         session.progress.step(f"writing {target}")
         with _forgetting(iso, session.store):
@@ -98,10 +110,44 @@ def build(
                 digests=iso.digests,
                 progress=session.progress,
             )
-    built = Built(target, written.digest, written.size, lock, reused=False)
+    digest, size = written.digest, written.size
+    built = Built(target, digest, size, lock, reused=False, signatures=signatures)
     _write_side_files(built, iso)
     _remember(built, session.store)
     return built
+
+
+def _proved(made: IsoTree, lock: Lock, trust: Trust) -> tuple[SignatureLine, ...]:
+    """Return who signed what will be on an ISO."""
+    from isobuilder.content.tree import TreeFiles
+    from isobuilder.pipeline.trust import demand_trust
+
+    manifest = parse_manifest_json(made.manifest, MANIFEST)
+    return demand_trust(Medium(TreeFiles(made)), made.digests, manifest, trust, lock)
+
+
+def _proved_again(built: Built, trust: Trust) -> Built:
+    """Return an ISO that is there and that nobody touched, with who signed what is on it."""
+    from isobuilder.pipeline.trust import demand_trust
+
+    with IsoReader(built.iso) as reader:
+        medium = Medium(reader)
+        manifest = medium.manifest
+        if isinstance(manifest, IntegrityError):
+            raise manifest
+        files = digests_told(medium, manifest)
+        lines = demand_trust(medium, files, manifest, trust, built.lock)
+    return replaced(built, signatures=lines)
+
+
+def digests_told(medium: Medium, manifest: IsoManifest) -> dict[str, Digest]:
+    """Return what the files of an ISO hash to by its own word, for one that was just written."""
+    from isobuilder.content.tree import sums
+
+    files = {path: Digest.from_hex(digits) for path, digits in manifest.files.items()}
+    files[MANIFEST] = Digest.of(medium.read(MANIFEST))
+    files[SUMS] = Digest.of(sums({path: (one, 0) for path, one in files.items()}))
+    return files
 
 
 def check(lock: Lock, iso: Path, session: Session) -> Digest:

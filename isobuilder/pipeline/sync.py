@@ -25,6 +25,7 @@ from isobuilder.mold.request import RegistrationRequest
 from isobuilder.pipeline.build import build
 from isobuilder.pipeline.fit import unfit_iso, unfit_parts
 from isobuilder.pipeline.lock import find_lock, lock_recipe
+from isobuilder.pipeline.trust import Trust
 from isobuilder.pipeline.upstream.check import UpstreamCheck, check_upstream
 from isobuilder.pipeline.upstream.proposal import propose
 from isobuilder.pipeline.upstream.report import Journal, State, SyncReport, SyncStep
@@ -265,7 +266,7 @@ class _Sync:
             known = find_lock(path, architecture)
             if known is None:
                 self.journal.begin(subject, "lock")
-            made = known or lock_recipe(path, architecture, self.session)
+            made = known or lock_recipe(path, architecture, self.session, trust=self.policy.trust)
             found.append(made.lock)
             return "" if known else made.path.name
 
@@ -297,7 +298,8 @@ class _Sync:
         if self.molds:
             self.journal.begin(subject, "register")
         with as_environment_problem(target.work), locked(target.work / ".lock"):
-            made = build(lock, target.work, self.session)
+            trust = Trust.of(self.session.config) if self.policy.trust else None
+            made = build(lock, target.work, self.session, trust=trust)
             result = verify(
                 made.iso, lock=made.lock, expected=made.digest, store=self.session.store
             )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.medium import Medium
+from isobuilder.model.config import Config
 from isobuilder.model.finding import Finding
 from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.lock import Lock
@@ -23,7 +26,10 @@ from isobuilder.model.trust.policies import ExpectedSigner, SignaturePolicy
 from isobuilder.model.validation import parse_json
 from isobuilder.text import printable
 from isobuilder.trust.evidence.claims import Content, prove
-from isobuilder.trust.evidence.root import TrustedRoot
+from isobuilder.trust.evidence.policies import known_policies
+from isobuilder.trust.evidence.root import TrustedRoot, load_root
+
+_log = logging.getLogger(__name__)
 
 RULE = "trust.signature"
 
@@ -56,6 +62,22 @@ class Trust:
 
     root: TrustedRoot
     policies: Mapping[str, SignaturePolicy]
+
+    @classmethod
+    def of(cls, config: Config, root: Path | None = None, policies: Path | None = None) -> Trust:
+        """Return by what signatures are judged: files, else those of settings, else what we ship.
+
+        Raises:
+            InputErrors, InputError, IntegrityError: a file is none of its kind.
+        """
+        return cls(
+            load_root(root or _path(config.trusted_root)),
+            known_policies(policies or _path(config.policies)),
+        )
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text).expanduser()
 
 
 @dataclass(slots=True)
@@ -95,12 +117,36 @@ def prove_signatures(
     judge = _Judge(medium, files, manifest, trust, lock, told, report)
     for claim in told.claims if told is not None else ():
         judge.claim(claim)
-    for path, name in judge.expected():
-        judge.unclaimed(path, name)
+    for path, image, name in judge.expected():
+        judge.unclaimed(path, image, name)
     count = len([path for path in files if not path.startswith(f"{EVIDENCE}/")])
     rest = count - len({line.path for line in report.lines})
     report.open_ends.append(f"who made the other {rest} files: no policy expects a signature")
     return report
+
+
+def demand_trust(
+    medium: Medium,
+    files: Mapping[str, Digest],
+    manifest: IsoManifest,
+    trust: Trust,
+    lock: Lock,
+) -> tuple[SignatureLine, ...]:
+    """Return who signed what is on an ISO of ``lock``, which may be one that nobody has written.
+
+    Raises:
+        IntegrityError: something is not proved that a policy needs; all of it is told.
+        EnvironmentProblem: as ``prove_signatures``.
+    """
+    report = prove_signatures(medium, files, manifest, trust, lock)
+    wrong = [one for one in report.findings if one.severity == "error"]
+    for one in report.findings:
+        if one.severity == "warning":
+            _log.warning("%s: %s", one.place, one.fact)
+    if wrong:
+        facts = [f"{lock.base_name}: {one.place}: {one.fact}" for one in wrong]
+        raise IntegrityError(*facts, hint=wrong[0].remedy)
+    return tuple(report.lines)
 
 
 def _told(medium: Medium, report: TrustReport) -> LockedTrust | None:
@@ -130,16 +176,16 @@ class _Judge:
         policy = self._policy(claim.policy)
         expected = policy.files if claim.what == "files" else policy.images
         if expected is None:
-            self.report.wrong(claim.path, f"the policy {claim.policy} expects nothing of it")
+            self._wrong(claim, f"the policy {claim.policy} expects nothing of it")
         elif not self._is_its_address(claim, expected):
-            self.report.wrong(claim.path, f"published at {claim.url}, which the lock does not say")
+            self._wrong(claim, f"published at {claim.url}, which the lock does not say")
         elif not self._is_there(claim):
-            self.report.wrong(claim.path, f"{claim.sha256} was signed, which is not what is there")
+            self._wrong(claim, f"{claim.sha256} was signed, which is not what is there")
         elif claim.status == "signed":
             try:
                 proven = prove(claim, expected, self._body, self._content(claim), self.trust.root)
             except (IntegrityError, InputError) as error:
-                self.report.wrong(claim.path, str(error))
+                self._wrong(claim, str(error))
                 return
             self.report.lines += [
                 SignatureLine(
@@ -155,41 +201,43 @@ class _Judge:
         elif claim.status == "excepted":
             self._excepted(claim, policy)
         else:
-            self._unsigned(claim.path, policy, f"unsigned: {claim.why}")
+            self._unsigned(claim.path, _image(claim), policy, f"unsigned: {claim.why}")
+
+    def _wrong(self, claim: SignatureClaim, fact: str) -> None:
+        self.report.wrong(claim.path, _image(claim) + fact)
 
     def _excepted(self, claim: SignatureClaim, policy: SignaturePolicy) -> None:
         version = self.manifest.kubernetes_version if self.manifest is not None else None
         known = None if version is None else policy.exception(version, claim.what)
         if known is None:
-            self._unsigned(
-                claim.path, policy, f"an exception that the policy does not have: {claim.why}"
-            )
+            fact = f"an exception that the policy does not have: {claim.why}"
+            self._unsigned(claim.path, _image(claim), policy, fact)
             return
         until = f", until {known.until}" if known.until else ""
         by = f"unsigned, as is known since {known.noted}{until}: {known.reason}"
         self.report.lines.append(SignatureLine(claim.subject, claim.path, "excepted", by, None, ""))
 
-    def _unsigned(self, path: str, policy: SignaturePolicy, fact: str) -> None:
-        self.report.wrong(path, fact, _AGAIN, only_told=policy.level == "wanted")
+    def _unsigned(self, path: str, image: str, policy: SignaturePolicy, fact: str) -> None:
+        self.report.wrong(path, image + fact, _AGAIN, only_told=policy.level == "wanted")
 
-    def expected(self) -> Iterator[tuple[str, str]]:
-        """Give every path of the ISO that a policy covers, and the policy's name."""
+    def expected(self) -> Iterator[tuple[str, str, str]]:
+        """Give every path of the ISO that a policy covers, which image that is, and the policy."""
         images = self.manifest.images if self.manifest is not None else ()
         for name, policy in sorted(self.trust.policies.items()):
             for path in policy.paths:
                 if path in self.files:
-                    yield path, name
+                    yield path, "", name
             for image in images:
                 repository = image.reference.partition("@")[0]
                 if policy.covers_image(repository):
-                    yield image.path, name
+                    yield image.path, f"{image.reference}: ", name
 
-    def unclaimed(self, path: str, name: str) -> None:
+    def unclaimed(self, path: str, image: str, name: str) -> None:
         """Note what nobody looked for, if nobody did."""
         if (path, name) not in self.claimed:
             policy = self.trust.policies[name]
             fact = f"unsigned: the policy {name} expects a signature, and no evidence was captured"
-            self._unsigned(path, policy, fact)
+            self._unsigned(path, image, policy, fact)
 
     def _policy(self, name: str) -> SignaturePolicy:
         known = self.trust.policies.get(name)
@@ -237,3 +285,8 @@ class _Judge:
                 return file.read()
 
         return read
+
+
+def _image(claim: SignatureClaim) -> str:
+    """Return how a fact about an image begins: its archive is called by a digest."""
+    return f"{claim.subject}: " if claim.what == "images" else ""

@@ -544,6 +544,72 @@ def test_an_exception_counts_only_if_the_verifier_has_it(
     assert "unsigned, as is known since 2026-11-01: lost" in str(line)
 
 
+# --- before it is built ---
+
+
+def test_a_build_proves_every_claim_before_it_writes(
+    whole: Built, session: Session, trust: Trust, tmp_path: Path
+) -> None:
+    made = build(whole.lock, tmp_path, session, trust=trust)
+    assert made.digest == whole.digest
+    assert made.signatures == verify(whole.iso, trust=trust).signatures
+    again = build(whole.lock, tmp_path, session, trust=trust)
+    assert again.reused
+    assert again.signatures == made.signatures
+
+
+def test_a_build_stops_where_a_claim_fails_that_is_needed(
+    whole: Built, session: Session, trust: Trust, tmp_path: Path
+) -> None:
+    stranger = replace(trust, root=SmallSigstore().root)
+    with pytest.raises(IntegrityError, match=r"k8s/kubeadm: .* is no log that"):
+        build(whole.lock, tmp_path, session, trust=stranger)
+    assert [*tmp_path.iterdir()] == []
+    there = build(whole.lock, tmp_path, session)
+    with pytest.raises(IntegrityError, match="is no log that the trusted root has"):
+        build(whole.lock, tmp_path, session, trust=stranger)
+    assert Digest.of_file(there.iso) == whole.digest
+
+
+def test_what_nobody_signed_is_built_only_where_a_signature_is_wanted(
+    unsigned: Lock, session: Session, trust: Trust, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        IntegrityError, match=r"docker/\w+\.tar: registry\.k8s\.io/\S+: unsigned: no sig"
+    ):
+        build(unsigned, tmp_path, session, trust=trust)
+    assert [*tmp_path.iterdir()] == []
+    wanted = known_policies(Path(session.config.policies or "").with_name("wanted.yaml"))
+    assert (
+        build(unsigned, tmp_path, session, trust=replace(trust, policies=wanted)).signatures == ()
+    )
+
+
+def test_the_settings_ask_for_it_as_the_option_does(
+    whole: Built, world: World, store: Store, folder: Path, tmp_path: Path
+) -> None:
+    config = json.loads(world.config_file.read_text())
+    files = {"policies": str(folder / "policies.yaml"), "trusted_root": str(folder / "root.json")}
+    settings = tmp_path / "config.yaml"
+    lock = folder / "kubernetes-1.34.12.amd64.lock.json"
+    words: list[str | Path] = ["--config", settings, "--store", store.root, "build", lock]
+    words += ["--out", tmp_path / "out"]
+    settings.write_text(json.dumps({**config, **files}))
+    assert "signed: " not in call(*words).stderr
+    told = call(*words, "--trust").stderr
+    assert f"signed: k8s/kubeadm (kubeadm): by {RELEASER}, 2026-11-01 12:01:00 UTC, log" in told
+    settings.write_text(json.dumps({**config, **files, "trust": True}))
+    (found,) = json.loads(call(*words, "--json").stdout)
+    assert {one["status"] for one in found["signatures"]} == {"signed"}
+    (folder / "stranger.json").write_bytes(SmallSigstore().root_data())
+    files["trusted_root"] = str(folder / "stranger.json")
+    settings.write_text(json.dumps({**config, **files, "trust": True}))
+    done = call(*words[:-1], tmp_path / "other", code=5)
+    assert "k8s/kubeadm: evidence/kubeadm.sigstore.json: log: " in done.stderr
+    assert not (tmp_path / "other").exists() or [*(tmp_path / "other").iterdir()] == []
+    call(*words, "--trust", "--check", whole.iso, code=2)
+
+
 # --- other forms ---
 
 

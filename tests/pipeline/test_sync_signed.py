@@ -43,6 +43,13 @@ def test_a_signature_that_a_killed_run_published_stays(site: Site) -> None:
     assert (site.published / one.name).is_file()
 
 
+def test_a_policy_refuses_what_nobody_signed(site: Site) -> None:
+    report = site.run(architectures=["amd64"], minors=["1.34"], trust=True)
+    assert [(step.step, step.state) for step in report.failed] == [("publish", "failed")]
+    assert "k8s/kubeadm: unsigned: " in report.failed[0].fact
+    assert site.names() == []
+
+
 def test_without_its_key_nothing_is_published(site: Site) -> None:
     report = site.run(
         architectures=["amd64"], minors=["1.34"], signing={"key": str(site.folder / "none.pem")}

@@ -84,22 +84,17 @@ def _file(text: str | None) -> Path | None:
 def trust_of(app: App, root: Path | None, policies: Path | None, *, asked: bool) -> Trust | None:
     """Return by what signatures are judged: options, else settings, else what is shipped.
 
-    None if nobody ``asked`` for it with --trust.
+    None if neither --trust (``asked``) nor the settings ask for it.
 
     Raises:
         UsageProblem: nobody asked, and the options were given.
     """
     from isobuilder.errors import UsageProblem
 
-    if not asked:
+    if not (asked or app.config.trust):
         if root or policies:
             raise UsageProblem("--trusted-root and --policies go with --trust")
         return None
     from isobuilder.pipeline.trust import Trust
-    from isobuilder.trust.evidence.policies import known_policies
-    from isobuilder.trust.evidence.root import load_root
 
-    return Trust(
-        load_root(root or _file(app.config.trusted_root)),
-        known_policies(policies or _file(app.config.policies)),
-    )
+    return Trust.of(app.config, root, policies)

@@ -13,13 +13,14 @@ from isobuilder.errors import InputError, IntegrityError, UsageProblem
 from isobuilder.files import is_file, read_bytes, write_whole
 from isobuilder.iso.check.contents import check_iso
 from isobuilder.iso.read.reader import IsoReader
-from isobuilder.medium import LABEL, MANIFEST, SIGNATURE, SUMS, Medium
+from isobuilder.medium import LABEL, SIGNATURE, Medium
 from isobuilder.model.base import LAST_EPOCH
 from isobuilder.model.finding import Finding
 from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.loading import load_lock
 from isobuilder.model.lock import Lock
 from isobuilder.mold.catalogue import Item
+from isobuilder.pipeline.build import digests_told
 from isobuilder.progress import SILENT, Progress
 from isobuilder.rules.fit import Unfit
 from isobuilder.text import whole_number
@@ -101,16 +102,12 @@ def sign_built(
     Raises:
         InputError, IntegrityError, EnvironmentProblem: as ``sign_iso``.
     """
-    from isobuilder.content.tree import sums
-
     with IsoReader(iso) as reader:
         medium = Medium(reader)
-        manifest, written = medium.manifest, medium.read(MANIFEST)
-    if isinstance(manifest, IntegrityError):
-        raise manifest
-    files = {path: Digest.from_hex(digits) for path, digits in manifest.files.items()}
-    files[MANIFEST] = Digest.of(written)
-    files[SUMS] = Digest.of(sums({path: (one, 0) for path, one in files.items()}))
+        manifest = medium.manifest
+        if isinstance(manifest, IntegrityError):
+            raise manifest
+        files = digests_told(medium, manifest)
     return _Subject(iso, digest, files, manifest, lock).sign(signer, builder=builder)
 
 
