@@ -14,8 +14,9 @@ VARIABLE = "ISOBUILDER_RESULTS"
 
 FIRST_ISO, BOOTING, CLUSTER = "First ISO of a new patch", "Booting", "A real cluster"
 SITE = "A site's images"
+WAY = "A new user's way"
 DELTAS = "Deltas of Go programs"
-SECTIONS = (FIRST_ISO, SITE, DELTAS, BOOTING, CLUSTER)
+SECTIONS = (WAY, FIRST_ISO, SITE, DELTAS, BOOTING, CLUSTER)
 """Sections of other runs than the comparison, in the order in which they end the page."""
 
 _HEADING = re.compile(r"(#+) +(.*?)\s*$")
