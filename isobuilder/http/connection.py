@@ -13,7 +13,6 @@ import io
 import os
 import re
 import socket
-import ssl
 import struct
 import time
 from collections.abc import Iterator, Mapping
@@ -23,12 +22,12 @@ from http.client import responses
 from typing import IO, Protocol
 from urllib.parse import unquote
 
+from isobuilder.http.encrypted import AT_ONCE, Encrypted
 from isobuilder.http.replies import FilePart, FileState, Refusal, Reply, Request, text_reply
 
 PIECE = 512 * 1024  # bytes that have to be through within ``Limits.piece_seconds``
 _RECEIVED = 64 * 1024  # bytes at once
 _LINE, _TRAILERS = 4096, 32  # bytes of a line between chunks, and lines after the last
-_ENCRYPTED = 128 * 1024  # bytes of a file that are encrypted at once: they stay in the cache
 _WAIT = 5.0  # seconds that the kernel waits for a client before we look at the time again
 _REPLACED = "the file is being replaced: ask again"
 _LINGER = 1.0  # seconds for a client to stop sending after it was refused
@@ -66,7 +65,7 @@ class Owner(Protocol):
 class Connection:
     """One client, request after request."""
 
-    def __init__(self, client: socket.socket, owner: Owner, address: str = "") -> None:
+    def __init__(self, client: socket.socket | Encrypted, owner: Owner, address: str = "") -> None:
         self._socket = client
         self._address = address
         self._owner = owner
@@ -214,20 +213,21 @@ class Connection:
                 yield len(chunk)
 
     def _send_file(self, file: IO[bytes], at: int, count: int) -> int:
-        if isinstance(self._socket, ssl.SSLSocket):  # whose bytes the kernel cannot send
-            for start in range(0, count, _ENCRYPTED):
-                size = min(_ENCRYPTED, count - start)
+        client = self._socket
+        if isinstance(client, Encrypted):  # whose bytes the kernel cannot send
+            for start in range(0, count, AT_ONCE):
+                size = min(AT_ONCE, count - start)
                 data = os.pread(file.fileno(), size, at + start)
                 if len(data) < size:
                     raise ConnectionError("the file became shorter")
                 self.send(data)
             return count
-        self._let_the_kernel_wait()
+        self._let_the_kernel_wait(client)
         deadline = time.monotonic() + self._limits.piece_seconds
         done = 0
         while done < count:
             try:
-                sent = os.sendfile(self._socket.fileno(), file.fileno(), at + done, count - done)
+                sent = os.sendfile(client.fileno(), file.fileno(), at + done, count - done)
             except BlockingIOError:  # the kernel waited, and not a byte went
                 sent = -1
             if time.monotonic() > deadline:
@@ -237,14 +237,14 @@ class Connection:
             done += max(sent, 0)
         return done
 
-    def _let_the_kernel_wait(self) -> None:
+    def _let_the_kernel_wait(self, client: socket.socket) -> None:
         """Let sendfile wait for the client, a little at a time: cheaper than polling."""
-        if self._socket.gettimeout() is None:
+        if client.gettimeout() is None:
             return
         seconds = min(_WAIT, self._limits.piece_seconds)
         pause = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, pause)
-        self._socket.settimeout(None)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, pause)
+        client.settimeout(None)
 
     def _linger(self) -> None:
         """Let the client read our answer though it is still sending.

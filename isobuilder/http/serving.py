@@ -8,33 +8,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-import ssl
 import threading
-from pathlib import Path
 from typing import Self
 
 from isobuilder.errors import EnvironmentProblem
 from isobuilder.http.connection import Connection, Limits
+from isobuilder.http.encrypted import Encrypted, TlsContext
 from isobuilder.http.replies import Refusal, Reply, Request, text_reply
 
 _log = logging.getLogger(__name__)
-
-TlsContext = ssl.SSLContext
-
-
-def server_tls(certificate: Path, key: Path | None) -> TlsContext:
-    """Return what speaks TLS with a certificate; ``key`` None: it is in the same file.
-
-    Raises:
-        EnvironmentProblem: a file is not there, or not what it should be.
-    """
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(certificate, key, lambda: "")  # else OpenSSL asks at the terminal
-    except (OSError, ValueError) as error:  # SSLError is an OSError
-        reason = "expected PEM, with the key that belongs to it"
-        raise EnvironmentProblem(f"{certificate}: {reason}") from error
-    return context
 
 
 class Server:
@@ -147,24 +129,20 @@ class Server:
             # A client that hangs up or is too slow is everyday life.
             with contextlib.suppress(OSError), client:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                with client if self._tls is None else self._encrypted(client, self._tls) as spoken:
-                    connection = Connection(spoken, self, address)
-                    while not self.closing.is_set() and connection.exchange():
-                        pass
+                if self._tls is None:
+                    self._converse(client, address)
+                    return
+                with Encrypted(client, self._tls) as encrypted:
+                    encrypted.settimeout(self.limits.head_seconds)
+                    encrypted.do_handshake()
+                    self._converse(encrypted, address)
         finally:
             self._forget(threading.current_thread())
 
-    def _encrypted(self, client: socket.socket, tls: TlsContext) -> ssl.SSLSocket:
-        encrypted = tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
-        try:
-            with self._guard:
-                self._clients[threading.current_thread()] = encrypted
-            encrypted.settimeout(0.001 if self.closing.is_set() else self.limits.head_seconds)
-            encrypted.do_handshake()
-        except OSError:
-            encrypted.close()
-            raise
-        return encrypted
+    def _converse(self, client: socket.socket | Encrypted, address: str) -> None:
+        connection = Connection(client, self, address)
+        while not self.closing.is_set() and connection.exchange():
+            pass
 
     def reply_to(self, request: Request) -> Reply:
         """Return what goes out, whatever goes wrong while it is worked out."""

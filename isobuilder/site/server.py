@@ -22,8 +22,9 @@ from typing import Self
 from isobuilder.digest import Digest
 from isobuilder.formats.prometheus import CONTENT_TYPE
 from isobuilder.http.connection import Limits
+from isobuilder.http.encrypted import TlsContext
 from isobuilder.http.replies import FilePart, FileState, Reply, Request, content_reply, text_reply
-from isobuilder.http.serving import Server, TlsContext
+from isobuilder.http.serving import Server
 from isobuilder.medium import REPORT, TRAVELS
 from isobuilder.site.catalog import Catalog
 from isobuilder.site.holding import Holding

@@ -495,6 +495,46 @@ def test_tls_brings_the_same_bytes_and_bears_who_speaks_none(encrypted: Shelf) -
     assert encrypted.url.startswith("https://")
 
 
+def test_the_deadline_of_a_handshake_is_for_all_of_it(encrypted: Shelf) -> None:
+    with closing(connected(encrypted)) as client:
+        begun = time.monotonic()
+        with suppress(ConnectionError):
+            client.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+            for _ in range(2000):
+                client.sendall(b"x")
+                time.sleep(0.02)
+        assert time.monotonic() - begun < 20
+        assert to_the_end(client) == b""
+
+
+def test_what_tls_sends_has_an_end_that_nobody_on_the_way_can_make(encrypted: Shelf) -> None:
+    """Its own last word; a client that was cut off knows by that."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    plain = connected(encrypted)
+    with context.wrap_socket(plain, suppress_ragged_eofs=False) as client:
+        client.sendall(b"GET /ten HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        data = b""
+        while piece := client.recv(1 << 16):  # an end without that word is an error
+            data += piece
+    assert data.endswith(TEN)
+
+
+def test_requests_over_tls_that_come_together_are_answered_one_after_the_other(
+    encrypted: Shelf,
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with context.wrap_socket(connected(encrypted)) as client:
+        body = b"x" * 300_000
+        head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n"
+        client.sendall(head + body + b"GET /ten HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answers = to_the_end(client)
+    assert answers.count(b"HTTP/1.1 200") == 2
+    assert body in answers
+    assert answers.endswith(TEN)
+
+
 def wait_for(true: object) -> None:
     assert callable(true)
     until = time.monotonic() + 10

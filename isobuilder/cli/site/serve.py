@@ -19,7 +19,7 @@ from isobuilder.cli.telling import tell, tell_text
 from isobuilder.text import printable, whole_number
 
 if TYPE_CHECKING:
-    from isobuilder.http.serving import TlsContext
+    from isobuilder.http.encrypted import TlsContext
     from isobuilder.site.server import SiteLogin
 
 _WRITE_SECONDS = 15.0  # as often as Prometheus usually asks
@@ -204,7 +204,7 @@ def _login(
 
 def _tls(certificate: Path | None, key: Path | None) -> TlsContext | None:
     from isobuilder.errors import UsageProblem
-    from isobuilder.http.serving import server_tls
+    from isobuilder.http.encrypted import server_tls
 
     if certificate is None:
         if key is not None:
