@@ -38,7 +38,7 @@ lock-deps: ## Lock the newest release of every library; LOCK_ARGS=--keep changes
 	$(PYTHON) -m tools.lock_dependencies $(LOCK_ARGS)
 
 test-kills: $(VENV)/.ready ## Kill an unattended run at a hundred random moments and begin it again; KILLS=N for another number
-	ISOBUILDER_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest -s tests/pipeline/test_sync.py -k killed $(PYTEST_ARGS)
+	ISOBUILDER_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest -s tests/pipeline/test_sync.py tests/pipeline/test_sync_deltas.py -k killed $(PYTEST_ARGS)
 
 test-deltas: $(VENV)/.ready ## Make and apply deltas of a hundred pairs of random ISOs, and a thousand changed deltas; DELTAS=N for another number
 	ISOBUILDER_DELTAS=$(or $(DELTAS),100) $(BIN)/python -m pytest -s tests/pipeline/delta -k "whatever" $(PYTEST_ARGS)

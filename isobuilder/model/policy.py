@@ -91,6 +91,10 @@ class Freeze(Model):
         return self
 
 
+MOST_DELTAS = 20
+"""To one ISO: a minor version has some fifteen patches, and deltas are applied in a row."""
+
+
 class SyncPolicy(Model):
     """What a sync does unattended."""
 
@@ -109,6 +113,8 @@ class SyncPolicy(Model):
     servers: tuple[str, ...] = ()  # by their names in the settings
     rules: str | None = None
     keep_revisions: NonNegativeInt | None = None  # old ones beside the newest; None: all
+    deltas: Annotated[int, Field(ge=0, le=MOST_DELTAS)] = 0
+    """To each new ISO, from so many ISOs before it of its minor version and of its kind."""
     retire: Retire = Retire()
     webhook: Webhook | None = None
 
@@ -116,6 +122,17 @@ class SyncPolicy(Model):
     def _servers_can_fetch(self) -> Self:
         if self.servers and (self.publish is None or self.publish.url is None):
             raise ValueError("servers need publish.url, the address at which they fetch the ISOs")
+        return self
+
+    @model_validator(mode="after")
+    def _deltas_can_be(self) -> Self:
+        if self.deltas and self.publish is None:
+            raise ValueError("deltas are published beside the ISOs, and publish is missing")
+        if self.retire.patches is not None and self.deltas > self.retire.patches:
+            raise ValueError(
+                f"expected deltas from at most {self.retire.patches} ISOs, for retire.patches "
+                f"takes the others away, got {self.deltas}"
+            )
         return self
 
     def frozen(self, day: date) -> Freeze | None:

@@ -23,6 +23,13 @@ from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.register import register
 from isobuilder.mold.request import RegistrationRequest
 from isobuilder.pipeline.build import build
+from isobuilder.pipeline.delta.publish import (
+    lacking,
+    look_at_deltas,
+    publish_delta,
+    remove_deltas,
+    tidy,
+)
 from isobuilder.pipeline.fit import unfit_iso, unfit_parts
 from isobuilder.pipeline.lock import find_lock, lock_recipe
 from isobuilder.pipeline.trust import Trust
@@ -115,6 +122,7 @@ class _Sync:
                     subject = f"{recipe.kubernetes} {architecture}"
                     self._cell(path, subject, architecture, place)
         if place is not None:
+            self._step("deltas", "delta", partial(self._look_at_deltas, place), quiet=True)
             self._retire(place, all_servers=all_servers)
         if (remote := self.session.remote) is not None:
             told = (Notice("warning", "shared-store", remote.address, f) for f in remote.notices)
@@ -258,6 +266,27 @@ class _Sync:
         entry = self._published(lock, subject, target)
         if entry is not None and self.molds:
             self._step(subject, "register", partial(self._register, entry, subject, target))
+        if entry is not None and self.policy.deltas:
+            self._deltas(entry, subject, target)
+
+    def _deltas(self, new: Published, subject: str, target: Target) -> None:
+        """Publish the deltas to an ISO that are not there yet."""
+        olds: list[Published] = []
+
+        def looking() -> str:
+            olds[:] = lacking(new, target, self.policy.deltas)
+            return ""
+
+        def making(old: Published, told: str) -> str:
+            self.journal.begin(told, "delta")
+            return publish_delta(old, new, target, self.session.progress)
+
+        self._step(subject, "delta", looking, quiet=True)
+        for old in olds:
+            told = f"{subject} from {old.release}"
+            self._step(told, "delta", partial(making, old, told))
+        if olds:
+            tidy(target)
 
     def _lock(self, path: Path, subject: str, architecture: str) -> Lock | None:
         found: list[Lock] = []
@@ -333,6 +362,11 @@ class _Sync:
                 source.unlink()
         return entry, f"{entry.name} {made.digest}"
 
+    def _look_at_deltas(self, target: Target) -> str:
+        for step in look_at_deltas(target):
+            self.add(step)
+        return ""
+
     def _register(self, entry: Published, subject: str, target: Target) -> str:
         item = target.item(entry)
         lock = target.lock_of(entry)
@@ -383,6 +417,7 @@ class _Sync:
 
     def _remove(self, gone: Retired, target: Target) -> str:
         """Take the files of an ISO away that the index no longer has."""
+        remove_deltas(target, gone.name)
         for end in SIDES:
             target.place.remove(f"{gone.base_name}.{end}")
         change_index(target.place, lambda index: index.without(gone.as_removed()))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from isobuilder.digest import Digest
+from isobuilder.digest import BUFFER_SIZE, Digest
 from isobuilder.errors import IntegrityError
 from isobuilder.files import as_environment_problem, is_file, locked, read_bytes, write_whole
 
@@ -33,6 +33,9 @@ class PublishedPlace(Protocol):
 
     def digest_of(self, name: str) -> Digest:
         """Return the digest of a file's bytes, all of them read."""
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Give a file's bytes."""
 
     def add(self, source: Path, name: str) -> bool:
         """Give a file its name; False if that is taken, whatever by."""
@@ -89,6 +92,12 @@ class FolderPlace:
         """See ``PublishedPlace``."""
         with as_environment_problem(self.folder / name):
             return Digest.of_file(self.folder / name)
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """See ``PublishedPlace``."""
+        with as_environment_problem(self.folder / name), (self.folder / name).open("rb") as file:
+            while chunk := file.read(BUFFER_SIZE):
+                yield chunk
 
     def add(self, source: Path, name: str) -> bool:
         """See ``PublishedPlace``."""

@@ -71,13 +71,18 @@ class BucketPlace:
 
     def digest_of(self, name: str) -> Digest:
         """See ``PublishedPlace``."""
+        hasher = Hasher()
+        for chunk in self.chunks(name):
+            hasher.update(chunk)
+        return hasher.digest()
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """See ``PublishedPlace``."""
         import obstore
 
-        hasher = Hasher()
         with self._explained(name):
             for chunk in obstore.get(self._store, self._prefix + name).stream(_PART):
-                hasher.update(bytes(chunk))
-        return hasher.digest()
+                yield bytes(chunk)
 
     def add(self, source: Path, name: str) -> bool:
         """See ``PublishedPlace``."""

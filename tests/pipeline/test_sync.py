@@ -302,6 +302,11 @@ def _forget(site: Site) -> None:
         ({"retire": {"patches": 0}}, "retire.patches"),
         ({"retire": {"servers": "destroy"}}, "retire.servers"),
         ({"keep_revisions": -1}, "keep_revisions"),
+        ({"deltas": -1}, "deltas"),
+        ({"deltas": 21}, "deltas"),
+        ({"deltas": "all"}, "deltas"),
+        ({"deltas": 1, "publish": None}, "deltas are published beside the ISOs"),
+        ({"deltas": 3, "retire": {"patches": 2}}, "expected deltas from at most 2 ISOs"),
         ({"publish": {"folder": "x", "url": "https://u:p@host/"}}, "credentials in the address"),
     ],
 )

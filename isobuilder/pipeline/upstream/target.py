@@ -48,6 +48,13 @@ class Target:
         registration, iso = read_registration(side)
         return Item(registration, url, iso=iso)
 
+    def copy_sides(self, entry: Published, folder: Path) -> None:
+        """Copy what lies beside a published ISO, as far as it is there, into a folder."""
+        for end in TRAVELS:
+            name = f"{entry.base_name}.{end}"
+            if (data := self.place.read(name, BUNDLE_FILE.size)) is not None:
+                write_whole(folder / name, data)
+
     def sign(self, made: Built, signing: Signing) -> None:
         """Sign an ISO beside which its signature then lies; one that is published stays it.
 
