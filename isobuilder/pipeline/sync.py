@@ -7,7 +7,7 @@ again. What is published is complete, verified, and never replaced.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
@@ -34,6 +34,7 @@ from isobuilder.pipeline.fit import unfit_iso, unfit_parts
 from isobuilder.pipeline.lock import find_lock, lock_recipe
 from isobuilder.pipeline.trust import Trust
 from isobuilder.pipeline.upstream.check import UpstreamCheck, check_upstream
+from isobuilder.pipeline.upstream.followed import followed
 from isobuilder.pipeline.upstream.proposal import propose
 from isobuilder.pipeline.upstream.report import Journal, State, SyncReport, SyncStep
 from isobuilder.pipeline.upstream.retire import StillUsed, retire_from, to_retire
@@ -115,7 +116,7 @@ class _Sync:
         self._find_wrong()
         self._propose(self._look())
         place = self._opened()
-        for path in self._followed():
+        for path in followed(self._recipes(), self.policy, self.book, self.day):
             recipe = load_recipe(path)
             for architecture in self.policy.architectures:
                 if architecture in recipe.architectures:
@@ -241,21 +242,6 @@ class _Sync:
                 self.add(
                     SyncStep(subject=path.name, step="recipe", state="failed", fact=str(error))
                 )
-
-    def _followed(self) -> Iterable[Path]:
-        """Return the newest recipe of each minor that is followed."""
-        newest: dict[str, tuple[KubeVersion, Path]] = {}
-        for path in self._recipes():
-            version = load_recipe(path).kubernetes
-            minor = version.minor_text
-            if self.policy.minors and minor not in self.policy.minors:
-                continue
-            life = self.book.minor(minor)
-            if life and life.ended(self.day) and not self.policy.ended_minors:
-                continue
-            if minor not in newest or version > newest[minor][0]:
-                newest[minor] = version, path
-        return [path for _version, path in sorted(newest.values())]
 
     # --- one cell: a version for an architecture ---
 
