@@ -30,7 +30,6 @@ from isobuilder.trust.leaks import VERSION, Leak, search
 
 _NOTED = f"searched-{VERSION}"
 _WORKERS = 2
-_LARGE = 1024 * 1024  # bytes of a piece: what is found out of each costs a little
 
 
 class AllowedLeak(Model):
@@ -161,7 +160,7 @@ def _unpacked(blob: BlobLike, compression: Compression) -> Iterator[bytes]:
 
 
 def _content(source: StreamSource, size: int) -> Iterator[bytes]:
-    while size > 0 and (piece := source.read(min(size, _LARGE))):
+    while size > 0 and (piece := source.some(size)):
         size -= len(piece)
         yield piece
 

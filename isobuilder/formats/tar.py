@@ -108,6 +108,22 @@ class StreamSource:
         self.position += len(data)
         return data
 
+    def some(self, most: int) -> bytes:
+        """Return at least one and at most ``most`` of the next bytes, none only at the end.
+
+        It gives what is at hand, which is not copied where it can be helped.
+
+        Raises:
+            IntegrityError: as the pieces do.
+        """
+        if not self._waiting:
+            piece = next(self._pieces, b"")
+            if len(piece) <= most:
+                self.position += len(piece)
+                return piece
+            self._waiting += piece
+        return self.read(min(most, len(self._waiting)))
+
     def advance(self, position: int) -> None:
         """Go on to ``position``; what lies before is unpacked all the same.
 

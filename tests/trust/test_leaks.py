@@ -7,8 +7,10 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from isobuilder.trust.leaks import search
+from isobuilder.trust.leaks import _FORMS, _is_key, search
 from tests.pipeline.signed import new_key, openssl
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -109,3 +111,37 @@ def test_where_pieces_are_cut_makes_no_difference(key: bytes) -> None:
 
 def test_a_file_full_of_keys_is_told_at_its_beginning(key: bytes) -> None:
     assert len(list(search([key * 500]))) == 20
+
+
+WORDS = [
+    *("gh", "p_", "github", "_pat_", "glpat", "-", "AKIA", "ASIA", "xoxb", "123456789012", "AIza"),
+    *("npm", "_", "pypi", "AgEIcHlwaS5vcmc", "eyJhbGciOi", ".", "eyJ", "LS0tLS1CRUdJTi"),
+    *('"auth"', " : ", '"', "http", "s", "://", "robot", ":", "@", "git.example", " ", "\n", "="),
+    *("-----BEGIN ", "EC ", "PRIVATE KEY", " BLOCK", "-----", "Proc-Type: 4\n", "\\n", "\u00e9"),
+    base64.b64encode(b"-----BEGIN PRIVATE KEY-----" + b"k" * 60).decode(),
+    *(word(length) for length in (1, 12, 16, 20, 36, 64)),
+    word(16, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"),
+]
+
+
+def by_every_form_at_every_byte(data: bytes) -> list[tuple[str, int]]:
+    """What a search finds that is slow and plain."""
+    found, at = [], 0
+    while at < len(data):
+        matches = ((name, form.match(data, at)) for name, form in _FORMS.items())
+        name, match = next(((name, one) for name, one in matches if one), ("", None))
+        if match is not None and (name != "encoded-key" or _is_key(match[0])):
+            found.append((name, at))
+        at = match.end() if match is not None else at + 1
+    return found
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=40).map("".join))
+def test_what_every_form_at_every_byte_finds_is_found(text: str) -> None:
+    data = text.encode()
+    expected = by_every_form_at_every_byte(data)
+    assert [(one.form, one.at) for one in search([data])] == expected[:20]
+    marked = {"private-key", "encoded-key", "jwt"}
+    binary = [(one.form, one.at - 1) for one in search([b"\0" + data])]
+    assert {one for one in expected if one[0] in marked} <= set(binary) or len(binary) == 20
