@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import zipfile
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -148,6 +150,15 @@ def _known(_samples: Samples, _stack: ExitStack) -> Rig:
     return of_json([OSV, [OSV, OSV], GRYPE, VEX], read)
 
 
+def _zipped(_samples: Samples, _stack: ExitStack) -> Rig:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(3):
+            archive.writestr(f"GO-{number}.json", json.dumps(OSV))
+    bill = bill_of()
+    return of_bytes([made.getvalue()], lambda data, _: apply_list(data, "all.zip", bill))
+
+
 def _bill(_samples: Samples, _stack: ExitStack) -> Rig:
     def read(data: bytes, _folder: Path) -> object:
         bill = read_bill(data, "x.cdx.json")
@@ -166,5 +177,6 @@ PACKAGES = (
     Target("rpmdb", ("formats/packages/rpm.py", "formats/packages/rpmdb.py"), _rpm),
     Target("layer", ("trust/bill/look.py", "trust/bill/merge.py"), _layer),
     Target("vulnerabilities", ("trust/bill/advisories.py", "trust/bill/vex.py"), _known),
+    Target("zip", ("formats/zipped.py",), _zipped),
     Target("bill", ("trust/bill/model.py", "trust/bill/purl.py"), _bill),
 )

@@ -1,8 +1,8 @@
 """Lists of vulnerabilities that came from elsewhere, applied to a bill without asking anybody.
 
-Sources: OSV schema 1.7 (osv.dev's exports); Grype's JSON report. Of OSV records each says which
-versions it is about, and the order of versions is that of the kind of package; a report of Grype
-names packages that were found, and counts for those that are in the bill.
+Sources: OSV schema 1.7 (osv.dev's exports, which are zips); Grype's JSON report. Of OSV records
+each says which versions it is about, and the order of versions is that of the kind of package; a
+report of Grype names packages that were found, and counts for those that are in the bill.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from isobuilder.documents.json import JsonLimits, parse
 from isobuilder.errors import InputError
 from isobuilder.formats.packages.order import compare
 from isobuilder.formats.packages.package import Kind
+from isobuilder.formats.zipped import is_zip, zip_members
 from isobuilder.model.validation import cause_of
 from isobuilder.text import printable
 from isobuilder.trust.bill.cvss import base_score
@@ -147,22 +148,25 @@ class AppliedList:
 def apply_list(data: bytes, place: str, bill: Bill) -> AppliedList:
     """Return what a list of OSV records or a report of Grype says of the parts of ``bill``.
 
-    OSV records are one in a file, a list, or one for each line.
+    OSV records are one in a file, a list, one for each line, or each a file of a zip.
 
     Raises:
         InputError: neither, or a record that makes no sense.
     """
     index = _Index(bill)
+    if is_zip(data):
+        return _of_records(_zipped(data, place), index)
     try:
         if (records := _lines(data, place)) is not None:
-            return _of_records(records, place, index)
+            return _of_records(records, index)
         document = parse(data, place, LIST)
         if isinstance(document, dict) and "matches" in document:
             return _of_report(_GrypeReport.model_validate(document, strict=False), index)
         if isinstance(document, dict) and "id" in document:
-            return _of_records([document], place, index)
+            document = [document]
         if isinstance(document, list):
-            return _of_records(document, place, index)
+            named = ((f"{place}: record {number}", one) for number, one in enumerate(document))
+            return _of_records(named, index)
     except ValidationError as error:
         raise InputError(f"{place}: {cause_of(error)}") from None
     raise InputError(
@@ -171,16 +175,27 @@ def apply_list(data: bytes, place: str, bill: Bill) -> AppliedList:
     )
 
 
-def _lines(data: bytes, place: str) -> Iterator[Any] | None:
+_Placed = tuple[str, Any]  # where a record is, and what was read there
+
+
+def _zipped(data: bytes, place: str) -> Iterator[_Placed]:
+    for name, content in zip_members(data, place, most=RECORD.size):
+        where = f"{place}: {name}"
+        if not name.endswith(".json"):
+            raise InputError(
+                f"{where}: expected only .json files, each a record of OSV",
+                hint="give an all.zip of osv.dev as it was exported",
+            )
+        yield where, parse(content, where, RECORD)
+
+
+def _lines(data: bytes, place: str) -> Iterator[_Placed] | None:
     """Return the records of a text that has one for each line; None when it is one document."""
     first, newline, rest = data.partition(b"\n")
     if not newline or not rest.strip() or not first.strip().endswith(b"}"):
         return None
-    return (
-        parse(line, f"{place}: line {number}", RECORD)
-        for number, line in enumerate(data.split(b"\n"), 1)
-        if line.strip()
-    )
+    places = ((f"{place}: line {number}", line) for number, line in enumerate(data.split(b"\n"), 1))
+    return ((where, parse(line, where, RECORD)) for where, line in places if line.strip())
 
 
 class _Index:
@@ -231,15 +246,15 @@ _ECOSYSTEMS = {
 _MAJOR_ONLY = {"Rocky Linux", "AlmaLinux", "Debian"}
 
 
-def _of_records(records: Iterable[Any], place: str, index: _Index) -> AppliedList:
+def _of_records(records: Iterable[_Placed], index: _Index) -> AppliedList:
     hits: list[Hit] = []
     count = 0
-    for number, data in enumerate(records):
+    for place, data in records:
         count += 1
         try:
             record = _OsvRecord.model_validate(data, strict=False)
         except ValidationError as error:
-            raise InputError(f"{place}: record {number}: {cause_of(error)}") from None
+            raise InputError(f"{place}: {cause_of(error)}") from None
         if record.withdrawn is None:
             hits += _of_record(record, index)
     return AppliedList(_sorted(hits), count, 0)

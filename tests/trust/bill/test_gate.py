@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -186,6 +188,35 @@ def test_a_report_of_grype_counts_for_what_is_in_the_bill() -> None:
 def test_a_list_that_is_none_is_refused(data: bytes, said: str) -> None:
     with pytest.raises(InputError, match=said):
         apply_list(data, "list.json", bill_of())
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return made.getvalue()
+
+
+def test_a_zip_of_records_says_what_a_list_of_them_says() -> None:
+    records = [osv("golang.org/x/net", "Go", FROM_0), osv("none", "Go", FROM_0, id="GO-2")]
+    archive = zipped({f"{one['id']}.json": json.dumps(one).encode() for one in records})
+    applied = apply_list(archive, "all.zip", bill_of())
+    assert applied == apply_list(json.dumps(records).encode(), "osv.json", bill_of())
+    assert (len(applied.hits), applied.records) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"GO-1.json": b"{"}, "all.zip: GO-1.json: not JSON"),
+        ({"GO-1.json": b'{"id": ""}'}, "all.zip: GO-1.json: id"),
+        ({"README.md": b"{}"}, "all.zip: README.md: expected only .json files"),
+    ],
+)
+def test_a_zip_of_something_else_is_refused(files: dict[str, bytes], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        apply_list(zipped(files), "all.zip", bill_of())
 
 
 # --- VEX ---
