@@ -135,7 +135,7 @@ def diff(
     type=FILE,
     multiple=True,
     required=True,
-    help="Records of OSV (also all.zip), or a report of Grype in JSON; may be given more than once.",
+    help="Records of OSV (or all.zip), or a report of Grype in JSON; may be given more than once.",
 )
 @click.option(
     "--vex",
