@@ -145,7 +145,7 @@ def _content(data: bytes, entry: _Entry, place: str, *, behind: int) -> int:
     local = _LOCAL.unpack_from(data, min(entry.at, len(data)))
     mark, _, flags, method, *_, name_size, extra_size = local
     name_at = entry.at + _LOCAL.size
-    begin = name_at + name_size + extra_size
+    begin: int = name_at + name_size + extra_size
     name = data[name_at : name_at + name_size]
     if (mark, flags, method, name) != (b"PK\x03\x04", entry.flags, entry.method, entry.name):
         raise InputError(f"{place}: its own header says otherwise than the directory of the zip")
