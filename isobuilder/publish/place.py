@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from isobuilder.digest import BUFFER_SIZE, Digest
-from isobuilder.errors import IntegrityError
+from isobuilder.errors import IntegrityError, UpstreamError
 from isobuilder.files import as_environment_problem, is_file, locked, read_bytes, write_whole
 
+_TRIES = 3  # of giving a name that another is about to give, or gives up
 Change = Callable[[bytes | None], bytes]
 """What is there, or None -> what is to be there."""
 
@@ -56,12 +57,19 @@ def publish_file(place: PublishedPlace, source: Path, name: str) -> bool:
     Raises:
         IntegrityError: other bytes have that name; they stay.
     """
-    size = place.size_of(name)
-    if size is None and place.add(source, name):
-        return True
-    if place.size_of(name) == source.stat().st_size and (
-        place.digest_of(name) == Digest.of_file(source)
-    ):
+    for _ in range(_TRIES):
+        size = place.size_of(name)
+        if size is None and place.add(source, name):
+            return True
+        size = place.size_of(name)
+        if size is not None:
+            break
+    else:
+        raise UpstreamError(
+            f"{place}/{name}: refused {_TRIES} times as if the name were taken; nothing is there",
+            hint="others may be at it; run it again",
+        )
+    if size == source.stat().st_size and place.digest_of(name) == Digest.of_file(source):
         return False
     raise IntegrityError(
         f"{place}/{name}: is published with other bytes", hint="raise the revision of the recipe"

@@ -21,6 +21,7 @@ from isobuilder.files import read_bytes
 from isobuilder.http import HttpSettings, access_to, configured_login
 from isobuilder.model.policy import Bucket
 from isobuilder.publish.place import Change
+from isobuilder.publish.refusals import LOGIN_HINT, refusal
 from isobuilder.text import printable
 
 if TYPE_CHECKING:
@@ -32,10 +33,6 @@ _AT_ONCE = 4  # parts
 _TRIES = 10  # of a list that others change as well
 _RETRIES, _RETRY_SECONDS = 4, 60
 _MOST_SAID = 300  # characters of what the library says
-_HINT = (
-    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name the endpoint below servers in the "
-    "settings with user and password_file"
-)
 
 
 class BucketPlace:
@@ -62,12 +59,16 @@ class BucketPlace:
     def size_of(self, name: str) -> int | None:
         """See ``PublishedPlace``."""
         import obstore
+        from obstore.exceptions import BaseError
 
         with self._explained(name):
             try:
                 return obstore.head(self._store, self._prefix + name)["size"]
             except FileNotFoundError:
                 return None
+            except BaseError:
+                # An answer to HEAD has no body, and so no reason; one to GET has.
+                return obstore.get(self._store, self._prefix + name).meta["size"]
 
     def digest_of(self, name: str) -> Digest:
         """See ``PublishedPlace``."""
@@ -153,32 +154,12 @@ class BucketPlace:
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:
         """Turn what the library raises into an error of ours."""
-        from obstore.exceptions import (
-            BaseError,
-            NotSupportedError,
-            PermissionDeniedError,
-            UnauthenticatedError,
-        )
+        from obstore.exceptions import BaseError
 
-        place = f"{self}/{name}"
         try:
             yield
-        except (PermissionDeniedError, UnauthenticatedError) as error:
-            raise UpstreamError(
-                f"{place}: refused for this login",
-                hint=_HINT,
-            ) from error
-        except FileNotFoundError as error:
-            raise UpstreamError(
-                f"{place}: there is no such bucket, or not for this login"
-            ) from error
-        except NotSupportedError as error:
-            raise UpstreamError(
-                f"{place}: this server does not know writing on a condition (If-None-Match)"
-            ) from error
-        except (BaseError, ValueError) as error:
-            first = printable(str(error).partition("\n")[0], _MOST_SAID)
-            raise UpstreamError(f"{place}: {first}") from error
+        except (BaseError, FileNotFoundError, ValueError) as error:
+            raise refusal(f"{self}/{name}", error) from error
 
 
 def _opened(bucket: Bucket, settings: HttpSettings) -> S3Store:
@@ -209,7 +190,7 @@ def _opened(bucket: Bucket, settings: HttpSettings) -> S3Store:
     elif not any(os.environ.get(name) for name in _OWN_LOGINS):
         raise EnvironmentProblem(
             f"s3://{bucket.name}: nobody said who may write there",
-            hint=_HINT,
+            hint=LOGIN_HINT,
         )
     retry: Any = {
         "max_retries": _RETRIES,
@@ -219,7 +200,7 @@ def _opened(bucket: Bucket, settings: HttpSettings) -> S3Store:
         return S3Store(bucket.name, config=config, client_options=client, retry_config=retry)
     except (BaseError, ValueError) as error:
         first = printable(str(error).partition("\n")[0], _MOST_SAID)
-        raise EnvironmentProblem(f"s3://{bucket.name}: {first}", hint=_HINT) from error
+        raise EnvironmentProblem(f"s3://{bucket.name}: {first}", hint=LOGIN_HINT) from error
 
 
 _OWN_LOGINS = (
