@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 # One more than there are processors, for many a test waits; who has nothing left takes from others.
 PARALLEL := -n $(shell expr $$(nproc) + 1) --dist worksteal
-QUICK := $(PARALLEL) -m "not slow and not lab and not boot and not cluster and not pages and not sigstore"
+QUICK := $(PARALLEL) -m "not slow and not lab and not boot and not cluster and not pages and not sigstore and not roots"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-newest fuzz test-kills test-deltas lock-deps test-boot test-pages test-cluster test-upgrade test-sigstore check format bench lab sigstore rebuild readme reference docs dist clean
+.PHONY: help demo test test-quick test-newest fuzz test-kills test-deltas lock-deps test-boot test-pages test-cluster test-upgrade test-sigstore test-roots check format bench lab sigstore rebuild readme reference docs dist image clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ test-upgrade: $(VENV)/.ready ## Bring real clusters to the next patch and to the
 	$(BIN)/python -m tools.lab.prepare --with 1.36.5
 	$(BIN)/python -m pytest -m cluster tests/cluster/test_upgrade.py -s $(PYTEST_ARGS)
 
+test-roots: $(VENV)/.ready ## Type a new user's pages into fresh systems of Debian and Ubuntu, and run the container image
+	$(BIN)/python -m pytest -m roots tests/roots $(PYTEST_ARGS)
+
 check: $(VENV)/.ready ## Lint, format check, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -97,6 +100,9 @@ docs: $(VENV)/.ready ## Make a web site of the documentation in build/site, and 
 
 dist: $(VENV)/.ready ## Wheel, source archive, wheelhouse for machines without Internet, manual pages, SBOM, checksums
 	$(BIN)/python -m tools.release.dist $(foreach one,$(PYTHONS),--python $(one)) $(DIST_ARGS)
+
+image: $(VENV)/.ready ## Container image as an OCI archive, by buildah; BASE=image to stand on, else a Debian made here
+	$(BIN)/python -m tools.release.image $(if $(BASE),--base $(BASE)) $(IMAGE_ARGS)
 
 clean: ## Remove the environment and what demos built; the lab's cache stays
 	rm -rf .venv .venv-* demo-out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz

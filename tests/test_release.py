@@ -14,7 +14,6 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from isobuilder import __version__
-from tests.jobs.test_files import says
 from tools.make_venv import read_lock
 from tools.release.dist import NAME, pack, release
 from tools.release.parts import runtime
@@ -56,7 +55,7 @@ def test_the_wheel_has_recipes_and_runs_from_elsewhere(made: Path, tmp_path: Pat
 def test_the_source_archive_has_what_make_needs_and_nothing_that_was_built(made: Path) -> None:
     with tarfile.open(made / f"{NAME}.tar.gz") as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    for wanted in ("Makefile", "requirements/locked.txt", "tests/test_release.py", "Containerfile"):
+    for wanted in ("Makefile", "requirements/locked.txt", "tests/test_release.py"):
         assert wanted in names
     assert not [name for name in names if name.startswith((".venv", ".lab", "dist/", "build/"))]
 
@@ -83,11 +82,6 @@ def test_what_runs_is_what_the_lock_has() -> None:
     old, new = ({item.name for item in runtime(python)} for python in ("3.11", "3.14"))
     assert old <= locked
     assert old - new == {"backports-zstd"}
-
-
-def test_hadolint_finds_nothing_wrong_with_the_container_file() -> None:
-    program = Path(sys.executable).with_name("hadolint")
-    assert says([program, PROJECT / "Containerfile"]) == (0, "")
 
 
 def test_names_of_wheels_may_be_long(tmp_path: Path) -> None:

@@ -88,20 +88,16 @@ def schedule_files(
 ) -> dict[str, str]:
     """Return the files of a style by their paths: what starts isobuilder by itself from now on.
 
-    ``newest`` is the version whose shipped recipe is the first one where there is none.
+    ``newest`` is the version whose shipped recipe is the first one where there is none;
+    ``install`` is what pip takes, or in a container file also the folder of a wheelhouse: ./NAME/
 
     Raises:
         InputError: a value cannot stand in these files.
     """
-    told = checked_requirement(install)
-    copy = ""
-    if style == "containerfile" and told.endswith(".whl"):
-        wheel = PurePosixPath(told).name
-        copy, told = f"COPY {told} /opt/{wheel}\n", f"/opt/{wheel}"
     values = {
         "VERSION": __version__,
-        "INSTALL": told,
-        "COPY": copy,
+        "INSTALL": checked_requirement(install),
+        **_in_an_image(install),
         "IMAGE": checked_image(image),
         "PROGRAM": checked_program(program),
         "NEWEST": newest,
@@ -115,3 +111,18 @@ def schedule_files(
         )
         for name, target in STYLES[style].items()
     }
+
+
+def _in_an_image(install: str) -> dict[str, str]:
+    """Return how a container file installs it; a folder is a wheelhouse, and needs no network."""
+    if install.startswith("./") and install.endswith("/"):
+        what = "--no-index --require-hashes \\\n      --find-links /wheelhouse"
+        return {
+            "BEFORE": "",
+            "MOUNT": f"--mount=type=bind,source={install[2:-1]},target=/wheelhouse \\\n    ",
+            "WHAT": f"{what} --requirement /wheelhouse/requirements.txt",
+        }
+    name = PurePosixPath(install).name
+    copy = f"COPY {install} /opt/{name}\n" if install.endswith(".whl") else ""
+    told = f"/opt/{name}" if copy else install
+    return {"BEFORE": f'{copy}ARG ISOBUILDER="{told}"\n', "MOUNT": "", "WHAT": '"$ISOBUILDER"'}

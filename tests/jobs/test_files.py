@@ -122,15 +122,17 @@ def test_gitlabs_schema_accepts_the_jobs_of_cells(checkout: Checkout, tmp_path: 
 # --- containers ---
 
 
-@pytest.mark.parametrize("words", [(), ("--install", WHEEL)])
+@pytest.mark.parametrize("words", [(), ("--install", WHEEL), ("--install", "./wheelhouse/")])
 def test_hadolint_finds_nothing_wrong_with_the_container_file(
     tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     (file,) = written(tmp_path, "containerfile", *words)
     assert says([BIN / "hadolint", file]) == (0, "")
     text = file.read_text()
-    assert (f"COPY {WHEEL} /opt/" in text) == bool(words)
-    file.write_text(text.replace("python:3.13-slim-trixie", "python"))
+    assert (f"COPY {WHEEL} /opt/" in text) == (WHEEL in words)
+    assert ("source=wheelhouse,target=/wheelhouse" in text) == ("--no-index" in text)
+    assert ("--no-index" in text) == ("./wheelhouse/" in words)
+    file.write_text(text.replace("${BASE}", "python"))
     assert "DL3006" in says([BIN / "hadolint", file])[1]
 
 

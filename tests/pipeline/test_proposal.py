@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -166,6 +167,29 @@ def test_what_could_not_be_looked_up_is_kept_for_a_patch_and_missed_for_a_minor(
     assert propose(KubeVersion("1.38.0"), RECIPES, Sight(LAST)).lacks == (
         "autoscaler: whether there is one for 1.38 was not seen",
     )
+
+
+@pytest.mark.parametrize(
+    ("version", "calico", "reason"),
+    [
+        ("1.37.2", "3.33.0", "newest patch of 3.33"),
+        ("1.37.2", "3.32.0", "3.32.2 is out, newest patch of 3.32; to take it set calico and"),
+        ("1.37.2", "3.31.5", "3.33.0 is out, newest patch of 3.33; 3.31.5: 3.31 is no longer"),
+        ("1.38.0", "3.33.0", "newest patch of 3.33; its authors tested 3.33 with 1.35, 1.36, 1"),
+    ],
+)
+def test_the_network_add_on_stays_and_what_is_out_of_it_is_told(
+    session: Session, tmp_path: Path, version: str, calico: str, reason: str
+) -> None:
+    shutil.copytree(builtin_recipes(), tmp_path / "recipes")
+    base = tmp_path / "recipes" / "kubernetes-1.37.1.yaml"
+    base.write_text(base.read_text().replace('calico: "3.33.0"', f'calico: "{calico}"'))
+    found = propose(KubeVersion(version), [base], look(session, LAST))
+    told = {one.component: one for one in found.added}["calico"]
+    assert str(told.version) == calico
+    assert told.reason.startswith(reason)
+    assert f"# calico {calico}: {reason}" in found.text
+    assert f"calico: {calico}\n" in found.text
 
 
 def test_releases_of_others_and_odd_tags_are_no_releases(

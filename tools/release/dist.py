@@ -99,11 +99,13 @@ def wheelhouse(folder: Path, wheel: Path, pythons: Sequence[str]) -> Path:
     lines: dict[str, None] = {}
     for python in pythons:
         wanted = folder / f".{python}.txt"
-        parts = [str(item) for item in runtime(python)]
-        wanted.write_text("\n".join(parts) + "\n", encoding="utf-8")
+        parts = runtime(python)
+        # pip asks markers of the Python that it runs in, not of the one that is wanted.
+        plain = [str(item._replace(marker="")) for item in parts]
+        wanted.write_text("\n".join(plain) + "\n", encoding="utf-8")
         download(folder, wanted, python)
         wanted.unlink()
-        lines |= dict.fromkeys(parts)
+        lines |= dict.fromkeys(map(str, parts))
     shutil.copy(wheel, folder)
     own = f"isobuilder[{','.join(EXTRAS)}]=={__version__} --hash=sha256:{digest_of(wheel)}"
     (folder / "requirements.txt").write_text("\n".join([own, *lines]) + "\n", encoding="utf-8")

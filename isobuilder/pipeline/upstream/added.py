@@ -1,4 +1,4 @@
-"""Which release of Mold's own components a recipe should have: a build for that very minor."""
+"""What is taken of those whose files are named by a commit: Mold's own components, and Calico."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.version import ReleaseVersion, version_of
 from isobuilder.model.recipe import Recipe
-from isobuilder.sources.upstream.choose import ChosenVersion
+from isobuilder.sources.upstream.choose import Chooser, ChosenVersion
 from isobuilder.sources.upstream.own import PROJECTS, OwnRelease
 from isobuilder.sources.upstream.sight import Sight
 
@@ -84,6 +84,25 @@ def _unknown(component: str, release: OwnRelease, has: Mapping[str, str]) -> lis
     if not known:
         return []
     return [f"{component}: {', '.join(known)}: take them from provenance.json of {release.tag}"]
+
+
+def network_of(recipe: Recipe, chooser: Chooser) -> list[ChosenVersion]:
+    """Return what is to be known about the network add-on, if the recipe says its version.
+
+    It stays what it is: its manifest is named by a commit, and moving it is a person's decision.
+    """
+    current = _of(recipe.vars.get("calico"))
+    if current is None:
+        return []
+    best = chooser.choose("calico", current)
+    reason = best.reason
+    if best.version is not None and best.version > current:
+        reason = f"{best.version} is out, {reason}; to take it set calico and calico_sha"
+    line = chooser.book.line("calico", current)
+    minor = chooser.kubernetes.minor_text
+    if line is not None and line.tested and minor not in line.tested:
+        reason += f"; its authors tested {line.line} with {', '.join(line.tested)}, not {minor}"
+    return [ChosenVersion("calico", current, reason)]
 
 
 def _of(text: str | None) -> ReleaseVersion | None:

@@ -20,7 +20,7 @@ from isobuilder.model.recipe import Recipe
 from isobuilder.pipeline.fit import parts_of
 from isobuilder.pipeline.lock import lock_path, lock_recipe
 from isobuilder.pipeline.shipped import shipped
-from isobuilder.pipeline.upstream.added import choose_added
+from isobuilder.pipeline.upstream.added import choose_added, network_of
 from isobuilder.pipeline.upstream.difference import news, of_locks
 from isobuilder.rules.book import RuleBook, shipped_rules
 from isobuilder.rules.fit import Parts
@@ -157,6 +157,8 @@ def propose(
     )
     wanted = {name for name, _manifest in PROFILES[profile].components}
     added = choose_added(recipe, version, sight, wanted)
+    if profile == recipe.profile:
+        added.choices += network_of(recipe, chooser)
     changes = [f"Kubernetes {recipe.kubernetes} -> {version}", *_changes(choices, parts)]
     taken = {one.component: one.version for one in choices if one.version is not None}
     moved = {name: one for name, one in taken.items() if one != parts.components[name]}
