@@ -205,7 +205,7 @@ def _judge(app: App, check_iso: Path | None, *, asked: bool) -> Trust | None:
             "--check only compares, and --trust is about what is built",
             hint="isobuilder verify ISO --trust",
         )
-    return trust_of(app, None, None, asked=asked)
+    return trust_of(app, asked=asked)
 
 
 def _signer(

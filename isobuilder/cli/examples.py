@@ -23,6 +23,7 @@ EXAMPLES = {
         "isobuilder verify dist/*.iso",
         "isobuilder verify NAME.iso --lock NAME.lock.json",
         "isobuilder verify NAME.iso --trust   # who signed what, without a network",
+        "isobuilder verify NAME.iso --trust --builders builders.yaml   # and who built it again",
         "isobuilder verify NAME.iso --key release.pub",
         "isobuilder verify NAME.iso --key keys.yaml --signatures 2",
     ),
@@ -34,7 +35,9 @@ EXAMPLES = {
     "trust rebuild": (
         "isobuilder trust rebuild 1.37.1 --file kubeadm --file kubectl",
         "isobuilder trust rebuild 1.37.1 --file kubelet --chroot bullseye --out proofs",
+        "isobuilder trust rebuild my.amd64.lock.json --sign --key builder.pem",
     ),
+    "trust add": ("isobuilder trust add my.amd64.lock.json theirs.rebuilt.sigstore.json",),
     "trust show": ("isobuilder trust show", "isobuilder trust show my.yaml --json"),
     "inspect": ("isobuilder inspect 1.36.5", "isobuilder inspect NAME.iso"),
     "diff": (

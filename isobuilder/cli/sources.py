@@ -171,6 +171,18 @@ def locks_of(source: BuildSource, architecture: str | None) -> tuple[list[Lock],
     return [item.lock or _unlocked(item) for item in found], left_out
 
 
+def lock_file_of(source: BuildSource, architecture: str) -> Path | None:
+    """Return the file of a lock that SOURCE means; None if it is one that is shipped."""
+    from isobuilder.pipeline.lock import lock_path
+
+    if not source.is_recipe:
+        return source.path
+    own = source.own_lock(architecture)
+    if own is not None:
+        return own if own.exists() else None
+    return lock_path(source.path, source.recipe(architecture), architecture)
+
+
 def _unlocked(item: Wanted) -> Lock:
     raise no_lock(item.source, item.architecture)
 

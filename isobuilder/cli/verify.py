@@ -19,6 +19,7 @@ from isobuilder.cli.exits import Attempts
 from isobuilder.cli.sources import SOURCE, BuildSource, locks_of
 from isobuilder.cli.telling import tell
 from isobuilder.cli.trust.group import trust_of
+from isobuilder.cli.trust.rebuild import builders_option
 from isobuilder.cli.trust.signing import signature_options, wanted_signatures
 from isobuilder.text import human_size
 
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     "--trusted-root", type=FILE, help="With --trust: this root, in place of the public Sigstore's."
 )
 @click.option("--policies", type=FILE, help="With --trust: whose signatures are expected.")
+@builders_option
 @signature_options("--key", "--signatures")
 @click.option(
     "--bundle", "bundles", multiple=True, type=FILE, help="Signature, in place of those beside it."
@@ -70,6 +72,7 @@ def verify(
     trust: bool,
     trusted_root: Path | None,
     policies: Path | None,
+    builders: tuple[Path, ...],
     keys: tuple[Path, ...],
     revoked: tuple[Path, ...],
     signatures: int | None,
@@ -99,7 +102,7 @@ def verify(
     locked = _lock_for(isos[0], source) if source else None
     expected = _digest(digest) if digest else None
     contract = _profile(profile) if profile else None
-    judged_by = trust_of(app, trusted_root, policies, asked=trust)
+    judged_by = trust_of(app, trusted_root, policies, builders, asked=trust)
     wanted = wanted_signatures(keys, revoked, signatures, bundles)
     attempts: Attempts[Verification] = Attempts()
     try:

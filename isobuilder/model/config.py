@@ -178,6 +178,7 @@ class Config(Model):
     store: str | None = None  # a folder; None is the user's cache directory
     rules: str | None = None  # a file of rules that add to the shipped ones and win over them
     policies: str | None = None  # a file of signature policies that win over the shipped ones
+    builders: str | None = None  # a file: keys of those whose building again of programs counts
     trust: bool = False  # whether signatures are proved wherever --trust could ask for it
     trusted_root: str | None = None  # a file; None: that of the public Sigstore
     allowed_leaks: str | None = None  # a file of what looks like a secret and is none
@@ -354,6 +355,7 @@ _BESIDE = {
     "allowed_leaks": _beside,
     "policies": _beside,
     "trusted_root": _beside,
+    "builders": _beside,
     "servers": _files_beside,
 }
 

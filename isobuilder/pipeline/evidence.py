@@ -107,6 +107,29 @@ def write_evidence(lock: Lock, folder: Path, session: Session) -> None:
             write_whole(target, blob.read())
 
 
+def locked_text(lock: Lock, one: EvidenceFile, session: Session) -> bytes:
+    """Return a text of a lock's evidence, of the store or beside the lock; then the store has it.
+
+    Raises:
+        EnvironmentProblem: neither has it.
+    """
+    blob = session.store.find(one.sha256)
+    if blob is not None:
+        return blob.read()
+    folder = None if lock.trust is None else lock.trust.folder
+    if lock.folder is None or folder is None:
+        raise EnvironmentProblem(f"{one.path}: not here")
+    beside = lock.folder / folder / one.path.removeprefix(f"{EVIDENCE}/")
+    try:
+        data = read_bytes(beside, _LARGEST)
+    except IsobuilderError as error:
+        raise EnvironmentProblem(f"{one.path}: not here") from error
+    if Digest.of(data) != one.sha256:
+        raise EnvironmentProblem(f"{one.path}: not here: {beside} is another text")
+    session.store.add_bytes(data)
+    return data
+
+
 def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text).expanduser()
 
@@ -218,22 +241,9 @@ class _Capture:
         return old
 
     def _body(self, one: EvidenceFile) -> bytes:
-        blob = self.session.store.find(one.sha256)
-        if blob is not None:
-            return blob.read()
-        before = self.before
-        trust = None if before is None else before.trust
-        if before is None or before.folder is None or trust is None or trust.folder is None:
+        if self.before is None:
             raise EnvironmentProblem(f"{one.path}: not here")
-        beside = before.folder / trust.folder / one.path.removeprefix(f"{EVIDENCE}/")
-        try:
-            data = read_bytes(beside, _LARGEST)
-        except IsobuilderError as error:
-            raise EnvironmentProblem(f"{one.path}: not here") from error
-        if Digest.of(data) != one.sha256:
-            raise EnvironmentProblem(f"{one.path}: not here")
-        self.session.store.add_bytes(data)
-        return data
+        return locked_text(self.before, one, self.session)
 
     def _content(self, subject: _Subject) -> bytes:
         wanted = subject.claim(why="-").sha256

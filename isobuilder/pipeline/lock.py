@@ -70,6 +70,7 @@ def lock_recipe(
     An OS payload that nobody serves is pinned if the store has it, else left open.
     """
     from isobuilder.pipeline.evidence import with_evidence, write_evidence
+    from isobuilder.pipeline.provenance.proofs import with_kept_proofs
     from isobuilder.sources.resolve import resolve  # heavy, and a build has its lock already
 
     recipe = load_recipe(recipe_path, architecture)
@@ -96,6 +97,7 @@ def lock_recipe(
     before = previous or _if_lock(known)
     beside = f"{path.name.removesuffix('.json').removesuffix('.lock')}.{EVIDENCE}"
     lock = with_evidence(lock, recipe, session, folder=beside, before=before, enforced=trust)
+    lock = with_kept_proofs(lock, before, session, folder=beside)
     lock = lock.found_in(path.parent)
     data = lock.to_bytes()
     changed = not path.exists() or path.read_bytes() != data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from isobuilder.model.trust.claims import (
     EVIDENCE,
     EvidenceFile,
     LockedTrust,
+    RebuiltProgram,
     SignatureClaim,
 )
 from isobuilder.model.trust.policies import ExpectedSigner, SignaturePolicy
@@ -28,13 +29,17 @@ from isobuilder.text import printable
 from isobuilder.trust.evidence.claims import Content, prove
 from isobuilder.trust.evidence.policies import known_policies
 from isobuilder.trust.evidence.root import TrustedRoot, load_root
+from isobuilder.trust.publickeys import TrustedKeys, read_keys
+from isobuilder.trust.rebuild.claims import judge_rebuilt
 
 _log = logging.getLogger(__name__)
 
 RULE = "trust.signature"
+REBUILT = "trust.rebuilt"
 
 _LARGEST = 256 * 1024 * 1024  # bytes of a program that has a detached signature
 _AGAIN = "lock again where upstream and its log can be reached, or write an exception with a reason"
+_STRANGER = "name its key with --builders if it should"
 _OTHER = "do not use this ISO: what it has is not what was signed, or was signed by others"
 
 
@@ -44,14 +49,15 @@ class SignatureLine:
 
     subject: str
     path: str
-    status: str  # signed, or excepted
+    status: str  # signed, excepted, or rebuilt from source
     by: str
     moment: datetime | None
     evidence: str
+    builders: int = 0  # with keys of their own, who built it again from public source
 
     def __str__(self) -> str:
         at = "" if self.moment is None else f", {self.moment:%Y-%m-%d %H:%M:%S} UTC"
-        by = f"by {self.by}" if self.status == "signed" else self.by
+        by = self.by if self.status == "excepted" else f"by {self.by}"
         told = f", {self.evidence}" if self.evidence else ""
         return printable(f"{self.status}: {self.path} ({self.subject}): {by}{at}{told}", 1000)
 
@@ -62,9 +68,16 @@ class Trust:
 
     root: TrustedRoot
     policies: Mapping[str, SignaturePolicy]
+    builders: TrustedKeys | None = None  # whose word counts that they built a program again
 
     @classmethod
-    def of(cls, config: Config, root: Path | None = None, policies: Path | None = None) -> Trust:
+    def of(
+        cls,
+        config: Config,
+        root: Path | None = None,
+        policies: Path | None = None,
+        builders: Sequence[Path] = (),
+    ) -> Trust:
         """Return by what signatures are judged: files, else those of settings, else what we ship.
 
         Raises:
@@ -73,7 +86,18 @@ class Trust:
         return cls(
             load_root(root or _path(config.trusted_root)),
             known_policies(policies or _path(config.policies)),
+            builders_of(config, builders),
         )
+
+
+def builders_of(config: Config, files: Sequence[Path] = ()) -> TrustedKeys | None:
+    """Return the keys of those whose rebuilding counts: of files, else of the settings.
+
+    Raises:
+        InputErrors, InputError: a file is no key and no list of keys.
+    """
+    named = [*files] or [path for path in (_path(config.builders),) if path is not None]
+    return read_keys(named) if named else None
 
 
 def _path(text: str | None) -> Path | None:
@@ -89,11 +113,17 @@ class TrustReport:
     open_ends: list[str] = field(default_factory=list)
 
     def wrong(
-        self, place: str, fact: str, remedy: str = _OTHER, *, only_told: bool = False
+        self,
+        place: str,
+        fact: str,
+        remedy: str = _OTHER,
+        *,
+        only_told: bool = False,
+        rule: str = RULE,
     ) -> None:
         """Note something that is not as it should be."""
         severity = "warning" if only_told else "error"
-        finding = {"rule": RULE, "place": place, "fact": fact, "remedy": remedy}
+        finding = {"rule": rule, "place": place, "fact": fact, "remedy": remedy}
         self.findings.append(Finding.model_validate({**finding, "severity": severity}))
 
 
@@ -119,8 +149,11 @@ def prove_signatures(
         judge.claim(claim)
     for path, image, name in judge.expected():
         judge.unclaimed(path, image, name)
+    proven = {line.path for line in report.lines}
+    for program in told.rebuilt if told is not None else ():
+        judge.rebuilt(program)
     count = len([path for path in files if not path.startswith(f"{EVIDENCE}/")])
-    rest = count - len({line.path for line in report.lines})
+    rest = count - len(proven)
     report.open_ends.append(f"who made the other {rest} files: no policy expects a signature")
     return report
 
@@ -238,6 +271,40 @@ class _Judge:
             policy = self.trust.policies[name]
             fact = f"unsigned: the policy {name} expects a signature, and no evidence was captured"
             self._unsigned(path, image, policy, fact)
+
+    def rebuilt(self, program: RebuiltProgram) -> None:
+        """Judge what is said of a program that was built again, and note what comes of it."""
+        if self.files.get(program.path) != program.sha256:
+            fact = f"{program.sha256} was built again, which is not what is there"
+            self.report.wrong(program.path, fact, rule=REBUILT)
+            return
+        try:
+            proven = judge_rebuilt(program, self._body, self.trust.builders)
+        except (IntegrityError, InputError) as error:
+            self.report.wrong(program.path, str(error), rule=REBUILT)
+            return
+        for place, why in proven.strangers:
+            fact = f"{place}: does not count: {why}"
+            self.report.wrong(program.path, fact, _STRANGER, only_told=True, rule=REBUILT)
+        if not proven.builders:
+            who = ", ".join(proven.others)
+            why = f"{who} signed that, whose keys nobody named" if who else "nobody signed that"
+            self._leave_open(f"that {program.path} was rebuilt from source ({proven.proof}): {why}")
+            return
+        count = f"{proven.count} builder{'' if proven.count == 1 else 's'}"
+        by = f"{count} ({', '.join(proven.builders)}), {proven.proof}"
+        files = ", ".join(one.path for one in program.evidence)
+        self.report.lines.append(
+            SignatureLine(
+                program.subject,
+                program.path,
+                "rebuilt from source",
+                by,
+                None,
+                files,
+                builders=proven.count,
+            )
+        )
 
     def _policy(self, name: str) -> SignaturePolicy:
         known = self.trust.policies.get(name)

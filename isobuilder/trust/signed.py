@@ -40,6 +40,11 @@ class SignatureCheck:
     refused: tuple[tuple[str, str], ...]  # file and reason: it speaks for a key that counts
     strangers: tuple[tuple[str, str], ...]  # file and reason: it says nothing to us
 
+    @property
+    def builders(self) -> int:
+        """How many builders with keys of their own say the same."""
+        return _pairs(claim for claim in self.claims if claim.builder is not None)
+
     def missing(self, needed: int) -> str | None:
         """Return what lacks for ``needed`` signatures that are independent; None if nothing does.
 
@@ -48,10 +53,10 @@ class SignatureCheck:
         keys = {claim.fingerprint for claim in self.claims}
         if needed == 1:
             return None if keys else "no signature by a key that counts"
-        built = [claim for claim in self.claims if claim.builder is not None]
-        count = _pairs(built)
+        count = self.builders
         if count >= needed:
             return None
+        built = (claim for claim in self.claims if claim.builder is not None)
         who = ", ".join(sorted({f"{claim.key} for {claim.builder}" for claim in built})) or "nobody"
         return f"expected {needed} builders with keys of their own, got {count}: {who}"
 
@@ -81,10 +86,12 @@ def check_signatures(
     trusted: TrustedKeys,
     iso: Digest,
     files: Mapping[str, Digest] | None = None,
+    *,
+    what: str = "ISO",
 ) -> SignatureCheck:
     """Return which of ``bundles``, each with its place, say by a key that counts what ``iso`` is.
 
-    ``files`` is what the files on it hash to, where that is known.
+    ``files`` is what the files on it hash to, where that is known. ``what`` it is if it is no ISO.
     """
     claims: list[SignedClaim] = []
     refused: list[tuple[str, str]] = []
@@ -105,7 +112,7 @@ def check_signatures(
             refused.append((place, f"its signature is not of {whose}: the statement was changed"))
             continue
         try:
-            claims.append(_claim(place, signed, key, trusted, iso, files))
+            claims.append(_claim(place, signed, key, trusted, iso, files, what))
         except IntegrityError as error:
             refused.append((place, str(error).removeprefix(f"{place}: ")))
     return SignatureCheck(tuple(claims), tuple(refused), tuple(strangers))
@@ -118,6 +125,7 @@ def _claim(
     trusted: TrustedKeys,
     iso: Digest,
     files: Mapping[str, Digest] | None,
+    what: str,
 ) -> SignedClaim:
     """Return the claim that a statement makes, which ``key`` signed.
 
@@ -132,7 +140,8 @@ def _claim(
     if iso not in {digest for _, digest in statement.subjects}:
         name, other = statement.subjects[0] if statement.subjects else ("nothing", None)
         raise IntegrityError(
-            f"{place}: signed by {key} for {name} {other}, the ISO is {iso}: it is of another ISO"
+            f"{place}: signed by {key} for {name} {other}, the {what} is {iso}: it is of another "
+            f"{what}"
         )
     if (outside := key.outside(statement.day)) is not None:
         raise IntegrityError(f"{place}: the signature of {key} {outside}")

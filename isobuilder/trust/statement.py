@@ -27,6 +27,8 @@ PROVENANCE = "https://slsa.dev/provenance/v1"
 _STATEMENT_V1 = "https://in-toto.io/Statement/v1"
 _READ = {_STATEMENT_V1, "https://in-toto.io/Statement/v0.1"}  # the second is cosign's
 BUILD_TYPE = "urn:isobuilder:iso:v1"
+REBUILD_TYPE = "urn:isobuilder:rebuild:v1"
+"""How a program came about that was built again: its build is a proof."""
 
 MOST_SUBJECTS = 1024
 """What cosign reads. A larger ISO is signed as a whole with its lists, which name every file."""
@@ -51,6 +53,15 @@ class SignedStatement:
         """Who says to have built it; None if that is not said."""
         found = _inside(self.predicate, "runDetails", "builder", "id")
         return found if isinstance(found, str) and self.predicate_type == PROVENANCE else None
+
+    @property
+    def rebuild(self) -> _Json | None:
+        """What it says of a program that was built again; None if it is about something else."""
+        said = _inside(self.predicate, "buildDefinition")
+        if self.predicate_type != PROVENANCE or _inside(said, "buildType") != REBUILD_TYPE:
+            return None
+        found = _inside(said, "externalParameters")
+        return found if isinstance(found, dict) else None
 
     @property
     def lock(self) -> str | None:

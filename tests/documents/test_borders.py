@@ -72,6 +72,7 @@ from isobuilder.trust.bill.vex import read_vex
 from isobuilder.trust.evidence.bundle import read_bundle
 from isobuilder.trust.evidence.rekor import answered
 from isobuilder.trust.evidence.root import load_root, read_root
+from isobuilder.trust.rebuild.claims import read_proof
 from isobuilder.trust.signature import read_signature
 from isobuilder.trust.statement import read_statement
 from tests.contract.forms import PAUSE
@@ -354,6 +355,7 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "mold/catalogue.py": [(registration, InputError)],
     "mold/audit.py": [(lambda data, folder: read_ends(file_with(data, folder)), None)],
     "trust/signature.py": [(lambda data, _: read_signature(data, "x"), IntegrityError)],
+    "trust/rebuild/claims.py": [(lambda data, _: read_proof(data, "x"), IntegrityError)],
     "mold/plan.py": [(lambda data, folder: read_plan(file_with(data, folder)), InputError)],
 }
 """Every module that reads JSON -> how it does, and the error for whatever it cannot use. With None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,6 +27,7 @@ from isobuilder.machine.payload import payloads
 from isobuilder.model.base import canonical_json
 from isobuilder.model.loading import load_lock, load_recipe, parse_manifest_json
 from isobuilder.model.payload import read_payload
+from isobuilder.model.trust.claims import EvidenceFile, RebuiltProgram
 from isobuilder.mold.catalogue import SUFFIX, read_catalogue, read_registration
 from isobuilder.mold.plan import read_plan
 from isobuilder.pipeline.fetch import names_of
@@ -45,6 +47,8 @@ from isobuilder.store import Store, check, collect, lease, partial_of, stored
 from isobuilder.trust.evidence.bundle import read_bundle, write_bundle
 from isobuilder.trust.evidence.verify import verify_bundle
 from isobuilder.trust.publickeys import PublicKey, TrustedKey, TrustedKeys
+from isobuilder.trust.rebuild.claims import judge_rebuilt, signed_proof
+from isobuilder.trust.rebuild.proof import RebuildProof
 from isobuilder.trust.signature import bundle_bytes, read_signature
 from isobuilder.trust.signed import check_signatures
 from isobuilder.trust.signers import FileSigner
@@ -171,6 +175,44 @@ def _signature(_samples: Samples, _stack: ExitStack) -> Rig:
         return found
 
     return of_json([statement, bundle], read)
+
+
+def _proof(_samples: Samples, _stack: ExitStack) -> Rig:
+    """Proofs of building again, bare and signed, whatever they say."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    signer = FileSigner(PublicKey.of(key.public_key(), "x"), key)
+    trusted = TrustedKeys((TrustedKey("x", signer.public),), {})
+    program = Digest.of(b"program")
+    module = {"path": "k8s.io/kubernetes", "version": "v1.37.1", "h1": "h1:x="}
+    proof = RebuildProof.model_validate(
+        {
+            "schema": 1,
+            "name": "kubeadm",
+            "path": "k8s/kubeadm",
+            "architecture": "amd64",
+            "sha256": program,
+            "go": "1.26.8",
+            "command": ("go", "build"),
+            "commit": "0" * 40,
+            "date": "2026-01-01",
+            "modules": (module,),
+            "sums": "sum.golang.org",
+            "tool": "1",
+        }
+    )
+    bundle = json.loads(signed_proof(proof, signer, moment=datetime(2026, 1, 1, tzinfo=UTC)))
+
+    def read(data: bytes, _folder: Path) -> object:
+        one = EvidenceFile(kind="proof", path="evidence/x", sha256=program, size=len(data))
+        told = RebuiltProgram(
+            subject="kubeadm", path="k8s/kubeadm", sha256=program, evidence=(one,)
+        )
+        found = judge_rebuilt(told, lambda _: data, trusted)
+        if found.count and found.proof != proof:
+            raise Wrong("a proof that was changed counts")
+        return found
+
+    return of_json([proof.to_data(), bundle], read)
 
 
 def _registration(_samples: Samples, _stack: ExitStack) -> Rig:
@@ -397,6 +439,7 @@ RECORDS = (
     Target("mold-files", ("mold/plan.py", "mold/jsonfile.py"), _mold_files),
     Target("other-builder", ("compat/ablestack.py",), _imported),
     Target("oci", ("formats/oci.py",), _oci),
+    Target("proof", ("trust/rebuild/claims.py", "trust/rebuild/proof.py"), _proof),
     Target("bundle", ("trust/evidence/bundle.py", "trust/evidence/fields.py"), _bundle),
     Target(
         "upstream",

@@ -11,6 +11,7 @@ from isobuilder.cli.app import FILE, App, AppCommand, json_option
 from isobuilder.cli.site.naming import digest_of
 from isobuilder.cli.telling import tell
 from isobuilder.cli.trust.group import trust_of
+from isobuilder.cli.trust.rebuild import builders_option
 
 if TYPE_CHECKING:
     from isobuilder.site.check import CheckedBundle, CheckedIso, Running, Way
@@ -27,6 +28,7 @@ _CARRIED = click.Path(exists=True, path_type=Path)
 @click.option("--trust", is_flag=True, help="Prove who signed what is on the ISOs, too.")
 @click.option("--trusted-root", type=FILE, help="With --trust: in place of the public Sigstore's.")
 @click.option("--policies", type=FILE, help="With --trust: whose signatures are expected.")
+@builders_option
 @json_option
 @click.pass_obj
 def check(
@@ -39,6 +41,7 @@ def check(
     trust: bool,
     trusted_root: Path | None,
     policies: Path | None,
+    builders: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Prove what arrived, and tell what this site can do with it; needs no network.
@@ -57,7 +60,7 @@ def check(
     if digest is not None and len(isos) != 1:
         raise UsageProblem(f"--digest is of one ISO, these are {len(isos)}")
     have = _running(versions, nodes)
-    judged_by = trust_of(app, trusted_root, policies, asked=trust)
+    judged_by = trust_of(app, trusted_root, policies, builders, asked=trust)
     wanted = None if digest is None else digest_of(digest, "--digest")
     found = [
         check_iso_here(

@@ -10,7 +10,7 @@ import click
 from isobuilder.cli.app import FILE, App, AppGroup, json_option
 from isobuilder.cli.sources import SOURCE, BuildSource
 from isobuilder.cli.telling import table, tell, tell_text
-from isobuilder.cli.trust.rebuild import rebuild
+from isobuilder.cli.trust.rebuild import add, rebuild
 
 if TYPE_CHECKING:
     from isobuilder.model.trust.policies import ExpectedSigner, SignaturePolicy
@@ -23,6 +23,7 @@ def trust() -> None:
 
 
 trust.add_command(rebuild)
+trust.add_command(add)
 
 
 @trust.command()
@@ -81,7 +82,14 @@ def _file(text: str | None) -> Path | None:
     return None if text is None else Path(text).expanduser()
 
 
-def trust_of(app: App, root: Path | None, policies: Path | None, *, asked: bool) -> Trust | None:
+def trust_of(
+    app: App,
+    root: Path | None = None,
+    policies: Path | None = None,
+    builders: tuple[Path, ...] = (),
+    *,
+    asked: bool,
+) -> Trust | None:
     """Return by what signatures are judged: options, else settings, else what is shipped.
 
     None if neither --trust (``asked``) nor the settings ask for it.
@@ -92,9 +100,9 @@ def trust_of(app: App, root: Path | None, policies: Path | None, *, asked: bool)
     from isobuilder.errors import UsageProblem
 
     if not (asked or app.config.trust):
-        if root or policies:
-            raise UsageProblem("--trusted-root and --policies go with --trust")
+        if root or policies or builders:
+            raise UsageProblem("--trusted-root, --policies and --builders go with --trust")
         return None
     from isobuilder.pipeline.trust import Trust
 
-    return Trust.of(app.config, root, policies)
+    return Trust.of(app.config, root, policies, builders)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, StringConstraints, model_validator
@@ -18,7 +19,7 @@ CLAIMS = f"{EVIDENCE}/claims.json"
 """What the files in that folder are about."""
 
 Folder = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,199}$")]
-EvidenceKind = Literal["bundle", "payload", "index", "openpgp"]
+EvidenceKind = Literal["bundle", "payload", "index", "openpgp", "proof", "signed-proof"]
 
 
 class EvidenceFile(Model):
@@ -58,6 +59,21 @@ class SignatureClaim(Model):
         return self
 
 
+class RebuiltProgram(Model):
+    """What builders say of a program that they made again from public source, bit for bit."""
+
+    subject: Name  # of the file
+    path: IsoPath
+    sha256: Digest
+    evidence: Annotated[tuple[EvidenceFile, ...], Field(min_length=1, max_length=32)]
+
+    @model_validator(mode="after")
+    def _of_proofs(self) -> RebuiltProgram:
+        if odd := [one for one in self.evidence if one.kind not in {"proof", "signed-proof"}]:
+            raise ValueError(f"{self.subject}: {odd[0].path} is no proof but of kind {odd[0].kind}")
+        return self
+
+
 class LockedTrust(FileModel):
     """Every claim of a lock, with the policies that they were judged by."""
 
@@ -65,24 +81,32 @@ class LockedTrust(FileModel):
     kubernetes: KubeVersion
     policies: dict[Name, SignaturePolicy]
     claims: tuple[SignatureClaim, ...]
+    rebuilt: tuple[RebuiltProgram, ...] = ()  # by path
     folder: Folder | None = None  # beside the lock, in which the evidence is; None: on an ISO
 
     @model_validator(mode="after")
     def _consistent(self) -> LockedTrust:
-        paths: dict[str, Digest] = {}
         for claim in self.claims:
             if claim.policy not in self.policies:
                 raise ValueError(f"{claim.subject}: there is no policy {claim.policy}")
-            for one in claim.evidence:
-                if paths.setdefault(one.path.lower(), one.sha256) != one.sha256:
-                    raise ValueError(f"two files of evidence for the path {one.path}")
+        if len({one.path for one in self.rebuilt}) < len(self.rebuilt):
+            raise ValueError("rebuilt: two entries for one path")
+        paths: dict[str, Digest] = {}
+        for one in self._evidence():
+            if paths.setdefault(one.path.lower(), one.sha256) != one.sha256:
+                raise ValueError(f"two files of evidence for the path {one.path}")
         return self
+
+    def _evidence(self) -> Iterator[EvidenceFile]:
+        for claim in self.claims:
+            yield from claim.evidence
+        for program in self.rebuilt:
+            yield from program.evidence
 
     @property
     def files(self) -> dict[str, EvidenceFile]:
         """Every file of evidence once, by its path."""
-        found = {one.path: one for claim in self.claims for one in claim.evidence}
-        return dict(sorted(found.items()))
+        return dict(sorted((one.path, one) for one in self._evidence()))
 
     @property
     def on_iso(self) -> bytes:

@@ -142,7 +142,7 @@ class _Subject:
         if self._is_there(path, signer, who):
             return Signed(path, self.digest, key, who, reused=True)
         said = provenance(
-            self.lock, tool=self.manifest.tool, builder=who, finished=moment or _now()
+            self.lock, tool=self.manifest.tool, builder=who, finished=moment or signing_moment()
         )
         statement = statement_bytes(self.iso.name, self.digest, self.files, said)
         write_whole(path, bundle_bytes(statement, signer))
@@ -164,7 +164,7 @@ class _Subject:
         return any(claim.builder == builder and claim.lock == self.lock.digest for claim in claims)
 
 
-def _now() -> datetime:
+def signing_moment() -> datetime:
     """Return the time, or that of SOURCE_DATE_EPOCH, by which two runs sign the same text.
 
     Raises:

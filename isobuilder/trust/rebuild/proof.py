@@ -5,19 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from isobuilder.digest import BUFFER_SIZE, Digest
 from isobuilder.formats.elf import sections_of
-from isobuilder.model.base import Architecture, FileModel, IsoPath, Model, Name
+from isobuilder.model.base import ONE_LINE, Architecture, FileModel, IsoPath, Model, Name
+
+Word = Annotated[str, StringConstraints(pattern=ONE_LINE, min_length=1, max_length=4000)]
 
 
 class ProofModule(Model):
     """One module that the program was compiled from."""
 
-    path: str
-    version: str
-    h1: str  # its sum, as Go's checksum database has it
+    path: Word
+    version: Word
+    h1: Word  # its sum, as Go's checksum database has it
 
 
 class RebuildProof(FileModel):
@@ -28,13 +30,24 @@ class RebuildProof(FileModel):
     path: IsoPath
     architecture: Architecture
     sha256: Digest  # of the released program, and of what was built
-    go: str  # the toolchain's version
-    command: tuple[str, ...]  # as upstream builds, places left out
-    commit: str
-    date: str
-    modules: tuple[ProofModule, ...]
-    sums: str  # the checksum database that modules were compared with
-    tool: str  # the version of isobuilder
+    go: Word  # the toolchain's version
+    command: tuple[Word, ...]  # as upstream builds, places left out
+    commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+    date: Word
+    modules: Annotated[tuple[ProofModule, ...], Field(min_length=1)]
+    sums: Word  # the checksum database that modules were compared with
+    tool: Word  # the version of isobuilder
+
+    @property
+    def source(self) -> tuple[object, ...]:
+        """What two proofs of the same bytes must agree on."""
+        return self.name, self.architecture, self.go, self.commit, self.modules
+
+    def __str__(self) -> str:
+        return (
+            f"commit {self.commit}, Go {self.go}, {len(self.modules)} modules as {self.sums} "
+            "has them"
+        )
 
 
 def first_difference(released: BinaryIO, made: Path) -> str:
