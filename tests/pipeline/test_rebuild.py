@@ -64,6 +64,42 @@ def test_the_first_section_that_differs_is_named(tmp_path: Path) -> None:
         assert first_difference(io.BytesIO(data), made) == f"{name}, byte {at}"
     made.write_bytes(data[:-1])
     assert f"byte {len(data) - 1}" in first_difference(io.BytesIO(data), made)
+    made.write_bytes(data + b"more")
+    assert first_difference(io.BytesIO(data), made).endswith(f"the headers, byte {len(data)}")
+
+
+def test_a_section_that_lies_elsewhere_is_compared_with_the_one_of_its_name(tmp_path: Path) -> None:
+    """As when another compiler makes more of what stands before it: the headers differ as well."""
+    data = TRUE.read_bytes()
+    sections = sections_of(io.BytesIO(data), "true")
+    row, names = section_row(data, ".rodata")
+    offset, size = sections[".rodata"]
+    moved = data + bytes(8) + data[offset : offset + size]
+    made = tmp_path / "true"
+    for change in (0, 1):
+        other = bytearray(moved)
+        other[row + 24 : row + 32] = (len(data) + 8).to_bytes(8, "little")
+        other[len(data) + 8 + 3] ^= change
+        made.write_bytes(other)
+        told = first_difference(io.BytesIO(data), made)
+        assert told == (f".rodata, byte {offset + 3}" if change else f"{NOT_IN_ONE}{row + 24}")
+    assert names
+
+
+NOT_IN_ONE = "no section but the headers, byte "
+
+
+def section_row(data: bytes, name: str) -> tuple[int, int]:
+    """Return where in an ELF file the header of a section is, and that of its names."""
+    begin = int.from_bytes(data[40:48], "little")
+    count, names_row = (int.from_bytes(data[at : at + 2], "little") for at in (60, 62))
+    names = begin + 64 * names_row
+    texts = int.from_bytes(data[names + 24 : names + 32], "little")
+    for row in range(begin, begin + 64 * count, 64):
+        at = texts + int.from_bytes(data[row : row + 4], "little")
+        if data[at:].startswith(name.encode() + b"\0"):
+            return row, names
+    raise AssertionError(name)
 
 
 @pytest.mark.parametrize(

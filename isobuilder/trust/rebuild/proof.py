@@ -8,6 +8,7 @@ from typing import Annotated, BinaryIO, Literal
 from pydantic import Field, StringConstraints
 
 from isobuilder.digest import BUFFER_SIZE, Digest
+from isobuilder.errors import IntegrityError
 from isobuilder.formats.elf import sections_of
 from isobuilder.model.base import ONE_LINE, Architecture, FileModel, IsoPath, Model, Name
 
@@ -53,23 +54,42 @@ class RebuildProof(FileModel):
 def first_difference(released: BinaryIO, made: Path) -> str:
     """Return where two programs begin to differ: the section of the released one, and the byte.
 
+    A section that is longer or lies elsewhere changes the headers before all of them, so each is
+    compared with the one of its name.
+
     Raises:
-        IntegrityError: that is no program.
+        IntegrityError: the released one is no program.
     """
     with made.open("rb") as other:
-        at = _differs_at(released, other)
-    for name, (offset, size) in sections_of(released, "the released program").items():
-        if offset <= at < offset + size:
-            return f"{name}, byte {at}"
-    return f"no section, byte {at}"
+        ours = sections_of(released, "the released program")
+        try:
+            theirs = sections_of(other, "what was built")
+        except IntegrityError as error:
+            return f"no section, byte {_differs_at(released, other)}: {error}"
+        for name, (offset, size) in ours.items():
+            if name not in theirs:
+                return f"{name}, byte {offset}: what was built has no such section"
+            begin, length = theirs[name]
+            at = _differs_at(released, other, (offset, begin), (size, length))
+            if at < max(size, length):
+                return f"{name}, byte {offset + at}"
+        return f"no section but the headers, byte {_differs_at(released, other)}"
 
 
-def _differs_at(one: BinaryIO, other: BinaryIO) -> int:
-    one.seek(0)
-    other.seek(0)
+def _differs_at(
+    one: BinaryIO,
+    other: BinaryIO,
+    begin: tuple[int, int] = (0, 0),
+    size: tuple[int, int] | None = None,
+) -> int:
+    """Return how many bytes are the same from where each begins; all of them if they are equal."""
+    one.seek(begin[0])
+    other.seek(begin[1])
     at = 0
     while True:
-        left, right = one.read(BUFFER_SIZE), other.read(BUFFER_SIZE)
+        ends = (BUFFER_SIZE, BUFFER_SIZE) if size is None else (size[0] - at, size[1] - at)
+        left = one.read(min(max(ends[0], 0), BUFFER_SIZE))
+        right = other.read(min(max(ends[1], 0), BUFFER_SIZE))
         if left != right:
             least = min(len(left), len(right))
             return at + next((n for n in range(least) if left[n] != right[n]), least)
