@@ -28,6 +28,7 @@ READ_ELSEWHERE = {
     "documents/nodes.py": "values that were read",
     "documents/text.py": "what we write",
     "formats/prometheus.py": "what we wrote, by a regular expression",
+    "http/encrypted.py": "TLS, which the library reads; what is in it another module",
     "http/pacing.py": "counts tries",
     "http/proxies.py": "tests/http/test_proxies.py: variables of the environment",
     "http/serving.py": "connections; what they bring is read by another module",
