@@ -77,6 +77,15 @@ class Signing(Model):
     builder: Annotated[str, Field(pattern=ONE_LINE, min_length=1, max_length=500)] | None = None
 
 
+class SignedBy(Model):
+    """Whose signatures an ISO needs before it is published, and before it is registered."""
+
+    keys: Annotated[tuple[str, ...], Field(min_length=1)]  # files: public keys, or lists of keys
+    signatures: Annotated[int, Field(ge=1, le=16)] = 1  # builders with keys of their own who agree
+    revoked: tuple[str, ...] = ()  # files: lists of keys that count no more
+    folder: str | None = None  # in which builders exchange signatures
+
+
 class Freeze(Model):
     """Days on which nothing new is begun; both included."""
 
@@ -103,6 +112,7 @@ class SyncPolicy(Model):
     publish: Publish | None = None  # None: proposes and locks, and builds nothing
     trust: bool = False  # whether nothing is built whose signatures are not proved
     signing: Signing | None = None  # None: nothing is signed
+    signed_by: SignedBy | None = None  # None: what is built is published
     architectures: tuple[Architecture, ...] = tuple(ARCHITECTURES)
     minors: tuple[Minor, ...] = ()  # those to follow; none: those that recipes are there for
     new_minors: bool = False  # whether a minor that no recipe is for is begun
@@ -162,4 +172,11 @@ def read_policy(path: Path) -> SyncPolicy:
     if policy.signing is not None and key is not None and not key.startswith("pkcs11:"):
         file = str(beside / Path(key).expanduser())
         changed["signing"] = policy.signing.model_copy(update={"key": file})
+    if (by := policy.signed_by) is not None:
+        places: dict[str, object] = {
+            "keys": tuple(str(beside / Path(one).expanduser()) for one in by.keys),
+            "revoked": tuple(str(beside / Path(one).expanduser()) for one in by.revoked),
+            "folder": None if by.folder is None else str(beside / Path(by.folder).expanduser()),
+        }
+        changed["signed_by"] = by.model_copy(update=places)
     return policy.model_copy(update=changed)

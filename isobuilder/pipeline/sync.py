@@ -38,6 +38,7 @@ from isobuilder.pipeline.upstream.followed import followed
 from isobuilder.pipeline.upstream.proposal import propose
 from isobuilder.pipeline.upstream.report import Journal, State, SyncReport, SyncStep
 from isobuilder.pipeline.upstream.retire import StillUsed, retire_from, to_retire
+from isobuilder.pipeline.upstream.signedby import Demanded, NotYetSigned
 from isobuilder.pipeline.upstream.target import SIDES, Target, open_target
 from isobuilder.pipeline.verify import verify
 from isobuilder.publish.index import (
@@ -328,6 +329,8 @@ class _Sync:
                 )
             if self.policy.signing is not None:
                 target.sign(made, self.policy.signing)
+            if self.policy.signed_by is not None:
+                Demanded.of(self.policy.signed_by).gather(made)
             sides = sorted(made.iso.parent.glob(f"{made.lock.base_name}.*"))
             # Its checksum first, which decides what the name stands for; the ISO itself last.
             first = made.iso.with_name(f"{made.iso.name}.sha256")
@@ -354,6 +357,8 @@ class _Sync:
         return ""
 
     def _register(self, entry: Published, subject: str, target: Target) -> str:
+        if self.policy.signed_by is not None:
+            Demanded.of(self.policy.signed_by).demand(entry, target)
         item = target.item(entry)
         lock = target.lock_of(entry)
         request = RegistrationRequest(
@@ -404,7 +409,8 @@ class _Sync:
     def _remove(self, gone: Retired, target: Target) -> str:
         """Take the files of an ISO away that the index no longer has."""
         remove_deltas(target, gone.name)
-        for end in SIDES:
+        by = self.policy.signed_by
+        for end in (*SIDES, *(Demanded.of(by).ends if by is not None else ())):
             target.place.remove(f"{gone.base_name}.{end}")
         change_index(target.place, lambda index: index.without(gone.as_removed()))
         return "taken away"
@@ -426,7 +432,7 @@ class _Sync:
         """Do one step and note what became of it; an empty fact means nothing had to be done."""
         try:
             fact = act()
-        except StillUsed as error:
+        except (StillUsed, NotYetSigned) as error:
             self.add(SyncStep(subject=subject, step=step, state="waits", fact=str(error)))
         except IsobuilderError as error:
             _log.info("%s: %s: %s", subject, step, error)

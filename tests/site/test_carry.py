@@ -20,6 +20,7 @@ from isobuilder.site.bundles.admit import StoreKeeper, arrived, take_part
 from isobuilder.site.bundles.export import Packing, write_parts
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, half_written, hints
+from tests.pipeline.signed import copied
 from tests.pipeline.world import Locked, World
 
 KILLS = int(os.environ.get("ISOBUILDER_KILLS", "4"))
@@ -89,6 +90,27 @@ def test_a_pipe_and_a_folder_carry_the_same(
         assert done.stdout.splitlines() == [str(out / f"{NAME}.lock.json")]
         assert (out / f"{NAME}.lock.json").read_bytes() == lock.read_bytes()
         assert all(store.own(file.sha256) for file in locked.lock.files)
+
+
+def test_what_is_said_of_an_iso_goes_along_with_it(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    """Statements about vulnerabilities and signatures, which count for what the site builds."""
+    here = copied(built, tmp_path / "here")
+    said = {f"{NAME}.vex.json": b"{}", f"{NAME}.sigstore.json": b"{ }"}
+    for name, data in said.items():
+        (here.parent / name).write_bytes(data)
+    stores = ("--store", full_store.root, "--offline")
+    for number, source in enumerate((here, here.with_suffix(".lock.json"))):
+        bundle, site = tmp_path / f"{number}.tar", tmp_path / f"site{number}"
+        call("site", "export", source, "--out", bundle, *stores)
+        call("site", "import", bundle, "--store", tmp_path / f"store{number}", "--out", site)
+        assert {path.name: path.read_bytes() for path in site.iterdir() if path.name in said} == (
+            said
+        )
+    both = ("--add", here.parent / f"{NAME}.vex.json", "--out", tmp_path / "b.tar")
+    call("site", "export", here, *both, *stores)
+    assert (tmp_path / "b.tar").read_bytes() == (tmp_path / "0.tar").read_bytes()
 
 
 def test_other_tools_read_a_bundle_as_an_oci_layout(

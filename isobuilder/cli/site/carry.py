@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,8 +75,9 @@ def export(
     """Write what a site needs to build ISOs without any network, as a bundle to carry.
 
     Of a LOCK, and of an ISO with its lock beside it, everything behind it: what the store and the
-    ISOs lack is fetched first. The same locks give the same bytes. Prints the path of each part;
-    a part that is there already is not made again.
+    ISOs lack is fetched first. Statements about vulnerabilities and signatures that lie beside it
+    go along. The same locks give the same bytes. Prints the path of each part; a part that is there
+    already is not made again.
     """
     from isobuilder.errors import UsageProblem
     from isobuilder.model.config import parse_size
@@ -99,9 +101,25 @@ def export(
         with holding(locks, session):
             find = session.store.find
             without = set() if known is None else _known(app, known, locks, find)
-            packed = packing(locks, find, extras=extras, part_size=size, without=without)
+            along = tuple(dict.fromkeys((*extras, *_beside(sources))))
+            packed = packing(locks, find, extras=along, part_size=size, without=without)
             done = _written(app, packed, out, one_piece=one_piece, only=only, replace=replace)
     _show_export(app, done, Path(out), as_json=as_json)
+
+
+def _beside(sources: tuple[str, ...]) -> Iterator[Path]:
+    """Give what lies beside ISOs and locks and is said of them: it counts for what is built again.
+
+    What one builds from the bundle has the same name and the same bytes.
+    """
+    from isobuilder.files import is_file
+    from isobuilder.medium import SIGNATURE, VEX
+
+    for path in map(Path, sources):
+        base = path.name.removesuffix(".iso").removesuffix(".lock.json")
+        if base != path.name:
+            there = (path.with_name(f"{base}.{end}") for end in (VEX, SIGNATURE))
+            yield from (file for file in there if is_file(file))
 
 
 def _known(app: App, path: Path, locks: list[Lock], find: Find) -> set[Digest]:
