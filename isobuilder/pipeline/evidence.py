@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -258,8 +258,28 @@ class _Capture:
         if isinstance(subject.item, LockedImage):
             return self._of_image(subject, subject.item)
         texts = self._of_file(subject.item, subject.expected)
+        if len(texts) > 1:
+            return self._good(subject, ([text] for text in texts))
         self._proven(subject, texts)
         return texts
+
+    def _good(self, subject: _Subject, candidates: Iterable[list[Text]]) -> list[Text]:
+        """Return what proves something: others may have signed as well, or something else."""
+        kept: list[Text] = []
+        reasons: dict[str, None] = {}
+        for texts in candidates:
+            try:
+                self._proven(subject, texts)
+            except IntegrityError as error:
+                _log.info("%s: %s", subject.title, error)
+                reasons[str(error)] = None
+                continue
+            kept += [text for text in texts if text not in kept]
+            if sum(kind == "bundle" for kind, _ in kept) == _MOST_KEPT:
+                break
+        if not kept and reasons:
+            raise NotSigned("; ".join(reasons))
+        return kept
 
     def _proven(self, subject: _Subject, texts: Sequence[Text]) -> list[ProvenClaim]:
         bodies = {Digest.of(data): data for _, data in texts}
@@ -287,7 +307,7 @@ class _Capture:
             found = self.source.attestations(repository, file.sha256)
             if not found:
                 raise NotSigned(f"{repository} has no attestation of it")
-            return [("bundle", data) for data in found[:_MOST_KEPT]]
+            return [("bundle", data) for data in found]
         signature = decoded(self._there(f"{file.url}.sig"))
         if expected.key is not None:
             signed = SignatureBundle(None, "", (), (), signature, file.sha256, None)
@@ -318,33 +338,27 @@ class _Capture:
     def _of_image(self, subject: _Subject, image: LockedImage) -> list[Text]:
         reasons = []
         for digest in dict.fromkeys(one for one in (image.digest, image.index) if one):
-            kept: list[Text] = []
-            for texts in self._candidates(image, digest):
-                if digest != image.digest:
-                    texts.append(("index", self.source.index(image.parsed, digest)))
-                try:
-                    self._proven(subject, texts)
-                except IntegrityError as error:
-                    _log.info("%s: %s", subject.title, error)
-                    reasons.append(str(error))
-                    continue
-                kept += [text for text in texts if text not in kept]
-                if sum(kind == "bundle" for kind, _ in kept) == _MOST_KEPT:
-                    break
-            if kept:
-                return kept
+            try:
+                if kept := self._good(subject, self._candidates(image, digest)):
+                    return kept
+            except NotSigned as error:
+                reasons.append(str(error))
         if reasons:
             raise NotSigned("; ".join(dict.fromkeys(reasons)))
         raise NotSigned("no signature under a tag and none among the referrers")
 
     def _candidates(self, image: LockedImage, digest: Digest) -> Iterator[list[Text]]:
+        """Give what may be signatures of an image, or with its index those of the index."""
+        more: list[Text] = []
+        if digest != image.digest:
+            more = [("index", self.source.index(image.parsed, digest))]
         for signature in self.source.tagged(image.parsed, digest):
             try:
-                yield self._noted(signature)
+                yield [*self._noted(signature), *more]
             except IntegrityError as error:
                 _log.info("%s", error)
         for data in self.source.referring(image.parsed, digest):
-            yield [("bundle", data)]
+            yield [("bundle", data), *more]
 
     def _noted(self, signature: ImageSignature) -> list[Text]:
         """Return what cosign put beside an image as a bundle, with a proof if the log gives one."""

@@ -118,8 +118,21 @@ class SignedUpstream:
         more: Sequence[dict[str, Any]] = (),
     ) -> None:
         """Put a bundle as a referrer, and list it under the tag that stands in for the list."""
-        name = reference.name
         data = write_bundle(bundle)
+        self.put_text_as_referrer(reference, image, data, subject=subject, kind=kind, more=more)
+
+    def put_text_as_referrer(
+        self,
+        reference: ImageReference,
+        image: Digest,
+        data: bytes,
+        *,
+        subject: Digest | None = None,
+        kind: str = BUNDLE,
+        more: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """Put what says to be a bundle, whatever it is."""
+        name = reference.name
         self.upstream.registry.put_blob(name, data)
         about = {"mediaType": oci.OCI_MANIFEST, "digest": str(subject or image), "size": 7}
         document = self._manifest(name, [blob(data, kind)], subject=about, artifactType=kind)

@@ -301,12 +301,18 @@ class SmallSigstore:
     # --- signatures ---
 
     def sign(
-        self, digest: Digest, *, log: Log | None = None, after: int = 3, **told: Any
+        self,
+        digest: Digest,
+        *,
+        log: Log | None = None,
+        after: int = 3,
+        key: ec.EllipticCurvePrivateKey | None = None,
+        **told: Any,
     ) -> SignatureBundle:
         """Sign bytes by their digest, as ``cosign sign-blob`` does."""
         from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-        key = _key()
+        key = key or _key()
         certificate = self.certificate(key, **told)
         raw = bytes.fromhex(digest.hex)
         signature = key.sign(raw, ec.ECDSA(Prehashed(hashes.SHA256())))

@@ -344,6 +344,28 @@ def test_a_bundle_that_hangs_on_an_image_as_a_referrer_is_found(
     assert "statement https://example.org/v1" in evidence_words(claim, session, signed)
 
 
+@pytest.mark.parametrize("lie", ["text", "image", "another", "annotations"])
+def test_referrers_and_tags_that_are_not_what_their_types_say_are_told(
+    lie: str,
+    unsigned: Lock,
+    pause: LockedImage,
+    recipe: Recipe,
+    session: Session,
+    signed: SignedUpstream,
+) -> None:
+    """A bundle that is none, an image, a statement about another; a signed text that is none."""
+    without_tags(signed, pause)
+    good = signed.sigstore.attest(Digest.of(b"another") if lie == "another" else pause.digest)
+    data = {"text": b"<html>", "image": b'{"schemaVersion": 2}'}.get(lie, write_bundle(good))
+    signed.put_text_as_referrer(pause.parsed, pause.digest, data)
+    if lie == "annotations":
+        text, notes = signed.image_signature(pause.digest, "x")
+        signed.put_tag(pause.parsed, pause.digest, [(b"\xff" + text, notes), (text, {})])
+        signed.put_text_as_referrer(pause.parsed, pause.digest, b"{}")
+    with pytest.raises(IntegrityError, match="the policy kubernetes needs a signature of"):
+        captured(only(unsigned, pause), recipe, session)
+
+
 @pytest.mark.parametrize("lie", ["subject", "type", "loop", "index"])
 def test_referrers_that_loop_or_lie_are_not_believed(
     lie: str,
@@ -507,6 +529,42 @@ def test_evidence_that_is_another_files_is_refused(
     assert fact.startswith("k8s/kubeadm: evidence/kubectl.sigstore.json: it is of sha256:")
 
 
+def test_the_evidence_of_an_older_iso_proves_nothing_on_this_one(
+    whole: Built, session: Session, trust: Trust, tmp_path: Path
+) -> None:
+    """It is true of what it was made for, which lay at the same paths."""
+
+    def older(claim: SignatureClaim) -> SignatureClaim:
+        wanted = claim.path == "k8s/kubeadm"
+        return claim.model_copy(update={"sha256": Digest.of(b"older")}) if wanted else claim
+
+    (fact,) = facts(verify(rebuilt(whole, session, tmp_path, older), trust=trust))
+    digest = Digest.of(b"older")
+    assert fact == f"k8s/kubeadm: {digest} was signed, which is not what is there"
+
+
+@pytest.mark.parametrize(
+    ("who", "why"),
+    [
+        ("{identity: release@example.org, issuer: 'https://elsewhere.example'}", "https://elsew"),
+        ("{identity: other@example.org, issuer: 'https://accounts.example.org'}", "other@examp"),
+    ],
+    ids=["issuer", "identity"],
+)
+def test_another_identity_or_issuer_is_refused_from_the_iso_alone(
+    who: str, why: str, whole: Built, trust: Trust, tmp_path: Path
+) -> None:
+    path = tmp_path / "policies.yaml"
+    text = f"schema: 1\npolicies:\n  kubernetes:\n    files: {who}\n    paths: [k8s/kubeadm]\n"
+    path.write_text(f"{text}    images: {who}\n    of: [registry.k8s.io/]\n    level: needed\n")
+    found = facts(verify(whole.iso, trust=replace(trust, policies=known_policies(path))))
+    assert len(found) == len(whole.lock.trust.claims if whole.lock.trust else ())
+    assert all(f"signer: expected {why}" in fact or why in fact for fact in found)
+    assert all(
+        f"found {RELEASER} (logged in at https://accounts.example.org)" in one for one in found
+    )
+
+
 def test_a_claim_by_another_policy_is_no_claim_of_the_expected_one(
     whole: Built, session: Session, trust: Trust, tmp_path: Path
 ) -> None:
@@ -639,10 +697,15 @@ def test_an_attestation_of_github_counts_for_its_own_repository(
     own, runc = by_own_policy(recipe, runc_of(unsigned), **who)
     place = f"/api.github.com/repos/opencontainers/runc/attestations/{runc.sha256}"
 
-    def served(repository: str) -> SignatureClaim:
-        workflow = f"https://github.com/{repository}/.github/workflows/release.yml@refs/tags/v1.4.3"
-        bundle = signed.sigstore.attest(runc.sha256, identity=workflow, issuer=who["issuer"])
-        answer = {"attestations": [{"bundle": json.loads(write_bundle(bundle))}]}
+    def served(*repositories: str) -> SignatureClaim:
+        work = ".github/workflows/release.yml@refs/tags/v1.4.3"
+        bundles = [
+            signed.sigstore.attest(
+                runc.sha256, identity=f"https://github.com/{one}/{work}", issuer=who["issuer"]
+            )
+            for one in repositories
+        ]
+        answer = {"attestations": [{"bundle": json.loads(write_bundle(one))} for one in bundles]}
         signed.upstream.put_file(place, json.dumps(answer).encode())
         with opened(world, store, folder) as session:
             return captured(only(unsigned, runc), own, session)
@@ -651,6 +714,8 @@ def test_an_attestation_of_github_counts_for_its_own_repository(
     assert (claim.status, kinds(claim)) == ("signed", ["bundle"])
     with pytest.raises(IntegrityError, match=r"found https://github\.com/somebody/runc/"):
         served("somebody/runc")
+    both = served("somebody/runc", "opencontainers/runc", "others/runc")
+    assert (both.status, kinds(both)) == ("signed", ["bundle"])
 
 
 def test_a_signed_checksum_file_counts_for_the_file_that_it_lists(

@@ -7,6 +7,8 @@ the fingerprint in the policy.
 
 from __future__ import annotations
 
+import contextlib
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 _KEYRINGS = Path(__file__).with_name("data")
 _LARGEST = 1024 * 1024  # bytes of a signature, or of a clear-signed list
+_MOST_BLOCKS = 8  # signatures in one file
+_BLOCK = re.compile(rb"-----BEGIN PGP SIGNATURE-----.+?-----END PGP SIGNATURE-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +61,17 @@ def check_clear_signed(data: bytes, expected: ExpectedSigner, place: str) -> Sig
 def check_detached(
     signature: bytes, content: bytes, expected: ExpectedSigner, place: str
 ) -> SignedText:
-    """Return who made a detached signature over ``content``.
+    """Return who made a detached signature over ``content``; of several in armor the first good.
 
     Raises:
         IntegrityError, EnvironmentProblem: as ``check_clear_signed``.
     """
     _refuse_large(signature, place)
-    return _checked(content, signature, expected, place)
+    blocks = _BLOCK.findall(signature)[:_MOST_BLOCKS] or [signature]
+    for block in blocks[:-1]:
+        with contextlib.suppress(IntegrityError):
+            return _checked(content, block, expected, place)
+    return _checked(content, blocks[-1], expected, place)
 
 
 def _refuse_large(data: bytes, place: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from isobuilder.digest import Digest
@@ -355,6 +355,45 @@ def _values(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ..
     return [one for step, inner in steps for one in _values(inner, (*place, step))]
 
 
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (truncated, "log: the proof does not lead from the entry to the head"),
+        (another_place, "log: the proof does not lead from the entry to the head"),
+        (head_without_signature, "log: not a checkpoint"),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_a_proof_of_version_2_is_refused_alike(
+    spoil: Callable[[SmallSigstore], SignatureBundle], why: str
+) -> None:
+    """Its checkpoint and proof are all that it gives: there is no promise to fall back on."""
+    sigstore = SmallSigstore()
+    sigstore.log = sigstore.new_log
+    with pytest.raises(IntegrityError, match=why):
+        check(sigstore, spoil(sigstore))
+
+
+def test_the_head_of_another_log_of_version_2_is_refused() -> None:
+    sigstore = SmallSigstore()
+    bundle = sigstore.sign(ARTIFACT, log=sigstore.new_log)
+    key = ed25519.Ed25519PrivateKey.generate()
+    other = Log(sigstore.new_log.url, key=key, bodies=list(sigstore.new_log.bodies), version=2)
+    proof = other.entry(0).proof
+    assert proof is not None
+    with pytest.raises(IntegrityError, match="is not signed by"):
+        check(sigstore, proof_of(bundle, checkpoint=proof.checkpoint))
+
+
+def test_a_bundle_with_two_signatures_is_refused_though_one_is_good(
+    sigstore: SmallSigstore,
+) -> None:
+    data = json.loads(write_bundle(sigstore.attest(ARTIFACT)))
+    data["dsseEnvelope"]["signatures"] *= 2
+    with pytest.raises(IntegrityError, match="2 signatures in one bundle, expected 1"):
+        read_bundle(json.dumps(data).encode(), "it")
+
+
 # --- keys ---
 
 
@@ -384,6 +423,16 @@ def test_a_key_of_the_wrong_curve_is_refused(curve: ec.EllipticCurve) -> None:
     bundle, pem = signed_with(ec.generate_private_key(curve))
     with pytest.raises(IntegrityError, match=f"a key of the curve {curve.name}"):
         verify_key(bundle, ARTIFACT, pem, "it")
+
+
+@pytest.mark.parametrize("curve", [ec.SECP521R1(), ec.SECP256K1()])
+def test_a_certificate_about_a_key_of_the_wrong_curve_is_refused(
+    curve: ec.EllipticCurve, sigstore: SmallSigstore
+) -> None:
+    """Though the authority issued it, and it signed and was logged."""
+    bundle = sigstore.sign(ARTIFACT, key=ec.generate_private_key(curve))
+    with pytest.raises(IntegrityError, match=f"certificate: a key of the curve {curve.name}"):
+        check(sigstore, bundle)
 
 
 # --- roots ---

@@ -74,6 +74,17 @@ def test_a_clear_signed_list_is_proved_and_read(owner: Tsk, stranger: Tsk) -> No
             check_clear_signed(bad, policy, "sums")
 
 
+def test_of_several_signatures_that_of_the_pinned_key_counts(owner: Tsk, stranger: Tsk) -> None:
+    policy = expected(owner, form="detached", ring=(owner, stranger))
+    mode = pysequoia.SignatureMode.DETACHED
+    both = [stranger.signer(), owner.signer()]
+    armored = b"\n".join(bytes(pysequoia.sign(one, FILE, mode=mode)) for one in both)
+    assert check_detached(armored, FILE, policy, "runc.asc").by == fingerprint(owner)
+    for wrong, file in ((armored, b"runc 6.6.6"), (signed(stranger, FILE) * 2, FILE)):
+        with pytest.raises(IntegrityError, match=r"runc\.asc: OpenPGP: not signed by"):
+            check_detached(wrong, file, policy, "runc.asc")
+
+
 def test_a_list_that_gives_two_digests_for_a_file_proves_neither(owner: Tsk) -> None:
     twice = LIST + f"{Digest.of(b'another').hex} *runc.amd64\n".encode()
     policy = expected(owner, form="clear-signed", ring=(owner,))
