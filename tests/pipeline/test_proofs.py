@@ -19,7 +19,7 @@ from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
 from isobuilder.model.loading import load_lock
 from isobuilder.model.lock import Lock
 from isobuilder.model.trust.claims import RebuiltProgram
-from isobuilder.pipeline.build import build
+from isobuilder.pipeline.build import Built, build
 from isobuilder.pipeline.lock import lock_recipe
 from isobuilder.pipeline.provenance.proofs import add_proof
 from isobuilder.pipeline.provenance.signing import sign_built
@@ -33,7 +33,7 @@ from isobuilder.trust.rebuild.proof import RebuildProof
 from isobuilder.trust.signers import open_signer
 from tests.cli.calling import call, errors
 from tests.fakes.sigstore import SmallSigstore
-from tests.pipeline.signed import altered, bundle_of, new_key, resigned
+from tests.pipeline.signed import altered, bundle_of, copied, new_key, resigned
 from tests.pipeline.world import Locked, World
 
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
@@ -344,6 +344,27 @@ def test_a_proof_whose_text_is_gone_is_named(site: Site, world: World, tmp_path:
         pytest.raises(EnvironmentProblem, match=r"evidence/kubeadm\.rebuilt\.\w+\.sigstore\.json"),
     ):
         add_proof(site.path, site.signed("b"), "proof.json", elsewhere)
+
+
+def test_a_lock_that_is_shipped_or_beside_its_iso_stays_as_it_is(
+    site: Site, world: World, built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from isobuilder.pipeline.provenance import rebuild
+
+    monkeypatch.setattr(rebuild, "rebuilt", lambda *_: site.proof())
+    monkeypatch.chdir(site.folder)
+    lock = copied(built, site.folder / "dist").with_suffix(".lock.json")
+    before = lock.read_bytes()
+    settings = ["--config", str(world.config_file), "--store", str(site.session.store.root)]
+    for source in (lock, "1.37.1"):
+        done = call(*settings, "trust", "rebuild", source, "--file", "kubeadm")
+        assert "a lock that is shipped, or beside its ISO, stays" in done.stderr
+        done = call(*settings, "trust", "rebuild", source, "--file", "kubeadm", "--out", "proofs")
+        assert done.stdout.splitlines()[-1].endswith(".kubeadm.rebuilt.json")
+    assert lock.read_bytes() == before
+    (site.folder / "mine.json").write_bytes(site.signed("a"))
+    (line,) = errors(call(*settings, "trust", "add", lock, "mine.json", code=3))
+    assert "is the lock of the ISO beside it" in line
 
 
 def test_the_commands_put_proofs_into_a_lock_and_tell_what_they_come_to(

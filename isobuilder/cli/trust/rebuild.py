@@ -66,7 +66,7 @@ def rebuild(
     Needs Go, of the version that upstream used, and the module index; takes minutes and
     gigabytes. The commit, the dates and the settings are those that the locked program has. What
     is not identical is told with the first section that differs, and ends with 5. Proofs go into
-    the lock and beside it; a lock that is shipped stays as it is.
+    the lock and beside it; a lock that is shipped, or lies beside its ISO, stays as it is.
     """
     from isobuilder.pipeline.provenance.rebuild import RebuildPlace, rebuildable, rebuilt
     from isobuilder.sources.session import open_session
@@ -109,8 +109,14 @@ class _Keeper:
         """Return if the lock may be written, before minutes are spent."""
         from isobuilder.pipeline.provenance.proofs import refuse_unwritable
 
-        if (path := lock_file_of(self.source, lock.architecture)) is not None:
+        if (path := self._file(lock)) is not None:
             refuse_unwritable(path)
+
+    def _file(self, lock: Lock) -> Path | None:
+        from isobuilder.pipeline.provenance.proofs import is_of_an_iso
+
+        path = lock_file_of(self.source, lock.architecture)
+        return None if path is None or is_of_an_iso(path) else path
 
     def keep(self, lock: Lock, proof: RebuildProof, session: Session) -> None:
         """Put a proof into the lock, and where else it should go."""
@@ -127,12 +133,12 @@ class _Keeper:
             beside = self.out / f"{lock.base_name}.{proof.name}.{end}"
             write_whole(beside, data)
             tell_path(beside)
-        path = lock_file_of(self.source, lock.architecture)
+        path = self._file(lock)
         if path is not None:
             added = add_proof(path, data, f"the proof of {proof.name}", session)
             self.app.say(f"{path}: {_state(added)}")
         elif self.out is None:
-            self.app.say("the shipped lock stays as it is; --out DIR keeps the proof")
+            self.app.say("a lock that is shipped, or beside its ISO, stays; --out keeps the proof")
 
 
 @click.command(cls=AppCommand)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
-from isobuilder.files import read_bytes, write_whole
+from isobuilder.files import is_file, read_bytes, write_whole
 from isobuilder.model.loading import load_lock
 from isobuilder.model.lock import Lock
 from isobuilder.model.trust.claims import EVIDENCE, EvidenceFile, LockedTrust, RebuiltProgram
@@ -41,7 +41,7 @@ def add_proof(
     Raises:
         IntegrityError: it is damaged, of another program than the lock's, does not say what others
             say, or nothing is signed by a key of ``builders``.
-        InputError: there is no such lock.
+        InputError: there is no such lock, or it is that of a finished ISO.
         EnvironmentProblem: the lock cannot be written.
     """
     refuse_unwritable(path)
@@ -70,12 +70,24 @@ def add_proof(
     return AddedProof(one.path, said, proven, new)
 
 
+def is_of_an_iso(path: Path) -> bool:
+    """Say if a lock lies beside the ISO that was built from it, and so has to stay as it is."""
+    base = path.name.removesuffix(".lock.json")
+    return base != path.name and is_file(path.with_name(f"{base}.iso"))
+
+
 def refuse_unwritable(path: Path) -> None:
     """Return if a lock may be written, before somebody builds for minutes.
 
     Raises:
+        InputError: it is that of an ISO.
         EnvironmentProblem: it may not.
     """
+    if is_of_an_iso(path):
+        raise InputError(
+            f"{path}: is the lock of the ISO beside it, which would no longer be made from it",
+            hint="name the lock from which ISOs are built, and build again",
+        )
     if not os.access(path.parent, os.W_OK):
         raise EnvironmentProblem(
             f"{path.parent}: nothing may be written there",
