@@ -39,6 +39,7 @@ REBUILT = "trust.rebuilt"
 
 _LARGEST = 256 * 1024 * 1024  # bytes of a program that has a detached signature
 _AGAIN = "lock again where upstream and its log can be reached, or write an exception with a reason"
+_REBUILD = "isobuilder trust rebuild --sign makes a proof; --builders says whose count"
 _STRANGER = "name its key with --builders if it should"
 _OTHER = "do not use this ISO: what it has is not what was signed, or was signed by others"
 
@@ -152,6 +153,8 @@ def prove_signatures(
     proven = {line.path for line in report.lines}
     for program in told.rebuilt if told is not None else ():
         judge.rebuilt(program)
+    for policy in trust.policies.values():
+        judge.demand_rebuilt(policy)
     count = len([path for path in files if not path.startswith(f"{EVIDENCE}/")])
     rest = count - len(proven)
     report.open_ends.append(f"who made the other {rest} files: no policy expects a signature")
@@ -305,6 +308,16 @@ class _Judge:
                 builders=proven.count,
             )
         )
+
+    def demand_rebuilt(self, policy: SignaturePolicy) -> None:
+        """Note which paths fewer builders made again than a policy demands."""
+        proven = {line.path: line.builders for line in self.report.lines if line.builders}
+        for path in policy.paths:
+            count = proven.get(path, 0)
+            if path in self.files and count < policy.rebuilt:
+                fact = f"expected {policy.rebuilt} builders who rebuilt it from source, got {count}"
+                told = policy.level == "wanted"
+                self.report.wrong(path, fact, _REBUILD, only_told=told, rule=REBUILT)
 
     def _policy(self, name: str) -> SignaturePolicy:
         known = self.trust.policies.get(name)

@@ -29,6 +29,13 @@ def test_the_shipped_policies_tell_identity_issuer_and_known_holes() -> None:
     assert found["github"]["files"]["form"] == "attestation"
 
 
+def test_how_many_builders_are_demanded_is_told(tmp_path: Path) -> None:
+    policies = write_policies(tmp_path / "mine.yaml", more="    rebuilt: 2\n")
+    shown = call("trust", "show", "--policies", policies).stdout
+    programs = "k8s/kubeadm, k8s/kubelet, k8s/kubectl"
+    assert f"kubernetes: {programs}: rebuilt from source by 2 builders" in shown
+
+
 def test_a_file_of_policies_wins_over_the_shipped_ones(tmp_path: Path) -> None:
     policies = write_policies(tmp_path / "mine.yaml")
     shown = call("trust", "show", "--policies", policies).stdout

@@ -27,6 +27,7 @@ from isobuilder.pipeline.trust import Trust
 from isobuilder.pipeline.verify import verify
 from isobuilder.sources.session import Session, open_session
 from isobuilder.store import Store
+from isobuilder.trust.evidence.policies import known_policies
 from isobuilder.trust.publickeys import TrustedKeys, read_keys
 from isobuilder.trust.rebuild.claims import signed_proof
 from isobuilder.trust.rebuild.proof import RebuildProof
@@ -162,6 +163,31 @@ def test_a_stranger_beside_a_builder_who_counts_is_told(site: Site) -> None:
     (finding,) = [one for one in result.findings if one.rule == "trust.rebuilt"]
     assert finding.severity == "warning"
     assert "does not count: by another key" in finding.fact
+
+
+def test_a_policy_demands_so_many_builders(site: Site, tmp_path: Path) -> None:
+    policy = tmp_path / "policies.yaml"
+    who = "files: {identity: a@b.example, issuer: 'https://c.example'}"
+    text = (
+        f"schema: 1\npolicies:\n  mine: {{{who}, paths: [k8s/kubeadm], rebuilt: 2, level: LEVEL}}\n"
+    )
+    site.add(site.signed("a"))
+
+    def facts(level: str) -> list[str]:
+        policy.write_text(text.replace("LEVEL", level))
+        trust = Trust(ROOT, {"mine": known_policies(policy)["mine"]}, site.keys("a", "b"))
+        made = build(site.lock, site.folder / "made", site.session, replace=True)
+        found = verify(made.iso, trust=trust).findings
+        return [f"{one.severity}: {one.fact}" for one in found if one.rule == "trust.rebuilt"]
+
+    lacks = "expected 2 builders who rebuilt it from source, got 1"
+    assert facts("needed") == [f"error: {lacks}"]
+    assert facts("wanted") == [f"warning: {lacks}"]
+    site.add(site.signed("b"))
+    assert facts("needed") == []
+    policy.write_text(text.replace("paths: [k8s/kubeadm], ", "").replace("LEVEL", "needed"))
+    with pytest.raises(InputError, match="rebuilt is about paths, and there are none"):
+        known_policies(policy)
 
 
 def test_a_revoked_key_counts_for_nothing(site: Site) -> None:

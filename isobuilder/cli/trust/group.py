@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FILE, App, AppGroup, json_option
+from isobuilder.cli.app import FILE, App, AppGroup, json_option, plural
 from isobuilder.cli.sources import SOURCE, BuildSource
 from isobuilder.cli.telling import table, tell, tell_text
 from isobuilder.cli.trust.rebuild import add, rebuild
@@ -51,6 +51,9 @@ def show(app: App, recipe: BuildSource | None, policies: Path | None, as_json: b
     rows = [row for name, policy in sorted(known.items()) for row in _rows(name, policy)]
     tell_text(table(rows, ("POLICY", "OF", "LEVEL", "SIGNED BY", "SERVED AS")))
     for name, policy in sorted(known.items()):
+        if policy.rebuilt:
+            paths = ", ".join(policy.paths)
+            tell(f"{name}: {paths}: rebuilt from source by {plural(policy.rebuilt, 'builder')}")
         for one in policy.exceptions:
             until = f" until {one.until}" if one.until else ""
             tell(f"{name}: {one.covers} of {one.kubernetes} may be unsigned{until}: {one.reason}")

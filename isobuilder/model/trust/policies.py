@@ -7,7 +7,7 @@ from datetime import date
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, StringConstraints, model_validator
+from pydantic import AfterValidator, NonNegativeInt, StringConstraints, model_validator
 
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.base import ONE_LINE, IsoPath, Model, Name
@@ -100,6 +100,7 @@ class SignaturePolicy(Model):
     images: ExpectedSigner | None = None
     of: tuple[Annotated[str, AfterValidator(check_prefix)], ...] = ()  # how names of images begin
     level: Level = "wanted"  # what a lock makes of a missing or bad signature
+    rebuilt: NonNegativeInt = 0  # builders with keys of their own who have to prove each path
     exceptions: tuple[SignatureException, ...] = ()
 
     @model_validator(mode="after")
@@ -108,6 +109,8 @@ class SignaturePolicy(Model):
             raise ValueError("expected files, images or both")
         if bool(self.of) != (self.images is not None):
             raise ValueError("images and of belong together: of says which images")
+        if self.rebuilt and not self.paths:
+            raise ValueError("rebuilt is about paths, and there are none")
         return self
 
     def covers_image(self, name: str) -> bool:
