@@ -1,14 +1,19 @@
-"""How large deltas of Go programs are beside general tools': ``python -m bench.delta OLD NEW ...``.
+"""What deltas carry beside general tools: ``python -m bench.delta OLD NEW ... --kind patch``.
 
-Folders are taken file by file, where both have one of a name. Each tool runs once, in a process of
-its own; every delta of ours is applied in another one, with numpy and without, and compared. A tool
-that is not installed has no column: bsdiff4 and hdiffpatch are libraries of Python, xdelta3 and
-zstd programs.
+OLD and NEW are files or folders; folders are taken file by file, where both have one of a name.
+What each tool made is kept in ``bench/deltas.json`` as it is measured, by pair, so it takes several
+runs, on pairs of several kinds, or one that is interrupted; a pair and a tool that are in it are
+not measured again. The page is written of all that is in it.
+
+Each tool runs once, in a process of its own. Ours is what the chooser takes, applied in other
+processes with the libraries that make it quick and without any. A tool that is not installed is
+left out: bsdiff4 and hdiffpatch are libraries of Python, xdelta3, zstd and casync programs.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -18,19 +23,26 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench import page
+from bench import delta_page, page
+from bench.delta_page import Cost, Pair, Records
 from bench.ground import say
 from bench.measure import BenchError
+from isobuilder.files import write_whole
 
+KEPT = Path(__file__).with_name("deltas.json")
 _READ = "import sys; from pathlib import Path; a, b, c = map(Path, sys.argv[1:4]); "
-_OURS = _READ + "from isobuilder.delta.golang import GoMethod, format1, plain; "
-MAKE = _OURS + "c.write_bytes(GoMethod().make(a.read_bytes(), b.read_bytes()) or b'')"
-_SIZE = "size = b.stat().st_size; "
-APPLY = _OURS + _SIZE + "new = GoMethod().apply(a.read_bytes(), c.read_bytes(), size); "
-PLAIN = (
-    _OURS + _SIZE + "new = format1.applied(a.read_bytes(), c.read_bytes(), size, plain.rewritten); "
+_OURS = _READ + "from isobuilder.delta.methods import methods; d = c.with_suffix('.method'); "
+MAKE = (
+    _OURS + "from isobuilder.delta.choose import tried; "
+    "way = tried(a.read_bytes(), b.read_bytes()).ways[0]; "
+    "d.write_text(str(way.method.number)); c.write_bytes(way.delta)"
 )
-SAME = "sys.exit(new != b.read_bytes())"
+APPLY = (
+    _OURS + "method = methods()[int(d.read_text())]; "
+    "new = method.apply(a.read_bytes(), c.read_bytes(), b.stat().st_size); "
+    "sys.exit(new != b.read_bytes())"
+)
+ALONE = "import sys; sys.modules['numpy'] = None; "
 LIBRARIES = {
     "bsdiff4": "import bsdiff4; bsdiff4.file_diff(*map(str, (a, b, c)))",
     "hdiffpatch": "import hdiffpatch; "
@@ -42,47 +54,29 @@ PROGRAMS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a process cost."""
-
-    cpu: float  # seconds
-    memory: float  # MiB
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A program and its next version."""
-
-    name: str
-    old: Path
-    new: Path
-
-
 def main() -> int:
     """Return the exit code: 0 when everything could be measured and every delta applied."""
     parser = argparse.ArgumentParser(prog="python -m bench.delta", description=__doc__)
-    parser.add_argument("paths", nargs="+", type=Path, help="old and new in turn: files or folders")
-    parser.add_argument("--tools", help="names of others, with commas; default: all installed")
+    parser.add_argument("paths", nargs="*", type=Path, help="old and new in turn: files or folders")
+    parser.add_argument("--kind", default="patch", choices=delta_page.KINDS, help="what pairs are")
+    parser.add_argument("--tools", help=f"with commas, {delta_page.OURS} is one; default: all")
+    parser.add_argument("--kept", type=Path, default=KEPT, help="what was measured so far")
     parser.add_argument("--report", type=Path, help="the page to write; default: print")
     options = parser.parse_args()
-    pairs = [
-        pair
-        for old, new in zip(options.paths[0::2], options.paths[1::2], strict=True)
-        for pair in _pairs(old, new)
-    ]
     tools = [name for name in LIBRARIES if find_spec(name)]
-    tools += [name for name in PROGRAMS if shutil.which(name)]
+    tools += [name for name in (*PROGRAMS, "casync") if shutil.which(name)]
+    tools.append(delta_page.OURS)
     if options.tools is not None:
         tools = [name for name in tools if name in options.tools.split(",")]
+    records = delta_page.read(options.kept)
     try:
-        with tempfile.TemporaryDirectory(prefix="isobuilder-delta-") as folder:
-            text = page.table(_rows(pairs, tools, Path(folder) / "delta"))
+        for old, new in zip(options.paths[0::2], options.paths[1::2], strict=True):
+            for pair in _pairs(old, new, options.kind):
+                _measure(pair, tools, records, options.kept)
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    text += f"\n\nSizes in bytes, times of the processor. Load at the end {load}."
+    text = delta_page.text(records)
     if options.report is None:
         print(text)
     else:
@@ -90,64 +84,85 @@ def main() -> int:
     return 0
 
 
-def _pairs(old: Path, new: Path) -> Iterator[Pair]:
+@dataclass(frozen=True, slots=True)
+class _Files:
+    pair: Pair
+    old: Path
+    new: Path
+
+
+def _pairs(old: Path, new: Path, kind: str) -> Iterator[_Files]:
     if old.is_file():
-        yield Pair(f"{new.name}, {old.parent.name} -> {new.parent.name}", old, new)
+        name = f"{new.name}, {old.parent.name} -> {new.parent.name}"
+        yield _Files(Pair(name, kind, new.stat().st_size), old, new)
         return
     for path in sorted(old.iterdir()):
-        if (new / path.name).is_file() and not path.name.startswith("."):
-            yield Pair(f"{path.name}, {old.name} -> {new.name}", path, new / path.name)
+        other = new / path.name
+        if other.is_file() and not path.name.startswith("."):
+            name = f"{path.name}, {old.name} -> {new.name}"
+            yield _Files(Pair(name, kind, other.stat().st_size), path, other)
 
 
-def _rows(pairs: Sequence[Pair], tools: Sequence[str], out: Path) -> Iterator[Sequence[str]]:
-    head = ["Pair", "Bytes", "ours", "of the file", *tools, "best other / ours"]
-    yield [*head, "make", "apply", "apply without numpy", "MiB"]
-    sums = [0] * (2 + len(tools))
-    for pair in pairs:
-        say(pair.name)
-        sizes = []
-        for tool in tools:
-            _other(tool, pair, out)
-            sizes.append(out.stat().st_size)
-        made = _python(MAKE, pair, out)
-        size = out.stat().st_size
-        if not size:
-            raise BenchError(f"{pair.name}: no delta of Go programs")
-        applied, without = (_python(way + SAME, pair, out) for way in (APPLY, PLAIN))
-        whole = pair.new.stat().st_size
-        sums = [a + b for a, b in zip(sums, (whole, size, *sizes), strict=True)]
-        yield [
-            *_told(pair.name, whole, size, sizes),
-            *(f"{cost.cpu:.1f} s" for cost in (made, applied, without)),
-            f"{made.memory:.0f} / {applied.memory:.0f} / {without.memory:.0f}",
-        ]
-    yield [*_told("together", sums[0], sums[1], sums[2:]), "", "", "", ""]
+def _measure(files: _Files, tools: Sequence[str], records: Records, kept: Path) -> None:
+    costs = records.setdefault(files.pair, {})
+    for tool in tools:
+        if tool in costs:
+            continue
+        say(f"{files.pair.name}: {tool}")
+        with tempfile.TemporaryDirectory(prefix="isobuilder-delta-") as folder:
+            out = Path(folder) / "delta"
+            if tool == delta_page.OURS:
+                costs[tool] = _ours(files, out)
+            elif tool == "casync":
+                costs[tool] = _casync(files, out)
+            else:
+                costs[tool] = _other(tool, files, out)
+        write_whole(kept, (json.dumps(delta_page.told(records), indent=1) + "\n").encode())
 
 
-def _told(name: str, whole: int, size: int, sizes: Sequence[int]) -> list[str]:
-    best = f"{min(sizes) / size:.1f}" if sizes else ""
-    share = f"{100 * size / whole:.4f} %"
-    return [name, f"{whole:,}", f"{size:,}", share, *(f"{one:,}" for one in sizes), best]
+def _ours(files: _Files, out: Path) -> Cost:
+    made = _python(MAKE, files, out)
+    applied, alone = _python(APPLY, files, out), _python(ALONE + APPLY, files, out)
+    size = out.stat().st_size
+    return Cost(size, made.cpu, made.memory, applied.cpu, applied.memory, alone.cpu, alone.memory)
 
 
-def _other(tool: str, pair: Pair, out: Path) -> None:
+def _other(tool: str, files: _Files, out: Path) -> Cost:
     if tool in LIBRARIES:
-        _python(_READ + LIBRARIES[tool], pair, out)
+        made = _python(_READ + LIBRARIES[tool], files, out)
     else:
         words = PROGRAMS[tool].split()
-        _cost([word.format(old=pair.old, new=pair.new, out=out) for word in words])
+        made = _run([word.format(old=files.old, new=files.new, out=out) for word in words])
+    return Cost(out.stat().st_size, made.cpu, made.memory)
 
 
-def _python(program: str, pair: Pair, out: Path) -> Cost:
-    return _cost([sys.executable, "-c", program, str(pair.old), str(pair.new), str(out)])
+def _casync(files: _Files, out: Path) -> Cost:
+    """Measure the chunks that a store of the old file lacks, packed, and the list of chunks."""
+    store, index = out.with_name("store"), out.with_suffix(".caibx")
+    sizes, made = [0], _Run(0, 0)
+    for path in (files.old, files.new):
+        made = _run(["casync", "make", f"--store={store}", str(index), str(path)])
+        sizes.append(sum(one.stat().st_size for one in store.rglob("*") if one.is_file()))
+    return Cost(sizes[2] - sizes[1] + index.stat().st_size, made.cpu, made.memory)
 
 
-def _cost(words: Sequence[str]) -> Cost:
-    pid = os.posix_spawnp(words[0], list(words), os.environ)
+@dataclass(frozen=True, slots=True)
+class _Run:
+    cpu: float  # seconds
+    memory: float  # MiB
+
+
+def _python(program: str, files: _Files, out: Path) -> _Run:
+    return _run([sys.executable, "-c", program, str(files.old), str(files.new), str(out)])
+
+
+def _run(words: Sequence[str]) -> _Run:
+    quiet = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)
+    pid = os.posix_spawnp(words[0], list(words), os.environ, file_actions=[quiet])
     _, status, usage = os.wait4(pid, 0)
     if status:
         raise BenchError(f"{words[0]} {words[1]}: exit {os.waitstatus_to_exitcode(status)}")
-    return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return _Run(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 
 from isobuilder.delta.general import QUICK, Edits, Whole, ZstdPatch
 from isobuilder.delta.methods import Method, methods
+from isobuilder.delta.sums import Sums
 
 _SMALL = 4 * 1024 * 1024  # bytes that are packed thoroughly whatever comes of it
 _HOPELESS = 8  # times larger; packing thoroughly does not make up for more
+_GOOD = 32  # times smaller than the piece: of so little, what searches longest saves little
+_STRANGE = 0.9  # of the piece: what a quick patch cannot make smaller has nothing of the old one
 _KNOW_PROGRAMS = range(10, 20)
 
 
@@ -60,6 +63,8 @@ def tried(old: bytes, new: bytes) -> Tried:
         if len(new) < _SMALL or (quick is not None and quick < _HOPELESS * best):
             ways = [way for way in ways if way.method.number != ZstdPatch().number]
             attempt(ZstdPatch())
+        if best > len(new) // _GOOD and (quick is None or quick < _STRANGE * len(new)):
+            attempt(Sums())
     if min((len(way.delta) for way in ways), default=len(new)) > len(new) // 8:
         attempt(Whole())
     return Tried(tuple(sorted(ways, key=lambda way: len(way.delta))), sizes)

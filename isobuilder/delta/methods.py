@@ -57,6 +57,10 @@ def methods() -> Mapping[int, Method]:
     from isobuilder.delta.deflate.method import GzipMethod
     from isobuilder.delta.general import Edits, Whole, ZstdPatch
     from isobuilder.delta.golang import GoMethod
+    from isobuilder.delta.sums import Sums
 
-    known: tuple[Method, ...] = (Whole(), ZstdPatch(), Edits(), GoMethod(), GzipMethod())
+    known: tuple[Method, ...] = (
+        *(Whole(), ZstdPatch(), Edits(), Sums()),
+        *(GoMethod(), GzipMethod()),
+    )
     return {method.number: method for method in known}

@@ -1,4 +1,4 @@
-"""Targets that are deltas of Go programs, and the programs that they are for."""
+"""Targets that are deltas of single files, and what they are for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import hashlib
 from contextlib import ExitStack
 from pathlib import Path
 
-from isobuilder.delta.golang import streams
+from isobuilder.delta import streams
+from isobuilder.delta.sums import Sums
 from tests.delta.golang.golden import GO, MADE, base, delta
+from tests.delta.test_sums import GOLDEN as SUMS
+from tests.delta.test_sums import MADE as SUMS_MADE
 from tests.fuzz.mutation import Chance, edited
 from tests.fuzz.samples import Samples
 from tests.fuzz.target import Rig, Target, Wrong
@@ -55,12 +58,31 @@ def _golang(_samples: Samples, _stack: ExitStack) -> Rig:
     return Rig(case, read)
 
 
+def _sums(_samples: Samples, _stack: ExitStack) -> Rig:
+    old, made = (SUMS / "old").read_bytes(), (SUMS / "format1.sums").read_bytes()
+
+    def case(chance: Chance) -> bytes:
+        parts = [streams.signed([0, 40, 0]), b"", b"\x80", chance.randbytes(32)]
+        number = chance.randrange(4)
+        parts[number] = edited(parts[number], chance)
+        return chance.choice((edited(made, chance), made[:8] + b"\0" + streams.packed(parts)))
+
+    def read(data: bytes, _folder: Path) -> object:
+        new = Sums().apply(old, data, SUMS_MADE[0])
+        if hashlib.sha256(new).hexdigest() != SUMS_MADE[1]:
+            raise Wrong("a delta made other bytes than it is for")
+        return new
+
+    return Rig(case, read)
+
+
 DELTAS = (
+    Target("delta-sums", ("delta/sums.py", "delta/streams.py"), _sums),
     Target(
         "delta-go",
         (
             "delta/golang/format1.py",
-            "delta/golang/streams.py",
+            "delta/streams.py",
             "delta/golang/program.py",
             "delta/golang/plain.py",
             "delta/golang/fast.py",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from hashlib import sha256
 
-from isobuilder.delta.golang import streams
+from isobuilder.delta import streams
 from isobuilder.delta.golang.headers import rewrite_headers
 from isobuilder.delta.golang.moves import Borrowed, Moves, copies, expected
 from isobuilder.delta.golang.program import (

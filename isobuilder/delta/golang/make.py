@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from math import inf
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from isobuilder.delta.methods import DeltaError
 _ROUNDS = 3  # of votes; a fourth changes nothing
 _NEW_MAPS, _OLD_MAP = 24, 88  # the version of Go that changed maps, and the size before
 _SMALL = 4096  # bytes of a delta, below which another one is tried
+_HARDLY = 65536  # bytes that are to be told, beyond which the other one is no smaller
 _BLOCK = 32  # bytes that are told as they are together
 _MOST_WRONG = 12  # of a block; with more of them it is told as it is
 
@@ -60,15 +63,18 @@ def _made(before: Program, after: Program) -> bytes:
     known = expected(before.layout, after.layout, before.places, after.places)
     delta = delta_by(search, search.moves())
     # Where hardly anything moved, what few looks deceive is more than what the moves save.
-    return (
-        min(delta, delta_by(search, Moves(known.items())), key=len)
-        if len(delta) < _SMALL
-        else delta
-    )
+    if len(delta) < _SMALL:
+        with suppress(DeltaError):
+            delta = min(delta, delta_by(search, Moves(known.items()), most=_HARDLY), key=len)
+    return delta
 
 
-def delta_by(search: Search, moves: Moves) -> bytes:
-    """Return a delta that goes with what was found out of the moves."""
+def delta_by(search: Search, moves: Moves, *, most: float = inf) -> bytes:
+    """Return a delta that goes by ``moves``.
+
+    Raises:
+        DeltaError: they leave more than ``most`` bytes to tell.
+    """
     before, after = search.old, search.new
     known = expected(before.layout, after.layout, before.places, after.places)
     runs = _needed(list(zip(moves.starts, moves.shifts, strict=True)), known)
@@ -89,6 +95,8 @@ def delta_by(search: Search, moves: Moves) -> bytes:
 
     dense = _dense(new != guessed([]), find)
     told = format1.untold(taken, dense, find, size)
+    if sum(run.size for run in told) > most:
+        raise DeltaError("the moves explain little")
     pieces = pieces_of(np.frombuffer(rewritten, np.uint8), new, told)
     guess = guessed(pieces)
     wrong = new != guess

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,31 @@ _SHORTEST = 14  # bytes that a piece must save
 _MOST = 24  # places of the same bytes that are tried
 _CHUNK = 1 << 22
 _TABLE = 24  # bits of a hash
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_MULTIPLIERS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _PATIENCE = 24  # bytes after which a piece ends unless more of them were right than wrong
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """Where grams stand in the old program, without those that stand everywhere."""
+
+    grams: NDArray[np.uint64]  # ascending
+    begins: Ints  # of each gram's places
+    ends: Ints
+    places: Ints
+
+    def known(self, words: NDArray[np.uint64]) -> tuple[list[int], list[int]]:
+        """Return the numbers of the words that stand somewhere, and which grams they are."""
+        if not len(self.grams):
+            return [], []
+        which = np.minimum(np.searchsorted(self.grams, words), len(self.grams) - 1)
+        found = np.flatnonzero(self.grams[which] == words)
+        return found.tolist(), which[found].tolist()
+
+    def places_of(self, gram: int) -> list[int]:
+        """Return where a gram stands, by its number."""
+        found: list[int] = self.places[self.begins[gram] : self.ends[gram]].tolist()
+        return found
 
 
 def pieces_of(old: Bytes, new: Bytes, told: list[Stretch]) -> list[Borrowed]:
@@ -25,68 +49,68 @@ def pieces_of(old: Bytes, new: Bytes, told: list[Stretch]) -> list[Borrowed]:
     wanted = [run for run in told if run.size >= _SHORTEST]
     if not wanted:
         return []
-    places = _places(old, _grams(new, wanted))
+    index = _index(old, _grams(new, wanted))
     found: list[Borrowed] = []
     for run in wanted:
-        found += _pieces(old, new, run, places)
+        found += _pieces(old, new, run, index)
     return found
 
 
 def _grams(new: Bytes, runs: list[Stretch]) -> NDArray[np.uint64]:
     words = view(new, "<u8")
-    parts = [words[run.start : run.start + run.size - _GRAM + 1] for run in runs]
-    return np.unique(np.concatenate(parts))
+    grams = np.concatenate([words[run.start : run.start + run.size - _GRAM + 1] for run in runs])
+    grams.sort()
+    # The first that is not as the one before; so without zeros, which stand everywhere.
+    first: NDArray[np.bool_] = np.diff(grams, prepend=np.uint64(0)) != 0
+    return grams[first]
 
 
-def _hash(grams: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    return (grams * _MULTIPLIER) >> np.uint64(64 - _TABLE)
+def _hash(grams: NDArray[np.uint64], multiplier: np.uint64) -> NDArray[np.uint64]:
+    return (grams * multiplier) >> np.uint64(64 - _TABLE)
 
 
-def _places(old: Bytes, grams: NDArray[np.uint64]) -> dict[int, list[int]]:
-    """Return where each gram stands in ``old``, without those that stand everywhere."""
-    known = np.zeros(1 << _TABLE, bool)
-    known[_hash(grams)] = True
+def _index(old: Bytes, grams: NDArray[np.uint64]) -> _Index:
+    known = np.zeros((len(_MULTIPLIERS), 1 << _TABLE), bool)
+    for table, multiplier in zip(known, _MULTIPLIERS, strict=True):
+        table[_hash(grams, multiplier)] = True
     words = view(old, "<u8")
     values: list[NDArray[np.uint64]] = []
     where: list[Ints] = []
-    for start in range(0, len(words), _CHUNK):
+    for start in range(0, len(words) if len(grams) else 0, _CHUNK):
         part = np.ascontiguousarray(words[start : start + _CHUNK])
-        at = np.flatnonzero(known[_hash(part)])
+        at = np.flatnonzero(known[0][_hash(part, _MULTIPLIERS[0])])
+        at = at[known[1][_hash(part[at], _MULTIPLIERS[1])]]
         at = at[grams[np.minimum(np.searchsorted(grams, part[at]), len(grams) - 1)] == part[at]]
         values.append(part[at])
         where.append(at + start)
-    value, place = np.concatenate(values), np.concatenate(where)
+    value = np.concatenate([np.zeros(0, np.uint64), *values])
+    place = np.concatenate([np.zeros(0, np.int64), *where])
     order = np.argsort(value, kind="stable")
     value, place = value[order], place[order]
     begins = np.flatnonzero(np.diff(value, prepend=value[:1] ^ np.uint64(1)))
-    ends = np.append(begins[1:], len(value))
-    return {
-        int(value[a]): place[a : min(b, a + _MOST)].tolist()
-        for a, b in zip(begins.tolist(), ends.tolist(), strict=False)
-        if b - a <= 64 * _MOST
-    }
+    ends = np.append(begins[1:], len(value))[: len(begins)]
+    few = ends - begins <= 64 * _MOST
+    begins, ends = begins[few], ends[few]
+    return _Index(value[begins], begins, np.minimum(ends, begins + _MOST), place)
 
 
-def _pieces(
-    old: Bytes, new: Bytes, run: Stretch, places: dict[int, list[int]]
-) -> Iterator[Borrowed]:
-    raw = new[run.start : run.start + run.size].tobytes()
-    at = 0
+def _pieces(old: Bytes, new: Bytes, run: Stretch, index: _Index) -> Iterator[Borrowed]:
+    words = view(new[run.start : run.start + run.size], "<u8")
+    free = 0  # the first byte that is in no piece
     diagonal = 0  # of the piece before: what follows it is often of the same origin
-    while at + _GRAM <= len(raw):
-        here = places.get(int.from_bytes(raw[at : at + _GRAM], "little"), [])
+    for at, gram in zip(*index.known(words), strict=True):
+        if at < free:
+            continue
         best, gain, size = 0, _SHORTEST - 1, 0
-        for place in here:
-            length, right = _extended(old, new, place, run.start + at, len(raw) - at)
+        for place in index.places_of(gram):
+            length, right = _extended(old, new, place, run.start + at, run.size - at)
             saved = right - (length - right) + 4 * (place - run.start - at == diagonal)
             if saved > gain:
                 best, gain, size = place, saved, length
         if size:
             yield Borrowed(best, run.start + at, size)
             diagonal = best - run.start - at
-            at += size
-        else:
-            at += 1
+            free = at + size
 
 
 def _extended(old: Bytes, new: Bytes, source: int, target: int, most: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Numbers and bytes as they are written in a delta of format 1."""
+"""Numbers and bytes as methods write them into a delta: what these lines read never changes."""
 
 from __future__ import annotations
 

@@ -1,0 +1,188 @@
+"""What was measured of deltas, as it is kept and as the page shows it, beside what was aimed at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+from bench import page
+
+OURS = "ours"
+KINDS = {
+    "patch": "One patch release",
+    "patches": "Nine patch releases at once",
+    "minor": "A minor release",
+    "general": "Not of Go, or of Go by way of C",
+}
+_TOOLS = ("bsdiff4", "hdiffpatch", "xdelta3", "zstd", "casync")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A file and its next version."""
+
+    name: str
+    kind: str
+    size: int  # bytes of the next version
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a delta of one tool comes to: bytes, seconds of the processor, MiB."""
+
+    size: int
+    cpu: float
+    memory: float
+    apply: float = 0
+    apply_memory: float = 0
+    alone: float = 0  # without any library that makes it quick
+    alone_memory: float = 0
+
+
+Costs = dict[str, Cost]
+Records = dict[Pair, Costs]
+
+
+def read(path: Path) -> Records:
+    """Return what was measured so far."""
+    if not path.exists():
+        return {}
+    return {
+        Pair(one["name"], one["kind"], one["size"]): {
+            tool: Cost(**cost) for tool, cost in one["costs"].items()
+        }
+        for one in json.loads(path.read_bytes())
+    }
+
+
+def told(records: Records) -> list[dict[str, object]]:
+    """Return what ``read`` reads."""
+    return [
+        asdict(pair) | {"costs": {tool: asdict(cost) for tool, cost in costs.items()}}
+        for pair, costs in records.items()
+    ]
+
+
+def text(records: Records) -> str:
+    """Return the section of the page."""
+    whole = {pair: costs for pair, costs in records.items() if OURS in costs}
+    parts = [_INTRODUCTION, page.table(_goals(whole), numbers=False)]
+    for kind, title in KINDS.items():
+        some = {pair: costs for pair, costs in whole.items() if pair.kind == kind}
+        if some:
+            parts += [f"### {title}", page.table(_sizes(some)), page.table(_times(some))]
+    return "\n\n".join(parts)
+
+
+_INTRODUCTION = """\
+What the chooser takes, beside what general tools make of the same two files. Written of
+`bench/deltas.json`, which `python -m bench.delta` measures. "Carried" is what a delta of ours has
+of the pair. A dash: not measured. Sizes do not depend on other work on the machine; seconds of
+the processor do, by a fifth or so: most were taken beside other work, each once.
+
+Tools: bsdiff4 1.3.2; hdiffpatch 2.6.0 with zstd; xdelta3 3.0.11, `-9 -S lzma`; zstd 1.5.4,
+`-19 --long=31 --patch-from`; casync 2, the chunks that a store of the old file lacks and the list
+of chunks. kubectl and helm are upstream's own, as published on PyPI; the programs of Kubernetes
+are built from its modules; containerd, ctr and libcrypto are Debian's."""
+
+
+def _goals(records: Records) -> Iterator[Sequence[str]]:
+    yield ["What", "Goal", "Measured", ""]
+
+    def of(kind: str) -> Records:
+        return {pair: costs for pair, costs in records.items() if pair.kind == kind}
+
+    def goal(what: str, wanted: str, measured: str, *, met: bool) -> list[str]:
+        return [what, wanted, measured, "met" if met else "**not met**"]
+
+    if some := of("patch"):
+        share = median(_share(pair, costs) for pair, costs in some.items())
+        yield goal("a patch, of the file, median", "0.1 %", f"{share:.4f} %", met=share <= 0.1)
+        ratio = _best_of_sums(some)
+        yield goal("patches, best tool / ours, in sum", "15", f"{ratio:.1f}", met=ratio >= 15)
+    if some := of("patches"):
+        share = max(_share(pair, costs) for pair, costs in some.items())
+        yield goal(
+            "nine patches, of the file, largest", "0.5 %", f"{share:.3f} %", met=share <= 0.5
+        )
+    if some := of("minor"):
+        share = max(_share(pair, costs) for pair, costs in some.items())
+        yield goal("a minor release, of the file, most", "3 %", f"{share:.2f} %", met=share <= 3)
+        ratio = _best_of_sums(some)
+        yield goal("minor releases, best tool / ours, in sum", "2", f"{ratio:.1f}", met=ratio >= 2)
+    beaten = [pair for pair, costs in records.items() if _best(costs) < costs[OURS].size]
+    names = "; ".join(pair.name for pair in beaten)
+    yield goal("pairs where a general tool is smaller", "0", names or "0", met=not beaten)
+
+
+def _share(pair: Pair, costs: Costs) -> float:
+    return 100 * costs[OURS].size / pair.size
+
+
+def _best(costs: Costs) -> int:
+    return min(costs[tool].size for tool in _TOOLS if tool in costs)
+
+
+def _best_of_sums(records: Records) -> float:
+    """Return the sum of the tool whose sum is smallest, of those that have all pairs, to ours."""
+    sums = {tool: _sum(records, tool) for tool in (OURS, *_TOOLS)}
+    others = [size for tool, size in sums.items() if tool != OURS and size is not None]
+    return min(others) / (sums[OURS] or 1)
+
+
+def _sum(records: Records, tool: str) -> int | None:
+    sizes = [costs[tool].size for costs in records.values() if tool in costs]
+    return sum(sizes) if len(sizes) == len(records) else None
+
+
+def _sizes(records: Records) -> Iterator[Sequence[str]]:
+    tools = _used(records)
+    yield ["Pair", "Bytes", "carried", "of the file", *tools, "best other / ours"]
+    for pair, costs in records.items():
+        yield [
+            pair.name,
+            f"{pair.size:,}",
+            f"{costs[OURS].size:,}",
+            f"{_share(pair, costs):.4f} %",
+            *_each(costs, tools, lambda cost: f"{cost.size:,}"),
+            f"{_best(costs) / costs[OURS].size:.1f}",
+        ]
+    whole = sum(pair.size for pair in records)
+    ours = _sum(records, OURS) or 0
+    sums = [_sum(records, tool) for tool in tools]
+    yield [
+        "together",
+        f"{whole:,}",
+        f"{ours:,}",
+        f"{100 * ours / whole:.4f} %",
+        *("-" if size is None else f"{size:,}" for size in sums),
+        f"{_best_of_sums(records):.1f}",
+    ]
+
+
+def _times(records: Records) -> Iterator[Sequence[str]]:
+    tools = _used(records)
+    yield [
+        *("Seconds of the processor", "make", "apply", "apply, no library", "MiB of these"),
+        *(f"{tool}: make" for tool in tools),
+    ]
+    for pair, costs in records.items():
+        ours = costs[OURS]
+        memory = (ours.memory, ours.apply_memory, ours.alone_memory)
+        yield [
+            pair.name,
+            *(f"{seconds:.1f}" for seconds in (ours.cpu, ours.apply, ours.alone)),
+            " / ".join(f"{one:.0f}" for one in memory),
+            *_each(costs, tools, lambda cost: f"{cost.cpu:.1f}"),
+        ]
+
+
+def _used(records: Records) -> list[str]:
+    return [tool for tool in _TOOLS if any(tool in costs for costs in records.values())]
+
+
+def _each(costs: Costs, tools: Sequence[str], show: Callable[[Cost], str]) -> list[str]:
+    return [show(costs[tool]) if tool in costs else "-" for tool in tools]
