@@ -62,7 +62,7 @@ def abilities(store: Path) -> list[Ability]:
         Ability("kustomize", "lock: kustomizations of recipes", (*_programs("kubectl"),)),
         Ability("trust", "signatures: to make and to check them", (*_trust(),)),
         Ability("rebuild", "trust rebuild: upstream's programs, from source", (*_programs("go"),)),
-        Ability("fast", "site delta: small ones of programs", (*_library("numpy", "fast"),)),
+        Ability("fast", "site delta: small ones of programs", (*_fast(),)),
         Ability("deep", "verify --deep: import images into containerd", (*_deep(),)),
         Ability("os", "os build: what makes ISOs bootable", (*_os(),)),
         *map(_boot, ARCHITECTURES),
@@ -119,6 +119,11 @@ def _shut_in() -> Iterator[Lack]:
 def _trust() -> Iterator[Lack]:
     for name in ("cryptography", "pysequoia", "rfc3161_client"):
         yield from _library(name, "trust")
+
+
+def _fast() -> Iterator[Lack]:
+    for name in ("numpy", "bsdiff4"):
+        yield from _library(name, "fast")
 
 
 def _deep() -> Iterator[Lack]:
