@@ -26,6 +26,8 @@ MAX_LAYER = 1 << 40
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+SIGNED_TEXT = "application/vnd.dev.cosign.simplesigning.v1+json"
+"""What cosign signs: a text that names an image by its digest (specs/SIGNATURE_SPEC.md)."""
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"

@@ -18,7 +18,8 @@ from isobuilder.documents.json import OCI, parse
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.oci import OCI_INDEX, Platform, parse_any
 from isobuilder.http.replies import FilePart
-from isobuilder.site.holding import HeldEntry, HeldManifest, Holding
+from isobuilder.site.held import HeldEntry, HeldManifest
+from isobuilder.site.holding import Holding
 
 FALLBACK_TAG = re.compile("sha256-([0-9a-f]{64})")
 """Where clients look for what is about a manifest, at registries without the referrers API."""

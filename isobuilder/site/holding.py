@@ -36,32 +36,13 @@ from isobuilder.iso.read.rawiso import Extent
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import SUMS, Medium
 from isobuilder.site.dockerarchive import SavedImage, saved_images
+from isobuilder.site.held import HeldEntry, HeldManifest
 
 _FOLDER, _LIST = "docker", "docker/images.list"
+_EVIDENCE = "evidence"  # model.trust.claims has it too, which takes a while to import
 _DEEPEST = 2  # indexes within each other
 _MOST_PROBLEMS = 100  # of one ISO that are kept; the first are reason enough
 _MOST_LINES = 20_000  # of SHA256SUMS
-
-
-@dataclass(frozen=True, slots=True)
-class HeldManifest:
-    """A manifest or index whose bytes were hashed, and where what it lists lies."""
-
-    data: bytes = field(repr=False)
-    digest: Digest
-    document: RegistryDocument = field(repr=False)
-    platform: Platform | None  # of an image; None for everything else
-    blobs: Mapping[Digest, FilePart] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class HeldEntry:
-    """One entry of an archive's index: what it is called, and all that it leads to."""
-
-    names: tuple[ImageReference, ...]
-    top: Digest
-    manifests: Mapping[Digest, HeldManifest] = field(repr=False)
-    made: int  # seconds since 1970: the time of the archive on the ISO, which is that of its lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +88,26 @@ def held_by(path: Path) -> Holding:
                 entries += _entries(medium, name, part, bases.get(file, ()), made)
             except (IntegrityError, InputError) as error:
                 problems.append(f"{name}: {error}")
+        try:
+            entries += _signatures(medium, files, entries)
+        except (IntegrityError, InputError) as error:
+            problems.append(f"{_EVIDENCE}: {error}")
         sums = _sums(medium)
         label = reader.label
     if FileState.of(path.stat()) != state:
         raise IntegrityError(f"{path}: was changed while it was read")
     told = tuple(problems[:_MOST_PROBLEMS])
     return Holding(path.name, whole, state, label, files, sums, tuple(entries), told)
+
+
+def _signatures(
+    medium: Medium, files: Mapping[str, FilePart], entries: Sequence[HeldEntry]
+) -> list[HeldEntry]:
+    if not any(name.startswith(f"{_EVIDENCE}/") for name in files):
+        return []
+    from isobuilder.site.signatures import signatures_of
+
+    return list(signatures_of(medium, files, entries))
 
 
 def _run(extents: Sequence[Extent]) -> Extent | None:

@@ -20,7 +20,7 @@ from isobuilder.http import HttpFailure
 from isobuilder.http.replies import FilePart
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.site.catalog import HeldRepository, described, entries_of, index_of
-from isobuilder.site.holding import HeldManifest
+from isobuilder.site.held import HeldManifest
 from isobuilder.site.names import PushTarget
 from isobuilder.sources.pushing import RegistryWriter
 from isobuilder.text import as_json

@@ -16,7 +16,7 @@ from isobuilder.digest import Digest
 from isobuilder.formats.reference import DOCKER_HUB
 from isobuilder.http.replies import Reply, Request, content_reply
 from isobuilder.site.catalog import Catalog, HeldRepository
-from isobuilder.site.holding import HeldManifest
+from isobuilder.site.held import HeldManifest
 from isobuilder.text import whole_number
 
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from isobuilder.digest import Digest
 from isobuilder.documents.json import ANSWER, parse
 from isobuilder.errors import IntegrityError
-from isobuilder.formats.oci import Descriptor
+from isobuilder.formats.oci import SIGNED_TEXT, Descriptor
 from isobuilder.formats.reference import ImageReference
 from isobuilder.http import Answer, HttpFailure
 from isobuilder.model.config import mirror_urls
@@ -24,7 +24,6 @@ from isobuilder.sources.session import Session
 
 _SMALL = 4 * 1024 * 1024  # bytes of a signature, certificate, bundle or answer
 _MOST = 32  # signatures, or referrers, of one image
-_SIGNED_TEXT = "application/vnd.dev.cosign.simplesigning.v1+json"
 _ENVELOPE = "application/vnd.dsse.envelope.v1+json"
 _BUNDLE = "application/vnd.dev.sigstore.bundle"
 _ABSENT = {400, 404, 410}  # a log answers 400 for a signature that is not one of these bytes
@@ -105,7 +104,7 @@ class EvidenceSource:
             name = reference.with_tag(f"sha256-{digest.hex}.{end}")
             tagged = registry.artifact(name)
             for layer in tagged.parsed.layers[:_MOST] if tagged else ():
-                if layer.media_type not in {_SIGNED_TEXT, _ENVELOPE}:
+                if layer.media_type not in {SIGNED_TEXT, _ENVELOPE}:
                     continue
                 data = registry.small_blob(name, layer, _SMALL)
                 is_statement = layer.media_type == _ENVELOPE

@@ -13,13 +13,22 @@ import pytest
 
 from isobuilder.demo.content import fill, write_recipes
 from isobuilder.formats.reference import ImageReference
+from isobuilder.http import Http
 from isobuilder.model.config import Config
 from isobuilder.pipeline.build import Built, build
 from isobuilder.pipeline.lock import lock_recipe
+from isobuilder.site.names import FULL_NAMES, targets_for
+from isobuilder.site.push import push
+from isobuilder.site.shelf import Shelf
+from isobuilder.sources.pushing import RegistryWriter
+from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.session import open_session
 from isobuilder.store import Store
 from isobuilder.trust.evidence.bundle import read_bundle
+from tests.conftest import QUICK
+from tests.fakes.debian_registry import docker_registry
 from tests.fakes.upstream import FakeUpstream
+from tests.site.test_serve_command import served
 from tools.lab.sigstore import RealSigstore, prepare, running
 
 pytestmark = [pytest.mark.sigstore, pytest.mark.timeout(900)]
@@ -116,6 +125,41 @@ def _sign_image(sigstore: RealSigstore, upstream: FakeUpstream, image: ImageRefe
     name = f"{place}/{image.name}@{image.digest}"
     insecure = ("--allow-http-registry", "--allow-insecure-registry")
     sigstore.cosign("sign", *sigstore.options(IMAGES, version=2), *insecure, name)
+
+
+def test_cosign_proves_the_images_of_a_registry_that_was_filled_from_the_iso(
+    signed: Signed, tmp_path: Path
+) -> None:
+    """What the site has of signatures is what its clients find, by pushing and by serving."""
+    issuer = json.loads(signed.policies.read_text())["policies"]["kubernetes"]["images"]["issuer"]
+    programs, _ = prepare()
+    iso = signed.built.iso
+    repositories = Shelf([iso]).open().repositories
+    pause = repositories["registry.k8s.io/pause"]
+    (tag,) = (one for one in pause.tags if not one.startswith("sha256-"))
+    with (
+        docker_registry(tmp_path, login=False) as registry,
+        served(iso, cwd=tmp_path) as (site, _),
+        Http(QUICK, netrc=False) as http,
+    ):
+        writer = RegistryWriter(registry, http, Credentials(()))
+        assert push(writer, targets_for(repositories.values(), FULL_NAMES)).refused == []
+        for place in (registry, site):
+            name = f"{place.partition('://')[2]}/{pause.name}:{tag}"
+            for mail, good in ((IMAGES, True), (FILES, False)):
+                done = subprocess.run(
+                    [
+                        *(programs / "cosign", "verify", "--trusted-root", signed.root),
+                        *("--certificate-identity", mail, "--certificate-oidc-issuer", issuer),
+                        *("--allow-http-registry", "--allow-insecure-registry", name),
+                    ],
+                    env={"HOME": str(tmp_path), "PATH": "/usr/bin"},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    timeout=120,
+                )
+                assert (done.returncode == 0) == good, done.stderr
 
 
 def verified(signed: Signed, *more: str, clock: str = "+400d") -> dict[str, object]:

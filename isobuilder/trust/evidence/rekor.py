@@ -1,7 +1,6 @@
 """What Rekor of version 1 is asked and answers, and what cosign notes of it beside an image.
 
-Sources: Rekor's openapi.yaml (``/api/v1/log/entries/retrieve``) and types/hashedrekord; cosign's
-specs/SIGNATURE_SPEC.md and pkg/cosign/bundle.
+Sources: Rekor's openapi.yaml (``/api/v1/log/entries/retrieve``) and types/hashedrekord.
 """
 
 from __future__ import annotations
@@ -18,14 +17,10 @@ from isobuilder.trust.dsse import Envelope
 from isobuilder.trust.evidence.bundle import InclusionProof, LogEntry, SignatureBundle
 from isobuilder.trust.evidence.certificates import certificate_of, der_of
 from isobuilder.trust.evidence.fields import EVIDENCE, Fields
+from isobuilder.trust.evidence.notes import CERTIFICATE, NOTE, SIGNATURE, STAMP
 
 SEARCH = "/api/v1/log/entries/retrieve"
 BY_INDEX = "/api/v1/log/entries?logIndex="
-
-_NOTE = "dev.sigstore.cosign/bundle"
-_SIGNATURE = "dev.cosignproject.cosign/signature"
-_CERTIFICATE = "dev.sigstore.cosign/certificate"
-_STAMP = "dev.sigstore.cosign/rfc3161timestamp"
 
 
 def question(signature: bytes, certificate: bytes, digest: Digest) -> bytes:
@@ -105,22 +100,22 @@ def noted(
         IntegrityError: it is none of cosign's.
     """
     told = Fields(dict(annotations), place)
-    pem = told.text(_CERTIFICATE).encode() if told.has(_CERTIFICATE) else b""
+    pem = told.text(CERTIFICATE).encode() if told.has(CERTIFICATE) else b""
     der = der_of(certificate_of(pem, place)) if pem else None
-    entries = (_noted_entry(told.text(_NOTE), place),) if told.has(_NOTE) else ()
+    entries = (_noted_entry(told.text(NOTE), place),) if told.has(NOTE) else ()
     stamps: tuple[bytes, ...] = ()
-    if told.has(_STAMP):
-        stamp = Fields.read(told.text(_STAMP).encode(), f"{place}: {_STAMP}")
+    if told.has(STAMP):
+        stamp = Fields.read(told.text(STAMP).encode(), f"{place}: {STAMP}")
         stamps = (stamp.data("SignedRFC3161Timestamp"),)
     if isinstance(payload, Envelope):
         return SignatureBundle(der, "", entries, stamps, None, None, payload), pem
-    signature = told.data(_SIGNATURE)
+    signature = told.data(SIGNATURE)
     digest = Digest.of(payload)
     return SignatureBundle(der, "", entries, stamps, signature, digest, None), pem
 
 
 def _noted_entry(text: str, place: str) -> LogEntry:
-    note = Fields.read(text.encode(), f"{place}: {_NOTE}")
+    note = Fields.read(text.encode(), f"{place}: {NOTE}")
     payload = note.part("Payload")
     body = payload.data("body")
     kind, version = _kind(body, place)
