@@ -54,6 +54,7 @@ from isobuilder.site.bundles.bundle import Bundle, Carried
 from isobuilder.site.catalog import entries_of
 from isobuilder.site.dockerarchive import saved_images
 from isobuilder.site.records import read_record
+from isobuilder.site.signatures import signatures_of
 from isobuilder.sources.evidence import EvidenceSource
 from isobuilder.sources.pushing import RegistryWriter
 from isobuilder.sources.reasons import reason_in
@@ -193,6 +194,10 @@ def claims_of_iso(data: bytes, _folder: Path) -> object:
     return report
 
 
+def signatures_on_medium(data: bytes, _folder: Path) -> object:
+    return list(signatures_of(Medium(DictMedium({CLAIMS: data})), {}, ()))
+
+
 def token(data: bytes, _folder: Path) -> object:
     with answering(data) as url, Http(HttpSettings(retries=0), netrc=False) as http:
         tokens = RegistryTokens(http, Credentials(()))
@@ -320,6 +325,7 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "delta/container.py": [(delta, IntegrityError)],
     "site/bundles/admit.py": [(bundle_json, IntegrityError)],
     "site/bundles/arrival.py": [(carried_lock, IntegrityError)],
+    "site/signatures.py": [(signatures_on_medium, InputError)],
     "site/records.py": [
         (
             lambda data, folder: read_record(file_with(data, folder, "x.json").parent, "x"),
