@@ -63,21 +63,25 @@ def _piecewise(run: ByteRun, begin: int) -> Iterator[bytes]:
 
 
 class FileRun:
-    """The first ``size`` bytes of an open file, a disc or a stick."""
+    """``size`` bytes of an open file, a disc or a stick, from ``begin`` on."""
 
-    def __init__(self, fd: int, size: int, path: Path) -> None:
-        self._fd, self.size, self._path = fd, size, path
+    def __init__(self, fd: int, size: int, path: Path, begin: int = 0) -> None:
+        self._fd, self.size, self._path, self._begin = fd, size, path, begin
 
     def first(self, size: int) -> FileRun:
         """Return its first ``size`` bytes as a run."""
-        return FileRun(self._fd, size, self._path)
+        return self.part(0, size)
+
+    def part(self, offset: int, size: int) -> FileRun:
+        """Return some of its bytes as a run."""
+        return FileRun(self._fd, size, self._path, self._begin + offset)
 
     def read(self, offset: int, size: int) -> bytes:
         """Return some of them."""
         parts, done = [], 0
         with as_environment_problem(self._path):
             while done < size:
-                data = os.pread(self._fd, size - done, offset + done)
+                data = os.pread(self._fd, size - done, self._begin + offset + done)
                 if not data:
                     raise IntegrityError(f"{self._path}: ended while it was read")
                 parts.append(data)

@@ -52,8 +52,10 @@ class Method(Protocol):
 def methods() -> Mapping[int, Method]:
     """Return every method by its number.
 
-    1 to 9 are for any bytes, 10 to 19 know Go programs, 20 to 29 compressed streams.
+    1 to 9 are for any bytes, 10 to 19 know Go programs, 20 to 29 compressed streams,
+    30 to 39 blocks of file systems.
     """
+    from isobuilder.delta.blocks import Blocked, Unblocked
     from isobuilder.delta.deflate.method import GzipMethod
     from isobuilder.delta.general import Edits, Whole, ZstdPatch
     from isobuilder.delta.golang import GoMethod
@@ -61,6 +63,6 @@ def methods() -> Mapping[int, Method]:
 
     known: tuple[Method, ...] = (
         *(Whole(), ZstdPatch(), Edits(), Sums()),
-        *(GoMethod(), GzipMethod()),
+        *(GoMethod(), GzipMethod(), Unblocked(), Blocked()),
     )
     return {method.number: method for method in known}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.delta.assembling import Workbench, opened
+from isobuilder.delta.blocks import Blocked
 from isobuilder.delta.choose import Tried, packed_whole, tried
 from isobuilder.delta.container import write_delta
 from isobuilder.delta.methods import Method, methods
@@ -20,6 +21,7 @@ from isobuilder.files import as_environment_problem, new_file, read_bytes
 from isobuilder.medium import TRAVELS
 from isobuilder.pipeline.delta.pieces import Apart, Piece, look_into, take_apart, unpack
 from isobuilder.pipeline.delta.planning import Opened, Plan, Planner, Told
+from isobuilder.pipeline.delta.stretches import Stretched, stretched
 from isobuilder.progress import SILENT, Progress, task
 
 _COMPRESS = range(20, 30)
@@ -97,10 +99,9 @@ class _Files:
         befores = [self.apart(old) for old in olds]
         old_digests = {piece.digest for one in befores for piece in one.pieces}
         new_digests = {piece.digest for piece in apart.pieces}
-        opened = Opened(apart, self._open(new, apart, old_digests))
+        opened = self._open(new, apart, old_digests, anew=True)
         opened_olds = [
-            Opened(one, self._open(old, one, new_digests))
-            for old, one in zip(olds, befores, strict=True)
+            self._open(old, one, new_digests) for old, one in zip(olds, befores, strict=True)
         ]
         given = [
             Given(old.name, one.digest, one.run.size)
@@ -145,15 +146,13 @@ class _Files:
             good = tuple(way for way in known.ways if (way.method.number, digest) not in wrong)
             return Tried(good or (packed_whole(after),), known.sizes)
 
-        def compress(content: bytes, packed: bytes) -> Iterator[tuple[Method, bytes]]:
-            digest = Digest.of(packed)
-            for number in _COMPRESS:
-                method = methods().get(number)
-                if method is None or (number, digest) in wrong:
+        def compress(piece: Piece, content: bytes, packed: bytes) -> Iterator[tuple[Method, bytes]]:
+            known = [methods()[number] for number in _COMPRESS if number in methods()]
+            for method in [Blocked(piece.blocks)] if piece.blocks else known:
+                if (method.number, piece.digest) in wrong:
                     continue
-                if (number, digest) not in self._compressed:
-                    self._compressed[number, digest] = method.make(content, packed)
-                if (delta := self._compressed[number, digest]) is not None:
+                delta = self._compress(method, content, packed, piece.digest)
+                if delta is not None:
                     yield method, delta
 
         self._progress.step("looking for the smallest way to tell what changed")
@@ -167,15 +166,35 @@ class _Files:
                 self._apart[path] = take_apart(path, run, work)
         return self._apart[path]
 
-    def _open(self, path: Path, apart: Apart, known: set[Digest]) -> dict[int, Apart]:
-        """Return what gzip streams that the other side does not have unpack to."""
+    def _open(self, path: Path, apart: Apart, known: set[Digest], *, anew: bool = False) -> Opened:
+        """Return a file with what that in it unpacks to which the other side does not have.
+
+        Blocks that have to be made ``anew`` are unpacked only where that can be done.
+        """
         found = {}
         for piece in apart.pieces:
             if piece.packed and piece.digest not in known:
                 content = self._content(path, apart, piece)
                 if content is not None:
                     found[piece.offset] = content
-        return found
+        whole = stretched(apart, known, self._bench)
+        if anew and not all(self._made_anew(whole, piece) for piece in whole.joined):
+            return Opened(apart, found)
+        return Opened(whole.apart, {**found, **whole.contents}, whole.unpacking)
+
+    def _made_anew(self, whole: Stretched, piece: Piece) -> bool:
+        content = whole.contents[piece.offset].run
+        data = whole.apart.run.read(piece.offset, piece.size)
+        plain = content.read(0, content.size)
+        return self._compress(Blocked(piece.blocks), plain, data, piece.digest) is not None
+
+    def _compress(
+        self, method: Method, content: bytes, packed: bytes, digest: Digest
+    ) -> bytes | None:
+        key = (method.number, digest)
+        if key not in self._compressed:
+            self._compressed[key] = method.make(content, packed)
+        return self._compressed[key]
 
     def _content(self, path: Path, apart: Apart, piece: Piece) -> Apart | None:
         key = (path, piece.offset)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -17,7 +17,11 @@ from isobuilder.delta.assembling import ByteRun
 from isobuilder.delta.plan import MOST_UNPACKED
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.errors import InputError, IntegrityError
+from isobuilder.formats.cpio import MAGICS as CPIO
+from isobuilder.formats.cpio import cpio_files
 from isobuilder.formats.inflate import MOST_GROWTH, looks_like, unpacked
+from isobuilder.formats.squashfs import MAGIC as SQUASHFS
+from isobuilder.formats.squashfs import Block, Packing, read_squashfs
 from isobuilder.formats.tar import SeekSource, walk
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.progress import Task
@@ -51,6 +55,8 @@ class Piece:
     packed: bool = False  # a gzip stream
     part: int = 0  # of what is cut: how many bytes of it lie before
     zeros: bool = False  # and nothing else
+    blocks: tuple[Block, ...] = ()  # that were compressed one by one; of many files without a path
+    packing: Packing = "gzip"  # of the blocks
 
     @property
     def end(self) -> int:
@@ -147,6 +153,8 @@ class _Part:
     size: int
     place: str
     path: str
+    blocks: tuple[Block, ...] = field(default=(), compare=False)
+    packing: Packing = field(default="gzip", compare=False)
 
 
 def _files(path: Path, size: int) -> Sequence[tuple[str, int, int]]:
@@ -169,20 +177,56 @@ def _inside(
     if not size:
         return
     head = run.read(offset, min(size, _HEAD))
-    if head[257:262] != b"ustar" or depth >= _DEEPEST:
-        if path:
-            yield _Part(offset, size, place, path)
-        return
     found: list[_Part] = []
     try:
-        for member in walk(SeekSource(stream_of(run, offset, size))):
-            if member.regular and member.size:
-                name = member.plain_name
-                at = offset + member.offset
-                found += _inside(run, f"{place}: {name}", name, at, member.size, depth + 1)
+        if head.startswith(SQUASHFS):
+            found += _of_squashfs(run, place, offset, size)
+        elif depth < _DEEPEST:
+            for name, begin, length in _members(run, head, offset, size):
+                at = offset + begin
+                found += _inside(run, f"{place}: {name}", name, at, length, depth + 1)
     except IntegrityError:
-        found = [_Part(offset, size, place, path)] if path else []
+        found = []
+    if not found and path:
+        found = [_Part(offset, size, place, path)]
     yield from found
+
+
+def _members(run: ByteRun, head: bytes, offset: int, size: int) -> Iterator[tuple[str, int, int]]:
+    """Give name, offset and size of what lies in an archive; nothing if it is none."""
+    stream = stream_of(run, offset, size)
+    if head.startswith(CPIO):
+        for file in cpio_files(stream):
+            yield file.name, file.offset, file.size
+    elif head[257:262] == b"ustar":
+        for member in walk(SeekSource(stream)):
+            if member.regular and member.size:
+                yield member.plain_name, member.offset, member.size
+
+
+def _of_squashfs(run: ByteRun, place: str, offset: int, size: int) -> Iterator[_Part]:
+    """Give the files of a file system, and its tables."""
+    found = read_squashfs(stream_reading(run, offset, size), size)
+    for one in found.runs:
+        yield _Part(
+            offset + one.offset,
+            one.packed,
+            f"{place}: {one.path}",
+            one.path,
+            one.blocks,
+            found.packing,
+        )
+    tables = f"{place}: tables"
+    yield _Part(offset + found.tables, found.size - found.tables, tables, tables)
+
+
+def stream_reading(run: ByteRun, offset: int, size: int) -> Callable[[int, int], bytes]:
+    """Return what gives bytes of a part of a run, fewer only at its end."""
+
+    def read(at: int, count: int) -> bytes:
+        return run.read(offset + at, max(0, min(count, size - at)))
+
+    return read
 
 
 def _filled(run: ByteRun, parts: list[_Part], work: Task, whole: Hasher) -> Iterator[Piece]:
@@ -215,5 +259,14 @@ def _cut(run: ByteRun, part: _Part, work: Task, whole: Hasher) -> Iterator[Piece
         packed = size == part.size >= _PACKED and looks_like(head[:10]) == "gzip"
         place = part.place if size == part.size else f"{part.place} from byte {done} on"
         yield Piece(
-            place, part.path, offset, size, hasher.digest(), packed=packed, part=done, zeros=zeros
+            place,
+            part.path,
+            offset,
+            size,
+            hasher.digest(),
+            packed=packed,
+            part=done,
+            zeros=zeros,
+            blocks=part.blocks if size == part.size else (),
+            packing=part.packing,
         )

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from isobuilder.delta.blocks import UNBLOCKED
 from isobuilder.delta.choose import Tried
 from isobuilder.delta.methods import Method
 from isobuilder.delta.plan import Copy, Given, Made, Put, Segment, Source, Unpacked, Zeros
@@ -28,10 +29,11 @@ _LONGEST = 250  # characters of a name
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A file taken apart, and what gzip streams in it unpack to, by where they begin."""
+    """A file taken apart, and what gzip streams and blocks unpack to, by where they begin."""
 
     apart: Apart
     contents: Mapping[int, Apart]
+    unpacking: Mapping[int, bytes] = field(default_factory=dict)  # how blocks are unpacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class _Making:
 
 
 Ways = Callable[[bytes, bytes], Tried]
-Compress = Callable[[bytes, bytes], Iterable[tuple[Method, bytes]]]
+Compress = Callable[[Piece, bytes, bytes], Iterable[tuple[Method, bytes]]]
 
 
 class Planner:
@@ -156,6 +158,8 @@ class Planner:
         if piece.zeros:
             return
         self._equal.setdefault(piece.digest, place)
+        if piece.blocks and (piece.small or not piece.path):
+            return  # what is in them resembles other things, they do not
         if piece.small:
             small.append(place)
             return
@@ -180,9 +184,18 @@ class Planner:
             return place.old
         key = (place.old, place.packed)
         if key not in self._unpacked:
-            self._unpacked[key] = len(self._runs)
-            self._runs.append(Unpacked(place.old, *place.packed))
+            self._runs.append(self._opened(place.old, *place.packed))
+            self._unpacked[key] = len(self._runs) - 1
         return self._unpacked[key]
+
+    def _opened(self, number: int, offset: int, packed: int, size: int) -> Source | _Making:
+        """Return the run of what a gzip stream unpacks to, or blocks."""
+        old = self._olds[number]
+        if offset not in old.unpacking:
+            return Unpacked(number, offset, packed, size)
+        told = old.unpacking[offset]
+        made = Made(UNBLOCKED, number, offset, packed, len(told), size, "old blocks")
+        return _Making([made], [(told, old.contents[offset].digest)])
 
     def _read(self, place: _Place) -> bytes:
         old = self._olds[place.old]
@@ -200,7 +213,7 @@ class Planner:
     def _piece(self, making: _Making, apart: Apart, piece: Piece, contents: Apart | None) -> None:
         if piece.zeros:
             making.add(Zeros(piece.size))
-        elif piece.size >= _SHORTEST and piece.digest in self._equal:
+        elif (piece.size >= _SHORTEST or piece.blocks) and piece.digest in self._equal:
             making.add(self._copy(self._equal[piece.digest]))
         elif piece.digest in self._shared:
             making.add(Copy(self._shared[piece.digest], 0, piece.size))
@@ -242,9 +255,9 @@ class Planner:
         )
 
     def _packed_anew(self, making: _Making, piece: Piece, new: bytes, contents: Apart) -> bool:
-        """Tell a gzip stream by what it unpacks to, if that gives exactly these bytes."""
+        """Tell a gzip stream or blocks by their content, if that gives exactly these bytes."""
         content = contents.run.read(0, contents.run.size)
-        found = next(iter(self._compress(content, new)), None)
+        found = next(iter(self._compress(piece, content, new)), None)
         if found is None:
             return False
         del content
