@@ -51,6 +51,7 @@ _FORMS: dict[str, re.Pattern[bytes]] = {
         "login-in-address": rb"\bhttps?://[A-Za-z0-9._-]{1,64}:[A-Za-z0-9._~!*+-]{8,128}@[a-z0-9]",
     }.items()
 }
+_ANY = re.compile(b"|".join(b"(?:%s)" % form.pattern for form in _FORMS.values()))
 _EVERYWHERE = {
     b"PRIVATE KEY": "private-key",
     b"github_pat_": "github-token",
@@ -59,15 +60,15 @@ _EVERYWHERE = {
 }
 """Marks that are looked for in every file -> the form that decides."""
 
-_IN_TEXTS = (b"PRIVATE KEY", b"LS0tLS1CRUdJTi", b'"auth"', b"://")
-"""Marks of the forms that are not one word; the others are words of at least ``_WORD`` letters."""
+_IN_TEXTS = (b"PRIVATE KEY", b"LS0tLS1CRUdJTi", b'"auth"')
+_LOGIN = re.compile(rb"https?(?=://[A-Za-z0-9._-]{1,64}:)")
+"""What tells of the forms that are not one word; others are words of ``_WORD`` letters or more."""
 
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _SHAPE = bytes(ord("x") if one in _LETTERS else ord(" ") for one in range(256))
 _WORD = b"x" * 20  # the shortest is aws-key
-_HEAD = re.compile(
-    rb"gh[pousr]_|github_pat_|glpat-|AKIA|ASIA|xox[abposr]-|AIza|npm_|pypi-AgEI|eyJhbGciOi"
-)
+_HEADS = rb"gh[pousr]_|github_pat_|glpat-|AKIA|ASIA|xox[abposr]-|AIza|npm_|pypi-AgEI|eyJhbGciOi"
+_HEAD, _INSIDE = re.compile(_HEADS), re.compile(rb"-(?=%s)" % _HEADS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +116,13 @@ def _ended(pieces: Iterable[bytes]) -> Iterator[bytes | None]:
 def _texts(window: bytes) -> Iterator[tuple[int, str, bytes]]:
     end = 0
     for place in sorted({*_words(window), *_marks(window)}):
-        if place < end:
-            continue  # inside of one that was found
-        for name, form in _FORMS.items():
-            if match := form.match(window, place):
-                end = match.end()
-                if name != "encoded-key" or _is_key(match[0]):
-                    yield place, name, match[0]
-                break
+        # One that begins inside of one that was found is a part of it.
+        if place < end or (found := _ANY.match(window, place)) is None:
+            continue
+        end = found.end()
+        name = next(name for name, form in _FORMS.items() if form.match(window, place))
+        if name != "encoded-key" or _is_key(found[0]):
+            yield place, name, found[0]
 
 
 def _words(window: bytes) -> Iterator[int]:
@@ -131,27 +131,24 @@ def _words(window: bytes) -> Iterator[int]:
     at = shape.find(_WORD)
     while at >= 0:
         end = shape.find(b" ", at)
-        while 0 <= at <= end - len(_WORD):
-            if _HEAD.match(window, at):
-                yield at
-            dash = window.find(b"-", at, end)
-            at = dash + 1 if dash >= 0 else end
+        if _HEAD.match(window, at, end):
+            yield at
+        yield from (dash.end() for dash in _INSIDE.finditer(window, at, end))
         at = shape.find(_WORD, end)
 
 
 def _marks(window: bytes) -> Iterator[int]:
-    """Give where a form with a mark may begin."""
+    """Give where a form that is not one word may begin."""
     for mark in _IN_TEXTS:
         for at in _all(window, mark):
             yield _begin(window, mark, at)
+    yield from (login.start() for login in _LOGIN.finditer(window))
 
 
 def _begin(window: bytes, mark: bytes, at: int) -> int:
     """Return where the form begins whose mark is at ``at``."""
     if mark == b"PRIVATE KEY":
         return max(window.rfind(b"-----BEGIN ", max(at - _BEFORE, 0), at), 0)
-    if mark == b"://":
-        return max(at - (5 if window[at - 1 : at] == b"s" else 4), 0)
     return at
 
 
