@@ -9,7 +9,7 @@ PARALLEL := -n $(shell expr $$(nproc) + 1) --dist worksteal
 QUICK := $(PARALLEL) -m "not slow and not lab and not boot and not cluster and not pages and not sigstore and not roots"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-newest fuzz test-kills test-deltas lock-deps test-boot test-pages test-cluster test-upgrade test-sigstore test-roots check format bench lab sigstore rebuild readme reference docs dist image clean
+.PHONY: help demo test test-quick test-newest fuzz test-kills test-deltas lock-deps test-boot test-pages test-cluster test-upgrade test-sigstore test-roots test-bills check format bench lab sigstore rebuild readme reference docs dist image clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -79,8 +79,11 @@ lab: $(VENV)/.ready ## Prepare real parts: Kubernetes from source, containerd, r
 sigstore: $(VENV)/.ready ## Build the programs of a real Sigstore, some ten minutes of processor time
 	$(BIN)/python -m tools.lab.sigstore
 
-test-sigstore: sigstore ## Sign with cosign through a real Sigstore on loopback, lock, build, and prove it offline
-	$(BIN)/python -m pytest -m sigstore tests/lab/test_sigstore.py $(PYTEST_ARGS)
+test-sigstore: sigstore ## Sign with cosign through a real Sigstore on loopback, prove it offline; cosign 2.5 and 3 read ours
+	$(BIN)/python -m pytest -m sigstore tests/lab/test_sigstore.py tests/lab/test_cosigns.py $(PYTEST_ARGS)
+
+test-bills: $(VENV)/.ready ## Compare bills of the lab's images with those of Syft, and what Grype finds in both
+	$(BIN)/python -m pytest -m bills tests/lab/test_bills.py $(PYTEST_ARGS)
 
 rebuild: $(VENV)/.ready ## Build kubeadm, kubectl and kubelet from source and compare with upstream's released bytes
 	$(BIN)/python -m pytest -m rebuild tests/lab/test_rebuild.py $(PYTEST_ARGS)

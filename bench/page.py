@@ -16,7 +16,8 @@ FIRST_ISO, BOOTING, CLUSTER = "First ISO of a new patch", "Booting", "A real clu
 SITE = "A site's images"
 WAY = "A new user's way"
 DELTAS = "Deltas of Go programs"
-SECTIONS = (WAY, FIRST_ISO, SITE, DELTAS, BOOTING, CLUSTER)
+TRUST = "Signatures and bills"
+SECTIONS = (WAY, FIRST_ISO, SITE, DELTAS, TRUST, BOOTING, CLUSTER)
 """Sections of other runs than the comparison, in the order in which they end the page."""
 
 _HEADING = re.compile(r"(#+) +(.*?)\s*$")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 _ONLY = {
+    "bills": "compiles Syft and Grype; run make test-bills",
     "rebuild": "compiles Kubernetes; run make rebuild",
     "sigstore": "compiles a Sigstore; run make test-sigstore",
 }

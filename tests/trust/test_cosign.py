@@ -1,12 +1,10 @@
-"""cosign and we read each other: what it wrote once is kept, what it says of ours is asked where
-there is one."""
+"""cosign and we read each other: what it wrote once is kept, and where there is one it is asked;
+both versions are asked in ``tests/lab/test_cosigns.py``."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,10 +13,9 @@ from isobuilder.digest import Digest
 from isobuilder.pipeline.build import Built
 from isobuilder.trust.publickeys import read_keys
 from isobuilder.trust.signed import check_signatures
-from isobuilder.trust.statement import PROVENANCE
-from tests.cli.calling import call
 from tests.pipeline.conftest import built, full_store, locked, world
-from tests.pipeline.signed import bundle_of, copied, new_key
+from tests.pipeline.signed import copied
+from tests.trust.cosigning import assert_both_read_each_other
 from tools.lab.place import lab_dir
 
 __all__ = ["built", "full_store", "locked", "world"]
@@ -59,32 +56,8 @@ def cosigns() -> list[Path]:
     return [Path(one) for one in found if one]
 
 
-def test_cosign_finds_our_signature_good_and_a_replayed_one_bad(
-    built: Built, tmp_path: Path
-) -> None:
+def test_cosign_and_we_read_each_other(built: Built, tmp_path: Path) -> None:
     programs = cosigns()
     if not programs:
         pytest.skip("needs cosign, which is neither installed nor in the lab")
-    iso = copied(built, tmp_path / "dist")
-    key = new_key(tmp_path, "release")
-    call("sign", iso, "--key", key)
-    root = tmp_path / "root.json"
-    kind = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
-    root.write_text(json.dumps({"mediaType": kind, "tlogs": [], "certificateAuthorities": []}))
-    other = tmp_path / "other.iso"
-    other.write_bytes(b"another ISO")
-    for program in programs:
-        for subject, good in ((iso, True), (other, False)):
-            done = subprocess.run(
-                [
-                    *(program, "verify-blob-attestation", "--new-bundle-format"),
-                    *("--insecure-ignore-tlog", "--trusted-root", root, "--type", PROVENANCE),
-                    *("--key", key.with_suffix(".pub"), "--bundle", bundle_of(iso), subject),
-                ],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=120,
-                env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
-            )
-            assert (done.returncode == 0) == good, done.stderr
+    assert_both_read_each_other(programs, copied(built, tmp_path / "dist"), tmp_path)
