@@ -64,6 +64,12 @@ def test_the_first_section_that_differs_is_named(tmp_path: Path) -> None:
         assert first_difference(io.BytesIO(data), made) == f"{name}, byte {at}"
     made.write_bytes(data[:-1])
     assert f"byte {len(data) - 1}" in first_difference(io.BytesIO(data), made)
+    both = bytearray(data)
+    for name in (".text", ".rodata"):
+        both[sections[name][0] + 5] ^= 1
+    made.write_bytes(both)
+    told = first_difference(io.BytesIO(data), made)
+    assert told == f".text, byte {sections['.text'][0] + 5}; .rodata as well"
     made.write_bytes(data + b"more")
     assert first_difference(io.BytesIO(data), made).endswith(f"the headers, byte {len(data)}")
 

@@ -55,7 +55,8 @@ def first_difference(released: BinaryIO, made: Path) -> str:
     """Return where two programs begin to differ: the section of the released one, and the byte.
 
     A section that is longer or lies elsewhere changes the headers before all of them, so each is
-    compared with the one of its name.
+    compared with the one of its name. The build's identity comes early and differs whatever else
+    does, so the other sections that differ are named as well.
 
     Raises:
         IntegrityError: the released one is no program.
@@ -66,14 +67,16 @@ def first_difference(released: BinaryIO, made: Path) -> str:
             theirs = sections_of(other, "what was built")
         except IntegrityError as error:
             return f"no section, byte {_differs_at(released, other)}: {error}"
+        found: list[tuple[str, int]] = []
         for name, (offset, size) in ours.items():
-            if name not in theirs:
-                return f"{name}, byte {offset}: what was built has no such section"
-            begin, length = theirs[name]
+            begin, length = theirs.get(name, (0, 0))
             at = _differs_at(released, other, (offset, begin), (size, length))
             if at < max(size, length):
-                return f"{name}, byte {offset + at}"
-        return f"no section but the headers, byte {_differs_at(released, other)}"
+                found.append((name, offset + at))
+        if not found:
+            return f"no section but the headers, byte {_differs_at(released, other)}"
+        more = ", ".join(name for name, _ in found[1:])
+        return f"{found[0][0]}, byte {found[0][1]}" + (f"; {more} as well" if more else "")
 
 
 def _differs_at(
