@@ -20,9 +20,11 @@ from isobuilder.trust.rebuild.claims import judge_rebuilt
 from tests.cli.calling import call
 from tests.pipeline.signed import new_key
 from tools.lab import golang
-from tools.lab.kubernetes import CURRENT, NEXT
+from tools.lab.kubernetes import CURRENT
 from tools.lab.place import CHECKOUT, LabError, alone, lab_dir, run
 from tools.lab.rebuild import RELEASED, Program, rebuilt
+
+BEFORE = "1.37.0"
 
 
 @pytest.mark.rebuild
@@ -89,11 +91,15 @@ def test_a_build_with_another_flag_is_not_identical(
 def test_the_source_of_another_patch_is_not_identical(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the stamps of the release: nothing but the source is another."""
+    """With the stamps of the release: nothing but the source is another.
+
+    The patch before, in which a file of kubeadm is another; in the one after it none is, and what
+    is built of that is identical.
+    """
     lay_out = source.SourceTree.lay_out
 
     def other(tree: source.SourceTree) -> tuple[source.GoModule, ...]:
-        return lay_out(replace(tree, stamps=replace(tree.stamps, version=NEXT.version)))
+        return lay_out(replace(tree, stamps=replace(tree.stamps, version=BEFORE)))
 
     monkeypatch.setattr(source.SourceTree, "lay_out", other)
     refused(call(*typed(RELEASED[0], tmp_path), code=5).stderr)
