@@ -220,7 +220,10 @@ def squashfs_command(target: Path) -> list[str | Path]:
     # What the archive says of the root folder itself is not used: it becomes that of whoever runs
     # this, who therefore has to look like root.
     argv: list[str | Path] = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
-    argv += ["sqfstar", "-quiet", "-no-progress", "-comp", "zstd", "-b", "1M"]
+    argv += ["sqfstar", "-quiet", "-no-progress"]
+    # So that a delta of two payloads is small (docs/deltas.md): a block has one file only, and is
+    # compressed in a way that can be done again bit for bit.
+    argv += ["-comp", "gzip", "-b", "128K", "-no-fragments", "-noI"]
     return [*argv, "-root-mode", "755", target, "boot"]
 
 

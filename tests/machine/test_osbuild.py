@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -10,10 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from isobuilder.delta.blocks import Blocked
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, UpstreamError
+from isobuilder.formats.squashfs import read_squashfs
 from isobuilder.machine import osbuild
-from isobuilder.machine.osbuild import Mirror, loader_packages, mmdebstrap_command, own_files
+from isobuilder.machine.osbuild import (
+    Mirror,
+    loader_packages,
+    mmdebstrap_command,
+    own_files,
+    squashfs_command,
+)
+from tests.contract.trees import tar
 
 SCRIPTS = ("setup", "images", "report", "steps")
 MIRROR = Mirror("http://mirror.example/debian", "http://mirror.example/debian-security")
@@ -130,6 +140,27 @@ def test_proxies_are_apts_or_those_of_the_environment(
         lambda _env: {"PATH": "/usr/bin:/bin", "APT_CONFIG": str(settings)},
     )
     assert osbuild.host_proxies()["http_proxy"] == "http://apt.example:3142"
+
+
+@pytest.mark.skipif(shutil.which("sqfstar") is None, reason="squashfs-tools is not installed")
+def test_every_file_of_the_root_has_blocks_of_its_own_that_can_be_made_again(
+    tmp_path: Path,
+) -> None:
+    """So that a delta of two payloads is that of the files that changed."""
+    held = {f"usr/{n}.so": bytes(range(32, 90)) * n * 700 + b"end" for n in range(1, 9)}
+    tree, out = tmp_path / "tree.tar", tmp_path / "root.squashfs"
+    tree.write_bytes(tar({**held, "boot/vmlinuz": b"the kernel"}))
+    with tree.open("rb") as file:
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": "7"}
+        subprocess.run(squashfs_command(out), stdin=file, env=environment, check=True)
+    data = out.read_bytes()
+    found = read_squashfs(lambda at, size: data[at : at + size], len(data))
+    assert {run.path for run in found.runs} == held.keys()
+    for run in found.runs:
+        packed = data[run.offset : run.offset + run.packed]
+        delta = Blocked(run.blocks).make(held[run.path], packed)
+        assert delta is not None
+        assert Blocked().apply(held[run.path], delta, len(packed)) == packed
 
 
 def test_no_mirror_of_anybody_is_written_down() -> None:

@@ -17,7 +17,18 @@ systemctl --quiet enable systemd-networkd.service systemd-resolved.service ssh.s
 systemctl --quiet enable kiso-setup.service containerd.service kiso-images.service kiso-report.service
 systemctl --quiet mask systemd-firstboot.service apt-daily.timer apt-daily-upgrade.timer
 systemctl --quiet set-default multi-user.target
+# Drivers as they are: what Debian packed one by one has no byte in common with that of the next kernel, and the
+# root file system and the initramfs pack them anyway.
+find "/usr/lib/modules/$version" -name '*.ko.xz' -exec unxz {} +
+depmod "$version"
 update-initramfs -u -k "$version"
+# By zlib instead of gzip: whoever applies a delta compresses it once more, and has zlib at hand.
+python3 -c 'import gzip, sys
+with open(sys.argv[1], "r+b") as file:
+    data = gzip.compress(gzip.decompress(file.read()), 9, mtime=0)
+    file.seek(0)
+    file.truncate()
+    file.write(data)' "/boot/initrd.img-$version"
 
 # The boot loader for BIOS: the suite's own grub-mkimage, with every module it needs inside. Its prefix has no
 # device, so GRUB reads the medium it was started from.
