@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,8 +86,8 @@ def buildah_in(folder: Path) -> Iterator[list[str]]:
         yield buildah
     finally:
         # What other users of a name space own, only buildah can remove.
-        subprocess.run([*buildah, "rm", "--all"], check=True, stdout=subprocess.DEVNULL)
-        subprocess.run([*buildah, "rmi", "--all"], check=True, stdout=subprocess.DEVNULL)
+        for command in ("rm", "rmi"):
+            subprocess.run([*buildah, command, "--all"], check=False, stdout=subprocess.DEVNULL)
 
 
 def import_tree(buildah: list[str], tree: Path) -> str:
@@ -106,8 +107,19 @@ def image(buildah: list[str], context: Path, out: Path, base: str) -> None:
     # chroot: neither a daemon nor a runtime is needed; pip is told to ask no index.
     how = ["--isolation=chroot", "--timestamp=0", "--format=oci", f"--build-arg=BASE={base}"]
     subprocess.run([*buildah, "build", *how, f"--tag={TAG}", str(context)], check=True)
-    out.unlink(missing_ok=True)
-    subprocess.run([*buildah, "push", "--quiet", TAG, f"oci-archive:{out}:{TAG}"], check=True)
+    with tempfile.TemporaryDirectory(prefix="isobuilder-layout-") as name:
+        subprocess.run([*buildah, "push", "--quiet", TAG, f"oci:{name}:{TAG}"], check=True)
+        archived(Path(name), out)
+
+
+def archived(layout: Path, out: Path) -> None:
+    """Write an OCI layout as an archive that does not tell when."""
+    with tarfile.open(out, "w", format=tarfile.GNU_FORMAT) as archive:
+        for path in sorted(path for path in layout.rglob("*") if path.is_file()):
+            entry = tarfile.TarInfo(str(path.relative_to(layout)))
+            entry.size, entry.mode = path.stat().st_size, 0o644
+            with path.open("rb") as file:
+                archive.addfile(entry, file)
 
 
 if __name__ == "__main__":
