@@ -222,7 +222,11 @@ def test_grype_finds_in_our_bill_what_it_finds_in_syfts(
         ours.write_bytes(write(images.bill([image])))
         theirs = _matches(scanners, tmp_path, report)
         assert len(theirs) > 5
-        assert _matches(scanners, tmp_path, ours) == theirs
+        matches = _matches(scanners, tmp_path, ours)
+        assert theirs <= matches
+        assert {version for _, _, version in matches - theirs} <= {
+            "(devel)"
+        }  # Syft's UNKNOWN is passed over
 
 
 def _known(scanners: Path, home: Path, packages: Sequence[Package]) -> None:
