@@ -65,5 +65,9 @@ ETCD_ARCHIVE = "etcd/etcd-linux-amd64.tar.gz"
 
 def host_architecture() -> str | None:
     """Return whose programs this machine can start, None for one that is none of ours."""
-    machine = platform.machine()
+    return architecture_of(platform.machine())
+
+
+def architecture_of(machine: str) -> str | None:
+    """Return which one Linux and Mold call ``machine``, None for one that is none of ours."""
     return next((name for name, traits in ARCHITECTURES.items() if traits.mold == machine), None)

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from isobuilder.demo.mold import Cloud, CloudUser
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.pipeline.build import Built
 from isobuilder.site.bundles.export import Packing, write_parts
 from isobuilder.site.check import Offer, Way, ways
 from isobuilder.store import Store
 from tests.cli.calling import call, errors
+from tests.fakes.mold import FakeMold
+from tests.mold.messes import add_directly
 
 V = KubeVersion
 
@@ -53,6 +56,26 @@ def test_an_iso_and_a_bundle_are_proved_and_their_use_is_told(
     assert not (tmp_path / "none").exists()
     data = json.loads(call("site", "check", *parts[1:], *here, "--json", code=7).stdout)
     assert data["bundles"][0]["missing"]
+
+
+def test_what_the_sites_mold_has_is_what_clusters_run(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = Cloud()
+    cloud.users = [CloudUser("admin", "Ak-lab-0123456789", "Sk-lab-9876543210", "password")]
+    add_directly(cloud, "1.33.9")
+    add_directly(cloud, "1.33.8", name="for others", arch="aarch64")
+    with FakeMold(cloud) as simulator:
+        path = tmp_path / "config.yaml"
+        path.write_text(json.dumps({"mold": {"lab": {"endpoint": simulator.endpoint}}}))
+        monkeypatch.setenv("ISOBUILDER_CONFIG", str(path))
+        monkeypatch.setenv("ISOBUILDER_MOLD_API_KEY", "Ak-lab-0123456789")
+        monkeypatch.setenv("ISOBUILDER_MOLD_SECRET_KEY", "Sk-lab-9876543210")
+        done = call("site", "check", built.iso, "--server", "lab")
+        assert "1.33.9 -> 1.34.12\n" in done.stdout
+        assert "1.33.8: nothing here is an upgrade of it\n" in done.stdout
+    done = call("site", "check", built.iso, "--server", "lab", code=4)
+    assert f"{built.iso}: good" in done.stdout
 
 
 def test_a_digest_that_came_another_way_is_compared(built: Built, tmp_path: Path) -> None:

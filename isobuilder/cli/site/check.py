@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from isobuilder.cli.app import FILE, App, AppCommand, json_option
+from isobuilder.cli.completion import server_names
+from isobuilder.cli.exits import Attempts
+from isobuilder.cli.mold.servers import Servers
 from isobuilder.cli.site.naming import digest_of
 from isobuilder.cli.telling import tell
 from isobuilder.cli.trust.group import trust_of
 from isobuilder.cli.trust.rebuild import builders_option
 
 if TYPE_CHECKING:
+    from isobuilder.mold.api.commands import Mold
     from isobuilder.site.check import CheckedBundle, CheckedIso, Running, Way
 
 _CARRIED = click.Path(exists=True, path_type=Path)
@@ -25,6 +31,14 @@ _CARRIED = click.Path(exists=True, path_type=Path)
 @click.option("--bundle", metavar="DIGEST", help="Of the bundle, as it came another way.")
 @click.option("--have", "versions", multiple=True, metavar="VERSION", help="A cluster runs it.")
 @click.option("--nodes", type=FILE, help="What kubectl get nodes -o json printed.")
+@click.option(
+    "--server",
+    "servers",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=server_names,
+    help="Clusters run what this Mold server has; repeatable.",
+)
 @click.option("--trust", is_flag=True, help="Prove who signed what is on the ISOs, too.")
 @click.option("--trusted-root", type=FILE, help="With --trust: in place of the public Sigstore's.")
 @click.option("--policies", type=FILE, help="With --trust: whose signatures are expected.")
@@ -38,6 +52,7 @@ def check(
     bundle: str | None,
     versions: tuple[str, ...],
     nodes: Path | None,
+    servers: tuple[str, ...],
     trust: bool,
     trusted_root: Path | None,
     policies: Path | None,
@@ -47,8 +62,8 @@ def check(
     """Prove what arrived, and tell what this site can do with it; needs no network.
 
     ISOs are verified by their locks beside them, bundles down to each blob; nothing is written.
-    With the versions that clusters run, as --have or --nodes, it tells how far they can be
-    upgraded, one minor at a time, and which minor is missing for the next.
+    With the versions that clusters run, as --have, --nodes or --server, which asks the site's own
+    Mold, it tells how far they can be upgraded, one minor at a time, and which minor is missing.
     """
     from isobuilder.errors import UsageProblem
     from isobuilder.site.bundles.arrival import is_iso, spread
@@ -59,7 +74,8 @@ def check(
     others = [path for path in there if path not in isos]
     if digest is not None and len(isos) != 1:
         raise UsageProblem(f"--digest is of one ISO, these are {len(isos)}")
-    have = _running(versions, nodes)
+    asked = _registered(app, servers)
+    have = [*_running(versions, nodes), *chain.from_iterable(asked.results)]
     judged_by = trust_of(app, trusted_root, policies, builders, asked=trust)
     wanted = None if digest is None else digest_of(digest, "--digest")
     found = [
@@ -77,6 +93,7 @@ def check(
     else:
         _show(found, bundles, upgrades)
     _refuse(found, bundles)
+    asked.raise_failures()
 
 
 def _running(versions: tuple[str, ...], nodes: Path | None) -> list[Running]:
@@ -91,6 +108,25 @@ def _running(versions: tuple[str, ...], nodes: Path | None) -> list[Running]:
     if nodes is not None:
         have += [(node.version, node.architecture) for node in running_nodes(nodes)]
     return have
+
+
+def _registered(app: App, names: tuple[str, ...]) -> Attempts[list[Running]]:
+    """Return what the servers ``names`` have that can be used, as far as they answer."""
+    from isobuilder.formats.kube import KubeVersion
+    from isobuilder.model.architecture import architecture_of
+    from isobuilder.mold.manage import list_entries
+
+    def running(mold: Mold) -> list[Running]:
+        found: list[Running] = []
+        for entry in list_entries(mold):
+            with suppress(ValueError):  # whatever somebody registered by hand
+                version = KubeVersion(entry.version.semanticversion.removeprefix("v"))
+                found.append((version, architecture_of(entry.version.arch)))
+        return found
+
+    if not names:
+        return Attempts()
+    return Servers(names, None, None, None, None, None, None).each(app, running)
 
 
 def _show(isos: list[CheckedIso], bundles: list[CheckedBundle], upgrades: list[Way]) -> None:
