@@ -17,7 +17,6 @@ KINDS = {
     "minor": "A minor release",
     "general": "Not of Go, or of Go by way of C",
 }
-_TOOLS = ("bsdiff4", "hdiffpatch", "xdelta3", "zstd", "casync")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,8 @@ def told(records: Records) -> list[dict[str, object]]:
 def text(records: Records) -> str:
     """Return the section of the page."""
     whole = {pair: costs for pair, costs in records.items() if OURS in costs}
-    parts = [_INTRODUCTION, page.table(_goals(whole), numbers=False)]
+    about = "; ".join(_ABOUT[tool] for tool in _used(whole))
+    parts = [_INTRODUCTION, f"Tools: {about}.", page.table(_goals(whole), numbers=False)]
     for kind, title in KINDS.items():
         some = {pair: costs for pair, costs in whole.items() if pair.kind == kind}
         if some:
@@ -79,14 +79,21 @@ def text(records: Records) -> str:
 
 _INTRODUCTION = """\
 What the chooser takes, beside what general tools make of the same two files. Written of
-`bench/deltas.json`, which `python -m bench.delta` measures. "Carried" is what a delta of ours has
-of the pair. A dash: not measured. Sizes do not depend on other work on the machine; seconds of
-the processor do, by a fifth or so: most were taken beside other work, each once.
+`bench/deltas.json`, which `python -m bench.delta` measures, pair by pair and tool by tool; goals
+are judged by the pairs below and by no others. "Carried" is what a delta of ours has of the pair. A
+dash: not measured. Sizes do not depend on other work on the machine; seconds of the processor do:
+each was taken once, on two processors that had much other work.
 
-Tools: bsdiff4 1.3.2; hdiffpatch 2.6.0 with zstd; xdelta3 3.0.11, `-9 -S lzma`; zstd 1.5.4,
-`-19 --long=31 --patch-from`; casync 2, the chunks that a store of the old file lacks and the list
-of chunks. kubectl and helm are upstream's own, as published on PyPI; the programs of Kubernetes
-are built from its modules; containerd, ctr and libcrypto are Debian's."""
+Where a version names an architecture, the program is upstream's own, as published on PyPI; those
+of "kubernetes-" are built from its modules; all else is Debian's."""
+
+_ABOUT = {
+    "bsdiff4": "bsdiff4 1.3.2",
+    "hdiffpatch": "hdiffpatch 2.6.0 with zstd",
+    "xdelta3": "xdelta3 3.0.11, `-9 -S lzma`",
+    "zstd": "zstd 1.5.4, `-19 --long=31 --patch-from`",
+    "casync": "casync 2: the chunks that a store of the old file lacks, and the list of chunks",
+}
 
 
 def _goals(records: Records) -> Iterator[Sequence[str]]:
@@ -123,12 +130,12 @@ def _share(pair: Pair, costs: Costs) -> float:
 
 
 def _best(costs: Costs) -> int:
-    return min(costs[tool].size for tool in _TOOLS if tool in costs)
+    return min(costs[tool].size for tool in _ABOUT if tool in costs)
 
 
 def _best_of_sums(records: Records) -> float:
     """Return the sum of the tool whose sum is smallest, of those that have all pairs, to ours."""
-    sums = {tool: _sum(records, tool) for tool in (OURS, *_TOOLS)}
+    sums = {tool: _sum(records, tool) for tool in (OURS, *_ABOUT)}
     others = [size for tool, size in sums.items() if tool != OURS and size is not None]
     return min(others) / (sums[OURS] or 1)
 
@@ -181,7 +188,7 @@ def _times(records: Records) -> Iterator[Sequence[str]]:
 
 
 def _used(records: Records) -> list[str]:
-    return [tool for tool in _TOOLS if any(tool in costs for costs in records.values())]
+    return [tool for tool in _ABOUT if any(tool in costs for costs in records.values())]
 
 
 def _each(costs: Costs, tools: Sequence[str], show: Callable[[Cost], str]) -> list[str]:
