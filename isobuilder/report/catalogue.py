@@ -1,6 +1,6 @@
 """What a catalogue has: the ISOs of some folders, by what lies beside them or on them.
 
-Nothing is hashed and no archive is opened, so a thousand ISOs are read in the time of a thousand
+No ISO is hashed and no archive is opened, so a thousand ISOs are read in the time of a thousand
 small files. Digests are those that the side files tell.
 """
 
@@ -21,8 +21,9 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.mold.catalogue import Item
 from isobuilder.mold.registered import RegisteredVersion
+from isobuilder.pipeline.delta.ways import FoundDelta, whole_deltas
 from isobuilder.progress import SILENT, Progress, task
-from isobuilder.report.subject import MANIFEST, PageSubject, read_beside, read_inside
+from isobuilder.report.subject import MANIFEST, DeltaTo, PageSubject, read_beside, read_inside
 from isobuilder.rules.book import RuleBook, shipped_rules
 from isobuilder.text import printable
 
@@ -116,6 +117,15 @@ class CatalogueEntry:
             "released": self.released,
             "end_of_life": self.end,
             "signed": self.signed,
+            "deltas": [
+                {
+                    "name": one.name,
+                    "size": one.size,
+                    "sha256": one.digest.hex,
+                    "old": list(one.olds),
+                }
+                for one in subject.deltas
+            ],
             "servers": [
                 {"server": one.server, "state": one.state, "ready": one.ready}
                 for one in self.servers
@@ -149,7 +159,7 @@ class IsoCatalogue:
 
 
 def read_folders(
-    folders: Iterable[Path], *, rules: RuleBook | None = None, progress: Progress = SILENT
+    folders: Sequence[Path], *, rules: RuleBook | None = None, progress: Progress = SILENT
 ) -> IsoCatalogue:
     """Return what is in ``folders``; what is damaged is told and left out.
 
@@ -178,8 +188,36 @@ def read_folders(
             except IsobuilderError as error:
                 problems.append(printable(str(error).replace(f"{folder}/", "")))
             work.advance(1)
-    ordered = sorted(entries.values(), key=lambda one: one.order, reverse=True)
+    deltas = _deltas(folders, problems)
+    with_deltas = (
+        replace(one, subject=replace(one.subject, deltas=_deltas_to(one.subject, deltas)))
+        for one in entries.values()
+    )
+    ordered = sorted(with_deltas, key=lambda one: one.order, reverse=True)
     return IsoCatalogue(tuple(ordered), tuple(sorted(problems)), book)
+
+
+def _deltas(folders: Iterable[Path], problems: list[str]) -> list[FoundDelta]:
+    """Return the deltas in folders; note why others cannot be used."""
+    found: dict[str, FoundDelta] = {}
+    for folder in folders:
+        with as_environment_problem(folder):
+            for one in whole_deltas(folder):
+                if isinstance(one, FoundDelta):
+                    found.setdefault(one.name, one)
+                else:
+                    problems.append(printable(str(one).replace(f"{folder}/", "")))
+    return sorted(found.values(), key=lambda one: one.name)
+
+
+def _deltas_to(subject: PageSubject, deltas: Iterable[FoundDelta]) -> tuple[DeltaTo, ...]:
+    """Return those that make an ISO, by its digest."""
+    return tuple(
+        DeltaTo(printable(one.name), one.size, tuple(name for name, _ in way.olds), one.digest)
+        for one in deltas
+        for way in one.ways
+        if subject.digest is not None and way.new_digest == subject.digest
+    )
 
 
 def _names(folder: Path) -> list[str]:

@@ -19,7 +19,7 @@ from isobuilder.pipeline.build import Built
 from isobuilder.pipeline.compare import Difference, diff
 from isobuilder.pipeline.fit import parts_of
 from isobuilder.report.rendering import Language, render
-from isobuilder.report.subject import PageSubject, read_iso
+from isobuilder.report.subject import DeltaTo, PageSubject, read_iso
 from isobuilder.report.treemap import Tile, treemap
 from isobuilder.rules.book import RuleBook, shipped_rules
 from isobuilder.rules.fit import Unfit, unfit
@@ -176,6 +176,13 @@ class Page:
     def releases(self) -> list[tuple[str, str]]:
         """The release of each file whose source tells it."""
         return sorted(self._subject.contents.releases.items())
+
+    @property
+    def deltas(self) -> list[tuple[DeltaTo, float | None]]:
+        """The deltas that make it, each with its share of the ISO in per cent."""
+        return [
+            (one, 100 * one.size / self.size if self.size else None) for one in self._subject.deltas
+        ]
 
     # --- files and sizes ---
 

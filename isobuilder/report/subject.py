@@ -32,6 +32,16 @@ _MANIFEST_LIMIT = 32 * 1024 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
+class DeltaTo:
+    """A delta that makes an ISO."""
+
+    name: str
+    size: int  # bytes
+    olds: tuple[str, ...]  # the names of the ISOs that it needs, all of them
+    digest: Digest  # of the delta
+
+
+@dataclass(frozen=True, slots=True)
 class PageSubject:
     """All that is known of one ISO, finished or only locked."""
 
@@ -44,6 +54,7 @@ class PageSubject:
     layers: Mapping[str, tuple[Descriptor, ...]] = field(default_factory=dict)  # by archive
     findings: tuple[Finding, ...] | None = None  # of the node that was played; None: none was
     before: IsoFiles | None = None  # the ISO before it
+    deltas: tuple[DeltaTo, ...] = ()  # that make it
 
     @property
     def manifest(self) -> IsoManifest | None:

@@ -18,6 +18,7 @@ from isobuilder.documents.json import OCI, parse
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.oci import OCI_INDEX, Platform, parse_any
 from isobuilder.http.replies import FilePart
+from isobuilder.pipeline.delta.ways import FoundDelta
 from isobuilder.site.held import HeldEntry, HeldManifest
 from isobuilder.site.holding import Holding
 
@@ -68,10 +69,19 @@ class HeldRepository:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedDelta:
+    """A delta, and where its bytes are."""
+
+    part: FilePart
+    found: FoundDelta
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """What is served at one time."""
 
     holdings: tuple[Holding, ...] = ()
+    deltas: tuple[ServedDelta, ...] = ()
     repositories: Mapping[str, HeldRepository] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -81,8 +91,8 @@ class Catalog:
         return sum(len(repository.tags) for repository in self.repositories.values())
 
 
-def catalog_of(holdings: Sequence[Holding]) -> Catalog:
-    """Return the images of ``holdings`` together."""
+def catalog_of(holdings: Sequence[Holding], deltas: Sequence[ServedDelta] = ()) -> Catalog:
+    """Return the images of ``holdings`` together, and what else is served."""
     repositories: dict[str, HeldRepository] = {}
     tagged: dict[tuple[str, str], list[tuple[HeldEntry, Holding]]] = defaultdict(list)
     for holding in holdings:
@@ -104,7 +114,7 @@ def catalog_of(holdings: Sequence[Holding]) -> Catalog:
         if others:
             said = f"{home}:{tag} is {top.digest} of {newest[0][1].name}"
             warnings.append(f"{said}; {', '.join(sorted(others))} has another")
-    return Catalog(tuple(holdings), repositories, tuple(warnings))
+    return Catalog(tuple(holdings), tuple(deltas), repositories, tuple(warnings))
 
 
 def _chosen(found: Sequence[tuple[HeldEntry, Holding]]) -> tuple[HeldManifest, set[str]]:

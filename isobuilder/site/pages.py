@@ -29,6 +29,9 @@ _TEXTS = {
         "isos": "ISOs",
         "files": "Files on",
         "images": "Images",
+        "deltas": "Deltas: a new ISO for whoever has the old one",
+        "makes": "makes",
+        "of": "of",
         "size": "bytes",
         "sum": "SHA-256",
         "report": "report",
@@ -42,6 +45,9 @@ _TEXTS = {
         "isos": "ISO",
         "files": "ISO에 든 파일:",
         "images": "이미지",
+        "deltas": "델타: 이전 ISO가 있으면 새 ISO를 만들 수 있습니다",
+        "makes": "새 ISO",
+        "of": "이전 ISO",
         "size": "바이트",
         "sum": "SHA-256",
         "report": "보고서",
@@ -132,6 +138,7 @@ def _index(
             f" <a href='{inside}'>{text['files']} {name}</a>{more})</li>"
         )
     yield "</ul>"
+    yield from _deltas(catalog, text)
     yield f"<h2>{text['images']}</h2><p>{text['use']}</p>"
     yield f"<pre>{escape(hosts_file(address, 'registry.k8s.io'))}</pre><ul>"
     for repository in sorted(catalog.repositories.values(), key=lambda found: found.name):
@@ -142,6 +149,24 @@ def _index(
         yield f"<h2>{text['warnings']}</h2><ul>"
         yield from (f"<li>{escape(warning)}</li>" for warning in catalog.warnings)
         yield "</ul>"
+
+
+def _deltas(catalog: Catalog, text: Mapping[str, str]) -> Iterator[str]:
+    if not catalog.deltas:
+        return
+    yield f"<h2>{text['deltas']}</h2><ul>"
+    for delta in catalog.deltas:
+        found, place = delta.found, escape(ISOS + _quoted(delta.found.name))
+        ways = "; ".join(
+            f"{text['makes']} {escape(way.new)}, {text['of']} "
+            f"{escape(', '.join(name for name, _ in way.olds))}"
+            for way in found.ways
+        )
+        yield (
+            f"<li><a href='{place}'>{escape(found.name)}</a> {found.size} {text['size']}"
+            f" (<a href='{place}.sha256'>{text['sum']}</a>): {ways}</li>"
+        )
+    yield "</ul>"
 
 
 def hosts_file(address: str, registry: str) -> str:
@@ -171,7 +196,18 @@ def site_json(catalog: Catalog, sums: Mapping[str, str | None]) -> Reply:
         for repository in catalog.repositories.values()
         for tag, digest in repository.tags.items()
     }
-    body = {"schema": 1, "isos": isos, "images": images, "warnings": list(catalog.warnings)}
+    deltas = [
+        {
+            "name": one.found.name,
+            "path": ISOS + _quoted(one.found.name),
+            "size": one.found.size,
+            "sha256": one.found.digest.hex,
+            "makes": [way.to_data() for way in one.found.ways],
+        }
+        for one in catalog.deltas
+    ]
+    warnings = list(catalog.warnings)
+    body = {"schema": 1, "isos": isos, "deltas": deltas, "images": images, "warnings": warnings}
     return Reply(
         200,
         {"Content-Type": "application/json"},

@@ -26,6 +26,7 @@ from isobuilder.http.encrypted import TlsContext
 from isobuilder.http.replies import FilePart, FileState, Reply, Request, content_reply, text_reply
 from isobuilder.http.serving import Server
 from isobuilder.medium import REPORT, TRAVELS
+from isobuilder.pipeline.delta.ways import FoundDelta
 from isobuilder.site.catalog import Catalog
 from isobuilder.site.holding import Holding
 from isobuilder.site.metrics import Metrics
@@ -100,6 +101,7 @@ class SiteServer(Server):
         self._hashing = threading.Lock()
         self._table: dict[str, FilePart] = {}
         self._isos: dict[str, Holding] = {}
+        self._deltas: dict[str, FoundDelta] = {}
         self._take(shelf.catalog)
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
@@ -133,10 +135,16 @@ class SiteServer(Server):
             table[ISOS + holding.name] = holding.iso
             for path, part in holding.files.items():
                 table[f"{FILES}{holding.name}/{path}"] = part
+        self._deltas = {one.found.name: one.found for one in catalog.deltas}
+        for delta in catalog.deltas:
+            table[ISOS + delta.found.name] = delta.part
         self._isos = {holding.name: holding for holding in catalog.holdings}
         self._catalog, self._table = catalog, table
         states = {holding.state for holding in catalog.holdings}
         self._sums = {state: digest for state, digest in self._sums.items() if state in states}
+        for delta in catalog.deltas:
+            if delta.part.state is not None:
+                self._sums[delta.part.state] = delta.found.digest
 
     def _side_files(self, catalog: Catalog) -> dict[str, FilePart]:
         """Return what lies beside the ISOs; a sum is told of the bytes that are there."""
@@ -193,7 +201,10 @@ class SiteServer(Server):
             return site_json(self._catalog, self._known_sums())
         if path == "/metrics":
             return Reply(200, {"Content-Type": CONTENT_TYPE}, self.metrics())
-        holding = self._isos.get(path.removeprefix(ISOS).removesuffix(_SUM))
+        name = path.removeprefix(ISOS).removesuffix(_SUM)
+        delta, holding = self._deltas.get(name), self._isos.get(name)
+        if path.startswith(ISOS) and path.endswith(_SUM) and delta:
+            return text_reply(200, f"{delta.digest.hex}  {delta.name}")
         if path.startswith(ISOS) and path.endswith(_SUM) and holding:
             return self._sum_reply(holding)
         holding = self._isos.get(path.removeprefix(FILES).removesuffix("/"))
@@ -267,6 +278,7 @@ class SiteServer(Server):
             "isos": ("ISOs that are served.", len(catalog.holdings)),
             "iso_bytes": ("Bytes of these ISOs.", sum(h.iso.size for h in catalog.holdings)),
             "images": ("Tags of images.", catalog.images),
+            "deltas": ("Deltas that are served.", len(catalog.deltas)),
             "warnings": ("Things that cannot be served.", len(catalog.warnings)),
             "connections": ("Connections of clients.", self.connections),
         }

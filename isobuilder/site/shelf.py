@@ -1,4 +1,4 @@
-"""Which ISOs are served: those that are named, and those in folders that are named.
+"""Which ISOs are served: those that are named, and those in folders that are named, with deltas.
 
 ``look`` is asked again and again: an ISO that came, went or was replaced since is read, forgotten
 or read anew, one that stayed is not touched. Answers under way keep what they began with.
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.errors import EnvironmentProblem, IsobuilderError
-from isobuilder.http.replies import FileState
-from isobuilder.site.catalog import Catalog, catalog_of
+from isobuilder.http.replies import FilePart, FileState
+from isobuilder.pipeline.delta.ways import END, deltas_in, read_delta
+from isobuilder.site.catalog import Catalog, ServedDelta, catalog_of
 from isobuilder.site.holding import Holding, held_by
 
 _log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ _MOST = 1000  # ISOs of one folder
 class _Seen:
     state: FileState
     holding: Holding | None  # None: it could not be read in this state
+    delta: ServedDelta | None = None
 
 
 class Shelf:
@@ -56,7 +58,7 @@ class Shelf:
         """Look whether anything changed, and return whether it did."""
         found: dict[Path, _Seen] = {}
         names: dict[str, Path] = {}
-        for path in self._isos():
+        for path in (*self._isos(), *self._deltas()):
             state = state_of(path)
             if state is None:
                 continue
@@ -70,7 +72,10 @@ class Shelf:
         changed = found != self._seen or not self.catalog.holdings
         if changed:
             self._seen = found
-            self.catalog = catalog_of([one.holding for one in found.values() if one.holding])
+            self.catalog = catalog_of(
+                [one.holding for one in found.values() if one.holding],
+                [one.delta for one in found.values() if one.delta],
+            )
         return changed
 
     def _isos(self) -> Iterable[Path]:
@@ -82,6 +87,18 @@ class Shelf:
                     _log.warning("%s: %s", place, error.strerror)
             else:
                 yield place
+
+    def _deltas(self) -> Iterable[Path]:
+        """Give the deltas of folders, and beside an ISO that was named those that make it."""
+        for place in self._places:
+            is_folder = place.is_dir()
+            try:
+                paths = deltas_in(place if is_folder else place.parent)
+            except OSError as error:
+                _log.warning("%s: %s", place, error.strerror)
+                continue
+            begin = "" if is_folder else f"{place.name.removesuffix('.iso')}.from-"
+            yield from (path for path in paths if path.name.startswith(begin))
 
 
 def state_of(path: Path) -> FileState | None:
@@ -96,6 +113,9 @@ def state_of(path: Path) -> FileState | None:
 
 def _read(path: Path, state: FileState) -> _Seen:
     try:
+        if path.suffix == END:
+            part = FilePart(path, 0, state.size, state)
+            return _Seen(state, None, ServedDelta(part, read_delta(path)))
         holding = held_by(path)
     except (IsobuilderError, OSError) as error:
         _log.warning("not served: %s", error)

@@ -106,6 +106,7 @@ def test_index_json_has_what_the_table_has_for_programs(site: Path, built: Built
         "signed": False,
         "released": ours["released"],
         "end_of_life": "2026-10-27",
+        "deltas": [],
         "servers": [],
         "page": f"isos/{built.iso.stem}.html",
     }

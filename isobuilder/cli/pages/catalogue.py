@@ -50,8 +50,9 @@ def catalogue(
     """Write a site about the ISOs in DIR: a table, a page for each, and what can be upgraded.
 
     ISOs are told by what lies beside them, or by the manifest on them; none is hashed. The site
-    compares any two ISOs and has ends of life, index.json, and feeds in Atom and JSON. It opens
-    from a disk as well as from a web server. Prints the path of its first page.
+    compares any two ISOs, lists the deltas that make each, and has ends of life, index.json, and
+    feeds in Atom and JSON. It opens from a disk as well as from a web server. Prints the path of
+    its first page.
     """
     from isobuilder.errors import PartlyDone
     from isobuilder.mold.manage import list_entries
@@ -84,4 +85,4 @@ def catalogue(
     if names:
         attempts.raise_failures()
     if failed:
-        raise PartlyDone(f"{plural(len(failed), 'ISO')} of these folders could not be read")
+        raise PartlyDone(f"{plural(len(failed), 'file')} of these folders could not be read")
