@@ -13,6 +13,7 @@ import pytest
 from isobuilder.digest import Digest
 from tests.cli.calling import call, errors
 from tests.pipeline.delta.discs import a_tree, disc
+from tests.pipeline.signed import bundle_of, new_key, put_signature
 from tests.site.test_page import DOCS, run_line, steps
 
 NAME = "kubernetes-v1.34.12-mold-cks-amd64"
@@ -101,3 +102,30 @@ def test_commands_that_make_no_sense_are_refused(pair: tuple[Path, Path], tmp_pa
     assert "no delta is among 2 files" in errors(done)[0]
     done = call("site", "delta", "--show", pair[0], code=3)
     assert "not a delta" in errors(done)[0]
+
+
+SIGNED = {
+    "by the key": ("release", 0, ""),
+    "by another key": ("other", 5, "no signature by a key that counts"),
+    "of another ISO": ("release", 5, "it is of another ISO"),
+    "not at all": (None, 5, "no signature goes along in the delta"),
+}
+
+
+@pytest.mark.parametrize("how", SIGNED)
+def test_an_iso_that_is_not_signed_as_asked_is_refused_before_it_is_written(
+    how: str, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    old, new = (Path(shutil.copy(path, tmp_path)) for path in pair)
+    signer, code, fact = SIGNED[how]
+    keys = {name: new_key(tmp_path, name) for name in ("release", "other")}
+    if signer is not None:
+        signed = pair[0] if how == "of another ISO" else pair[1]
+        put_signature(new, Digest.of_file(signed), keys[signer])
+    call("site", "delta", old, new, "--out", tmp_path / "x.delta")
+    out = tmp_path / "site" / "new.iso"
+    key = ("--key", keys["release"].with_suffix(".pub"))
+    done = call("site", "apply", old, tmp_path / "x.delta", "--out", out, *key, code=code)
+    assert out.exists() == (code == 0)
+    assert bundle_of(out).exists() == (code == 0)
+    assert code == 0 or fact in "\n".join(errors(done))

@@ -12,6 +12,7 @@ import click
 from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, json_option, plural
 from isobuilder.cli.site.naming import digest_of, locks_named
 from isobuilder.cli.telling import table, tell, tell_path, tell_text
+from isobuilder.cli.trust.signing import signature_options, wanted_signatures
 from isobuilder.text import human_size
 
 if TYPE_CHECKING:
@@ -212,6 +213,7 @@ def _tell_link(link: Mapping[str, Any]) -> None:
 @click.argument("files", metavar="OLD... DELTA...", nargs=-1, required=True, type=FILE)
 @click.option("--out", type=NEW_FILE, required=True, metavar="NEW.iso", help="The new ISO.")
 @click.option("--digest", metavar="DIGEST", help="What it has to be, if that came another way.")
+@signature_options("--key", "--signatures")
 @click.option("--replace", is_flag=True, help="Let another file of that name go.")
 @json_option
 @click.pass_obj
@@ -220,13 +222,17 @@ def apply(
     files: tuple[Path, ...],
     out: Path,
     digest: str | None,
+    keys: tuple[Path, ...],
+    revoked: tuple[Path, ...],
+    signatures: int | None,
     replace: bool,
     as_json: bool,
 ) -> None:
     """Make the new ISO, NEW.iso, of the OLD ones that a site has and of deltas.
 
     Several deltas are applied in one go, in whatever order they are named. Nothing is written
-    before deltas and OLD ISOs are proved; the new ISO has its name once it has the digest that was
+    before deltas and OLD ISOs are proved, and with --key the signature of the new ISO, which goes
+    along in its delta; the new ISO has its name once it has the digest that was
     published. A run that ended early is continued by the same command.
     """
     from isobuilder.delta.container import is_delta
@@ -243,6 +249,7 @@ def apply(
         out,
         wanted=None if digest is None else digest_of(digest, "--digest"),
         replace=replace,
+        signed=wanted_signatures(keys, revoked, signatures),
         progress=app.progress,
     )
     if as_json:

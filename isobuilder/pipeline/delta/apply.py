@@ -16,8 +16,10 @@ from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
 from isobuilder.files import Writeback, as_environment_problem, locked, open_own, write_whole
 from isobuilder.iso.write.writer import check_space
-from isobuilder.medium import TRAVELS
+from isobuilder.medium import SIGNATURE, TRAVELS
+from isobuilder.pipeline.provenance.signing import Signatures
 from isobuilder.progress import SILENT, Progress, Task, task
+from isobuilder.trust.signed import check_signatures
 
 MOST_LEVELS = 300
 """Runs within runs of all links that are applied in one go; a year of patches has some 60."""
@@ -45,18 +47,22 @@ def apply_deltas(
     *,
     wanted: Digest | None = None,
     replace: bool = False,
+    signed: Signatures | None = None,
     progress: Progress = SILENT,
 ) -> AppliedDelta:
     """Write ``out``, which ``deltas`` make of ``olds``, in one go however many there are.
 
     ``wanted`` is what it has to be, if that came another way; else it is what the deltas lead to.
+    ``signed`` is what is asked of the signature of the ISO, which goes along in the delta: it is
+    about the digest, so it is proved before a byte is written.
     The file has its name once its bytes have the digest that was published; what a run that ended
     early had written is used by the next one. What lay beside the ISO is written beside it.
 
     Raises:
         InputError: none of the deltas is for what is there, or they lead to several ISOs, or
             another file has that name already; nothing was written.
-        IntegrityError: a delta is damaged; nothing was written. Or what came of it has another
+        IntegrityError: a delta is damaged, or the ISO is not signed as it should be; nothing was
+            written. Or what came of it has another
             digest; nothing is left.
         EnvironmentProblem: no space.
     """
@@ -72,6 +78,8 @@ def apply_deltas(
         size = last.size + sum(run.size for run in given.values())
         bench = closing.enter_context(Workbench(out.absolute().parent, size=len(path) * size))
         runs = _assembled(path, given, bench)
+        if signed is not None:
+            _demand(last, runs, signed)
         resumed = 0
         if not there:
             result = runs[last.result]
@@ -110,6 +118,27 @@ def _assembled(
         runs = runs_of(needed, known, bench)
         known[needed.link.digest] = runs[needed.link.result]
     return runs
+
+
+def _demand(link: Link, runs: Sequence[ByteRun], wanted: Signatures) -> None:
+    """Raise unless the signature that goes along with an ISO is one by which it may be used."""
+    number = link.beside.get(SIGNATURE)
+    place = f"{link.name.removesuffix('.iso')}.{SIGNATURE}"
+    bundles: list[tuple[str, bytes]] = []
+    if number is not None and 0 < runs[number].size <= _MOST_BESIDE:
+        try:
+            bundles.append((place, runs[number].read(0, runs[number].size)))
+        except DeltaError as error:
+            raise IntegrityError(f"{place}: cannot be made by the delta: {error}") from error
+    check = check_signatures(bundles, wanted.trusted, link.digest)
+    wrong = [f"{where}: {why}" for where, why in check.refused]
+    if (lacks := check.missing(wanted.needed)) is not None:
+        wrong.append(f"{link.name}: {lacks}" if bundles else f"{link.name}: {lacks}: {_UNSIGNED}")
+    if wrong:
+        raise IntegrityError(*wrong, hint="get the delta again from whoever signs these ISOs")
+
+
+_UNSIGNED = "no signature goes along in the delta"
 
 
 def _write_beside(link: Link, runs: Sequence[ByteRun], out: Path) -> Iterator[Path]:
