@@ -67,8 +67,13 @@ def boot_store() -> Path:
     return store_with("cloud")
 
 
-def built_iso(store: Path, folder: Path, *words: str, version: str = "1.37.1") -> Path:
-    """Return the lab's ISO of a Kubernetes version; ``words`` are more for ``build``."""
+def built_iso(
+    store: Path, folder: Path, *words: str, version: str = "1.37.1", more: str = ""
+) -> Path:
+    """Return the lab's ISO of a Kubernetes version, of the recipe whose name ends with ``more``.
+
+    ``words`` are more for ``build``.
+    """
     if not (lab_dir() / "ready").is_file():
         pytest.skip("run make lab first")
     if not (lab_dir() / f"programs/kubernetes-{version}").is_dir():
@@ -76,7 +81,7 @@ def built_iso(store: Path, folder: Path, *words: str, version: str = "1.37.1") -
     recipes = shutil.copytree(LAB_SOURCE / "recipes", folder / "recipes")
     with lab_upstream() as upstream:
         built = isobuilder(
-            "build", recipes / f"kubernetes-{version}.yaml", *words, "--out", folder,
+            "build", recipes / f"kubernetes-{version}{more}.yaml", *words, "--out", folder,
             "--store", store, "--config", upstream.config_path,
         )  # fmt: skip
     return Path(built)

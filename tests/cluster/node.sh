@@ -5,7 +5,8 @@
 #   node.sh answers FAMILY...      a pod of this node answers at an address of each kind, and so does the API's service
 #   node.sh follow COUNTER KILL    the steps of /opt/lab/plan.json that are for this node, word for word, each in its turn;
 #                                  COUNTER is the node that keeps count, KILL yes: the first upgrade is killed in its middle
-#   node.sh watch SECONDS          how long the API does not answer at its address, every time that happens
+#   node.sh watch NODE             from when three nodes are Ready until the API says that NODE is not: how long it does not
+#                                  answer at its address, every time that happens
 set -euo pipefail
 
 export HOME=/root KUBECONFIG=/etc/kubernetes/admin.conf
@@ -40,8 +41,9 @@ get() {
     kubectl --request-timeout=30s get "$@" 2> /dev/null
 }
 
+# A worker asks as its kubelet, which may make nothing.
 made() {
-    kubectl --request-timeout=30s apply -f /opt/lab/web.yaml > /dev/null 2>&1
+    [ $KUBECONFIG = /etc/kubernetes/kubelet.conf ] || kubectl --request-timeout=30s apply -f /opt/lab/web.yaml > /dev/null 2>&1
 }
 
 # addresses FAMILY JSONPATH KIND...: those of a family, of any object.
@@ -70,6 +72,7 @@ service_address() {
 
 answers() {
     local family
+    say "machine: $(systemd-detect-virt || true), $(nproc) processors"
     wait_for 600 "the pods cannot be made" made
     say "node addresses: $(get node "$own" -o 'jsonpath={.status.addresses[?(@.type=="InternalIP")].address}')"
     say "pod networks: $(get node "$own" -o 'jsonpath={.spec.podCIDRs[*]}')"
@@ -144,11 +147,23 @@ follow() {
     say "all $total steps are done: $(get nodes --no-headers 2> /dev/null | awk '{ print $1, $2, $5 }' | paste -sd ,)"
 }
 
+ready_is() {
+    [ "$(get nodes --no-headers | awk '$2 == "Ready"' | wc -l)" = "$1" ]
+}
+
+is_gone() {
+    [ "$(get node "$1" --no-headers | awk '{ print $2 }')" = NotReady ]
+}
+
 watch() {
-    local end=$((SECONDS + $1)) api down=0
+    local other=$1 end api down=0
     # shellcheck source=/dev/null
     api=$(. /etc/kiso/node/settings && echo "$API")
-    while [ $SECONDS -lt $end ]; do
+    wait_for 7200 "there are not three Ready nodes" ready_is 3
+    say "three nodes are Ready, watching the API at $api"
+    end=$((SECONDS + 1800 * patience))
+    until [ $down = 0 ] && is_gone "$other"; do
+        [ $SECONDS -lt $end ] || fail "$other is not switched off, or the API is gone for good"
         if fetched "https://$api/healthz"; then
             [ $down = 0 ] || say "API at $api answers again after $((SECONDS - down)) s"
             down=0
@@ -158,6 +173,7 @@ watch() {
         fi
         sleep 1
     done
+    say "the API at $api knows that $other is gone"
 }
 
 trap 'fail "line $LINENO of node.sh"' ERR

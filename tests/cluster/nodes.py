@@ -1,73 +1,16 @@
-"""Machines of a cluster file as a user starts them, and machines of it that are switched off."""
+"""Machines that are switched off while others of their cluster run on."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-from tests.boot.conftest import isobuilder
-from tests.cluster.runs import PATIENCE, Node
+from tests.cluster.runs import PATIENCE, Node, Started
 
 
-@dataclass(frozen=True)
-class Ended:
-    """Machines that have run, and how the command that ran them ended."""
-
-    code: int
-    nodes: tuple[Node, ...]
-    said: str  # by the command itself
-
-    @property
-    def trouble(self) -> str:
-        """All that a person needs who was not there."""
-        parts = [f"exit {self.code}: {self.said[-2000:]}"]
-        parts += [f"--- {node.name}\n" + "\n".join(node.console[-150:]) for node in self.nodes]
-        return "\n".join(parts)
-
-
-def run_nodes(
-    iso: Path,
-    description: Path,
-    folder: Path,
-    *,
-    memory: int,
-    minutes: int,
-    discs: Sequence[Path] = (),
-    meanwhile: Callable[[tuple[Node, ...], subprocess.Popen[str]], None] | None = None,
-) -> Ended:
-    """Start every node of ``description`` from ``iso`` and return when all are up, or one fails.
-
-    ``meanwhile`` is called once the command runs, with what it may look at.
-    """
-    words = ["node", "cluster", str(description), "--out", str(folder / "nodes"), "--json"]
-    made = json.loads(isobuilder(*words))["nodes"]
-    limit = minutes * 60 * PATIENCE
-    argv = [sys.executable, "-m", "isobuilder", "boot", str(iso), "--json", "--until", "node up"]
-    argv += ["--timeout", str(limit), "--logs", str(folder / "logs"), "--memory", str(memory)]
-    for disc in discs:
-        argv += ["--disc", str(disc)]
-    for node in made:
-        argv += ["--seed", node["seed"]]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
-        logs = folder / "logs"
-        nodes = tuple(
-            Node(node["name"], memory, logs / f"node{number}.log")
-            for number, node in enumerate(made, 1)
-        )
-        if meanwhile is not None:
-            meanwhile(nodes, process)
-        said, _ = process.communicate(timeout=limit + 120)
-    return Ended(process.returncode, nodes, said)
-
-
-def wait_for_line(node: Node, pattern: str, process: subprocess.Popen[str], *, within: int) -> None:
+def wait_for_line(node: Node, pattern: str, process: Started, *, within: int) -> None:
     """Wait until ``node`` has said a line of ours, for so many seconds.
 
     Raises:
@@ -83,7 +26,7 @@ def wait_for_line(node: Node, pattern: str, process: subprocess.Popen[str], *, w
     raise AssertionError(f"{node.name} did not say {pattern} within {within} s")
 
 
-def switch_off(name: str, process: subprocess.Popen[str]) -> None:
+def switch_off(name: str, process: Started) -> None:
     """Take the power from one machine of the command ``process``, and from nothing else."""
     shown = subprocess.run(
         ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)],

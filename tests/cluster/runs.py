@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,9 @@ from tests.boot.conftest import isobuilder
 HERE = Path(__file__).parent
 PATIENCE = int(os.environ.get("ISOBUILDER_TEST_PATIENCE", "1"))
 """Multiplies every time limit of these tests, for a machine that has other things to do."""
+
+Started = subprocess.Popen[str]
+"""The command that runs the machines."""
 
 _LINE = re.compile(r"\[ *(\d+\.\d+)\] ((?:kiso|lab): .*)")
 
@@ -97,18 +100,13 @@ class Rendered:
     seed: Path
 
 
-def described(name: str, folder: Path) -> Path:
-    """Return the cluster file ``name`` in a folder with all that it names."""
+def render(case: Case, folder: Path, *, plan: str = "{}") -> list[Rendered]:
+    """Render the nodes of ``case``; ``plan`` is that of an upgrade, for those that follow it."""
     sources = folder / "description"
     shutil.copytree(HERE, sources, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     (sources / "patience").write_text(f"{PATIENCE}\n", encoding="ascii")
-    (sources / "plan.json").write_text("{}", encoding="ascii")
-    return sources / name
-
-
-def render(case: Case, folder: Path) -> list[Rendered]:
-    """Render the nodes of ``case``."""
-    description = described(case.description.name, folder)
+    (sources / "plan.json").write_text(plan, encoding="utf-8")
+    description = sources / case.description.name
     made = json.loads(
         isobuilder("node", "cluster", description, "--out", folder / "nodes", "--json")
     )
@@ -123,11 +121,12 @@ def run_cluster(
     *,
     data: Path | None = None,
     discs: Sequence[Path] = (),
+    meanwhile: Callable[[tuple[Node, ...], Started], None] | None = None,
 ) -> Run:
     """Start the nodes of ``case`` from ``iso`` until all are up, or one fails.
 
     Their consoles are shown on stderr meanwhile. ``data`` is the disk of the only node; ``discs``
-    are in every node beside the ISO.
+    are in every node beside the ISO. ``meanwhile`` is called once the command runs.
     """
     words: list[str | Path] = [sys.executable, "-m", "isobuilder", "boot", iso, "--json"]
     limit = case.minutes * 60 * PATIENCE
@@ -140,26 +139,28 @@ def run_cluster(
         words += ["--data", data]
     for memory in case.memory:
         words += ["--memory", str(memory)]
-    began = time.monotonic()
-    done = subprocess.run(
-        list(map(str, words)),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=limit + 120,
-        check=False,
+    machines = tuple(
+        Node(node.name, memory, folder / "logs" / f"node{number}.log")
+        for number, (node, memory) in enumerate(zip(nodes, case.memory, strict=True), 1)
     )
+    began = time.monotonic()
+    with subprocess.Popen(
+        list(map(str, words)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            if meanwhile is not None:
+                meanwhile(machines, process)
+            said, _ = process.communicate(timeout=limit + 120)
+        except BaseException:
+            process.terminate()  # it takes its machines along
+            raise
     wall = time.monotonic() - began
-    outcomes: list[dict[str, Any]] = json.loads(done.stdout or "[]")
-    started = zip(nodes, case.memory, outcomes, strict=False)
+    outcomes: list[dict[str, Any]] = json.loads(said or "[]")
     return Run(
         case=case,
-        code=done.returncode,
+        code=process.returncode,
         wall=wall,
-        nodes=tuple(
-            Node(node.name, memory, folder / "logs" / f"{outcome['name']}.log")
-            for node, memory, outcome in started
-        ),
+        nodes=machines if outcomes else (),
         errors=tuple(_errors(outcomes)),
     )
 

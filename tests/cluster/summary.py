@@ -27,14 +27,22 @@ STEPS = (
     ("its service's name is known", "lab: name hello-"),
     ("pods reach all services by name", "lab: from a pod: "),
     ("all pods Ready", "lab: all pods Ready$"),
+    ("the pod answers", r"lab: IPv\d pod answers"),
+    ("its service answers", r"lab: IPv\d service answers"),
+    ("three nodes Ready", "lab: three nodes are Ready"),
     ("images of the new medium imported", "lab: upgrade: images "),
     ("first node drained", r"lab: upgrade: \S+ is drained"),
-    ("kubeadm killed", "lab: upgrade: killed"),
+    ("first step of the plan", "lab: step 1 "),
+    ("upgrade of the control plane begins", r"lab: step \d+ on \S+: upgrade the control plane"),
+    ("kubeadm killed", "lab: (?:upgrade: killed|killed in the middle)"),
     ("kubeadm upgrade begins", r"lab: upgrade: kubeadm upgrade \S+ begins"),
     ("kubeadm upgrade done", r"lab: upgrade: kubeadm upgrade \S+ is done"),
     ("first node has the new version", r"lab: upgrade: \S+ is v"),
     ("pods of before seen again", "lab: after: "),
     ("all pods Ready again", "lab: all pods Ready after"),
+    ("all steps done", r"lab: all \d+ steps are done"),
+    ("one switched off, the API away", r"lab: API at \S+ does not answer"),
+    ("the API there again", r"lab: API at \S+ answers again"),
     ("node up", "kiso: node: up: "),
 )
 
@@ -91,15 +99,20 @@ def section(run: Run, iso: Path) -> str:
             rows.append((name, *("" if time is None else f"{time:.0f}" for time in times)))
     rows += [
         ("memory given, MiB", *(str(node.memory) for node in run.nodes)),
-        ("memory in use at most, MiB", *(str(_most(node, "in use")) for node in run.nodes)),
-        ("of it state, at most, MiB", *(str(_most(node, "state")) for node in run.nodes)),
     ]
+    for name, what in (
+        ("memory in use at most, MiB", "in use"),
+        ("of it state, at most, MiB", "state"),
+    ):
+        if any(most := [_most(node, what) for node in run.nodes]):
+            rows.append((name, *map(str, most)))
     pods = restarts_of(run.nodes[0])
+    counted = f" {len(pods)} pods, {sum(pods.values())} restarts." if pods else ""
     facts = (
         f"{when_and_where()}; each guest: {guest}; "
         f"{qemu()}; ISO {iso.stat().st_size / 1e6:.0f} MB.\n\n"
-        f"**{run.wall:.0f} s** from the start of `isobuilder boot` until every node was up. "
-        f"{len(pods)} pods, {sum(pods.values())} restarts."
+        f"**{run.wall:.0f} s** from the start of `isobuilder boot` until every node was up."
+        f"{counted}"
     )
     return f"{facts}\n\n{page.table(rows)}"
 

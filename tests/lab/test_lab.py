@@ -119,6 +119,7 @@ def test_programs_are_upstreams_own_bit_for_bit(program: Program) -> None:
         ("etcd", "/usr/local/bin/etcd --version", f"etcd Version: {parts.ETCD}"),
         ("coredns", "/coredns -version", f"CoreDNS-{parts.COREDNS}"),
         ("kube-router", "/sbin/ip -V", "iproute2"),
+        ("keepalived", "/usr/sbin/keepalived --version", f"Keepalived v{parts.KEEPALIVED}"),
     ],
 )
 def test_an_image_has_all_its_program_needs(
@@ -143,7 +144,8 @@ def test_each_containerd_imports_an_image(major: str, tmp_path: Path) -> None:
 
 
 def test_the_recipes_ask_only_for_what_the_upstream_has() -> None:
-    names = ["kubernetes-1.37.1", "kubernetes-1.37.1-csi", "kubernetes-1.37.2"]
+    names = ["kubernetes-1.37.1", "kubernetes-1.37.1-csi", "kubernetes-1.37.1-virtual-ip"]
+    names.append("kubernetes-1.37.2")
     if (lab_dir() / "programs/kubernetes-1.36.5").is_dir():
         names.append("kubernetes-1.36.5")
     for name in names:

@@ -119,7 +119,7 @@ def _core(builder: Builder, debian: Debian, releases: Mapping[str, Path]) -> Ite
 def _companions(
     builder: Builder, debian: Debian, built: Mapping[str, Path], installer: Path
 ) -> Iterator[Tagged]:
-    """Yield etcd, CoreDNS, kube-router and metrics-server, each made of the real program."""
+    """Yield what runs beside the control plane, each image made of the real program."""
     base = builder.layer(_base())
     libc = builder.layer(_libc(debian))
     tools = builder.layer(_proxy_tools(debian))
@@ -172,9 +172,17 @@ def _companions(
             "/metrics-server",
             OCI,
         ),
+        (
+            # Of Debian's own files; Docker Hub has no image of this name.
+            f"docker.io/library/keepalived:{parts.KEEPALIVED}",
+            [base, libc, builder.layer(_keepalived(debian))],
+            "/usr/sbin/keepalived",
+            OCI,
+        ),
     )
     for reference, layers, entrypoint, dialect in made:
-        labels = _lab(f"{reference.rpartition('/')[2]} built from its module")
+        source = "of Debian" if "/keepalived:" in reference else "built from its module"
+        labels = _lab(f"{reference.rpartition('/')[2]} {source}")
         manifest, blobs = builder.image(
             layers, entrypoint=[entrypoint], labels=labels, dialect=dialect
         )
@@ -219,6 +227,16 @@ def _routing_tools(debian: Debian) -> Iterator[Entry]:
     for top in ("bin", "lib", "sbin", "usr/lib"):
         if (debian.router / top).is_dir():
             yield from tree(debian.router / top, under=f"{top}/")
+
+
+def _keepalived(debian: Debian) -> Iterator[Entry]:
+    """Yield keepalived with its libraries, and where it writes its process id."""
+    yield Entry("run/")
+    yield Entry("usr/sbin/keepalived", debian.keepalived / "usr/sbin/keepalived", mode=0o755)
+    for top in ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"):
+        for entry in tree(debian.keepalived / top, under=f"{top}/"):
+            if ".so" in entry.name and entry.name.count("/") == top.count("/") + 1:
+                yield entry
 
 
 def _pause(builder: Builder, go: Go, scratch: Path) -> Tagged:

@@ -21,6 +21,7 @@ CRICTL = "1.37.0"
 COREDNS = "1.14.6"
 KUBE_ROUTER = "2.1.0"
 METRICS_SERVER = "0.8.0"
+KEEPALIVED = "2.2.7"  # bookworm's
 
 _PROJECT = "github.com/containerd/containerd/v2/version"
 TARGETS = {  # folder of modules/ -> how its programs are built
@@ -70,6 +71,43 @@ _PROXY = (
     "libxtables12",
 )
 _ROUTER = ("iproute2", "libbpf1", "libbsd0", "libcap2", "libdb5.3", "libelf1", "libmd0", "zlib1g")
+_KEEPALIVED = (
+    "keepalived",
+    "libblkid1",
+    "libcap2",
+    "libcom-err2",
+    "libcrypt1",
+    "libffi8",
+    "libgcrypt20",
+    "libglib2.0-0",
+    "libgpg-error0",
+    "libgssapi-krb5-2",
+    "libk5crypto3",
+    "libkeyutils1",
+    "libkrb5-3",
+    "libkrb5support0",
+    "liblz4-1",
+    "liblzma5",
+    "libmnl0",
+    "libmount1",
+    "libnftnl11",
+    "libnl-3-200",
+    "libnl-genl-3-200",
+    "libnsl2",
+    "libpci3",
+    "libpcre2-8-0",
+    "libperl5.36",
+    "libselinux1",
+    "libsensors5",
+    "libsnmp40",
+    "libssl3",
+    "libsystemd0",
+    "libtirpc3",
+    "libudev1",
+    "libwrap0",
+    "libzstd1",
+    "zlib1g",
+)
 _PEERS = (
     "docker-registry",
     "libc6",
@@ -103,6 +141,11 @@ class Debian:
         return self.root / "router"
 
     @property
+    def keepalived(self) -> Path:
+        """Keepalived with its libraries."""
+        return self.root / "keepalived"
+
+    @property
     def peers(self) -> Path:
         """Nginx and docker-registry with all their libraries."""
         return self.root / "peers"
@@ -110,7 +153,8 @@ class Debian:
 
 def unpacked(lab: Path, apt: Apt) -> Debian:
     """Return the unpacked packages, each group in a tree of its own."""
-    groups = {"base": _BASE, "proxy": _PROXY, "router": _ROUTER, "peers": _PEERS}
+    groups = {"base": _BASE, "proxy": _PROXY, "router": _ROUTER}
+    groups |= {"keepalived": _KEEPALIVED, "peers": _PEERS}
 
     def make(root: Path) -> None:
         versions: dict[str, str] = {}
