@@ -12,6 +12,7 @@ set -euo pipefail
 export HOME=/root KUBECONFIG=/etc/kubernetes/admin.conf
 [ -e $KUBECONFIG ] || KUBECONFIG=/etc/kubernetes/kubelet.conf
 patience=${LAB_PATIENCE:-$(cat /opt/lab/patience 2> /dev/null || echo 1)}
+export KISO_TIME=$((1200 * patience)) # the patience of the medium's own script
 own=$(hostname)
 
 say() {

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(9000 * 
 
 IPV6 = Case("IPv6 alone", HERE / "ipv6.yaml", (3072,), minutes=40)
 DUAL = Case("IPv4 and IPv6", HERE / "dual-stack.yaml", (3072,), minutes=40)
-PLAN = Case("The plan of an upgrade", HERE / "node-upgrade.yaml", (5120, 4096), minutes=120)
+PLAN = Case("The plan of an upgrade", HERE / "node-upgrade.yaml", (5120, 5120), minutes=120)
 PLANES = Case("Three control planes", HERE / "planes.yaml", (3584, 3584, 3584), minutes=150)
 
 WEB = r"docker\.io/library/hello-web \(stand-in of the isobuilder lab\) on .*"

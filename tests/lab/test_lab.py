@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 import tarfile
 import urllib.request
 from collections.abc import Iterator
@@ -130,7 +131,9 @@ def test_an_image_has_all_its_program_needs(
     for layer in manifest["layers"]:
         with tarfile.open(_images() / "blobs" / layer["digest"][7:]) as archive:
             archive.extractall(tmp_path, filter="tar")
-    assert expected in run(["chroot", tmp_path, *command.split()])
+    words = ["chroot", str(tmp_path), *command.split()]
+    both = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    assert expected in both.stdout + both.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
