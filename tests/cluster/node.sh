@@ -73,7 +73,6 @@ service_address() {
 
 answers() {
     local family
-    say "machine: $(systemd-detect-virt || true), $(nproc) processors"
     wait_for 600 "the pods cannot be made" made
     say "node addresses: $(get node "$own" -o 'jsonpath={.status.addresses[?(@.type=="InternalIP")].address}')"
     say "pod networks: $(get node "$own" -o 'jsonpath={.spec.podCIDRs[*]}')"

@@ -99,13 +99,9 @@ def section(run: Run, iso: Path) -> str:
             rows.append((name, *("" if time is None else f"{time:.0f}" for time in times)))
     rows += [
         ("memory given, MiB", *(str(node.memory) for node in run.nodes)),
+        ("memory in use at most, MiB", *(str(_most(node, "in use")) for node in run.nodes)),
+        ("of it state, at most, MiB", *(str(_most(node, "state")) for node in run.nodes)),
     ]
-    for name, what in (
-        ("memory in use at most, MiB", "in use"),
-        ("of it state, at most, MiB", "state"),
-    ):
-        if any(most := [_most(node, what) for node in run.nodes]):
-            rows.append((name, *map(str, most)))
     pods = restarts_of(run.nodes[0])
     counted = f" {len(pods)} pods, {sum(pods.values())} restarts." if pods else ""
     facts = (
