@@ -28,7 +28,7 @@ from tools.way import PORTS, script
 # Servers become the program, so that the page's kill finds it.
 _TIMED = """\
 isobuilder() {
-  case "$1 $2" in "mold simulate"|"site serve") exec isobuilder "$@" ;; esac
+  case "${1-} ${2-}" in "mold simulate"|"site serve") exec isobuilder "$@" ;; esac
   local TIMEFORMAT="%R %U %S"
   { time command isobuilder "$@" 2>&3; } 3>&2 2> "$HOME/time"
   echo "$(tail -n 1 "$HOME/time") $*" >> "$HOME/times"
@@ -57,8 +57,11 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="isobuilder-way-", dir=options.work) as folder:
             text = _run(Path(folder))
-    except (LabError, subprocess.CalledProcessError) as error:
+    except LabError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"error: the pages ended with {error.returncode}", file=sys.stderr)
         return 1
     if options.report is None:
         print(text)
@@ -103,7 +106,7 @@ def _told(home: Path) -> str:
     (iso,) = (home / "first" / "dist").glob("*.iso")
     sizes = (
         ("the ISO", _size(iso)),
-        ("the store after it: what came from upstream", _size(home / ".cache/isobuilder/store")),
+        ("the store after it: what came from upstream", _size(home / ".cache" / "isobuilder")),
         ("the bundle for a site", _size(home / "first" / "carry")),
     )
     rows = [("what", "seconds", "of processor time"), *_times(home / "times")]

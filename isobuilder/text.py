@@ -77,17 +77,19 @@ def day_of(text: str) -> date | None:
 
 
 def width(text: str) -> int:
-    """Return how many columns of a terminal ``text`` takes; a Korean syllable takes two."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0
-        if unicodedata.combining(character)
-        else 2
-        if unicodedata.east_asian_width(character) in "WF"
-        else 1
-        for character in text
-    )
+    """Return how many columns of a terminal ``text`` takes; a Korean syllable takes two.
+
+    So it does where it is spelled letter by letter, as names of files from a Mac are.
+    """
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(character: str) -> int:
+    # Vowels and finals of such a syllable stand in the columns of its first letter.
+    joined = "\u1160" <= character <= "\u11ff" or "\ud7b0" <= character <= "\ud7ff"
+    if joined or unicodedata.category(character) in {"Mn", "Me", "Cf"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def human_size(size: int | None) -> str:

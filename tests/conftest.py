@@ -14,6 +14,7 @@ import pytest
 
 from isobuilder.http import Http, HttpSettings
 from isobuilder.store import Store
+from tests.cli.printed import held_to_the_reference
 from tests.fakes.hostile import FileServer
 
 QUICK = HttpSettings(
@@ -47,6 +48,12 @@ def _process_as_it_was() -> Iterator[None]:
     root.setLevel(level)
     for number, stop in stops.items():
         signal.signal(number, stop)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _what_is_printed_for_machines_is_in_the_reference() -> Iterator[None]:
+    with held_to_the_reference():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -142,7 +142,7 @@ def test_every_dependency_has_its_reason() -> None:
 
 
 SAME = (
-    *("first-iso", "first-registration", "first-site", "installing"),
+    *("first-iso", "first-registration", "first-site", "installing", "python", "recipes", "tour"),
     *("cluster-files", "coming-from-the-script", "following-upstream", "monitoring"),
     *("reaching-upstream", "sbom", "signing-isos", "upgrading-nodes", "what-an-auditor-checks"),
 )

@@ -85,6 +85,8 @@ def test_columns_are_those_of_a_terminal() -> None:
     assert width("v1.34.12") == 8
     assert width("운영 ISO") == 8
     assert width("e\u0301") == 1
+    assert width("\u1112\u1161\u11ab\u1100\u1173\u11af") == 4  # 한글, as a Mac spells it
+    assert width("a\u200bb") == 2
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,19 @@ def main() -> None:
         fresh = refreshed(text)
         if options.write:
             page.write_text(fresh, encoding="utf-8")
+            _give(page.parent / "ko" / page.name, BLOCK.findall(fresh))
         elif fresh != text:
             sys.exit(f"{page} is not what the commands print; run this with --write")
+
+
+def _give(page: Path, blocks: list[str]) -> None:
+    """Put the blocks into the Korean page, which shows the same."""
+    if page.is_file():
+        left = iter(blocks)
+        text = page.read_text(encoding="utf-8")
+        page.write_text(
+            BLOCK.sub(lambda _old: f"```console\n{next(left)}```", text), encoding="utf-8"
+        )
 
 
 def refreshed(text: str) -> str:

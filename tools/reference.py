@@ -35,6 +35,8 @@ from isobuilder.mold.plan import ChangePlan
 from isobuilder.publish.index import PublishedIndex
 from isobuilder.rules.book import RuleBook
 from isobuilder.site.bundles.bundle import Bundle
+from tools.printed.page import printed, printed_schema
+from tools.printed.words import cell, kind_of
 from tools.tables import DOCS
 
 FOLDER = DOCS / "reference"
@@ -88,7 +90,7 @@ def commands() -> str:
     for one in found[1:]:
         path = one.command_path
         told = paragraphs(one.command.help or "")[0]
-        lines.append(f"| [`{path}`](#{_anchor(path)}) | {_cell(told)} |")
+        lines.append(f"| [`{path}`](#{_anchor(path)}) | {cell(told)} |")
     lines += ["", "## Common options", "", "They stand before or after any command's name.", ""]
     lines += [*_options(common), "", "## Exit codes", "", "| Code | Meaning | Raised as |"]
     lines.append("|---|---|---|")
@@ -127,17 +129,13 @@ def _options(rows: list[tuple[str, str]]) -> list[str]:
     return [
         "| Option | What it means |",
         "|---|---|",
-        *(f"| `{_cell(name)}` | {_cell(_text(told))} |" for name, told in rows),
+        *(f"| `{cell(name)}` | {cell(_text(told))} |" for name, told in rows),
     ]
 
 
 def _text(text: str) -> str:
     """Return a text of the terminal as Markdown shows it."""
     return re.sub(r"([<>_*\[\]`])", r"\\\1", text)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
 
 
 def settings() -> str:
@@ -156,10 +154,10 @@ def settings() -> str:
         variable = f"`{PREFIX}{name.upper()}`"
         if name in {"mold", "servers", "transfer"}:
             variable = "see below"
-        kind = _kind(schema["properties"][name])
+        kind = kind_of(schema["properties"][name])
         default = field.get_default(call_default_factory=True)
         told = default.model_dump() if isinstance(default, Model) else default
-        cells = (f"`{name}`", variable, kind, f"`{json.dumps(told)}`", _cell(notes.get(name, "")))
+        cells = (f"`{name}`", variable, kind, f"`{json.dumps(told)}`", cell(notes.get(name, "")))
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "## Other variables", "", "| Variable | What it is |", "|---|---|"]
     lines += [f"| `{PREFIX}{name}` | {told} |" for name, told in sorted(VARIABLES.items())]
@@ -179,7 +177,7 @@ def documents() -> str:
     lines = ["# Documents", "", _MADE, ""]
     lines += ["Each has a JSON schema, with which editors and checkers read it.", ""]
     lines += ["| Document | What it is | Schema |", "|---|---|---|"]
-    for name, (_kind_of, told) in DOCUMENTS.items():
+    for name, (_model, told) in DOCUMENTS.items():
         link = f"[{name}.schema.json](schemas/{name}.schema.json)"
         lines.append(f"| [{name}](#{name}) | {told} | {link} |")
     for name, (model, told) in DOCUMENTS.items():
@@ -219,9 +217,9 @@ def _table(model: type[BaseModel], schema: dict[str, Any], document: str = "") -
     yield from (f"### {f'{document}: ' if document else ''}{model.__name__}", "")
     yield from ("| Field | Kind | Needed | What it is |", "|---|---|---|---|")
     for name, value in schema.get("properties", {}).items():
-        note = _cell(notes.get(by_alias.get(name, name), value.get("description", "")))
+        note = cell(notes.get(by_alias.get(name, name), value.get("description", "")))
         needed = "yes" if name in required else "no"
-        yield f"| `{name}` | {_kind(value)} | {needed} | {' '.join(note.split())} |"
+        yield f"| `{name}` | {kind_of(value)} | {needed} | {' '.join(note.split())} |"
 
 
 def _notes(model: type[BaseModel]) -> dict[str, str]:
@@ -231,31 +229,6 @@ def _notes(model: type[BaseModel]) -> dict[str, str]:
         if issubclass(kind, BaseModel) and kind is not BaseModel:
             found |= dict(re.findall(r"^    (\w+): .*  # (.+)$", inspect.getsource(kind), re.M))
     return found
-
-
-_WORDS = {
-    "string": "text",
-    "integer": "whole number",
-    "boolean": "yes or no",
-    "null": "nothing",
-    "object": "map",
-}
-
-
-def _kind(value: dict[str, Any]) -> str:
-    """Return in words what a schema lets a value be."""
-    if "$ref" in value:
-        return str(value["$ref"]).rpartition("/")[2]
-    if choices := value.get("anyOf") or value.get("oneOf"):
-        return " or ".join(dict.fromkeys(map(_kind, choices)))
-    if "const" in value or "enum" in value:
-        return ", ".join(f"`{one}`" for one in value.get("enum", [value.get("const")]))
-    kind, more = value.get("type"), value.get("additionalProperties")
-    if kind == "array":
-        return f"list of {_kind(value.get('items') or (value.get('prefixItems') or [{}])[0])}"
-    if kind == "object" and isinstance(more, dict):
-        return f"map to {_kind(more)}"
-    return _WORDS.get(str(kind), "anything" if kind is None else str(kind))
 
 
 def schema_of(name: str) -> str:
@@ -269,6 +242,8 @@ PAGES: dict[Path, Callable[[], str]] = {
     FOLDER / "commands.md": commands,
     FOLDER / "settings.md": settings,
     FOLDER / "documents.md": documents,
+    FOLDER / "output.md": partial(printed, _MADE),
+    FOLDER / "schemas" / "output.schema.json": printed_schema,
     **{FOLDER / "schemas" / f"{name}.schema.json": partial(schema_of, name) for name in DOCUMENTS},
 }
 

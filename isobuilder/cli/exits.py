@@ -92,11 +92,16 @@ def _where_it_belongs(option: str, context: click.Context) -> str | None:
 def show_usage(error: click.ClickException) -> None:
     """Print what click objects to in the form of every other error."""
     message = error.format_message().rstrip(".")
-    tell(f"error: {message[:1].lower()}{message[1:]}", err=True)
     context = getattr(error, "ctx", None)
     hint = getattr(error, "hint", None)
-    if isinstance(error, click.NoSuchOption) and isinstance(context, click.Context):
-        hint = _where_it_belongs(error.option_name, context)
+    if isinstance(error, click.NoSuchOption):
+        message = error.message
+        if isinstance(context, click.Context):
+            hint = _where_it_belongs(error.option_name, context)
+        if hint is None and error.possibilities:
+            hint = f"did you mean {' or '.join(sorted(error.possibilities))}?"
+    message = message.rstrip(".")
+    tell(f"error: {message[:1].lower()}{message[1:]}", err=True)
     if hint is None and context is not None:
         hint = f"{context.command_path} --help tells what it takes"
     if hint:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from functools import cache
 from importlib.resources import files
+from itertools import accumulate
 from typing import Any, Literal, TypeVar
 
 import jinja2
@@ -26,7 +27,9 @@ LANGUAGES: tuple[Language, ...] = ("en", "ko")
 """What pages are written in; the first is meant where nobody chose."""
 
 _LONGEST = 300  # characters of a foreign text on a page
-_LETTER = 8.2  # units that a letter of a drawing takes, at most but for a few
+_MARGIN = 12  # units beside a label of a drawing
+# Units that a letter of 14 takes in the widest of the usual fonts; see ``_units``.
+_WIDEST, _CAPITAL, _USUAL, _NARROW = 14.0, 10.8, 9.0, 5.8
 _EARLY = 'document.documentElement.classList.add("js")'
 """What a page with a script runs before anything shows, so that nothing moves later."""
 _QUIET = 4  # modules around a code; scanners need them
@@ -68,7 +71,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(t=both, code=qr_code, most=most, quoted=quoted)
+    environment.globals.update(t=both, counted=counted, code=qr_code, most=most, quoted=quoted)
     environment.filters.update(size=human_size, groups=groups, fitting=fitting)
     return environment
 
@@ -93,9 +96,26 @@ def groups(digest: str) -> list[str]:
 
 def fitting(label: str, room: float) -> str:
     """Return as much of a label as fits into ``room`` units of a drawing."""
-    most_columns = int((room - 10) / _LETTER)
     text = cut(label)
-    return text if width(text) <= most_columns else text[: max(most_columns - 1, 1)] + "…"
+    room -= _MARGIN
+    if sum(map(_units, text)) <= room:
+        return text
+    used = list(accumulate(map(_units, text), initial=_WIDEST))
+    return text[: max(sum(one <= room for one in used) - 1, 1)] + "…"
+
+
+def _units(letter: str) -> float:
+    """Return what a letter takes of a drawing: nobody knows the reader's font."""
+    if letter in "mwMW@%" or width(letter) > 1:
+        return _WIDEST
+    if letter in "iljtfrI.,:;-'/| ":
+        return _NARROW
+    return _CAPITAL if letter.isupper() else _USUAL
+
+
+def counted(items: Sized, noun: str) -> str:
+    """Return ``1 ISO`` or ``2 ISOs``."""
+    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
 
 
 def both(english: str, korean: str, **values: Any) -> Markup:

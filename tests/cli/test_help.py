@@ -122,6 +122,12 @@ def test_a_mistyped_command_gets_the_nearest(typed: tuple[str, ...], meant: str)
     assert hints(done) == [f"hint: did you mean {meant}?"]
 
 
+def test_a_mistyped_option_gets_the_nearest() -> None:
+    done = call("build", "--offlin", code=2)
+    assert errors(done) == ["error: no such option '--offlin'"]
+    assert hints(done) == ["hint: did you mean --offline?"]
+
+
 @pytest.mark.parametrize(
     ("typed", "example"),
     [

@@ -126,6 +126,18 @@ def test_nothing_moves_while_a_page_opens(page: str, tab: Browser, site: Path) -
     assert moved == 0
 
 
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_no_label_of_the_treemap_leaves_its_tile(
+    size: tuple[int, int], tab: Browser, site: Path
+) -> None:
+    tab.open(site / "report.html", size=size)
+    over = """[...document.querySelectorAll('.map text')].filter(one => one.getClientRects().length
+        && one.getComputedTextLength() + 6 > one.parentNode.width.baseVal.value)
+        .map(one => one.textContent)"""
+    assert tab.run("document.querySelectorAll('.map text').length") > 20
+    assert tab.run(over) == []
+
+
 def test_the_report_is_whole_without_a_script(tab: Browser, site: Path) -> None:
     tab.open(site / "report.html", script=False)
     tab.call("Emulation.setScriptExecutionDisabled", value=False)

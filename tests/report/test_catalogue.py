@@ -61,6 +61,13 @@ def test_the_table_has_every_iso_the_newest_version_first(site: Path) -> None:
     assert "Registered at" not in rows[0]
 
 
+def test_one_iso_is_told_as_one(built: Built, site: Path, tmp_path: Path) -> None:
+    describe(built, tmp_path / "one", "1.34.9")
+    call("catalogue", tmp_path / "one", "--out", tmp_path / "alone")
+    for folder, told in ((tmp_path / "alone", "1 ISO of 1 minor version"), (site, "5 ISOs of 3")):
+        assert told in page(folder, "index.html").find("main")[0].shown("en")
+
+
 def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
     for path in sorted(site.rglob("*.html")):
         found = read_page(path.read_bytes())

@@ -15,6 +15,7 @@ from isobuilder.model.trust.claims import LockedTrust, SignatureClaim
 from isobuilder.pipeline.build import Built
 from isobuilder.pipeline.compare import IsoFiles
 from isobuilder.report.page import report
+from isobuilder.report.rendering import fitting
 from isobuilder.report.subject import PageSubject, before, read_beside, read_iso, read_lock
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, hints
@@ -33,6 +34,21 @@ def subject(built: Built) -> PageSubject:
 @pytest.fixture(scope="module")
 def page(subject: PageSubject) -> Element:
     return read_page(report(subject))
+
+
+@pytest.mark.parametrize(
+    ("label", "room", "shown"),
+    [
+        ("pause:3.10.1", 140, "pause:3.10.1"),
+        ("SHA256SUMS", 86, "SHA256…"),
+        ("lllllllll", 76, "lllllllll"),
+        ("MMMMMMMMM", 76, "MMM…"),
+        ("운영 서버", 66, "운영 …"),
+        ("kubelet", 40, "k…"),
+    ],
+)
+def test_a_label_of_a_drawing_stays_inside_of_its_tile(label: str, room: int, shown: str) -> None:
+    assert fitting(label, room) == shown
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ let kept = null;
 try { kept = localStorage.getItem("isobuilder-lang"); } catch { /* no storage for files */ }
 const language = () => at("lang-ko").checked ? "ko" : "en";
 if (kept === "en" || kept === "ko") at("lang-" + kept).checked = true;
+const counted = (number, noun) => number + " " + noun + (number === 1 ? "" : "s");
 const say = (english, korean) => language() === "ko" ? korean : english;
 const words = () => {
   for (const one of document.querySelectorAll("option[data-en]")) one.textContent = one.dataset[language()];
@@ -78,7 +79,7 @@ const compare = left && (async () => {
     return row;
   }));
   table.hidden = !found.length;
-  at("count").textContent = say(found.length + " differences", "차이 " + found.length + "개");
+  at("count").textContent = say(counted(found.length, "difference"), "차이 " + found.length + "개");
 });
 if (left) {
   right.append(...[...left.options].map(one => one.cloneNode(true)));
@@ -92,7 +93,7 @@ const days = () => {
   for (const cell of document.querySelectorAll("td[data-end]")) {
     if (!cell.dataset.end) { cell.textContent = "?"; continue; }
     const number = Math.round((Date.parse(cell.dataset.end) - Date.parse(today)) / 864e5);
-    cell.textContent = number < 0 ? say("ended", "종료") : say(number + " days", number + "일");
+    cell.textContent = number < 0 ? say("ended", "종료") : say(counted(number, "day"), number + "일");
     cell.className = "left " + (number < 0 ? "bad" : number < 60 ? "warn" : "good");
   }
 };
