@@ -70,6 +70,13 @@ def test_every_page_is_in_the_index_by_what_one_wants_to_do() -> None:
         assert sorted(there - listed) == [], f"list it in {folder.name}/README.md"
 
 
+def test_every_page_of_the_guide_is_there_in_korean() -> None:
+    guide = index(PROJECT / "docs" / "README.md")["Guide"]
+    korean = index(PROJECT / "docs" / "ko" / "README.md").values()
+    there = {Path(place).name for pages in korean for _name, place in pages}
+    assert sorted({Path(place).name for _name, place in guide} - there) == []
+
+
 @pytest.mark.parametrize("drawing", DRAWINGS, ids=lambda path: path.name)
 def test_a_drawing_is_text_that_stays_inside(drawing: Path) -> None:
     root = ElementTree.fromstring(drawing.read_text(encoding="utf-8"))

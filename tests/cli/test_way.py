@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from bench import page
 from bench.way import free_ports
 from isobuilder.demo.content import KUBERNETES
 from isobuilder.demo.tour import embedded_upstream
@@ -50,6 +52,18 @@ def test_the_first_block_installs_a_release_without_network() -> None:
     installs = blocks(PAGES[0])[0]
     assert "--no-index" in installs
     assert "--require-hashes" in installs
+
+
+@pytest.mark.parametrize("place", ["first-iso.md", "ko/first-iso.md"])
+def test_times_and_sizes_on_the_page_are_those_that_were_measured(place: str) -> None:
+    results = page.read(DOCS.parent / "bench" / "RESULTS.md")
+    (measured,) = [one.body for one in page.sections(results) if one.title == page.WAY]
+    told, wanted = (
+        [row[1:] for row in page.rows_of(text) if re.match(r"\d", row[1])]
+        for text in ((DOCS / place).read_text(encoding="utf-8"), measured)
+    )
+    assert len(wanted) == 13
+    assert told == wanted
 
 
 @pytest.mark.parametrize("name", PAGES)
