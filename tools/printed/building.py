@@ -152,7 +152,7 @@ BUILDING: dict[str, Schema] = {
             "unlisted_images": many(made_of(Unlisted), "what manifests name, and is not there"),
         }
     ),
-    "diff": many(made_of(Difference)),
+    "diff": many(made_of(Difference, not_always=["releases"])),
     "catalogue": thing(
         {
             "site": text("path of its first page"),
@@ -168,8 +168,8 @@ BUILDING: dict[str, Schema] = {
                 "kind": text("of package, such as deb or golang"),
                 "name": text(),
                 "change": text(),
-                "left": maybe(text("version")),
-                "right": maybe(text("version")),
+                "left": many(text(), "versions"),
+                "right": many(text(), "versions"),
             }
         )
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from inspect import isclass
@@ -92,11 +92,16 @@ def document(name: str, note: str = "") -> Schema:
 
 
 def made_of(
-    kind: type[Any], more: Mapping[str, Schema] | None = None, *, known: type[Any] | None = None
+    kind: type[Any],
+    more: Mapping[str, Schema] | None = None,
+    *,
+    known: type[Any] | None = None,
+    not_always: Collection[str] = (),
 ) -> Schema:
     """A value of a class of ours, with ``more`` fields; comments beside fields are their notes.
 
-    ``known`` is a class that its module imports for types only.
+    ``known`` is a class that its module imports for types only, ``not_always`` are fields that are
+    left out where they say nothing.
     """
     if is_dataclass(kind):
         names = {} if known is None else {known.__name__: known}
@@ -108,6 +113,7 @@ def made_of(
     for name, note in notes_of(kind).items():
         if name in fields:
             fields[name] = fields[name] | _note(note)
+    fields |= {name: sometimes(fields[name]) for name in not_always}
     return thing(fields | dict(more or {}))
 
 
