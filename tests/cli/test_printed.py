@@ -42,7 +42,7 @@ def test_what_lies_here_is_told_as_the_reference_says(
         ("plan", locked.path, built.iso.with_suffix(".lock.json")),
         ("inspect", built.iso),
         ("inspect", locked.path),
-        ("diff", world.recipe, built.iso),
+        ("diff", locked.path, built.iso),
         ("store", "list"),
         ("store", "check"),
         ("store", "gc", locked.path, "--dry-run"),
@@ -54,7 +54,7 @@ def test_what_lies_here_is_told_as_the_reference_says(
         ("site", "check", built.iso, "--have", "1.33.1"),
     ):
         told = json.loads(call(*words, "--json", "--store", full_store.root).stdout)
-        assert told or words == ("diff", world.recipe, built.iso)
+        assert told or words == ("diff", locked.path, built.iso)
 
 
 def test_what_is_carried_is_told_as_the_reference_says(

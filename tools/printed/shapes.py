@@ -155,6 +155,9 @@ def _resolved(value: Any, known: Mapping[str, Any]) -> Any:
         left_out.add("title")
     found = {name: _resolved(one, known) for name, one in value.items() if name not in left_out}
     if found.get("type") == "object" and "properties" in found:
+        # Names of fields, which may be those of words of a schema.
+        fields = value["properties"].items()
+        found["properties"] = {name: _resolved(one, known) for name, one in fields}
         found["additionalProperties"] = False
     return found
 
