@@ -6,6 +6,7 @@ from isobuilder.model.finding import Finding
 from isobuilder.model.trust.policies import SignaturePolicy
 from isobuilder.pipeline.compare import Difference
 from isobuilder.pipeline.fetch import PlanItem
+from isobuilder.pipeline.provenance.proofs import AddedProof
 from isobuilder.pipeline.provenance.signing import Signed
 from isobuilder.pipeline.trust import SignatureLine
 from isobuilder.pipeline.unlisted import Unlisted
@@ -129,6 +130,7 @@ BUILDING: dict[str, Schema] = {
     "sign": many(made_of(Signed)),
     "trust show": by(made_of(SignaturePolicy), "by the policy's name"),
     "trust rebuild": many(made_of(RebuildProof)),
+    "trust add": many(made_of(AddedProof)),
     "inspect": thing(
         {
             "source": text("path"),
