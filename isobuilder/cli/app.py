@@ -110,7 +110,7 @@ def data_of(value: Any) -> Any:
         return value.isoformat()
     if is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in fields(value)}
-    return value.model_dump(mode="json")
+    return value.model_dump(mode="json", by_alias=True)
 
 
 def _set_flag(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:

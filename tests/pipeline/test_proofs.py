@@ -421,6 +421,10 @@ def test_the_commands_put_proofs_into_a_lock_and_tell_what_they_come_to(
     ]
     done = call(*settings, "trust", "add", site.path, theirs, *both)
     assert ", 2 builders that count" in done.stdout
+    (again,) = json.loads(
+        call(*settings, "trust", "add", site.path, theirs, *both, "--json").stdout
+    )
+    assert (again["new"], again["said"]["proof"]["schema"]) == (False, 1)
     (site.folder / "bad.json").write_bytes(other_digest(site))
     done = call(*settings, "trust", "add", site.path, site.folder / "bad.json", code=5)
     assert "bad.json: it is about kubeadm for amd64 sha256:" in errors(done)[0]
