@@ -88,7 +88,7 @@ def _lines(work: Path, recipe: str, rounds: int) -> Iterator[str]:
         Contender(PLAIN, verify),
         Contender(TRUST, [*verify, "--trust", *judged]),
         Contender(OURS, [*write, iso, "-o", bill, "--store", store], forget),
-        Contender(SYFT, ["sh", "-ec", _syft(scanners, archives, work)]),
+        Contender(SYFT, ["/bin/sh", "-ec", _syft(scanners, archives, work)]),
     ]
     say(f"{rounds} rounds")
     found = in_turn(

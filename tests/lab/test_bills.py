@@ -165,6 +165,7 @@ def _of_syft(report: dict[str, Any]) -> set[Package]:
         for one in report["artifacts"]
         if one["type"] in KINDS
         and one["name"] not in OF_NO_MODULE
+        and one["foundBy"] != "elf-binary-package-cataloger"  # notes in programs, of no database
         and (one["type"], one["name"]) != ("rpm", "gpg-pubkey")
     }
 
