@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from isobuilder.delta.deflate.models import encoder_of
 from isobuilder.delta.deflate.recipe import Compressor, Making
 from isobuilder.delta.methods import DeltaError
+from isobuilder.delta.streams import numbers
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.squashfs import Block, Packing, unpacked_block
 
@@ -54,7 +55,7 @@ class Unblocked:
             return None
         told = [_NUMBERS[self.packing], max(block.size for block in self.blocks)]
         told += [block.packed << 1 | block.plain for block in self.blocks]
-        return b"".join(map(_number, told))
+        return numbers(told)
 
     def apply(self, old: bytes, delta: bytes, size: int) -> bytes:
         """Return what the blocks hold; DeltaError if they are others, or damaged."""
@@ -97,7 +98,7 @@ class Blocked:
                 return None
             at, place = at + block.size, place + block.packed
         told = [_ZLIB, *_USUAL, *(block.size << 1 | block.plain for block in self.blocks)]
-        return b"".join(map(_number, told))
+        return numbers(told)
 
     def apply(self, old: bytes, delta: bytes, size: int) -> bytes:
         """Return the blocks; DeltaError if this is for something else, or damaged."""
@@ -136,15 +137,6 @@ def _zlib(data: bytes, level: int, window: int, memory: int) -> bytes:
     head += 31 - head % 31
     body = encoder.feed(data) + encoder.finish()
     return head.to_bytes(2, "big") + body + zlib.adler32(data).to_bytes(4, "big")
-
-
-def _number(value: int) -> bytes:
-    made = bytearray()
-    while value > 0x7F:
-        made.append(value & 0x7F | 0x80)
-        value >>= 7
-    made.append(value)
-    return bytes(made)
 
 
 def _numbers(data: bytes) -> Iterator[int]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from isobuilder.delta.methods import DeltaError
+from isobuilder.delta.streams import numbers
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.zstd import compressed, decompressed
 
@@ -77,17 +78,17 @@ class Edits:
         """Return the differences; None if lengths differ, or there are many."""
         if len(old) != len(new):
             return None
-        numbers, values = bytearray(), bytearray()
+        told, values = bytearray(), bytearray()
         count = end = 0
         for start, changed in _edits(old, new):
-            numbers += _number(start - end) + _number(len(changed))
+            told += numbers((start - end, len(changed)))
             values += changed
             end = start + len(changed)
             count += 1
             if count > _MOST_EDITS:
                 return None
-        plain = _number(count) + numbers + values
-        return _number(len(plain)) + compressed(plain)
+        plain = numbers((count,)) + told + values
+        return numbers((len(plain),)) + compressed(plain)
 
     def apply(self, old: bytes, delta: bytes, size: int) -> bytes:
         """Return the bytes; DeltaError if the differences are of others, or damaged."""
@@ -125,15 +126,6 @@ def _edits(old: bytes, new: bytes) -> Iterator[tuple[int, bytes]]:
         changed = int.from_bytes(before, "big") ^ int.from_bytes(after, "big")
         for found in _DIFFERENT.finditer(changed.to_bytes(len(after), "big")):
             yield at + found.start(), after[found.start() : found.end()]
-
-
-def _number(value: int) -> bytes:
-    made = bytearray()
-    while value > 0x7F:
-        made.append(value & 0x7F | 0x80)
-        value >>= 7
-    made.append(value)
-    return bytes(made)
 
 
 def _read(data: bytes, at: int) -> tuple[int, int]:
