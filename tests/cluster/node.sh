@@ -71,11 +71,15 @@ service_address() {
     address=$(addresses "$1" '{.spec.clusterIPs[*]}' service web) && [ -n "$address" ]
 }
 
+# The controller manager gives them, in its time: a node with the bridge is Ready without.
+pod_networks() {
+    networks=$(get node "$own" -o 'jsonpath={.spec.podCIDRs[*]}') && [ -n "$networks" ]
+}
+
 answers() {
     local family
     wait_for 600 "the pods cannot be made" made
     say "node addresses: $(get node "$own" -o 'jsonpath={.status.addresses[?(@.type=="InternalIP")].address}')"
-    say "pod networks: $(get node "$own" -o 'jsonpath={.spec.podCIDRs[*]}')"
     for family in "$@"; do
         wait_for 600 "the pod has no IPv$family address" pod_address "$family"
         wait_for 300 "the pod does not answer at $address" fetched "http://$(url "$address")/"
@@ -87,6 +91,8 @@ answers() {
     address=$(get service kubernetes -o 'jsonpath={.spec.clusterIP}')
     wait_for 300 "the API's service does not answer" fetched "https://$(url "$address")/healthz"
     say "API service answers: $body"
+    wait_for 600 "the node has no pod networks" pod_networks
+    say "pod networks: $networks"
 }
 
 counted() {
