@@ -319,6 +319,36 @@ def test_a_manifest_that_was_taken_away_when_the_power_went_is_put_back(tmp_path
     is_whole(node, "one")
 
 
+LATE = r"\t[ERROR CreateJob]: Job \"upgrade-health-check-1\" did not complete in 1m0s"
+UNWELL = r"\t[ERROR ControlPlaneNodesReady]: there are NotReady control-planes in the cluster"
+
+
+def test_a_cluster_that_schedules_again_only_later_is_waited_for(tmp_path: Path) -> None:
+    node = machine(tmp_path, "one")
+    node.play.joinpath("preflight").write_text(f"{LATE}\n{LATE}\n")
+    said = node.upgrade()
+    assert said.count("the cluster has not run kubeadm's job in time: once more") == 2
+    assert heads(node).count("kubeadm upgrade apply") == 3
+    is_whole(node, "one")
+
+
+@pytest.mark.parametrize("found", [UNWELL, rf"{LATE}\n{UNWELL}"], ids=["another", "both"])
+def test_what_else_kubeadm_finds_ends_the_upgrade_at_once(tmp_path: Path, found: str) -> None:
+    node = machine(tmp_path, "one")
+    node.play.joinpath("preflight").write_text(f"{found}\n")
+    said = node.upgrade(code=1)
+    assert "kubeadm upgrade apply failed" in said
+    assert "once more" not in said
+
+
+def test_a_job_that_never_runs_ends_the_upgrade_in_time(tmp_path: Path) -> None:
+    node = machine(tmp_path, "one")
+    node.play.joinpath("preflight").write_text(f"{LATE}\n" * 10_000)
+    said = node.upgrade(code=1)
+    assert "kubeadm upgrade apply failed" in said
+    assert "ERROR CreateJob" in said
+
+
 def test_an_api_that_never_comes_back_is_told(tmp_path: Path) -> None:
     node = machine(tmp_path, "one")
     (node.play / "kill").write_text("before 3")

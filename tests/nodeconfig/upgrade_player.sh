@@ -70,6 +70,13 @@ case "$name$words" in
     "kubeadm certs check-expiration "*) cat "$PLAY/certificates" ;;
     "kubeadm upgrade "*)
         changing "$@"
+        if [ -s "$PLAY/preflight" ]; then # what its checks find, one line each time
+            found=$(head -n 1 "$PLAY/preflight")
+            sed -i 1d "$PLAY/preflight"
+            refuse "[preflight] Some fatal errors occurred:
+$(printf '%b' "$found")
+error: error execution phase preflight: preflight checks failed"
+        fi
         version=$(cat "$PLAY/target")
         if [ "$2" = apply ]; then
             change --arg version "$version" '.servers[$self] = $version'

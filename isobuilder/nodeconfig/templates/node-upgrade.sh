@@ -314,8 +314,15 @@ all_have_images() {
     [ -z "$(without_images)" ]
 }
 
+# job_was_late: whether kubeadm gave up for this alone. Before it changes anything it has the cluster run a job, and waits one
+# minute. Behind an API that was away that is too short: who schedules is started again ever more slowly, and may wait until the
+# lease of one that was killed has ended. kubeadm says the name of each check that failed.
+job_was_late() {
+    [ "$(tail -n 40 "$log" | grep -o '\[ERROR [^]]*\]' | sort -u || true)" = '[ERROR CreateJob]' ]
+}
+
 upgrade_control_plane() {
-    local other how=node
+    local other how=node end
     if [ -e "$done_here/kubeadm" ]; then
         say "kubeadm upgrade: done earlier"
         return
@@ -337,8 +344,14 @@ upgrade_control_plane() {
     elif [ "$current" != "$target" ]; then
         stop "the control planes have v$current yet" "bring them to v$target first, then the workers"
     fi
-    kubeadm_upgrade $how ||
-        stop "kubeadm upgrade $how failed" "see $log; call this again when the cause is gone, kubeadm goes on where it was"
+    end=$((SECONDS + patience))
+    until kubeadm_upgrade $how; do
+        if [ $SECONDS -ge $end ] || ! job_was_late; then
+            stop "kubeadm upgrade $how failed" "see $log; call this again when the cause is gone, kubeadm goes on where it was"
+        fi
+        say "the cluster has not run kubeadm's job in time: once more"
+        sleep "$pause"
+    done
     mark kubeadm
 }
 
