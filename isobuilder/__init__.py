@@ -23,12 +23,25 @@ if TYPE_CHECKING:
     from isobuilder.pipeline.build import build
     from isobuilder.pipeline.build import check as reproduce
     from isobuilder.pipeline.compare import diff
+    from isobuilder.pipeline.delta.apply import apply_deltas
+    from isobuilder.pipeline.delta.make import make_delta
     from isobuilder.pipeline.fetch import fetch, plan
     from isobuilder.pipeline.lock import find_lock
     from isobuilder.pipeline.lock import lock_recipe as lock
     from isobuilder.pipeline.matrix import cells_of, status_of
     from isobuilder.pipeline.sbom import bill_of
     from isobuilder.pipeline.verify import verify
+    from isobuilder.site.bundles.carry import export_bundle, import_carried
+    from isobuilder.site.check import check_bundles, check_iso_here
+    from isobuilder.site.check import ways as upgrade_ways
+    from isobuilder.site.ledger import among, make_ledger
+    from isobuilder.site.parity import heal, protect
+    from isobuilder.site.push import push_isos
+    from isobuilder.site.repair import repair
+    from isobuilder.site.server import SiteServer
+    from isobuilder.site.shelf import Shelf
+    from isobuilder.site.signed import read_brought as read_ledger
+    from isobuilder.site.signed import sign_ledger
     from isobuilder.sources.session import Session, open_session
 
 __version__ = "0.2.0"
@@ -39,24 +52,41 @@ __all__ = [
     "MoldServer",
     "RegistrationRequest",
     "Session",
+    "Shelf",
+    "SiteServer",
+    "among",
+    "apply_deltas",
     "bill_of",
     "boot",
     "build",
     "cells_of",
+    "check_bundles",
+    "check_iso_here",
     "diff",
+    "export_bundle",
     "fetch",
     "find_lock",
+    "heal",
+    "import_carried",
     "load_lock",
     "load_recipe",
     "lock",
+    "make_delta",
+    "make_ledger",
     "open_session",
     "plan",
+    "protect",
+    "push_isos",
     "read_config",
     "read_key_file",
+    "read_ledger",
     "read_registration",
     "register",
+    "repair",
     "reproduce",
+    "sign_ledger",
     "status_of",
+    "upgrade_ways",
     "verify",
 ]
 
@@ -66,24 +96,41 @@ _HOMES = {
     "MoldServer": "isobuilder.mold.api.credentials:MoldServer",
     "RegistrationRequest": "isobuilder.mold.request:RegistrationRequest",
     "Session": "isobuilder.sources.session:Session",
+    "Shelf": "isobuilder.site.shelf:Shelf",
+    "SiteServer": "isobuilder.site.server:SiteServer",
+    "among": "isobuilder.site.ledger:among",
+    "apply_deltas": "isobuilder.pipeline.delta.apply:apply_deltas",
     "bill_of": "isobuilder.pipeline.sbom:bill_of",
     "boot": "isobuilder.pipeline.boot:try_boot",
     "build": "isobuilder.pipeline.build:build",
     "cells_of": "isobuilder.pipeline.matrix:cells_of",
+    "check_bundles": "isobuilder.site.check:check_bundles",
+    "check_iso_here": "isobuilder.site.check:check_iso_here",
     "diff": "isobuilder.pipeline.compare:diff",
+    "export_bundle": "isobuilder.site.bundles.carry:export_bundle",
     "fetch": "isobuilder.pipeline.fetch:fetch",
     "find_lock": "isobuilder.pipeline.lock:find_lock",
+    "heal": "isobuilder.site.parity:heal",
+    "import_carried": "isobuilder.site.bundles.carry:import_carried",
     "load_lock": "isobuilder.model.loading:load_lock",
     "load_recipe": "isobuilder.model.loading:load_recipe",
     "lock": "isobuilder.pipeline.lock:lock_recipe",
+    "make_delta": "isobuilder.pipeline.delta.make:make_delta",
+    "make_ledger": "isobuilder.site.ledger:make_ledger",
     "open_session": "isobuilder.sources.session:open_session",
     "plan": "isobuilder.pipeline.fetch:plan",
+    "protect": "isobuilder.site.parity:protect",
+    "push_isos": "isobuilder.site.push:push_isos",
     "read_config": "isobuilder.model.config:read_config",
     "read_key_file": "isobuilder.mold.api.credentials:read_key_file",
+    "read_ledger": "isobuilder.site.signed:read_brought",
     "read_registration": "isobuilder.mold.catalogue:read_registration",
     "register": "isobuilder.mold.register:register",
+    "repair": "isobuilder.site.repair:repair",
     "reproduce": "isobuilder.pipeline.build:check",
+    "sign_ledger": "isobuilder.site.signed:sign_ledger",
     "status_of": "isobuilder.pipeline.matrix:status_of",
+    "upgrade_ways": "isobuilder.site.check:ways",
     "verify": "isobuilder.pipeline.verify:verify",
 }
 

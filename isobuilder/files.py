@@ -69,7 +69,9 @@ _ASK_AGAIN = 0.05  # seconds between two looks at a lock that another holds
 def disk_problem(error: OSError, place: Path) -> EnvironmentProblem:
     """Return the error a person can act on: which place, and what to do about it."""
     hint = None
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+    if error.errno == errno.EFBIG:  # FAT32 ends at 4 GiB, and there are limits of a process
+        hint = f"files at {place} cannot be that large: choose another place, or smaller parts"
+    elif error.errno in {errno.ENOSPC, errno.EDQUOT}:
         hint = f"free space on the file system of {place} and run the command again"
     elif may_not_write(error):
         hint = f"make {place} writable for this user, or choose another place"

@@ -57,6 +57,23 @@ def test_a_disk_without_room_keeps_the_old_file(small_disk: Path) -> None:
     assert [entry.name for entry in small_disk.iterdir()] == ["file"]
 
 
+def test_a_file_that_is_too_large_is_not_told_as_a_full_disk(tmp_path: Path) -> None:
+    script = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from isobuilder.errors import EnvironmentProblem\n"
+        "from isobuilder.files import write_whole\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try:\n    write_whole(Path(sys.argv[1]), bytes(5000))\n"
+        "except EnvironmentProblem as error:\n    print(error, error.hint)\n"
+    )
+    words = [sys.executable, "-c", script, str(tmp_path / "x")]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert "File too large" in said
+    assert "smaller parts" in said
+
+
 def test_a_lock_is_waited_for_as_long_as_was_said(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with locked(path) as mine:

@@ -17,10 +17,10 @@ PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 NAMES = [name for name in dir(isobuilder) if not name.startswith("__")]
 
 
-def test_the_script_of_the_page_makes_a_verified_iso_of_a_recipe(
+def test_the_scripts_of_the_page_make_a_verified_iso_and_serve_it_to_a_site(
     tmp_path: Path,
 ) -> None:
-    [script] = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    script = "".join(re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL))
     with embedded_upstream(tmp_path):
         done = subprocess.run(
             [sys.executable, "-c", script],
@@ -32,7 +32,10 @@ def test_the_script_of_the_page_makes_a_verified_iso_of_a_recipe(
         )
     assert done.stderr == ""
     assert re.fullmatch(
-        r"kubernetes-v1\.34\.12-mold-cks-amd64-r1\.iso sha256:[0-9a-f]{64} good\n", done.stdout
+        r"(kubernetes-v1\.34\.12-mold-cks-amd64-r1)\.iso sha256:[0-9a-f]{64} good\n"
+        r"site/\1\.lock\.json\n"
+        r"http://127\.0\.0\.1:\d+\n",
+        done.stdout,
     )
 
 

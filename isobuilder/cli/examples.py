@@ -127,6 +127,7 @@ EXAMPLES = {
     "site ledger": (
         "isobuilder site ledger /srv/isos --site plant-7 --out ledger.png",
         "isobuilder site ledger --read ledger.png --site plant-7 dist",
+        "isobuilder site ledger --read ledger.png --site plant-7 --signed-by plant-7.pub",
     ),
     "site delta": (
         "isobuilder site delta OLD.iso NEW.iso --out new.delta",

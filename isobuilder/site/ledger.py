@@ -59,7 +59,7 @@ class Ledger:
         head = bytes([_FORMAT, _KINDS.index(self.kind)]) + self.site + self.before + self.check
         body = head + _varint(self.number) + _varint(self.count)
         body += _golomb(sorted(self.numbers), _BITS[self.kind])
-        return body + hashlib.sha256(body).digest()[:_SEAL]
+        return body + seal_of(body)
 
     @property
     def mark(self) -> bytes:
@@ -143,16 +143,50 @@ def read_text(text: str, place: str) -> Ledger:
     Raises:
         InputError: a letter is wrong, with its group; it is cut off; or it is no ledger.
     """
+    return ledger_of(of_groups(text, place), place)
+
+
+def of_groups(text: str, place: str) -> bytes:
+    """Return the bytes of groups of letters.
+
+    Raises:
+        InputError: a letter is wrong, with its group.
+    """
     if len(text) > LONGEST:
         raise InputError(f"{place}: more than {LONGEST} characters, which no ledger has")
     plain = "".join(text.split()).replace("-", "").upper().translate(_ALIKE)
     size = _width(_GROUP) + 1
     groups = [plain[at : at + size] for at in range(0, len(plain), size)]
-    data = b"".join(_bytes(group, n, place) for n, group in enumerate(groups, 1))
-    return _read(data, place)
+    return b"".join(_bytes(group, n, place) for n, group in enumerate(groups, 1))
 
 
-def _read(data: bytes, place: str) -> Ledger:
+def seal_of(body: bytes) -> bytes:
+    """Return what is behind ``body`` against slips that the groups' letters miss."""
+    return hashlib.sha256(body).digest()[:_SEAL]
+
+
+def unsealed(data: bytes, place: str) -> bytes:
+    """Return what is before the seal.
+
+    Raises:
+        InputError: groups are missing, or not where they belong.
+    """
+    body, seal = data[:-_SEAL], data[-_SEAL:]
+    if seal_of(body) != seal:
+        raise InputError(
+            f"{place}: its letters do not belong together: groups are missing or have changed "
+            "places",
+            hint="compare the number of groups and their order",
+        )
+    return body
+
+
+def ledger_of(data: bytes, place: str) -> Ledger:
+    """Return the ledger that ``data`` is.
+
+    Raises:
+        InputError: it is none, or none that this isobuilder reads.
+    """
     head = 2 + 3 * _SHORT
     if not data:
         raise InputError(f"{place}: no ledger: there is nothing")
@@ -163,13 +197,7 @@ def _read(data: bytes, place: str) -> Ledger:
         )
     if len(data) < head + 2 + _SEAL or data[1] >= len(_KINDS):
         raise InputError(f"{place}: no ledger, or cut off after {len(data)} bytes")
-    body, seal = data[:-_SEAL], data[-_SEAL:]
-    if hashlib.sha256(body).digest()[:_SEAL] != seal:
-        raise InputError(
-            f"{place}: its letters do not belong together: groups are missing or have changed "
-            "places",
-            hint="compare the number of groups and their order",
-        )
+    body = unsealed(data, place)
     kind = _KINDS[data[1]]
     try:
         number, at = _read_varint(body, head)

@@ -6,6 +6,7 @@ which takes some 27 times as long. It is under the GPL and only ever run.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -41,7 +42,7 @@ def protect(iso: Path, *, percent: int = 2, blocks: int = BLOCKS) -> Parity:
     # More blocks than sectors of the ISO are of no use, and par2 refuses more than bytes / 4.
     blocks = max(1, min(blocks, iso.stat().st_size // 2048))
     options: list[str | Path] = ["-q", "-q", f"-b{blocks}", f"-r{percent}", "-n1"]
-    command = [_program(), "create", *options, f"{iso.name}.par2", iso.name]
+    command = [_program(), "create", *options, "--", f"{iso.name}.par2", iso.name]
     done = False
     try:
         run(command, cwd=iso.parent, timeout=_TIME)
@@ -73,20 +74,29 @@ def heal(iso: Path, expected: Digest) -> bool:
     parity = parity_of(iso)
     if not parity:
         raise InputError(f"{iso}: no parity is beside it", hint="site repair works without, too")
-    there = set(iso.parent.iterdir())
-    run([_program(), "repair", "-q", "-q", parity[0].name], cwd=iso.parent, timeout=_TIME)
-    # par2 keeps what it found under another name.
-    kept = [path for path in iso.parent.iterdir() if path not in there]
-    found = Digest.of_file(iso)
-    if found != expected:
-        if len(kept) == 1:
+    there = set(_kept(iso))
+    command = [_program(), "repair", "-q", "-q", "--", parity[0].name]
+    found = None
+    try:
+        run(command, cwd=iso.parent, timeout=_TIME)
+        found = Digest.of_file(iso)
+    finally:
+        kept = [path for path in _kept(iso) if path not in there]
+        if found != expected and kept:  # also when it was interrupted, or the disk is full
             kept[0].replace(iso)
+    if found != expected:
         raise IntegrityError(
             f"{iso}: from its parity comes {found}, expected {expected}; it is as it was",
             hint="the parity is of another ISO, or was damaged with it: use site repair --from",
         )
     _remove(tuple(kept))
     return True
+
+
+def _kept(iso: Path) -> list[Path]:
+    """Return what par2 keeps of an ISO that it mends: the damaged one, as NAME.1 or later."""
+    name = re.compile(rf"{re.escape(iso.name)}\.[0-9]+")
+    return [path for path in iso.parent.iterdir() if name.fullmatch(path.name)]
 
 
 def _program() -> Path:

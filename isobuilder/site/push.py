@@ -9,20 +9,31 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from isobuilder.digest import Digest
 from isobuilder.errors import UpstreamError
 from isobuilder.formats.oci import CONFIG_TYPES, Platform, parse_any, parse_config
-from isobuilder.http import HttpFailure
+from isobuilder.http import Http, HttpFailure
 from isobuilder.http.replies import FilePart
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.site.catalog import HeldRepository, described, entries_of, index_of
 from isobuilder.site.held import HeldManifest
-from isobuilder.site.names import PushTarget
+from isobuilder.site.names import (
+    FULL_NAMES,
+    PushTarget,
+    is_private,
+    registry_base,
+    targets_for,
+)
+from isobuilder.site.shelf import Shelf
 from isobuilder.sources.pushing import RegistryWriter
+from isobuilder.sources.registry_auth import Credentials
+from isobuilder.sources.session import Session
 from isobuilder.text import as_json
 
 _AT_ONCE = 2  # uploads: more wait for the registry's own hashing
@@ -42,6 +53,37 @@ class PushReport:
     tags: int = 0
     moved: list[str] = field(default_factory=list)  # tags that named something else
     refused: list[str] = field(default_factory=list)  # what it does not keep, each with its words
+
+
+def push_isos(
+    places: Iterable[Path],
+    registry: str,
+    session: Session,
+    *,
+    rule: str = FULL_NAMES,
+    plain: bool = False,
+) -> PushReport:
+    """Bring the images of ISOs, or of each ISO in folders, into the registry at an address.
+
+    ``rule`` says how they are called there; ``plain`` sends logins unencrypted, too.
+
+    Raises:
+        InputError: it is no address or no rule, or nothing is at a place.
+        UpstreamError, IntegrityError: as ``push``.
+    """
+    targets = targets_for(Shelf(places).open().repositories.values(), rule)
+    with open_registry(registry_base(registry), session.http, plain=plain) as writer:
+        return push(writer, targets, progress=session.progress)
+
+
+@contextmanager
+def open_registry(base: str, http: Http, *, plain: bool) -> Iterator[RegistryWriter]:
+    """Give who writes to a registry; without any login where it would go unencrypted."""
+    if plain or is_private(base):
+        yield RegistryWriter(base, http, Credentials(servers=http.settings.servers))
+        return
+    with Http(replace(http.settings, servers=()), netrc=False) as bare:
+        yield RegistryWriter(base, bare, Credentials(()))
 
 
 def push(

@@ -30,6 +30,7 @@ class SiteRecord(FileModel):
     site: str
     ledger: str
     handed: tuple[Digest, ...] = ()  # what was handed over and no ledger has shown yet
+    signed_by: Digest | None = None  # fingerprint of the key that the last one was proved with
 
 
 def default_records() -> Path:
@@ -52,19 +53,41 @@ def read_record(folder: Path, site: str) -> SiteRecord | None:
     return record
 
 
-def write_record(folder: Path, site: str, ledger: Ledger, handed: Collection[Digest] = ()) -> None:
-    """Remember the newest ledger of a site, and what was handed over.
+def write_record(
+    folder: Path,
+    site: str,
+    ledger: Ledger,
+    handed: Collection[Digest] = (),
+    signed_by: Digest | None = None,
+) -> None:
+    """Remember the newest ledger of a site, what was handed over, and the key that signs.
 
     Raises:
         EnvironmentProblem: the folder cannot be written.
     """
     facts = {"schema": 1, "site": site, "ledger": to_text(ledger), "handed": tuple(sorted(handed))}
-    write_whole(_path(folder, site), SiteRecord.model_validate(facts).to_bytes())
+    record = SiteRecord.model_validate({**facts, "signed_by": signed_by})
+    write_whole(_path(folder, site), record.to_bytes())
 
 
 def last_ledger(record: SiteRecord | None) -> Ledger | None:
     """Return the ledger of a record."""
     return None if record is None else read_text(record.ledger, f"the record of {record.site}")
+
+
+def refuse_unproved(record: SiteRecord | None, site: str, *, signed: bool, place: str) -> None:
+    """Refuse a ledger that nobody proved, of a site whose last one was proved.
+
+    Raises:
+        IntegrityError: anybody may have made it.
+    """
+    if record is None or record.signed_by is None:
+        return
+    state = "signed, and by whom is not known" if signed else "not signed"
+    raise IntegrityError(
+        f"{place}: is {state}, and {site} signed the last one with the key {record.signed_by}",
+        hint="name its key with --signed-by; --forget begins anew with this one",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from contextlib import ExitStack
+from datetime import date
 from pathlib import Path
 
 from isobuilder.content.pin import pinned_names
@@ -29,9 +30,11 @@ from isobuilder.model.validation import parse_json
 from isobuilder.mold.api.credentials import read_key_file, resolve_server
 from isobuilder.nodeconfig.access import check_certificate_key, check_token, public_key_hash
 from isobuilder.pipeline.cluster import make_seed
-from isobuilder.site.ledger import among, as_groups, make_ledger, read_text, to_text
+from isobuilder.site.ledger import among, as_groups, make_ledger, of_groups, to_text
+from isobuilder.site.signed import BroughtLedger, read_brought
 from isobuilder.sources.checksums import parse
 from isobuilder.sources.registry_tokens import parse_challenge
+from isobuilder.trust.short import ShortSignature
 from tests.fuzz.judging import unfit
 from tests.fuzz.mutation import Chance, edited_json, edited_text
 from tests.fuzz.samples import Samples
@@ -263,18 +266,22 @@ def _kubernetes(samples: Samples, _stack: ExitStack) -> Rig:
 def _ledger(_samples: Samples, _stack: ExitStack) -> Rig:
     held = [Digest.of(bytes([number])) for number in range(40)]
     texts = [to_text(make_ledger("x", held[:count], "isos")).encode() for count in (0, 1, 40)]
-    texts.append(make_ledger("x", held, "blobs").to_bytes())
+    blobs = make_ledger("x", held, "blobs")
+    signed = BroughtLedger(blobs, ShortSignature(date(2026, 11, 29), bytes(64)))
+    texts.append(signed.to_text().encode())
+    texts += [of_groups(signed.to_text(), "x"), blobs.to_bytes()]
+    packed = {data[:1] for data in texts[-2:]}
 
     def read(data: bytes, _folder: Path) -> object:
-        if data[:1] == texts[-1][:1]:  # with good letters around whatever was made of it
+        if data[:1] in packed:  # with good letters around whatever was made of it
             data = as_groups(data).encode()
-        return among(read_text(data.decode("utf-8", "replace"), "x"), held)
+        return among(read_brought(data.decode("utf-8", "replace"), "x").ledger, held)
 
     return of_bytes(texts, read)
 
 
 TEXTS = (
-    Target("ledger", ("site/ledger.py",), _ledger),
+    Target("ledger", ("site/ledger.py", "site/signed.py", "trust/short.py"), _ledger),
     Target("recipe", ("documents/plain_yaml.py", "documents/yaml.py", "model/expand.py"), _recipe),
     Target("config", ("model/config.py", "documents/plain_yaml.py"), _config),
     Target("cluster-file", ("model/cluster_checks.py",), _cluster),

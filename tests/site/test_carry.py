@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,11 @@ from isobuilder.site.bundles.export import Packing, write_parts
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, half_written, hints
 from tests.pipeline.signed import copied
-from tests.pipeline.world import Locked, World
+from tests.pipeline.world import Locked
+from tests.site.alone import run_alone
 
 KILLS = int(os.environ.get("ISOBUILDER_KILLS", "4"))
-"""How often each side is killed at a random moment; 50 takes a minute."""
+"""How often each side is killed at a random moment; ``make test-sites`` does it fifty times."""
 
 NAME = "kubernetes-v1.34.12-mold-cks-amd64-r1"
 
@@ -49,8 +51,8 @@ def test_what_is_exported_split_and_carried_builds_the_same_iso_without_network(
 ) -> None:
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     arguments = ("--out", outside / "b.tar", "--part-size", "40K", "--store", full_store.root)
-    done = call("site", "export", built.iso, *arguments, "--offline")
-    parts = [Path(line) for line in done.stdout.splitlines()]
+    told = call("site", "export", built.iso, *arguments, "--offline")
+    parts = [Path(line) for line in told.stdout.splitlines()]
     assert len(parts) >= 3
     checked = subprocess.run(
         ["sha256sum", "-c", "b.sha256"], cwd=outside, capture_output=True, text=True, check=True
@@ -61,12 +63,15 @@ def test_what_is_exported_split_and_carried_builds_the_same_iso_without_network(
         shutil.move(part, inside)
     shutil.rmtree(outside)
     carried = [str(path) for path in sorted(inside.iterdir(), reverse=True)]
-    code = _run_without_network(
+    (tmp_path / "home").mkdir()
+    done = run_alone(
+        [
+            ["site", "import", *carried, "--out", inside / "site"],
+            ["build", "--offline", inside / "site" / f"{NAME}.lock.json", "--out", inside / "dist"],
+        ],
         tmp_path / "home",
-        ["site", "import", *carried, "--out", f"{inside}/site"],
-        ["build", "--offline", f"{inside}/site/{NAME}.lock.json", "--out", f"{inside}/dist"],
     )
-    assert code == 0
+    assert done.returncode == 0, done.stderr
     assert Digest.of_file(inside / "dist" / f"{NAME}.iso") == built.digest
 
 
@@ -111,6 +116,30 @@ def test_what_is_said_of_an_iso_goes_along_with_it(
     both = ("--add", here.parent / f"{NAME}.vex.json", "--out", tmp_path / "b.tar")
     call("site", "export", here, *both, *stores)
     assert (tmp_path / "b.tar").read_bytes() == (tmp_path / "0.tar").read_bytes()
+
+
+def test_a_named_pipe_is_opened_once(packed: Packing, tmp_path: Path) -> None:
+    whole = write_parts(packed, tmp_path / "b.tar").parts
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    store = ("--store", tmp_path / "store", "--out", tmp_path / "site")
+    for part in whole[:-1]:
+        call("site", "import", part.path, *store, code=7)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(pipe.write_bytes, whole[-1].path.read_bytes())
+        call("site", "import", pipe, *store)
+        assert writing.result(10) == whole[-1].size
+
+
+def test_parts_of_4g_fit_on_a_stick_of_fat32(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    common = ("--store", full_store.root, "--offline", "--part-size")
+    for said, meant in (("4G", 2**32 - 1), ("4095M", 4095 << 20), ("5G", 5 << 30)):
+        out = tmp_path / f"{said}.tar"
+        call("site", "export", built.iso, *common, said, "--out", out)
+        with out.open("rb") as file:
+            assert take_part(file, "x", StoreKeeper(full_store)).bundle.part_size == meant
 
 
 def test_other_tools_read_a_bundle_as_an_oci_layout(
@@ -363,80 +392,3 @@ def test_two_imports_at_once_both_end(packed: Packing, tmp_path: Path) -> None:
     ]
     assert [child.wait(60) for child in both] == [0, 0]
     assert half_written(tmp_path / "store") == []
-
-
-# --- without network
-
-_DENIED = """
-import json, sys
-from isobuilder.cli.main import main
-
-def hook(event, args):
-    if event in {"socket.connect", "socket.sendto", "socket.getaddrinfo"}:
-        raise SystemExit(f"{event} {args[1:]}")
-
-sys.addaudithook(hook)
-for words in json.loads(sys.argv[1]):
-    try:
-        main(words)
-    except SystemExit as end:
-        if end.code:
-            raise
-"""
-
-
-def _run_without_network(home: Path, *commands: list[str]) -> int:
-    """Run commands where no socket reaches anybody, in a network namespace if that can be had."""
-    argv = [sys.executable, "-c", _DENIED, json.dumps(commands)]
-    unshare = ["unshare", "--net", "--map-root-user"]
-    can = shutil.which("unshare") and not subprocess.call([*unshare, "true"], stderr=-3)
-    environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
-    return subprocess.call([*unshare, *argv] if can else argv, env=environment)
-
-
-def test_every_command_that_carries_works_without_network(
-    world: World, built: Built, full_store: Store, tmp_path: Path
-) -> None:
-    store = ["--store", str(full_store.root)]
-    bundle, site = f"{tmp_path}/b.tar", f"{tmp_path}/site"
-    code = _run_without_network(
-        tmp_path,
-        ["site", "export", str(built.iso), "--out", bundle, *store],
-        ["site", "import", bundle, "--out", site],
-        ["site", "import", str(built.iso), "--out", site],
-    )
-    assert code == 0
-
-
-def test_every_command_that_keeps_works_without_network(
-    built: Built, full_store: Store, tmp_path: Path
-) -> None:
-    store = ["--store", str(full_store.root)]
-    lock = str(built.iso.with_suffix(".lock.json"))
-    iso, damaged, short = f"{tmp_path}/a.iso", tmp_path / "b.iso", f"{tmp_path}/ledger.txt"
-    shutil.copy(built.iso, iso)
-    data = bytearray(built.iso.read_bytes())
-    data[-3000] ^= 1
-    damaged.write_bytes(data)
-    code = _run_without_network(
-        tmp_path,
-        ["site", "check", str(built.iso), *store],
-        ["site", "ledger", iso, "--site", "plant-7", "--out", short],
-        ["site", "ledger", "--read", short, "--site", "plant-7", iso],
-        ["site", "repair", str(damaged), "--from", iso, "--lock", lock, "--digest", built.digest],
-    )
-    assert code == 0
-    assert Digest.of_file(damaged) == built.digest
-
-
-@pytest.mark.skipif(shutil.which("par2") is None, reason="par2 is not installed")
-def test_parity_works_without_network(built: Built, tmp_path: Path) -> None:
-    iso = tmp_path / "a.iso"
-    shutil.copy(built.iso, iso)
-    assert _run_without_network(tmp_path, ["site", "protect", str(iso)]) == 0
-    with iso.open("r+b") as file:
-        file.seek(-3000, os.SEEK_END)
-        file.write(b"damaged")
-    repair = ["site", "repair", str(iso), "--parity", "--digest", built.digest]
-    assert _run_without_network(tmp_path, repair) == 0
-    assert Digest.of_file(iso) == built.digest

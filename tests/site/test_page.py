@@ -48,7 +48,8 @@ def test_the_checklist_leads_to_the_same_iso(tmp_path: Path) -> None:
         if number == "3":
             shutil.move(outside / "carry", inside / "carry")
         if number == "5":
-            shutil.move(inside / "ledger.txt", outside)
+            for name in ("ledger.txt", "signed.txt", "plant-7.pub"):
+                shutil.move(inside / name, outside)
         for line in commands:
             done[line] = run_line(line, folders[number], programs, alone=folders[number] == inside)
     iso = f"dist/{NAME}.iso"
@@ -56,6 +57,7 @@ def test_the_checklist_leads_to_the_same_iso(tmp_path: Path) -> None:
     told = "".join(done.values())
     assert "1.33.9 -> 1.34.12\n" in told
     assert f"there: {iso}\n" in told
+    assert "signed by plant-7 (sha256:" in told
     assert "nothing was damaged" in told
     assert (inside / "site" / "kubernetes-1.34.12.yaml").is_file()
     assert (inside / "ledger.png").read_bytes().startswith(b"\x89PNG")

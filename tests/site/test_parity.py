@@ -77,3 +77,43 @@ def test_without_parity_it_says_so(iso: Path) -> None:
     done = call("site", "protect", iso, code=3)
     assert "is there already" in errors(done)[0]
     assert hints(done)
+
+
+def test_a_name_that_looks_like_an_option_is_a_name(iso: Path, built: Built) -> None:
+    odd = iso.rename(iso.with_name("-r99.iso"))
+    call("site", "protect", odd, "--percent", "10")
+    scratch(odd, at=100_000, size=20_000)
+    call("site", "repair", odd, "--parity", "--digest", built.digest)
+    assert Digest.of_file(odd) == built.digest
+
+
+def program(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``text`` run in the place of par2."""
+    path = folder / "program"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    monkeypatch.setattr("isobuilder.site.parity._program", lambda: path)
+
+
+def test_what_others_put_beside_an_iso_while_it_is_mended_stays(
+    iso: Path, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("site", "protect", iso, "--percent", "10")
+    scratch(iso, at=100_000, size=20_000)
+    program(tmp_path, 'echo dear > other.iso; echo dear > 1.txt; exec par2 "$@"', monkeypatch)
+    call("site", "repair", iso, "--parity")
+    assert Digest.of_file(iso) == built.digest
+    assert all((iso.parent / name).read_text() == "dear\n" for name in ("other.iso", "1.txt"))
+
+
+def test_par2_that_ends_in_the_middle_leaves_the_iso_as_it_was(
+    iso: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("site", "protect", iso, "--percent", "10")
+    scratch(iso, at=100_000, size=20_000)
+    damaged, before = iso.read_bytes(), sorted(iso.parent.iterdir())
+    half = f"mv {iso.name} {iso.name}.1; head -c 9000 {iso.name}.1 > {iso.name}; exit 1"
+    program(tmp_path, half, monkeypatch)
+    call("site", "repair", iso, "--parity", code=6)
+    assert iso.read_bytes() == damaged
+    assert sorted(iso.parent.iterdir()) == before

@@ -316,6 +316,7 @@ RUNNING: dict[str, Schema] = {
             {
                 "number": number(),
                 "count": number("ISOs, or blobs"),
+                "signed": flag(),
                 "ledger": text("the letters"),
                 "files": many(text(), "paths that were written"),
             }
@@ -325,6 +326,8 @@ RUNNING: dict[str, Schema] = {
                 "number": number(),
                 "news": text("how it follows the one before"),
                 "skipped": number("ledgers in between that never came"),
+                "signed_by": maybe(digest("of the key that was proved, in DER")),
+                "signed_on": maybe(text("a day, by the signer's own word")),
                 "count": number("ISOs, or blobs"),
                 "exact": flag("whether all of it is known by name"),
                 "unknown": number("things that nobody here knows"),

@@ -12,18 +12,17 @@ import click
 
 from isobuilder.cli.app import FILE, FOLDER, App, AppCommand, json_option, plural
 from isobuilder.cli.exits import Attempts
+from isobuilder.cli.site.ledger import ledger_keys, read_ledger
 from isobuilder.cli.site.naming import digest_of, from_option, locks_named, open_sources
 from isobuilder.cli.telling import tell, tell_path
+from isobuilder.cli.trust.signing import ledger_options
 from isobuilder.text import human_size
 
 if TYPE_CHECKING:
-    from isobuilder.content.blobs import Find
-    from isobuilder.digest import Digest
-    from isobuilder.model.lock import Lock
-    from isobuilder.site.bundles.admit import Arrived
-    from isobuilder.site.bundles.arrival import Taken
-    from isobuilder.site.bundles.export import Exported, Packing
+    from isobuilder.site.bundles.carry import Imported
+    from isobuilder.site.bundles.export import Exported
 
+_FAT_MOST = (1 << 32) - 1  # bytes of a file on FAT32; who says 4G means what such a stick takes
 _CARRIED = click.Path(exists=True, allow_dash=True, path_type=Path)
 
 
@@ -41,7 +40,9 @@ _CARRIED = click.Path(exists=True, allow_dash=True, path_type=Path)
     show_default=True,
     help="The file, which also names the parts; a folder ends in a slash; - is stdout.",
 )
-@click.option("--part-size", metavar="BYTES", help="Cut into parts of at most so much, such as 4G.")
+@click.option(
+    "--part-size", metavar="BYTES", help="Cut into parts of at most so much; 4G fits on FAT32."
+)
 @click.option("--part", "only", type=click.IntRange(1), help="Make only this part again.")
 @click.option(
     "--add",
@@ -56,6 +57,7 @@ _CARRIED = click.Path(exists=True, allow_dash=True, path_type=Path)
     metavar="LEDGER",
     help="Leave out the blobs that this ledger of the site's store, --blobs, says it holds.",
 )
+@ledger_options
 @from_option
 @click.option("--replace", is_flag=True, help="Let another bundle of the same name go.")
 @json_option
@@ -68,6 +70,8 @@ def export(
     only: int | None,
     extras: tuple[Path, ...],
     known: Path | None,
+    signers: tuple[Path, ...],
+    revoked: tuple[Path, ...],
     donors: tuple[Path, ...],
     replace: bool,
     as_json: bool,
@@ -81,29 +85,37 @@ def export(
     """
     from isobuilder.errors import UsageProblem
     from isobuilder.model.config import parse_size
-    from isobuilder.pipeline.fetch import holding
-    from isobuilder.pipeline.payload import pin_if_there
-    from isobuilder.site.bundles.export import packing
+    from isobuilder.site.bundles.carry import export_bundle
     from isobuilder.sources.session import open_session
 
     size = None if part_size is None else parse_size(part_size)
-    one_piece = out == "-" or out.endswith("/") or Path(out).is_dir()
-    if one_piece and (size is not None or only is not None):
+    size = _FAT_MOST if size == _FAT_MOST + 1 else size
+    folder = out.endswith("/") or Path(out).is_dir()
+    if (out == "-" or folder) and (size is not None or only is not None):
         raise UsageProblem(f"--out {out} takes no parts", hint="name a file to have parts of it")
+    trusted = ledger_keys(signers, revoked, read=known is not None, by="--known")
     if out == "-" and os.isatty(1):
         raise UsageProblem("a bundle is nothing for a terminal", hint="send it to a file or a pipe")
     isos = tuple(Path(text) for text in sources if text.endswith(".iso"))
     locks = locks_named(app, [text for text in sources if not text.endswith(".iso")])
     store = open_sources(app, (*isos, *donors), locks)
     locks += [iso.lock_needed for iso in store.isos if iso.path in isos]
+    held = None if known is None else read_ledger(known, trusted)
+    if held is not None:
+        app.say(f"ledger {held.number}: {plural(held.count, 'blob')} of the site are left out")
+    pipe = app.closing.enter_context(os.fdopen(os.dup(1), "wb")) if out == "-" else None
     with open_session(app.config, store.store, progress=app.progress) as session:
-        locks = [pin_if_there(lock, session.store) for lock in locks]
-        with holding(locks, session):
-            find = session.store.find
-            without = set() if known is None else _known(app, known, locks, find)
-            along = tuple(dict.fromkeys((*extras, *_beside(sources))))
-            packed = packing(locks, find, extras=along, part_size=size, without=without)
-            done = _written(app, packed, out, one_piece=one_piece, only=only, replace=replace)
+        done = export_bundle(
+            locks,
+            pipe or Path(out),
+            session,
+            extras=tuple(dict.fromkeys((*extras, *_beside(sources)))),
+            part_size=size,
+            only=only,
+            known=held,
+            folder=folder,
+            replace=replace,
+        )
     _show_export(app, done, Path(out), as_json=as_json)
 
 
@@ -120,51 +132,6 @@ def _beside(sources: tuple[str, ...]) -> Iterator[Path]:
         if base != path.name:
             there = (path.with_name(f"{base}.{end}") for end in (VEX, SIGNATURE))
             yield from (file for file in there if is_file(file))
-
-
-def _known(app: App, path: Path, locks: list[Lock], find: Find) -> set[Digest]:
-    """Return what a ledger says the site holds, if that can be told exactly.
-
-    Raises:
-        InputError: it cannot, or it is a ledger of ISOs.
-    """
-    from isobuilder.cli.site.ledger import read_ledger
-    from isobuilder.content.needed import digests
-    from isobuilder.errors import InputError
-    from isobuilder.site.ledger import among
-    from isobuilder.store import stored
-
-    brought = read_ledger(path)
-    if brought.kind != "blobs":
-        raise InputError(f"{path}: is of ISOs", hint="make one at the site with --blobs")
-    answer = among(brought, {blob.digest for blob in stored(app.store)} | digests(locks, find))
-    if not answer.exact:
-        raise InputError(
-            f"{path}: what the site holds cannot be told exactly: {answer.unknown} of its blobs "
-            "are not known here",
-            hint="use the store from which the site was filled, or export without --known",
-        )
-    app.say(f"the site holds {plural(brought.count, 'blob')}, which are left out")
-    return set(answer.there)
-
-
-def _written(
-    app: App,
-    packed: Packing,
-    out: str,
-    *,
-    one_piece: bool,
-    only: int | None,
-    replace: bool,
-) -> Exported:
-    from isobuilder.site.bundles import export as make
-
-    if out == "-":
-        with os.fdopen(os.dup(1), "wb") as pipe:
-            return make.write_stream(packed, pipe, progress=app.progress)
-    if one_piece:
-        return make.write_folder(packed, Path(out), progress=app.progress)
-    return make.write_parts(packed, Path(out), only=only, replace=replace, progress=app.progress)
 
 
 def _show_export(app: App, done: Exported, out: Path, *, as_json: bool) -> None:
@@ -212,70 +179,22 @@ def import_(
     is read; what is refused leaves nothing. Prints the path of each lock that can now be built
     with isobuilder build --offline.
     """
-    from isobuilder.errors import IsobuilderError, PartlyDone
-    from isobuilder.site.bundles.admit import incomplete
-    from isobuilder.site.bundles.arrival import settle, take
+    from isobuilder.site.bundles.carry import import_carried
 
     identity = None if expected is None else digest_of(expected, "--bundle")
-    attempts: Attempts[Taken] = Attempts()
     stdin = sys.stdin.buffer if Path("-") in carried else None
-    for path in carried:
-        with attempts:
-            for taken in take(
-                path, app.store, stdin=stdin, expected=identity, progress=app.progress
-            ):
-                attempts.results.append(taken)
-    bundles = [taken.bundle for taken in attempts.results if taken.bundle is not None]
-    states: list[Arrived] = []
-    try:
-        states = settle(bundles, app.store, out)
-    except IsobuilderError as error:
-        attempts.failures.append(error)
-    for taken in attempts.results:
-        if taken.lock is not None and not taken.missing:
-            _write_lock(out, taken)
-    _show_import(app, attempts.results, states, out, as_json=as_json)
-    for state in states:
-        if state.missing:
-            attempts.failures.append(incomplete(state))
-    for taken in attempts.results:
-        if taken.missing:
-            attempts.failures.append(
-                PartlyDone(
-                    f"{taken.place}: does not have {', '.join(taken.missing[:5])} as it was",
-                    hint="the store keeps the rest; isobuilder verify tells what is wrong with it",
-                )
-            )
-    attempts.raise_failures()
+    done = import_carried(
+        carried, app.store, out, stdin=stdin, expected=identity, progress=app.progress
+    )
+    _show_import(app, done, as_json=as_json)
+    Attempts[None](done=done.read, failures=list(done.failures)).raise_failures()
 
 
-def _write_lock(out: Path, taken: Taken) -> None:
-    from isobuilder.files import write_whole
-
-    if taken.lock is not None:
-        write_whole(out / f"{taken.lock.base_name}.lock.json", taken.lock.to_bytes())
-
-
-def _locks(taken: list[Taken], states: list[Arrived], out: Path) -> list[Path]:
-    names = [
-        item.names[0]
-        for state in states
-        if not state.missing
-        for item in state.bundle.contents
-        if item.kind == "lock"
-    ]
-    names += [f"{one.lock.base_name}.lock.json" for one in taken if one.lock and not one.missing]
-    return [out / name for name in dict.fromkeys(names)]
-
-
-def _show_import(
-    app: App, taken: list[Taken], states: list[Arrived], out: Path, *, as_json: bool
-) -> None:
-    locks = _locks(taken, states, out)
+def _show_import(app: App, done: Imported, *, as_json: bool) -> None:
     if as_json:
         app.show_json(
             {
-                "imported": [{"from": one.place, "added": one.added} for one in taken],
+                "imported": [{"from": one.place, "added": one.added} for one in done.taken],
                 "bundles": [
                     {
                         "bundle": state.bundle.identity,
@@ -283,21 +202,21 @@ def _show_import(
                         "missing_parts": list(state.missing_parts),
                         "parts": state.of,
                     }
-                    for state in states
+                    for state in done.bundles
                 ],
-                "locks": locks,
+                "locks": list(done.locks),
             }
         )
         return
-    for one in taken:
+    for one in done.taken:
         app.say(f"{one.place}: {plural(one.added, 'new blob')}")
         if one.bundle is None and one.lock is None:
             app.say(
                 f"{one.place}: its lock is not beside it, so manifests that were pinned to "
                 "digests are not imported"
             )
-    for state in states:
+    for state in done.bundles:
         if not state.missing:
             app.say(f"bundle {state.bundle.identity}: complete")
-    for path in locks:
+    for path in done.locks:
         tell(path)

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, json_option, plural
+from isobuilder.cli.site.ledger import digests_of, ledger_keys, read_ledger
 from isobuilder.cli.site.naming import digest_of, locks_named
 from isobuilder.cli.telling import table, tell, tell_path, tell_text
-from isobuilder.cli.trust.signing import signature_options, wanted_signatures
+from isobuilder.cli.trust.signing import ledger_options, signature_options, wanted_signatures
 from isobuilder.text import human_size
 
 if TYPE_CHECKING:
     from isobuilder.delta.container import Needed
     from isobuilder.pipeline.delta.make import MadeDelta
+    from isobuilder.trust.publickeys import TrustedKeys
 
 _ROWS = 40  # of a table; --json has all
 
@@ -32,6 +34,7 @@ _ROWS = 40  # of a table; --json has all
     metavar="LEDGER",
     help="Of the OLD ones, only those that this ledger of the site says it has.",
 )
+@ledger_options
 @click.option("--show", is_flag=True, help="Only tell what is in the deltas that are named.")
 @json_option
 @click.pass_obj
@@ -41,6 +44,8 @@ def delta(
     out: Path | None,
     any_of: bool,
     known: Path | None,
+    signers: tuple[Path, ...],
+    revoked: tuple[Path, ...],
     show: bool,
     as_json: bool,
 ) -> None:
@@ -54,6 +59,7 @@ def delta(
     from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.delta.make import make_delta
 
+    trusted = ledger_keys(signers, revoked, read=known is not None, by="--known")
     if show:
         _show(app, [Path(FILE.convert(text, None, None)) for text in things], as_json=as_json)
         return
@@ -64,7 +70,7 @@ def delta(
     if not olds:
         raise UsageProblem(f"{new}: there is no old ISO to make it from")
     if known is not None:
-        olds = _held(app, known, olds)
+        olds = _held(app, known, trusted, olds)
     target = out or Path(f"{new.name.removesuffix('.iso')}.delta")
     made = make_delta(olds, new, target, any_of=any_of, progress=app.progress)
     if as_json:
@@ -114,13 +120,12 @@ def _built(app: App, text: str) -> list[Path]:
         return [build(locks[0], Path(folder), session).iso]
 
 
-def _held(app: App, known: Path, olds: Sequence[Path]) -> list[Path]:
+def _held(app: App, known: Path, trusted: TrustedKeys | None, olds: Sequence[Path]) -> list[Path]:
     """Return those ISOs that a site says it has."""
-    from isobuilder.cli.site.ledger import digests_of, read_ledger
     from isobuilder.errors import InputError, UsageProblem
     from isobuilder.site.ledger import among
 
-    ledger = read_ledger(known)
+    ledger = read_ledger(known, trusted)
     if ledger.kind != "isos":
         raise UsageProblem(f"{known}: is of blobs, a delta is made from ISOs")
     digests = digests_of(app, olds, believe=True)

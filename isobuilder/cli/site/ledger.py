@@ -12,11 +12,14 @@ import click
 from isobuilder.cli.app import FOLDER, NEW_FILE, App, AppCommand, json_option, plural
 from isobuilder.cli.site.naming import locks_named
 from isobuilder.cli.telling import tell, tell_text
+from isobuilder.cli.trust.signing import key_option, ledger_options, wanted_signatures
 
 if TYPE_CHECKING:
     from isobuilder.digest import Digest
     from isobuilder.site.ledger import Ledger
     from isobuilder.site.records import Standing
+    from isobuilder.site.signed import BroughtLedger
+    from isobuilder.trust.publickeys import TrustedKey, TrustedKeys
 
 _HERE = click.Path(exists=True, path_type=Path)
 _PICTURES = (".png", ".svg")
@@ -34,6 +37,8 @@ _PICTURES = (".png", ".svg")
     help="Write it here as well: .png and .svg as a QR code, else as text.",
 )
 @click.option("--qr", is_flag=True, help="Show the QR code on the terminal.")
+@click.option("--sign", is_flag=True, help="At the site: sign it.")
+@key_option
 @click.option(
     "--read",
     "source",
@@ -45,6 +50,7 @@ _PICTURES = (".png", ".svg")
     "--hand-over", is_flag=True, help="With --read: note that what is not there is carried there."
 )
 @click.option("--forget", is_flag=True, help="With --read: begin the site's history anew.")
+@ledger_options
 @click.option("--records", type=FOLDER, help="Where ledgers are remembered.")
 @json_option
 @click.pass_obj
@@ -55,9 +61,13 @@ def ledger(
     blobs: bool,
     out: tuple[Path, ...],
     qr: bool,
+    sign: bool,
+    key: str | None,
     source: Path | None,
     hand_over: bool,
     forget: bool,
+    signers: tuple[Path, ...],
+    revoked: tuple[Path, ...],
     records: Path | None,
     as_json: bool,
 ) -> None:
@@ -65,24 +75,43 @@ def ledger(
 
     At the site, of its ISOs, or with --blobs of its store: 20 ISOs are a stamp, 800 blobs one page.
     Outside, --read says which of the named ISOs, or how much of the named LOCKs, is there already.
-    Ledgers are numbered, so one that is old, or of another history, is refused.
+    Ledgers are numbered, so one that is old, or of another history, is refused. One that is signed
+    (--sign) is proved by --signed-by, and from then on the site's ledgers have to be.
     """
+    from isobuilder.errors import UsageProblem
     from isobuilder.site.records import default_records
 
     folder = records or default_records()
+    trusted = ledger_keys(signers, revoked, read=source is not None, by="--read")
     if source is not None:
-        _read(app, source, name, things, folder, hand_over, forget, as_json)
+        if sign or blobs or out or qr:
+            raise UsageProblem("--read takes neither --blobs, --out, --qr nor --sign")
+        _read(app, source, name, things, folder, hand_over, forget, trusted, as_json)
         return
-    made = _made(app, things, name, folder, blobs=blobs)
-    _write(app, made, out, qr=qr, as_json=as_json)
+    if hand_over or forget:
+        raise UsageProblem("--hand-over and --forget belong to --read")
+    _write(app, _made(app, things, name, folder, key, blobs=blobs, sign=sign), out, qr, as_json)
 
 
-def _made(app: App, things: tuple[str, ...], name: str, folder: Path, *, blobs: bool) -> Ledger:
+def _made(
+    app: App,
+    things: tuple[str, ...],
+    name: str,
+    folder: Path,
+    key: str | None,
+    *,
+    blobs: bool,
+    sign: bool,
+) -> BroughtLedger:
     from isobuilder.errors import UsageProblem
+    from isobuilder.pipeline.provenance.signing import signing_moment
     from isobuilder.site.ledger import make_ledger
     from isobuilder.site.records import last_ledger, read_record, write_record
+    from isobuilder.site.signed import BroughtLedger, sign_ledger
     from isobuilder.store import stored
+    from isobuilder.trust.signers import open_signer
 
+    signer = open_signer(key) if sign else None
     if blobs:
         if things:
             raise UsageProblem("--blobs is about the store, and takes no ISOs")
@@ -91,16 +120,19 @@ def _made(app: App, things: tuple[str, ...], name: str, folder: Path, *, blobs: 
         held = list(digests_of(app, _isos(things), believe=False).values())
     last = last_ledger(read_record(folder, name))
     made = make_ledger(name, held, "blobs" if blobs else "isos", last=last)
+    if signer is None:
+        told = BroughtLedger(made)
+    else:
+        told = sign_ledger(made, signer, signing_moment().date())
     write_record(folder, name, made)
-    return made
+    return told
 
 
-def _write(app: App, made: Ledger, out: tuple[Path, ...], *, qr: bool, as_json: bool) -> None:
+def _write(app: App, told: BroughtLedger, out: tuple[Path, ...], qr: bool, as_json: bool) -> None:
     from isobuilder.files import write_whole
-    from isobuilder.site.ledger import to_text
     from isobuilder.site.qr import blocks, picture
 
-    text = to_text(made)
+    made, text = told.ledger, told.to_text()
     dense = text.replace(" ", "")
     for path in out:
         if path.suffix in _PICTURES:
@@ -109,13 +141,22 @@ def _write(app: App, made: Ledger, out: tuple[Path, ...], *, qr: bool, as_json: 
             write_whole(path, (text.replace(" ", "\n") + "\n").encode())
     if as_json:
         app.show_json(
-            {"number": made.number, "count": made.count, "ledger": text, "files": list(out)}
+            {
+                "number": made.number,
+                "count": made.count,
+                "signed": told.signature is not None,
+                "ledger": text,
+                "files": list(out),
+            }
         )
         return
     tell_text(blocks(dense) if qr else text.replace(" ", "\n"))
     for path in out:
         app.say(f"written: {path}")
-    app.say(f"ledger {made.number}: {plural(made.count, made.kind[:-1])}, {len(dense)} letters")
+    how = ", signed" if told.signature else ""
+    app.say(
+        f"ledger {made.number}: {plural(made.count, made.kind[:-1])}, {len(dense)} letters{how}"
+    )
 
 
 def _read(
@@ -126,6 +167,7 @@ def _read(
     folder: Path,
     hand_over: bool,
     forget: bool,
+    trusted: TrustedKeys | None,
     as_json: bool,
 ) -> None:
     from isobuilder.site import records
@@ -133,7 +175,12 @@ def _read(
 
     record = records.read_record(folder, name)
     last = None if forget else records.last_ledger(record)
-    brought = read_ledger(source)
+    came = read_brought_ledger(source)
+    key = None if trusted is None else _proved(came, trusted, source)
+    if key is None and not forget:
+        signed = came.signature is not None
+        records.refuse_unproved(record, name, signed=signed, place=str(source))
+    brought = came.ledger
     found = records.standing(brought, name, last, str(source))
     handed = () if record is None or forget else record.handed
     candidates = _candidates(app, brought, things)
@@ -145,13 +192,17 @@ def _read(
     }
     lost = [digest for digest in handed if digest not in answer.there]
     now = {digest for digests in absent.values() for digest in digests} if hand_over else set()
-    records.write_record(folder, name, brought, {*lost, *now})
+    signer = None if key is None else key.public.fingerprint
+    records.write_record(folder, name, brought, {*lost, *now}, signer)
+    day = came.signature.day if key is not None and came.signature is not None else None
     if as_json:
         app.show_json(
             {
                 "number": brought.number,
                 "news": found.news,
                 "skipped": found.skipped,
+                "signed_by": signer,
+                "signed_on": None if day is None else day.isoformat(),
                 "count": brought.count,
                 "exact": answer.exact,
                 "unknown": answer.unknown,
@@ -162,6 +213,10 @@ def _read(
         )
         return
     _show(brought, found, answer.exact, answer.unknown)
+    if key is not None:
+        tell(f"signed by {key} on {day}")
+    elif came.signature is not None:
+        app.say("it is signed, which is not looked at: name the key of the site with --signed-by")
     for called, missing in absent.items():
         all_ = len(candidates[called])
         part = f" ({plural(len(missing), 'blob')} of {all_})" if all_ > 1 and missing else ""
@@ -193,22 +248,59 @@ def _candidates(app: App, brought: Ledger, things: tuple[str, ...]) -> dict[str,
     }
 
 
-def read_ledger(source: Path) -> Ledger:
+def ledger_keys(
+    signers: tuple[Path, ...], revoked: tuple[Path, ...], *, read: bool, by: str
+) -> TrustedKeys | None:
+    """Return whose signatures of a ledger count, None if nobody asks.
+
+    Raises:
+        UsageProblem: what was revoked is given, and no key; or no ledger is read, ``by`` reads it.
+        InputError, EnvironmentProblem: see ``read_keys``.
+    """
+    from isobuilder.errors import UsageProblem
+
+    if (signers or revoked) and not read:
+        raise UsageProblem(f"--signed-by and --revoked are about a ledger that {by} reads")
+    wanted = wanted_signatures(signers, revoked, None)
+    return None if wanted is None else wanted.trusted
+
+
+def read_ledger(source: Path, trusted: TrustedKeys | None) -> Ledger:
     """Return the ledger of a text, of a picture, or that is typed.
+
+    Raises:
+        InputError: it is none, or a letter is wrong.
+        IntegrityError: it is not signed by one of ``trusted``.
+    """
+    came = read_brought_ledger(source)
+    if trusted is not None:
+        _proved(came, trusted, source)
+    return came.ledger
+
+
+def read_brought_ledger(source: Path) -> BroughtLedger:
+    """Return the ledger of a text, of a picture, or that is typed, with a signature if it has one.
 
     Raises:
         InputError: it is none, or a letter is wrong.
     """
     from isobuilder.files import read_bytes
-    from isobuilder.site.ledger import LONGEST, read_text
+    from isobuilder.site.ledger import LONGEST
     from isobuilder.site.qr import scanned
+    from isobuilder.site.signed import read_brought
 
     if source == Path("-"):
-        return read_text(sys.stdin.read(LONGEST + 1), "what was typed")
+        return read_brought(sys.stdin.read(LONGEST + 1), "what was typed")
     if source.suffix in {".png", ".jpg", ".jpeg", ".pdf"}:
-        return read_text(scanned(source), str(source))
+        return read_brought(scanned(source), str(source))
     text = read_bytes(source, LONGEST).decode("utf-8", "replace")
-    return read_text(text, str(source))
+    return read_brought(text, str(source))
+
+
+def _proved(came: BroughtLedger, trusted: TrustedKeys, source: Path) -> TrustedKey:
+    from isobuilder.site.signed import proved
+
+    return proved(came, trusted, "what was typed" if source == Path("-") else source)
 
 
 def _isos(things: Iterable[str]) -> list[Path]:

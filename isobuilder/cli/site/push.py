@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +13,9 @@ from isobuilder.cli.telling import tell, tell_text
 from isobuilder.text import human_size
 
 if TYPE_CHECKING:
-    from isobuilder.http import Http
     from isobuilder.site.names import PushTarget
     from isobuilder.site.push import PushReport
     from isobuilder.sources.pushing import RegistryWriter
-    from isobuilder.sources.registry_auth import Credentials
 
 _RULE = "{registry}/{repository}"
 
@@ -70,10 +67,10 @@ def push(
     With --prune: tell what the registry has that only old ISOs needed; with --yes delete it.
     """
     from isobuilder.errors import PartlyDone, UsageProblem
-    from isobuilder.site.names import registry_base, settings_text, targets_for
+    from isobuilder.site.names import is_private, registry_base, settings_text, targets_for
+    from isobuilder.site.push import open_registry
     from isobuilder.site.push import push as push_all
     from isobuilder.site.shelf import Shelf
-    from isobuilder.sources.pushing import RegistryWriter
 
     if yes and not old:
         raise UsageProblem("--yes belongs to --prune")
@@ -82,8 +79,9 @@ def push(
     for warning in catalog.warnings:
         app.say(f"warning: {warning}")
     targets = targets_for(catalog.repositories.values(), name_rule)
-    http, credentials = _opener(app, base, plain=plain_http)
-    writer = RegistryWriter(base, http, credentials)
+    if not (plain_http or is_private(base)):
+        app.say(f"no login is sent to {base}, which is not encrypted; --plain-http sends it")
+    writer = app.closing.enter_context(open_registry(base, app.http, plain=plain_http))
     if old:
         outdated = Shelf(old).open()
         _prune(
@@ -106,19 +104,6 @@ def push(
             *(f"not kept: {fact}" for fact in report.refused),
             hint="the images themselves are there; ask for a registry that keeps the rest",
         )
-
-
-def _opener(app: App, base: str, *, plain: bool) -> tuple[Http, Credentials]:
-    """Return who asks the registry; without any login where it would go unencrypted."""
-    from isobuilder.http import Http
-    from isobuilder.site.names import is_private
-    from isobuilder.sources.registry_auth import Credentials
-
-    if plain or is_private(base):
-        return app.http, Credentials(servers=app.config.http.servers)
-    app.say(f"no login is sent to {base}, which is not encrypted; --plain-http sends it")
-    settings = replace(app.config.http, servers=())
-    return app.closing.enter_context(Http(settings, netrc=False)), Credentials(())
 
 
 def _prune(

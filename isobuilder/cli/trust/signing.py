@@ -29,6 +29,24 @@ builder_option = click.option(
 )
 
 
+def ledger_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command that reads a ledger the options ``--signed-by`` and ``--revoked``."""
+    for option in (
+        click.option(
+            "--revoked", multiple=True, type=FILE, help="List of keys that count no more."
+        ),
+        click.option(
+            "--signed-by",
+            "signers",
+            multiple=True,
+            type=FILE,
+            help="Demand that the ledger is signed: public key, or list of keys. Repeatable.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def signature_options(name: str, count: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the options ``name``, ``count`` and ``--revoked``.
 

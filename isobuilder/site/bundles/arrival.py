@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -75,9 +76,13 @@ def take(
 
 
 def is_iso(path: Path) -> bool:
-    """Say if a file is an ISO, whatever its name is."""
+    """Say if a file is an ISO, whatever its name is; a pipe is not opened, for it opens once."""
+    with as_environment_problem(path):
+        kind = path.stat().st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISBLK(kind)):
+        return False
     with as_environment_problem(path), path.open("rb", buffering=0) as file:
-        return file.seekable() and file.seek(32769) > 0 and file.read(5) == _ISO_MARK
+        return file.seek(32769) > 0 and file.read(5) == _ISO_MARK
 
 
 def _folder(

@@ -1,0 +1,149 @@
+"""Locks -> a bundle; and what was carried -> the store of a site, with all that went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from isobuilder.content.needed import digests
+from isobuilder.digest import Digest
+from isobuilder.errors import InputError, IsobuilderError, PartlyDone
+from isobuilder.files import write_whole
+from isobuilder.model.lock import Lock
+from isobuilder.pipeline.fetch import holding
+from isobuilder.pipeline.payload import pin_if_there
+from isobuilder.progress import SILENT, Progress
+from isobuilder.site.bundles.admit import Arrived, incomplete
+from isobuilder.site.bundles.arrival import Taken, settle, take
+from isobuilder.site.bundles.export import (
+    Exported,
+    packing,
+    write_folder,
+    write_parts,
+    write_stream,
+)
+from isobuilder.site.ledger import Ledger, among
+from isobuilder.sources.session import Session
+from isobuilder.store import Store, stored
+
+
+def export_bundle(
+    locks: Sequence[Lock],
+    out: Path | BinaryIO,
+    session: Session,
+    *,
+    extras: Sequence[Path] = (),
+    part_size: int | None = None,
+    only: int | None = None,
+    known: Ledger | None = None,
+    folder: bool = False,
+    replace: bool = False,
+) -> Exported:
+    """Write what a site needs to build ``locks``; what the store lacks is fetched first.
+
+    ``out`` is a file, which also names the parts of at most ``part_size`` bytes; a folder if
+    ``folder`` is set; or a pipe. ``extras`` are carried by their names. Blobs that the site holds
+    by its ledger ``known`` are left out. ``only`` makes one part again.
+
+    Raises:
+        InputError: it is too much for one bundle, something else is there, or the ledger is not
+            exact.
+        UpstreamError: what is missing cannot be fetched.
+        IntegrityError, EnvironmentProblem: as ``write_parts``.
+    """
+    locks = [pin_if_there(lock, session.store) for lock in locks]
+    with holding(locks, session):
+        without = () if known is None else _held_by(known, locks, session.store)
+        packed = packing(
+            locks, session.store.find, extras=extras, part_size=part_size, without=without
+        )
+        if not isinstance(out, Path):
+            return write_stream(packed, out, progress=session.progress)
+        if folder:
+            return write_folder(packed, out, progress=session.progress)
+        return write_parts(packed, out, only=only, replace=replace, progress=session.progress)
+
+
+def _held_by(known: Ledger, locks: Iterable[Lock], store: Store) -> frozenset[Digest]:
+    """Return what a ledger says the site holds, if that can be told exactly.
+
+    Raises:
+        InputError: it cannot, or it is a ledger of ISOs.
+    """
+    place = f"ledger {known.number}"
+    if known.kind != "blobs":
+        raise InputError(f"{place}: is of ISOs", hint="make one at the site with --blobs")
+    there = {blob.digest for blob in stored(store)}
+    answer = among(known, there | digests(locks, store.find))
+    if not answer.exact:
+        raise InputError(
+            f"{place}: what the site holds cannot be told exactly: {answer.unknown} of its blobs "
+            "are not known here",
+            hint="use the store from which the site was filled, or export without --known",
+        )
+    return answer.there
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of all that was carried."""
+
+    taken: tuple[Taken, ...]
+    bundles: tuple[Arrived, ...]
+    locks: tuple[Path, ...]  # of what can be built now, in the folder that was named
+    read: int  # things that were read to their ends, of those that were named
+    failures: tuple[IsobuilderError, ...]  # why something was refused, or is missing
+
+
+def import_carried(
+    paths: Iterable[Path],
+    store: Store,
+    out: Path,
+    *,
+    stdin: BinaryIO | None = None,
+    expected: Digest | None = None,
+    progress: Progress = SILENT,
+) -> Imported:
+    """Bring parts, bundles in folders and ISOs into ``store``, and locks and files into ``out``.
+
+    ``expected`` is the identity of the bundle that parts have to be of. What is refused leaves
+    nothing and keeps nothing else from its turn; the errors are in the answer.
+    """
+    taken: list[Taken] = []
+    failures: list[IsobuilderError] = []
+    read = 0
+    for path in paths:
+        try:
+            for one in take(path, store, stdin=stdin, expected=expected, progress=progress):
+                taken.append(one)  # noqa: PERF402 - also of a folder in which a later file is refused
+            read += 1
+        except IsobuilderError as error:
+            failures.append(error)
+    states: list[Arrived] = []
+    try:
+        states = settle([one.bundle for one in taken if one.bundle is not None], store, out)
+    except IsobuilderError as error:
+        failures.append(error)
+    locks = [
+        out / item.names[0]
+        for state in states
+        if not state.missing
+        for item in state.bundle.contents
+        if item.kind == "lock"
+    ]
+    for one in taken:
+        if one.lock is not None and not one.missing:
+            locks.append(out / f"{one.lock.base_name}.lock.json")
+            write_whole(locks[-1], one.lock.to_bytes())
+    failures += [incomplete(state) for state in states if state.missing]
+    failures += [_lacking(one) for one in taken if one.missing]
+    return Imported(tuple(taken), tuple(states), tuple(dict.fromkeys(locks)), read, tuple(failures))
+
+
+def _lacking(one: Taken) -> PartlyDone:
+    return PartlyDone(
+        f"{one.place}: does not have {', '.join(one.missing[:5])} as it was",
+        hint="the store keeps the rest; isobuilder verify tells what is wrong with it",
+    )
