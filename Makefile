@@ -9,7 +9,7 @@ PARALLEL := -n $(shell expr $$(nproc) + 1) --dist worksteal
 QUICK := $(PARALLEL) -m "not slow and not lab and not boot and not cluster and not pages and not sigstore and not roots"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-newest fuzz test-kills test-deltas lock-deps test-boot test-pages test-cluster test-upgrade test-sigstore test-roots test-bills check format bench lab sigstore rebuild readme reference docs dist image clean
+.PHONY: help demo test test-quick test-newest fuzz test-kills test-sites test-deltas lock-deps test-boot test-pages test-cluster test-upgrade test-sigstore test-roots test-bills check format bench lab sigstore rebuild readme reference docs dist image clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,10 @@ lock-deps: ## Lock the newest release of every library; LOCK_ARGS=--keep changes
 
 test-kills: $(VENV)/.ready ## Kill an unattended run at a hundred random moments and begin it again; KILLS=N for another number
 	ISOBUILDER_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest -s tests/pipeline/test_sync.py tests/pipeline/test_sync_deltas.py -k killed $(PYTEST_ARGS)
+
+test-sites: $(VENV)/.ready ## Kill an export and an import at fifty random moments each, and let fifty clients ask one ISO of 1 GB for a minute
+	ISOBUILDER_KILLS=$(or $(KILLS),50) ISOBUILDER_CLIENT_SECONDS=$(or $(SECONDS),60) ISOBUILDER_CLIENT_MIB=$(or $(MIB),1024) \
+		$(BIN)/python -m pytest -s tests/site/test_carry.py tests/site/test_clients.py -k "killed or fifty" $(PYTEST_ARGS)
 
 test-deltas: $(VENV)/.ready ## Make and apply deltas of a hundred pairs of random ISOs, and a thousand changed deltas; DELTAS=N for another number
 	ISOBUILDER_DELTAS=$(or $(DELTAS),100) $(BIN)/python -m pytest -s tests/pipeline/delta -k "whatever" $(PYTEST_ARGS)
