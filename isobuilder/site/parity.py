@@ -75,7 +75,7 @@ def heal(iso: Path, expected: Digest) -> bool:
     if not parity:
         raise InputError(f"{iso}: no parity is beside it", hint="site repair works without, too")
     there = set(_kept(iso))
-    command = [_program(), "repair", "-q", "-q", "--", parity[0].name]
+    command: list[str | Path] = [_program(), "repair", "-q", "-q", "--", parity[0].name]
     found = None
     try:
         run(command, cwd=iso.parent, timeout=_TIME)

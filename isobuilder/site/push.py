@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from isobuilder.digest import Digest
 from isobuilder.errors import UpstreamError
@@ -33,8 +34,10 @@ from isobuilder.site.names import (
 from isobuilder.site.shelf import Shelf
 from isobuilder.sources.pushing import RegistryWriter
 from isobuilder.sources.registry_auth import Credentials
-from isobuilder.sources.session import Session
 from isobuilder.text import as_json
+
+if TYPE_CHECKING:
+    from isobuilder.sources.session import Session  # which asks upstream, and pushes nothing
 
 _AT_ONCE = 2  # uploads: more wait for the registry's own hashing
 _NOT_TAKEN = {400, 403, 404, 405, 406, 415, 422}  # for a manifest: it is of no kind it keeps

@@ -69,6 +69,27 @@ def test_it_serves_until_it_is_ended(tmp_path: Path) -> None:
     assert said.read_text().endswith("ended\n")
 
 
+def test_a_pull_goes_on_after_the_server_was_restarted(tmp_path: Path) -> None:
+    path = iso(tmp_path / "x.iso", [image(PAUSE, bytes(range(256)) * 4096)])
+    whole = path.read_bytes()
+    with served(path, cwd=tmp_path) as (address, _said):
+        listen = urlsplit(address).netloc
+        with closing(http.client.HTTPConnection(listen, timeout=10)) as connection:
+            connection.request("GET", "/isos/x.iso")
+            answer = connection.getresponse()
+            etag = answer.headers["ETag"]
+            begun = answer.read(300_000)
+    with (
+        served(path, "--listen", listen, cwd=tmp_path) as (_address, _said),
+        closing(http.client.HTTPConnection(listen, timeout=10)) as connection,
+    ):
+        rest = {"Range": f"bytes={len(begun)}-", "If-Range": etag}
+        connection.request("GET", "/isos/x.iso", headers=rest)
+        answer = connection.getresponse()
+        assert answer.status == 206
+        assert begun + answer.read() == whole
+
+
 def test_tls_is_spoken_with_the_certificate_that_is_given(
     tmp_path: Path, certificate: Path
 ) -> None:

@@ -38,6 +38,8 @@ def commands(built: Built, store: Store, folder: Path) -> list[Words]:
     stored: Words = ["--store", store.root]
     paper, blobs = folder / "ledger.txt", folder / "blobs.txt"
     carried = folder / "carried"
+    serve: Words = ["site", "serve", folder / "dist", folder / "images"]
+    serve += ["--listen", "127.0.0.1:0", "--catalogue", folder / "catalogue"]
     return [
         [
             "site",
@@ -65,10 +67,7 @@ def commands(built: Built, store: Store, folder: Path) -> list[Words]:
         ["site", "push", small, "--registry", "REGISTRY"],
         ["site", "push", here, "--registry", "REGISTRY", "--prune", small],
         ["catalogue", folder / "dist", "--out", folder / "catalogue"],
-        [
-            *["site", "serve", folder / "dist", folder / "images", "--listen", "127.0.0.1:0"],
-            *["--catalogue", folder / "catalogue"],
-        ],
+        serve,
         ["site", "protect", here],
         ["site", "repair", here, "--parity"],
     ]
