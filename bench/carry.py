@@ -84,7 +84,8 @@ def carrying(folder: Path, blobs: Sequence[bytes], rounds: int) -> Iterator[str 
 def _lock(folder: Path, blobs: Sequence[bytes], environment: dict[str, str]) -> tuple[Path, Path]:
     """Return a lock of nothing but ``blobs``, which are in a store, and a folder with them."""
     demo = folder / "demo"
-    subprocess.run([PRODUCT, "demo", "--out", demo, "-q"], env=environment, check=True)
+    words: list[str | Path] = [PRODUCT, "demo", "--out", demo, "-q"]
+    subprocess.run(words, env=environment, check=True, stdout=subprocess.DEVNULL)
     lock = load_lock(next(demo.glob("*.lock.json")))
     store, files = Store(folder / "store"), folder / "files"
     files.mkdir()

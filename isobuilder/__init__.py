@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from isobuilder.site.bundles.carry import export_bundle, import_carried
     from isobuilder.site.check import check_bundles, check_iso_here
     from isobuilder.site.check import ways as upgrade_ways
-    from isobuilder.site.ledger import among, make_ledger
+    from isobuilder.site.ledgers.ledger import among, make_ledger
+    from isobuilder.site.ledgers.signed import read_brought as read_ledger
+    from isobuilder.site.ledgers.signed import sign_ledger
     from isobuilder.site.parity import heal, protect
     from isobuilder.site.push import push_isos
     from isobuilder.site.repair import repair
     from isobuilder.site.server import SiteServer
     from isobuilder.site.shelf import Shelf
-    from isobuilder.site.signed import read_brought as read_ledger
-    from isobuilder.site.signed import sign_ledger
     from isobuilder.sources.session import Session, open_session
 
 __version__ = "0.2.0"
@@ -98,7 +98,7 @@ _HOMES = {
     "Session": "isobuilder.sources.session:Session",
     "Shelf": "isobuilder.site.shelf:Shelf",
     "SiteServer": "isobuilder.site.server:SiteServer",
-    "among": "isobuilder.site.ledger:among",
+    "among": "isobuilder.site.ledgers.ledger:among",
     "apply_deltas": "isobuilder.pipeline.delta.apply:apply_deltas",
     "bill_of": "isobuilder.pipeline.sbom:bill_of",
     "boot": "isobuilder.pipeline.boot:try_boot",
@@ -116,19 +116,19 @@ _HOMES = {
     "load_recipe": "isobuilder.model.loading:load_recipe",
     "lock": "isobuilder.pipeline.lock:lock_recipe",
     "make_delta": "isobuilder.pipeline.delta.make:make_delta",
-    "make_ledger": "isobuilder.site.ledger:make_ledger",
+    "make_ledger": "isobuilder.site.ledgers.ledger:make_ledger",
     "open_session": "isobuilder.sources.session:open_session",
     "plan": "isobuilder.pipeline.fetch:plan",
     "protect": "isobuilder.site.parity:protect",
     "push_isos": "isobuilder.site.push:push_isos",
     "read_config": "isobuilder.model.config:read_config",
     "read_key_file": "isobuilder.mold.api.credentials:read_key_file",
-    "read_ledger": "isobuilder.site.signed:read_brought",
+    "read_ledger": "isobuilder.site.ledgers.signed:read_brought",
     "read_registration": "isobuilder.mold.catalogue:read_registration",
     "register": "isobuilder.mold.register:register",
     "repair": "isobuilder.site.repair:repair",
     "reproduce": "isobuilder.pipeline.build:check",
-    "sign_ledger": "isobuilder.site.signed:sign_ledger",
+    "sign_ledger": "isobuilder.site.ledgers.signed:sign_ledger",
     "status_of": "isobuilder.pipeline.matrix:status_of",
     "upgrade_ways": "isobuilder.site.check:ways",
     "verify": "isobuilder.pipeline.verify:verify",

@@ -53,7 +53,7 @@ from isobuilder.site.bundles.arrival import settle
 from isobuilder.site.bundles.bundle import Bundle, Carried
 from isobuilder.site.catalog import entries_of
 from isobuilder.site.dockerarchive import saved_images
-from isobuilder.site.records import read_record
+from isobuilder.site.ledgers.records import read_record
 from isobuilder.site.signatures import signatures_of
 from isobuilder.sources.evidence import EvidenceSource
 from isobuilder.sources.pushing import RegistryWriter
@@ -326,7 +326,7 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "site/bundles/admit.py": [(bundle_json, IntegrityError)],
     "site/bundles/arrival.py": [(carried_lock, IntegrityError)],
     "site/signatures.py": [(signatures_on_medium, InputError)],
-    "site/records.py": [
+    "site/ledgers/records.py": [
         (
             lambda data, folder: read_record(file_with(data, folder, "x.json").parent, "x"),
             InputError,

@@ -30,8 +30,8 @@ from isobuilder.model.validation import parse_json
 from isobuilder.mold.api.credentials import read_key_file, resolve_server
 from isobuilder.nodeconfig.access import check_certificate_key, check_token, public_key_hash
 from isobuilder.pipeline.cluster import make_seed
-from isobuilder.site.ledger import among, as_groups, make_ledger, of_groups, to_text
-from isobuilder.site.signed import BroughtLedger, read_brought
+from isobuilder.site.ledgers.ledger import among, as_groups, make_ledger, of_groups, to_text
+from isobuilder.site.ledgers.signed import BroughtLedger, read_brought
 from isobuilder.sources.checksums import parse
 from isobuilder.sources.registry_tokens import parse_challenge
 from isobuilder.trust.short import ShortSignature
@@ -281,7 +281,9 @@ def _ledger(_samples: Samples, _stack: ExitStack) -> Rig:
 
 
 TEXTS = (
-    Target("ledger", ("site/ledger.py", "site/signed.py", "trust/short.py"), _ledger),
+    Target(
+        "ledger", ("site/ledgers/ledger.py", "site/ledgers/signed.py", "trust/short.py"), _ledger
+    ),
     Target("recipe", ("documents/plain_yaml.py", "documents/yaml.py", "model/expand.py"), _recipe),
     Target("config", ("model/config.py", "documents/plain_yaml.py"), _config),
     Target("cluster-file", ("model/cluster_checks.py",), _cluster),

@@ -11,9 +11,9 @@ import pytest
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.pipeline.build import Built
-from isobuilder.site.ledger import Ledger, among, make_ledger, read_text, to_text
-from isobuilder.site.qr import blocks, picture, scanned
-from isobuilder.site.records import read_record, standing
+from isobuilder.site.ledgers.ledger import Ledger, among, make_ledger, read_text, to_text
+from isobuilder.site.ledgers.qr import blocks, picture, scanned
+from isobuilder.site.ledgers.records import read_record, standing
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, hints
 

@@ -12,8 +12,8 @@ import pytest
 
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.pipeline.build import Built
-from isobuilder.site.ledger import make_ledger, to_text
-from isobuilder.site.signed import BroughtLedger, proved, read_brought, sign_ledger
+from isobuilder.site.ledgers.ledger import make_ledger, to_text
+from isobuilder.site.ledgers.signed import BroughtLedger, proved, read_brought, sign_ledger
 from isobuilder.store import Store
 from isobuilder.trust.dsse import IN_TOTO, pae
 from isobuilder.trust.publickeys import read_keys

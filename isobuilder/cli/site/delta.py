@@ -123,7 +123,7 @@ def _built(app: App, text: str) -> list[Path]:
 def _held(app: App, known: Path, trusted: TrustedKeys | None, olds: Sequence[Path]) -> list[Path]:
     """Return those ISOs that a site says it has."""
     from isobuilder.errors import InputError, UsageProblem
-    from isobuilder.site.ledger import among
+    from isobuilder.site.ledgers.ledger import among
 
     ledger = read_ledger(known, trusted)
     if ledger.kind != "isos":

@@ -16,9 +16,9 @@ from isobuilder.cli.trust.signing import key_option, ledger_options, wanted_sign
 
 if TYPE_CHECKING:
     from isobuilder.digest import Digest
-    from isobuilder.site.ledger import Ledger
-    from isobuilder.site.records import Standing
-    from isobuilder.site.signed import BroughtLedger
+    from isobuilder.site.ledgers.ledger import Ledger
+    from isobuilder.site.ledgers.records import Standing
+    from isobuilder.site.ledgers.signed import BroughtLedger
     from isobuilder.trust.publickeys import TrustedKey, TrustedKeys
 
 _HERE = click.Path(exists=True, path_type=Path)
@@ -79,7 +79,7 @@ def ledger(
     (--sign) is proved by --signed-by, and from then on the site's ledgers have to be.
     """
     from isobuilder.errors import UsageProblem
-    from isobuilder.site.records import default_records
+    from isobuilder.site.ledgers.records import default_records
 
     folder = records or default_records()
     trusted = ledger_keys(signers, revoked, read=source is not None, by="--read")
@@ -105,9 +105,9 @@ def _made(
 ) -> BroughtLedger:
     from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.provenance.signing import signing_moment
-    from isobuilder.site.ledger import make_ledger
-    from isobuilder.site.records import last_ledger, read_record, write_record
-    from isobuilder.site.signed import BroughtLedger, sign_ledger
+    from isobuilder.site.ledgers.ledger import make_ledger
+    from isobuilder.site.ledgers.records import last_ledger, read_record, write_record
+    from isobuilder.site.ledgers.signed import BroughtLedger, sign_ledger
     from isobuilder.store import stored
     from isobuilder.trust.signers import open_signer
 
@@ -130,7 +130,7 @@ def _made(
 
 def _write(app: App, told: BroughtLedger, out: tuple[Path, ...], qr: bool, as_json: bool) -> None:
     from isobuilder.files import write_whole
-    from isobuilder.site.qr import blocks, picture
+    from isobuilder.site.ledgers.qr import blocks, picture
 
     made, text = told.ledger, told.to_text()
     dense = text.replace(" ", "")
@@ -170,8 +170,8 @@ def _read(
     trusted: TrustedKeys | None,
     as_json: bool,
 ) -> None:
-    from isobuilder.site import records
-    from isobuilder.site.ledger import among
+    from isobuilder.site.ledgers import records
+    from isobuilder.site.ledgers.ledger import among
 
     record = records.read_record(folder, name)
     last = None if forget else records.last_ledger(record)
@@ -285,9 +285,9 @@ def read_brought_ledger(source: Path) -> BroughtLedger:
         InputError: it is none, or a letter is wrong.
     """
     from isobuilder.files import read_bytes
-    from isobuilder.site.ledger import LONGEST
-    from isobuilder.site.qr import scanned
-    from isobuilder.site.signed import read_brought
+    from isobuilder.site.ledgers.ledger import LONGEST
+    from isobuilder.site.ledgers.qr import scanned
+    from isobuilder.site.ledgers.signed import read_brought
 
     if source == Path("-"):
         return read_brought(sys.stdin.read(LONGEST + 1), "what was typed")
@@ -298,7 +298,7 @@ def read_brought_ledger(source: Path) -> BroughtLedger:
 
 
 def _proved(came: BroughtLedger, trusted: TrustedKeys, source: Path) -> TrustedKey:
-    from isobuilder.site.signed import proved
+    from isobuilder.site.ledgers.signed import proved
 
     return proved(came, trusted, "what was typed" if source == Path("-") else source)
 

@@ -24,7 +24,7 @@ from isobuilder.site.bundles.export import (
     write_parts,
     write_stream,
 )
-from isobuilder.site.ledger import Ledger, among
+from isobuilder.site.ledgers.ledger import Ledger, among
 from isobuilder.sources.session import Session
 from isobuilder.store import Store, stored
 

@@ -11,7 +11,14 @@ from datetime import date
 from pathlib import Path
 
 from isobuilder.errors import InputError, IntegrityError
-from isobuilder.site.ledger import Ledger, as_groups, ledger_of, of_groups, seal_of, unsealed
+from isobuilder.site.ledgers.ledger import (
+    Ledger,
+    as_groups,
+    ledger_of,
+    of_groups,
+    seal_of,
+    unsealed,
+)
 from isobuilder.trust.publickeys import TrustedKey, TrustedKeys
 from isobuilder.trust.short import SHORT_SIZE, ShortSignature, prove_short, read_short, sign_short
 from isobuilder.trust.signers import Signer

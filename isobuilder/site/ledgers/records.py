@@ -17,7 +17,7 @@ from isobuilder.errors import InputError, IntegrityError
 from isobuilder.files import is_file, read_bytes, write_whole
 from isobuilder.model.base import FileModel
 from isobuilder.model.validation import model_of
-from isobuilder.site.ledger import Ledger, read_text, site_mark, to_text
+from isobuilder.site.ledgers.ledger import Ledger, read_text, site_mark, to_text
 
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a site can be called: its name is part of a file's."""
