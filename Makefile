@@ -9,10 +9,10 @@ PARALLEL := -n $(shell expr $$(nproc) + 1) --dist worksteal
 QUICK := $(PARALLEL) -m "not slow and not lab and not boot and not cluster and not pages and not sigstore and not roots"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-newest fuzz test-kills test-sites test-deltas lock-deps test-boot test-pages test-cluster test-upgrade test-sigstore test-roots test-bills check format bench lab sigstore rebuild readme reference docs dist image clean
+.PHONY: help demo test test-quick test-newest fuzz test-kills test-sites test-deltas lock-deps test-boot test-boot-arm64 test-pages test-cluster test-upgrade test-sigstore test-roots test-bills check format bench lab sigstore rebuild readme reference docs dist image clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 $(VENV)/.ready: pyproject.toml requirements/locked.txt tools/make_venv.py
 	$(PYTHON) tools/make_venv.py $(VENV)
@@ -49,6 +49,10 @@ test-deltas: $(VENV)/.ready ## Make and apply deltas of a hundred pairs of rando
 
 test-boot: $(VENV)/.ready ## Start the ISO in virtual machines in every way; takes an hour and a half without KVM
 	$(BIN)/python -m pytest -m boot tests/boot $(PYTEST_ARGS)
+
+test-boot-arm64: $(VENV)/.ready ## Make the parts of arm64 here, and start their ISO in machines of arm64 up to a Ready node
+	$(BIN)/python -m tools.lab.prepare --with arm64
+	$(BIN)/python -m pytest -m arm64 tests/arm64 -s $(PYTEST_ARGS)
 
 $(VENV)/pages/.ready: requirements/pages.txt $(VENV)/.ready
 	$(BIN)/python -m pip -q install --require-hashes --no-deps --target $(VENV)/pages --upgrade -r requirements/pages.txt

@@ -68,18 +68,23 @@ def boot_store() -> Path:
 
 
 def built_iso(
-    store: Path, folder: Path, *words: str, version: str = "1.37.1", more: str = ""
+    store: Path,
+    folder: Path,
+    *words: str,
+    version: str = "1.37.1",
+    more: str = "",
+    lab: Path | None = None,
 ) -> Path:
     """Return the lab's ISO of a Kubernetes version, of the recipe whose name ends with ``more``.
 
-    ``words`` are more for ``build``.
+    ``words`` are more for ``build``; ``lab`` is another one, such as that of arm64.
     """
     if not (lab_dir() / "ready").is_file():
         pytest.skip("run make lab first")
     if not (lab_dir() / f"programs/kubernetes-{version}").is_dir():
         pytest.skip(f"run python3 -m tools.lab.prepare --with {version} first")
     recipes = shutil.copytree(LAB_SOURCE / "recipes", folder / "recipes")
-    with lab_upstream() as upstream:
+    with lab_upstream(lab) as upstream:
         built = isobuilder(
             "build", recipes / f"kubernetes-{version}{more}.yaml", *words, "--out", folder,
             "--store", store, "--config", upstream.config_path,
@@ -200,6 +205,7 @@ write_files:
       # One line of the kernel log for each fact, so that no other line can cut it in two.
       say() { echo "<4>report $1=$2" > /dev/kmsg; sleep 0.1; }
       say host "$(hostname)"
+      say processor "$(uname -m)"
       say images "$(ctr -n k8s.io images ls -q 2> /dev/null | grep -c -v -e @ -e ^sha256:)"
       say kubeadm "$(kubeadm version -o short)"
       say kubelet "$(kubelet --version)"

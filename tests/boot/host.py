@@ -8,6 +8,8 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+from isobuilder.model.architecture import ARCHITECTURES, DEFAULT
+
 KVM = False
 """Machines of these tests run in emulation, on whatever host."""
 
@@ -20,9 +22,9 @@ def when_and_where() -> str:
     )
 
 
-def qemu() -> str:
-    """Return QEMU's version."""
-    argv = ["qemu-system-x86_64", "--version"]
+def qemu(architecture: str = DEFAULT) -> str:
+    """Return the version of QEMU for machines of an architecture."""
+    argv = [ARCHITECTURES[architecture].qemu, "--version"]
     text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     match = re.search(r"version (\S+)", text)
     return f"QEMU {match[1]}" if match else "QEMU"

@@ -19,7 +19,7 @@ Kubernetes 1.37.1 of the lab on an ISO with an operating system, started in a vi
 reaches nothing outside. It runs until its images are imported and cloud-init is done, or until the
 whole system is up. Written by
 
-    {page.VARIABLE}=bench/RESULTS.md make test-boot
+    {page.VARIABLE}=bench/RESULTS.md make test-boot test-boot-arm64
 
 Each row is the last run of that machine in which all was as its test demands. State is
 kept in memory, unless there is a data disk."""
@@ -56,12 +56,13 @@ class Summary:
         seconds = {step: f"{value:.0f}" for step, value in outcome.reached.items()}
         memory = {step: str(value) for step, value in outcome.memory.items()}
         guest = f"{machine.processors} processors in {'KVM' if KVM else 'emulation (no KVM)'}"
+        run = f"{when_and_where()}; {qemu(machine.architecture)}, {guest}"
         self._put(
             {
                 _SIZES: {f"with the {kernel} kernel": _size(machine.iso)},
                 _SECONDS: {name: seconds},
                 _MEMORY: {name: {"given": str(machine.memory), **memory}},
-                _PLACES: {name: {"run": f"{when_and_where()}; {qemu()}, {guest}"}},
+                _PLACES: {name: {"run": run}},
             }
         )
 

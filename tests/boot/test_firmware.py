@@ -8,18 +8,27 @@ from pathlib import Path
 import pytest
 
 from isobuilder.machine.qemu import Attachment, Firmware, Machine
-from tests.boot.conftest import REPORT, boot, seed
+from isobuilder.model.architecture import ARCHITECTURES
+from tests.boot.conftest import PATIENCE, REPORT, Booted, boot, seed
 from tests.boot.summary import Summary
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-def comes_up(machine: Machine, logs: Path, summary: Summary, *, kernel: str = "cloud") -> None:
+def comes_up(
+    machine: Machine,
+    logs: Path,
+    summary: Summary,
+    *,
+    kernel: str = "cloud",
+    limit: float = PATIENCE,
+) -> Booted:
     """Start ``machine`` and look whether everything of the ISO is there and works."""
     configuration = seed(logs / "seed.iso", REPORT)
-    booted = boot(replace(machine, seed=configuration), logs)
+    booted = boot(replace(machine, seed=configuration), logs, limit=limit)
     assert not booted.outcome.failed, booted.text[-4000:]
     assert booted.said("host") == "n1"
+    assert booted.said("processor") == ARCHITECTURES[machine.architecture].mold
     assert booted.said("images") == "13"
     assert booted.said("kubeadm") == "v1.37.1"
     assert booted.said("kubelet") == "Kubernetes v1.37.1"
@@ -29,6 +38,7 @@ def comes_up(machine: Machine, logs: Path, summary: Summary, *, kernel: str = "c
     assert booted.said("root") == "755:0"
     assert ("Secure boot enabled" in booted.text) == (machine.firmware == "secureboot")
     summary.add(machine, booted.outcome, kernel=kernel)
+    return booted
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from isobuilder.machine.console import Console
+from isobuilder.model.architecture import DEFAULT
 from tests.boot.conftest import isobuilder
 
 HERE = Path(__file__).parent
@@ -37,6 +38,7 @@ class Case:
     memory: tuple[int, ...]  # MiB of each node
     minutes: int
     kubernetes: str = "1.37.1"  # of the ISO it is started from
+    architecture: str = DEFAULT  # of that, too
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,7 @@ address, over that of its service and by its service's name, from nodes and from
 answers over its service, no check of kubeadm was passed over, and no container was started again
 once the nodes were Ready. What the consoles said is in [consoles/](consoles/). Written by
 
-    {page.VARIABLE}=bench/RESULTS.md make test-cluster test-upgrade
+    {page.VARIABLE}=bench/RESULTS.md make test-cluster test-upgrade test-boot-arm64
 
 Seconds are those of each node's own clock, from the start of its kernel."""
 
@@ -68,17 +68,18 @@ class Summary:
     def add(self, run: Run, text: str) -> None:
         """Keep ``text``, which tells of a run that went well."""
         if self.path is not None:
-            keep_consoles(run, self.path.parent / "consoles")
+            keep_consoles(run.case.title, run.nodes, self.path)
             page.update(self.path, page.CLUSTER, lambda body: merged(body, run.case.title, text))
 
 
-def keep_consoles(run: Run, folder: Path) -> None:
+def keep_consoles(title: str, nodes: Iterable[Node], page: Path) -> None:
     """Keep what each node said beside the page: the printed lines, without colours."""
+    folder = page.parent / "consoles"
     folder.mkdir(exist_ok=True)
-    title = run.case.title.lower().replace(" ", "-")
-    for node in run.nodes:
+    for node in nodes:
         text = "\n".join(line.rstrip() for line in node.console)
-        (folder / f"{title}-{node.name}.log").write_text(f"{text}\n", encoding="utf-8")
+        path = folder / f"{title.lower().replace(' ', '-')}-{node.name}.log"
+        path.write_text(f"{text}\n", encoding="utf-8")
 
 
 def merged(body: str, title: str, text: str) -> str:
@@ -106,7 +107,7 @@ def section(run: Run, iso: Path) -> str:
     counted = f" {len(pods)} pods, {sum(pods.values())} restarts." if pods else ""
     facts = (
         f"{when_and_where()}; each guest: {guest}; "
-        f"{qemu()}; ISO {iso.stat().st_size / 1e6:.0f} MB.\n\n"
+        f"{qemu(run.case.architecture)}; ISO {iso.stat().st_size / 1e6:.0f} MB.\n\n"
         f"**{run.wall:.0f} s** from the start of `isobuilder boot` until every node was up."
         f"{counted}"
     )

@@ -161,13 +161,14 @@ def _found(program: str) -> bool:
 class Apt:
     """apt for one Debian suite, with lists and a cache in ``root`` and the machine's mirror."""
 
-    def __init__(self, root: Path, suite: str) -> None:
-        self.root = root / suite
+    def __init__(self, root: Path, suite: str, architecture: str = "amd64") -> None:
+        self.root = root / (suite if architecture == "amd64" else f"{suite}-{architecture}")
         self.suite = suite
+        self.architecture = architecture
         self._updated = False
 
     def download(self, packages: Sequence[str], into: Path) -> list[Path]:
-        """Fetch the newest .deb of each package (of amd64) and return them in that order.
+        """Fetch the newest .deb of each package and return them in that order.
 
         Raises:
             LabError: a package is unknown to the suite, or the mirror does not answer.
@@ -196,8 +197,8 @@ class Apt:
 
     def _command(self, program: str) -> list[str]:
         options = {
-            "APT::Architecture": "amd64",
-            "APT::Architectures": "amd64",
+            "APT::Architecture": self.architecture,
+            "APT::Architectures": self.architecture,
             "APT::Sandbox::User": "root",
             "APT::Update::Error-Mode": "any",
             "Acquire::Languages": "none",

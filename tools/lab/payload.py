@@ -12,11 +12,15 @@ NEEDED = {"mmdebstrap": "mmdebstrap", "sqfstar": "squashfs-tools"}
 """Programs, and the Debian packages that have them."""
 
 _MADE_OF = ("os", "osbuild.py", "payload.py")
-_SECONDS = 1800
+_SECONDS = {"amd64": 1800, "arm64": 7200}
 
 
-def payload_store(kernel: str = "cloud", lab: Path | None = None) -> Path | None:
+def payload_store(
+    kernel: str = "cloud", lab: Path | None = None, *, architecture: str = "amd64"
+) -> Path | None:
     """Return a store with the payload that has ``kernel``; None where it cannot be made.
+
+    Of another architecture than this machine's it can be made within ``cross.emulated``.
 
     Raises:
         LabError: making it failed.
@@ -29,7 +33,9 @@ def payload_store(kernel: str = "cloud", lab: Path | None = None) -> Path | None
 
     def make(target: Path) -> None:
         words = [sys.executable, "-m", "isobuilder", "os", "build", "--kernel", kernel]
-        run([*words, "--store", target / "store"], cwd=CHECKOUT, timeout=_SECONDS)
+        words += ["--arch", architecture, "--store", str(target / "store")]
+        run(words, cwd=CHECKOUT, timeout=_SECONDS[architecture])
 
-    mark = fingerprint(kernel, *(machine / name for name in _MADE_OF))
-    return once((lab or lab_dir()) / f"payload-{kernel}", mark, make) / "store"
+    suffix = "" if architecture == "amd64" else f"-{architecture}"
+    mark = fingerprint(f"{kernel}{suffix}", *(machine / name for name in _MADE_OF))
+    return once((lab or lab_dir()) / f"payload-{kernel}{suffix}", mark, make) / "store"

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.lab import catalogue, containerd2, golang, kubernetes, parts
+from tools.lab import arm64, catalogue, containerd2, cross, golang, kubernetes, parts
 from tools.lab.debian import Apt, check_machine
 from tools.lab.images import oci_archive, read_catalogue
 from tools.lab.payload import payload_store
@@ -37,6 +37,7 @@ SUITE = "bookworm"
 RELEASES = (kubernetes.CURRENT, kubernetes.NEXT)
 _WHOLE = 14_000_000_000  # bytes on disk from nothing: modules, objects, programs, images, payload
 _GROWN = 4_000_000_000  # when parts are made again
+_ARM64 = 6_000_000_000  # objects and parts of arm64, beside all that
 _ALWAYS = {release.version for release in RELEASES}
 
 
@@ -81,15 +82,40 @@ def prepare(lab: Path, more: Sequence[str] = ()) -> None:
         (lab / "ready").write_text("")
 
 
-def check_room(lab: Path) -> None:
-    """Return if the disk has room for what is missing.
+def prepare_arm64(lab: Path) -> None:
+    """Make the parts of arm64, an OS payload among them, below a lab that is ready.
+
+    Raises:
+        LabError: something cannot be had or does not work; the lab itself stays as it was.
+    """
+    cross.check_programs()
+    own = arm64.folder(lab)
+    check_room(lab, 0 if (own / "ready").is_file() else _ARM64)
+    with alone(lab):
+        (own / "ready").unlink(missing_ok=True)
+        go = golang.Go(lab / "go")
+        apt = Apt(lab / "apt", SUITE, arm64.NAME)
+        made = arm64.programs(lab, go, Apt(lab / "apt", SUITE), apt)
+        debian = arm64.unpacked(lab, apt)
+        images = arm64.images(lab, debian, made, go)
+        arm64.shelf(lab, made)
+        fill_registry(own, debian, images)
+        with cross.emulated():
+            payload_store(lab=lab, architecture=arm64.NAME)
+        remove(go.root / "build")
+        (own / "ready").write_text("")
+
+
+def check_room(lab: Path, needed: int | None = None) -> None:
+    """Return if the disk has room for what is missing, or for ``needed`` bytes.
 
     Raises:
         LabError: it has not; nothing was begun.
     """
     lab.mkdir(parents=True, exist_ok=True)
-    missing = 0 if (lab / "ready").is_file() else _WHOLE - size_of([lab])
-    needed = max(_GROWN, missing)
+    if needed is None:
+        missing = 0 if (lab / "ready").is_file() else _WHOLE - size_of([lab])
+        needed = max(_GROWN, missing)
     free = shutil.disk_usage(lab).free
     if free < needed:
         raise LabError(
@@ -143,9 +169,9 @@ def main() -> int:
         dest="more",
         action="append",
         default=[],
-        choices=[version for version in kubernetes.RELEASES if version not in _ALWAYS],
-        metavar="VERSION",
-        help="another Kubernetes as well: %(choices)s",
+        choices=[*(v for v in kubernetes.RELEASES if v not in _ALWAYS), arm64.NAME],
+        metavar="WHAT",
+        help="another Kubernetes as well, or the parts for another processor: %(choices)s",
     )
     options = parser.parse_args()
     lab = lab_dir()
@@ -154,6 +180,8 @@ def main() -> int:
         if options.again:
             remove(lab)
         prepare(lab, options.more)
+        if arm64.NAME in options.more:
+            prepare_arm64(lab)
     except LabError as error:
         print(f"error: lab: {error}", file=sys.stderr)
         return 6
