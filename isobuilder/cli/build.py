@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ from isobuilder.progress import SILENT, task
 from isobuilder.text import human_size, whole_number
 
 if TYPE_CHECKING:
+    from isobuilder.cli.jobs.metrics import Numbers
     from isobuilder.model.lock import Lock
     from isobuilder.pipeline.build import Built
     from isobuilder.pipeline.provenance.signing import Signed
@@ -142,44 +144,62 @@ def build(
     known = [item.lock for item in items if isinstance(item, Wanted) and item.lock]
     store = open_sources(app, donors, known).store
     with open_session(app.config, store, progress=app.progress) as session:
-        jobs = [item for item in items if isinstance(item, Wanted)]
         chosen = _Choice(app, session, number, boot, no_boot, trust=judged_by is not None)
         if check_iso is not None:
             _check(app, items, chosen, check_iso, session, as_json=as_json)
             return
+
+        def make(lock: Lock) -> Built:
+            return build_iso(lock, out, session, force=force, replace=replace, trust=judged_by)
+
+        _Run(app, make, signed_by, numbers, as_json).each(items, chosen)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One call of the command: how each lock becomes an ISO, and what has come of them."""
+
+    app: App
+    make: Callable[[Lock], Built]
+    sign: Callable[[Built], Signed] | None
+    numbers: Numbers
+    as_json: bool
+    attempts: Attempts[Built] = field(default_factory=Attempts)
+    signed: dict[Path, Signed] = field(default_factory=dict)
+
+    def each(self, items: Sequence[Wanted | IsobuilderError], chosen: _Choice) -> None:
+        """Build them one after another; one that fails keeps no other from its turn."""
+        jobs = [item for item in items if isinstance(item, Wanted)]
         _refuse_one_name_for_two(jobs, chosen)
-        tell_end_of_life(app, (item.kubernetes for item in jobs))
-        attempts: Attempts[Built] = Attempts()
-        signed: dict[Path, Signed] = {}
+        tell_end_of_life(self.app, (item.kubernetes for item in jobs))
+        told = self.app.progress if len(items) > 1 else SILENT
         done: set[str] = set()
-        told = app.progress if len(items) > 1 else SILENT
         try:
             with task(told, "ISOs", total=len(items), unit="ISOs") as whole:
                 for item in items:
-                    with attempts:
+                    with self.attempts:
                         if isinstance(item, IsobuilderError):
                             raise item
                         lock = chosen.lock(item)
-                        if lock.base_name in done:
-                            whole.advance(1)  # named twice, and the same
-                            continue
-                        built = build_iso(
-                            lock, out, session, force=force, replace=replace, trust=judged_by
-                        )
-                        done.add(lock.base_name)
-                        attempts.results.append(built)
-                        note_built(numbers, built)
-                        _tell(app, built, as_json=as_json)
-                        if signed_by is not None:
-                            signed[built.iso] = signed_by(built)
-                            show_signed(app, signed[built.iso], as_json=True)
+                        if lock.base_name not in done:  # else named twice, and the same
+                            built = self.make(lock)
+                            done.add(lock.base_name)
+                            self._tell(built)
                     whole.advance(1)
         finally:
-            if as_json:
-                app.show_json(
-                    [_as_data(built, signed.get(built.iso)) for built in attempts.results]
-                )
-        attempts.raise_failures()
+            if self.as_json:
+                results = self.attempts.results
+                data = [_as_data(built, self.signed.get(built.iso)) for built in results]
+                self.app.show_json(data)
+        self.attempts.raise_failures()
+
+    def _tell(self, built: Built) -> None:
+        self.attempts.results.append(built)
+        note_built(self.numbers, built)
+        _tell(self.app, built, as_json=self.as_json)
+        if self.sign is not None:
+            self.signed[built.iso] = self.sign(built)
+            show_signed(self.app, self.signed[built.iso], as_json=True)
 
 
 def _tell(app: App, built: Built, *, as_json: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,29 +101,32 @@ def verify(
             f"{option} is about one ISO, these are {len(isos)}",
             hint="verify them one by one",
         )
-    locked = _lock_for(isos[0], source) if source else None
-    expected = _digest(digest) if digest else None
-    contract = _profile(profile) if profile else None
-    judged_by = trust_of(app, trusted_root, policies, builders, asked=trust)
-    wanted = wanted_signatures(keys, revoked, signatures, bundles)
+    check = partial(
+        verify_iso,
+        lock=_lock_for(isos[0], source) if source else None,
+        expected=_digest(digest) if digest else None,
+        profile=_profile(profile) if profile else None,
+        layers=not no_layers,
+        deep=deep,
+        containerd=containerd,
+        store=app.store,
+        strict=strict,
+        trust=trust_of(app, trusted_root, policies, builders, asked=trust),
+        signatures=wanted_signatures(keys, revoked, signatures, bundles),
+        progress=app.progress,
+    )
+    _verify_each(app, isos, check, as_json=as_json)
+
+
+def _verify_each(
+    app: App, isos: Sequence[Path], check: Callable[[Path], Verification], *, as_json: bool
+) -> None:
+    """Verify them one after another; a bad one keeps no other from its turn."""
     attempts: Attempts[Verification] = Attempts()
     try:
         for iso in isos:
             with attempts:
-                result = verify_iso(
-                    iso,
-                    lock=locked,
-                    expected=expected,
-                    profile=contract,
-                    layers=not no_layers,
-                    deep=deep,
-                    containerd=containerd,
-                    store=app.store,
-                    strict=strict,
-                    trust=judged_by,
-                    signatures=wanted,
-                    progress=app.progress,
-                )
+                result = check(iso)
                 attempts.results.append(result)
                 if not as_json:
                     _show(result)

@@ -18,7 +18,7 @@ from isobuilder.model.trust.claims import EVIDENCE
 from isobuilder.pipeline.compare import diff, of_lock
 from isobuilder.pipeline.fit import unfit_parts
 from isobuilder.pipeline.payload import pin_payload
-from isobuilder.rules.book import RuleBook, read_rules
+from isobuilder.rules.book import read_rules
 from isobuilder.sources.session import Session
 
 _log = logging.getLogger(__name__)
@@ -69,14 +69,12 @@ def lock_recipe(
 
     An OS payload that nobody serves is pinned if the store has it, else left open.
     """
-    from isobuilder.pipeline.evidence import with_evidence, write_evidence
+    from isobuilder.pipeline.evidence import with_evidence
     from isobuilder.pipeline.provenance.proofs import with_kept_proofs
     from isobuilder.sources.resolve import resolve  # heavy, and a build has its lock already
 
     recipe = load_recipe(recipe_path, architecture)
-    own = session.config.rules
-    rules = read_rules(Path(own).expanduser() if own else None)
-    _refuse_unfit(recipe, called or str(recipe_path), rules)
+    _refuse_unfit(recipe, called or str(recipe_path), session)
     path = output or lock_path(recipe_path, recipe, architecture)
     if not locked:
         _refuse_unwritable(path, called or str(recipe_path), architecture)
@@ -87,7 +85,7 @@ def lock_recipe(
         architecture,
         session,
         folder=recipe_path.parent,
-        stem=path.name.removesuffix(".json").removesuffix(".lock"),
+        stem=_stem(path),
         previous=previous,
         update=update,
         strict=strict,
@@ -95,23 +93,35 @@ def lock_recipe(
     if recipe.boot:
         lock = pin_payload(lock, recipe.boot, session)
     before = previous or _if_lock(known)
-    beside = f"{path.name.removesuffix('.json').removesuffix('.lock')}.{EVIDENCE}"
+    beside = f"{_stem(path)}.{EVIDENCE}"
     lock = with_evidence(lock, recipe, session, folder=beside, before=before, enforced=trust)
-    lock = with_kept_proofs(lock, before, session, folder=beside)
-    lock = lock.found_in(path.parent)
-    data = lock.to_bytes()
-    changed = not path.exists() or path.read_bytes() != data
-    if locked and (before is None or before.to_bytes() != data):
+    lock = with_kept_proofs(lock, before, session, folder=beside).found_in(path.parent)
+    if locked and (before is None or before.to_bytes() != lock.to_bytes()):
         raise DifferencesFound(_changes(path, before, lock))
-    if changed and not locked:
-        write_whole(path, data)
+    changed = not path.exists() or path.read_bytes() != lock.to_bytes()
     if not locked:
-        _write_rendered(lock, path.parent, session)
-        write_evidence(lock, path.parent, session)
+        _write(lock, path, session, changed=changed)
     return LockFile(lock, path, changed, before)
 
 
-def _refuse_unfit(recipe: Recipe, place: str, rules: RuleBook) -> None:
+def _write(lock: Lock, path: Path, session: Session, *, changed: bool) -> None:
+    """Write a lock, unless it is there already, and what belongs beside it."""
+    from isobuilder.pipeline.evidence import write_evidence
+
+    if changed:
+        write_whole(path, lock.to_bytes())
+    _write_rendered(lock, path.parent, session)
+    write_evidence(lock, path.parent, session)
+
+
+def _stem(path: Path) -> str:
+    """Return what the names of files begin with that belong to the lock of this path."""
+    return path.name.removesuffix(".json").removesuffix(".lock")
+
+
+def _refuse_unfit(recipe: Recipe, place: str, session: Session) -> None:
+    own = session.config.rules
+    rules = read_rules(Path(own).expanduser() if own else None)
     errors = [one for one in unfit_parts(recipe, rules) if one.level == "error"]
     if errors:
         facts = "\n".join(f"{place}: {one}" for one in errors)

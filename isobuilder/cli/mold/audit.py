@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from isobuilder.mold.compare import Deviation
     from isobuilder.mold.plan import ServerPlan
     from isobuilder.pipeline.provenance.signing import Signatures
-    from isobuilder.rules.fit import Unfit
 
 
 @click.command(cls=AppCommand)
@@ -67,19 +66,9 @@ def audit(
     from isobuilder.mold.catalogue import read_catalogue
     from isobuilder.mold.compare import Policy
     from isobuilder.mold.plan import plan_for
-    from isobuilder.pipeline.fit import unfit_iso
 
     wanted = wanted_signatures(keys, revoked, signatures)
-    items = [
-        replace(
-            item,
-            unfit=(
-                *unfit_iso(item.registration, item.lock, app.rules),
-                *_unsigned(item, wanted),
-            ),
-        )
-        for item in read_catalogue(catalogue, url_base=url_base)
-    ]
+    items = [_judged(app, item, wanted) for item in read_catalogue(catalogue, url_base=url_base)]
     policy = Policy(
         today=datetime.now(UTC).date(),
         ends=read_ends(lifecycle) if lifecycle else None,
@@ -105,12 +94,16 @@ def audit(
     app.say(f"no difference from {catalogue}")
 
 
-def _unsigned(item: Item, wanted: Signatures | None) -> tuple[Unfit, ...]:
-    if wanted is None:
-        return ()
-    from isobuilder.pipeline.provenance.signing import unsigned
+def _judged(app: App, item: Item, wanted: Signatures | None) -> Item:
+    """Return an ISO of the catalogue with what is not fit to be registered about it."""
+    from isobuilder.pipeline.fit import unfit_iso
 
-    return unsigned(item, wanted)
+    unfit = unfit_iso(item.registration, item.lock, app.rules)
+    if wanted is not None:
+        from isobuilder.pipeline.provenance.signing import unsigned
+
+        unfit = (*unfit, *unsigned(item, wanted))
+    return replace(item, unfit=unfit)
 
 
 def _show_findings(app: App, findings: Sequence[tuple[str, Deviation]], *, as_json: bool) -> None:

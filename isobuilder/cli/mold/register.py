@@ -13,6 +13,7 @@ from isobuilder.cli.app import FILE, App, AppCommand, json_option
 from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
 from isobuilder.cli.telling import agreed, table, tell, tell_text
 from isobuilder.cli.trust.signing import signature_options, wanted_signatures
+from isobuilder.errors import IsobuilderError
 from isobuilder.text import printable
 
 if TYPE_CHECKING:
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
     from isobuilder.mold.api.commands import Mold
     from isobuilder.mold.checklist import Line
     from isobuilder.mold.request import RegistrationRequest, ServerResult
+    from isobuilder.pipeline.provenance.signing import Signatures
     from isobuilder.rules.fit import Unfit
 
+    Opened = list[tuple[str, Mold | IsobuilderError]]
 
-def parse_duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
+
+def _parse_duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
     """Return the seconds of 90, 90s, 45m or 2h."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value)
     if not match:
@@ -31,23 +35,23 @@ def parse_duration(_context: click.Context, _parameter: click.Parameter, value: 
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
-url_option = click.option("--url", metavar="URL", help="Where the server can fetch the ISO.")
+_url_option = click.option("--url", metavar="URL", help="Where the server can fetch the ISO.")
 zone_option = click.option("--zone", "zones", multiple=True, metavar="ZONE", help="Repeatable.")
 timeout_option = click.option(
     "--timeout",
     default="1h",
     show_default=True,
     metavar="TIME",
-    callback=parse_duration,
+    callback=_parse_duration,
     help="How long to wait for Mold, such as 30m.",
 )
-poll_option = click.option("--poll", default="3s", callback=parse_duration, hidden=True)
+poll_option = click.option("--poll", default="3s", callback=_parse_duration, hidden=True)
 
 
 @click.command(cls=AppCommand)
 @click.argument("iso", type=FILE, required=False)
 @server_options
-@url_option
+@_url_option
 @zone_option
 @click.option("--direct-download", is_flag=True, help="As for a registration with this option.")
 @click.option("--download-check", is_flag=True, help="Fetch the ISO and compare its SHA-256.")
@@ -82,7 +86,7 @@ def check(
     registration = read_registration(iso)[0] if iso else None
     question = Question(
         registration=registration,
-        unfit=unfit_beside(app, registration, iso) if registration and iso else None,
+        unfit=_unfit_beside(app, registration, iso) if registration and iso else None,
         url=url or (registration.download_url if registration else None),
         zones=zones,
         direct_download=direct_download,
@@ -117,7 +121,7 @@ def check(
     attempts.raise_failures()
 
 
-def unfit_beside(app: App, registration: RegistrationFile, path: Path) -> tuple[Unfit, ...]:
+def _unfit_beside(app: App, registration: RegistrationFile, path: Path) -> tuple[Unfit, ...]:
     """Return what does not fit together by the lock beside an ISO and the rules of the settings."""
     from isobuilder.mold.catalogue import lock_beside
     from isobuilder.pipeline.fit import unfit_iso
@@ -168,7 +172,7 @@ def _offer_fixes(app: App, mold: Mold, lines: list[Line], *, yes: bool, dry_run:
 @click.command(cls=AppCommand)
 @click.argument("iso", type=FILE)
 @server_options
-@url_option
+@_url_option
 @zone_option
 @click.option("--all-zones", is_flag=True, help="Once for all zones; the default without --zone.")
 @click.option("--upload", is_flag=True, help="Send the ISO through Mold; needs no web server.")
@@ -205,62 +209,93 @@ def register(
     Run again it changes nothing, or adds what is missing. With --signed-by nothing is asked of a
     server before the signature beside ISO holds for the digest that is registered.
     """
-    from isobuilder.errors import InputError, IsobuilderError, UsageProblem
+    from isobuilder.errors import InputError, UsageProblem
     from isobuilder.mold.catalogue import read_registration
-    from isobuilder.mold.register import register as register_on
-    from isobuilder.mold.request import RegistrationRequest, ServerResult
-    from isobuilder.mold.site import address_at_site
+    from isobuilder.mold.request import RegistrationRequest
 
     if all_zones and wished["zones"]:
         raise UsageProblem("--all-zones and --zone exclude each other")
     registration, file = read_registration(iso)
     if (wanted := wanted_signatures(keys, revoked, signatures)) is not None:
-        from isobuilder.digest import Digest
-        from isobuilder.pipeline.provenance.signing import demand
-
-        digest = Digest.from_hex(registration.checksum.hex)
-        for claim in demand(iso.with_name(registration.filename), digest, wanted):
-            app.say(str(claim))
+        _demand(app, iso.with_name(registration.filename), registration, wanted)
     if upload and file is None:
         raise InputError(f"{iso}: {registration.filename} is not beside it")
-    if [upload, bool(wished["url"]), bool(from_site)].count(True) > 1:
-        raise UsageProblem("--upload, --url and --from-site exclude each other")
-    url = wished.pop("url") or (None if upload else registration.download_url)
-    if from_site:
-        url = address_at_site(app.http, from_site, registration)
-    if url is None and not upload:
-        raise UsageProblem(
-            "where can the server fetch the ISO?", hint="give --url URL, or --upload to send it"
-        )
     wish = RegistrationRequest(
         registration,
-        url=url,
+        url=_address(app, registration, wished.pop("url"), from_site, upload=upload),
         upload=file if upload else None,
         iso=file,
-        unfit=unfit_beside(app, registration, iso),
+        unfit=_unfit_beside(app, registration, iso),
         **wished,
     )
     opened = servers.opened(app)
-    molds = [mold for _name, mold in opened if not isinstance(mold, IsobuilderError)]
     if from_site:
-        _check_first(app, molds, wish)
+        _check_first(app, _reached(opened), wish)
     told: list[str] = []
+    results = _results(app, opened, wish, told)
+    _show_results(app, results, wish, told, as_json=as_json)
+    _raise_for(results)
 
-    def tell(text: str) -> None:
+
+def _demand(app: App, iso: Path, registration: RegistrationFile, wanted: Signatures) -> None:
+    """Tell whose signatures beside an ISO hold; refuse if they are not those that are wanted."""
+    from isobuilder.digest import Digest
+    from isobuilder.pipeline.provenance.signing import demand
+
+    for claim in demand(iso, Digest.from_hex(registration.checksum.hex), wanted):
+        app.say(str(claim))
+
+
+def _address(
+    app: App,
+    registration: RegistrationFile,
+    url: str | None,
+    from_site: str | None,
+    *,
+    upload: bool,
+) -> str | None:
+    """Return where the server fetches the ISO, None if it is sent there."""
+    from isobuilder.errors import UsageProblem
+    from isobuilder.mold.site import address_at_site
+
+    if [upload, bool(url), bool(from_site)].count(True) > 1:
+        raise UsageProblem("--upload, --url and --from-site exclude each other")
+    if upload:
+        return None
+    if from_site:
+        return address_at_site(app.http, from_site, registration)
+    if address := url or registration.download_url:
+        return address
+    raise UsageProblem(
+        "where can the server fetch the ISO?", hint="give --url URL, or --upload to send it"
+    )
+
+
+def _reached(opened: Opened) -> list[Mold]:
+    return [mold for _name, mold in opened if not isinstance(mold, IsobuilderError)]
+
+
+def _results(
+    app: App, opened: Opened, wish: RegistrationRequest, told: list[str]
+) -> list[ServerResult]:
+    """Register, and return what became of it on each server, those that cannot be asked too.
+
+    What is told at once, before anything is changed, is added to ``told``.
+    """
+    from isobuilder.mold.register import register as register_on
+    from isobuilder.mold.request import ServerResult
+
+    def warn(text: str) -> None:
         told.append(text)
         app.say(f"warning: {text}")
 
-    done = {
-        result.server: result
-        for result in register_on(molds, wish, progress=app.progress, tell=tell)
-    }
-    results = [
+    found = register_on(_reached(opened), wish, progress=app.progress, tell=warn)
+    done = {result.server: result for result in found}
+    return [
         ServerResult(name, error=mold) if isinstance(mold, IsobuilderError) else done[name]
         for name, mold in opened
         if isinstance(mold, IsobuilderError) or name in done
     ]
-    _show_results(app, results, wish, told, as_json=as_json)
-    _raise_for(results)
 
 
 def _check_first(app: App, molds: list[Mold], wish: RegistrationRequest) -> None:
