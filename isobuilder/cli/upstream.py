@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_option
-from isobuilder.cli.completion import server_names
 from isobuilder.cli.jobs.metrics import metrics_option, note_sync, numbers_into
 from isobuilder.cli.jobs.schedule import schedule
+from isobuilder.cli.mold.servers import Servers, named_servers_option
 from isobuilder.cli.telling import table, tell, tell_path, tell_text
 from isobuilder.model.architecture import ARCHITECTURES
 
@@ -35,7 +35,7 @@ recipes_option = click.option(
     help="Recipes, or folders of them.  [default: the shipped ones]",
 )
 
-rules_option = click.option(
+_rules_option = click.option(
     "--rules", "rules_file", type=FILE, help="Rules of your own, which win over the shipped ones."
 )
 
@@ -117,7 +117,7 @@ def _today() -> date:
     return datetime.now(UTC).date()
 
 
-def hold_days_option(text: str) -> Callable[[Command], Command]:
+def _hold_days_option(text: str) -> Callable[[Command], Command]:
     """Return the option of how long a release has to be out."""
     return click.option(
         "--hold-days", type=click.IntRange(0, 365), default=1, show_default=True, help=text
@@ -126,7 +126,7 @@ def hold_days_option(text: str) -> Callable[[Command], Command]:
 
 @upstream.command("list")
 @recipes_option
-@rules_option
+@_rules_option
 @json_option
 @click.pass_obj
 def list_(app: App, named: tuple[Path, ...], rules_file: Path | None, as_json: bool) -> None:
@@ -149,8 +149,8 @@ def list_(app: App, named: tuple[Path, ...], rules_file: Path | None, as_json: b
 
 @upstream.command()
 @recipes_option
-@rules_option
-@hold_days_option("Days from the first sight of a release until it is something to do.")
+@_rules_option
+@_hold_days_option("Days from the first sight of a release until it is something to do.")
 @click.option(
     "--arch",
     "architectures",
@@ -167,14 +167,7 @@ def list_(app: App, named: tuple[Path, ...], rules_file: Path | None, as_json: b
     type=FOLDER,
     help="Folders of ISOs, to tell which nobody built.",
 )
-@click.option(
-    "--server",
-    "servers",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=server_names,
-    help="Servers, to tell which versions they lack.  [default: all of the settings]",
-)
+@named_servers_option("Servers, to tell which versions they lack.  [default: all of the settings]")
 @click.option("--ended", is_flag=True, help="Want new patches of minors that have ended too.")
 @click.option("--exit-code", is_flag=True, help="End with 9 if there is something to do.")
 @click.option("--markdown", is_flag=True, help="Print it as Markdown.")
@@ -231,9 +224,7 @@ def check(
 
 def _opened(app: App, names: tuple[str, ...]) -> list[tuple[str, Mold | IsobuilderError]]:
     """Return servers of the settings by name, or why one cannot be asked."""
-    from isobuilder.cli.mold.servers import Servers
-
-    return Servers(names, None, None, None, None, None, None).opened(app) if names else []
+    return Servers(names).opened(app) if names else []
 
 
 def _counted(notices: tuple[Notice, ...]) -> str:
@@ -251,16 +242,16 @@ def _as_markdown(notices: tuple[Notice, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-output_option = click.option("-o", "--output", type=NEW_FILE, help="Write it here, not to stdout.")
+_output_option = click.option("-o", "--output", type=NEW_FILE, help="Write it here, not to stdout.")
 
 
 @upstream.command()
 @click.argument("version", metavar="VERSION|MINOR|latest")
 @recipes_option
-@rules_option
-@hold_days_option("Days after its release from which on a component is taken.")
+@_rules_option
+@_hold_days_option("Days after its release from which on a component is taken.")
 @click.option("--explain", is_flag=True, help="Print the reasons as Markdown, not the recipe.")
-@output_option
+@_output_option
 @click.option(
     "--lock/--no-lock",
     default=None,
@@ -351,7 +342,7 @@ def sync(
 
 
 @upstream.command()
-@rules_option
+@_rules_option
 @json_option
 @click.pass_obj
 def rules(app: App, rules_file: Path | None, as_json: bool) -> None:

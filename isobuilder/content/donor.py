@@ -10,10 +10,10 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from isobuilder.content.from_iso import BytesBlob, IsoBlob, cut, named_blobs, restored
-from isobuilder.digest import BlobLike, Digest, check
+from isobuilder.digest import BlobLike, Digest
 from isobuilder.errors import EnvironmentProblem, IntegrityError
 from isobuilder.formats.archive import blob_name
 from isobuilder.formats.sums import sum_line
@@ -21,6 +21,7 @@ from isobuilder.iso.read.rawiso import Extent
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import SUMS, Medium
 from isobuilder.model.lock import Lock
+from isobuilder.store.blobs import Blob, proved_file
 
 
 class Donor(Protocol):
@@ -34,35 +35,13 @@ class Donor(Protocol):
         """Return the blob, whose bytes were just read and are right, or None."""
 
 
-@dataclass(frozen=True, slots=True)
-class _FolderBlob:
-    """A file that was hashed where it lies."""
-
-    digest: Digest
-    size: int  # bytes
-    path: Path
-
-    @property
-    def place(self) -> str:
-        return str(self.path)
-
-    def open(self) -> BinaryIO:
-        return self.path.open("rb", buffering=0)
-
-    def read(self) -> bytes:
-        with self.open() as file:
-            data = file.read()
-        check(self, Digest.of(data))
-        return data
-
-
 class FolderDonor:
     """A store of somebody else, an OCI layout, or a bundle as a folder; it is only read."""
 
     def __init__(self, folder: Path) -> None:
         self.place = str(folder)
         self._folder = folder
-        self._proved: dict[Digest, _FolderBlob] = {}
+        self._proved: dict[Digest, Blob] = {}
 
     def find(self, digest: Digest, /) -> BlobLike | None:
         """Return the blob, or None when it is not there or is damaged."""
@@ -71,9 +50,7 @@ class FolderDonor:
         names = (blob_name(digest), f"blobs/sha256/{digest.hex[:2]}/{digest.hex}")
         for path in (self._folder / name for name in names):
             with contextlib.suppress(OSError):
-                # Not a pipe or a device, which somebody may have put there.
-                if path.is_file() and Digest.of_file(path) == digest:
-                    blob = _FolderBlob(digest, path.stat().st_size, path)
+                if (blob := proved_file(path, digest)) is not None:
                     return self._proved.setdefault(digest, blob)
         return None
 

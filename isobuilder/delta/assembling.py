@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import accumulate
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
 from isobuilder.delta.container import Needed
@@ -26,12 +25,12 @@ from isobuilder.errors import IntegrityError
 from isobuilder.files import as_environment_problem
 from isobuilder.formats.inflate import unpacked
 
-MOST_KEPT = 3 * 1024**3
+_MOST_KEPT = 3 * 1024**3
 """Bytes on the disk of what was made and may be wanted again; the oldest go first."""
 
-MOST_FILES = 64
+_MOST_FILES = 64
 
-MOST_WORK = 64
+_MOST_WORK = 64
 """How many times the bytes of all that is given and made may be worked through."""
 
 _FREE = 1024**3
@@ -125,17 +124,12 @@ class Workbench:
         self._fds: dict[tuple[int, int], int] = {}
         self._held = 0
         self._closing = ExitStack()
-        self._work = _FREE + MOST_WORK * size
+        self._work = _FREE + _MOST_WORK * size
 
     def __enter__(self) -> Workbench:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._closing.close()
         while self._kept:
             self._drop()
@@ -161,7 +155,7 @@ class Workbench:
         run, fd = self._written(pieces)
         self._kept[key], self._fds[key] = run, fd
         self._held += run.size
-        while len(self._kept) > 1 and (self._held > MOST_KEPT or len(self._kept) > MOST_FILES):
+        while len(self._kept) > 1 and (self._held > _MOST_KEPT or len(self._kept) > _MOST_FILES):
             self._drop()
         return run
 

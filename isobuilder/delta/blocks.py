@@ -24,7 +24,7 @@ from isobuilder.delta.streams import numbers
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.squashfs import Block, Packing, unpacked_block
 
-MOST_BLOCK = 1024 * 1024
+_MOST_BLOCK = 1024 * 1024
 """Bytes that a block unpacks to."""
 
 MOST_BLOCKS = 200_000
@@ -61,7 +61,7 @@ class Unblocked:
         """Return what the blocks hold; DeltaError if they are others, or damaged."""
         told = _numbers(delta)
         packing, most = _PACKINGS.get(next(told, 0)), next(told, 0)
-        if packing is None or most > MOST_BLOCK:
+        if packing is None or most > _MOST_BLOCK:
             raise DeltaError("blocks that nobody here can unpack")
         made = bytearray()
         at = 0
@@ -111,8 +111,8 @@ class Blocked:
         for word in told:
             data = old[at : at + (word >> 1)]
             at += word >> 1
-            if len(data) > MOST_BLOCK:
-                raise DeltaError(f"a block of {len(data)} bytes, at most {MOST_BLOCK}")
+            if len(data) > _MOST_BLOCK:
+                raise DeltaError(f"a block of {len(data)} bytes, at most {_MOST_BLOCK}")
             made += data if word & 1 else _zlib(data, level, window, memory)
             if len(made) > size:
                 break

@@ -13,7 +13,6 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from isobuilder.delta.methods import DeltaError
 from isobuilder.delta.plan import MOST_LINKS, Link, from_data, to_data
@@ -70,12 +69,7 @@ class Delta:
     def __enter__(self) -> Delta:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

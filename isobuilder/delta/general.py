@@ -15,7 +15,7 @@ from isobuilder.delta.streams import numbers
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.zstd import compressed, decompressed
 
-MOST_HELD = 400 * 1024 * 1024
+_MOST_HELD = 400 * 1024 * 1024
 """Bytes of memory for a patch, which holds old and new twice each."""
 
 QUICK, THOROUGH = 9, 19  # levels of zstd; the second takes thirty times as long
@@ -52,13 +52,13 @@ class ZstdPatch:
 
     def make(self, old: bytes, new: bytes) -> bytes | None:
         """Return the patch; None if it would take too much memory to apply."""
-        if not old or 2 * (len(old) + len(new)) > MOST_HELD:
+        if not old or 2 * (len(old) + len(new)) > _MOST_HELD:
             return None
         return compressed(new, old=old, level=self.level)
 
     def apply(self, old: bytes, delta: bytes, size: int) -> bytes:
         """Return the bytes; DeltaError if the patch is of others, or damaged."""
-        if 2 * (len(old) + size) > MOST_HELD:
+        if 2 * (len(old) + size) > _MOST_HELD:
             raise DeltaError(f"a patch of {len(old)} to {size} bytes would take too much memory")
         return _unpacked(delta, size, old)
 

@@ -15,11 +15,11 @@ from typing import Any
 from isobuilder.delta.methods import DeltaError, methods
 from isobuilder.digest import Digest
 
-MOST_SEGMENTS = 500_000
+_MOST_SEGMENTS = 500_000
 """Segments of all runs of a link together."""
 
-MOST_RUNS = 20_000
-MOST_SIZE = 1 << 40
+_MOST_RUNS = 20_000
+_MOST_SIZE = 1 << 40
 """Bytes of a run; a tebibyte."""
 
 MOST_MADE = 256 * 1024 * 1024
@@ -192,8 +192,8 @@ def from_data(data: Any) -> Link:
     if not isinstance(data, dict) or not isinstance(data.get("runs"), list):
         raise DeltaError("damaged: a link without runs")
     reader = _Reader()
-    if len(data["runs"]) > MOST_RUNS:
-        raise DeltaError(f"a link of {len(data['runs'])} runs, at most {MOST_RUNS}")
+    if len(data["runs"]) > _MOST_RUNS:
+        raise DeltaError(f"a link of {len(data['runs'])} runs, at most {_MOST_RUNS}")
     for run in data["runs"]:
         reader.take(run)
     result = _whole(data.get("result"), len(reader.runs) - 1)
@@ -203,7 +203,7 @@ def from_data(data: Any) -> Link:
     link = Link(
         name=_text(data.get("name")),
         digest=_digest(data.get("digest")),
-        size=_whole(data.get("size"), MOST_SIZE),
+        size=_whole(data.get("size"), _MOST_SIZE),
         runs=tuple(reader.runs),
         result=result,
         beside={_text(end): _whole(run, len(reader.runs) - 1) for end, run in beside.items()},
@@ -232,7 +232,7 @@ class _Reader:
         run: Source
         depth = 0
         if kind == "given" and len(rest) == 3:
-            run = Given(_text(rest[0]), _digest(rest[1]), _whole(rest[2], MOST_SIZE))
+            run = Given(_text(rest[0]), _digest(rest[1]), _whole(rest[2], _MOST_SIZE))
         elif kind == "unpacked" and len(rest) == 4:
             source, offset, packed = self._part(rest[0], rest[1], rest[2])
             run = Unpacked(source, offset, packed, _whole(rest[3], MOST_UNPACKED))
@@ -246,20 +246,20 @@ class _Reader:
         if depth > MOST_DEPTH:
             raise DeltaError(f"runs of runs, more than {MOST_DEPTH} deep")
         size = run.size
-        if size > MOST_SIZE:
-            raise DeltaError(f"a run of {size} bytes, at most {MOST_SIZE}")
+        if size > _MOST_SIZE:
+            raise DeltaError(f"a run of {size} bytes, at most {_MOST_SIZE}")
         self.runs.append(run)
         self._sizes.append(size)
         self._depths.append(depth)
 
     def _segment(self, data: Any) -> Segment:
         self._segments += 1
-        if self._segments > MOST_SEGMENTS:
-            raise DeltaError(f"more than {MOST_SEGMENTS} segments")
+        if self._segments > _MOST_SEGMENTS:
+            raise DeltaError(f"more than {_MOST_SEGMENTS} segments")
         if not isinstance(data, list):
-            return Zeros(_some(data, MOST_SIZE))
+            return Zeros(_some(data, _MOST_SIZE))
         if len(data) == 3:
-            _some(data[2], MOST_SIZE)
+            _some(data[2], _MOST_SIZE)
             return Copy(*self._part(*data))
         if len(data) != 7:
             raise DeltaError("damaged: a segment of an unknown kind")
@@ -272,8 +272,8 @@ class _Reader:
             source,
             offset,
             _at_most(length, MOST_MADE),
-            _at_most(_whole(data[4], MOST_SIZE), MOST_MADE),
-            _at_most(_some(data[5], MOST_SIZE), MOST_MADE),
+            _at_most(_whole(data[4], _MOST_SIZE), MOST_MADE),
+            _at_most(_some(data[5], _MOST_SIZE), MOST_MADE),
             _text(data[6]),
         )
 
@@ -281,12 +281,12 @@ class _Reader:
         self, source: Any, offset: Any, size: Any, *, some: bool = True
     ) -> tuple[int, int, int]:
         """Return a part of a run before this one; without ``some`` it may be of none at all."""
-        found = _whole(source, MOST_RUNS)
+        found = _whole(source, _MOST_RUNS)
         if not some and not size:
             return 0, 0, 0
         if found >= len(self.runs):
             raise DeltaError("damaged: a run that is made of a later one")
-        start, length = _whole(offset, MOST_SIZE), _whole(size, MOST_SIZE)
+        start, length = _whole(offset, _MOST_SIZE), _whole(size, _MOST_SIZE)
         if start + length > self._sizes[found]:
             raise DeltaError("damaged: a part that reaches behind the end of its run")
         return found, start, length

@@ -18,7 +18,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from isobuilder.delta import streams
+from isobuilder.delta import borrowed, streams
+from isobuilder.delta.borrowed import Borrowed
 from isobuilder.delta.methods import DeltaError
 
 MOST_SEARCHED = 64 * 1024 * 1024
@@ -32,13 +33,6 @@ _STRETCH = 64 * 1024  # bytes that are added at a time
 _SET = re.compile("1+")
 _BSDIFF = struct.Struct("<8sQQQ")  # magic, sizes of the packed control and differences, of new
 _CONTROL = struct.Struct("<QQQ")
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    source: int
-    target: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +50,10 @@ class Sums:
             return None
         library: Any = import_module("bsdiff4")
         pieces = list(_pieces(library.diff(old, new)))
-        told: list[int] = []
-        end = source = 0
-        for piece in pieces:
-            told += [piece.target - end, piece.size, piece.source - source]
-            end, source = piece.target + piece.size, piece.source + piece.size
         gaps = list(_gaps(pieces, len(new)))
         literals = b"".join(new[start : start + size] for start, size in gaps)
         differ = _differences(_copied(old, pieces, gaps, literals, len(new)), new)
-        parts = (streams.signed(told), literals, *_marked(differ))
+        parts = (borrowed.written(pieces), literals, *_marked(differ))
         first = streams.packed(parts[:2])
         ways = (
             bytes([_MARKED]) + streams.packed(parts),
@@ -79,7 +68,7 @@ class Sums:
         told, literals, marks, sums = _unpacked(delta[_CHECK:], size)
         if len(told) > size // 64 + 16384:
             raise DeltaError("the delta has more pieces than it may")
-        pieces = list(_read_pieces(streams.read_signed(told), len(old), size))
+        pieces = list(borrowed.read(told, len(old), size))
         gaps = list(_gaps(pieces, size))
         if sum(length for _, length in gaps) != len(literals):
             raise DeltaError("the delta tells more or fewer bytes than it shall")
@@ -91,7 +80,7 @@ class Sums:
         return new
 
 
-def _pieces(patch: bytes) -> Iterator[_Piece]:
+def _pieces(patch: bytes) -> Iterator[Borrowed]:
     """Give the pieces of a patch of bsdiff 4; source of the format: its ``bspatch.c``."""
     _, control, _, _ = _BSDIFF.unpack_from(patch)
     source = target = 0
@@ -99,23 +88,11 @@ def _pieces(patch: bytes) -> Iterator[_Piece]:
         # A number is its size, with a bit that says that it is negative.
         size, gap, step = (-(n & (1 << 63) - 1) if n >> 63 else n for n in row)
         if size:
-            yield _Piece(source, target, size)
+            yield Borrowed(source, target, size)
         source, target = source + size + step, target + size + gap
 
 
-def _read_pieces(told: list[int], old: int, new: int) -> Iterator[_Piece]:
-    end = source = 0
-    if len(told) % 3:
-        raise DeltaError("the delta has a piece that is cut off")
-    for gap, size, step in zip(told[0::3], told[1::3], told[2::3], strict=True):
-        target, source = end + gap, source + step
-        if gap < 0 or size < 1 or target + size > new or not 0 <= source <= old - size:
-            raise DeltaError("the delta has a piece of what there is not")
-        yield _Piece(source, target, size)
-        end, source = target + size, source + size
-
-
-def _gaps(pieces: list[_Piece], size: int) -> Iterator[tuple[int, int]]:
+def _gaps(pieces: list[Borrowed], size: int) -> Iterator[tuple[int, int]]:
     """Give the beginnings and sizes of what is in no piece."""
     at = 0
     for piece in pieces:
@@ -127,7 +104,7 @@ def _gaps(pieces: list[_Piece], size: int) -> Iterator[tuple[int, int]]:
 
 
 def _copied(
-    old: bytes, pieces: list[_Piece], gaps: list[tuple[int, int]], literals: bytes, size: int
+    old: bytes, pieces: list[Borrowed], gaps: list[tuple[int, int]], literals: bytes, size: int
 ) -> bytearray:
     made = bytearray(size)
     source = memoryview(old)

@@ -6,7 +6,6 @@ import mmap
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 from isobuilder.digest import BUFFER_SIZE
 
@@ -42,12 +41,7 @@ class Ring:
             thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: object, _trace: object) -> None:
         for waiting in self._queues:
             waiting.put(None)
         for thread in self._threads:

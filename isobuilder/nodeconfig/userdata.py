@@ -40,10 +40,6 @@ MILESTONES = (
 )
 """What the console shows behind ``kiso: node: ``, in this order, each where it applies."""
 
-FAILURE = "kiso: error: node: "
-"""How the line begins that says why a node did not come up; a hint follows."""
-
-
 _CERTIFICATE = re.compile(
     r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----"
 )

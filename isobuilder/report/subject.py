@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from isobuilder.content.from_iso import BytesBlob
+from isobuilder.content.images import image_manifest
 from isobuilder.contract.play import play
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.files import is_file, read_bytes
 from isobuilder.formats.archive import blob_name
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.formats.oci import Descriptor, parse_manifest
+from isobuilder.formats.oci import Descriptor
 from isobuilder.iso.read.reader import IsoReader, hash_iso
 from isobuilder.medium import Medium
 from isobuilder.model.finding import Finding
@@ -169,13 +171,13 @@ def before(folder: Path, name: str) -> IsoFiles | None:
     That is the newest one of the same profile, variant and architecture that is older: of a lower
     version, or an earlier revision. Where there is none, or it cannot be read, None.
     """
-    own = order_of(name)
+    own = _order_of(name)
     if own is None:
         return None
     older = [
         (found[1], path)
         for path in folder.glob(f"kubernetes-v*{MANIFEST}")
-        if (found := order_of(path.name.removesuffix(MANIFEST))) is not None
+        if (found := _order_of(path.name.removesuffix(MANIFEST))) is not None
         and found[0] == own[0]
         and found[1] < own[1]
     ]
@@ -191,7 +193,7 @@ def before(folder: Path, name: str) -> IsoFiles | None:
     return _told(manifest, folder / f"{other}.iso", lock)
 
 
-def order_of(name: str) -> tuple[str, tuple[KubeVersion, int]] | None:
+def _order_of(name: str) -> tuple[str, tuple[KubeVersion, int]] | None:
     """Return what ISOs of one kind share by their names, and what they are ordered by."""
     match = _NAME.fullmatch(name)
     try:
@@ -251,7 +253,8 @@ def _layers_on(medium: Medium, manifest: IsoManifest | None) -> dict[str, tuple[
             continue
         data = archive.documents.get(blob_name(image.digest), b"")
         try:
-            found[image.path] = parse_manifest(data, place=image.path).layers
+            known = image_manifest(BytesBlob(data, image.path), place=image.path)
+            found[image.path] = known.layers
         except (IntegrityError, InputError):
             continue  # isobuilder verify says what is wrong with it
     return found

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
+from isobuilder.content.from_iso import BytesBlob
 from isobuilder.content.needed import needed
 from isobuilder.digest import BlobLike, Digest, Hasher
 from isobuilder.errors import IntegrityError
@@ -182,33 +181,11 @@ class _Proof:
         self.right.add(item.digest)
         data = b"".join(kept)
         if text and len(data) == item.size:
-            self.texts[item.digest] = ProvedText(item.digest, data, name)
+            self.texts[item.digest] = BytesBlob(data, name)
 
     def _room(self, size: int) -> bool:
         self._kept += size
         return self._kept <= _MOST_KEPT
-
-
-@dataclass(frozen=True, slots=True)
-class ProvedText:
-    """A small blob in memory, which was hashed."""
-
-    digest: Digest
-    data: bytes
-    place: str
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return len(self.data)
-
-    def open(self) -> BinaryIO:
-        """Open it for reading."""
-        return io.BytesIO(self.data)
-
-    def read(self) -> bytes:
-        """Return it."""
-        return self.data
 
 
 def _checked(bundle: Bundle, proof: _Proof, store: Store) -> CheckedBundle:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.nodeconfig.userdata import FAILURE, MILESTONES, node_files
+from isobuilder.nodeconfig.userdata import MILESTONES, node_files
 from tests.nodeconfig.clusters import ACCESS, read, three
 
+FAILURE = "kiso: error: node: "  # how the line begins that says why a node did not come up
 SCRIPT = files("isobuilder.nodeconfig") / "templates" / "node-up.sh"
 
 PLAYER = """\

@@ -31,12 +31,12 @@ class Servers:
     """The servers that were chosen."""
 
     names: tuple[str, ...]
-    endpoint: str | None
-    key_file: Path | None
-    signature: str | None
-    ca_file: Path | None
-    username: str | None
-    domain: str | None
+    endpoint: str | None = None
+    key_file: Path | None = None
+    signature: str | None = None
+    ca_file: Path | None = None
+    username: str | None = None
+    domain: str | None = None
     plain_http: bool = False
 
     def each(self, app: App, act: Callable[[Mold], T]) -> Attempts[T]:
@@ -131,15 +131,20 @@ class Servers:
         return mold
 
 
-_OPTIONS = (
-    click.option(
+def named_servers_option(meaning: str, name: str = "servers") -> Callable[[F], F]:
+    """Give a command the option that names servers of the settings; it gets them as ``name``."""
+    return click.option(
         "--server",
-        "names",
+        name,
         multiple=True,
         metavar="NAME",
         shell_complete=server_names,
-        help="Profile; repeatable.",
-    ),
+        help=meaning,
+    )
+
+
+_OPTIONS = (
+    named_servers_option("Profile; repeatable.", "names"),
     click.option("--endpoint", metavar="URL", help="Address of the API, in place of a profile."),
     click.option("--key-file", type=FILE, help="File with api_key = ... and secret_key = ..."),
     click.option(

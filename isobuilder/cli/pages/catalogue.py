@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from isobuilder.cli.app import FOLDER, App, AppCommand, json_option, plural
-from isobuilder.cli.completion import server_names
-from isobuilder.cli.mold.servers import Servers
+from isobuilder.cli.mold.servers import Servers, named_servers_option
 from isobuilder.cli.pages.report import language_option
 from isobuilder.cli.telling import tell, tell_path
 
@@ -27,14 +26,7 @@ if TYPE_CHECKING:
 )
 @click.option("-o", "--out", type=FOLDER, required=True, help="Where the site goes.")
 @click.option("--url", "address", metavar="URL", default="", help="Where it will be, for feeds.")
-@click.option(
-    "--server",
-    "names",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=server_names,
-    help="Also tell what this Mold server has; repeatable.",
-)
+@named_servers_option("Also tell what this Mold server has; repeatable.", "names")
 @language_option
 @json_option
 @click.pass_obj
@@ -62,7 +54,7 @@ def catalogue(
     found = read_folders(folders, rules=app.rules, progress=app.progress)
     failed = list(found.problems)
     if names:
-        servers = Servers(names, None, None, None, None, None, None)
+        servers = Servers(names)
         attempts = servers.each(app, lambda mold: (mold.name, list_entries(mold)))
         for name, versions in attempts.results:
             found = with_server(found, name, versions)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isobuilder.cli.app import FILE, App, AppCommand, json_option
-from isobuilder.cli.completion import server_names
 from isobuilder.cli.exits import Attempts
-from isobuilder.cli.mold.servers import Servers
+from isobuilder.cli.mold.servers import Servers, named_servers_option
 from isobuilder.cli.site.naming import digest_of
 from isobuilder.cli.telling import tell
 from isobuilder.cli.trust.group import trust_of
@@ -31,14 +30,7 @@ _CARRIED = click.Path(exists=True, path_type=Path)
 @click.option("--bundle", metavar="DIGEST", help="Of the bundle, as it came another way.")
 @click.option("--have", "versions", multiple=True, metavar="VERSION", help="A cluster runs it.")
 @click.option("--nodes", type=FILE, help="What kubectl get nodes -o json printed.")
-@click.option(
-    "--server",
-    "servers",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=server_names,
-    help="Clusters run what this Mold server has; repeatable.",
-)
+@named_servers_option("Clusters run what this Mold server has; repeatable.")
 @click.option("--trust", is_flag=True, help="Prove who signed what is on the ISOs, too.")
 @click.option("--trusted-root", type=FILE, help="With --trust: in place of the public Sigstore's.")
 @click.option("--policies", type=FILE, help="With --trust: whose signatures are expected.")
@@ -126,7 +118,7 @@ def _registered(app: App, names: tuple[str, ...]) -> Attempts[list[Running]]:
 
     if not names:
         return Attempts()
-    return Servers(names, None, None, None, None, None, None).each(app, running)
+    return Servers(names).each(app, running)
 
 
 def _show(isos: list[CheckedIso], bundles: list[CheckedBundle], upgrades: list[Way]) -> None:

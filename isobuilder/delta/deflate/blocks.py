@@ -83,7 +83,7 @@ def write_go_block(
     if data is not None and storable and 8 * (len(data) + 5) < min(static, dynamic):
         bits.stored(data)
     elif dynamic < static:
-        write_dynamic(bits, packing, tokens, own)
+        _write_dynamic(bits, packing, tokens, own)
     else:
         bits.put(STATIC, 3)
         bits.put(*packing.packed(tokens, *FIXED_CODES))
@@ -101,7 +101,7 @@ def write_go_quick_block(
     if 8 * (len(data) + 5) < size + (size >> 4):
         bits.stored(data)
     else:
-        write_dynamic(bits, packing, tokens, own)
+        _write_dynamic(bits, packing, tokens, own)
 
 
 def write_zlib_block(
@@ -109,8 +109,8 @@ def write_zlib_block(
 ) -> None:
     """Write a block as zlib does; ``data`` is None if its begin left the window."""
     literals, distances = packing.frequencies(tokens)
-    literal_lengths = trimmed(zlib_lengths(literals, 15))
-    distance_lengths = trimmed(zlib_lengths(distances, 15))
+    literal_lengths = _trimmed(zlib_lengths(literals, 15))
+    distance_lengths = _trimmed(zlib_lengths(distances, 15))
     items = [*_zlib_runs(literal_lengths), *_zlib_runs(distance_lengths)]
     own = Dynamic(literal_lengths, distance_lengths, items, zlib_lengths)
     extra = extra_bits(literals, distances)
@@ -123,18 +123,18 @@ def write_zlib_block(
         bits.put(STATIC + last, 3)
         bits.put(*packing.packed(tokens, *FIXED_CODES))
     else:
-        write_dynamic(bits, packing, tokens, own, last)
+        _write_dynamic(bits, packing, tokens, own, last)
 
 
 def go_codes(literals: Sequence[int], distances: Sequence[int]) -> Dynamic:
     """Return the codes that Go makes for these frequencies; at least one is that of a distance."""
-    literal_lengths = go_lengths(trimmed(literals), 15)
-    distance_lengths = go_lengths(trimmed(distances), 15)
+    literal_lengths = go_lengths(_trimmed(literals), 15)
+    distance_lengths = go_lengths(_trimmed(distances), 15)
     items = list(_go_runs([*literal_lengths, *distance_lengths]))
     return Dynamic(literal_lengths, distance_lengths, items, go_lengths)
 
 
-def write_dynamic(
+def _write_dynamic(
     bits: Bits, packing: TokenPacking, tokens: Sequence[int], own: Dynamic, last: int = 0
 ) -> None:
     """Write a block with codes of its own."""
@@ -152,7 +152,7 @@ def extra_bits(literals: Sequence[int], distances: Sequence[int]) -> int:
     return cost(literals[END + 1 :], LENGTH_EXTRA) + cost(distances, DISTANCE_EXTRA)
 
 
-def trimmed(values: Sequence[int]) -> list[int]:
+def _trimmed(values: Sequence[int]) -> list[int]:
     """Return ``values`` without the zeros at the end."""
     count = len(values)
     while count and not values[count - 1]:

@@ -68,7 +68,7 @@ class PureEngine:
         return PureMatcher(search, dictionary)
 
 
-def go_search(level: int) -> MatchSearch:
+def _go_search(level: int) -> MatchSearch:
     """Return how Go up to 1.26 looks for matches at ``level``, 2 to 9."""
     return MatchSearch(4, 17, 1 << 14, *_GO[level], greedy=level < 4, go=True, far=5)
 
@@ -99,7 +99,7 @@ class GoEncoder:
     """Compresses as Go up to 1.26 does at levels 2 to 9."""
 
     def __init__(self, level: int, engine: Engine) -> None:
-        self._matcher = engine.matcher(go_search(level))
+        self._matcher = engine.matcher(_go_search(level))
         self._packing = engine.packing
         self._bits = Bits()
 

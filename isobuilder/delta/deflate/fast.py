@@ -84,7 +84,7 @@ class FastEngine:
         self._library.isobuilder_fast_pack.restype = ctypes.c_int64
         if (found := self._library.isobuilder_fast_version()) != VERSION:
             raise ValueError(f"{library}: expected version {VERSION}, got {found}")
-        self.packing: TokenPacking = FastPacking(self._library)
+        self.packing: TokenPacking = _FastPacking(self._library)
 
     def matcher(self, search: MatchSearch, dictionary: bytes = b"") -> FastMatcher:
         """Return a search that begins behind ``dictionary``."""
@@ -145,7 +145,7 @@ class FastMatcher(Window):
         return self._out[:count]
 
 
-class FastPacking:
+class _FastPacking:
     """The compiled packing; see ``PurePacking``."""
 
     def __init__(self, library: ctypes.CDLL) -> None:

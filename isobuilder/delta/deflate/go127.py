@@ -46,7 +46,7 @@ _GUESS = 70 * 8  # bits of the head of a block without matches, before there was
 _PENALTY = 7  # new codes must save 1/128 beyond what they cost
 
 
-class RepeatingMatches:
+class _RepeatingMatches:
     """Finds matches of four bytes and more; places are counted from the first byte."""
 
     def __init__(self) -> None:
@@ -212,7 +212,7 @@ class Go127Encoder:
     def __init__(self, packing: TokenPacking) -> None:
         self._packing = packing
         self._bits = Bits()
-        self._matches = RepeatingMatches()
+        self._matches = _RepeatingMatches()
         self._data = bytearray()
         self._codes: Dynamic | None = None  # of the block that is open
         self._plain = False  # they are of bytes only

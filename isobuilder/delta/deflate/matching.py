@@ -20,7 +20,7 @@ from typing import Protocol
 from isobuilder.delta.deflate.symbols import DISTANCE_EXTRA, DISTANCE_SYMBOL, LONGEST, WINDOW
 from isobuilder.delta.methods import DeltaError
 
-AHEAD = LONGEST + 4
+_AHEAD = LONGEST + 4
 """Bytes that must lie ahead before a place is looked at, unless nothing follows."""
 
 STEPS = 1 << 22
@@ -64,7 +64,7 @@ class MatchSearch:
     @property
     def reach(self) -> int:
         """How far back the newest candidate may lie; zlib's older ones one byte less."""
-        return self.window if self.go else self.window - AHEAD
+        return self.window if self.go else self.window - _AHEAD
 
 
 class Matching(Protocol):
@@ -118,12 +118,12 @@ class Window:
     def end(self) -> None:
         """Let what gzip's window still holds follow the last bytes: zeros, then what lay before."""
         if self.search.gzip and not self.ended:
-            self.ended = AHEAD
+            self.ended = _AHEAD
             behind = bytes(2)
             if len(self.data) - self.base > WINDOW and self.base:
                 start = len(self.data) - WINDOW
-                behind += self.data[start + 2 : start + AHEAD]
-            self.data += behind.ljust(AHEAD, b"\0")
+                behind += self.data[start + 2 : start + _AHEAD]
+            self.data += behind.ljust(_AHEAD, b"\0")
 
     def close_block(self) -> bytes | None:
         """Return the bytes of the block, None if its begin left the window; the next one begins."""
@@ -208,14 +208,14 @@ class PureMatcher(Window):
         search = self.search
         double = 2 * search.window
         inside = place - self.base
-        if inside >= double - AHEAD:  # is it time to move the window?
+        if inside >= double - _AHEAD:  # is it time to move the window?
             if search.go:
-                moved = inside > double - AHEAD and len(self.data) - self.base > double
+                moved = inside > double - _AHEAD and len(self.data) - self.base > double
             else:
-                moved = inside > double - AHEAD or ahead < AHEAD
+                moved = inside > double - _AHEAD or ahead < _AHEAD
             if moved and not (search.gzip and self._seen_end):
                 self.base += search.window
-        if ahead < AHEAD:
+        if ahead < _AHEAD:
             self._seen_end = True
         if place < len(self._hashes):
             value = self._hashes[place]
@@ -224,7 +224,7 @@ class PureMatcher(Window):
             self._head[value] = place
         elif not search.go:
             self._candidate = _NONE
-        if search.gzip and place - self.base > double - AHEAD:
+        if search.gzip and place - self.base > double - _AHEAD:
             return _NONE
         lowest = max(place - search.reach, self.base + (not search.go))
         return self._candidate if self._candidate >= lowest else _NONE
@@ -237,7 +237,7 @@ class PureMatcher(Window):
         end, hashed = len(data) - self.ended, len(self._hashes)
         while not full:
             ahead = end - place
-            if ahead < AHEAD and (not flush or ahead == 0):
+            if ahead < _AHEAD and (not flush or ahead == 0):
                 break
             candidate = self._candidate_at(place, ahead)
             before, before_distance = length, distance
@@ -273,7 +273,7 @@ class PureMatcher(Window):
         end, hashed = len(data) - self.ended, len(self._hashes)
         while not full:
             ahead = end - place
-            if ahead < AHEAD and (not flush or ahead == 0):
+            if ahead < _AHEAD and (not flush or ahead == 0):
                 break
             candidate = self._candidate_at(place, ahead)
             length, distance = least - 1, 0

@@ -18,7 +18,7 @@ _MARGIN = 15  # bytes before the end of a block, from where on no match begins
 _FAR = -1 << 40
 
 
-class QuickMatches:
+class _QuickMatches:
     """Finds matches of four bytes and more, of which the newest place of each hash is tried."""
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class QuickEncoder:
         self._level = level
         self._packing = packing
         self._bits = Bits()
-        self._matches = QuickMatches()
+        self._matches = _QuickMatches()
         self._data = bytearray()
 
     def feed(self, data: bytes) -> bytes:

@@ -35,7 +35,7 @@ class GoMethod:
         Raises:
             DeltaError: the delta is damaged, or of another program.
         """
-        return format1.applied(old, delta, size, rewriter())
+        return format1.applied(old, delta, size, _rewriter())
 
 
 def has_numpy() -> bool:
@@ -43,7 +43,7 @@ def has_numpy() -> bool:
     return find_spec("numpy") is not None
 
 
-def rewriter() -> format1.Rewrite:
+def _rewriter() -> format1.Rewrite:
     """Return the quickest way to rewrite that this machine has."""
     if has_numpy():
         from isobuilder.delta.golang import fast

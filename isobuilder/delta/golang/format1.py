@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from hashlib import sha256
 
-from isobuilder.delta import streams
+from isobuilder.delta import borrowed, streams
+from isobuilder.delta.borrowed import Borrowed
 from isobuilder.delta.golang.headers import rewrite_headers
-from isobuilder.delta.golang.moves import Borrowed, Moves, copies, expected
+from isobuilder.delta.golang.moves import Moves, copies, expected
 from isobuilder.delta.golang.program import (
     Anchors,
     Form,
@@ -25,7 +26,7 @@ from isobuilder.delta.golang.program import (
 )
 from isobuilder.delta.methods import DeltaError
 
-NUMBER = 1
+_NUMBER = 1
 _CHECK = 8  # bytes of the SHA-256 of the new program
 _STREAMS = 8
 _FURTHEST = 1 << 50  # no difference of two addresses is more
@@ -71,25 +72,20 @@ def to_bytes(delta: GoDelta, old: Layout) -> bytes:
     head += delta.places
     for number, section in enumerate(delta.layout.sections):
         head += [a - b for a, b in zip(_told(section), _like(old, number), strict=True)]
-    pieces: list[int] = []
-    end = source = 0
-    for piece in delta.pieces:
-        pieces += [piece.target - end, piece.size, piece.source - source]
-        end, source = piece.target + piece.size, piece.source + piece.size
     dense: list[int] = []
     end = 0
     for run in delta.dense:
         dense += [run.start - end, run.size]
         end = run.start + run.size
     return (
-        bytes([NUMBER])
+        bytes([_NUMBER])
         + delta.check
         + streams.packed(
             (
                 streams.signed(head),
                 streams.numbers(streams.steps(delta.starts)),
                 streams.signed(streams.steps(delta.shifts)),
-                streams.signed(pieces),
+                borrowed.written(delta.pieces),
                 streams.numbers(dense),
                 streams.numbers(streams.steps(delta.spots)),
                 delta.values,
@@ -117,8 +113,8 @@ def form_of(data: bytes, size: int) -> tuple[Form, list[bytes]]:
     Raises:
         DeltaError: no delta of format 1, or a damaged one.
     """
-    if data[:1] != bytes([NUMBER]) or len(data) < 1 + _CHECK:
-        raise DeltaError(f"its format is {data[0] if data else 'none'}, and {NUMBER} is known")
+    if data[:1] != bytes([_NUMBER]) or len(data) < 1 + _CHECK:
+        raise DeltaError(f"its format is {data[0] if data else 'none'}, and {_NUMBER} is known")
     parts = streams.unpacked(data[1 + _CHECK :], _STREAMS, size + size // 8 + 65536)
     # A number costs some forty bytes of memory, a run or piece some two hundred; what a maker
     # writes of a whole new version of a program is a fifth of this.
@@ -149,7 +145,7 @@ def read_delta(data: bytes, parts: list[bytes], form: Form, old: Layout, size: i
         places=tuple(head[:_PLACES]),
         starts=starts,
         shifts=shifts,
-        pieces=list(_pieces(streams.read_signed(parts[3]), old.size, size)),
+        pieces=list(borrowed.read(parts[3], old.size, size)),
         dense=list(_runs(streams.read_numbers(parts[4]), size)),
         spots=spots,
         values=parts[6],
@@ -173,18 +169,6 @@ def _sections(told: list[int], old: Layout, size: int) -> Iterator[Section]:
         yield Section(b"", address, offset, length, stored)
 
 
-def _pieces(told: list[int], old: int, new: int) -> Iterator[Borrowed]:
-    end = source = 0
-    if len(told) % 3:
-        raise DeltaError("the delta has a piece that is cut off")
-    for gap, size, step in zip(told[0::3], told[1::3], told[2::3], strict=True):
-        target, source = end + gap, source + step
-        if gap < 0 or size < 1 or target + size > new or not 0 <= source <= old - size:
-            raise DeltaError("the delta has a piece of what there is not")
-        yield Borrowed(source, target, size)
-        end, source = target + size, source + size
-
-
 def _runs(told: list[int], size: int) -> Iterator[Stretch]:
     end = 0
     if len(told) % 2:
@@ -199,7 +183,7 @@ def _runs(told: list[int], size: int) -> Iterator[Stretch]:
 # -- applying --
 
 
-def moves_of(delta: GoDelta, program: Program) -> tuple[Moves, Anchors]:
+def _moves_of(delta: GoDelta, program: Program) -> tuple[Moves, Anchors]:
     """Return where everything went, and the new places."""
     pairs = zip(program.places.all(), delta.places, strict=True)
     after = Anchors(*(place + difference for place, difference in pairs))
@@ -278,7 +262,7 @@ def applied(old: bytes, data: bytes, size: int, rewritten: Rewrite) -> bytes:
     form, parts = form_of(data, size)
     program = read_program(old, form)
     delta = read_delta(data, parts, form, program.layout, size)
-    moves, after = moves_of(delta, program)
+    moves, after = _moves_of(delta, program)
     find = find_run(delta.layout, after)
     taken = [*copies(moves, program.layout, delta.layout), *delta.pieces]
     out = rewritten(program, moves, after)

@@ -8,9 +8,10 @@ from math import inf
 
 import numpy as np
 
+from isobuilder.delta.borrowed import Borrowed
 from isobuilder.delta.golang import fast, format1
 from isobuilder.delta.golang.headers import rewrite_headers
-from isobuilder.delta.golang.moves import Borrowed, Moves, copies, expected
+from isobuilder.delta.golang.moves import Moves, copies, expected
 from isobuilder.delta.golang.pieces import pieces_of
 from isobuilder.delta.golang.program import FORMS, Program, read_program
 from isobuilder.delta.golang.voting import Search

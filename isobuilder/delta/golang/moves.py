@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from isobuilder.delta.borrowed import Borrowed
 from isobuilder.delta.golang.program import UNLOADED, Anchors, Layout
 
 
@@ -34,15 +34,6 @@ def expected(old: Layout, new: Layout, before: Anchors, after: Anchors) -> dict[
     for place, other_place in zip(before.all()[:-1], after.all()[:-1], strict=True):
         runs[place] = other_place - place
     return runs
-
-
-@dataclass(frozen=True, slots=True)
-class Borrowed:
-    """Bytes of the old file that are bytes of the new file."""
-
-    source: int
-    target: int
-    size: int
 
 
 def copies(moves: Moves, old: Layout, new: Layout) -> list[Borrowed]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from isobuilder.delta.borrowed import Borrowed
 from isobuilder.delta.golang.fast import Bytes, Ints, view
 from isobuilder.delta.golang.format1 import Stretch
-from isobuilder.delta.golang.moves import Borrowed
 
 _GRAM = 8  # bytes that are looked for together
 _SHORTEST = 14  # bytes that a piece must save

@@ -113,7 +113,7 @@ class _Rewriting:
                     continue
             else:
                 before = data[at - 2]
-                if before not in RELATIVE and not is_long(data, at):
+                if before not in RELATIVE and not _is_long(data, at):
                     continue
                 more = AFTER.get(before, 0)
                 target += more
@@ -138,7 +138,7 @@ class _Rewriting:
         made = array("I", words)
         for number, word in enumerate(words):
             here = text.address + 4 * number
-            if word & 0x14000000 and (form := jump_form(word)) is not None:
+            if word & 0x14000000 and (form := _jump_form(word)) is not None:
                 bits, shift = form
                 mask = (1 << bits) - 1
                 half = 1 << bits - 1
@@ -148,7 +148,7 @@ class _Rewriting:
                     made[number] = word & ~(mask << shift) | goes << shift
             elif word & 0x9F000000 == 0x90000000 and number + 1 < len(words):  # ADRP
                 second = words[number + 1]
-                scale = second_scale(second, word & 31)
+                scale = _second_scale(second, word & 31)
                 if scale is None:
                     continue
                 pages = ((word >> 29 & 3 | word >> 3 & 0x1FFFFC) ^ 0x100000) - 0x100000
@@ -313,7 +313,7 @@ class _Rewriting:
         self._offsets((at for at in wrapped if at < size), before.text, after.text)
 
 
-def is_long(data: bytes, at: int) -> bool:
+def _is_long(data: bytes, at: int) -> bool:
     """Return whether an opcode of several bytes and its ModRM seem to end before ``at``."""
     return (
         (data[at - 3] == 0x0F and data[at - 2] & 0xF0 != 0x80)
@@ -333,7 +333,7 @@ JUMPS = (
 """Branches of arm64: which bits tell them, and how many from which on tell where to, in words."""
 
 
-def jump_form(word: int) -> tuple[int, int] | None:
+def _jump_form(word: int) -> tuple[int, int] | None:
     """Return how many bits of ``word`` from which on tell where it branches to."""
     for mask, wanted, bits, shift in JUMPS:
         if word & mask == wanted:
@@ -341,7 +341,7 @@ def jump_form(word: int) -> tuple[int, int] | None:
     return None
 
 
-def second_scale(word: int, register: int) -> int | None:
+def _second_scale(word: int, register: int) -> int | None:
     """Return by what the number in ``word`` is shifted, if it goes on with an address of ADRP."""
     if word >> 5 & 31 != register:
         return None

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 from isobuilder.digest import Digest, Hasher
@@ -51,12 +50,7 @@ class IsoReader:
     def __enter__(self) -> IsoReader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -217,7 +211,7 @@ def hash_iso(reader: IsoReader, *, whole: bool = True, progress: Progress = SILE
     return IsoDigests(digest, files.digests(), tuple(gaps.found))
 
 
-MAX_GAPS = 100
+_MAX_GAPS = 100
 """Runs of bytes that nothing claims and that are told; the first is reason enough."""
 
 
@@ -242,7 +236,7 @@ class _Gaps:
             gap = self._gaps[-1]
             start, stop = max(gap.offset, position), min(gap.end, end)
             part = bytes(data[start - position : stop - position])
-            if part.count(0) < len(part) and len(self.found) <= MAX_GAPS:
+            if part.count(0) < len(part) and len(self.found) <= _MAX_GAPS:
                 first = start + len(part) - len(part.lstrip(b"\0"))
                 self.found.append(Extent(first, start + len(part.rstrip(b"\0")) - first))
             if gap.end > end:
