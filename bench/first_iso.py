@@ -7,14 +7,12 @@ is nginx and docker-registry on loopback, and has a release of the size and shap
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import os
 import platform
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -26,7 +24,7 @@ from pathlib import Path
 
 import yaml
 
-from bench import page, payload
+from bench import page, payload, section
 from bench.ground import PRODUCT, SMALL, Ground, say
 from bench.measure import BenchError
 from isobuilder.demo import content
@@ -56,26 +54,16 @@ class Took:
 
 def main() -> int:
     """Return the exit code: 0 when it could be measured."""
-    parser = argparse.ArgumentParser(prog="python -m bench.first_iso", description=__doc__)
+    parser = section.parser("bench.first_iso", __doc__, space="6 GB")
     parser.add_argument("--scale", type=float, default=1.0, help="shrink the payload (default 1)")
-    parser.add_argument("--work", type=Path, help="a folder with 6 GB free, emptied at the end")
-    parser.add_argument("--report", type=Path, help="the page to write; default: print")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="isobuilder-bench-", dir=options.work) as folder:
-        ground = Ground(Path(folder), options.scale, SMALL)
-        try:
-            with ground.closing:
-                took = _run(ground)
-        except BenchError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-    text = _told(took)
-    if options.report is None:
-        print(text)
-    else:
-        page.update(options.report, page.FIRST_ISO, lambda _old: text)
-        say(f"written: {options.report}")
-    return 0
+
+    def measure(folder: Path) -> str:
+        ground = Ground(folder, options.scale, SMALL)
+        with ground.closing:
+            return _told(_run(ground))
+
+    return section.measured(page.FIRST_ISO, options, measure)
 
 
 def _run(ground: Ground) -> Took:

@@ -9,14 +9,12 @@ table has every goal.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from bench import page
+from bench import page, section
 from bench.carry import Goal, carrying, judged, keeping
 from bench.ground import say
 from bench.measure import BenchError
@@ -78,34 +76,26 @@ class Served:
 
 def main() -> int:
     """Return the exit code: 0 when everything could be measured."""
-    parser = argparse.ArgumentParser(prog="python -m bench.site", description=__doc__)
+    parser = section.parser("bench.site", __doc__, space="4 GB")
     parser.add_argument("--mib", type=int, default=128, help="of each of eight blobs (default 128)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--work", type=Path, help="a folder with 4 GB free, emptied at the end")
-    parser.add_argument("--report", type=Path, help="the page to write; default: print")
     options = parser.parse_args()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each start compiles the program again
-    try:
-        with tempfile.TemporaryDirectory(prefix="isobuilder-site-", dir=options.work) as folder:
-            work = _made(Path(folder), options.mib)
-            found = [
-                *_serving(work, options.rounds),
-                *_start(work),
-                *_pushing(work, options.rounds),
-                *carrying(work.folder, work.stored.blobs[1:], options.rounds),
-                *keeping(work.folder, work.iso, options.rounds),
-            ]
-    except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return section.measured(
+        page.SITE, options, lambda folder: _measured(_made(folder, options.mib), options.rounds)
+    )
+
+
+def _measured(work: Work, rounds: int) -> str:
+    found = [
+        *_serving(work, rounds),
+        *_start(work),
+        *_pushing(work, rounds),
+        *carrying(work.folder, work.stored.blobs[1:], rounds),
+        *keeping(work.folder, work.iso, rounds),
+    ]
     lines = [one for one in found if isinstance(one, str)]
     goals = [one for one in found if not isinstance(one, str)]
-    text = "\n".join([*lines, "", judged(goals)])
-    if options.report is None:
-        print(text)
-    else:
-        page.update(options.report, page.SITE, lambda _old: text)
-    return 0
+    return "\n".join([*lines, "", judged(goals)])
 
 
 def _made(folder: Path, mib: int) -> Work:

@@ -8,18 +8,15 @@ and each ratio is of one round.
 
 from __future__ import annotations
 
-import argparse
-import os
 import shlex
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench import page
+from bench import page, section
 from bench.ground import PRODUCT, say
-from bench.measure import BenchError, Contender, Measured, clean_environment, in_turn, run
+from bench.measure import Contender, Measured, clean_environment, in_turn, run
 from isobuilder.digest import Digest
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.model.loading import load_lock
@@ -31,7 +28,7 @@ from isobuilder.trust.evidence.policies import known_policies
 from tests.fakes.signed_upstream import write_policies
 from tests.fakes.sigstore import SmallSigstore, signed_text
 from tools.lab.golang import Go, built
-from tools.lab.place import HERE, LabError, lab_dir
+from tools.lab.place import HERE, lab_dir
 from tools.lab.upstream import lab_upstream
 
 PLAIN, TRUST = "verify", "verify --trust"
@@ -42,25 +39,15 @@ _PROGRAMS = {"kubeadm", "kubelet", "kubectl"}
 
 def main() -> int:
     """Return the exit code: 0 when everything could be measured."""
-    parser = argparse.ArgumentParser(prog="python -m bench.trust", description=__doc__)
+    parser = section.parser("bench.trust", __doc__, space="3 GB")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--recipe", default="kubernetes-1.37.1", help="of the lab")
-    parser.add_argument("--work", type=Path, help="a folder with 3 GB free, emptied at the end")
-    parser.add_argument("--report", type=Path, help="the page to write; default: print")
     options = parser.parse_args()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each start compiles the program again
-    try:
-        with tempfile.TemporaryDirectory(prefix="isobuilder-trust-", dir=options.work) as folder:
-            text = "\n".join(_lines(Path(folder), options.recipe, options.rounds))
-    except (BenchError, LabError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if options.report is None:
-        print(text)
-    else:
-        page.update(options.report, page.TRUST, lambda _old: text)
-        say(f"written: {options.report}")
-    return 0
+    return section.measured(
+        page.TRUST,
+        options,
+        lambda folder: "\n".join(_lines(folder, options.recipe, options.rounds)),
+    )
 
 
 def _lines(work: Path, recipe: str, rounds: int) -> Iterator[str]:
@@ -105,8 +92,7 @@ def _lines(work: Path, recipe: str, rounds: int) -> Iterator[str]:
     yield page.table(_rows(found))
     yield ""
     yield page.table(_judged({one.name: one for one in found}), numbers=False)
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    yield f"\n{os.cpu_count()} processors, load at the end {load}."
+    yield f"\n{section.load()}"
 
 
 def _rows(found: Sequence[Measured]) -> Iterator[Sequence[str]]:

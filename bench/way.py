@@ -6,22 +6,21 @@ place of the shipped one; each command's seconds are those of bash's own ``time`
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import page
+from bench import page, section
+from bench.measure import BenchError
 from isobuilder.text import human_size
 from tools.lab.kubernetes import CURRENT
-from tools.lab.place import HERE, LabError
+from tools.lab.place import HERE
+from tools.lab.servers import free_port
 from tools.lab.upstream import lab_upstream
 from tools.way import PORTS, script
 
@@ -50,24 +49,8 @@ _STEPS = (  # how a command begins -> what it is; the first of each kind counts,
 
 def main() -> int:
     """Return the exit code: 0 when every page ended well."""
-    parser = argparse.ArgumentParser(prog="python -m bench.way", description=__doc__)
-    parser.add_argument("--report", type=Path, help="the page to write; default: print")
-    parser.add_argument("--work", type=Path, help="a folder with 6 GB free, emptied at the end")
-    options = parser.parse_args()
-    try:
-        with tempfile.TemporaryDirectory(prefix="isobuilder-way-", dir=options.work) as folder:
-            text = _run(Path(folder))
-    except LabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except subprocess.CalledProcessError as error:
-        print(f"error: the pages ended with {error.returncode}", file=sys.stderr)
-        return 1
-    if options.report is None:
-        print(text)
-    else:
-        page.update(options.report, page.WAY, lambda _old: text)
-    return 0
+    options = section.parser("bench.way", __doc__, space="6 GB").parse_args()
+    return section.measured(page.WAY, options, _run)
 
 
 def _run(home: Path) -> str:
@@ -82,24 +65,21 @@ def _run(home: Path) -> str:
             if not name.startswith(("ISOBUILDER_", "XDG_"))
         }
         own = {"HOME": home, "RECIPE": recipe, "ISOBUILDER_CONFIG": upstream.config_path}
-        subprocess.run(
+        done = subprocess.run(
             ["bash", "-c", _TIMED + script(installed=True, ports=free_ports())],
             env={**environment, **{name: str(value) for name, value in own.items()}},
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
-            check=True,
+            check=False,
         )
+    if done.returncode:
+        raise BenchError(f"the pages ended with {done.returncode}")
     return _told(home)
 
 
 def free_ports() -> dict[int, int]:
     """Return a free port for each of the pages."""
-    found = {}
-    for port in PORTS:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            found[port] = listener.getsockname()[1]
-    return found
+    return {port: free_port() for port in PORTS}
 
 
 def _told(home: Path) -> str:

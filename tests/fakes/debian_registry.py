@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import shutil
-import socket
 import subprocess
 import time
 from base64 import b64encode
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 from isobuilder.demo.images import Image
 from isobuilder.digest import Digest
+from tools.lab.servers import free_port
 
 USER, PASSWORD = "ann", "s3cret-word"
 BASIC = "Basic " + b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -35,7 +35,7 @@ def installed() -> bool:
 @contextmanager
 def docker_registry(folder: Path, *, login: bool = True) -> Iterator[str]:
     """Run it, behind a password if ``login``, and yield its address."""
-    port = _free_port()
+    port = free_port()
     users = folder / "users"
     users.write_text(f"{USER}:{_HASHED}\n")
     config = folder / "registry.yml"
@@ -44,7 +44,7 @@ def docker_registry(folder: Path, *, login: bool = True) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", config], stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not _answers(port):
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < deadline
@@ -52,12 +52,12 @@ def docker_registry(folder: Path, *, login: bool = True) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def push(url: str, name: str, tag: str, image: Image) -> None:
     """Put an image into a registry by the distribution API."""
-    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
 
         def call(method: str, path: str, body: bytes = b"", kind: str = "") -> str:
             headers = {"Authorization": BASIC} | ({"Content-Type": kind} if kind else {})
@@ -77,14 +77,8 @@ def push(url: str, name: str, tag: str, image: Image) -> None:
         call("PUT", f"/v2/{name}/manifests/{tag}", image.top.data, image.top.media_type)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _answers(port: int) -> bool:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         with suppress(OSError):
             connection.request("GET", "/v2/")
             return connection.getresponse().status in {200, 401}

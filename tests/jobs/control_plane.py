@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.lab.place import lab_dir
+from tools.lab.servers import free_port
 
 VERSION = "1.37.2"
 
@@ -31,12 +31,6 @@ def programs() -> dict[str, Path]:
     names = ("kube-apiserver", "kube-controller-manager", "kubectl")
     found = {name: folder / f"kubernetes-{VERSION}" / name for name in names}
     return {**found, "etcd": folder / "etcd" / "server"}
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @dataclass(slots=True)

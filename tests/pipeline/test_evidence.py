@@ -36,6 +36,7 @@ from tests.fakes.upstream import FakeUpstream
 from tests.pipeline.world import World, write_config
 
 PROGRAMS = ("kubeadm", "kubelet", "kubectl")
+Capture = Callable[[LockedImage], SignatureClaim]
 
 
 @pytest.fixture(scope="module")
@@ -328,33 +329,36 @@ def test_a_signature_that_names_another_image_is_refused(
         captured(only(unsigned, pause), recipe, session)
 
 
-def without_tags(signed: SignedUpstream, image: LockedImage) -> None:
-    for digest in (image.digest, image.index):
+@pytest.fixture
+def pause_without_tags(signed: SignedUpstream, pause: LockedImage) -> LockedImage:
+    """An image of which only referrers can tell who signed it."""
+    for digest in (pause.digest, pause.index):
         assert digest is not None
-        signed.put_tag(image.parsed, digest, [])
+        signed.put_tag(pause.parsed, digest, [])
+    return pause
+
+
+@pytest.fixture
+def capture(unsigned: Lock, recipe: Recipe, session: Session) -> Capture:
+    return lambda image: captured(only(unsigned, image), recipe, session)
 
 
 def test_a_bundle_that_hangs_on_an_image_as_a_referrer_is_found(
-    unsigned: Lock, pause: LockedImage, recipe: Recipe, session: Session, signed: SignedUpstream
+    pause_without_tags: LockedImage, capture: Capture, session: Session, signed: SignedUpstream
 ) -> None:
-    without_tags(signed, pause)
+    pause = pause_without_tags
     signed.put_referrer(pause.parsed, pause.digest, signed.sigstore.attest(pause.digest))
-    claim = captured(only(unsigned, pause), recipe, session)
+    claim = capture(pause)
     assert kinds(claim) == ["bundle"]
     assert "statement https://example.org/v1" in evidence_words(claim, session, signed)
 
 
 @pytest.mark.parametrize("lie", ["text", "image", "another", "annotations"])
 def test_referrers_and_tags_that_are_not_what_their_types_say_are_told(
-    lie: str,
-    unsigned: Lock,
-    pause: LockedImage,
-    recipe: Recipe,
-    session: Session,
-    signed: SignedUpstream,
+    lie: str, pause_without_tags: LockedImage, capture: Capture, signed: SignedUpstream
 ) -> None:
     """A bundle that is none, an image, a statement about another; a signed text that is none."""
-    without_tags(signed, pause)
+    pause = pause_without_tags
     good = signed.sigstore.attest(Digest.of(b"another") if lie == "another" else pause.digest)
     data = {"text": b"<html>", "image": b'{"schemaVersion": 2}'}.get(lie, write_bundle(good))
     signed.put_text_as_referrer(pause.parsed, pause.digest, data)
@@ -363,19 +367,14 @@ def test_referrers_and_tags_that_are_not_what_their_types_say_are_told(
         signed.put_tag(pause.parsed, pause.digest, [(b"\xff" + text, notes), (text, {})])
         signed.put_text_as_referrer(pause.parsed, pause.digest, b"{}")
     with pytest.raises(IntegrityError, match="the policy kubernetes needs a signature of"):
-        captured(only(unsigned, pause), recipe, session)
+        capture(pause)
 
 
 @pytest.mark.parametrize("lie", ["subject", "type", "loop", "index"])
 def test_referrers_that_loop_or_lie_are_not_believed(
-    lie: str,
-    unsigned: Lock,
-    pause: LockedImage,
-    recipe: Recipe,
-    session: Session,
-    signed: SignedUpstream,
+    lie: str, pause_without_tags: LockedImage, capture: Capture, signed: SignedUpstream
 ) -> None:
-    without_tags(signed, pause)
+    pause = pause_without_tags
     bundle = signed.sigstore.attest(pause.digest)
     told: dict[str, object] = {}
     if lie == "subject":
@@ -393,7 +392,7 @@ def test_referrers_that_loop_or_lie_are_not_believed(
             more=[{"mediaType": "application/json", "digest": str(itself), "size": 7}],
         )
     with pytest.raises(IntegrityError, match="no signature under a tag and none among the referr"):
-        captured(only(unsigned, pause), recipe, session)
+        capture(pause)
 
 
 # --- from the ISO alone ---

@@ -22,23 +22,10 @@ from isobuilder.sources.upstream.sight import Sight
 from isobuilder.store import Store
 from tests.fakes.timeline import AUTOSCALER, Timeline
 from tests.fakes.upstream import FakeUpstream
+from tests.pipeline.last_day import LAST, RECIPES, session, timeline
 
-RECIPES = sorted(builtin_recipes().glob("*.yaml"))
-LAST = date(2026, 11, 28)
+__all__ = ["session", "timeline"]
 OTHER = "0123456789ab" + "c" * 28
-
-
-@pytest.fixture
-def timeline() -> Iterator[Timeline]:
-    with Timeline(str(LAST)) as server:
-        yield server
-
-
-@pytest.fixture
-def session(timeline: Timeline, tmp_path: Path) -> Iterator[Session]:
-    config = Config(mirrors=timeline.mirrors, retries=0)
-    with open_session(config, Store(tmp_path / "store")) as opened:
-        yield opened
 
 
 def proposal(session: Session, version: str, *, day: date = LAST) -> Proposal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,32 +12,17 @@ import pytest
 
 from isobuilder.errors import InputError
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.model.config import Config
 from isobuilder.model.loading import builtin_recipes, load_recipe
 from isobuilder.pipeline.fit import parts_of
 from isobuilder.pipeline.upstream.check import check_upstream
 from isobuilder.pipeline.upstream.proposal import meant, propose
-from isobuilder.sources.session import Session, open_session
+from isobuilder.sources.session import Session
 from isobuilder.sources.upstream.look import look
 from isobuilder.sources.upstream.notices import CheckPolicy
-from isobuilder.store import Store
 from tests.fakes.timeline import Timeline, facts
+from tests.pipeline.last_day import LAST, RECIPES, session, timeline
 
-RECIPES = sorted(builtin_recipes().glob("*.yaml"))
-LAST = date(2026, 11, 28)
-
-
-@pytest.fixture
-def timeline() -> Iterator[Timeline]:
-    with Timeline(str(LAST)) as server:
-        yield server
-
-
-@pytest.fixture
-def session(timeline: Timeline, tmp_path: Path) -> Iterator[Session]:
-    config = Config(mirrors=timeline.mirrors, retries=0)
-    with open_session(config, Store(tmp_path / "store")) as opened:
-        yield opened
+__all__ = ["session", "timeline"]
 
 
 def written(text: str, folder: Path) -> Path:

@@ -7,7 +7,6 @@ only part of ours, which gives a token to anybody who asks.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shutil
@@ -17,21 +16,21 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
 from tools.lab.golang import Go, built
+from tools.lab.issuer import Issuer
 from tools.lab.place import LabError, lab_dir, say
+from tools.lab.servers import free_port
 
 MODULES = (
     *("cosign", "fulcio", "rekor", "rekor-tiles", "tesseract", "timestamp-authority", "trillian"),
@@ -40,12 +39,6 @@ _NAMED = {"tesseract": "tesseract", "rekor-tiles": "rekor-tiles"}  # whose progr
 START = "2020-01-01T00:00:00Z"
 PASSWORD = "lab"
 _PATIENCE = 60.0  # seconds until a server answers
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def prepare() -> tuple[Path, Path]:
@@ -62,83 +55,6 @@ def prepare() -> tuple[Path, Path]:
             link.symlink_to(program)
     tables = (go.root / "modules").glob("github.com/google/trillian@*/storage/mysql/schema/*.sql")
     return folder, max(tables)
-
-
-@dataclass
-class Issuer:
-    """Logs anybody in: OpenID Connect's two documents and its tokens."""
-
-    port: int = field(default_factory=free_port)
-    key: rsa.RSAPrivateKey = field(
-        default_factory=lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    )
-
-    @property
-    def url(self) -> str:
-        return f"http://localhost:{self.port}"
-
-    def token(self, mail: str) -> str:
-        now = int(time.time())
-        head = {"alg": "RS256", "typ": "JWT", "kid": "one"}
-        claims = {
-            "iss": self.url,
-            "aud": "sigstore",
-            "sub": mail,
-            "email": mail,
-            "email_verified": True,
-            "iat": now,
-            "exp": now + 3600,
-        }
-        signed = ".".join(_url_base64(json.dumps(one).encode()) for one in (head, claims))
-        signature = self.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
-        return f"{signed}.{_url_base64(signature)}"
-
-    def document(self, path: str) -> dict[str, Any] | None:
-        if path == "/.well-known/openid-configuration":
-            return {
-                "issuer": self.url,
-                "jwks_uri": f"{self.url}/keys",
-                "authorization_endpoint": f"{self.url}/auth",
-                "token_endpoint": f"{self.url}/token",
-                "response_types_supported": ["code"],
-                "subject_types_supported": ["public"],
-                "id_token_signing_alg_values_supported": ["RS256"],
-            }
-        if path == "/keys":
-            numbers = self.key.public_key().public_numbers()
-            size = (numbers.n.bit_length() + 7) // 8
-            one = {
-                "kty": "RSA",
-                "alg": "RS256",
-                "use": "sig",
-                "kid": "one",
-                "n": _url_base64(numbers.n.to_bytes(size, "big")),
-                "e": _url_base64(numbers.e.to_bytes(3, "big")),
-            }
-            return {"keys": [one]}
-        return None
-
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        issuer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                found = issuer.document(self.path)
-                self.send_response(404 if found is None else 200)
-                self.send_header("Content-Type", "application/json")
-                self.end_headers()
-                self.wfile.write(json.dumps(found).encode())
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        with ThreadingHTTPServer(("127.0.0.1", self.port), Handler) as server:
-            Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-            try:
-                yield
-            finally:
-                server.shutdown()
 
 
 @dataclass
@@ -455,10 +371,6 @@ def _write_root(found: RealSigstore) -> None:
         "origin=127.0.0.1",
         f"--tsa=url={found.urls['tsa']}/api/v1/timestamp,certificate-chain={folder / 'tsa.pem'}",
     )
-
-
-def _url_base64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 if __name__ == "__main__":
