@@ -45,7 +45,7 @@ TRAVELS = (*SIDE_FILES, VEX, SIGNATURE)
 REPORT = "report.html"
 """How the name of its page for people ends."""
 
-MAX_TEXT = 16 * 1024 * 1024
+_MAX_TEXT = 16 * 1024 * 1024
 """Bytes of a text file that is read whole: SHA256SUMS, images.list, JSON."""
 
 MAX_KEPT = 64 * 1024 * 1024
@@ -155,11 +155,11 @@ class Medium:
 
         def load() -> bytes:
             size = self.files[path].size
-            if size > MAX_TEXT:
-                raise IntegrityError(f"{size} bytes, expected at most {MAX_TEXT}")
+            if size > _MAX_TEXT:
+                raise IntegrityError(f"{size} bytes, expected at most {_MAX_TEXT}")
             self._keep(size)
             with self.open(path) as file:
-                return file.read(MAX_TEXT + 1)
+                return file.read(_MAX_TEXT + 1)
 
         data = self._once("bytes", path, load)
         if isinstance(data, IntegrityError):

@@ -41,7 +41,7 @@ class _SilentTask:
         pass
 
 
-class Silent:
+class _Silent:
     """Listens and says nothing; the default of library calls."""
 
     def step(self, text: str) -> None:
@@ -52,7 +52,7 @@ class Silent:
         return _SilentTask()
 
 
-SILENT: Progress = Silent()
+SILENT: Progress = _Silent()
 
 
 @contextmanager

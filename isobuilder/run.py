@@ -224,7 +224,7 @@ def _bounded(
     except (TimeoutError, subprocess.TimeoutExpired) as error:
         raise EnvironmentProblem(f"{words}: still running after {timeout:g} s") from error
     finally:
-        with undisturbed():
+        with _undisturbed():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
@@ -305,7 +305,7 @@ def running(
     command = shlex.join(str(part) for part in argv)
     process: subprocess.Popen[bytes] | None = None
     try:
-        with log.open("wb") as output, undisturbed():
+        with log.open("wb") as output, _undisturbed():
             try:
                 process = subprocess.Popen(
                     [str(part) for part in argv],
@@ -333,7 +333,7 @@ def running(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    with undisturbed():
+    with _undisturbed():
         process.terminate()
         try:
             process.wait(_GRACE)
@@ -343,7 +343,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def _undisturbed() -> Iterator[None]:
     """Let signals that would end us wait for the end of the block, such as while a child is ended.
 
     Only in the main thread: signals disturb no other.

@@ -184,11 +184,11 @@ def _tell(app: App, outcomes: Sequence[BootOutcome], *, as_json: bool) -> None:
             ]
         )
     else:
-        tell_text(milestone_table(outcomes))
-    refuse_failed(outcomes)
+        tell_text(_milestone_table(outcomes))
+    _refuse_failed(outcomes)
 
 
-def milestone_table(outcomes: Sequence[BootOutcome]) -> str:
+def _milestone_table(outcomes: Sequence[BootOutcome]) -> str:
     """Return what each machine reached when, and the memory it then used."""
     rows = [
         (outcome.name, milestone, f"{seconds:.1f} s", _memory(outcome.memory.get(milestone)))
@@ -198,7 +198,7 @@ def milestone_table(outcomes: Sequence[BootOutcome]) -> str:
     return table(rows, ("NODE", "MILESTONE", "AFTER", "MEMORY"))
 
 
-def refuse_failed(outcomes: Sequence[BootOutcome]) -> None:
+def _refuse_failed(outcomes: Sequence[BootOutcome]) -> None:
     """Raise an ``EnvironmentProblem`` for the first machine that did not come as far as asked."""
     for outcome in outcomes:
         if outcome.failed:

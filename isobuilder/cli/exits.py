@@ -36,7 +36,7 @@ def told(error: BaseException, *, verbosity: int) -> int:
     """Tell the person what ended the program, and return the exit code."""
     match error:
         case IsobuilderError():
-            show_error(error, verbose=verbosity > 1)
+            _show_error(error, verbose=verbosity > 1)
             return error.exit_code
         case KeyboardInterrupt():
             tell("error: interrupted; the same command carries on from here", err=True)
@@ -67,7 +67,7 @@ def _show_trace(error: BaseException) -> None:
             tell(line, err=True)
 
 
-def show_error(error: IsobuilderError, *, verbose: bool = False) -> None:
+def _show_error(error: IsobuilderError, *, verbose: bool = False) -> None:
     """Print an error, and what to do about it."""
     for line in error.told():
         tell(line, err=True)
@@ -140,7 +140,7 @@ class Attempts(Generic[Result]):
         if not self.failures:
             return
         for failure in self.failures[: None if self.done else -1]:
-            show_error(failure)
+            _show_error(failure)
         if not self.done:
             raise self.failures[-1]
         number = len(self.failures)

@@ -92,7 +92,7 @@ _EXIT_CODES = (
 )
 
 
-class RootGroup(AppGroup):
+class _RootGroup(AppGroup):
     """The whole program: imports a command when it is called, and turns errors into exit codes."""
 
     lazy: dict[str, tuple[str, str]]
@@ -158,7 +158,7 @@ class RootGroup(AppGroup):
 
 
 @click.group(
-    cls=RootGroup,
+    cls=_RootGroup,
     lazy=COMMANDS,
     epilog=_EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from isobuilder.nodeconfig.seed import SeedKind
     from isobuilder.pipeline.cluster import MadeNode, Option
 
-ROLES = click.Choice(["first-control-plane", "control-plane", "worker"])
+_ROLES = click.Choice(["first-control-plane", "control-plane", "worker"])
 KINDS = click.Choice(["nocloud", "config-drive"])
-KINDS_OR_NONE = click.Choice(["nocloud", "config-drive", "none"])
+_KINDS_OR_NONE = click.Choice(["nocloud", "config-drive", "none"])
 
 
 @click.group(cls=AppGroup)
@@ -36,7 +36,7 @@ def node() -> None:
 @click.option("--out", type=FOLDER, default="nodes", show_default=True, help="Where folders go.")
 @click.option("--secrets", type=FOLDER, help="Folder of tokens and keys.  [default: OUT/secrets]")
 @click.option(
-    "--seed", type=KINDS_OR_NONE, default="nocloud", show_default=True, help="Form of seed.iso."
+    "--seed", type=_KINDS_OR_NONE, default="nocloud", show_default=True, help="Form of seed.iso."
 )
 @json_option
 @click.pass_obj
@@ -62,7 +62,7 @@ def cluster(
 
 
 @node.command("user-data")
-@click.option("--role", type=ROLES, required=True, help="What the node becomes.")
+@click.option("--role", type=_ROLES, required=True, help="What the node becomes.")
 @click.option("--name", required=True, help="Host name, and name of the node.")
 @click.option("--kubernetes", metavar="VERSION", required=True, help="Of the ISO, such as 1.34.12.")
 @click.option("--endpoint", metavar="HOST[:PORT]", help="Of the API; needed to join.")
@@ -79,7 +79,7 @@ def cluster(
 @click.option("--out", type=FOLDER, default="nodes", show_default=True, help="Where NAME/ goes.")
 @click.option("--secrets", type=FOLDER, help="Folder of tokens and keys.  [default: OUT/secrets]")
 @click.option(
-    "--seed", type=KINDS_OR_NONE, default="none", show_default=True, help="Also pack a seed.iso."
+    "--seed", type=_KINDS_OR_NONE, default="none", show_default=True, help="Also pack a seed.iso."
 )
 @json_option
 @click.pass_obj

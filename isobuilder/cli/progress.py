@@ -17,11 +17,11 @@ def choose(style: str, stream: TextIO) -> Progress:
     if style == "auto":
         style = "bar" if stream.isatty() else "plain"
     if style == "bar":
-        return Bars(stream)
+        return _Bars(stream)
     if style == "plain":
         return Lines(stream)
     if style == "json":
-        return JsonLines(stream)
+        return _JsonLines(stream)
     return SILENT
 
 
@@ -61,7 +61,7 @@ class _Counted:
         """The numbers moved."""
 
 
-class Bars:
+class _Bars:
     """A bar for each piece of work, on a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -141,7 +141,7 @@ class _Line(_Counted):
         return told if left is None else f"{told}, {left // 60} min {left % 60} s left"
 
 
-class JsonLines:
+class _JsonLines:
     """One JSON object a line: ``step``, ``start``, ``progress`` and ``done`` events.
 
     What the command says besides is a ``message`` event; errors stay two lines of text.
@@ -167,7 +167,7 @@ class JsonLines:
 
 
 class _Event(_Counted):
-    def __init__(self, name: str, total: int | None, unit: str, out: JsonLines) -> None:
+    def __init__(self, name: str, total: int | None, unit: str, out: _JsonLines) -> None:
         super().__init__(name, total, unit)
         self._out = out
         self._last = time.monotonic()

@@ -75,7 +75,7 @@ class Wanted:
         return (self.lock or self.source.recipe(self.architecture)).kubernetes
 
 
-class SourceType(click.ParamType):  # type: ignore[type-arg]
+class _SourceType(click.ParamType):  # type: ignore[type-arg]
     """A file that is there, or the version of a recipe that is shipped."""
 
     name = "source"
@@ -102,18 +102,18 @@ class SourceType(click.ParamType):  # type: ignore[type-arg]
         incomplete: str,
     ) -> list[CompletionItem]:
         """Offer the versions that are shipped if one is begun, else files: bash takes one kind."""
-        versions = version_items(incomplete) if incomplete else []
+        versions = _version_items(incomplete) if incomplete else []
         return versions or [CompletionItem(incomplete, type="file")]
 
 
-SOURCE = SourceType()
+SOURCE = _SourceType()
 
 arch_option = click.option(
     "--arch", type=click.Choice(list(ARCHITECTURES)), help="Only this architecture."
 )
 
 
-def version_items(incomplete: str) -> list[CompletionItem]:
+def _version_items(incomplete: str) -> list[CompletionItem]:
     """Return the versions that are shipped and begin so."""
     from isobuilder.pipeline.shipped import shipped
 

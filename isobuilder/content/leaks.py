@@ -39,7 +39,7 @@ class AllowedLeak(Model):
     why: Annotated[str, Field(pattern=ONE_LINE, min_length=1, max_length=500)]
 
 
-class AllowedLeaks(Model):
+class _AllowedLeaks(Model):
     """What may be on an ISO though it looks like a secret."""
 
     format: Annotated[Literal[1], Field(alias="schema")]
@@ -53,7 +53,7 @@ def read_allowed(path: Path) -> frozenset[Digest]:
         InputErrors: all that is wrong with it.
         InputError: it cannot be read.
     """
-    return frozenset(one.text for one in build(read_yaml(path), AllowedLeaks).allowed)
+    return frozenset(one.text for one in build(read_yaml(path), _AllowedLeaks).allowed)
 
 
 @dataclass(frozen=True, slots=True)

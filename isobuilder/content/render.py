@@ -15,7 +15,7 @@ from isobuilder.model.base import canonical_json
 from isobuilder.model.lock import Lock
 from isobuilder.model.recipe import Component, Render
 
-BIN_DIR = "/opt/bin"
+_BIN_DIR = "/opt/bin"
 """Where nodes keep the programs of the ISO."""
 
 _TEXTS = ("10-kubeadm.conf.j2", "kubelet.service.j2")
@@ -58,7 +58,7 @@ def render_file(lock: Lock, item: Render, digests: Mapping[str, Digest]) -> byte
 
 
 def _unit(template_name: str) -> Callable[[Lock, Mapping[str, Digest], str], bytes]:
-    return lambda _lock, _digests, _place: render(template_name, {"bin_dir": BIN_DIR})
+    return lambda _lock, _digests, _place: render(template_name, {"bin_dir": _BIN_DIR})
 
 
 def _provider_ownership(lock: Lock, _digests: Mapping[str, Digest], place: str) -> bytes:

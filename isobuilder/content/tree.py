@@ -123,7 +123,7 @@ def tree(
     described = manifest_of(lock, files.facts, images, tool=tool, payload=payload).to_bytes()
     files.add(MANIFEST, described)
     files.add(SUMS, sums(files.facts))
-    check_names(files.entries)
+    _check_names(files.entries)
     entries = tuple(files.entries[path] for path in sorted(files.entries))
     return IsoTree(entries, files.facts, described, bill, lock.epoch, boot=boot)
 
@@ -215,7 +215,7 @@ def sums(facts: Mapping[str, FileFact]) -> bytes:
     return "".join(f"{facts[path][0].hex}  {path}\n" for path in sorted(facts)).encode()
 
 
-def check_names(entries: Iterable[str]) -> None:
+def _check_names(entries: Iterable[str]) -> None:
     """Return if nodes and our own readers take ``entries`` for what they are.
 
     Raises:

@@ -10,7 +10,7 @@ from isobuilder.errors import IntegrityError
 from isobuilder.formats.manifests import Object, at, items, of_kind
 from isobuilder.formats.reference import ImageReference
 
-HEADLAMP_IMAGES = ("ghcr.io/headlamp-k8s/headlamp@sha256:",)
+_HEADLAMP_IMAGES = ("ghcr.io/headlamp-k8s/headlamp@sha256:",)
 PROVIDER_IMAGES = (
     "ghcr.io/dhslove/ablestack-kubernetes-provider@sha256:",
     "ghcr.io/ablecloud-team/ablestack-kubernetes-provider@sha256:",
@@ -66,7 +66,7 @@ def headlamp(disc: NodeView) -> Iterator[Problem]:
     """
     documents = disc.objects("headlamp.yaml")
     if documents is not None:
-        yield from _managed(documents, "headlamp.yaml", "headlamp", HEADLAMP_IMAGES)
+        yield from _managed(documents, "headlamp.yaml", "headlamp", _HEADLAMP_IMAGES)
 
 
 @rule("A.7.provider", clouds=("mold",), actions=("upgrade",), roles=("control",))

@@ -8,7 +8,7 @@ from isobuilder.documents.nodes import Items, Map, Node, Pair, Scalar
 NAMED = {"files": "name", "manifests": "name", "render": "path"}
 """The lists whose entries have an identity, and the key that holds it."""
 
-KEYED = frozenset({"components"})
+_KEYED = frozenset({"components"})
 """The maps of entries, from which ``remove: true`` drops one too."""
 
 
@@ -31,7 +31,7 @@ class _Merger:
         entries = dict(base.entries)
         for key, entry in top.entries.items():
             below = entries.get(key)
-            if path and path[-1] in KEYED and self._removes(entry.value, (*path, key)):
+            if path and path[-1] in _KEYED and self._removes(entry.value, (*path, key)):
                 self._drop(entries, key, entry.value, path)
                 continue
             value = self._values(below.value if below else None, entry.value, (*path, key))

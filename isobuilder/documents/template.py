@@ -17,8 +17,8 @@ from jinja2.visitor import NodeTransformer
 
 from isobuilder.documents.mistakes import nearest
 
-MAX_TEMPLATE = 4096  # characters
-MAX_RESULT = 8192  # characters
+_MAX_TEMPLATE = 4096  # characters
+_MAX_RESULT = 8192  # characters
 
 _FILTERS = {"lower", "upper"}
 _ALLOWED = (
@@ -68,8 +68,8 @@ def expand(text: str, values: Mapping[str, str], *, suggest: bool = True) -> str
     """
     if not is_template(text):
         return text
-    if len(text) > MAX_TEMPLATE:
-        raise TemplateProblem(f"a template of more than {MAX_TEMPLATE} characters")
+    if len(text) > _MAX_TEMPLATE:
+        raise TemplateProblem(f"a template of more than {_MAX_TEMPLATE} characters")
     try:
         tree = _environment().parse(text)
         _check(tree, values, suggest=suggest)
@@ -82,8 +82,8 @@ def expand(text: str, values: Mapping[str, str], *, suggest: bool = True) -> str
         ) from None
     except RecursionError:
         raise TemplateProblem("a template that is nested too deeply") from None
-    if len(result) > MAX_RESULT:
-        raise TemplateProblem(f"a template whose result has more than {MAX_RESULT} characters")
+    if len(result) > _MAX_RESULT:
+        raise TemplateProblem(f"a template whose result has more than {_MAX_RESULT} characters")
     return result
 
 

@@ -20,7 +20,7 @@ from isobuilder.formats.zstd import zstd_module
 MOST_GROWTH = 200
 """How many times larger than its compressed form a layer may be, beyond the first 64 MiB."""
 
-MAX_STREAMS = 100_000
+_MAX_STREAMS = 100_000
 """Streams in a row; images that can be fetched file by file have one for each of their files."""
 
 _HEAD = 10  # bytes that containerd looks at
@@ -88,8 +88,8 @@ def _decompressed(chunks: Iterable[bytes], compression: Compression) -> Iterator
             while more:
                 if current is None or current.eof:
                     streams += 1
-                    if streams > MAX_STREAMS:
-                        raise IntegrityError(f"more than {MAX_STREAMS} streams of {compression}")
+                    if streams > _MAX_STREAMS:
+                        raise IntegrityError(f"more than {_MAX_STREAMS} streams of {compression}")
                     current = new()
                 try:
                     piece = current.decompress(data, BUFFER_SIZE)

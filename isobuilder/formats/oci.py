@@ -38,15 +38,15 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 """containerd reads the first; the second is the specification's, and what older tools read."""
 
-INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_INDEX})
-MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+_INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_INDEX})
+_MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 CONFIG_TYPES = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 ACCEPTED = (OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST)
 """What we ask registries for, in this order. Schema 1 is not among it."""
 
 Compression = Literal["none", "gzip", "zstd"]
 
-LAYER_TYPES: Mapping[str, Compression] = MappingProxyType(
+_LAYER_TYPES: Mapping[str, Compression] = MappingProxyType(
     {
         OCI_LAYER: "none",
         OCI_LAYER + "+gzip": "gzip",
@@ -90,7 +90,7 @@ class Descriptor:
     @property
     def compression(self) -> Compression:
         """How a layer says that it is compressed; ``none`` for everything that is not a layer."""
-        return LAYER_TYPES.get(self.media_type, "none")
+        return _LAYER_TYPES.get(self.media_type, "none")
 
     @property
     def is_looked_into(self) -> bool:
@@ -177,13 +177,15 @@ def read_document(
         raise IntegrityError(f"{place}: expected an image manifest or index, got {which}")
     for label, value in (("mediaType", media_type), ("Content-Type", content_type or "")):
         bare = value.partition(";")[0].strip()
-        if (bare in INDEX_TYPES and is_manifest) or (bare in MANIFEST_TYPES and is_index):
+        if (bare in _INDEX_TYPES and is_manifest) or (bare in _MANIFEST_TYPES and is_index):
             kind = "a manifest" if is_manifest else "an index"
             raise IntegrityError(f"{place}: {label} says {bare}, but the content is {kind}")
     if is_index:
-        return _index(document, media_type or _implied(content_type, INDEX_TYPES, OCI_INDEX), place)
+        return _index(
+            document, media_type or _implied(content_type, _INDEX_TYPES, OCI_INDEX), place
+        )
     return _manifest(
-        document, media_type or _implied(content_type, MANIFEST_TYPES, OCI_MANIFEST), place
+        document, media_type or _implied(content_type, _MANIFEST_TYPES, OCI_MANIFEST), place
     )
 
 
@@ -291,7 +293,7 @@ def choose_platform(index: ImageIndex, architecture: str, *, place: str) -> Desc
             if entry.platform == wanted:
                 return entry
     unnamed = [entry for entry in entries if entry.platform is None]
-    for types in (INDEX_TYPES, MANIFEST_TYPES):
+    for types in (_INDEX_TYPES, _MANIFEST_TYPES):
         fitting = [entry for entry in unnamed if entry.media_type in types]
         if len(fitting) == 1:
             return fitting[0]
@@ -339,7 +341,7 @@ def _manifest(document: dict[str, Any], media_type: str, place: str) -> ImageMan
                 f"{where}: {layer.media_type} may not be redistributed, so it cannot go on an ISO",
                 hint="use an image without foreign layers",
             )
-        if layer.media_type not in LAYER_TYPES:
+        if layer.media_type not in _LAYER_TYPES:
             raise InputError(f"{where}: no node can unpack a layer of type {layer.media_type}")
         if sizes.setdefault(layer.digest, layer.size) != layer.size:
             raise IntegrityError(
@@ -347,13 +349,13 @@ def _manifest(document: dict[str, Any], media_type: str, place: str) -> ImageMan
                 f"and {sizes[layer.digest]} elsewhere in the manifest"
             )
         layers.append(layer)
-    if media_type not in MANIFEST_TYPES:
+    if media_type not in _MANIFEST_TYPES:
         raise InputError(f"{place}: not a container image: its manifest is {media_type}")
     return ImageManifest(media_type, config, tuple(layers))
 
 
 def _index(document: dict[str, Any], media_type: str, place: str) -> ImageIndex:
-    if media_type not in INDEX_TYPES:
+    if media_type not in _INDEX_TYPES:
         raise InputError(f"{place}: not a container image: its index is {media_type}")
     entries = _list(document["manifests"], f"{place}: manifests")
     return ImageIndex(

@@ -29,7 +29,7 @@ from isobuilder.formats.reference import spelled_out
 
 PULL_POLICY = "IfNotPresent"
 
-KEEP = (
+_KEEP = (
     "write the image as `image: NAME` on a line of its own in a copy of the manifest, "
     "or say images: keep for it in the recipe"
 )
@@ -64,7 +64,7 @@ def pin(manifest: Manifest, names: Mapping[str, str], ignored: Collection[str] =
             hint = "run isobuilder lock again"
             mistakes.append(Mistake(use.mark, use.path, fact, hint))
         elif (unclear := _ambiguous(place)) is not None:
-            mistakes.append(Mistake(use.mark, use.path, unclear, KEEP))
+            mistakes.append(Mistake(use.mark, use.path, unclear, _KEEP))
         else:
             wanted[id(place.mapping)] = new
             changes.image(place, new)
@@ -75,7 +75,7 @@ def pin(manifest: Manifest, names: Mapping[str, str], ignored: Collection[str] =
         again = read_manifest(pinned, manifest.place)
     except InputErrors as error:
         fact = f"it is written in a way that cannot be pinned: {error.mistakes[0].fact}"
-        raise InputErrors([Mistake(error.mistakes[0].mark, "", fact, KEEP)]) from error
+        raise InputErrors([Mistake(error.mistakes[0].mark, "", fact, _KEEP)]) from error
     _compare(manifest, again, wanted)
     return pinned
 
@@ -203,13 +203,13 @@ def _text(node: YamlNode) -> str:
 def _compare(before: Manifest, after: Manifest, wanted: Mapping[int, str]) -> None:
     """Refuse a result that differs from ``before`` in more than what ``wanted`` says."""
     if len(before.documents) != len(after.documents):
-        before.refuse(before.documents[0].root, "pinning would change the documents", KEEP)
+        before.refuse(before.documents[0].root, "pinning would change the documents", _KEEP)
     for old, new in zip(before.documents, after.documents, strict=True):
         if (other := _difference(old, new, wanted)) is not None:
             path, node = other
             mark = before.mark(node)
             fact = "pinning would change this too"
-            raise InputErrors([Mistake(mark, path, fact, KEEP)])
+            raise InputErrors([Mistake(mark, path, fact, _KEEP)])
 
 
 def _difference(

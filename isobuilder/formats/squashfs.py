@@ -19,10 +19,10 @@ from isobuilder.formats.zstd import zstd_module
 
 MAGIC = b"hsqs"
 
-MOST_INODES = 500_000
+_MOST_INODES = 500_000
 """Files, folders and links; a Debian of a node has ten thousand."""
 
-MOST_TABLES = 64 * 1024 * 1024
+_MOST_TABLES = 64 * 1024 * 1024
 """Bytes of tables that are read, each as often as it is read."""
 
 MOST_DEPTH = 128
@@ -153,13 +153,13 @@ class _Reader:
         self._packing = _PACKINGS[packing]
         if not _SMALLEST <= self._block <= _LARGEST or self._block != 1 << min(log, 32):
             raise IntegrityError(f"a squashfs of blocks of {self._block} bytes")
-        if self._inodes > MOST_INODES:
-            raise IntegrityError(f"a squashfs of {self._inodes} inodes, at most {MOST_INODES}")
+        if self._inodes > _MOST_INODES:
+            raise IntegrityError(f"a squashfs of {self._inodes} inodes, at most {_MOST_INODES}")
         if not _SUPERBLOCK.size <= inodes < directories < self._size <= size:
             raise IntegrityError(f"a squashfs whose tables lie outside of its {size} bytes")
         self._root, self._inode_table, self._directory_table = root, inodes, directories
         self._fragment_table = fragments
-        self._budget = MOST_TABLES
+        self._budget = _MOST_TABLES
         self._seen: set[int] = set()
         self._kept: dict[int, tuple[bytes, int]] = {}
 
@@ -181,7 +181,7 @@ class _Reader:
     def _spend(self, size: int) -> None:
         self._budget -= size
         if self._budget < 0:
-            raise IntegrityError(f"a squashfs of more than {MOST_TABLES} bytes of tables")
+            raise IntegrityError(f"a squashfs of more than {_MOST_TABLES} bytes of tables")
 
     def _bytes(self, offset: int, size: int) -> bytes:
         data = self._raw(offset, size) if offset + size <= self._size else b""

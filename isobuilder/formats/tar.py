@@ -18,7 +18,7 @@ from isobuilder.errors import IntegrityError
 BLOCK = 512
 """Bytes of a header; content is padded to a multiple of it."""
 
-MAX_EXTENSION = 64 * 1024
+_MAX_EXTENSION = 64 * 1024
 """Bytes of a long name or of pax records; a path has at most 4 KiB."""
 
 MAX_MEMBERS = 20_000
@@ -255,9 +255,9 @@ def _link(block: bytes, ahead: _Ahead) -> str:
 
 
 def _extension(source: Source, kind: bytes, size: int, at: int, ahead: _Ahead) -> None:
-    if size > MAX_EXTENSION:
+    if size > _MAX_EXTENSION:
         raise IntegrityError(
-            f"byte {at}: an extension header of {size} bytes, at most {MAX_EXTENSION}"
+            f"byte {at}: an extension header of {size} bytes, at most {_MAX_EXTENSION}"
         )
     start = source.position
     data = source.read(size)

@@ -98,17 +98,17 @@ def of_status(
     ``said`` is the beginning of its body; ``login`` the one that the user's own files had sent.
     """
     fact = f"{place}: the server answered {status} {reason}".rstrip()
-    hint = _HINTS.get(status, None if may_pass(status) else _REFUSED)
+    hint = _HINTS.get(status, None if _may_pass(status) else _REFUSED)
     if login is not None and status in _OF_LOGINS:
         fact += f" to {login}"
         hint = f"mend that login, or take it away if this is public: {login.source}"
-    temporary = may_pass(status)
+    temporary = _may_pass(status)
     return HttpFailure(
         fact, temporary=temporary, hint=hint, status=status, headers=headers, said=said
     )
 
 
-def may_pass(status: int) -> bool:
+def _may_pass(status: int) -> bool:
     """Say if another try may get another status."""
     return status in {408, 425, 429} or (status >= 500 and status not in {501, 505})
 
@@ -184,7 +184,7 @@ def _of_proxy(place: str, reason: str, proxy: ProxyServer | None) -> HttpFailure
         return login_for_proxy(place, proxy)
     return HttpFailure(
         f"{place}: the proxy {proxy.place} failed: {reason}",
-        temporary=status is None or may_pass(status),
+        temporary=status is None or _may_pass(status),
         hint=f"check {proxy.variable}, and NO_PROXY for what is reached without it",
     )
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from isobuilder.http.failure import HttpFailure
 from isobuilder.http.settings import HttpSettings
 
-LONGEST_DELAY = 30.0  # seconds between two tries, unless the server asks for more
+_LONGEST_DELAY = 30.0  # seconds between two tries, unless the server asks for more
 
 Pause = Callable[[float], None]
 """Sleep for some seconds; raises when the work was called off meanwhile."""
@@ -45,7 +45,7 @@ class RetryBudget:
         if not failure.temporary or self._tries >= self._retries:
             raise failure
         # Chance here spreads load; it decides nothing that must not be guessed.
-        delay = min(LONGEST_DELAY, self._first_delay * 2.0**self._tries)
+        delay = min(_LONGEST_DELAY, self._first_delay * 2.0**self._tries)
         delay *= random.uniform(0.5, 1.0)  # noqa: S311
         delay = max(delay, failure.retry_after or 0.0)
         if delay > self._left:

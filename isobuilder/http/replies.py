@@ -20,7 +20,7 @@ from urllib.parse import parse_qs
 
 from isobuilder.digest import Digest
 
-MAX_BODY = 1024 * 1024  # bytes of a request that is held in memory, where nothing else is said
+_MAX_BODY = 1024 * 1024  # bytes of a request that is held in memory, where nothing else is said
 _PIECE = 64 * 1024  # bytes read at once
 
 _RANGE = re.compile(r"bytes=\s*([0-9]*)-([0-9]*)\s*", re.IGNORECASE)
@@ -47,7 +47,7 @@ class Request:
     client: str = ""  # the address it came from
     began: float = field(default_factory=time.monotonic)  # when its head was read, in seconds
 
-    def body(self, most: int = MAX_BODY) -> bytes:
+    def body(self, most: int = _MAX_BODY) -> bytes:
         """Read the body, which may have ``most`` bytes.
 
         Raises:

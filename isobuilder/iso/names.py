@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-PLAIN_LIMIT = 30
+_PLAIN_LIMIT = 30
 """Characters of name and extension together (ECMA-119, 7.5.1)."""
 
 JOLIET_LIMIT = 64
@@ -71,7 +71,7 @@ def names_of(paths: Iterable[str]) -> Names:
         members = sorted([*folder.folders, *folder.files])
         is_folder = folder.folders.keys()
         plain_names = _unique(members, is_folder, plain_name, _numbered_plain)
-        joliet_names = _unique(members, is_folder, joliet_name, _numbered_joliet)
+        joliet_names = _unique(members, is_folder, _joliet_name, _numbered_joliet)
         for member in members:
             below = f"{path}{member}"
             is_file = member not in folder.folders
@@ -89,13 +89,13 @@ def plain_name(name: str, *, folder: bool) -> str:
     """Return the nearest plain name without version: ``KUBELET.SERVICE``, ``KUBEADM.``, ``K8S``."""
     stem, dot, extension = name.upper().rpartition(".")
     if folder or not dot:
-        return re.sub(r"[^A-Z0-9_]", "_", name.upper())[:PLAIN_LIMIT] + ("" if folder else ".")
+        return re.sub(r"[^A-Z0-9_]", "_", name.upper())[:_PLAIN_LIMIT] + ("" if folder else ".")
     extension = re.sub(r"[^A-Z0-9_]", "_", extension)[:8]
-    stem = re.sub(r"[^A-Z0-9_]", "_", stem)[: PLAIN_LIMIT - len(extension)]
+    stem = re.sub(r"[^A-Z0-9_]", "_", stem)[: _PLAIN_LIMIT - len(extension)]
     return f"{stem}.{extension}"
 
 
-def joliet_name(name: str, *, folder: bool = False) -> str:
+def _joliet_name(name: str, *, folder: bool = False) -> str:
     """Return the nearest Joliet name; a name that is too long keeps its beginning and extension."""
     text = _JOLIET_REFUSED.sub("_", name)
     if len(text) <= JOLIET_LIMIT:
@@ -109,7 +109,7 @@ def joliet_name(name: str, *, folder: bool = False) -> str:
 def _numbered_plain(name: str, number: int, *, folder: bool) -> str:
     tail = f"_{number}"
     stem, dot, extension = name.partition(".") if not folder else (name, "", "")
-    return f"{stem[: PLAIN_LIMIT - len(extension) - len(tail)]}{tail}{dot}{extension}"
+    return f"{stem[: _PLAIN_LIMIT - len(extension) - len(tail)]}{tail}{dot}{extension}"
 
 
 def _numbered_joliet(name: str, number: int, *, folder: bool) -> str:

@@ -70,7 +70,7 @@ def checked_image(text: str) -> str:
     return text
 
 
-def checked_program(text: str) -> str:
+def _checked_program(text: str) -> str:
     """Return the path of the program that a unit starts.
 
     Raises:
@@ -99,7 +99,7 @@ def schedule_files(
         "INSTALL": checked_requirement(install),
         **_in_an_image(install),
         "IMAGE": checked_image(image),
-        "PROGRAM": checked_program(program),
+        "PROGRAM": _checked_program(program),
         "NEWEST": newest,
     }
     folder = files("isobuilder.jobs") / "templates"

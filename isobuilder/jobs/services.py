@@ -17,11 +17,11 @@ from isobuilder.documents.text import yaml_documents, yaml_text
 from isobuilder.jobs.cell import Cell
 from isobuilder.text import as_json
 
-PYTHON_IMAGE = "docker.io/library/python:3.13-slim-trixie"
+_PYTHON_IMAGE = "docker.io/library/python:3.13-slim-trixie"
 STATE = "/var/lib/isobuilder"
 """Where units and pods keep recipes, store and ISOs."""
 
-NEVER_AGAIN = (2, 3, 5)  # exit codes of mistakes and wrong bytes, which another try does not mend
+_NEVER_AGAIN = (2, 3, 5)  # exit codes of mistakes and wrong bytes, which another try does not mend
 _USER = 65532
 _NAME_LIMIT = 63  # characters of a DNS label
 
@@ -47,7 +47,7 @@ def gitlab(cells: Sequence[Cell], *, out: str, install: str, chosen: Sequence[st
         "workflow": {"rules": [{"if": '$CI_PIPELINE_SOURCE == "parent_pipeline"'}]},
         "stages": ["build", "status"],
         "default": {
-            "image": PYTHON_IMAGE,
+            "image": _PYTHON_IMAGE,
             "before_script": [shlex.join(["pip", "install", "--quiet", install])],
             "retry": {"max": 1, "when": ["runner_system_failure", "stuck_or_timeout_failure"]},
         },
@@ -112,7 +112,7 @@ def _job(cell: Cell, out: str, image: str) -> dict[str, Any]:
                         "onExitCodes": {
                             "containerName": "build",
                             "operator": "In",
-                            "values": list(NEVER_AGAIN),
+                            "values": list(_NEVER_AGAIN),
                         },
                     }
                 ]

@@ -24,7 +24,7 @@ Attachment = Literal["cd", "disk", "usb"]
 Listener = Callable[[str, str], None]
 """Called with the name of a machine and a line of its console."""
 
-DATA_LABEL = "kiso-data"
+_DATA_LABEL = "kiso-data"
 """The file system label by which the boot menu knows a disk that keeps state."""
 
 _ASK_AGAIN = 0.2  # seconds
@@ -399,5 +399,5 @@ def make_data_disk(path: Path, *, mebibytes: int) -> None:
                 file.truncate(mebibytes * 1024 * 1024)
         except OSError as error:
             raise disk_problem(error, path) from error
-        run([program, "-q", "-F", "-L", DATA_LABEL, path], timeout=60)
+        run([program, "-q", "-F", "-L", _DATA_LABEL, path], timeout=60)
         undo.pop_all()

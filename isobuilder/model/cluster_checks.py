@@ -28,7 +28,7 @@ _KUBELETS_OWN = frozenset(
     }
 )
 
-OLDEST_MINOR = 15
+_OLDEST_MINOR = 15
 """Where the oldest form of kubeadm's configuration that is written here begins, v1beta2."""
 
 SECRETS = "secrets"
@@ -87,8 +87,8 @@ class _Judge:
         yield from self._roles()
         yield from network_mistakes(self._cluster, self._at)
         yield from kubernetes_mistakes(self._cluster, self._at)
-        if self._cluster.kubernetes.minor < OLDEST_MINOR:
-            fact = f"Kubernetes 1.{OLDEST_MINOR} is the oldest whose kubeadm can be configured"
+        if self._cluster.kubernetes.minor < _OLDEST_MINOR:
+            fact = f"Kubernetes 1.{_OLDEST_MINOR} is the oldest whose kubeadm can be configured"
             yield self._at(fact, "kubernetes")
         for index, node in enumerate(self._cluster.nodes):
             yield from self._labels(index, node)

@@ -18,17 +18,17 @@ AnyNetwork = IPv4Network | IPv6Network
 At = Callable[..., Mistake]
 """Makes a mistake of a fact and the steps to its place; ``hint`` is the way out."""
 
-POD_PREFIX = {4: 24, 6: 64}
+_POD_PREFIX = {4: 24, 6: 64}
 """Every node's part of the pod network, as Kubernetes itself would cut it."""
 
-SMALLEST_POD_PREFIX = {4: 29, 6: 125}
+_SMALLEST_POD_PREFIX = {4: 29, 6: 125}
 """Of what a node may name for itself: the bridge and five pods."""
 
 _LARGEST_POD_PREFIX = {4: 8, 6: 48}  # the controller manager's limit: 16 bits above its own mask
 _SERVICES = {4: (12, 24), 6: (108, 120)}  # the API server's limit is 20 bits
 _NAMES = {4: "IPv4", 6: "IPv6"}
 
-DUAL_STACK_MINOR = 21
+_DUAL_STACK_MINOR = 21
 """Since when both kinds of addresses need no feature gate. Source: KEP-563."""
 
 
@@ -68,7 +68,7 @@ def pod_subnets(cluster: Cluster) -> dict[str, tuple[AnyNetwork, ...]]:
 
 def _parts(whole: AnyNetwork, taken: object) -> Iterator[AnyNetwork]:
     """Give the parts of ``whole`` that overlap nothing that is taken."""
-    prefix = POD_PREFIX[whole.version]
+    prefix = _POD_PREFIX[whole.version]
     if whole.prefixlen <= prefix:
         for part in whole.subnets(new_prefix=prefix):
             if not any(part.overlaps(other) for other in taken):  # type: ignore[attr-defined]
@@ -120,8 +120,8 @@ def _families(cluster: Cluster, at: At) -> Iterator[Mistake]:
         elif complete and kinds != wanted:
             fact = f"{' and '.join(_NAMES[kind] for kind in kinds)} here, and pods have {told}"
             yield at(fact, *steps, hint=f"write {told} everywhere, in this order")
-    if len(wanted) > 1 and cluster.kubernetes.minor < DUAL_STACK_MINOR:
-        fact = f"IPv4 and IPv6 at once need Kubernetes 1.{DUAL_STACK_MINOR}"
+    if len(wanted) > 1 and cluster.kubernetes.minor < _DUAL_STACK_MINOR:
+        fact = f"IPv4 and IPv6 at once need Kubernetes 1.{_DUAL_STACK_MINOR}"
         yield at(f"{fact}, this is {cluster.kubernetes}", "networks", "pods")
 
 
@@ -156,7 +156,7 @@ def _sizes(cluster: Cluster, at: At) -> Iterator[Mistake]:
         return
     for text in cluster.networks.pods:
         pods = ip_network(text)
-        least, most = _LARGEST_POD_PREFIX[pods.version], POD_PREFIX[pods.version]
+        least, most = _LARGEST_POD_PREFIX[pods.version], _POD_PREFIX[pods.version]
         if not least <= pods.prefixlen <= most:
             size = "small" if pods.prefixlen > most else "large"
             fact = f"{pods} is too {size} for pods: each node gets a /{most} of it"
@@ -230,7 +230,7 @@ def _bridge(cluster: Cluster, at: At) -> Iterator[Mistake]:
             yield at(fact, "nodes", index, hint="choose a larger networks.pods")
             continue
         for subnet, text in zip(parts, wholes, strict=True):
-            whole, smallest = ip_network(text), SMALLEST_POD_PREFIX[subnet.version]
+            whole, smallest = ip_network(text), _SMALLEST_POD_PREFIX[subnet.version]
             if subnet.prefixlen > smallest:
                 fact = f"{subnet} is too small; expected /{smallest} or larger"
                 yield at(fact, "nodes", index, "pods")

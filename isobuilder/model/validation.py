@@ -69,7 +69,7 @@ def check(node: Map, model: type[M]) -> tuple[M | None, list[Mistake]]:
         # Through JSON, because strict models take a list for a tuple only from there.
         return model.model_validate_json(json.dumps(plain(node))), []
     except ValidationError as error:
-        return None, mistakes_of(error, node, model)
+        return None, _mistakes_of(error, node, model)
 
 
 def build(node: Map, model: type[M]) -> M:
@@ -112,7 +112,7 @@ def parse_json(data: bytes, place: str, model: type[M]) -> M:
         return model.model_validate_json(text)
     except ValidationError as error:
         tree = json_tree(text, place)
-        raise InputErrors(mistakes_of(error, tree.root, model)) from None
+        raise InputErrors(_mistakes_of(error, tree.root, model)) from None
 
 
 def model_of(
@@ -141,7 +141,7 @@ def cause_of(error: ValidationError, whole: str = "") -> str:
     return f"{where}: {first['msg']}" if where else first["msg"]
 
 
-def mistakes_of(error: ValidationError, root: Node, model: type[M]) -> list[Mistake]:
+def _mistakes_of(error: ValidationError, root: Node, model: type[M]) -> list[Mistake]:
     """Return one mistake for each error of ``model``, with the place of its value in ``root``.
 
     They are in the order of the text; those that a message shows also have their hints.
@@ -176,7 +176,7 @@ def _mistake(
         return Mistake(mark, path_text(root, steps[:-1]), fact, hint)
     if kind == "extra_forbidden":
         key = str(steps[-1])
-        hint = nearest(key, keys_at(model, steps[:-1])) if suggest else None
+        hint = nearest(key, _keys_at(model, steps[:-1])) if suggest else None
         return Mistake(mark, path_text(root, steps[:-1]), f"unknown key {key[:80]!r}", hint)
     fact, hint = _fact(detail, steps, locate(root, steps)[1])
     return Mistake(mark, path_text(root, steps), fact, hint)
@@ -229,7 +229,7 @@ def _found(node: Node | None) -> str:
     return node.text[:80]
 
 
-def keys_at(model: type[BaseModel], steps: Sequence[str | int]) -> tuple[str, ...]:
+def _keys_at(model: type[BaseModel], steps: Sequence[str | int]) -> tuple[str, ...]:
     """Return the keys that a file may have at the place ``steps`` of ``model``."""
     kind: Any = model
     for step in steps:

@@ -51,7 +51,7 @@ class Item:
             return self.registration.checksum.hex
         if self.iso is None:
             return None
-        found = hashes_of(self.iso)
+        found = _hashes_of(self.iso)
         if found["sha256"] != self.registration.checksum.hex:
             raise InputError(
                 f"{self.iso}: SHA-256 {found['sha256']}, its registration says "
@@ -62,7 +62,7 @@ class Item:
 
 
 @cache
-def hashes_of(iso: Path) -> Mapping[str, str]:
+def _hashes_of(iso: Path) -> Mapping[str, str]:
     """Return every kind of hash a server may keep of an ISO, from one reading.
 
     Raises:

@@ -25,7 +25,7 @@ from isobuilder.rules.support import end_notice, end_of_life, minor_of
 from isobuilder.text import whole_number
 
 ENABLED = "cloud.kubernetes.service.enabled"
-ENDPOINT_URL = "endpoint.url"
+_ENDPOINT_URL = "endpoint.url"
 _OFFERING = "cloud.kubernetes.cluster.network.offering"
 _OFFERING_AS_DOCUMENTED = "cloud.kubernetes.clusternetwork.offering"
 _SKEW_THAT_WORRIES = 120.0  # seconds; a request expires after 600
@@ -284,20 +284,20 @@ def _check_storage_vms(
 
 def _check_endpoint_url(mold: Mold, report: Report) -> None:
     """Tell of the setting without which no cluster can be made; its default does not do."""
-    setting = _setting(mold, report, ENDPOINT_URL)
+    setting = _setting(mold, report, _ENDPOINT_URL)
     if setting is None:
         return
     host = host_of(setting.effective) or ""
     if not host or host in {"localhost", "::1"} or host.startswith("127."):
         report.problem(
-            ENDPOINT_URL,
+            _ENDPOINT_URL,
             f"{setting.effective!r}: nodes would look for the server on themselves, so every "
             "cluster is refused",
-            f"isobuilder mold setting {ENDPOINT_URL} ADDRESS/client/api --server {mold.name}, with "
-            "an address that nodes reach",
+            f"isobuilder mold setting {_ENDPOINT_URL} ADDRESS/client/api --server {mold.name}, "
+            "with an address that nodes reach",
         )
     else:
-        report.ok(ENDPOINT_URL, setting.effective)
+        report.ok(_ENDPOINT_URL, setting.effective)
 
 
 def _check_resources(mold: Mold, report: Report, question: Question) -> None:

@@ -95,7 +95,7 @@ class Details:
 def show(mold: Mold, key: str, *, events: int = 10) -> Details:
     """Return a version with its ISO in every zone, what uses it and its last events."""
     entry = find_entry(mold, key)
-    return Details(entry, users_of(mold, entry), events_of(mold, entry)[:events])
+    return Details(entry, users_of(mold, entry), _events_of(mold, entry)[:events])
 
 
 def users_of(mold: Mold, entry: RegisteredVersion) -> tuple[ClusterRecord, ...]:
@@ -128,13 +128,13 @@ _ABOUT_VERSIONS = ("KUBERNETES.", "ISO.", "TEMPLATE.")
 def list_events(mold: Mold, wanted: EventFilter) -> tuple[EventRecord, ...]:
     """Return the newest events that are meant, the newest first."""
     if wanted.version is not None:
-        found = events_of(mold, find_entry(mold, wanted.version))
+        found = _events_of(mold, find_entry(mold, wanted.version))
         return tuple(event for event in found if wanted.takes(event))[: wanted.limit]
     params = {"type": wanted.kind} if wanted.kind else {}
     return mold.events(wanted.limit, wanted.takes, **params)
 
 
-def events_of(mold: Mold, entry: RegisteredVersion) -> tuple[EventRecord, ...]:
+def _events_of(mold: Mold, entry: RegisteredVersion) -> tuple[EventRecord, ...]:
     """Return the events about a version and its ISO, newest first."""
     found = [
         event

@@ -23,7 +23,7 @@ from isobuilder.mold.watch import Watch
 from isobuilder.progress import SILENT, Progress
 
 
-def state_folder() -> Path:
+def _state_folder() -> Path:
     """Return where this user's runs find each other."""
     return platformdirs.user_state_path("isobuilder") / "mold"
 
@@ -50,7 +50,7 @@ def register(
     servers: dict[str, Mold] = {}
     for mold in molds:
         servers.setdefault(mold.endpoint, mold)
-    runs = [_Run(mold, request, state or state_folder(), tell) for mold in servers.values()]
+    runs = [_Run(mold, request, state or _state_folder(), tell) for mold in servers.values()]
     active = runs
     for _round in range(2):
         for run in active:

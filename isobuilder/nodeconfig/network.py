@@ -12,7 +12,7 @@ _ALL = {4: "0.0.0.0/0", 6: "::/0"}
 _ANY = "e*"  # whatever the kernel calls its first ethernet: ens3, enp0s3, eth0
 
 
-def routes_of(cluster: Cluster, node: ClusterNode) -> list[tuple[str, str]]:
+def _routes_of(cluster: Cluster, node: ClusterNode) -> list[tuple[str, str]]:
     """Return where packets go besides the node's own network: pairs of network and next hop."""
     found = []
     if node.address:
@@ -38,7 +38,7 @@ def network_config(cluster: Cluster, node: ClusterNode) -> dict[str, Any]:
         ethernet |= {"dhcp4": False, "addresses": [*node.address]}
     else:
         ethernet |= {f"dhcp{kind}": True for kind in cluster.families}
-    if routes := routes_of(cluster, node):
+    if routes := _routes_of(cluster, node):
         ethernet["routes"] = [{"to": to, "via": via} for to, via in routes]
     resolver = {
         "addresses": _nameservers(cluster, node),
@@ -80,7 +80,7 @@ def _subnet(cluster: Cluster, node: ClusterNode, kind: int) -> dict[str, Any]:
             own = ip_interface(address)
             network |= {"type": f"ipv{kind}", "ip_address": str(own.ip)}
             network["netmask"] = str(own.netmask)
-    routes = [route for route in routes_of(cluster, node) if family(route[0]) == kind]
+    routes = [route for route in _routes_of(cluster, node) if family(route[0]) == kind]
     if routes:
         network["routes"] = [
             {

@@ -16,7 +16,7 @@ from isobuilder.documents.mistakes import Mark, Mistake
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.rules.pairings import core_images
 
-MOUNTED = "/run/kiso/next"
+_MOUNTED = "/run/kiso/next"
 """Where nodes mount the ISO they are upgraded from."""
 
 
@@ -111,7 +111,7 @@ def steps_of(nodes: Sequence[RunningNode], iso: NewIso) -> tuple[UpgradeStep, ..
     """
     if all(node.version == iso.version for node in nodes):
         return ()
-    script = f"bash {MOUNTED}/{iso.script}"
+    script = f"bash {_MOUNTED}/{iso.script}"
     planes = [node for node in nodes if node.role == "control-plane"]
     workers = [node for node in nodes if node.role == "worker"]
     found = []
@@ -135,14 +135,14 @@ def steps_of(nodes: Sequence[RunningNode], iso: NewIso) -> tuple[UpgradeStep, ..
 def _mount(iso: NewIso) -> str:
     """Return the command that finds the ISO among disks and discs by its own file."""
     return (
-        f"mkdir -p {MOUNTED} && for disk in /dev/sr* /dev/sd? /dev/vd?; do "
-        f"mountpoint -q {MOUNTED} && break; "
-        f"mount -t iso9660 -o ro $disk {MOUNTED} 2> /dev/null || continue; "
-        f"[ -e {MOUNTED}/{iso.marker} ] || umount {MOUNTED}; done; ls {MOUNTED}/{iso.script}"
+        f"mkdir -p {_MOUNTED} && for disk in /dev/sr* /dev/sd? /dev/vd?; do "
+        f"mountpoint -q {_MOUNTED} && break; "
+        f"mount -t iso9660 -o ro $disk {_MOUNTED} 2> /dev/null || continue; "
+        f"[ -e {_MOUNTED}/{iso.marker} ] || umount {_MOUNTED}; done; ls {_MOUNTED}/{iso.script}"
     )
 
 
-NOTES = (
+_NOTES = (
     "Every command may be given again: after an interruption begin with the first that did not "
     "say done.",
     "Pods that nobody makes again (no Deployment, no DaemonSet ...) keep a node from being "
@@ -169,5 +169,5 @@ def plan_data(nodes: Sequence[RunningNode], iso: NewIso) -> dict[str, Any]:
             {"number": number, "node": step.node, "what": step.what, "command": step.command}
             for number, step in enumerate(steps_of(nodes, iso), 1)
         ],
-        "notes": [*NOTES],
+        "notes": [*_NOTES],
     }

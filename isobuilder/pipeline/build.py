@@ -92,7 +92,7 @@ def build(
     from isobuilder.iso.write.writer import write_iso
 
     if not replace:
-        refuse_other_bytes(lock, target)
+        _refuse_other_bytes(lock, target)
     _log.info("building %s from the lock %s", lock.base_name, lock.digest)
     _make_folder(out)
     with holding([lock], session):
@@ -159,7 +159,7 @@ def check(lock: Lock, iso: Path, session: Session) -> Digest:
     from isobuilder.content.tree import tree
     from isobuilder.iso.write.writer import iso_digest
 
-    lock = as_on(iso, lock, session)
+    lock = _as_on(iso, lock, session)
     try:
         expected = Digest.of_file(iso)
     except OSError as error:
@@ -176,7 +176,7 @@ def check(lock: Lock, iso: Path, session: Session) -> Digest:
                 digests=made.digests,
             )
     if again != expected:
-        raise not_reproduced(iso, expected, again, lock)
+        raise _not_reproduced(iso, expected, again, lock)
     return expected
 
 
@@ -277,7 +277,7 @@ def manifest_of(iso: Path) -> IsoManifest | None:
         return None
 
 
-def refuse_other_bytes(lock: Lock, target: Path) -> None:
+def _refuse_other_bytes(lock: Lock, target: Path) -> None:
     """Return if ``target`` may be written: it is not there, or it would get the bytes it has.
 
     Raises:
@@ -302,7 +302,7 @@ def refuse_other_bytes(lock: Lock, target: Path) -> None:
     )
 
 
-def as_on(iso: Path, lock: Lock, session: Session) -> Lock:
+def _as_on(iso: Path, lock: Lock, session: Session) -> Lock:
     """Return ``lock`` with the choice that it leaves open made as it was for ``iso``.
 
     Raises:
@@ -330,7 +330,7 @@ def _refuse_another(iso: Path, manifest: IsoManifest, lock: Lock) -> None:
         )
 
 
-def not_reproduced(iso: Path, found: Digest, again: Digest, lock: Lock) -> IntegrityError:
+def _not_reproduced(iso: Path, found: Digest, again: Digest, lock: Lock) -> IntegrityError:
     """Return the error that says two builds differ, with what most likely explains it."""
     manifest = manifest_of(iso)
     hint = "compare the files with isobuilder diff"

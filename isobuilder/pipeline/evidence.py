@@ -49,7 +49,7 @@ _ENDS: Mapping[EvidenceKind, str] = {
 Text = tuple[EvidenceKind, bytes]
 
 
-class NotSigned(IntegrityError):
+class _NotSigned(IntegrityError):
     """There is no signature, or none that proves anything; says why."""
 
 
@@ -278,7 +278,7 @@ class _Capture:
             if sum(kind == "bundle" for kind, _ in kept) == _MOST_KEPT:
                 break
         if not kept and reasons:
-            raise NotSigned("; ".join(reasons))
+            raise _NotSigned("; ".join(reasons))
         return kept
 
     def _proven(self, subject: _Subject, texts: Sequence[Text]) -> list[ProvenClaim]:
@@ -303,10 +303,10 @@ class _Capture:
         if expected.form == "attestation":
             repository = repository_of(file.url)
             if repository is None:
-                raise NotSigned(f"{file.url}: not of a project at github.com")
+                raise _NotSigned(f"{file.url}: not of a project at github.com")
             found = self.source.attestations(repository, file.sha256)
             if not found:
-                raise NotSigned(f"{repository} has no attestation of it")
+                raise _NotSigned(f"{repository} has no attestation of it")
             return [("bundle", data) for data in found]
         signature = decoded(self._there(f"{file.url}.sig"))
         if expected.key is not None:
@@ -318,7 +318,7 @@ class _Capture:
     def _there(self, url: str) -> bytes:
         data = self.source.file(url)
         if data is None:
-            raise NotSigned(f"there is no {url}")
+            raise _NotSigned(f"there is no {url}")
         return data
 
     def _pair(self, file: LockedFile, signature: bytes, pem: bytes) -> bytes:
@@ -333,7 +333,7 @@ class _Capture:
                 bundle = SignatureBundle(der, "", (entries[0],), (), signature, file.sha256, None)
                 return write_bundle(bundle)
             asked.append(log.url)
-        raise NotSigned(f"no log has an entry of it: {', '.join(asked) or 'no log is trusted'}")
+        raise _NotSigned(f"no log has an entry of it: {', '.join(asked) or 'no log is trusted'}")
 
     def _of_image(self, subject: _Subject, image: LockedImage) -> list[Text]:
         reasons = []
@@ -341,11 +341,11 @@ class _Capture:
             try:
                 if kept := self._good(subject, self._candidates(image, digest)):
                     return kept
-            except NotSigned as error:
+            except _NotSigned as error:
                 reasons.append(str(error))
         if reasons:
-            raise NotSigned("; ".join(dict.fromkeys(reasons)))
-        raise NotSigned("no signature under a tag and none among the referrers")
+            raise _NotSigned("; ".join(dict.fromkeys(reasons)))
+        raise _NotSigned("no signature under a tag and none among the referrers")
 
     def _candidates(self, image: LockedImage, digest: Digest) -> Iterator[list[Text]]:
         """Give what may be signatures of an image, or with its index those of the index."""

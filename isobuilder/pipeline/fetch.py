@@ -31,7 +31,7 @@ from isobuilder.sources.session import Session
 from isobuilder.store import Collected, Store, lease
 from isobuilder.store import collect as collect_store
 
-MADE_HERE = "isobuilder os build"
+_MADE_HERE = "isobuilder os build"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def plan(lock: Lock, store: Store) -> DownloadPlan:
     ]
     if lock.boot is not None and lock.boot.payload is None:
         # Nothing to download: it is made on this machine.
-        items.append(PlanItem("payload", lock.boot.name, MADE_HERE, None, 0))
+        items.append(PlanItem("payload", lock.boot.name, _MADE_HERE, None, 0))
     return DownloadPlan(
         items=tuple(items),
         download=sum(item.missing or 0 for item in items),
@@ -93,7 +93,7 @@ def _item(needs: Sequence[Need], store: Store, counted: set[Digest]) -> PlanItem
             absent.append(need.size)
         counted.add(need.digest)
     source = f"{first.source}@{first.digest}" if first.kind == "image" else first.source
-    return PlanItem(first.kind, first.name, source or MADE_HERE, _sum(sizes), _sum(absent))
+    return PlanItem(first.kind, first.name, source or _MADE_HERE, _sum(sizes), _sum(absent))
 
 
 def _sum(sizes: Sequence[int | None]) -> int | None:
@@ -192,7 +192,7 @@ def collect(
         kept |= payload_digests(store)
     result = collect_store(store, kept, max_size=max_size, dry_run=dry_run)
     if not dry_run:
-        forget_locks(store)
+        _forget_locks(store)
     return result
 
 
@@ -206,7 +206,7 @@ def note_locks(store: Store, locks: Iterable[Lock]) -> None:
             store.remember(_NOTE, lock.digest, lock.to_bytes())
 
 
-def forget_locks(store: Store) -> None:
+def _forget_locks(store: Store) -> None:
     """Forget the names of which no blob is left, and notes that cannot be read."""
     for key in store.remembered(_NOTE):
         note = store.recall(_NOTE, key)

@@ -23,7 +23,7 @@ from isobuilder.trust.bill.depth import BlobSpan, deepened
 from isobuilder.trust.bill.model import BILL, Bill, read_bill
 from isobuilder.trust.bill.notes import Notes
 
-BILL_ENDS = ".cdx.json"
+_BILL_ENDS = ".cdx.json"
 """How the name of a file ends that is a bill itself."""
 
 
@@ -37,7 +37,7 @@ def bill_of(source: Path, session: Session) -> Bill:
         InputError: none of these, or an ISO that is not ours.
         IntegrityError: bytes are not what the bill on the ISO says.
     """
-    if source.name.endswith(BILL_ENDS):
+    if source.name.endswith(_BILL_ENDS):
         bill = read_bill(read_bytes(source, BILL.size), str(source))
         if bill.deep:
             return bill

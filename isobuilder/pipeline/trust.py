@@ -35,7 +35,7 @@ from isobuilder.trust.rebuild.claims import judge_rebuilt
 _log = logging.getLogger(__name__)
 
 RULE = "trust.signature"
-REBUILT = "trust.rebuilt"
+_REBUILT = "trust.rebuilt"
 
 _LARGEST = 256 * 1024 * 1024  # bytes of a program that has a detached signature
 _AGAIN = "lock again where upstream and its log can be reached, or write an exception with a reason"
@@ -279,16 +279,16 @@ class _Judge:
         """Judge what is said of a program that was built again, and note what comes of it."""
         if self.files.get(program.path) != program.sha256:
             fact = f"{program.sha256} was built again, which is not what is there"
-            self.report.wrong(program.path, fact, rule=REBUILT)
+            self.report.wrong(program.path, fact, rule=_REBUILT)
             return
         try:
             proven = judge_rebuilt(program, self._body, self.trust.builders)
         except (IntegrityError, InputError) as error:
-            self.report.wrong(program.path, str(error), rule=REBUILT)
+            self.report.wrong(program.path, str(error), rule=_REBUILT)
             return
         for place, why in proven.strangers:
             fact = f"{place}: does not count: {why}"
-            self.report.wrong(program.path, fact, _STRANGER, only_told=True, rule=REBUILT)
+            self.report.wrong(program.path, fact, _STRANGER, only_told=True, rule=_REBUILT)
         if not proven.builders:
             who = ", ".join(proven.others)
             why = f"{who} signed that, whose keys nobody named" if who else "nobody signed that"
@@ -317,7 +317,7 @@ class _Judge:
             if path in self.files and count < policy.rebuilt:
                 fact = f"expected {policy.rebuilt} builders who rebuilt it from source, got {count}"
                 told = policy.level == "wanted"
-                self.report.wrong(path, fact, _REBUILD, only_told=told, rule=REBUILT)
+                self.report.wrong(path, fact, _REBUILD, only_told=told, rule=_REBUILT)
 
     def _policy(self, name: str) -> SignaturePolicy:
         known = self.trust.policies.get(name)

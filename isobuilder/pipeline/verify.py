@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from isobuilder.pipeline.provenance.signing import Signatures
     from isobuilder.pipeline.trust import SignatureLine, Trust, TrustReport
 
-WHOLE = "bytes of the whole image"
+_WHOLE = "bytes of the whole image"
 """What a digest proves that came another way than the ISO."""
 
 ORIGIN = "where it comes from: neither a lock nor a digest that came another way was named"
@@ -121,7 +121,7 @@ def verify(
 def _told(result: Verification, lock: Lock | None, expected: Digest | None) -> Verification:
     """Add what is proved, or is not, by a digest that came another way or by a signature."""
     known = bool(result.signed) or (expected is not None and expected == result.digest)
-    whole = (WHOLE,) if known else ()
+    whole = (_WHOLE,) if known else ()
     open_ends = () if whole or lock is not None else (ORIGIN,)
     return replace(
         result,

@@ -27,7 +27,7 @@ from isobuilder.report.subject import MANIFEST, DeltaTo, PageSubject, read_besid
 from isobuilder.rules.book import RuleBook, shipped_rules
 from isobuilder.text import printable
 
-SIGNATURES = (".sigstore.json", ".iso.sigstore.json")
+_SIGNATURES = (".sigstore.json", ".iso.sigstore.json")
 """How signatures beside an ISO are called; whether they are good is for isobuilder verify."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,240}")
@@ -242,7 +242,7 @@ def _entry(folder: Path, name: str, rules: RuleBook) -> CatalogueEntry:
     return CatalogueEntry(
         subject,
         subject.manifest,
-        any(is_file(folder / f"{name}{end}") for end in SIGNATURES),
+        any(is_file(folder / f"{name}{end}") for end in _SIGNATURES),
         str(minor.end) if minor and minor.end else None,
     )
 

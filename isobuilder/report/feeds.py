@@ -17,7 +17,7 @@ from isobuilder.model.base import canonical_json
 from isobuilder.report.catalogue import CatalogueEntry, IsoCatalogue, sha256_of
 from isobuilder.text import human_size
 
-NEWS = 50
+_NEWS = 50
 """ISOs in a feed."""
 
 _TITLE = "Kubernetes ISOs"
@@ -108,7 +108,7 @@ def _parts(entry: CatalogueEntry, address: str) -> dict[str, str]:
 
 def _news(catalogue: IsoCatalogue) -> Sequence[CatalogueEntry]:
     return sorted(catalogue.entries, key=lambda one: (one.manifest.epoch, one.order), reverse=True)[
-        :NEWS
+        :_NEWS
     ]
 
 

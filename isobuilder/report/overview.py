@@ -63,7 +63,7 @@ def compare_data(entry: CatalogueEntry) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class LifeRow:
+class _LifeRow:
     """One minor version."""
 
     number: int
@@ -90,7 +90,7 @@ class LifeRow:
 
 
 @dataclass(frozen=True, slots=True)
-class LifeSpan:
+class _LifeSpan:
     """What the drawing shows."""
 
     first: date
@@ -118,12 +118,12 @@ def calendar_page(catalogue: IsoCatalogue, language: Language) -> bytes:
     ]
     begins = [life.released for life in lives if life.released]
     ends = [life.end for life in lives if life.end]
-    span = LifeSpan(date(min(begins).year, 1, 1), max(ends)) if begins and ends else None
+    span = _LifeSpan(date(min(begins).year, 1, 1), max(ends)) if begins and ends else None
     newest: dict[str, CatalogueEntry] = {}
     for entry in reversed(catalogue.entries):
         newest[entry.minor] = entry
     rows = [
-        LifeRow(
+        _LifeRow(
             number,
             name,
             catalogue.rules.minor(name),
@@ -136,7 +136,7 @@ def calendar_page(catalogue: IsoCatalogue, language: Language) -> bytes:
     return _page("calendar", catalogue, language, rows=rows, span=span)
 
 
-def _bar(life: Minor | None, span: LifeSpan | None) -> tuple[float, float] | None:
+def _bar(life: Minor | None, span: _LifeSpan | None) -> tuple[float, float] | None:
     if life is None or span is None or not life.released or not life.end:
         return None
     begin = span.place(life.released)
@@ -155,7 +155,7 @@ class WayFrom:
 
 
 @dataclass(frozen=True, slots=True)
-class WayStep:
+class _WayStep:
     """The ISOs of one minor version."""
 
     minor: str
@@ -175,18 +175,18 @@ def upgrades_page(catalogue: IsoCatalogue, language: Language) -> bytes:
     return _page("upgrades", catalogue, language, kinds=[one for one in kinds if one[1]])
 
 
-def _ways(entries: Sequence[CatalogueEntry], *, asked: bool) -> list[WayStep]:
+def _ways(entries: Sequence[CatalogueEntry], *, asked: bool) -> list[_WayStep]:
     by_minor: dict[int, list[CatalogueEntry]] = {}
     for entry in entries:
         if entry.servers or not asked:
             by_minor.setdefault(entry.version.minor, []).append(entry)
     newest = {minor: max(one.version for one in found) for minor, found in by_minor.items()}
-    steps: list[WayStep] = []
+    steps: list[_WayStep] = []
     for minor, found in sorted(by_minor.items()):
         missing = bool(steps) and minor - 1 not in by_minor
         versions = sorted({one.version for one in found})
         steps.append(
-            WayStep(
+            _WayStep(
                 found[0].minor,
                 tuple(found),
                 f"1.{minor - 1}" if missing else None,

@@ -23,8 +23,6 @@ from markupsafe import Markup, escape
 from isobuilder.text import human_size, printable, width
 
 Language = Literal["en", "ko"]
-LANGUAGES: tuple[Language, ...] = ("en", "ko")
-"""What pages are written in; the first is meant where nobody chose."""
 
 _LONGEST = 300  # characters of a foreign text on a page
 _MARGIN = 12  # units beside a label of a drawing
@@ -71,7 +69,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(t=both, counted=counted, code=qr_code, most=most, quoted=quoted)
+    environment.globals.update(t=both, counted=counted, code=_qr_code, most=most, quoted=quoted)
     environment.filters.update(size=human_size, groups=groups, fitting=fitting)
     return environment
 
@@ -137,7 +135,7 @@ def most(items: Sequence[T], limit: int) -> tuple[Sequence[T], int]:
     return items[:limit], max(len(items) - limit, 0)
 
 
-def qr_code(text: str) -> Markup:
+def _qr_code(text: str) -> Markup:
     """Return a QR code as a drawing, dark on light whatever colours the page has."""
     matrix = [list(row) for row in segno.make_qr(text, error="m").matrix_iter(border=_QUIET)]
     path = "".join(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-MOST_TILES = 24
+_MOST_TILES = 24
 """Rectangles of one group; what is smaller than these is one more, without a name."""
 
 
@@ -60,9 +60,9 @@ def treemap(groups: Sizes, width: int, height: int) -> tuple[Tile, ...]:
 def _merged(items: Sequence[tuple[str, int]]) -> Iterator[tuple[str, int, int]]:
     """Give the largest, and the others as one: label, bytes, how many."""
     ranked = sorted(((size, label) for label, size in items if size > 0), key=_largest_first)
-    kept = ranked[:MOST_TILES]
+    kept = ranked[:_MOST_TILES]
     yield from ((label, size, 1) for size, label in kept)
-    if rest := ranked[MOST_TILES:]:
+    if rest := ranked[_MOST_TILES:]:
         yield "", sum(size for size, _ in rest), len(rest)
 
 

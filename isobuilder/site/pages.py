@@ -65,7 +65,7 @@ _HEADERS = {
 }
 
 
-def language_of(accepted: str) -> str:
+def _language_of(accepted: str) -> str:
     """Return the one of our languages that a browser likes best. Source: RFC 9110, 12.5.4."""
     best, weight = "en", 0.0
     for part in accepted.lower().split(",")[:20]:
@@ -83,14 +83,14 @@ def _quoted(name: str) -> str:
     return quote(name, errors="surrogateescape")
 
 
-def iso_address(holding: Holding) -> str:
+def _iso_address(holding: Holding) -> str:
     """Return the path at which the whole ISO is."""
     return ISOS + _quoted(holding.name)
 
 
-def report_address(holding: Holding) -> str:
+def _report_address(holding: Holding) -> str:
     """Return the path at which the page is that lies beside an ISO, if there is one."""
-    return f"{iso_address(holding).removesuffix('.iso')}.{REPORT}"
+    return f"{_iso_address(holding).removesuffix('.iso')}.{REPORT}"
 
 
 def index_page(catalog: Catalog, address: str, accepted: str, served: Container[str]) -> Reply:
@@ -98,14 +98,14 @@ def index_page(catalog: Catalog, address: str, accepted: str, served: Container[
 
     ``served`` has the paths of files, of which one may be the report of an ISO.
     """
-    language = language_of(accepted)
+    language = _language_of(accepted)
     body = "\n".join(_index(catalog, address, _TEXTS[language], served))
     return _page(body, language, _TEXTS[language]["title"])
 
 
 def iso_page(holding: Holding, accepted: str) -> Reply:
     """Return the page of what lies on one ISO."""
-    language = language_of(accepted)
+    language = _language_of(accepted)
     text = _TEXTS[language]
     lines = [f"<h1>{text['files']} {escape(holding.name)}</h1>", "<ul>"]
     for path, part in holding.files.items():
@@ -128,8 +128,8 @@ def _index(
         return
     yield f"<h2>{text['isos']}</h2><ul>"
     for holding in catalog.holdings:
-        place, name = escape(iso_address(holding)), escape(holding.name)
-        report = report_address(holding)
+        place, name = escape(_iso_address(holding)), escape(holding.name)
+        report = _report_address(holding)
         more = f", <a href='{escape(report)}'>{text['report']}</a>" if report in served else ""
         inside = escape(FILES + _quoted(holding.name) + "/")
         yield (
@@ -140,7 +140,7 @@ def _index(
     yield "</ul>"
     yield from _deltas(catalog, text)
     yield f"<h2>{text['images']}</h2><p>{text['use']}</p>"
-    yield f"<pre>{escape(hosts_file(address, 'registry.k8s.io'))}</pre><ul>"
+    yield f"<pre>{escape(_hosts_file(address, 'registry.k8s.io'))}</pre><ul>"
     for repository in sorted(catalog.repositories.values(), key=lambda found: found.name):
         for tag, digest in sorted(repository.tags.items()):
             yield f"<li><code>{escape(repository.name)}:{escape(tag)}</code> {digest}</li>"
@@ -169,7 +169,7 @@ def _deltas(catalog: Catalog, text: Mapping[str, str]) -> Iterator[str]:
     yield "</ul>"
 
 
-def hosts_file(address: str, registry: str) -> str:
+def _hosts_file(address: str, registry: str) -> str:
     """Return containerd's ``certs.d/<registry>/hosts.toml`` for images from ``address``."""
     server = "https://registry-1.docker.io" if registry == "docker.io" else f"https://{registry}"
     return (
@@ -185,7 +185,7 @@ def site_json(catalog: Catalog, sums: Mapping[str, str | None]) -> Reply:
     isos = [
         {
             "name": holding.name,
-            "path": iso_address(holding),
+            "path": _iso_address(holding),
             "size": holding.iso.size,
             "sha256": sums.get(holding.name),
         }

@@ -195,7 +195,7 @@ class RegistryWriter:
         patience.wait_after(failure)
 
     def _check(self, part: FilePart, digest: Digest) -> None:
-        found = digest_of_part(part)
+        found = _digest_of_part(part)
         if found != digest:
             raise IntegrityError(
                 f"{part.path}: byte {part.start}: expected {digest}, got {found}: damaged, and "
@@ -322,7 +322,7 @@ def _pieces(part: FilePart, sent: Sent) -> Iterator[FilePart]:
         sent(size)
 
 
-def digest_of_part(part: FilePart) -> Digest:
+def _digest_of_part(part: FilePart) -> Digest:
     """Return what a stretch of a file hashes to."""
     hasher = Hasher()
     with part.path.open("rb", buffering=0) as file:

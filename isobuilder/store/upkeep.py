@@ -30,8 +30,8 @@ from isobuilder.store.blobs import DIGITS, SCRATCH, Store
 
 _log = logging.getLogger(__name__)
 
-PARTIAL_AGE = 7 * 24 * 3600.0  # seconds after which nobody is expected to resume a download
-SCRATCH_AGE = 60.0  # seconds between making a scratch file and locking it, generously
+_PARTIAL_AGE = 7 * 24 * 3600.0  # seconds after which nobody is expected to resume a download
+_SCRATCH_AGE = 60.0  # seconds between making a scratch file and locking it, generously
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def collect(
     *,
     max_size: int | None = None,
     dry_run: bool = False,
-    partial_age: float = PARTIAL_AGE,
+    partial_age: float = _PARTIAL_AGE,
 ) -> Collected:
     """Remove blobs that are neither ``reachable`` nor leased, the longest unused first.
 
@@ -242,7 +242,7 @@ def _sweep(store: Store, partial_age: float, *, dry_run: bool) -> int:
     for path in sorted((store.root / "partial").glob("*")):
         with contextlib.suppress(FileNotFoundError):
             if path.name.startswith(SCRATCH):
-                if path.stat().st_mtime < time.time() - SCRATCH_AGE and not is_locked(path):
+                if path.stat().st_mtime < time.time() - _SCRATCH_AGE and not is_locked(path):
                     freed += _remove(path, dry_run=dry_run)
             elif path.stat().st_mtime < idle_before:
                 # Held while removing, so that nobody begins to resume it meanwhile.

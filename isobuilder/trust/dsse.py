@@ -75,7 +75,7 @@ def envelope_of(value: object, place: str) -> Envelope:
         )
     return Envelope(
         kind,
-        from_base64(value.get("payload"), f"{place}: payload"),
+        _from_base64(value.get("payload"), f"{place}: payload"),
         tuple(_signature(one, f"{place}: signatures[{at}]") for at, one in enumerate(signatures)),
     )
 
@@ -86,10 +86,10 @@ def _signature(value: object, place: str) -> DsseSignature:
     keyid = value.get("keyid") or ""
     if not isinstance(keyid, str) or len(keyid) > 500:
         raise IntegrityError(f"{place}: keyid: expected a short text")
-    return DsseSignature(from_base64(value.get("sig"), f"{place}: sig"), keyid)
+    return DsseSignature(_from_base64(value.get("sig"), f"{place}: sig"), keyid)
 
 
-def from_base64(value: object, place: str) -> bytes:
+def _from_base64(value: object, place: str) -> bytes:
     """Return the bytes of base64 in either alphabet, of which nothing is left out or added.
 
     Raises:

@@ -144,7 +144,7 @@ class RevokedKey(Model):
     why: Annotated[str, Field(pattern=ONE_LINE, max_length=500)] = ""
 
 
-class KeyList(Model):
+class _KeyList(Model):
     """Whose signatures count, and whose do not any more."""
 
     format: Annotated[Literal[1], Field(alias="schema")]
@@ -228,7 +228,7 @@ def read_keys(paths: Sequence[Path], revoked: Sequence[Path] = ()) -> TrustedKey
         for key in found:
             keys.setdefault(key.public.fingerprint, key)
     for path in revoked:
-        gone |= {one.key: one.why for one in build(read_yaml(path), KeyList).revoked}
+        gone |= {one.key: one.why for one in build(read_yaml(path), _KeyList).revoked}
     if paths and not keys:
         raise InputError(f"{paths[0]}: no key in it", hint="docs/signing-isos.md shows a list")
     return TrustedKeys(tuple(keys.values()), gone)
@@ -248,7 +248,7 @@ def _plain_keys(data: bytes, path: Path) -> list[TrustedKey]:
 
 
 def _listed(data: bytes, path: Path) -> tuple[list[TrustedKey], dict[Digest, str]]:
-    listed = build(yaml_map(data, str(path)), KeyList)
+    listed = build(yaml_map(data, str(path)), _KeyList)
     keys = []
     for one in listed.keys:
         place = f"{path}: keys: {one.name}"

@@ -26,11 +26,11 @@ STATEMENT = JsonLimits(size=16 * 1024 * 1024, items=200_000)
 PROVENANCE = "https://slsa.dev/provenance/v1"
 _STATEMENT_V1 = "https://in-toto.io/Statement/v1"
 _READ = {_STATEMENT_V1, "https://in-toto.io/Statement/v0.1"}  # the second is cosign's
-BUILD_TYPE = "urn:isobuilder:iso:v1"
+_BUILD_TYPE = "urn:isobuilder:iso:v1"
 REBUILD_TYPE = "urn:isobuilder:rebuild:v1"
 """How a program came about that was built again: its build is a proof."""
 
-MOST_SUBJECTS = 1024
+_MOST_SUBJECTS = 1024
 """What cosign reads. A larger ISO is signed as a whole with its lists, which name every file."""
 
 _Json = dict[str, Any]
@@ -114,7 +114,7 @@ def statement_bytes(
     name: str, iso: Digest, files: Mapping[str, Digest], predicate: Mapping[str, Any]
 ) -> bytes:
     """Return the statement about the ISO ``name`` and each of its files."""
-    if len(files) >= MOST_SUBJECTS:
+    if len(files) >= _MOST_SUBJECTS:
         files = {path: digest for path, digest in files.items() if path in {MANIFEST, SUMS}}
     subjects = [(name, iso), *sorted(files.items())]
     return canonical_json(
@@ -144,7 +144,7 @@ def provenance(lock: Lock, *, tool: str, builder: str, finished: datetime) -> _J
     }
     return {
         "buildDefinition": {
-            "buildType": BUILD_TYPE,
+            "buildType": _BUILD_TYPE,
             "externalParameters": asked,
             "internalParameters": {"epoch": lock.epoch},
             "resolvedDependencies": list(_materials(lock)),

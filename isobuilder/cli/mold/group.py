@@ -35,7 +35,7 @@ for command in (check, register, audit, apply, simulate):
     mold.add_command(command)
 
 
-def iso_text(entry: RegisteredVersion) -> str:
+def _iso_text(entry: RegisteredVersion) -> str:
     """Return how the ISO of a version is doing, zone by zone only where it is not Ready."""
     if not entry.rows:
         return entry.version.isostate or "?"
@@ -45,7 +45,7 @@ def iso_text(entry: RegisteredVersion) -> str:
     return "; ".join(f"{row.zonename}: {row.status or 'Allocated'}" for row in waiting)
 
 
-def entry_data(server: str, entry: RegisteredVersion) -> dict[str, Any]:
+def _entry_data(server: str, entry: RegisteredVersion) -> dict[str, Any]:
     """Return a version for machines."""
     return {
         "server": server,
@@ -80,7 +80,7 @@ def list_versions(app: App, /, servers: Servers, as_json: bool, **wanted: Any) -
     attempts = servers.each(app, lambda mold: (mold.name, list_entries(mold, Filter(**wanted))))
     found = [(name, entry) for name, entries in attempts.results for entry in entries]
     if as_json:
-        app.show_json([entry_data(name, entry) for name, entry in found])
+        app.show_json([_entry_data(name, entry) for name, entry in found])
         attempts.raise_failures()
         return
     rows = [
@@ -91,7 +91,7 @@ def list_versions(app: App, /, servers: Servers, as_json: bool, **wanted: Any) -
             entry.version.arch,
             entry.version.zonename or "all zones",
             entry.version.state,
-            iso_text(entry),
+            _iso_text(entry),
             entry.version.id,
         )
         for name, entry in found
@@ -130,7 +130,7 @@ def show(app: App, servers: Servers, version: str, events: int, as_json: bool) -
 
 
 def _details_data(server: str, details: Details) -> dict[str, Any]:
-    return entry_data(server, details.entry) | {
+    return _entry_data(server, details.entry) | {
         "clusters": [cluster.model_dump() for cluster in details.clusters],
         "events": [event.model_dump() for event in details.events],
     }

@@ -99,7 +99,7 @@ def page(context: click.Context) -> str:
     own, common = options_of(context)
     lines += _listed("OPTIONS", own)
     if isinstance(command, click.Group):
-        lines += _listed("COMMANDS", list(commands_of(context)))
+        lines += _listed("COMMANDS", list(_commands_of(context)))
     lines += _listed("COMMON OPTIONS", common)
     if examples := EXAMPLES.get(_words(context)):
         lines += [".SH EXAMPLES", ".nf", *map(_roff, examples), ".fi"]
@@ -141,7 +141,7 @@ def options_of(context: click.Context) -> tuple[list[tuple[str, str]], list[tupl
     return own, common
 
 
-def commands_of(context: click.Context) -> Iterator[tuple[str, str]]:
+def _commands_of(context: click.Context) -> Iterator[tuple[str, str]]:
     """Give the commands of a group, each with the first sentence of its help."""
     for one in _below(context):
         if one.parent is context:

@@ -51,7 +51,7 @@ WantedBy=multi-user.target
 """
 
 
-def parse_listen(
+def _parse_listen(
     _context: click.Context, _parameter: click.Parameter, value: str
 ) -> tuple[str, int]:
     """Return host and port of ``127.0.0.1:5000``, ``[::]:5000`` or ``:5000``, which is anywhere."""
@@ -71,7 +71,7 @@ def parse_listen(
     default="127.0.0.1:5000",
     show_default=True,
     metavar="ADDRESS:PORT",
-    callback=parse_listen,
+    callback=_parse_listen,
     help="Where to answer; :5000 is every address of this machine.",
 )
 @click.option("--tls-cert", type=FILE, help="Certificate with its chain, PEM.")

@@ -140,7 +140,7 @@ class Host:
     base: str | None = None  # such as http://127.0.0.1:8000
 
 
-def default_settings() -> dict[str, Setting]:
+def _default_settings() -> dict[str, Setting]:
     """Return the settings of a new installation with the Kubernetes service on."""
     return {
         "cloud.kubernetes.service.enabled": Setting("true", "false", dynamic=False),
@@ -178,7 +178,7 @@ class Cloud:
         self.users: list[CloudUser] = []
         self.versions: dict[str, Version] = {}
         self.clusters: list[CloudCluster] = []
-        self.settings = default_settings()
+        self.settings = _default_settings()
         self.events: list[dict[str, Any]] = []
         self.jobs: dict[str, Job] = {}
         self.sessions: dict[str, CloudUser] = {}

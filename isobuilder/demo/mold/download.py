@@ -13,7 +13,7 @@ import requests
 
 from isobuilder.text import whole_number
 
-HEX_LENGTHS = {"MD5": 32, "SHA-1": 40, "SHA-224": 56, "SHA-256": 64, "SHA-384": 96, "SHA-512": 128}
+_HEX_LENGTHS = {"MD5": 32, "SHA-1": 40, "SHA-224": 56, "SHA-256": 64, "SHA-384": 96, "SHA-512": 128}
 _CHUNK = 256 * 1024
 _MOST_HOPS = 20
 _MAGIC_AT = 32769  # "CD001" of the first volume descriptor
@@ -37,9 +37,9 @@ def split_checksum(text: str) -> tuple[str, str]:
     match = re.fullmatch(r"\{([^}]*)\}(.*)", text)
     algorithm, digits = (match[1], match[2]) if match else ("MD5", text)
     algorithm = re.sub(r"^SHA(?=\d)", "SHA-", algorithm)
-    if algorithm not in HEX_LENGTHS:
+    if algorithm not in _HEX_LENGTHS:
         raise ValueError(f"checksum algorithm not recognised: {algorithm}")
-    if len(digits) != HEX_LENGTHS[algorithm]:
+    if len(digits) != _HEX_LENGTHS[algorithm]:
         raise ValueError(f"checksum has the wrong length for {algorithm}")
     return algorithm, digits
 

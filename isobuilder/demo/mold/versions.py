@@ -206,10 +206,10 @@ def add_version(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, Any
     cloud.versions[version.id] = version
     cloud.note("KUBERNETES.VERSION.ADD", f"Adding Kubernetes version {name}", resource=version.id)
     cloud.note("ISO.CREATE", f"{name}-Kubernetes-Binaries-ISO", resource=version.iso_id)
-    return {"kubernetessupportedversion": version_answer(cloud, version)}
+    return {"kubernetessupportedversion": _version_answer(cloud, version)}
 
 
-def version_answer(cloud: Cloud, version: Version) -> dict[str, Any]:
+def _version_answer(cloud: Cloud, version: Version) -> dict[str, Any]:
     """Return a version as the API shows it; ``isostate`` is that of one arbitrary zone."""
     numbers = version_order(version.semver)
     answer: dict[str, Any] = {
@@ -261,7 +261,7 @@ def list_versions(cloud: Cloud, user: CloudUser, params: Params) -> list[dict[st
             continue
         if user.role != "admin" and version.state != "Enabled":
             continue
-        found.append(version_answer(cloud, version))
+        found.append(_version_answer(cloud, version))
     return found
 
 
@@ -275,7 +275,7 @@ def update_version(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, 
     cloud.note(
         "KUBERNETES.VERSION.UPDATE", f"{version.name} is {version.state}", resource=version.id
     )
-    return {"kubernetessupportedversion": version_answer(cloud, version)}
+    return {"kubernetessupportedversion": _version_answer(cloud, version)}
 
 
 def _known(cloud: Cloud, version_id: str) -> Version:

@@ -41,14 +41,14 @@ _AS_THEY_ARE: dict[str, ArtifactName] = {KERNEL: "kernel", INITRD: "initrd", ROO
 _UEFI: tuple[ArtifactName, ...] = ("shim", "grub", "mok-manager")
 
 
-def is_bootable(reader: IsoReader) -> bool:
+def _is_bootable(reader: IsoReader) -> bool:
     """Return whether the ISO wants to be a boot medium."""
     return PAYLOAD in reader.files or CATALOG in reader.files
 
 
 def check_boot(subject: Subject) -> Iterator[Finding]:
     """Give what is wrong with the boot structure, and what would start from an ISO without one."""
-    bootable = is_bootable(subject.reader)
+    bootable = _is_bootable(subject.reader)
     yield from _unclaimed(subject, bootable=bootable)
     if bootable:
         for finding in _findings(subject):

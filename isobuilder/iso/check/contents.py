@@ -59,7 +59,7 @@ def check_iso(
     sums = list(bounded(check_sums(subject)))
     subject = replace(subject, told=frozenset(finding.place for finding in sums))
     findings: list[Finding] = []
-    for check in CHECKS:
+    for check in _CHECKS:
         findings += bounded(list(islice(check(subject), MOST_COUNTED)))
     return IsoCheck((*sums, *findings), digests.image, digests.files)
 
@@ -163,5 +163,5 @@ def _text(subject: Subject, path: str) -> tuple[str | None, str]:
     return (None, str(text)) if isinstance(text, IntegrityError) else (text, "")
 
 
-CHECKS: tuple[Check, ...] = (check_structure, check_manifest, check_boot)
+_CHECKS: tuple[Check, ...] = (check_structure, check_manifest, check_boot)
 """Every check but that of SHA256SUMS, which comes first: what it tells, others need not tell."""

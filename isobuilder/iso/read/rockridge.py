@@ -15,16 +15,16 @@ from itertools import pairwise
 
 from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso, both_endian
 
-MAX_NAME = 253
+_MAX_NAME = 253
 """Bytes of a name: Linux drops what goes beyond."""
 
-MAX_AREAS = 8
+_MAX_AREAS = 8
 """Continuation areas of one record: Linux follows 32; ER and the longest name need two."""
 
-MAX_FIELDS = 32
+_MAX_FIELDS = 32
 """Fields of one record: those of the root have eight, of a long name seven."""
 
-EXTENSIONS = {"RRIP_1991A", "IEEE_P1282", "IEEE_1282"}
+_EXTENSIONS = {"RRIP_1991A", "IEEE_P1282", "IEEE_1282"}
 """The names that Rock Ridge goes by; another extension may give fields another meaning."""
 
 _SIZES = {b"SP": {3}, b"CE": {24}, b"ST": {0}, b"RR": {1}, b"PX": {32, 40}}
@@ -91,8 +91,8 @@ def fields(image: RawIso, area: bytes, offset: int, areas: Areas) -> Iterator[Sy
         while len(area) - at > 2:  # one or two bytes may pad
             count += 1
             pair = _field(image, area, at, offset)
-            if count > MAX_FIELDS:
-                raise image.wrong(pair.offset, f"more than {MAX_FIELDS} system use fields")
+            if count > _MAX_FIELDS:
+                raise image.wrong(pair.offset, f"more than {_MAX_FIELDS} system use fields")
             at += 4 + len(pair.data)
             if pair.signature == b"ST":  # which Linux does not know
                 if following is not None or len(area) - at > 2:
@@ -108,7 +108,7 @@ def fields(image: RawIso, area: bytes, offset: int, areas: Areas) -> Iterator[Sy
         if following is None:
             return
         followed += 1
-        if followed > MAX_AREAS:
+        if followed > _MAX_AREAS:
             raise image.wrong(following.offset, "system use areas continue without end")
         where = _continuation(image, following)
         area, offset = areas.take(image, where, following.offset), where.offset
@@ -149,7 +149,7 @@ def extension(image: RawIso, area: bytes, offset: int, areas: Areas) -> str:
     """
     pairs = list(fields(image, area, offset, areas))
     names = [_extension_name(image, pair) for pair in pairs if pair.signature == b"ER"]
-    if pairs[0].data != b"\xbe\xef\0" or len(names) != 1 or names[0] not in EXTENSIONS:
+    if pairs[0].data != b"\xbe\xef\0" or len(names) != 1 or names[0] not in _EXTENSIONS:
         raise image.wrong(offset, f"not Rock Ridge alone: extensions {names}")
     _posix(image, iter(pairs[1:]), offset, named=False, extensions=True)
     return names[0]
@@ -204,7 +204,7 @@ def _posix(
             raise image.wrong(pair.offset, f"{pair.signature!r} is for the root folder alone")
     if mode is None:
         raise image.wrong(offset, "no file mode (Rock Ridge PX)")
-    if named and (more or len(name) > MAX_NAME):
+    if named and (more or len(name) > _MAX_NAME):
         what = "no name, or half of one" if more else f"a name of {len(name)} bytes"
         raise image.wrong(offset, f"{what} (Rock Ridge NM)")
     text = _text(image, name, offset) if named else None
@@ -238,7 +238,7 @@ def _modified(image: RawIso, field: SystemUseField) -> int | None:
         return None
     start = 1 + (flags & 0x01) * size  # the time of creation comes first
     stamp = field.data[start : start + size]
-    return long_time(stamp) if size == 17 else short_time(stamp)
+    return _long_time(stamp) if size == 17 else short_time(stamp)
 
 
 def short_time(stamp: bytes) -> int | None:
@@ -247,7 +247,7 @@ def short_time(stamp: bytes) -> int | None:
     return _seconds(1900 + year, month, day, hour, minute, second, stamp[6])
 
 
-def long_time(stamp: bytes) -> int | None:
+def _long_time(stamp: bytes) -> int | None:
     """Return the 17 bytes of a descriptor's time (ECMA-119, 8.4.26.1); None when not set."""
     if not stamp[:16].isdigit():
         return None

@@ -25,7 +25,7 @@ MAX_FOLDER_BYTES = 128 * 1024 * 1024
 MAX_DEPTH = 32
 """Folders within folders; ours are at most eight deep."""
 
-MAX_SECTIONS = 100
+_MAX_SECTIONS = 100
 """Extents of one file: Linux reads no more; that is 400 GiB."""
 
 _DIRECTORY, _MORE = 0x02, 0x80  # file flags (ECMA-119, 9.1.6)
@@ -64,7 +64,7 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True)
-class DirectoryRecord:
+class _DirectoryRecord:
     """One directory record, its numbers checked."""
 
     offset: int
@@ -124,11 +124,11 @@ def walk(image: RawIso, volume: IsoVolume, naming: Naming, areas: Areas | None =
 
 def _members(
     image: RawIso, tree: Tree, path: str, parent: Extent
-) -> Iterator[list[DirectoryRecord]]:
+) -> Iterator[list[_DirectoryRecord]]:
     """Give the records of a folder without "." and "..", those of one file together."""
     what = f"the folder {path!r}" if path else "the root folder"
     extent = tree.folders[path]
-    run: list[DirectoryRecord] = []
+    run: list[_DirectoryRecord] = []
     for number, record in enumerate(_records(image, extent, what)):
         if number < 2:
             _check_dots(image, tree, path, record, number, extent if number == 0 else parent)
@@ -136,8 +136,8 @@ def _members(
         if run and record.identifier != run[0].identifier:
             raise image.wrong(record.offset, f"{what}: a file of several extents is not complete")
         run.append(record)
-        if len(run) > MAX_SECTIONS:
-            raise image.wrong(record.offset, f"{what}: a file of more than {MAX_SECTIONS} extents")
+        if len(run) > _MAX_SECTIONS:
+            raise image.wrong(record.offset, f"{what}: a file of more than {_MAX_SECTIONS} extents")
         if not record.flags & _MORE:
             yield run
             run = []
@@ -146,7 +146,7 @@ def _members(
 
 
 def _check_dots(
-    image: RawIso, tree: Tree, path: str, record: DirectoryRecord, number: int, wanted: Extent
+    image: RawIso, tree: Tree, path: str, record: _DirectoryRecord, number: int, wanted: Extent
 ) -> None:
     """Check "." and "..": Linux takes the mode of a folder from the first, nobody its path."""
     dots = "." * (number + 1)
@@ -165,7 +165,7 @@ def _check_dots(
         raise image.wrong(record.offset, fact)
 
 
-def _records(image: RawIso, extent: Extent, what: str) -> Iterator[DirectoryRecord]:
+def _records(image: RawIso, extent: Extent, what: str) -> Iterator[_DirectoryRecord]:
     if extent.size % BLOCK or not extent.size:
         raise image.wrong(extent.offset, f"{what}: {extent.size} bytes, not whole blocks")
     image.check_inside(extent, what, at=extent.offset)
@@ -182,7 +182,7 @@ def _records(image: RawIso, extent: Extent, what: str) -> Iterator[DirectoryReco
             raise image.wrong(start + at, f"{what}: something behind the last record of a block")
 
 
-def _record(image: RawIso, data: bytes, offset: int, what: str) -> DirectoryRecord:
+def _record(image: RawIso, data: bytes, offset: int, what: str) -> _DirectoryRecord:
     if data[1] or data[26] or data[27]:
         raise image.wrong(offset, f"{what}: an interleaved file or extended attributes")
     if both_endian(image, data, 28, offset, "volume sequence number", form="H") != 1:
@@ -199,12 +199,12 @@ def _record(image: RawIso, data: bytes, offset: int, what: str) -> DirectoryReco
         raise image.wrong(offset + 25, f"{what}: a record with the flags {data[25]:#x}")
     if any(data[33 + length : end]):
         raise image.wrong(offset + 33 + length, f"{what}: something in a byte of padding")
-    return DirectoryRecord(
+    return _DirectoryRecord(
         offset, data[33 : 33 + length], extent, data[25], data[18:25], data[end:], offset + end
     )
 
 
-def _place(image: RawIso, tree: Tree, path: str, run: list[DirectoryRecord]) -> str | None:
+def _place(image: RawIso, tree: Tree, path: str, run: list[_DirectoryRecord]) -> str | None:
     """Add what ``run`` is to the tree; return its path if it is a folder to walk into."""
     first = run[0]
     is_folder = bool(first.flags & _DIRECTORY)
@@ -241,7 +241,7 @@ def _ascending(extents: tuple[Extent, ...]) -> bool:
 
 
 def _describe(
-    image: RawIso, tree: Tree, record: DirectoryRecord, *, folder: bool
+    image: RawIso, tree: Tree, record: _DirectoryRecord, *, folder: bool
 ) -> tuple[str, int, int | None, str | None]:
     """Return name, permission bits, time and, for what is neither file nor folder, its kind."""
     mtime = short_time(record.stamp)
@@ -270,7 +270,7 @@ def _describe(
     return name, stat.S_IMODE(facts.mode), when, kind
 
 
-def _decoded(image: RawIso, record: DirectoryRecord, encoding: str) -> str:
+def _decoded(image: RawIso, record: _DirectoryRecord, encoding: str) -> str:
     try:
         return record.identifier.decode(encoding)
     except UnicodeDecodeError as error:

@@ -19,15 +19,15 @@ SYSTEM_AREA = 32 * 1024
 BIOS_LOAD = 4
 """Sectors the BIOS loads of its image; that part loads the rest."""
 
-INFO_TABLE = 8
+_INFO_TABLE = 8
 """Where in a BIOS image the boot info table is: volume descriptor, image, length, sum."""
 
-SELF_AT = 2548
+_SELF_AT = 2548
 """Where GRUB's eltorito.img wants the number of its sixth sector: behind the part that CDs start
 from and the first sector of the part that disks start from, which has this place."""
 
-MBR_CODE = 432
-NEXT_AT = 432
+_MBR_CODE = 432
+_NEXT_AT = 432
 """Where GRUB's boot_hybrid.img wants the number of the sector to continue from, the fifth."""
 
 _SELF_UNSET, _NEXT_UNSET = 2, 1  # what GRUB's files have in these places
@@ -81,27 +81,27 @@ def patched_bios(image: bytes, block: int) -> bytes:
     The boot info table is written last, because its sum is over everything behind it.
     """
     data = bytearray(image.ljust(-(-len(image) // 4) * 4, b"\0"))
-    struct.pack_into("<Q", data, SELF_AT, block * 4 + BIOS_LOAD + 1)
-    struct.pack_into("<III", data, INFO_TABLE, _PRIMARY_BLOCK, block, len(image))
-    struct.pack_into("<I40x", data, INFO_TABLE + 12, word_sum(bytes(data[64:])))
+    struct.pack_into("<Q", data, _SELF_AT, block * 4 + BIOS_LOAD + 1)
+    struct.pack_into("<III", data, _INFO_TABLE, _PRIMARY_BLOCK, block, len(image))
+    struct.pack_into("<I40x", data, _INFO_TABLE + 12, _word_sum(bytes(data[64:])))
     return bytes(data[: len(image)])
 
 
 def without_place(image: bytes) -> bytes:
     """Return GRUB's BIOS image as it was before ``patched_bios``."""
     data = bytearray(image)
-    if len(data) >= SELF_AT + 8:
-        data[INFO_TABLE : INFO_TABLE + 56] = bytes(56)
-        struct.pack_into("<Q", data, SELF_AT, _SELF_UNSET)
+    if len(data) >= _SELF_AT + 8:
+        data[_INFO_TABLE : _INFO_TABLE + 56] = bytes(56)
+        struct.pack_into("<Q", data, _SELF_AT, _SELF_UNSET)
     return bytes(data)
 
 
 def without_places(sector: bytes) -> bytes:
     """Return GRUB's first sector as it was before ``system_area``."""
-    return sector[:NEXT_AT] + struct.pack("<Q70x", _NEXT_UNSET) + b"\x55\xaa"
+    return sector[:_NEXT_AT] + struct.pack("<Q70x", _NEXT_UNSET) + b"\x55\xaa"
 
 
-def word_sum(data: bytes) -> int:
+def _word_sum(data: bytes) -> int:
     """Return the sum of all little-endian words, cut to 32 bits; missing bytes are zero."""
     padded = data.ljust(-(-len(data) // 4) * 4, b"\0")
     words: tuple[int, ...] = struct.unpack(f"<{len(padded) // 4}I", padded)
@@ -114,9 +114,9 @@ def system_area(boot: Boot, places: Places, *, efi_size: int, size: int) -> byte
     ``size`` is that of the whole disk, see ``disk_size``; ``efi_size`` that of the FAT image.
     """
     sectors = size // SECTOR
-    first = bytearray(boot.mbr[:MBR_CODE].ljust(SECTOR, b"\0"))
+    first = bytearray(boot.mbr[:_MBR_CODE].ljust(SECTOR, b"\0"))
     if places.bios is not None:
-        struct.pack_into("<Q", first, NEXT_AT, places.bios * 4 + BIOS_LOAD)
+        struct.pack_into("<Q", first, _NEXT_AT, places.bios * 4 + BIOS_LOAD)
     first[440:444] = identifier(boot.identity, "disk").bytes[:4]
     protective = min(sectors - 1, 0xFFFFFFFF)
     struct.pack_into("<B3sB3sII", first, 446, 0, b"\0\2\0", 0xEE, b"\xff" * 3, 1, protective)
@@ -124,7 +124,7 @@ def system_area(boot: Boot, places: Places, *, efi_size: int, size: int) -> byte
         # Some BIOSes start a disk only when a partition is active; this one is of no type.
         struct.pack_into("<B3sB3sII", first, 462, 0x80, b"\0\1\0", 0, b"\0\1\0", 0, 1)
     first[510:512] = b"\x55\xaa"
-    table = partition_table(boot, places, efi_size=efi_size, size=size)
+    table = _partition_table(boot, places, efi_size=efi_size, size=size)
     header = _header(boot, table, own=1, other=sectors - 1, entries=2, sectors=sectors)
     return bytes(first) + (header + table).ljust(SYSTEM_AREA - SECTOR, b"\0")
 
@@ -132,7 +132,7 @@ def system_area(boot: Boot, places: Places, *, efi_size: int, size: int) -> byte
 def tail(boot: Boot, places: Places, *, efi_size: int, size: int) -> bytes:
     """Return the last 33 sectors: the second copy of the partition table."""
     sectors = size // SECTOR
-    table = partition_table(boot, places, efi_size=efi_size, size=size)
+    table = _partition_table(boot, places, efi_size=efi_size, size=size)
     header = _header(
         boot, table, own=sectors - 1, other=1, entries=sectors - _TAIL, sectors=sectors
     )
@@ -153,7 +153,7 @@ def partitions(places: Places, *, efi_size: int, size: int) -> tuple[Run, ...]:
     )
 
 
-def partition_table(boot: Boot, places: Places, *, efi_size: int, size: int) -> bytes:
+def _partition_table(boot: Boot, places: Places, *, efi_size: int, size: int) -> bytes:
     """Return the 128 entries of the partition table."""
     table = b"".join(
         struct.pack(

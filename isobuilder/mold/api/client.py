@@ -24,9 +24,9 @@ from isobuilder.text import moment_of
 
 log = logging.getLogger(__name__)
 
-PAGE_SIZE = 500  # default.page.size of a server; longer pages are refused
-MAX_PAGES = 2000
-MAX_LISTED = 64 * 1024 * 1024  # characters of a list; 500 versions have about 300,000
+_PAGE_SIZE = 500  # default.page.size of a server; longer pages are refused
+_MAX_PAGES = 2000
+_MAX_LISTED = 64 * 1024 * 1024  # characters of a list; 500 versions have about 300,000
 # Asking twice leaves what asking once leaves.
 _REPEATABLE = {"login", "updateConfiguration", "updateKubernetesSupportedVersion"}
 
@@ -110,11 +110,11 @@ class MoldClient(Transport):
 
         ``count`` is not believed: it may count more than is listed (contract D.3).
         """
-        size = PAGE_SIZE
+        size = _PAGE_SIZE
         page = 1
         previous: set[str] = set()
         listed = 0  # characters
-        while page <= MAX_PAGES:
+        while page <= _MAX_PAGES:
             try:
                 answer = self.call(command, page=page, pagesize=size, **params)
             except MoldRefused as refused:
@@ -130,9 +130,9 @@ class MoldClient(Transport):
                 )
             texts = [json.dumps(item, sort_keys=True) for item in found]
             listed += sum(map(len, texts))
-            if listed > MAX_LISTED:
+            if listed > _MAX_LISTED:
                 raise StrangeAnswer(
-                    f"{self.server.name}: {command}: more than {MAX_LISTED} characters of {key}"
+                    f"{self.server.name}: {command}: more than {_MAX_LISTED} characters of {key}"
                 )
             if previous and previous == set(texts):
                 return  # a server that does not know pages gives the same one for ever
@@ -142,7 +142,7 @@ class MoldClient(Transport):
                 return
             previous = set(texts)
             page += 1
-        raise StrangeAnswer(f"{self.server.name}: {command}: more than {MAX_PAGES} pages")
+        raise StrangeAnswer(f"{self.server.name}: {command}: more than {_MAX_PAGES} pages")
 
     def wait_job(self, job: str, command: str, *, timeout: float) -> Any:
         """Wait for an asynchronous command and return its result.

@@ -22,7 +22,7 @@ from isobuilder.model.config import MoldProfile
 from isobuilder.mold.api.signing import SignatureAlgorithm
 
 PREFIX = "ISOBUILDER_MOLD"
-KEYRING_SERVICE = "isobuilder-mold"
+_KEYRING_SERVICE = "isobuilder-mold"
 _MOST_KEYS = 32 * 1024  # bytes of a file with keys; of much, configparser takes the square of time
 _SECTION = ("endpoint", "key", "secret", "verify", "signature")
 
@@ -389,7 +389,7 @@ def _from_keyring(name: str) -> ApiKey | None:
         failure = import_module("keyring.errors").KeyringError
     except ImportError:
         return None
-    service = f"{KEYRING_SERVICE}/{name}"
+    service = f"{_KEYRING_SERVICE}/{name}"
     try:
         key = keyring.get_password(service, "api-key")
         secret = keyring.get_password(service, "secret-key")

@@ -40,7 +40,7 @@ _PIECE = 4096  # bytes of a body that are looked at: at the least speed they tak
 _SLOW = 8  # an answer may take so many time-outs in all, however steadily it drips
 
 
-def flat_parameters(params: Mapping[str, Any]) -> dict[str, str]:
+def _flat_parameters(params: Mapping[str, Any]) -> dict[str, str]:
     """Return parameters as the API takes them: texts alone.
 
     A list becomes its items with commas between, a map ``name[0].key``, a list of maps
@@ -205,7 +205,7 @@ class Transport:
                 data["expires"] = expires.strftime("%Y-%m-%dT%H:%M:%S+0000")
         elif self.session_key is not None:
             data["sessionkey"] = self.session_key
-        flat = flat_parameters(data)
+        flat = _flat_parameters(data)
         if isinstance(credentials, ApiKey):
             flat["signature"] = sign(flat, credentials.secret, manner.algorithm)
         return flat

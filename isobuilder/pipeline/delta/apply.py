@@ -21,7 +21,7 @@ from isobuilder.pipeline.provenance.signing import Signatures
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.trust.signed import check_signatures
 
-MOST_LEVELS = 300
+_MOST_LEVELS = 300
 """Runs within runs of all links that are applied in one go; a year of patches has some 60."""
 
 _MOST_BESIDE = 32 * 1024 * 1024  # bytes of a side file
@@ -109,9 +109,9 @@ def _assembled(
     known = dict(given)
     runs: list[ByteRun] = []
     levels = sum(needed.link.levels for needed in path)
-    if levels > MOST_LEVELS:
+    if levels > _MOST_LEVELS:
         raise InputError(
-            f"{len(path)} deltas in a row, of {levels} levels, at most {MOST_LEVELS}",
+            f"{len(path)} deltas in a row, of {levels} levels, at most {_MOST_LEVELS}",
             hint="apply some of them, then the others to what came of it",
         )
     for needed in path:

@@ -32,7 +32,7 @@ LARGEST = 100 * 1024 * 1024
 SMALL = 32 * 1024
 """Bytes of a piece that is told by itself; what is smaller, and changed, is told together."""
 
-SMALL_BETWEEN = 1024 * 1024
+_SMALL_BETWEEN = 1024 * 1024
 """The same of what lies between files: folders and tables of the disc, headers of archives."""
 
 _CUT = 48 * 1024 * 1024  # bytes of a part of what is too large
@@ -40,7 +40,7 @@ _HEAD = 512  # bytes that tell what a piece is
 _DEEPEST = 2  # archives within each other
 _PACKED = 2048  # bytes of a gzip stream that is looked into
 _FREE = 64 * 1024 * 1024
-BETWEEN = "between files"
+_BETWEEN = "between files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Piece:
     @property
     def small(self) -> bool:
         """Whether it is told together with other small things."""
-        return self.size < (SMALL if self.path else SMALL_BETWEEN)
+        return self.size < (SMALL if self.path else _SMALL_BETWEEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Apart:
     pieces: tuple[Piece, ...] = field(repr=False)
 
 
-class RunStream(io.RawIOBase):
+class _RunStream(io.RawIOBase):
     """A run as a file to read and seek in."""
 
     def __init__(self, run: ByteRun, offset: int = 0, size: int | None = None) -> None:
@@ -109,9 +109,9 @@ class RunStream(io.RawIOBase):
         return count
 
 
-def stream_of(run: ByteRun, offset: int = 0, size: int | None = None) -> BinaryIO:
+def _stream_of(run: ByteRun, offset: int = 0, size: int | None = None) -> BinaryIO:
     """Return a part of a run as a file."""
-    return cast("BinaryIO", RunStream(run, offset, size))
+    return cast("BinaryIO", _RunStream(run, offset, size))
 
 
 def take_apart(path: Path, run: ByteRun, work: Task) -> Apart:
@@ -194,7 +194,7 @@ def _inside(
 
 def _members(run: ByteRun, head: bytes, offset: int, size: int) -> Iterator[tuple[str, int, int]]:
     """Give name, offset and size of what lies in an archive; nothing if it is none."""
-    stream = stream_of(run, offset, size)
+    stream = _stream_of(run, offset, size)
     if head.startswith(CPIO):
         for file in cpio_files(stream):
             yield file.name, file.offset, file.size
@@ -206,7 +206,7 @@ def _members(run: ByteRun, head: bytes, offset: int, size: int) -> Iterator[tupl
 
 def _of_squashfs(run: ByteRun, place: str, offset: int, size: int) -> Iterator[_Part]:
     """Give the files of a file system, and its tables."""
-    found = read_squashfs(stream_reading(run, offset, size), size)
+    found = read_squashfs(_stream_reading(run, offset, size), size)
     for one in found.runs:
         yield _Part(
             offset + one.offset,
@@ -220,7 +220,7 @@ def _of_squashfs(run: ByteRun, place: str, offset: int, size: int) -> Iterator[_
     yield _Part(offset + found.tables, found.size - found.tables, tables, tables)
 
 
-def stream_reading(run: ByteRun, offset: int, size: int) -> Callable[[int, int], bytes]:
+def _stream_reading(run: ByteRun, offset: int, size: int) -> Callable[[int, int], bytes]:
     """Return what gives bytes of a part of a run, fewer only at its end."""
 
     def read(at: int, count: int) -> bytes:
@@ -235,10 +235,10 @@ def _filled(run: ByteRun, parts: list[_Part], work: Task, whole: Hasher) -> Iter
     for part in sorted(parts):
         if part.offset < at:
             continue  # archives that overlap; what is not taken lies between
-        yield from _cut(run, _Part(at, part.offset - at, BETWEEN, ""), work, whole)
+        yield from _cut(run, _Part(at, part.offset - at, _BETWEEN, ""), work, whole)
         yield from _cut(run, part, work, whole)
         at = part.offset + part.size
-    yield from _cut(run, _Part(at, run.size - at, BETWEEN, ""), work, whole)
+    yield from _cut(run, _Part(at, run.size - at, _BETWEEN, ""), work, whole)
 
 
 def _cut(run: ByteRun, part: _Part, work: Task, whole: Hasher) -> Iterator[Piece]:

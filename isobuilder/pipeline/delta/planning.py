@@ -19,7 +19,7 @@ from isobuilder.delta.plan import Copy, Given, Made, Put, Segment, Source, Unpac
 from isobuilder.digest import Digest
 from isobuilder.pipeline.delta.pieces import LARGEST, Apart, Piece
 
-MOST_SMALL = 32 * 1024 * 1024
+_MOST_SMALL = 32 * 1024 * 1024
 """Bytes of small things that are held at once."""
 
 _SHORTEST = 256  # bytes of a copy; naming it costs some ten
@@ -171,7 +171,7 @@ class Planner:
         held = 0
         for place in places:
             held += place.size
-            if held > MOST_SMALL:
+            if held > _MOST_SMALL:
                 break
             making.add(self._copy(place))
         return self._finish(making)
@@ -320,8 +320,8 @@ class Planner:
         old_run = self._runs[self._small_old]
         assert isinstance(old_run, _Making)  # noqa: S101
         old = b"".join(self._bytes_of(old_run))
-        for at in range(0, len(self._small), MOST_SMALL):
-            new = bytes(self._small[at : at + MOST_SMALL])
+        for at in range(0, len(self._small), _MOST_SMALL):
+            new = bytes(self._small[at : at + _MOST_SMALL])
             found = self._ways(old, new)
             way = found.ways[0]
             length = len(old) if way.from_old else 0

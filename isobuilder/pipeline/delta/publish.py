@@ -29,7 +29,7 @@ from isobuilder.publish.index import (
 from isobuilder.publish.place import FolderPlace, PublishedPlace, publish_file
 from isobuilder.text import human_size
 
-MOST_READ = 64 * 1024 * 1024
+_MOST_READ = 64 * 1024 * 1024
 """Bytes of published deltas that one run hashes; of what is beyond, only the size is compared."""
 
 _WAITING, _MAKING, _COPIES = "deltas", "making", "copies"
@@ -155,7 +155,7 @@ def remove_deltas(target: Target, new: str) -> None:
 def look_at_deltas(target: Target) -> Iterator[SyncStep]:
     """Tell of published deltas that are damaged; those that somebody took away leave the index."""
     place = target.place
-    left = MOST_READ
+    left = _MOST_READ
     for one in sorted(index_of(place).deltas, key=lambda one: one.size):
         size = place.size_of(one.name)
         if size is None:

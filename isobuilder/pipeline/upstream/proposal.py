@@ -29,7 +29,7 @@ from isobuilder.sources.session import Session
 from isobuilder.sources.upstream.choose import Chooser, ChosenVersion
 from isobuilder.sources.upstream.sight import Sight
 
-VARS: Mapping[str, str] = {
+_VARS: Mapping[str, str] = {
     "containerd": "containerd",
     "runc": "runc",
     "cni-plugins": "cni",
@@ -162,7 +162,7 @@ def propose(
     changes = [f"Kubernetes {recipe.kubernetes} -> {version}", *_changes(choices, parts)]
     taken = {one.component: one.version for one in choices if one.version is not None}
     moved = {name: one for name, one in taken.items() if one != parts.components[name]}
-    own = {VARS[name]: str(one) for name, one in moved.items()} | added.variables
+    own = {_VARS[name]: str(one) for name, one in moved.items()} | added.variables
     changes += [
         f"{name} {recipe.vars.get(name, 'none')} -> {value}"
         for name, value in added.variables.items()

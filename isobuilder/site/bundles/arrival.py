@@ -27,7 +27,7 @@ from isobuilder.site.bundles.parts import BUNDLE
 from isobuilder.site.donors import open_iso
 from isobuilder.store import Store, copy_to, lease
 
-STDIN = Path("-")
+_STDIN = Path("-")
 
 _ISO_MARK = b"CD001"  # at byte 32769, of every ISO 9660 image; Source: ECMA-119, 8.1
 _CARRIED_NAME = re.compile(r".+\.(tar|iso)")
@@ -58,7 +58,7 @@ def take(
         InputError: it is nothing that can be imported.
         IntegrityError, EnvironmentProblem: as ``take_part``.
     """
-    if path == STDIN and stdin is not None:
+    if path == _STDIN and stdin is not None:
         done = take_part(
             stdin, "standard input", StoreKeeper(store), expected=expected, progress=progress
         )
@@ -92,7 +92,7 @@ def _folder(
         done = take_folder(folder, StoreKeeper(store), expected=expected, progress=progress)
         yield Taken(done.place, done.added, done.bundle)
         return
-    for path in carried_in(folder):
+    for path in _carried_in(folder):
         yield from take(path, store, expected=expected, progress=progress)
 
 
@@ -104,12 +104,12 @@ def spread(paths: Iterable[Path]) -> Iterator[Path]:
     """
     for path in paths:
         if path.is_dir() and not (path / BUNDLE).exists():
-            yield from carried_in(path)
+            yield from _carried_in(path)
         else:
             yield path
 
 
-def carried_in(folder: Path) -> list[Path]:
+def _carried_in(folder: Path) -> list[Path]:
     """Return the files of a folder that may be parts or ISOs, sorted by name.
 
     Raises:
@@ -185,7 +185,7 @@ def settle(bundles: Sequence[Bundle], store: Store, out: Path | None) -> list[Ar
     return found
 
 
-def locks_in(bundle: Bundle, store: Store) -> list[Lock]:
+def _locks_in(bundle: Bundle, store: Store) -> list[Lock]:
     """Return the locks of a bundle that is whole in ``store``.
 
     Raises:
@@ -212,7 +212,7 @@ def carried_lock(text: bytes, name: str) -> Lock:
 
 
 def _name(bundle: Bundle, store: Store, out: Path | None) -> None:
-    locks = locks_in(bundle, store)
+    locks = _locks_in(bundle, store)
     note_locks(store, locks)
     for lock in locks:
         _remember_payload(store, lock)

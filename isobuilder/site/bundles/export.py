@@ -130,7 +130,7 @@ def write_parts(
     parts = parts_of(packed.bundle)
     if only is not None and not 1 <= only <= len(parts):
         raise InputError(f"part {only}: expected 1 to {len(parts)}, which are all there are")
-    paths = {part.number: part_path(out, part.number, len(parts)) for part in parts}
+    paths = {part.number: _part_path(out, part.number, len(parts)) for part in parts}
     sums = out.with_name(f"{_stem(out)}.sha256")
     known = _known_sums(sums)
     wanted = [part for part in parts if only in {None, part.number}]
@@ -227,7 +227,7 @@ def write_folder(
     return Exported(packed.bundle, (), None)
 
 
-def part_path(out: Path, number: int, of: int) -> Path:
+def _part_path(out: Path, number: int, of: int) -> Path:
     """Return where a part goes."""
     if of == 1:
         return out

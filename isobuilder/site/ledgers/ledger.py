@@ -24,7 +24,7 @@ from isobuilder.errors import InputError
 
 Kind = Literal["isos", "blobs"]
 
-MOST = 100_000
+_MOST = 100_000
 """Digests of one ledger; a text of more is no ledger."""
 
 LONGEST = 1024 * 1024
@@ -90,8 +90,8 @@ def make_ledger(
         InputError: it is too much for one.
     """
     unique = sorted(set(held))
-    if len(unique) > MOST:
-        raise InputError(f"{len(unique)} digests: a ledger has at most {MOST}")
+    if len(unique) > _MOST:
+        raise InputError(f"{len(unique)} digests: a ledger has at most {_MOST}")
     made = Ledger(
         site=site_mark(site),
         number=1 if last is None else last.number + 1,
@@ -202,12 +202,12 @@ def ledger_of(data: bytes, place: str) -> Ledger:
     try:
         number, at = _read_varint(body, head)
         count, at = _read_varint(body, at)
-        numbers = _read_golomb(body[at:], min(count, MOST), _BITS[kind])
+        numbers = _read_golomb(body[at:], min(count, _MOST), _BITS[kind])
     except (ValueError, IndexError):
         raise InputError(f"{place}: no ledger: its numbers make no sense") from None
     site, before, check = (body[2 + n * _SHORT :][:_SHORT] for n in range(3))
     ledger = Ledger(site, number, before, kind, count, numbers, check)
-    if not number or count > MOST or ledger.to_bytes() != data:
+    if not number or count > _MOST or ledger.to_bytes() != data:
         raise InputError(f"{place}: no ledger: written otherwise than we write it")
     return ledger
 

@@ -19,7 +19,7 @@ from isobuilder.model.base import FileModel
 from isobuilder.model.validation import model_of
 from isobuilder.site.ledgers.ledger import Ledger, read_text, site_mark, to_text
 
-SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a site can be called: its name is part of a file's."""
 
 
@@ -133,7 +133,7 @@ def standing(ledger: Ledger, site: str, last: Ledger | None, place: str) -> Stan
 
 
 def _path(folder: Path, site: str) -> Path:
-    if not SITE_NAME.fullmatch(site):
+    if not _SITE_NAME.fullmatch(site):
         raise InputError(
             f"{site!r}: no name of a site: expected at most 64 letters, digits, dots, dashes"
         )

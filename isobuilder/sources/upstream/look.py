@@ -32,7 +32,7 @@ from isobuilder.text import printable, whole_number
 
 log = logging.getLogger(__name__)
 
-MARKERS = "https://dl.k8s.io/release"
+_MARKERS = "https://dl.k8s.io/release"
 GITHUB = "https://api.github.com"
 INDEX = "https://proxy.golang.org"
 
@@ -117,12 +117,12 @@ class _Look:
             return None
 
     def _stable(self) -> ReleaseVersion:
-        url = f"{MARKERS}/stable.txt"
+        url = f"{_MARKERS}/stable.txt"
         return answers.marker(self._ask(url, answers.MARKER_SIZE), url)
 
     def _minor(self, minor: str) -> ReleaseVersion | None:
         """Return what the marker of a minor names; None where upstream has no such marker."""
-        url = f"{MARKERS}/stable-{minor}.txt"
+        url = f"{_MARKERS}/stable-{minor}.txt"
         try:
             data = self._ask(url, answers.MARKER_SIZE)
         except HttpFailure as failure:

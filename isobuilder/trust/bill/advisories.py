@@ -33,7 +33,7 @@ SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 LIST = JsonLimits(size=256 * 1024 * 1024, items=16_000_000, unique=False)
 """A report on a whole ISO has some 20 MiB."""
 
-RECORD = JsonLimits(size=16 * 1024 * 1024, items=1_000_000, unique=False)
+_RECORD = JsonLimits(size=16 * 1024 * 1024, items=1_000_000, unique=False)
 """One record; the longest of OSV lists 300,000 versions of a package."""
 
 _WORDS: dict[str, Severity] = {
@@ -179,14 +179,14 @@ _Placed = tuple[str, Any]  # where a record is, and what was read there
 
 
 def _zipped(data: bytes, place: str) -> Iterator[_Placed]:
-    for name, content in zip_members(data, place, most=RECORD.size):
+    for name, content in zip_members(data, place, most=_RECORD.size):
         where = f"{place}: {name}"
         if not name.endswith(".json"):
             raise InputError(
                 f"{where}: expected only .json files, each a record of OSV",
                 hint="give an all.zip of osv.dev as it was exported",
             )
-        yield where, parse(content, where, RECORD)
+        yield where, parse(content, where, _RECORD)
 
 
 def _lines(data: bytes, place: str) -> Iterator[_Placed] | None:
@@ -195,7 +195,7 @@ def _lines(data: bytes, place: str) -> Iterator[_Placed] | None:
     if not newline or not rest.strip() or not first.strip().endswith(b"}"):
         return None
     places = ((f"{place}: line {number}", line) for number, line in enumerate(data.split(b"\n"), 1))
-    return ((where, parse(line, where, RECORD)) for where, line in places if line.strip())
+    return ((where, parse(line, where, _RECORD)) for where, line in places if line.strip())
 
 
 class _Index:

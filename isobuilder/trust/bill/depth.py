@@ -29,7 +29,7 @@ from isobuilder.trust.bill.parts import licences, parts_inside, properties
 MOST_GROWTH = 50
 """How many times their own size all blobs together may unpack to, beyond the first GiB."""
 
-MAX_PATHS = 3_000_000
+_MAX_PATHS = 3_000_000
 """Files and folders of all layers together, whose names are kept while they are laid upon another.
 The images of a cluster with everything have 300,000."""
 
@@ -162,8 +162,8 @@ class _Looker:
             self.notes.remember(digest, layer)
         with self.counting:
             self.paths += len(layer.folders) + len(layer.others)
-        if self.paths > MAX_PATHS:
-            raise IntegrityError(f"{place}: more than {MAX_PATHS} files in all layers together")
+        if self.paths > _MAX_PATHS:
+            raise IntegrityError(f"{place}: more than {_MAX_PATHS} files in all layers together")
         return layer
 
     def _looked(self, found: BlobSpan, digest: Digest, place: str) -> LayerContents:

@@ -82,7 +82,7 @@ def look_into(open_pieces: Callable[[], Iterable[bytes]]) -> LayerContents:
     meant = {
         target: path
         for path, target in layer.hard.items()
-        if reader_of(path) is not None and target not in layer.found
+        if _reader_of(path) is not None and target not in layer.found
     }
     if meant:
         layer = _once(open_pieces(), meant)
@@ -146,7 +146,7 @@ def _member(
         layer.hard[path] = cleaned(member.link).lstrip("/")
     if not member.regular or not member.size:
         return None
-    reader = reader_of(known_as)
+    reader = _reader_of(known_as)
     if reader is None:
         head = source.read(_HEAD) if member.size > _HEAD else b""
         return _program(source, member, head) if head.startswith(_ELF) else None
@@ -185,7 +185,7 @@ def _tell(layer: LayerContents, path: str, fact: str) -> None:
         layer.trouble.append((printable(path), fact))
 
 
-def reader_of(path: str) -> _Reader | None:
+def _reader_of(path: str) -> _Reader | None:
     """Return who reads the file at ``path``, if its name tells that somebody should."""
     folder, _, name = f"/{path}".rpartition("/")
     if (by_name := _NAMES.get(name)) is not None:

@@ -26,7 +26,7 @@ VEX_ENDS = f".{VEX}"
 """How the name of the statements beside an ISO ends."""
 
 Status = Literal["not_affected", "affected", "fixed", "under_investigation"]
-Justification = Literal[
+_Justification = Literal[
     "component_not_present",
     "vulnerable_code_not_present",
     "vulnerable_code_not_in_execute_path",
@@ -66,7 +66,7 @@ class _Statement(_Strict):
     vulnerability: _Vulnerability
     products: tuple[_Product, ...] = ()
     status: Status
-    justification: Justification | None = None
+    justification: _Justification | None = None
     impact_statement: str | None = None
     action_statement: str | None = None
     timestamp: str | None = None

@@ -74,18 +74,18 @@ def check_included(entry: LogEntry, log: LogKey, place: str) -> bool:
     proof = entry.proof
     if proof is None:
         return False
-    size, root = signed_head(proof.checkpoint, log, place)
+    size, root = _signed_head(proof.checkpoint, log, place)
     if (size, root) != (proof.size, proof.root):
         raise IntegrityError(
             f"{place}: log: the proof is for a tree of {proof.size} entries, the signed head of "
             f"{size}, or their roots differ"
         )
-    if root_of(proof, hashlib.sha256(b"\0" + entry.body).digest()) != root:
+    if _root_of(proof, hashlib.sha256(b"\0" + entry.body).digest()) != root:
         raise IntegrityError(f"{place}: log: the proof does not lead from the entry to the head")
     return True
 
 
-def root_of(proof: InclusionProof, leaf: bytes) -> bytes | None:
+def _root_of(proof: InclusionProof, leaf: bytes) -> bytes | None:
     """Return the root that a proof leads to; None if it is too short, too long or of no tree."""
     index, last = proof.index, proof.size - 1
     if not 0 <= index <= last:
@@ -104,7 +104,7 @@ def root_of(proof: InclusionProof, leaf: bytes) -> bytes | None:
     return found if last == 0 else None
 
 
-def signed_head(checkpoint: str, log: LogKey, place: str) -> tuple[int, bytes]:
+def _signed_head(checkpoint: str, log: LogKey, place: str) -> tuple[int, bytes]:
     """Return size and root of the tree of which ``checkpoint`` is the head that ``log`` signed.
 
     Raises:

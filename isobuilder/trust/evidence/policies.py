@@ -20,7 +20,7 @@ from isobuilder.model.validation import build
 _SHIPPED = Path(__file__).with_name("data") / "policies.yaml"
 
 
-class PolicyFile(Model):
+class _PolicyFile(Model):
     """A file of policies."""
 
     format: Annotated[Literal[1], Field(alias="schema")]
@@ -30,7 +30,7 @@ class PolicyFile(Model):
 @lru_cache(maxsize=1)
 def shipped() -> Mapping[str, SignaturePolicy]:
     """Return the policies that come with isobuilder."""
-    return build(read_yaml(_SHIPPED), PolicyFile).policies
+    return build(read_yaml(_SHIPPED), _PolicyFile).policies
 
 
 def known_policies(
@@ -49,7 +49,7 @@ def known_policies(
         for name, policy in shipped().items()
     }
     if file is not None:
-        found |= build(read_yaml(file), PolicyFile).policies
+        found |= build(read_yaml(file), _PolicyFile).policies
     if recipe is None:
         return found
     found |= recipe.policies

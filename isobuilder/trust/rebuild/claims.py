@@ -98,7 +98,7 @@ def judge_rebuilt(
     bodies = [(one.path, body(one)) for one in program.evidence]
     said = [(place, read_proof(data, place)) for place, data in bodies]
     for place, one in said:
-        refuse_other(one.proof, program, place)
+        _refuse_other(one.proof, program, place)
         if one.proof.source != said[0][1].proof.source:
             raise IntegrityError(f"{place}: it does not say the same as {said[0][0]}")
     proof = said[0][1].proof
@@ -116,7 +116,7 @@ def judge_rebuilt(
     return ProvenRebuild(proof, names, check.builders, (), check.strangers)
 
 
-def refuse_other(proof: RebuildProof, program: RebuiltProgram, place: str) -> None:
+def _refuse_other(proof: RebuildProof, program: RebuiltProgram, place: str) -> None:
     """Return if a proof is about a program.
 
     Raises:
