@@ -18,9 +18,10 @@ from tests.cli.printed import held_to_the_reference
 from tests.fakes.hostile import FileServer
 
 QUICK = HttpSettings(
-    retries=3, retry_budget=5.0, first_delay=0.01, connect_timeout=2.0, stall_timeout=2.0
+    retries=3, retry_budget=5.0, first_delay=0.01, connect_timeout=30.0, stall_timeout=30.0
 )
-"""Patience of a test."""
+"""Few and quick tries. A server of a test may be late on a busy machine: what waits for the end of
+patience sets a short one of its own."""
 
 
 def pytest_configure() -> None:

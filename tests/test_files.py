@@ -92,7 +92,7 @@ def test_whoever_waits_gets_the_lock_when_it_is_free(tmp_path: Path) -> None:
     path, got = tmp_path / "lock", threading.Event()
 
     def wait() -> None:
-        with locked(path, timeout=20) as mine:
+        with locked(path, timeout=60) as mine:
             if mine:
                 got.set()
 

@@ -127,7 +127,7 @@ def test_a_server_that_never_gets_ready_is_told_and_ended(tmp_path: Path) -> Non
         running(["sleep", "60"], ready=lambda: False, timeout=0.2, log=tmp_path / "log"),
     ):
         pytest.fail("it is not ready")
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 50
 
 
 def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -203,15 +203,20 @@ def test_a_confined_program_ends_in_time_with_all_it_started(
 ) -> None:
     if not namespaces:
         monkeypatch.setattr("isobuilder.run._CONFINED", ("false",))
-    for script in (
-        "while :; do :; done & while :; do :; done",
-        "exec >&- 2>&-; while :; do :; done",
-    ):
+    ours = f"while : {folder}; do :; done"  # such loops of other tests may run beside us
+    for script in (f"{ours} & {ours}", f"exec >&- 2>&-; {ours}"):
         with pytest.raises(EnvironmentProblem, match=r"still running after 0\.5 s"):
             confined(folder, script, timeout=0.5)
-    time.sleep(0.2)
-    listed = subprocess.run(["ps", "-eo", "args"], check=True, capture_output=True, text=True)
-    assert "do :; done" not in listed.stdout
+    end = time.monotonic() + 60  # the kernel ends them when it comes to that
+    while ours in listed():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def listed() -> str:
+    """Return the command lines of all processes."""
+    command = ["ps", "-eo", "args", "-ww"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def test_a_confined_program_may_not_print_without_end(folder: Path) -> None:

@@ -64,7 +64,7 @@ def test_readelf_finds_nothing_wrong(tmp_path: Path, architecture: str) -> None:
     path = tmp_path / "kubeadm"
     path.write_bytes(elf_stand_in("1.34.12", architecture, name="kubeadm"))
     done = subprocess.run(
-        ["readelf", "-W", "-a", path], check=True, capture_output=True, timeout=20
+        ["readelf", "-W", "-a", path], check=True, capture_output=True, timeout=60
     )
     assert done.stderr == b""
     assert b".go.buildinfo" in done.stdout

@@ -34,7 +34,7 @@ def ask(url: str, method: str = "GET", data: bytes | None = None, **headers: str
     request = urllib.request.Request(url, method=method, data=data, headers=named)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=10) as answer:
+        with opener.open(request, timeout=60) as answer:
             found = {name.lower(): value for name, value in answer.headers.items()}
             return Got(answer.status, found, answer.read())
     except urllib.error.HTTPError as error:
@@ -146,8 +146,8 @@ def test_close_ends_every_thread_even_with_a_connection_left_open() -> None:
         server.hooks.append(stall)
         client = threading.Thread(target=_ignore_errors, args=(server.url + FILE,))
         client.start()
-        assert opened.wait(10)
-    client.join(10)
+        assert opened.wait(60)
+    client.join(60)
     assert not client.is_alive()
     assert set(threading.enumerate()) <= before
 

@@ -43,7 +43,7 @@ class OddRegistry(Server):
             for name, value in request.headers.items()
             if name in {"accept", "range", "if-range"}
         }
-        with closing(http.client.HTTPConnection(self._behind, timeout=20)) as connection:
+        with closing(http.client.HTTPConnection(self._behind, timeout=60)) as connection:
             connection.request(request.method, path, headers=headers)
             answer = connection.getresponse()
             kept = {name: value for name in _KEPT if (value := answer.getheader(name))}

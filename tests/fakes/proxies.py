@@ -113,4 +113,4 @@ def join(one: socket.socket, other: socket.socket) -> None:
     back = threading.Thread(target=pump, args=(other, one), daemon=True)
     back.start()
     pump(one, other)
-    back.join(10)
+    back.join(60)

@@ -43,10 +43,10 @@ class FakeUpstream(DemoUpstream):
         """Every exchange so far.
 
         A client has its answer a moment before the server has logged it, so this waits until
-        nothing is being answered, a second at most.
+        nothing is being answered, ten seconds at most.
         """
         with self._settled:
-            self._settled.wait_for(lambda: self._busy == 0, timeout=1.0)
+            self._settled.wait_for(lambda: self._busy == 0, timeout=10.0)
             return self._log
 
     def exchanges(self, method: str, *, under: str = "/") -> list[Exchange]:

@@ -53,7 +53,7 @@ def versity(folder: Path) -> Iterator[Versity]:
             [PROGRAM, *arguments, "posix", folder / "buckets"], env=env, stdout=said, stderr=said
         )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not _answers(port):
             assert process.poll() is None, (folder / "versitygw.log").read_text()
             assert time.monotonic() < deadline
@@ -61,11 +61,11 @@ def versity(folder: Path) -> Iterator[Versity]:
         yield Versity(f"http://127.0.0.1:{port}", folder / "buckets" / BUCKET, log)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _answers(port: int) -> bool:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         with suppress(OSError):
             connection.request("GET", "/")
             return connection.getresponse().status > 0

@@ -21,7 +21,7 @@ PASSWORD = "geheim:#@ é"
 
 
 def with_access(*servers: ServerAccess) -> HttpSettings:
-    return HttpSettings(retries=0, connect_timeout=2.0, stall_timeout=2.0, servers=servers)
+    return HttpSettings(retries=0, connect_timeout=30.0, stall_timeout=30.0, servers=servers)
 
 
 @pytest.fixture

@@ -445,7 +445,7 @@ def test_a_layer_that_is_listed_many_times_is_unpacked_once(store: Store) -> Non
     layers = [("+gzip", blob, zeros)] + [("+gzip", blob, b"%d" % n) for n in range(120)]
     started = time.process_time()
     report = check(joined(small_image(store, layers=layers).archive))
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 20
     assert rules(report) == ["oci.layer"] * 101
     assert "not listed" in report.findings[-1].fact
 

@@ -336,7 +336,7 @@ def test_flipped_bits_give_an_error_or_a_tree_and_never_anything_else(
         assert check.digest == Digest.of(bytes(changed))
         assert sum(one.size for one in reader.files.values()) <= 20 * len(changed)
         assert all(reader.plain.files)
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 20
 
 
 def test_a_hostile_iso_cannot_use_much_memory(crafted: Crafted) -> None:

@@ -65,7 +65,7 @@ def qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def run_it(
-    tmp_path: Path, until: str | None = "cloud-init done", timeout: float = 20.0
+    tmp_path: Path, until: str | None = "cloud-init done", timeout: float = 60.0
 ) -> tuple[BootOutcome, list[str]]:
     lines: list[str] = []
     (outcome,) = start(
@@ -283,7 +283,7 @@ def test_two_machines_hear_each_other_however_late_one_starts(
     monkeypatch.setattr(lab, "find_program", lambda _name: program)
     outcomes = start(
         [ISO, dataclasses.replace(ISO, name="node2", number=2)],
-        logs=tmp_path, until=None, timeout=20.0, kvm=False,
+        logs=tmp_path, until=None, timeout=60.0, kvm=False,
     )  # fmt: skip
     assert [outcome.log.read_text() for outcome in outcomes] == ["from node2", "from node1"]
 

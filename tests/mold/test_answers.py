@@ -52,7 +52,7 @@ class Asked:
         elif params["command"] != "login":
             data["apikey"] = user.key
             data["signature"] = sign(data, user.secret, self.simulator.algorithm)
-        answer = requests.post(self.simulator.endpoint, data=data, timeout=10)
+        answer = requests.post(self.simulator.endpoint, data=data, timeout=60)
         assert "Date" not in answer.headers
         body: dict[str, Any] = answer.json()
         text = json.dumps(body, ensure_ascii=False, sort_keys=True)

@@ -28,7 +28,7 @@ from tests.mold.messes import add_directly
 
 @pytest.fixture
 def http() -> Iterator[Http]:
-    with Http(HttpSettings(retries=0, connect_timeout=2.0), netrc=False) as http:
+    with Http(HttpSettings(retries=0, connect_timeout=30.0), netrc=False) as http:
         yield http
 
 

@@ -343,7 +343,7 @@ def odd_server() -> Iterator[tuple[str, list[bytes]]]:
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/client/api", answers
         stop.set()
-        thread.join(5)
+        thread.join(60)
 
 
 def http(body: bytes, status: str = "200 OK", headers: str = "") -> bytes:

@@ -87,7 +87,7 @@ def kill_again_and_again(
         timer = threading.Timer(chance.uniform(0.0, 0.25), process.kill)
         if executioner.at == 0:
             timer.start()
-        process.join(30)
+        process.join(60)
         timer.cancel()
         executioner.pid = None
         assert process.exitcode is not None

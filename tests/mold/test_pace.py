@@ -31,7 +31,7 @@ TRICKLES: dict[str, Callable[[], Iterable[bytes]]] = {
 }
 
 
-def client(address: str, *, timeout: float = 0.4) -> MoldClient:
+def client(address: str, *, timeout: float = 1.5) -> MoldClient:
     key = ApiKey("key-0123456789", "secret-0123456789")
     server = MoldServer(
         "lab", address, key, timeout=timeout, least_speed=1000, least_speed_seconds=0.6
@@ -49,7 +49,7 @@ def test_an_answer_that_trickles_is_left(
     began = time.monotonic()
     with drip(TRICKLES[name]) as address, pytest.raises(kind) as caught:
         client(f"http://{address}").call(command)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     assert "slower than" in str(caught.value) or "no whole head" in str(caught.value)
 
 
@@ -94,7 +94,7 @@ def test_an_upload_host_that_trickles_is_left(
         )
         with pytest.raises(MoldUnreachable):
             send_file(client(f"http://{address}"), ticket, iso)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
 
 
 def pages_of(pages: list[list[dict[str, object]]], monkeypatch: pytest.MonkeyPatch) -> MoldClient:
@@ -151,6 +151,6 @@ def test_an_upload_host_gets_no_login_of_netrc(
         mold = client("http://127.0.0.1:1", timeout=30)
         send_file(mold, ticket, iso)
         mold.close()
-        thread.join(10)
+        thread.join(60)
     assert b"x-signature" in heads[0]
     assert b"authorization" not in heads[0].lower()

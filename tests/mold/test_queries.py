@@ -70,7 +70,7 @@ def recorder() -> Iterator[Recorder]:
     yield recorder
     recorder.httpd.shutdown()
     recorder.httpd.server_close()
-    thread.join(5)
+    thread.join(60)
 
 
 def test_the_bytes_of_every_call_stay_as_they_are(recorder: Recorder) -> None:

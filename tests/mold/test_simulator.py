@@ -341,7 +341,7 @@ def ask(simulator: FakeMold, method: str = "post", **params: str) -> requests.Re
     if "signature" not in data:
         data["signature"] = sign(data, ADMIN.secret, simulator.algorithm)
     kind: dict[str, Any] = {"params" if method == "get" else "data": data}
-    return requests.request(method, simulator.endpoint, timeout=10, **kind)
+    return requests.request(method, simulator.endpoint, timeout=60, **kind)
 
 
 @pytest.mark.parametrize(
@@ -430,14 +430,14 @@ def test_a_second_factor_stops_a_session(simulator: FakeMold, client_of: ClientO
 
 
 def test_other_addresses_say_what_this_is(simulator: FakeMold) -> None:
-    answer = requests.get(simulator.cloud.base_url, timeout=10)
+    answer = requests.get(simulator.cloud.base_url, timeout=60)
     assert answer.status_code == 404
     assert "simulator" in answer.text
     assert "simulator" in answer.headers["Server"]
 
 
 def test_a_body_without_end_is_refused(simulator: FakeMold) -> None:
-    answer = requests.post(simulator.endpoint, data=b"x" * 2_000_000, timeout=10)
+    answer = requests.post(simulator.endpoint, data=b"x" * 2_000_000, timeout=60)
     assert answer.status_code == 413
 
 
@@ -454,16 +454,16 @@ def test_an_upload_that_is_no_form_is_refused(
     if mess == "no ticket":
         headers = {}
     if mess == "no form":
-        answer = requests.post(ticket["postURL"], data=b"x", headers=headers, timeout=10)
+        answer = requests.post(ticket["postURL"], data=b"x", headers=headers, timeout=60)
     else:
         name = "file" if mess == "wrong field" else "files[]"
         files = {name: ("x.iso", b"data")}
         if mess == "cut short":
             headers["Content-Type"] = "multipart/form-data; boundary=b"
             body = b'--b\r\nname="files[]"\r\n\r\ndata--nothing-like-an-end--'
-            answer = requests.post(ticket["postURL"], data=body, headers=headers, timeout=10)
+            answer = requests.post(ticket["postURL"], data=body, headers=headers, timeout=60)
         else:
-            answer = requests.post(ticket["postURL"], files=files, headers=headers, timeout=10)
+            answer = requests.post(ticket["postURL"], files=files, headers=headers, timeout=60)
     assert answer.status_code == (401 if mess == "no ticket" else 400)
 
 
@@ -494,11 +494,11 @@ def test_a_page_that_cannot_be_meant_is_refused(client: Mold, sizes: dict[str, s
 
 def test_a_login_without_a_password_is_refused(simulator: FakeMold) -> None:
     form = {"command": "login", "username": simulator.admin.name}
-    assert requests.post(simulator.endpoint, data=form, timeout=10).status_code == 531
+    assert requests.post(simulator.endpoint, data=form, timeout=60).status_code == 531
 
 
 def test_a_length_below_zero_is_refused_before_anything_is_read(simulator: FakeMold) -> None:
-    with socket.create_connection(("127.0.0.1", simulator.port), timeout=10) as sender:
+    with socket.create_connection(("127.0.0.1", simulator.port), timeout=60) as sender:
         head = b"POST /client/api HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"
         sender.sendall(head + b"x" * 99)
         assert sender.recv(100).startswith(b"HTTP/1.1 400")

@@ -19,7 +19,7 @@ class Said:
 
 
 def ask(server: Server, path: str, *, method: str = "GET", **headers: str) -> Said:
-    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, headers=named)
         answer = connection.getresponse()
@@ -29,7 +29,7 @@ def ask(server: Server, path: str, *, method: str = "GET", **headers: str) -> Sa
 
 def raw(server: Server, data: bytes) -> bytes:
     """Send ``data``, nothing more, and return all that comes back."""
-    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=10)) as client:
+    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=60)) as client:
         said = bytearray()
         with suppress(OSError):
             client.sendall(data)

@@ -41,14 +41,14 @@ def served(*words: str | Path, cwd: Path) -> Iterator[tuple[str, Path]]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.stdout.close()
-            code = process.wait(30)
+            code = process.wait(60)
         assert code == 0, said.read_text()
 
 
 def get(address: str, path: str, tls: ssl.SSLContext | None = None) -> tuple[int, bytes]:
     host = urlsplit(address).netloc
     opened = http.client.HTTPSConnection(host, context=tls) if tls else None
-    with closing(opened or http.client.HTTPConnection(host, timeout=10)) as connection:
+    with closing(opened or http.client.HTTPConnection(host, timeout=60)) as connection:
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, answer.read()
@@ -59,7 +59,7 @@ def test_it_serves_until_it_is_ended(tmp_path: Path) -> None:
     path = iso(tmp_path / "x.iso", [pause], files={"docker/bad.tar": b"no archive" * 60})
     with served(path, "--access-log", tmp_path / "log", cwd=tmp_path) as (address, said):
         assert get(address, "/v2/registry.k8s.io/pause/manifests/3.10")[1] == pause.manifest
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while " 200 " not in (tmp_path / "log").read_text():
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -178,7 +178,7 @@ def test_containerd_pulls_by_the_name_of_the_real_registry(tmp_path: Path) -> No
             page = get(address, "/")[1].decode()
             told = page.partition("<pre>")[2].partition("</pre>")[0].replace("&quot;", '"')
             hosts.write_text(told)
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while subprocess.run([*ctr, "version"], capture_output=True, check=False).returncode:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
@@ -191,5 +191,5 @@ def test_containerd_pulls_by_the_name_of_the_real_registry(tmp_path: Path) -> No
         assert len(found.stdout.split()) == 3
     finally:
         daemon.terminate()
-        daemon.wait(20)
+        daemon.wait(60)
         shutil.rmtree(place)

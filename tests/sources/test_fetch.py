@@ -138,7 +138,7 @@ def test_a_busy_host_does_not_keep_others_waiting(store: Store, files: FileServe
         wait_for(lambda: store.find(Digest.of(slow_ones[-1])))
 
 
-def wait_for(fact: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_for(fact: Callable[[], object], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < end, "it never happened"
@@ -242,7 +242,7 @@ def test_all_failures_are_reported_together(
     begun = threading.Barrier(3)
 
     def meet(*_: object) -> None:
-        begun.wait(20)
+        begun.wait(60)
 
     wanted = [
         want(b"a", files.url("gone-a"), name="a"),
@@ -289,7 +289,7 @@ def test_a_failure_does_not_wait_for_a_server_that_stalls(
         pytest.raises(UpstreamError, match=r"^b: .*404"),
     ):
         Fetcher(store, http).fetch(wanted)
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < 50
     # What came so far is there for the next run.
     with partial_of(store, Digest.of(KUBELET).hex) as partial:
         assert partial is not None
@@ -313,7 +313,7 @@ def test_an_interrupt_stops_quickly_and_keeps_what_came(store: Store, files: Fil
     begin = time.monotonic()
     with Http(patient) as http, pytest.raises(KeyboardInterrupt):
         Fetcher(store, http).fetch(wanted)
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < 50
     assert Digest.of(KUBELET).hex + ".part" in left_over(store)
 
 

@@ -86,7 +86,7 @@ def test_one_token_serves_all_threads_that_wait_for_it(http: Http, upstream: Fak
     together = threading.Barrier(6)
 
     def pull(_: int) -> str:
-        together.wait(10)
+        together.wait(60)
         return pulls.resolve(reference("a"), "amd64").digest
 
     with ThreadPoolExecutor(6) as pool:
