@@ -68,8 +68,9 @@ def lock(
             f"--output names one file, {recipe.called} has {len(architectures)} architectures",
             hint="choose one with --arch",
         )
-    tell_end_of_life(app, (recipe.recipe(name).kubernetes for name in architectures))
-    _tell_unwise(app, [recipe.recipe(name) for name in architectures])
+    recipes = [recipe.recipe(name) for name in architectures]
+    tell_end_of_life(app, (one.kubernetes for one in recipes))
+    _tell_unwise(app, recipes)
     attempts: Attempts[None] = Attempts()
     with open_session(app.config, app.store, progress=app.progress) as session:
         for architecture in architectures:

@@ -43,14 +43,14 @@ _PROXIES = {"http_proxy": "Acquire::http::Proxy", "https_proxy": "Acquire::https
 
 
 @dataclass(frozen=True, slots=True)
-class _Suite:
+class Suite:
     """One release of Debian that was proved to work."""
 
     os: str
     epoch: int  # its release day: package files that are newer get this time stamp
 
 
-SUITES = {"trixie": _Suite("debian-13", 1754697600)}
+SUITES = {"trixie": Suite("debian-13", 1754697600)}
 
 
 @dataclass(frozen=True, slots=True)
