@@ -116,7 +116,7 @@ def test_a_folder_may_hold_isos_parts_or_both(
     done = call("site", "check", stick, "--store", tmp_path / "none")
     assert ": good, " in done.stdout
     assert ": complete" in done.stdout
-    done = call("site", "import", stick, "--store", tmp_path / "store")
+    done = call("site", "import", stick, "--store", tmp_path / "store", "--out", tmp_path / "out")
     assert ": complete" in done.stdout + done.stderr
     assert f"{built.iso.name}: " in done.stdout + done.stderr
 
