@@ -37,7 +37,7 @@ def protect(iso: Path, *, percent: int = 2, blocks: int = BLOCKS) -> Parity:
         InputError: it has some already.
         EnvironmentProblem: par2 is not installed or failed; nothing is left beside the ISO.
     """
-    if found := _parity_of(iso):
+    if found := parity_of(iso):
         raise InputError(f"{found[0]}: is there already", hint="remove it to make it anew")
     # More blocks than sectors of the ISO are of no use, and par2 refuses more than bytes / 4.
     blocks = max(1, min(blocks, iso.stat().st_size // 2048))
@@ -49,12 +49,12 @@ def protect(iso: Path, *, percent: int = 2, blocks: int = BLOCKS) -> Parity:
         done = True
     finally:
         if not done:
-            _remove(_parity_of(iso))
-    files = _parity_of(iso)
+            _remove(parity_of(iso))
+    files = parity_of(iso)
     return Parity(files, sum(path.stat().st_size for path in files))
 
 
-def _parity_of(iso: Path) -> tuple[Path, ...]:
+def parity_of(iso: Path) -> tuple[Path, ...]:
     """Return the parity beside an ISO, its index first; nothing if there is none."""
     index = iso.with_name(f"{iso.name}.par2")
     rest = sorted(iso.parent.glob("*.par2"))
@@ -71,7 +71,7 @@ def heal(iso: Path, expected: Digest) -> bool:
     """
     if Digest.of_file(iso) == expected:
         return False
-    parity = _parity_of(iso)
+    parity = parity_of(iso)
     if not parity:
         raise InputError(f"{iso}: no parity is beside it", hint="site repair works without, too")
     there = set(_kept(iso))

@@ -30,14 +30,14 @@ class ShortSignature:
 
     def to_bytes(self) -> bytes:
         """Return it as bytes, the same for the same signature."""
-        return day_bytes(self.day) + self.sig
+        return _day_bytes(self.day) + self.sig
 
 
 SHORT_SIZE = _DAY_SIZE + SIGNATURE_SIZE
 """Bytes of a ``ShortSignature``."""
 
 
-def day_bytes(day: date) -> bytes:
+def _day_bytes(day: date) -> bytes:
     """Return a day as it is signed."""
     return (day - _FIRST).days.to_bytes(_DAY_SIZE, "big")
 
@@ -57,7 +57,7 @@ def sign_short(data: bytes, kind: str, day: date, signer: Signer) -> ShortSignat
     """
     from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-    signed = pae(kind, day_bytes(day) + data)
+    signed = pae(kind, _day_bytes(day) + data)
     made = signer.sign(signed)
     if not signer.public.made(made, signed):
         raise IntegrityError(
@@ -83,7 +83,7 @@ def prove_short(
 
     half = SIGNATURE_SIZE // 2
     r, s = (int.from_bytes(short.sig[at : at + half], "big") for at in (0, half))
-    signed = pae(kind, day_bytes(short.day) + data)
+    signed = pae(kind, _day_bytes(short.day) + data)
     key = trusted.find(encode_dss_signature(r, s), signed)
     if key is None:
         raise IntegrityError(

@@ -175,7 +175,7 @@ def _read(
 
     record = records.read_record(folder, name)
     last = None if forget else records.last_ledger(record)
-    came = read_brought_ledger(source)
+    came = _read_brought_ledger(source)
     key = None if trusted is None else _proved(came, trusted, source)
     if key is None and not forget:
         signed = came.signature is not None
@@ -217,12 +217,16 @@ def _read(
         tell(f"signed by {key} on {day}")
     elif came.signature is not None:
         app.say("it is signed, which is not looked at: name the key of the site with --signed-by")
+    _show_places(candidates, absent)
+    for digest in lost:
+        tell(f"handed over, and not there: {digest}")
+
+
+def _show_places(candidates: dict[str, list[Digest]], absent: dict[str, list[Digest]]) -> None:
     for called, missing in absent.items():
         all_ = len(candidates[called])
         part = f" ({plural(len(missing), 'blob')} of {all_})" if all_ > 1 and missing else ""
         tell(f"{'not there' if missing else 'there'}: {called}{part}")
-    for digest in lost:
-        tell(f"handed over, and not there: {digest}")
 
 
 def _show(brought: Ledger, found: Standing, exact: bool, unknown: int) -> None:
@@ -272,13 +276,13 @@ def read_ledger(source: Path, trusted: TrustedKeys | None) -> Ledger:
         InputError: it is none, or a letter is wrong.
         IntegrityError: it is not signed by one of ``trusted``.
     """
-    came = read_brought_ledger(source)
+    came = _read_brought_ledger(source)
     if trusted is not None:
         _proved(came, trusted, source)
     return came.ledger
 
 
-def read_brought_ledger(source: Path) -> BroughtLedger:
+def _read_brought_ledger(source: Path) -> BroughtLedger:
     """Return the ledger of a text, of a picture, or that is typed, with a signature if it has one.
 
     Raises:
