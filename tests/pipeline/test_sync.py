@@ -168,7 +168,7 @@ KILLS = int(os.environ.get("ISOBUILDER_KILLS", "10"))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60 + 30 * KILLS)
+@pytest.mark.timeout(600 + 120 * KILLS)
 def test_a_run_that_is_killed_at_any_moment_and_begun_again_ends_the_same(
     site: Site,
 ) -> None:
@@ -190,6 +190,8 @@ def test_a_run_that_is_killed_at_any_moment_and_begun_again_ends_the_same(
             _forget(site)
             ended = _end_of(site, hook, kill_after=chance.uniform(0.0, lasted))
             killed += ended.killed
+            if not ended.killed:
+                lasted /= 2  # the machine was busier when that was measured
             assert ended == wanted
         print(f"{killed} of {KILLS} runs killed on the way, {lasted:.1f} s each")
         assert killed > KILLS // 2

@@ -149,7 +149,7 @@ def test_a_damaged_delta_fails_the_run_until_it_is_taken_away(site: Site) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60 + 30 * ROUNDS)
+@pytest.mark.timeout(600 + 120 * ROUNDS)
 def test_a_run_that_is_killed_at_any_moment_ends_with_the_same_deltas(site: Site) -> None:
     site.run(**{**ONE, "deltas": 0})
     start = {path.name: path.read_bytes() for path in site.published.glob("*.json")}
@@ -183,6 +183,8 @@ def test_a_run_that_is_killed_at_any_moment_ends_with_the_same_deltas(site: Site
             os.killpg(running.pid, signal.SIGKILL)
             killed += 1
             running.wait()
+        else:
+            lasted /= 2  # the machine was busier when that was measured
         for one in read_index(site.published).deltas:
             assert Digest.of_file(site.published / one.name) == one.sha256
         subprocess.run(line, env=env, check=True)

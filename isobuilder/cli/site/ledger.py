@@ -217,16 +217,18 @@ def _read(
         tell(f"signed by {key} on {day}")
     elif came.signature is not None:
         app.say("it is signed, which is not looked at: name the key of the site with --signed-by")
-    _show_places(candidates, absent)
-    for digest in lost:
-        tell(f"handed over, and not there: {digest}")
+    _show_places(candidates, absent, lost)
 
 
-def _show_places(candidates: dict[str, list[Digest]], absent: dict[str, list[Digest]]) -> None:
+def _show_places(
+    candidates: dict[str, list[Digest]], absent: dict[str, list[Digest]], lost: Iterable[Digest]
+) -> None:
     for called, missing in absent.items():
         all_ = len(candidates[called])
         part = f" ({plural(len(missing), 'blob')} of {all_})" if all_ > 1 and missing else ""
         tell(f"{'not there' if missing else 'there'}: {called}{part}")
+    for digest in lost:
+        tell(f"handed over, and not there: {digest}")
 
 
 def _show(brought: Ledger, found: Standing, exact: bool, unknown: int) -> None:
