@@ -62,7 +62,7 @@ def named_recipes(named: tuple[Path, ...]) -> list[Path]:
 
 def _look(app: App, recipes: list[Path]) -> Sight:
     """Look at upstream for what is in recipes; with --offline nothing is asked or seen."""
-    from isobuilder.pipeline.upstream.check import held_by
+    from isobuilder.pipeline.upstream.check import added_by, held_by
     from isobuilder.sources.session import open_session
     from isobuilder.sources.upstream.look import look
     from isobuilder.sources.upstream.sight import Sight
@@ -71,9 +71,8 @@ def _look(app: App, recipes: list[Path]) -> Sight:
         return Sight(_today())
     held = [one for path in recipes for one in held_by(path, [])]
     minors = {one.parts.kubernetes.minor_text for one in held}
-    added = sorted({name for one in held for name in one.added})
     with open_session(app.config, app.store, progress=app.progress) as session:
-        sight = look(session, _today(), minors=minors, token=_token(), added=added)
+        sight = look(session, _today(), minors=minors, token=_token(), added=added_by(held))
     for trouble in sight.troubles:
         app.say(f"warning: {trouble.source}: {trouble.fact}")
     return sight

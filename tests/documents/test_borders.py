@@ -64,7 +64,7 @@ from isobuilder.sources.session import open_session
 from isobuilder.sources.shared_entry import read_entry
 from isobuilder.sources.upstream.answers import github_releases, module_day
 from isobuilder.sources.upstream.cves import read_cves
-from isobuilder.sources.upstream.own import commit_of, own_releases
+from isobuilder.sources.upstream.own import OwnRelease, baseline_of, commit_of, own_releases
 from isobuilder.store import Store, collect, lease, partial_of
 from isobuilder.trust.bill.look import LayerContents
 from isobuilder.trust.bill.model import read_bill
@@ -111,6 +111,7 @@ BAD = {
     "many lists": b'{"images": [' + b"[]," * 400_000 + b"0]}",
 }
 
+A_RELEASE = OwnRelease("x", "1.37", None, 1, "0" * 12, "0" * 40, None)
 HARMLESS = {"object", "texts"}  # where no key must be there
 
 Reads = Callable[[bytes, Path], object]
@@ -341,6 +342,7 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "sources/upstream/own.py": [
         (lambda data, _: own_releases(data, "x"), None),
         (lambda data, _: commit_of(data, "x"), UpstreamError),
+        (lambda data, _: baseline_of(data, "x", A_RELEASE), UpstreamError),
     ],
     "sources/shared_entry.py": [(lambda data, _: read_entry(data, "x"), IntegrityError)],
     "sources/reasons.py": [(lambda data, _: reason_in(data, "application/json"), None)],

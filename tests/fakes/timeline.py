@@ -61,6 +61,7 @@ class Timeline:
             "ablestack-kubernetes-provider": [f"mold-v1.2.1-r1-{PROVIDER[:12]}"],
         }
         self.commits = {AUTOSCALER[:12]: AUTOSCALER, PROVIDER[:12]: PROVIDER}
+        self.beside: dict[str, bytes] = {}  # files of their releases, by tag and name
         self.notes: dict[str, str] = {}  # of the schedule, by version
         self.asked: Counter[str] = Counter()
         self.answered: Counter[int] = Counter()
@@ -103,6 +104,7 @@ class Timeline:
             "https://dl.k8s.io": (f"{base}/dl",),
             "https://kubernetes.io": (f"{base}/k8s",),
             "https://api.github.com": (f"{base}/gh",),
+            "https://github.com": (f"{base}/github",),
             "https://proxy.golang.org": (f"{base}/go",),
             "https://raw.githubusercontent.com": (f"{base}/raw",),
             "registry.k8s.io": (f"{base}/registry",),
@@ -116,6 +118,8 @@ class Timeline:
             body = self._marker(path.removeprefix("/dl/release/stable").removesuffix(".txt"))
         elif path.startswith("/gh/repos/ablecloud-team/"):
             body = self._own(path.removeprefix("/gh/repos/ablecloud-team/"))
+        elif path.startswith("/github/ablecloud-team/"):
+            body = self.beside.get(path.partition("/releases/download/")[2])
         elif path.startswith("/k8s/docs/reference/issues-security/"):
             body = json.dumps(
                 {"version": "https://jsonfeed.org/version/1.1", "items": self.cves}
@@ -136,11 +140,14 @@ class Timeline:
 
     def _own(self, path: str) -> bytes | None:
         component, _, rest = path.partition("/")
-        tags = self.own[component]
         if rest.startswith("commits/"):
-            commit = self.commits.get(rest.rpartition("-")[2])
+            tag = rest.removeprefix("commits/")
+            commit = self.commits.get(tag) or self.commits.get(rest.rpartition("-")[2])
             return json.dumps({"sha": commit}).encode() if commit else None
-        found = [{"tag_name": tag, "target_commitish": "main", "assets": []} for tag in tags]
+        found = [
+            {"tag_name": tag, "target_commitish": "main", "assets": []}
+            for tag in self.own[component]
+        ]
         return json.dumps(found).encode()
 
     def _github(self, component: str) -> bytes:

@@ -6,6 +6,7 @@ import contextlib
 import json
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -41,7 +42,13 @@ from isobuilder.sources.upstream.answers import (
     module_versions,
 )
 from isobuilder.sources.upstream.cves import read_cves
-from isobuilder.sources.upstream.own import commit_of, own_releases
+from isobuilder.sources.upstream.own import (
+    OwnRelease,
+    baseline_of,
+    commit_of,
+    own_releases,
+    sdk_of,
+)
 from isobuilder.sources.upstream.schedule import read_schedule
 from isobuilder.store import Store, check, collect, lease, partial_of, stored
 from isobuilder.trust.evidence.bundle import read_bundle, write_bundle
@@ -312,7 +319,8 @@ def _upstream(_samples: Samples, _stack: ExitStack) -> Rig:
     def read(data: bytes, _folder: Path) -> object:
         for use in (
             *(github_releases, module_versions, module_day, marker, read_schedule),
-            *(read_cves, own_releases, commit_of),
+            *(read_cves, own_releases, commit_of, sdk_of),
+            partial(baseline_of, release=OwnRelease("x", None, None, 1, "0", None, None)),
         ):
             with contextlib.suppress(UpstreamError):
                 use(data, "x")

@@ -15,6 +15,7 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.config import Config
 from isobuilder.model.loading import builtin_recipes, load_lock, load_recipe
 from isobuilder.pipeline.lock import lock_recipe
+from isobuilder.pipeline.upstream.check import added_by, held_by
 from isobuilder.pipeline.upstream.proposal import Proposal, propose
 from isobuilder.sources.session import Session, open_session
 from isobuilder.sources.upstream.look import look
@@ -29,7 +30,8 @@ OTHER = "0123456789ab" + "c" * 28
 
 
 def proposal(session: Session, version: str, *, day: date = LAST) -> Proposal:
-    sight = look(session, day, added=("autoscaler", "provider"))
+    held = [one for path in RECIPES for one in held_by(path, [])]
+    sight = look(session, day, added=added_by(held))
     return propose(KubeVersion(version), RECIPES, sight)
 
 
@@ -109,11 +111,112 @@ def test_the_newest_release_for_that_minor_is_taken_with_its_commit(
 ) -> None:
     timeline.own["autoscaler"] += ["mold-k8s1.37-r2-0123456789ab", "mold-k8s1.36-r9-ffffffffffff"]
     timeline.commits["0123456789ab"] = OTHER
+    timeline.beside["mold-k8s1.37-r2-0123456789ab/provenance.json"] = provenance("1.37")
     found = proposal(session, "1.37.2")
-    assert f"autoscaler_sha: {OTHER}\n" in found.text
-    assert "autoscaler_release: mold-k8s1.37-r2-0123456789ab\n" in found.text
-    assert any("provenance.json of mold-k8s1.37-r2-0123456789ab" in lack for lack in found.lacks)
-    assert found.markdown.startswith("# Kubernetes 1.37.2 (candidate)\n")
+    recipe_of = found.text.splitlines()
+    assert f"  autoscaler_sha: {OTHER}" in recipe_of
+    assert "  autoscaler_release: mold-k8s1.37-r2-0123456789ab" in recipe_of
+    assert "  autoscaler_baseline: cluster-autoscaler-1.37.0" in recipe_of
+    assert "  autoscaler_status: stable" in recipe_of
+    assert f"  autoscaler_binary_sha: {'d' * 40}" in recipe_of
+    assert found.lacks == ()
+    assert found.markdown.startswith("# Kubernetes 1.37.2\n")
+    assert "built from cluster-autoscaler-1.37.0 (stable)" in found.markdown
+    assert "- autoscaler_baseline 1.37-development-source -> cluster-autoscaler-1.37.0" in (
+        found.markdown
+    )
+
+
+def provenance(minor: str, **changes: object) -> bytes:
+    """Return what lies beside a release of the autoscaler, as its own build writes it."""
+    told = {
+        "source_repository": "ablecloud-team/autoscaler",
+        "source_sha": OTHER,
+        "build_run": "https://github.com/ablecloud-team/autoscaler/actions/runs/1",
+        "original_baseline": f"cluster-autoscaler-{minor}.0",
+        "binary_source_sha": "d" * 40,
+        "baseline_status": "stable",
+        "kubernetes_minor": minor,
+        "architecture": "amd64",
+        "api_signature": "HMAC-SHA256",
+        "customization_files": {"client.go": "e" * 64},
+    }
+    return json.dumps({**told, **changes}, indent=2).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "fact"),
+    [
+        (None, "404"),
+        (b"<html>", "provenance.json"),
+        (b"[]", "source_sha: expected"),
+        (provenance("1.37", source_sha="e" * 40), f"source_sha: expected {OTHER}, got 'eeee"),
+        (provenance("1.36"), "kubernetes_minor: expected 1.37, got '1.36'"),
+        (provenance("1.37", original_baseline="x\n- evil: 1"), "original_baseline: expected a"),
+        (provenance("1.37", baseline_status=7), "baseline_status: expected a name, got '7'"),
+        (provenance("1.37", binary_source_sha="main"), "binary_source_sha: expected a name, got"),
+    ],
+)
+def test_what_a_release_does_not_say_of_its_build_makes_a_candidate(
+    session: Session, timeline: Timeline, body: bytes | None, fact: str
+) -> None:
+    timeline.own["autoscaler"] += ["mold-k8s1.37-r2-0123456789ab"]
+    timeline.commits["0123456789ab"] = OTHER
+    if body is not None:
+        timeline.beside["mold-k8s1.37-r2-0123456789ab/provenance.json"] = body
+    held = [one for path in RECIPES for one in held_by(path, [])]
+    sight = look(session, LAST, added=added_by(held))
+    assert [fact in one.fact for one in sight.troubles if "-r2-" in one.source] == [True]
+    found = propose(KubeVersion("1.37.2"), RECIPES, sight)
+    names = "autoscaler_baseline, autoscaler_status, autoscaler_binary_sha"
+    assert found.lacks == (
+        f"autoscaler: {names}: what mold-k8s1.37-r2-0123456789ab was built from could not be read",
+    )
+    assert "autoscaler_baseline: 1.37-development-source" in found.text
+    assert "(candidate)" in found.markdown
+
+
+def test_a_provider_says_with_which_library_it_was_built(
+    session: Session, timeline: Timeline
+) -> None:
+    tag = f"mold-v1.3.0-r1-{OTHER[:12]}"
+    timeline.own["ablestack-kubernetes-provider"] += [tag]
+    timeline.commits |= {OTHER[:12]: OTHER, "v2.20.0-mold.1": "f" * 40}
+    timeline.beside[f"{tag}/go-modules.txt"] = (
+        b"bin/cloudstack-ccm: go1.26.8\n\tpath\tgithub.com/x/cmd/cloudstack-ccm\n"
+        b"\tmod\tgithub.com/x\t(devel)\t\n"
+        b"\tdep\tgithub.com/ablecloud-team/ablestack-mold-go/v2\tv2.19.2-mold-test.3\n"
+        b"\t=>\tgithub.com/ablecloud-team/ablestack-mold-go/v2\tv2.20.0-mold.1\th1:abc=\n"
+    )
+    found = proposal(session, "1.37.2")
+    assert found.lacks == ()
+    line = "  provider_sdk: github.com/ablecloud-team/ablestack-mold-go/v2 v2.20.0-mold.1\n"
+    assert line in found.text
+    assert f"  provider_sdk_sha: {'f' * 40}\n" in found.text
+    timeline.beside[f"{tag}/go-modules.txt"] = b"\tdep\tgithub.com/spf13/pflag\tv1.0.5\n"
+    assert proposal(session, "1.37.2").lacks == (
+        f"provider: provider_sdk, provider_sdk_sha: what {tag} was built from could not be read",
+    )
+
+
+def test_releases_that_recipes_have_are_not_asked_what_they_were_built_from(
+    session: Session, timeline: Timeline
+) -> None:
+    proposal(session, "1.37.2")
+    assert not [path for path in timeline.asked if path.startswith("/github/")]
+
+
+def test_an_autoscaler_of_another_minor_says_what_it_was_built_from(
+    session: Session, timeline: Timeline
+) -> None:
+    tag = f"mold-k8s1.38-r1-{AUTOSCALER[:12]}"
+    timeline.own["autoscaler"] += [tag]
+    timeline.beside[f"{tag}/provenance.json"] = provenance("1.38", source_sha=AUTOSCALER)
+    for marker in ("stable", "stable-1.38"):
+        timeline.faults[f"/dl/release/{marker}.txt"] = (200, {}, b"v1.38.0\n")
+    found = proposal(session, "1.38.0")
+    assert found.lacks == ()
+    assert "  autoscaler_baseline: cluster-autoscaler-1.38.0\n" in found.text
 
 
 def test_a_release_that_the_recipe_has_already_makes_no_candidate(session: Session) -> None:

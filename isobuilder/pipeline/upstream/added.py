@@ -12,8 +12,11 @@ from isobuilder.sources.upstream.choose import Chooser, ChosenVersion
 from isobuilder.sources.upstream.own import PROJECTS, OwnRelease
 from isobuilder.sources.upstream.sight import Sight
 
-_OF_THE_BUILD = ("autoscaler_baseline", "autoscaler_status", "autoscaler_binary_sha")
-"""What only the provenance of an autoscaler's release says."""
+_OF_THE_BUILD = {
+    "autoscaler": ("autoscaler_baseline", "autoscaler_status", "autoscaler_binary_sha"),
+    "provider": ("provider_sdk", "provider_sdk_sha"),
+}
+"""What only files of the release say."""
 
 
 @dataclass(slots=True)
@@ -64,12 +67,14 @@ def _choose(
         found.choices.append(ChosenVersion(component, _of(has.get(component)), reason))
         return
     reason = f"newest release{f' for {wanted}' if wanted else ''}, {newest.tag}"
+    if baseline := newest.facts.get("autoscaler_baseline"):
+        reason += f", built from {baseline} ({newest.facts['autoscaler_status']})"
     found.choices.append(ChosenVersion(component, version_taken, reason))
-    if newest.commit != has.get(f"{component}_sha") or (not moved and newest.tag != tag):
+    other = newest.commit != has.get(f"{component}_sha") or (not moved and newest.tag != tag)
+    if other:
         found.variables |= _variables(component, newest)
-        found.lacks += _unknown(component, newest, has)
-    elif moved:
-        found.lacks += _unknown(component, newest, has)
+    if other or moved:
+        _built_from(component, newest, has, found)
 
 
 def _variables(component: str, release: OwnRelease) -> dict[str, str]:
@@ -77,13 +82,15 @@ def _variables(component: str, release: OwnRelease) -> dict[str, str]:
     return own | ({component: release.version} if release.version else {})
 
 
-def _unknown(component: str, release: OwnRelease, has: Mapping[str, str]) -> list[str]:
-    """Return what the release's own provenance says and nobody else."""
-    names = _OF_THE_BUILD if component == "autoscaler" else ("provider_sdk", "provider_sdk_sha")
-    known = [name for name in names if name in has]
-    if not known:
-        return []
-    return [f"{component}: {', '.join(known)}: take them from provenance.json of {release.tag}"]
+def _built_from(
+    component: str, release: OwnRelease, has: Mapping[str, str], found: AddedChoice
+) -> None:
+    """Take what a recipe says of the build from the release's own files, or miss it."""
+    names = [name for name in _OF_THE_BUILD[component] if name in has]
+    found.variables |= {name: release.facts[name] for name in names if name in release.facts}
+    if unknown := [name for name in names if name not in release.facts]:
+        what = f"{component}: {', '.join(unknown)}: what {release.tag} was built from"
+        found.lacks.append(f"{what} could not be read")
 
 
 def network_of(recipe: Recipe, chooser: Chooser) -> list[ChosenVersion]:

@@ -138,8 +138,7 @@ def check_upstream(
     path.parent.mkdir(parents=True, exist_ok=True)
     session.progress.step("what upstream has")
     minors = {one.parts.kubernetes.minor_text for one in held}
-    added = sorted({name for one in held for name in one.added})
-    sight = look(session, day, minors=minors, token=token, added=added)
+    sight = look(session, day, minors=minors, token=token, added=added_by(held))
     with locked(path.with_suffix(".lock")):
         seen = load_seen(path)
         policy = policy or CheckPolicy()
@@ -194,8 +193,18 @@ def held_by(path: Path, wrong: list[Notice]) -> tuple[Held, ...]:
             digests |= _digests(lock)
             names = (replace(lock.iso_name, boots=boots).base for boots in (True, False))
             isos[architecture] = tuple(f"{name}.iso" for name in names)
-    added = tuple(name for name in recipe.components if name in PROJECTS_OF_MOLD)
+    releases = {name: recipe.vars.get(f"{name}_release", "") for name in PROJECTS_OF_MOLD}
+    added = {name: tag for name, tag in releases.items() if name in recipe.components}
     return (Held(path.name, parts_of(recipe), digests, isos, added),)
+
+
+def added_by(held: Iterable[Held]) -> dict[str, set[str]]:
+    """Return the components of Mold's that recipes have, with the releases that they name."""
+    found: dict[str, set[str]] = {}
+    for one in held:
+        for component, tag in one.added.items():
+            found.setdefault(component, set()).add(tag)
+    return found
 
 
 def _digests(lock: Lock) -> dict[tuple[str, str], str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from isobuilder.documents.json import ANSWER
@@ -66,7 +67,12 @@ class _Look:
     troubles: list[Trouble] = field(default_factory=list)
     clock_off: timedelta | None = None
 
-    def see(self, minors: Iterable[str], components: Sequence[str], added: Iterable[str]) -> Sight:
+    def see(
+        self,
+        minors: Iterable[str],
+        components: Sequence[str],
+        added: Mapping[str, Collection[str]],
+    ) -> Sight:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             stable = pool.submit(self._attempt, "stable.txt", self._stable)
             index = pool.submit(self._attempt, "Go module index", self._index)
@@ -86,8 +92,8 @@ class _Look:
                 for minor in wanted
             }
             ours = {
-                name: pool.submit(self._attempt, name, partial(self._own, name, wanted))
-                for name in added
+                name: pool.submit(self._attempt, name, partial(self._own, name, wanted, known_tags))
+                for name, known_tags in added.items()
             }
             dated = pool.map(self._dated, _newest_of_each(known, wanted))
             markers = {minor: version for minor in wanted if (version := by_minor[minor].result())}
@@ -155,24 +161,45 @@ class _Look:
     def _cves(self) -> tuple[cves.Cve, ...]:
         return cves.read_cves(self._ask(cves.URL, cves.SIZE), cves.URL)
 
-    def _own(self, component: str, minors: Sequence[str]) -> tuple[own.OwnRelease, ...]:
-        """Return the releases of a component of Mold's, those that may be taken with commits."""
+    def _own(
+        self, component: str, minors: Sequence[str], known: Collection[str]
+    ) -> tuple[own.OwnRelease, ...]:
+        """Return the releases of a component of Mold's, those that may be taken with commits.
+
+        What was built is asked of those that are not ``known``.
+        """
         project = f"{GITHUB}/repos/{own.PROJECTS[component]}"
         url = f"{project}/releases?per_page=100"
         seen = own.own_releases(self._ask(url, ANSWER.size), url)
         newest = {one.minor: one for one in reversed(seen) if one.minor in {None, *minors}}
         found = []
         for one in seen:
-            if one.commit is None and one in newest.values():
-                at = f"{project}/commits/{one.tag}"
-                commit = self._attempt(f"{component} {one.tag}", partial(self._commit, at))
-                found.append(one.at(commit or ""))
-            else:
+            if one not in newest.values():
                 found.append(one)
+                continue
+            source = f"{component} {one.tag}"
+            commit = one.commit
+            if commit is None:
+                commit = self._attempt(source, partial(self._commit, project, one.tag))
+            taken = one.at(commit or "")
+            if taken.commit is not None and taken.tag not in known:
+                facts = self._attempt(source, partial(self._built_from, component, taken))
+                taken = replace(taken, facts=facts or {})
+            found.append(taken)
         return tuple(found)
 
-    def _commit(self, url: str) -> str:
+    def _commit(self, project: str, tag: str) -> str:
+        url = f"{project}/commits/{tag}"
         return own.commit_of(self._ask(url, ANSWER.size), url)
+
+    def _built_from(self, component: str, release: own.OwnRelease) -> Mapping[str, str]:
+        url = own.file_of(component, release)
+        data = self._ask(url, ANSWER.size)
+        if component == "autoscaler":
+            return own.baseline_of(data, url, release)
+        module, version, project = own.sdk_of(data, url)
+        commit = self._commit(f"{GITHUB}/repos/{project}", version)
+        return {"provider_sdk": f"{module} {version}", "provider_sdk_sha": commit}
 
     def _releases(self, component: str) -> tuple[Release, ...]:
         """Return a component's releases from GitHub, or without digests and days from the index."""
@@ -224,12 +251,13 @@ def look(
     *,
     minors: Iterable[str] = (),
     components: Sequence[str] = COMPONENTS,
-    added: Iterable[str] = (),
+    added: Mapping[str, Collection[str]] = MappingProxyType({}),
     token: str | None = None,
 ) -> Sight:
     """Return what upstream has on ``day``, today: of ``minors``, the newest ones, and components.
 
-    ``added`` are components of Mold's whose releases are looked up as well, such as its autoscaler.
+    ``added`` are components of Mold's whose releases are looked up as well, such as its autoscaler,
+    with the tags of those that are known.
 
     What cannot be reached or makes no sense is among the troubles of the answer. ``token`` is
     GitHub's, which allows more than 60 questions an hour; it goes to GitHub alone.

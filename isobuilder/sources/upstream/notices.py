@@ -46,7 +46,7 @@ class Held:
     digests: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (component, file)
     # By architecture: what an ISO of its lock may be called, nothing where there is no lock.
     isos: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    added: tuple[str, ...] = ()  # components of Mold's
+    added: Mapping[str, str] = field(default_factory=dict)  # of Mold's: component -> release
 
 
 @dataclass(frozen=True, slots=True)
