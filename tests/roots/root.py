@@ -96,7 +96,8 @@ def make_root(suite: str, folder: Path) -> Root:
     archive, keys, more = where.archive, Path(where.signed_by), []
     if suite == "noble":
         archive, keys = _UBUNTU, _ubuntu_keys(folder)
-        more = ["--components=main,universe"]
+        # Its smallest set is without apt, which all images of it have.
+        more = ["--components=main,universe", "--include=apt"]
     words = ["--quiet", "--variant=minbase", f"--keyring={keys}", *more]
     subprocess.run(["mmdebstrap", *words, suite, tree, archive], check=True, timeout=900)
     root = Root(tree)
