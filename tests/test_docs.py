@@ -12,6 +12,7 @@ import pytest
 from isobuilder import __version__
 from isobuilder.cli.main import COMMANDS
 from isobuilder.model.config import PREFIX
+from isobuilder.pipeline.shipped import shipped
 from isobuilder.text import width
 from tools import cast, proof_table, reference, rules_table
 from tools.docs_site import index
@@ -163,3 +164,45 @@ def test_the_korean_page_shows_the_same(page: str) -> None:
     )
     assert english
     assert english == korean
+
+
+KOREAN = sorted((PROJECT / "docs" / "ko").glob("*.md"))
+GUIDE = [path for path in KOREAN if path.name != "README.md"]
+
+
+def shape(page: Path) -> dict[str, int]:
+    """Count what a translation has as many of: headings, rows of tables, points, blocks."""
+    text = page.read_text("utf-8")
+    around = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return {
+        "headings": len(re.findall(r"^#+ ", around, re.MULTILINE)),
+        "rows": len(re.findall(r"^\|", around, re.MULTILINE)),
+        "points": len(re.findall(r"^\s*(?:-|\d+\.) ", around, re.MULTILINE)),
+        "blocks": len(re.findall(r"^```", text, re.MULTILINE)),
+    }
+
+
+@pytest.mark.parametrize("page", GUIDE, ids=lambda path: path.stem)
+def test_the_korean_page_leaves_nothing_out(page: Path) -> None:
+    assert shape(page) == shape(PROJECT / "docs" / page.name)
+
+
+@pytest.mark.parametrize("page", KOREAN, ids=lambda path: path.stem)
+def test_a_korean_page_leads_to_korean_pages(page: Path) -> None:
+    links = re.findall(r"\[([^\]]+)\]\(\.\./([\w.-]+\.md)", page.read_text("utf-8"))
+    here = {path.name for path in GUIDE}
+    assert [name for text, name in links if name in here and text != "English"] == []
+
+
+@pytest.mark.parametrize("page", [PROJECT / "README.ko.md", *KOREAN], ids=lambda path: path.stem)
+def test_korean_pages_have_one_word_for_one_thing(page: Path) -> None:
+    """머신, 락, 장부, 프로필; names of products as they write themselves."""
+    others = "기계|컴퓨터|쿠버네티스|잠금 파일|원장|대장|대역|데비안|파이썬|프로파일|머지 요청"
+    assert re.findall(others, page.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_versions_that_a_command_takes_by_name_are_shipped(page: Path) -> None:
+    commands = r"isobuilder (?:lock|plan|fetch|build|inspect|report|trust rebuild) (\d+\.\d+\.\d+)"
+    named = set(re.findall(commands, page.read_text("utf-8")))
+    assert named <= {str(one.version) for one in shipped()}
