@@ -16,6 +16,16 @@ from isobuilder.formats.version import ReleaseVersion
 
 AUTOSCALER = "2132862adc757e4547033e36e0502ca00f3d1762"
 PROVIDER = "5dee69546c4e1eeee5828c126b5282c603384f4a"
+BASELINES = {  # minor -> release that was changed, its state, its commit
+    "1.34": ("cluster-autoscaler-1.34.5", "stable", "cb2123ed13148c38fbdb1ede42d8e99761ee2909"),
+    "1.35": ("cluster-autoscaler-1.35.2", "stable", "2d42588803c71fe9b35dcd9e3669ac6bb550ca22"),
+    "1.36": ("cluster-autoscaler-1.36.1", "stable", "35e8a280425c76a4040f57ae0fa232a952c02024"),
+    "1.37": (
+        "1.37-development-source",
+        "development-candidate",
+        "22575f5c8af3edd9a10ca10d7d9edef68d2982cd",
+    ),
+}
 FACTS = Path(__file__).parents[1] / "facts" / "upstream-timeline.json"
 PROJECTS = {
     "containerd/containerd": "containerd",
@@ -32,6 +42,25 @@ FILES = {
     "crictl": "crictl-v{version}-linux-{arch}.tar.gz",
     "etcd": "etcd-v{version}-linux-{arch}.tar.gz",
 }
+
+
+def provenance(
+    minor: str, baseline: str, status: str, commit: str, source: str = AUTOSCALER, **changes: object
+) -> bytes:
+    """Return what lies beside a release of the autoscaler, as its own build writes it."""
+    told = {
+        "source_repository": "ablecloud-team/autoscaler",
+        "source_sha": source,
+        "build_run": "https://github.com/ablecloud-team/autoscaler/actions/runs/1",
+        "original_baseline": baseline,
+        "binary_source_sha": commit,
+        "baseline_status": status,
+        "kubernetes_minor": minor,
+        "architecture": "amd64",
+        "api_signature": "HMAC-SHA256",
+        "customization_files": {"client.go": "e" * 64},
+    }
+    return json.dumps({**told, **changes}, indent=2).encode() + b"\n"
 
 
 @cache
@@ -61,7 +90,10 @@ class Timeline:
             "ablestack-kubernetes-provider": [f"mold-v1.2.1-r1-{PROVIDER[:12]}"],
         }
         self.commits = {AUTOSCALER[:12]: AUTOSCALER, PROVIDER[:12]: PROVIDER}
-        self.beside: dict[str, bytes] = {}  # files of their releases, by tag and name
+        self.beside = {  # files of their releases, by tag and name
+            f"mold-k8s{minor}-r1-{AUTOSCALER[:12]}/provenance.json": provenance(minor, *built)
+            for minor, built in BASELINES.items()
+        }
         self.notes: dict[str, str] = {}  # of the schedule, by version
         self.asked: Counter[str] = Counter()
         self.answered: Counter[int] = Counter()

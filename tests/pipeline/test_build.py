@@ -467,3 +467,11 @@ def test_a_newer_python_does_not_change_a_byte(
         capture_output=True,
     )
     assert Digest.of_file(tmp_path / "out" / built.iso.name) == built.digest
+    pages = []
+    for one in (python, Path(sys.executable)):
+        site = tmp_path / f"site {len(pages)}"
+        words = command("catalogue", tmp_path / "out", "--out", site, python=one)
+        subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+        pages.append({path.name: path.read_bytes() for path in site.rglob("*") if path.is_file()})
+    assert pages[0] == pages[1]
+    assert f"{built.iso.stem}.html" in pages[0]

@@ -21,7 +21,7 @@ from isobuilder.sources.session import Session, open_session
 from isobuilder.sources.upstream.look import look
 from isobuilder.sources.upstream.sight import Sight
 from isobuilder.store import Store
-from tests.fakes.timeline import AUTOSCALER, Timeline
+from tests.fakes.timeline import AUTOSCALER, Timeline, provenance
 from tests.fakes.upstream import FakeUpstream
 from tests.pipeline.last_day import LAST, RECIPES, session, timeline
 
@@ -111,7 +111,7 @@ def test_the_newest_release_for_that_minor_is_taken_with_its_commit(
 ) -> None:
     timeline.own["autoscaler"] += ["mold-k8s1.37-r2-0123456789ab", "mold-k8s1.36-r9-ffffffffffff"]
     timeline.commits["0123456789ab"] = OTHER
-    timeline.beside["mold-k8s1.37-r2-0123456789ab/provenance.json"] = provenance("1.37")
+    timeline.beside["mold-k8s1.37-r2-0123456789ab/provenance.json"] = other("1.37")
     found = proposal(session, "1.37.2")
     recipe_of = found.text.splitlines()
     assert f"  autoscaler_sha: {OTHER}" in recipe_of
@@ -127,21 +127,9 @@ def test_the_newest_release_for_that_minor_is_taken_with_its_commit(
     )
 
 
-def provenance(minor: str, **changes: object) -> bytes:
-    """Return what lies beside a release of the autoscaler, as its own build writes it."""
-    told = {
-        "source_repository": "ablecloud-team/autoscaler",
-        "source_sha": OTHER,
-        "build_run": "https://github.com/ablecloud-team/autoscaler/actions/runs/1",
-        "original_baseline": f"cluster-autoscaler-{minor}.0",
-        "binary_source_sha": "d" * 40,
-        "baseline_status": "stable",
-        "kubernetes_minor": minor,
-        "architecture": "amd64",
-        "api_signature": "HMAC-SHA256",
-        "customization_files": {"client.go": "e" * 64},
-    }
-    return json.dumps({**told, **changes}, indent=2).encode() + b"\n"
+def other(minor: str, **changes: object) -> bytes:
+    built = (f"cluster-autoscaler-{minor}.0", "stable", "d" * 40)
+    return provenance(minor, *built, OTHER, **changes)
 
 
 @pytest.mark.parametrize(
@@ -150,11 +138,11 @@ def provenance(minor: str, **changes: object) -> bytes:
         (None, "404"),
         (b"<html>", "provenance.json"),
         (b"[]", "source_sha: expected"),
-        (provenance("1.37", source_sha="e" * 40), f"source_sha: expected {OTHER}, got 'eeee"),
-        (provenance("1.36"), "kubernetes_minor: expected 1.37, got '1.36'"),
-        (provenance("1.37", original_baseline="x\n- evil: 1"), "original_baseline: expected a"),
-        (provenance("1.37", baseline_status=7), "baseline_status: expected a name, got '7'"),
-        (provenance("1.37", binary_source_sha="main"), "binary_source_sha: expected a name, got"),
+        (other("1.37", source_sha="e" * 40), f"source_sha: expected {OTHER}, got 'eeee"),
+        (other("1.36"), "kubernetes_minor: expected 1.37, got '1.36'"),
+        (other("1.37", original_baseline="x\n- evil: 1"), "original_baseline: expected a"),
+        (other("1.37", baseline_status=7), "baseline_status: expected a name, got '7'"),
+        (other("1.37", binary_source_sha="main"), "binary_source_sha: expected a name, got"),
     ],
 )
 def test_what_a_release_does_not_say_of_its_build_makes_a_candidate(
@@ -211,7 +199,7 @@ def test_an_autoscaler_of_another_minor_says_what_it_was_built_from(
 ) -> None:
     tag = f"mold-k8s1.38-r1-{AUTOSCALER[:12]}"
     timeline.own["autoscaler"] += [tag]
-    timeline.beside[f"{tag}/provenance.json"] = provenance("1.38", source_sha=AUTOSCALER)
+    timeline.beside[f"{tag}/provenance.json"] = other("1.38", source_sha=AUTOSCALER)
     for marker in ("stable", "stable-1.38"):
         timeline.faults[f"/dl/release/{marker}.txt"] = (200, {}, b"v1.38.0\n")
     found = proposal(session, "1.38.0")
@@ -223,6 +211,8 @@ def test_a_release_that_the_recipe_has_already_makes_no_candidate(session: Sessi
     found = proposal(session, "1.37.2")
     assert found.lacks == ()
     assert "autoscaler_sha" not in found.text
+    assert "# autoscaler: newest release for 1.37, " in found.text
+    assert "| autoscaler | - | newest release for 1.37, " in found.markdown
     reasons = {one.component: one.reason for one in found.added}
     assert reasons["autoscaler"] == f"newest release for 1.37, mold-k8s1.37-r1-{AUTOSCALER[:12]}"
     assert reasons["provider"].startswith("newest release, mold-v1.2.1-r1-")
@@ -265,6 +255,7 @@ def test_what_could_not_be_looked_up_is_kept_for_a_patch_and_missed_for_a_minor(
         ("1.37.2", "3.33.0", "newest patch of 3.33"),
         ("1.37.2", "3.32.0", "3.32.2 is out, newest patch of 3.32; to take it set calico and"),
         ("1.37.2", "3.31.5", "3.33.0 is out, newest patch of 3.33; 3.31.5: 3.31 is no longer"),
+        ("1.37.2", "3.99.0", "kept; the newest that was seen is 3.33.0"),
         ("1.38.0", "3.33.0", "newest patch of 3.33; its authors tested 3.33 with 1.35, 1.36, 1"),
     ],
 )

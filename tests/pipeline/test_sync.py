@@ -186,13 +186,15 @@ def test_a_run_that_is_killed_at_any_moment_and_begun_again_ends_the_same(
             for arch in ("amd64", "arm64")
         ]
         killed = 0
-        for _ in range(KILLS):
+        for number in range(1, KILLS + 1):
             _forget(site)
             ended = _end_of(site, hook, kill_after=chance.uniform(0.0, lasted))
             killed += ended.killed
             if not ended.killed:
                 lasted /= 2  # the machine was busier when that was measured
             assert ended == wanted
+            if number % 10 == 0:
+                print(f"{number} of {KILLS} runs begun again, {killed} killed", flush=True)
         print(f"{killed} of {KILLS} runs killed on the way, {lasted:.1f} s each")
         assert killed > KILLS // 2
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from tests.cli.calling import call, errors, hints
 from tests.fakes.mold import FakeMold
 from tests.fakes.web import Web
 from tests.mold.messes import add_directly
+from tests.pipeline.world import command
 from tests.report.catalogues import describe, describe_many
 from tests.report.reading import Element, read_page, tables
 
@@ -267,6 +270,16 @@ def test_the_same_isos_give_the_same_site_wherever_they_are(
     call("catalogue", other, "-o", tmp_path / "elsewhere" / "site")
     assert content(site) == content(tmp_path / "elsewhere" / "site")
     assert not [name for name, data in content(site).items() if str(tmp_path).encode() in data]
+
+
+def test_the_day_and_the_machine_are_on_no_page(shelf: Path, site: Path, tmp_path: Path) -> None:
+    """Written by a machine in Lima with another home, in another year where `faketime` is here."""
+    other = tmp_path / "other"
+    later = ["faketime", "-f", "@2034-05-06 07:08:09"] if shutil.which("faketime") else []
+    env = {"TZ": "America/Lima", "LC_ALL": "ko_KR.UTF-8", "HOME": str(tmp_path)}
+    words = command("catalogue", shelf, "--out", other)
+    subprocess.run([*later, *words], env={**os.environ, **env, "PYTHONHASHSEED": "7"}, check=True)
+    assert content(other) == content(site)
 
 
 def test_a_site_is_brought_up_to_date(shelf: Path, site: Path) -> None:

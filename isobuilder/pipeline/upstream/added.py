@@ -103,7 +103,9 @@ def network_of(recipe: Recipe, chooser: Chooser) -> list[ChosenVersion]:
         return []
     best = chooser.choose("calico", current)
     reason = best.reason
-    if best.version is not None and best.version > current:
+    if best.version is not None and best.version < current:
+        reason = f"kept; the newest that was seen is {best.version}"
+    elif best.version is not None and best.version > current:
         reason = f"{best.version} is out, {reason}; to take it set calico and calico_sha"
     line = chooser.book.line("calico", current)
     minor = chooser.kubernetes.minor_text

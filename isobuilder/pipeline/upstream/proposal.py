@@ -94,8 +94,9 @@ class Proposal:
                 lines += ["", f"## {title}", "", *(f"- {item}" for item in items)]
         lines += ["", "## Why", "", "| Part | Version | Why |", "|---|---|---|"]
         lines += [
-            f"| {one.component} | {one.version or 'not known'} | {one.reason} |"
-            for one in (*self.choices, *self.added)
+            f"| {one.component} | {one.version or none} | {one.reason} |"
+            for chosen, none in ((self.choices, "not known"), (self.added, "-"))
+            for one in chosen
         ]
         return "\n".join(lines) + "\n"
 
@@ -234,8 +235,8 @@ def _note(
             "isobuilder lock asks this version's own kubeadm; let etcd fit what it answers.",
         ]
     for one in choices:
-        number = one.version or parts.components.get(one.component) or ""
-        lines.append(f"{one.component} {number}: {one.reason}")
+        number = one.version or parts.components.get(one.component)
+        lines.append(f"{one.component}{f' {number}' if number else ''}: {one.reason}")
     return "".join(f"# {line}\n" for line in lines)
 
 

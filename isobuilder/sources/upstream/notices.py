@@ -223,7 +223,8 @@ class _Comparison:
                 continue
             for patch in planned.released:
                 if patch.version > newest:
-                    fact = f"the schedule has it out on {patch.day}, its marker names {newest}"
+                    out = f"out on {patch.day}" if patch.day else "out"
+                    fact = f"the schedule has it {out}, its marker names {newest}"
                     yield Notice("notice", "schedule-ahead", str(patch.version), fact)
             late = planned.next
             if late and late.day and late.version > newest and late.day < self.sight.day:
