@@ -467,7 +467,7 @@ def test_a_newer_python_does_not_change_a_byte(
         capture_output=True,
     )
     assert Digest.of_file(tmp_path / "out" / built.iso.name) == built.digest
-    pages = []
+    pages: list[dict[str, bytes]] = []
     for one in (python, Path(sys.executable)):
         site = tmp_path / f"site {len(pages)}"
         words = command("catalogue", tmp_path / "out", "--out", site, python=one)
