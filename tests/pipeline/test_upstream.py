@@ -168,5 +168,12 @@ def test_a_release_that_is_not_whole_is_waited_for_with_all_that_it_lacks(
     result = check_upstream(RECIPES, session, day=LAST, architectures=("amd64", "arm64"))
     (new,) = [one for one in result.notices if one.subject == "1.37.2"]
     assert new.level == "wait"
-    for lack in ("amd64: kubeadm:", "arm64: kubelet.sha256:", "arm64: kubectl.sig:"):
-        assert lack in new.fact
+    files = ", ".join(
+        f"{name}{suffix}"
+        for name in ("kubeadm", "kubelet", "kubectl")
+        for suffix in ("", ".sha256", ".sig", ".cert")
+    )
+    for arch in ("amd64", "arm64"):
+        assert f"{arch}: {files}" in new.fact
+        assert "registry.k8s.io/kube-apiserver:v1.37.2" in new.fact
+    assert new.fact.count("404") == 2  # once for each architecture, whatever lacks
