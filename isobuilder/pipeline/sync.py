@@ -303,17 +303,17 @@ class _Sync:
         return found[0] if found else None
 
     def _publish(self, lock: Lock, subject: str, target: Target) -> tuple[Published | None, str]:
-        place = target.place
-        index = index_of(place)
-        known = next((one for one in index.isos if one.lock == lock.digest), None)
-        if known is not None and place.size_of(known.name) == known.size:
+        settled, known = target.settled(lock)
+        if settled:
             return known, ""
-        if any(one.lock == lock.digest for one in index.retired):
-            return None, ""
-        self.journal.begin(subject, "publish")
-        if self.molds:
-            self.journal.begin(subject, "register")
+        place = target.place
         with as_environment_problem(target.work), locked(target.work / ".lock"):
+            settled, known = target.settled(lock)  # as another sync of this place left it
+            if settled:
+                return known, ""
+            self.journal.begin(subject, "publish")
+            if self.molds:
+                self.journal.begin(subject, "register")
             trust = Trust.of(self.session.config) if self.policy.trust else None
             made = build(lock, target.work, self.session, trust=trust)
             result = verify(
@@ -321,7 +321,7 @@ class _Sync:
             )
             if not result.passed:
                 raise IntegrityError(f"{made.iso.name}: {'; '.join(map(str, result.findings))}")
-            gone = index.retired_as(made.iso.name)
+            gone = index_of(place).retired_as(made.iso.name)
             if gone is not None and gone.sha256 != made.digest:
                 raise IntegrityError(
                     f"{made.iso.name}: was the name of {gone.sha256}, until {gone.day}",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from email import message_from_bytes
 from email.policy import default
@@ -14,13 +16,15 @@ import pytest
 
 from isobuilder.demo.mold.cloud import CloudCluster
 from isobuilder.digest import Digest
-from isobuilder.errors import UpstreamError
+from isobuilder.errors import EnvironmentProblem, UpstreamError
+from isobuilder.files import locked
 from isobuilder.http.replies import Reply, Request
 from isobuilder.mold.api.credentials import ApiKey, MoldServer
 from isobuilder.pipeline.upstream.report import Journal, SyncStep
 from isobuilder.publish.index import read_index
 from tests.cli.calling import call
 from tests.fakes.mold import FakeMold
+from tests.fakes.upstream import FakeUpstream
 from tests.fakes.versity import ACCESS, BUCKET, MISSING, PROGRAM, SECRET, versity
 from tests.mold.conftest import ClientOf, client_of, clock, cloud, simulator
 from tests.pipeline.site import DAY, Site, done, site
@@ -189,7 +193,6 @@ def test_a_published_folder_that_is_full_is_told_and_filled_later(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import errno
-    import os
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -227,6 +230,63 @@ def test_a_shared_store_that_is_down_is_in_the_report(site: Site) -> None:
     assert [one.kind for one in report.notices if one.subject == site.remote_store] == [
         "shared-store"
     ]
+
+
+def waiting_for(path: Path) -> int:
+    """Return how many wait for the lock of a file, as the kernel tells."""
+    inode = f":{path.stat().st_ino}"
+    lines = Path("/proc/locks").read_text().splitlines()
+    return sum("->" in line and inode in line for line in lines)
+
+
+def test_two_syncs_of_one_place_build_an_iso_once(site: Site, tmp_path: Path) -> None:
+    """Two machines that share the published folder and nothing else."""
+    (tmp_path / "other").mkdir()
+    other = Site(tmp_path / "other", site.upstream)
+    publish = {"folder": str(site.published), "url": "http://isos.example"}
+    lock = site.published / ".work" / ".lock"
+    with ThreadPoolExecutor(2) as pool:
+        with locked(lock):
+            runs = [pool.submit(one.run, **ONE, publish=publish) for one in (site, other)]
+            while waiting_for(lock) < 2:  # both found nothing published
+                assert not any(run.done() for run in runs)
+                time.sleep(0.05)
+        reports = [run.result() for run in runs]
+    other.web.shutdown()
+    other.web.server_close()
+    steps = [step for report in reports for step in report.steps if step.step == "publish"]
+    assert sorted(step.state for step in steps) == ["done", "kept"]
+    assert len(site.names()) == 1
+
+
+def failures(site: Site) -> list[str]:
+    """Return what a run says of what went wrong."""
+    try:
+        return [one.fact for one in site.run(**ONE).failed]
+    except EnvironmentProblem as problem:
+        return [str(problem)]
+
+
+def test_a_disk_that_fills_up_at_any_moment_is_told_and_done_later(small_disk: Path) -> None:
+    """Recipes, store and what is published lie on one small disk, of which others take some."""
+    with FakeUpstream() as upstream:
+        (small_disk / "site").mkdir()
+        site = Site(small_disk / "site", upstream)
+        for left in (0, 60_000, 200_000, 350_000, 500_000):
+            statistics = os.statvfs(small_disk)
+            free = statistics.f_bavail * statistics.f_frsize
+            (small_disk / "others").write_bytes(bytes(max(0, free - left)))
+            for fact in failures(site):
+                assert "No space left" in fact or "free" in fact, fact
+            for path in site.published.glob("*.iso"):
+                told = path.with_name(f"{path.name}.sha256").read_text().split()[0]
+                assert Digest.of_file(path).hex == told
+            (small_disk / "others").unlink()
+        assert site.run(**ONE).failed == []
+        assert len(site.names()) == 1
+        assert done(site.run(**ONE)) == []
+        site.web.shutdown()
+        site.web.server_close()
 
 
 # --- what is taken away

@@ -9,11 +9,12 @@ from isobuilder.documents.json import DOCUMENT
 from isobuilder.errors import IntegrityError
 from isobuilder.files import as_environment_problem, is_file, write_whole
 from isobuilder.medium import TRAVELS
+from isobuilder.model.lock import Lock
 from isobuilder.model.policy import Publish, Signing
 from isobuilder.mold.catalogue import SUFFIX, Item, read_registration
 from isobuilder.pipeline.build import Built
 from isobuilder.pipeline.provenance.signing import SIGNED, sign_built
-from isobuilder.publish.index import Published
+from isobuilder.publish.index import Published, index_of
 from isobuilder.publish.place import FolderPlace, PublishedPlace
 from isobuilder.sources.session import Session
 from isobuilder.trust.signature import BUNDLE_FILE
@@ -30,6 +31,17 @@ class Target:
     place: PublishedPlace
     work: Path
     url: str | None
+
+    def settled(self, lock: Lock) -> tuple[bool, Published | None]:
+        """Tell whether nothing is to be published for a lock, and the ISO of it that is there.
+
+        One that was taken away is settled and not there.
+        """
+        index = index_of(self.place)
+        known = next((one for one in index.isos if one.lock == lock.digest), None)
+        if known is not None and self.place.size_of(known.name) == known.size:
+            return True, known
+        return any(one.lock == lock.digest for one in index.retired), None
 
     def lock_of(self, entry: Published) -> Path | None:
         """Return a file with the lock of a published ISO; None if there is none."""
