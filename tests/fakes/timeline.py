@@ -44,13 +44,11 @@ FILES = {
 }
 
 
-def provenance(
-    minor: str, baseline: str, status: str, commit: str, source: str = AUTOSCALER, **changes: object
-) -> bytes:
+def provenance(minor: str, baseline: str, status: str, commit: str, /, **changes: object) -> bytes:
     """Return what lies beside a release of the autoscaler, as its own build writes it."""
     told = {
         "source_repository": "ablecloud-team/autoscaler",
-        "source_sha": source,
+        "source_sha": AUTOSCALER,
         "build_run": "https://github.com/ablecloud-team/autoscaler/actions/runs/1",
         "original_baseline": baseline,
         "binary_source_sha": commit,

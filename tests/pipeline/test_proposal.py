@@ -129,7 +129,7 @@ def test_the_newest_release_for_that_minor_is_taken_with_its_commit(
 
 def other(minor: str, **changes: object) -> bytes:
     built = (f"cluster-autoscaler-{minor}.0", "stable", "d" * 40)
-    return provenance(minor, *built, OTHER, **changes)
+    return provenance(minor, *built, **{"source_sha": OTHER, **changes})
 
 
 @pytest.mark.parametrize(
