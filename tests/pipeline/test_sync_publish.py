@@ -19,9 +19,13 @@ from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, UpstreamError
 from isobuilder.files import locked
 from isobuilder.http.replies import Reply, Request
+from isobuilder.model.policy import SyncPolicy
 from isobuilder.mold.api.credentials import ApiKey, MoldServer
+from isobuilder.pipeline.sync import sync
 from isobuilder.pipeline.upstream.report import Journal, SyncStep
 from isobuilder.publish.index import read_index
+from isobuilder.sources.session import open_session
+from isobuilder.store import Store
 from tests.cli.calling import call
 from tests.fakes.mold import FakeMold
 from tests.fakes.upstream import FakeUpstream
@@ -259,10 +263,11 @@ def test_two_syncs_of_one_place_build_an_iso_once(site: Site, tmp_path: Path) ->
     assert len(site.names()) == 1
 
 
-def failures(site: Site) -> list[str]:
+def failures(site: Site, policy: SyncPolicy) -> list[str]:
     """Return what a run says of what went wrong."""
     try:
-        return [one.fact for one in site.run(**ONE).failed]
+        with open_session(site.config, Store(site.folder / "store")) as session:
+            return [one.fact for one in sync(policy, session, day=DAY).failed]
     except EnvironmentProblem as problem:
         return [str(problem)]
 
@@ -272,11 +277,12 @@ def test_a_disk_that_fills_up_at_any_moment_is_told_and_done_later(small_disk: P
     with FakeUpstream() as upstream:
         (small_disk / "site").mkdir()
         site = Site(small_disk / "site", upstream)
+        policy = site.policy(**ONE)
         for left in (0, 60_000, 200_000, 350_000, 500_000):
             statistics = os.statvfs(small_disk)
             free = statistics.f_bavail * statistics.f_frsize
             (small_disk / "others").write_bytes(bytes(max(0, free - left)))
-            for fact in failures(site):
+            for fact in failures(site, policy):
                 assert "No space left" in fact or "free" in fact, fact
             for path in site.published.glob("*.iso"):
                 told = path.with_name(f"{path.name}.sha256").read_text().split()[0]
