@@ -196,7 +196,9 @@ def test_a_thousand_isos_open_and_filter_within_a_second(tab: Browser, large: Pa
     shown = tab.run("document.querySelectorAll('#isos tbody tr:not([hidden])').length")
     assert 0 < shown < 100
     tab.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    assert tab.seconds - before < 1.0
+    took = tab.seconds - before
+    print(f"a thousand ISOs: opened and filtered in {took:.2f} s of processor time")
+    assert took < 1.0
 
 
 def test_a_page_is_printed_in_one_language_without_what_one_presses(
