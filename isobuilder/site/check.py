@@ -15,6 +15,7 @@ from isobuilder.files import as_environment_problem
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.pipeline.build import manifest_of
+from isobuilder.pipeline.provenance.signing import Signatures
 from isobuilder.pipeline.trust import Trust
 from isobuilder.pipeline.unlisted import Unlisted, unlisted_images
 from isobuilder.pipeline.verify import Verification, verify
@@ -77,16 +78,25 @@ def check_iso_here(
     expected: Digest | None,
     store: Store,
     trust: Trust | None = None,
+    signatures: Signatures | None = None,
     progress: Progress = SILENT,
 ) -> CheckedIso:
     """Verify an ISO, by its lock if that is beside it and by a digest that came another way.
 
-    With ``trust`` its signatures are proved as well.
+    With ``trust`` the signatures on it are proved as well; ``signatures`` demands some beside it.
     """
     lock = None
     with contextlib.suppress(IntegrityError), IsoReader(path) as reader:
         lock = lock_of(path, reader)
-    result = verify(path, lock=lock, expected=expected, store=store, trust=trust, progress=progress)
+    result = verify(
+        path,
+        lock=lock,
+        expected=expected,
+        store=store,
+        trust=trust,
+        signatures=signatures,
+        progress=progress,
+    )
     if result.digest is None:
         return CheckedIso(result, None, ())
     manifest = manifest_of(path)

@@ -17,6 +17,7 @@ from isobuilder.store import Store
 from tests.cli.calling import call, errors
 from tests.fakes.mold import FakeMold
 from tests.mold.messes import add_directly
+from tests.pipeline.signed import copied, new_key
 
 V = KubeVersion
 
@@ -82,6 +83,23 @@ def test_a_digest_that_came_another_way_is_compared(built: Built, tmp_path: Path
     wrong = "sha256:" + "0" * 64
     done = call("site", "check", built.iso, "--digest", wrong, code=5)
     assert "do not use it" in errors(done)[0]
+
+
+def test_the_key_of_whoever_signs_isos_is_enough(built: Built, tmp_path: Path) -> None:
+    for name in ("ours", "stranger"):
+        new_key(tmp_path, name)
+    ours, stranger = (("--key", tmp_path / f"{name}.pub") for name in ("ours", "stranger"))
+    here = copied(built, tmp_path / "dist")
+    done = call("site", "check", here, *ours, code=5)
+    assert "no signature by a key that counts" in done.stdout
+    call("sign", here, "--key", tmp_path / "ours.pem")
+    assert "signed by ours (sha256:" in call("site", "check", here, *ours).stdout
+    told = json.loads(call("site", "check", here, *ours, "--json").stdout)
+    assert told["isos"][0]["signatures"][0].startswith("signed by ours")
+    call("site", "check", here, *stranger, code=5)
+    call("site", "export", here, "--out", tmp_path / "b.tar", "--store", tmp_path / "store")
+    done = call("site", "check", tmp_path / "b.tar", *ours, code=2)
+    assert "--key is about ISOs" in errors(done)[0]
 
 
 def test_a_damaged_part_is_told_without_writing_anything(packed: Packing, tmp_path: Path) -> None:

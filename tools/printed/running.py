@@ -281,6 +281,7 @@ RUNNING: dict[str, Schema] = {
                         "passed": flag(),
                         "findings": many(FINDING),
                         "not_proved": many(text()),
+                        "signatures": many(text(), "beside it that hold, with --key"),
                         "version": maybe(text("of Kubernetes")),
                         "will_be_missing": many(text(), "images that something on it starts"),
                     }

@@ -16,6 +16,7 @@ from isobuilder.cli.site.naming import digest_of
 from isobuilder.cli.telling import tell
 from isobuilder.cli.trust.group import trust_of
 from isobuilder.cli.trust.rebuild import builders_option
+from isobuilder.cli.trust.signing import signature_options, wanted_signatures
 
 if TYPE_CHECKING:
     from isobuilder.mold.api.commands import Mold
@@ -35,6 +36,7 @@ _CARRIED = click.Path(exists=True, path_type=Path)
 @click.option("--trusted-root", type=FILE, help="With --trust: in place of the public Sigstore's.")
 @click.option("--policies", type=FILE, help="With --trust: whose signatures are expected.")
 @builders_option
+@signature_options("--key", "--signatures")
 @json_option
 @click.pass_obj
 def check(
@@ -49,11 +51,15 @@ def check(
     trusted_root: Path | None,
     policies: Path | None,
     builders: tuple[Path, ...],
+    keys: tuple[Path, ...],
+    revoked: tuple[Path, ...],
+    signatures: int | None,
     as_json: bool,
 ) -> None:
     """Prove what arrived, and tell what this site can do with it; needs no network.
 
-    ISOs are verified by their locks beside them, bundles down to each blob; nothing is written.
+    ISOs are verified by their locks beside them, and by signatures with --key, bundles down to each
+    blob; nothing is written.
     With the versions that clusters run, as --have, --nodes or --server, which asks the site's own
     Mold, it tells how far they can be upgraded, one minor at a time, and which minor is missing.
     """
@@ -66,13 +72,23 @@ def check(
     others = [path for path in there if path not in isos]
     if digest is not None and len(isos) != 1:
         raise UsageProblem(f"--digest is of one ISO, these are {len(isos)}")
+    signed = wanted_signatures(keys, revoked, signatures)
+    if signed is not None and not isos:
+        raise UsageProblem(
+            "--key is about ISOs, and none is here", hint="--bundle proves a bundle by its identity"
+        )
     asked = _registered(app, servers)
     have = [*_running(versions, nodes), *chain.from_iterable(asked.results)]
     judged_by = trust_of(app, trusted_root, policies, builders, asked=trust)
     wanted = None if digest is None else digest_of(digest, "--digest")
     found = [
         check_iso_here(
-            path, expected=wanted, store=app.store, trust=judged_by, progress=app.progress
+            path,
+            expected=wanted,
+            store=app.store,
+            trust=judged_by,
+            signatures=signed,
+            progress=app.progress,
         )
         for path in isos
     ]
@@ -127,7 +143,7 @@ def _show(isos: list[CheckedIso], bundles: list[CheckedBundle], upgrades: list[W
         wrong = sum(finding.severity == "error" for finding in result.findings)
         state = "good" if result.passed else f"{wrong} wrong"
         tell(f"{result.iso}: {state}, {result.digest or 'not a whole ISO'}")
-        for line in result.signatures:
+        for line in (*map(str, result.signatures), *result.signed):
             tell(f"  {line}")
         for finding in result.findings:
             tell(f"  {finding.severity}: {finding.rule}: {finding.place}: {finding.fact}")
@@ -160,6 +176,7 @@ def _data(isos: list[CheckedIso], bundles: list[CheckedBundle], upgrades: list[W
                 "passed": iso.result.passed,
                 "findings": list(iso.result.findings),
                 "not_proved": list(iso.result.not_proved),
+                "signatures": list(iso.result.signed),
                 "version": None if iso.offer is None else str(iso.offer.version),
                 "will_be_missing": [image.image for image in iso.unlisted],
             }
