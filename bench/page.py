@@ -13,11 +13,12 @@ VARIABLE = "ISOBUILDER_RESULTS"
 """The environment variable by which tests of virtual machines are told of the page."""
 
 FIRST_ISO, BOOTING, CLUSTER = "First ISO of a new patch", "Booting", "A real cluster"
-SITE = "A site's images"
+SITE = "A site"
+CLIENTS = "Fifty clients of a site"
 WAY = "A new user's way"
 DELTAS = "Deltas of Go programs"
 TRUST = "Signatures and bills"
-SECTIONS = (WAY, FIRST_ISO, SITE, DELTAS, TRUST, BOOTING, CLUSTER)
+SECTIONS = (WAY, FIRST_ISO, SITE, CLIENTS, DELTAS, TRUST, BOOTING, CLUSTER)
 """Sections of other runs than the comparison, in the order in which they end the page."""
 
 _HEADING = re.compile(r"(#+) +(.*?)\s*$")

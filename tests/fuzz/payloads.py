@@ -9,13 +9,15 @@ from pathlib import Path
 from isobuilder.delta.blocks import BLOCKED, UNBLOCKED
 from isobuilder.delta.methods import methods
 from isobuilder.formats.cpio import cpio_files
+from isobuilder.formats.par2 import read_pieces
 from isobuilder.formats.squashfs import read_squashfs
 from tests.delta.test_blocks import CONTENT, FILE, PACK, UNPACK
 from tests.formats.squashing import squashfs
 from tests.formats.test_cpio import cpio
+from tests.formats.test_par2 import PIECES, index
 from tests.fuzz.mutation import Chance, edited
 from tests.fuzz.samples import Samples
-from tests.fuzz.target import Rig, Target, Wrong
+from tests.fuzz.target import Rig, Target, Wrong, of_bytes
 
 _FILES = {"etc/a": b"one\n" * 40, "etc/b/c": b"two\n" * 3000, "d": bytes(5000), "e": b""}
 _HEAD = 96
@@ -73,8 +75,13 @@ def _blocks(_samples: Samples, _stack: ExitStack) -> Rig:
     return Rig(case, read)
 
 
+def _par2(_samples: Samples, _stack: ExitStack) -> Rig:
+    return of_bytes([index(16, PIECES), index(4096, [])], lambda data, _folder: read_pieces(data))
+
+
 PAYLOADS = (
     Target("squashfs", ("formats/squashfs.py",), _squashfs),
     Target("cpio", ("formats/cpio.py",), _cpio),
+    Target("par2", ("formats/par2.py",), _par2),
     Target("delta-blocks", ("delta/blocks.py",), _blocks),
 )

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bench import page
 from isobuilder.digest import Digest
 from tests.site.isos import image, iso
 
@@ -132,12 +133,18 @@ def test_fifty_clients_get_every_byte_right_and_no_file_is_written(tmp_path: Pat
     assert sorted(tmp_path.rglob("*")) == before
     gigabytes = sum(client.received for client in clients) / 1e9
     peak = next(line.split()[1] for line in memory.splitlines() if line.startswith("VmHWM"))
-    print(
-        f"\n{CLIENTS} clients, {took:.0f} s, ISO of {path.stat().st_size / 1e9:.2f} GB: "
+    told = (
+        f"{CLIENTS} clients, {took:.0f} s, ISO of {path.stat().st_size / 1e9:.2f} GB: "
         f"{sum(client.asked for client in clients)} answers, {gigabytes:.1f} GB, "
         f"{gigabytes * 1000 / took:.0f} MB/s with the clients' hashing on the same machine, "
-        f"server {used / gigabytes:.2f} CPU s/GB and at most {int(peak) // 1024} MiB; nothing wrong"
+        f"server {used / gigabytes:.2f} CPU s/GB and at most {int(peak) // 1024} MiB; "
+        "nothing wrong, and no file written."
     )
+    print(f"\n{told}")
+    if results := os.environ.get(page.VARIABLE):
+        load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+        text = f"{told}\n\n{os.cpu_count()} processors, load at the end {load}."
+        page.update(Path(results), page.CLIENTS, lambda _old: text)
     shutil.rmtree(tmp_path / "isos")
 
 

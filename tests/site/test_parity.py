@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from isobuilder.digest import Digest
+from isobuilder.formats.par2 import read_pieces
 from isobuilder.pipeline.build import Built
+from isobuilder.site.parity import _zeroed
 from tests.cli.calling import call, errors, hints
 
 pytestmark = pytest.mark.skipif(shutil.which("par2") is None, reason="par2 is not installed")
@@ -117,3 +120,34 @@ def test_par2_that_ends_in_the_middle_leaves_the_iso_as_it_was(
     call("site", "repair", iso, "--parity", code=6)
     assert iso.read_bytes() == damaged
     assert sorted(iso.parent.iterdir()) == before
+
+
+def with_zeros(folder: Path) -> Path:
+    """Return a protected file in which pieces are zeros, as in the image of a boot partition."""
+    chance = random.Random(2)
+    path = folder / "zeros.iso"
+    path.write_bytes(chance.randbytes(1 << 20) + bytes(1 << 18) + chance.randbytes(1 << 20))
+    call("site", "protect", path, "--percent", "10")
+    return path
+
+
+def test_a_scratch_of_zeros_is_healed_where_zeros_are_right_elsewhere(tmp_path: Path) -> None:
+    path = with_zeros(tmp_path)
+    expected, good = Digest.of_file(path), path.read_bytes()
+    path.write_bytes(good[:300_000] + bytes(150_000) + good[450_000:])
+    pieces = read_pieces((tmp_path / "zeros.iso.par2").read_bytes())
+    assert pieces is not None
+    places = list(_zeroed(path, pieces))
+    assert len(places) > 100
+    assert all(300_000 <= at < 450_000 for at in places)  # and none where zeros are right
+    call("site", "repair", path, "--parity", "--digest", expected)
+    assert path.read_bytes() == good
+
+
+def test_what_cannot_be_healed_has_its_zeros_back(tmp_path: Path) -> None:
+    path = with_zeros(tmp_path)
+    expected, good = Digest.of_file(path), path.read_bytes()
+    damaged = good[:300_000] + bytes(400_000) + good[700_000:]
+    path.write_bytes(damaged)
+    call("site", "repair", path, "--parity", "--digest", expected, code=6)
+    assert path.read_bytes() == damaged
