@@ -160,11 +160,11 @@ def _cases(size: int) -> dict[str, list[tuple[int, int]]]:
     }
 
 
-def _damage(iso: Path, places: Sequence[tuple[int, int]]) -> None:
+def _damage(iso: Path, places: Sequence[tuple[int, int]], lost: bytes = b"\0") -> None:
     with iso.open("r+b") as file:
         for at, count in places:
             file.seek(at)
-            file.write(bytes(count))
+            file.write(lost * count)
 
 
 def _refused(damaged: Path, words: Sequence[str | Path], environment: dict[str, str]) -> str:
@@ -187,7 +187,7 @@ def _others(damaged: Path, expected: Digest) -> str:
     other = shutil.which("par2")
     if other is None:
         return "No other par2 is installed."
-    _damage(damaged, [(damaged.stat().st_size // 3, 2_000_000)])
+    _damage(damaged, [(damaged.stat().st_size // 3, 2_000_000)], b"\xff")
     words = [other, "repair", "-q", "-q", f"{damaged.name}.par2"]
     subprocess.run(words, cwd=damaged.parent, check=True, capture_output=True)
     if Digest.of_file(damaged) != expected:

@@ -20,6 +20,7 @@ from isobuilder.cli.trust.signing import signature_options, wanted_signatures
 
 if TYPE_CHECKING:
     from isobuilder.mold.api.commands import Mold
+    from isobuilder.pipeline.provenance.signing import Signatures
     from isobuilder.site.check import CheckedBundle, CheckedIso, Running, Way
 
 _CARRIED = click.Path(exists=True, path_type=Path)
@@ -72,11 +73,7 @@ def check(
     others = [path for path in there if path not in isos]
     if digest is not None and len(isos) != 1:
         raise UsageProblem(f"--digest is of one ISO, these are {len(isos)}")
-    signed = wanted_signatures(keys, revoked, signatures)
-    if signed is not None and not isos:
-        raise UsageProblem(
-            "--key is about ISOs, and none is here", hint="--bundle proves a bundle by its identity"
-        )
+    signed = _signed(isos, keys, revoked, signatures)
     asked = _registered(app, servers)
     have = [*_running(versions, nodes), *chain.from_iterable(asked.results)]
     judged_by = trust_of(app, trusted_root, policies, builders, asked=trust)
@@ -102,6 +99,19 @@ def check(
         _show(found, bundles, upgrades)
     _refuse(found, bundles)
     asked.raise_failures()
+
+
+def _signed(
+    isos: list[Path], keys: tuple[Path, ...], revoked: tuple[Path, ...], signatures: int | None
+) -> Signatures | None:
+    from isobuilder.errors import UsageProblem
+
+    signed = wanted_signatures(keys, revoked, signatures)
+    if signed is not None and not isos:
+        raise UsageProblem(
+            "--key is about ISOs, and none is here", hint="--bundle proves a bundle by its identity"
+        )
+    return signed
 
 
 def _running(versions: tuple[str, ...], nodes: Path | None) -> list[Running]:
