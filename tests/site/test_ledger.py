@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
+import subprocess
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -186,6 +190,28 @@ def test_a_site_tells_and_the_office_reads(built: Built, tmp_path: Path) -> None
     done = call("site", "ledger", "--read", paper, "--site", "other", code=3)
     assert "another site" in errors(done)[0]
     assert hints(done)
+
+
+def test_two_that_make_a_ledger_at_once_make_one_history(tmp_path: Path) -> None:
+    names = ("one", "two", "three")
+    for name in names:
+        (tmp_path / f"{name}.iso").write_bytes(name.encode())
+    words = [sys.executable, "-m", "isobuilder", "site", "ledger", "--site", "x", "--json"]
+    with ExitStack() as ending:
+        made = [
+            ending.enter_context(
+                subprocess.Popen(
+                    [*words, "--records", tmp_path / "records", tmp_path / f"{name}.iso"],
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for name in names
+        ]
+        told = [json.loads(one.communicate(timeout=120)[0]) for one in made]
+    ledgers = sorted((read_text(one["ledger"], "x") for one in told), key=lambda one: one.number)
+    assert [one.number for one in ledgers] == [1, 2, 3]
+    assert [one.before for one in ledgers[1:]] == [one.mark for one in ledgers[:-1]]
 
 
 def test_the_office_knows_what_of_a_lock_is_there(

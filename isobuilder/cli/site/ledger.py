@@ -79,18 +79,21 @@ def ledger(
     (--sign) is proved by --signed-by, and from then on the site's ledgers have to be.
     """
     from isobuilder.errors import UsageProblem
-    from isobuilder.site.ledgers.records import default_records
+    from isobuilder.site.ledgers.records import default_records, one_at_a_time
 
     folder = records or default_records()
     trusted = ledger_keys(signers, revoked, read=source is not None, by="--read")
     if source is not None:
         if sign or blobs or out or qr:
             raise UsageProblem("--read takes neither --blobs, --out, --qr nor --sign")
-        _read(app, source, name, things, folder, hand_over, forget, trusted, as_json)
+        with one_at_a_time(folder, name):
+            _read(app, source, name, things, folder, hand_over, forget, trusted, as_json)
         return
     if hand_over or forget:
         raise UsageProblem("--hand-over and --forget belong to --read")
-    _write(app, _made(app, things, name, folder, key, blobs=blobs, sign=sign), out, qr, as_json)
+    with one_at_a_time(folder, name):
+        made = _made(app, things, name, folder, key, blobs=blobs, sign=sign)
+    _write(app, made, out, qr, as_json)
 
 
 def _made(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,7 +15,7 @@ from pydantic import Field
 from isobuilder.digest import Digest
 from isobuilder.documents.json import NOTE
 from isobuilder.errors import InputError, IntegrityError
-from isobuilder.files import is_file, read_bytes, write_whole
+from isobuilder.files import as_environment_problem, is_file, locked, read_bytes, write_whole
 from isobuilder.model.base import FileModel
 from isobuilder.model.validation import model_of
 from isobuilder.site.ledgers.ledger import Ledger, read_text, site_mark, to_text
@@ -36,6 +37,19 @@ class SiteRecord(FileModel):
 def default_records() -> Path:
     """Return where this user's records are."""
     return user_data_path("isobuilder") / "sites"
+
+
+@contextmanager
+def one_at_a_time(folder: Path, site: str) -> Iterator[None]:
+    """Let nobody else make or read a ledger of ``site``: two of one number are two histories.
+
+    Raises:
+        InputError: no site has such a name.
+        EnvironmentProblem: the folder cannot be written.
+    """
+    path = _path(folder, site)
+    with as_environment_problem(folder), locked(path.with_name(f".{path.name}.lock")):
+        yield
 
 
 def read_record(folder: Path, site: str) -> SiteRecord | None:
