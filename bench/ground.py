@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,10 @@ class Ground:
     scale: float = 1.0
     largest: float = SMALL  # gigabytes of the largest payload that will be asked for
     closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def called(self, size: float) -> str:
+        """Return what people call the release of so many gigabytes."""
+        return f"{size} GB"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -87,7 +92,7 @@ class Ground:
     def changed_lock(self) -> tuple[Path, Digest]:
         """Return a lock with another kubeadm, and the digest of that."""
         lock = load_lock(self.lock(SMALL))
-        url = lock.files[0].url
+        (url,) = (file.url for file in lock.files if file.name == "kubeadm")
         other = self.payload.changed / url.removeprefix("https://")
         digest = Digest.of_file(other)
         files = [
@@ -122,13 +127,21 @@ class Ground:
                         shutil.copyfileobj(source, copy, BUFFER_SIZE)
         return folder
 
-    def product(self, *words: str | Path) -> None:
+    def libraries(self, words: Sequence[str | Path]) -> Path:
+        """Return a program that imports what the product has imported once it has run ``words``."""
+        target = self.work / "scripts" / "libraries.py"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        argv = [sys.executable, Path(__file__).with_name("steps.py"), "libraries", target, *words]
+        subprocess.run(argv, env=self.environment, check=True, stdout=subprocess.DEVNULL)
+        return target
+
+    def product(self, *words: str | Path, store: Path | None = None) -> None:
         """Run the product, not measured.
 
         Raises:
             BenchError: it fails.
         """
-        argv = [PRODUCT, *words, "--store", self.store.root, "-q"]
+        argv = [PRODUCT, *words, "--store", store or self.store.root, "-q"]
         done = subprocess.run(argv, env=self.environment, check=False, capture_output=True)
         if done.returncode:
             raise BenchError(f"isobuilder {words[0]}: {done.stderr.decode(errors='replace')}")

@@ -104,7 +104,15 @@ class Payload:
                     target = store.path_of(Digest.from_hex(digits))
                     target.parent.mkdir(parents=True, exist_ok=True)
                     if not target.exists():
-                        target.hardlink_to(path)
+                        _linked(path, target)
+
+
+def _linked(path: Path, target: Path) -> None:
+    """Have a file at two places: by a link, or on another disk by a copy."""
+    try:
+        target.hardlink_to(path)
+    except OSError:
+        shutil.copyfile(path, target)
 
 
 def further_images(size: float) -> int:

@@ -1,6 +1,8 @@
 """Parts of the product that have no command of their own, each run as a process.
 
 ``steps.py pull LOCK CONFIG STORE``: bring the images of a lock into a store, and nothing else.
+``steps.py libraries TARGET ARG...``: run the product, then write a program that imports whatever
+was imported of others: the least that any run of this Python costs.
 ``steps.py write FOLDER TARGET``: write an ISO of the files in a folder's folders. No recipe has
 20,000 files, so this calls the writer itself.
 """
@@ -48,9 +50,28 @@ def write(folder: Path, target: Path) -> None:
     write_iso(entries, target, label="CDROM", epoch=0)
 
 
+def libraries(target: Path, words: list[str]) -> None:
+    """Run the product and write a program that imports what was imported of others."""
+    from isobuilder.cli import main
+
+    main(words, standalone_mode=False)
+    ours = ("isobuilder", "bench", "__main__")
+    names = [name for name in sys.modules if name.partition(".")[0] not in ours]
+    lines = [
+        "from contextlib import suppress",
+        "from importlib import import_module",
+        f"for name in {names!r}:",
+        "    with suppress(ImportError):",
+        "        import_module(name)",
+    ]
+    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
     step, *paths = sys.argv[1:]
     if step == "pull":
         pull(*map(Path, paths))
+    elif step == "libraries":
+        libraries(Path(paths[0]), paths[1:])
     else:
         write(*map(Path, paths))

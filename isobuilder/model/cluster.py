@@ -18,6 +18,7 @@ from isobuilder.model.cluster_values import (
     AbsolutePath,
     Address,
     Addresses,
+    CertificateName,
     Cni,
     Domain,
     Duration,
@@ -263,7 +264,9 @@ class Cluster(Model):
     name: NodeName = "kubernetes"
     kubernetes: KubeVersion
     endpoint: Endpoint | None = None  # None: the address of the first control plane
-    certificate_names: tuple[HostName, ...] = ()  # more names and addresses of the API server
+    certificate_names: tuple[
+        CertificateName, ...
+    ] = ()  # more names and addresses of the API server
     networks: Networks = Networks()
     cni: Cni = "network.yaml"
     verify_ca: bool = True  # joining nodes know the cluster's certificate authority beforehand

@@ -66,17 +66,33 @@ only warns of a field that it does not know, and the kubelet then does not start
 """
 _SINCE = {name: minor for minor, names in _FIELDS_SINCE.items() for name in names.split()}
 
+_GONE_FLAGS = {
+    "image-pull-progress-deadline": 24,
+    "network-plugin": 24,
+    "container-runtime": 27,
+    "pod-infra-container-image": 35,
+}
+"""Flags of the kubelet that many still write, and since when none starts with them.
+
+Source: kubernetes #106893, #133779; "Kubernetes Removals and Major Changes In v1.27".
+"""
+
 _TARGETS = {"kubeletconfiguration": 25, "corednsdeployment": 32, "kubeproxydaemonset": 37}
 """What kubeadm patches since when; the others since patches are in its configuration, 1.22."""
 
 _SYSTEM = (
     *("/bin", "/boot", "/dev", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr"),
-    *("/run/containerd", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet"),
+    *("/etc/cni", "/etc/containerd", "/etc/kiso", "/etc/pam.d", "/etc/ssh", "/etc/sudoers.d"),
+    *("/etc/systemd", "/etc/group", "/etc/passwd", "/etc/shadow", "/etc/sudoers"),
+    *("/run/containerd", "/run/kiso", "/run/systemd", "/var/lib/cloud", "/var/lib/cni"),
+    *("/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet"),
     *("/var/lib/kiso", "/tmp"),  # noqa: S108 - refused
 )
 """Folders in which nothing may be mounted, and of which no program of Kubernetes needs a part."""
 _SHARED = (*("/etc", "/home", "/opt", "/root", "/run", "/var", "/var/lib", "/var/log", "/var/run"),)
 """Folders of which a part may be given, and not the whole."""
+_LINKS = {"/var/run": "/run", "/var/lock": "/run/lock"}
+"""Folders that are links on every Linux of today."""
 _KUBEADM = ("/etc/kubernetes", "/etc/ssl/certs", "/etc/ca-certificates", "/etc/pki")
 """What kubeadm mounts itself, whole or in parts. Source: its phases/controlplane/volumes.go."""
 _FREE = ("/etc/kubernetes/audit", "/etc/kubernetes/encryption", "/etc/kubernetes/policies")
@@ -117,6 +133,7 @@ def kubernetes_mistakes(cluster: Cluster, at: At) -> Iterator[Mistake]:
     """Give what the version of ``cluster`` cannot do, and what would break its nodes."""
     yield from _fields(cluster, at)
     yield from _kubelet(cluster, at)
+    yield from _flags(cluster, at)
     for program in ("api_server", "controller_manager", "scheduler"):
         yield from _volumes(getattr(cluster.volumes, program), at, program)
     yield from _patches(cluster, at, cluster.patches)
@@ -158,6 +175,20 @@ def _kubelet(cluster: Cluster, at: At) -> Iterator[Mistake]:
             yield at(fact, *steps, hint="leave it out, or use a newer Kubernetes")
 
 
+def _flags(cluster: Cluster, at: At) -> Iterator[Mistake]:
+    """Give the flags with which nothing would start."""
+    version = cluster.kubernetes
+    for name in cluster.arguments.kubelet:
+        if (gone := _GONE_FLAGS.get(name)) is not None and gone <= version.minor:
+            fact = f"the kubelet of {version} has no flag {name}; it went with 1.{gone}"
+            yield at(fact, "arguments", "kubelet", name, hint="leave it out")
+    if cluster.arguments.api_server.get("anonymous-auth", "").lower() in {"false", "0", "f"}:
+        fact = "the probes of kubeadm's API server would be refused, so that it is ended for ever"
+        hint = "from 1.32 on allow it for /livez, /readyz and /healthz alone: a file of "
+        hint += "AuthenticationConfiguration, named by the flag authentication-config"
+        yield at(fact, "arguments", "api_server", "anonymous-auth", hint=hint)
+
+
 def _volumes(volumes: tuple[Volume, ...], at: At, program: str) -> Iterator[Mistake]:
     names: set[str] = set()
     mounts: set[str] = set()
@@ -184,6 +215,9 @@ def _volumes(volumes: tuple[Volume, ...], at: At, program: str) -> Iterator[Mist
 
 def _why_not(path: str) -> str | None:
     """Return why a volume may not be at ``path``, None if it may."""
+    for link, target in _LINKS.items():
+        if path.startswith(f"{link}/"):
+            path = target + path.removeprefix(link)
     if path in _SHARED or any(folder.startswith(f"{path}/") for folder in _SYSTEM):
         return "a system path as a whole"
     if any(_is_below(path, folder) for folder in _SYSTEM):
@@ -233,7 +267,7 @@ def _operations_problem(found: object) -> str | None:
     if not isinstance(found, list) or not found:
         return "expected a list of operations, each with op and path"
     for number, operation in enumerate(found):
-        wanted = {"op", "path"} | ({"value"} if _has_value(operation) else set())
+        wanted = {"op", "path", *_more_of(operation)}
         if not isinstance(operation, dict) or not wanted <= operation.keys():
             return f"operation {number} lacks {', '.join(sorted(wanted))}"
         if operation["op"] not in {"add", "remove", "replace", "move", "copy", "test"}:
@@ -243,8 +277,12 @@ def _operations_problem(found: object) -> str | None:
     return None
 
 
-def _has_value(operation: object) -> bool:
-    return isinstance(operation, dict) and operation.get("op") in {"add", "replace", "test"}
+def _more_of(operation: object) -> set[str]:
+    """Return what else an operation of RFC 6902 needs."""
+    does = operation.get("op") if isinstance(operation, dict) else None
+    if does in {"move", "copy"}:
+        return {"from"}
+    return {"value"} if does in {"add", "replace", "test"} else set()
 
 
 def _cloud_config(config: dict[str, object], at: At, *steps: str | int) -> Iterator[Mistake]:

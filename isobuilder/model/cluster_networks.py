@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import (
+    IPv4Address,
     IPv4Network,
+    IPv6Address,
     IPv6Network,
     ip_address,
     ip_interface,
@@ -145,6 +147,10 @@ def _overlaps(cluster: Cluster, at: At) -> Iterator[Mistake]:
 def _sizes(cluster: Cluster, at: At) -> Iterator[Mistake]:
     """Say what kubeadm would refuse later. Source: its validation.ValidateNetworking."""
     flags = cluster.arguments.controller_manager
+    for key in ("pods", "services"):
+        for text in getattr(cluster.networks, key):
+            if ip_network(text).is_link_local:
+                yield at(f"{text} leads no further than one link", "networks", key)
     for text in cluster.networks.services:
         services = ip_network(text)
         least, most = _SERVICES[services.version]
@@ -181,6 +187,9 @@ def _reach(cluster: Cluster, at: At, index: int, node: ClusterNode) -> Iterator[
         elif not ip_address(gateway).is_link_local and ip_address(gateway) not in own.network:
             fact = f"the gateway {gateway} is not in the network of {own}"
             yield at(fact, "nodes", index, "address")
+        elif version == 4 and ip_address(gateway) in _no_machines(own.network):
+            fact = f"the gateway {gateway} is no machine's address in the network of {own}"
+            yield at(fact, "nodes", index, "address")
         if gateway == str(own.ip):
             fact = f"{own.ip} is the gateway's address too"
             yield at(fact, "nodes", index, "address", hint="a gateway is another machine")
@@ -211,6 +220,10 @@ def _virtual_ip(cluster: Cluster, at: At) -> Iterator[Mistake]:
         elif not node.address:
             fact = f"the virtual IP needs to know where {node.name} has it, which has no address"
             yield at(fact, "nodes", index, hint="add its address")
+        elif address in _no_machines(ip_interface(node.address[0]).network):
+            fact = f"{address} is the address of the network itself or of its broadcasts"
+            yield at(fact, *place, hint="choose a free address of the network")
+            return
         elif address not in ip_interface(node.address[0]).network:
             fact = f"{address} is not in the network of {node.address[0]} of {node.name}"
             hint = "choose a free address of the network between the control planes"
@@ -219,6 +232,15 @@ def _virtual_ip(cluster: Cluster, at: At) -> Iterator[Mistake]:
         address
     ):
         yield at(f"{address} as endpoint and as virtual IP", "endpoint", hint="leave endpoint out")
+
+
+def _no_machines(network: AnyNetwork) -> set[IPv4Address | IPv6Address]:
+    """Return the addresses of a network that no machine has."""
+    if network.prefixlen >= network.max_prefixlen - 1:
+        return set()
+    if isinstance(network, IPv4Network):
+        return {network.network_address, network.broadcast_address}
+    return {network.network_address}
 
 
 def _bridge(cluster: Cluster, at: At) -> Iterator[Mistake]:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Interface, ip_address, ip_interface, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv6Address,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -12,6 +19,8 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints
 from isobuilder.model.base import ONE_LINE, IsoPath
 
 API_PORT = 6443
+_EVERYBODY = IPv4Address("255.255.255.255")
+_Any = IPv4Address | IPv6Address
 
 
 def _address(text: str) -> str:
@@ -23,6 +32,15 @@ def _address(text: str) -> str:
         ) from None
     if "%" in text:
         raise ValueError(f"{text[:60]} names an interface, which differs between machines")
+    if found.is_unspecified or found.is_multicast or found == _EVERYBODY:
+        raise ValueError(f"{text[:60]} is the address of no machine")
+    return _unmapped(found)
+
+
+def _unmapped(found: _Any) -> str:
+    """Return an address; IPv4 in the form of IPv6 would be one kind here and another there."""
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        raise ValueError(f"{found} is IPv4 in the form of IPv6; write {found.ipv4_mapped}")
     return str(found)
 
 
@@ -38,6 +56,9 @@ def _address_in_network(text: str) -> str:
             f"expected an address with its prefix length such as 10.0.0.11/24 or fd00::11/64, "
             f"found {text[:60]!r}"
         ) from None
+    if "%" in text:
+        raise ValueError(f"{text[:60]} names an interface, which differs between machines")
+    _unmapped(found.ip)
     network = found.network
     ends = {network.network_address}  # of IPv6 the address of any router there
     if isinstance(found, IPv4Interface):
@@ -64,6 +85,7 @@ def _network(text: str) -> str:
         ) from None
     if found.is_loopback or found.is_multicast:
         raise ValueError(f"{text} is no network of machines")
+    _unmapped(found.network_address)
     return str(found)
 
 
@@ -90,6 +112,12 @@ def _host(text: str) -> str:
 def _host_name(text: str) -> str:
     """Return a DNS name or an address of either kind."""
     return _address(text) if ":" in text else _host(text)
+
+
+def _certificate_name(text: str) -> str:
+    """Return a name of the API server's certificate, which may stand for all names of a domain."""
+    star = "*." if text.startswith("*.") else ""
+    return star + _host_name(text.removeprefix(star))
 
 
 def _endpoint(text: str) -> str:
@@ -265,8 +293,13 @@ Duration = Annotated[str, AfterValidator(_seconds)]
 Patience = Annotated[str, AfterValidator(_seconds), AfterValidator(_not_zero)]
 AbsolutePath = Annotated[str, AfterValidator(_path)]
 Cni = Annotated[Literal["bridge", "none"] | IsoPath, BeforeValidator(_cni)]
-Mac = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")]
+Mac = Annotated[
+    str,
+    StringConstraints(pattern=r"^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$"),
+    AfterValidator(str.lower),
+]
 Interface = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.*-]{1,15}$")]
+CertificateName = Annotated[str, AfterValidator(_certificate_name)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 Domain = Annotated[str, AfterValidator(_host)]
 RegistryName = Annotated[str, AfterValidator(_registry_name)]

@@ -56,7 +56,7 @@ _FORMS = {  # the pattern of a field -> what a person calls it
     r"^sha256:[0-9a-f]{64}$": "sha256: and 64 lower-case hexadecimal digits",
     r"^[^@\s]+@sha256:[0-9a-f]{64}$": "the name of an image with its digest, name@sha256:...",
     r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$": "a name of lower-case letters, digits and dashes",
-    r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$": "a MAC address such as 52:54:00:12:34:56, in lower case",
+    r"^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$": "a MAC address such as 52:54:00:12:34:56",
     ONE_LINE: "one line",
     r"^[a-z_][a-z0-9_-]{0,31}$": "a user's name of lower-case letters, digits, dash, underscore",
     r"^[a-zA-Z0-9_.*-]{1,15}$": "the name of an interface, of at most 15 characters, such as ens3",

@@ -10,7 +10,7 @@ from pydantic import RootModel
 
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.catalogue import Item
-from isobuilder.mold.compare import Deviation, Policy, Registered, compare
+from isobuilder.mold.compare import Deviation, Kind, Policy, Registered, compare
 from isobuilder.mold.jsonfile import read_json_file
 from isobuilder.mold.plan import ServerPlan
 from isobuilder.mold.registered import entries_of, find_zones, zones_served
@@ -31,7 +31,13 @@ def audit(
     zones = mold.zones()
     if policy.zones:
         zones = find_zones(zones, policy.zones, server=mold.name)
-    found = compare(registered, catalogue, zones_served(zones, direct=False), policy)
+    served = zones_served(mold, zones, direct=False)
+    found = [
+        Deviation(Kind.ZONE, zone.name, "without secondary storage, so it needs none", notice=True)
+        for zone in zones
+        if zone.enabled and not zone.edge and zone not in served
+    ]
+    found += compare(registered, catalogue, served, policy)
     actions = tuple(action for deviation in found for action in deviation.actions)
     return found, ServerPlan(server=mold.name, endpoint=mold.endpoint, actions=actions)
 

@@ -19,7 +19,7 @@ from isobuilder.mold.api.records import ImageStore, SettingRecord, ZoneRecord, r
 from isobuilder.mold.check_url import check_url
 from isobuilder.mold.checklist import Fix, Line, Question, Report
 from isobuilder.mold.kind import ServerKind, kind_of
-from isobuilder.mold.registered import without_storage_vm
+from isobuilder.mold.registered import without_storage_vm, zones_served
 from isobuilder.progress import SILENT, Progress
 from isobuilder.rules.support import end_notice, end_of_life, minor_of
 from isobuilder.text import whole_number
@@ -64,8 +64,8 @@ def check(
     _check_role(mold, report)
     _check_settings(mold, report)
     zones = _check_zones(mold, report, question)
-    _check_stores(mold, report, zones, question)
-    _check_storage_vms(mold, report, zones, question)
+    if zones and not question.direct_download:
+        _check_downloads(mold, report, zones, question)
     _check_endpoint_url(mold, report)
     _check_resources(mold, report, question)
     if question.registration is not None:
@@ -233,9 +233,8 @@ def _check_zones(mold: Mold, report: Report, question: Question) -> list[ZoneRec
             if not zone.enabled:
                 report.warn("zones", f"{zone.name} is {zone.allocationstate}")
             if zone.edge and not question.direct_download:
-                report.warn(
-                    "zones", f"{zone.name} is an edge zone", "it takes only --direct-download"
-                )
+                say = report.problem if question.zones else report.warn
+                say("zones", f"{zone.name} is an edge zone", "it takes only --direct-download")
         if zones:
             report.ok("zones", ", ".join(zone.name for zone in zones))
         else:
@@ -243,34 +242,45 @@ def _check_zones(mold: Mold, report: Report, question: Question) -> list[ZoneRec
     return zones
 
 
+def _check_downloads(
+    mold: Mold, report: Report, zones: Sequence[ZoneRecord], question: Question
+) -> None:
+    """Look at who downloads and keeps ISOs in the zones in which a registration waits for that."""
+    zones = [zone for zone in zones if not zone.edge]
+    if question.zones:
+        _check_stores(mold, report, zones, question)
+    elif zones := [zone for zone in zones if zone.enabled]:
+        _check_stores(mold, report, zones, question)
+        zones = list(zones_served(mold, zones, direct=False))
+    else:
+        report.problem("zones", "no enabled zone takes downloads", "enable one")
+    if zones:
+        _check_storage_vms(mold, report, zones)
+
+
 def _check_stores(
     mold: Mold, report: Report, zones: Sequence[ZoneRecord], question: Question
 ) -> None:
-    if question.direct_download:
-        return
     with report.looking_at("image stores"):
         items = mold.list_all("listImageStores", "imagestore")
         stores = read_records(ImageStore, items, "listImageStores")
         # A store without a zone serves the whole region.
         everywhere = any(store.zoneid is None for store in stores)
         served = {store.zoneid for store in stores}
-        without = [z.name for z in zones if not z.edge and z.id not in served and not everywhere]
-        if without:
-            report.problem(
-                "image stores",
-                f"no secondary storage in {', '.join(without)}",
-                "add one, or leave these zones out with --zone",
-            )
+        without = [zone.name for zone in zones if zone.id not in served and not everywhere]
+        fact = f"no secondary storage in {', '.join(without)}"
+        if question.zones and without:
+            report.problem("image stores", fact, "add one, or do not name these zones with --zone")
+        elif without and len(without) == len(zones):
+            report.problem("image stores", fact, "add one; no ISO can be kept without")
+        elif without:
+            report.warn("image stores", f"{fact}: these zones are left out", "add one")
         else:
             report.ok("image stores", f"{len(stores)} in {len(zones)} zones")
 
 
-def _check_storage_vms(
-    mold: Mold, report: Report, zones: Sequence[ZoneRecord], question: Question
-) -> None:
+def _check_storage_vms(mold: Mold, report: Report, zones: Sequence[ZoneRecord]) -> None:
     """Tell where nobody is there to download: such a download waits for ever."""
-    if question.direct_download:
-        return
     with report.looking_at("storage VMs"):
         if without := without_storage_vm(mold, zones):
             report.problem(

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     CLUSTER = "cluster"
     UPGRADE_GAP = "upgrade gap"
     UNFIT = "unfit"
+    ZONE = "zone"
 
 
 @dataclass(frozen=True, slots=True)

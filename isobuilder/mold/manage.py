@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from isobuilder.errors import MoldError, UsageProblem
 from isobuilder.mold.api.commands import Mold, newest_first
+from isobuilder.mold.api.errors import AccessRefused
 from isobuilder.mold.api.records import ClusterRecord, EventRecord, KubernetesVersion
 from isobuilder.mold.registered import RegisteredVersion, entries_of
 from isobuilder.rules.support import version_order
@@ -52,8 +54,18 @@ def _newest_first(entry: RegisteredVersion) -> tuple[tuple[int, ...], str, str]:
 
 def list_entries(mold: Mold, wanted: Filter = Filter()) -> list[RegisteredVersion]:
     """Return what is registered, newest version first."""
-    entries = entries_of(mold, mold.versions())
+    entries = _entries_seen(mold, mold.versions())
     return sorted((entry for entry in entries if wanted.takes(entry)), key=_newest_first)
+
+
+def _entries_seen(
+    mold: Mold, versions: Sequence[KubernetesVersion]
+) -> tuple[RegisteredVersion, ...]:
+    """Return versions with what this key may see of their ISOs: perhaps nothing."""
+    try:
+        return entries_of(mold, versions)
+    except AccessRefused:
+        return tuple(RegisteredVersion(version, ()) for version in versions)
 
 
 def find_entry(mold: Mold, key: str) -> RegisteredVersion:
@@ -67,7 +79,7 @@ def find_entry(mold: Mold, key: str) -> RegisteredVersion:
     for field in ("id", "name", "semanticversion"):
         found = [version for version in versions if getattr(version, field) == key]
         if len(found) == 1:
-            return entries_of(mold, found)[0]
+            return _entries_seen(mold, found)[0]
         if found:
             raise UsageProblem(
                 f"{mold.name}: {key} stands for {len(found)} versions",
@@ -85,17 +97,23 @@ def _described(version: KubernetesVersion) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """Everything about one version."""
+    """Everything about one version that a key may see; what it may not is None."""
 
     entry: RegisteredVersion
-    clusters: tuple[ClusterRecord, ...]
-    events: tuple[EventRecord, ...]
+    clusters: tuple[ClusterRecord, ...] | None
+    events: tuple[EventRecord, ...] | None
 
 
 def show(mold: Mold, key: str, *, events: int = 10) -> Details:
     """Return a version with its ISO in every zone, what uses it and its last events."""
     entry = find_entry(mold, key)
-    return Details(entry, users_of(mold, entry), _events_of(mold, entry)[:events])
+    clusters: tuple[ClusterRecord, ...] | None = None
+    last: tuple[EventRecord, ...] | None = None
+    with suppress(AccessRefused):
+        clusters = users_of(mold, entry)
+    with suppress(AccessRefused):
+        last = _events_of(mold, entry)[:events]
+    return Details(entry, clusters, last)
 
 
 def users_of(mold: Mold, entry: RegisteredVersion) -> tuple[ClusterRecord, ...]:

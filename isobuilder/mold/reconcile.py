@@ -337,7 +337,7 @@ class Reconciler:
 
     def watch(self) -> Watch:
         """Return what watches the zones."""
-        return Watch(self.mold, self.zones, self.serving, self.request.registration)
+        return Watch(self.mold, self.zones, self.serving, self.item)
 
     def adopt(self, watch: Watch) -> bool:
         """Take equal entries in place of those that went away during the wait, if there are any."""
@@ -367,7 +367,11 @@ class Reconciler:
         failed = self._failed()
         if not failed or failed & self.ever_created:
             return False
-        self.look()
+        try:
+            self.look()
+        except IsobuilderError as error:
+            log.info("%s: %s", self.mold.name, error)  # what failed first is what is told
+            return False
         return bool(self.broken)
 
     def _take_back(self) -> None:

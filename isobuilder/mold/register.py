@@ -49,7 +49,8 @@ def register(
     check_request(request)
     servers: dict[str, Mold] = {}
     for mold in molds:
-        servers.setdefault(mold.endpoint, mold)
+        if servers.setdefault(mold.endpoint, mold) is not mold:
+            tell(f"{mold.name} is {servers[mold.endpoint].name}: both are {mold.endpoint}")
     runs = [_Run(mold, request, state or _state_folder(), tell) for mold in servers.values()]
     active = runs
     for _round in range(2):
@@ -180,9 +181,7 @@ def _wanted_zones(
     if not zones:
         raise MoldError(f"{mold.name}: this server has no zone, or the key may not see it")
     if not request.zones:
-        served = zones_served(zones, direct=request.direct_download)
-        if not request.direct_download:
-            served = _with_storage(mold, served)
+        served = zones_served(mold, zones, direct=request.direct_download)
         if not served:
             raise MoldError(f"{mold.name}: no enabled zone takes downloads")
         left_out = [zone.name for zone in zones if zone not in served]
@@ -198,14 +197,6 @@ def _wanted_zones(
                 hint="add --direct-download",
             )
     return chosen
-
-
-def _with_storage(mold: Mold, zones: tuple[ZoneRecord, ...]) -> tuple[ZoneRecord, ...]:
-    """Return the zones that have a secondary storage, as far as this key may see that."""
-    stores = {store.zoneid for store in mold.image_stores()}
-    if not stores or None in stores:  # one without a zone serves all
-        return zones
-    return tuple(zone for zone in zones if zone.id in stores)
 
 
 @contextmanager

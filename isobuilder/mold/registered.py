@@ -19,6 +19,7 @@ _UNDER_WAY = re.compile(
     re.IGNORECASE,
 )
 _DONE = re.compile(r"successfully installed|bypassed secondary storage", re.IGNORECASE)
+_NO_MORE = frozenset({"Failed", "Destroying", "Destroyed"})  # states of an ISO that gets nowhere
 _SOUNDS_WRONG = re.compile(r"fail|error|refused|invalid|unable|timed? ?out|not (found|match)", re.I)
 
 
@@ -71,11 +72,15 @@ class RegisteredVersion:
         return not self.version.isoid
 
     def health(self, row: IsoInZone) -> Health:
-        """Judge it in a zone; also by the version's own state, which tells failures apart."""
-        found = health_of(row)
-        if found is Health.UNCLEAR and self.version.isostate == "Allocated":
+        """Judge it in a zone; also by the version's own state, which tells failures apart.
+
+        That is the state in some zone, so of several it counts only where nothing else tells.
+        """
+        found, state = health_of(row), self.version.isostate
+        if found is Health.UNCLEAR and (state == "Allocated" or state in _NO_MORE):
             return Health.FAILED
-        return found
+        untold = found is Health.UNDER_WAY and not row.downloadstate and len(self.rows) == 1
+        return Health.FAILED if untold and state in _NO_MORE else found
 
     def faults(self, zone_ids: Iterable[str]) -> list[str]:
         """Return why it cannot be used in zones where it should be."""
@@ -135,15 +140,25 @@ class RegisteredVersion:
             return version.name == item.name
         if version.arch != registration.arch:
             return False
-        hashes = {row.hash for row in self.rows if row.hash}
-        if len(hashes) == 1:
-            [(algorithm, digits)] = hashes
-            ours = item.digits(algorithm)
-            if ours is not None:
-                return digits == ours
+        told = [other for row in self.rows if (other := other_bytes(row, item)) is not None]
+        if told:
+            return not any(told)
         if version.isourl and item.url:
             return version.isourl == item.url
         return version.name == item.name
+
+
+def other_bytes(row: IsoInZone, item: Item) -> bool | None:
+    """Tell whether a zone has other bytes than an ISO; None where no hash can be compared.
+
+    Raises:
+        InputError: the ISO at hand cannot be read, or is not what its registration says.
+    """
+    if row.hash is None:
+        return None
+    algorithm, digits = row.hash
+    ours = item.digits(algorithm)
+    return None if ours is None else digits != ours
 
 
 def entries_of(mold: Mold, versions: Sequence[KubernetesVersion]) -> tuple[RegisteredVersion, ...]:
@@ -162,9 +177,18 @@ def age_order(entry: RegisteredVersion) -> tuple[str, str]:
     return (f"{created.timestamp():020.3f}" if created else "~", entry.version.id)
 
 
-def zones_served(zones: Sequence[ZoneRecord], *, direct: bool) -> tuple[ZoneRecord, ...]:
-    """Return the zones an all-zone version must become Ready in."""
-    return tuple(zone for zone in zones if zone.enabled and (direct or not zone.edge))
+def zones_served(
+    mold: Mold, zones: Sequence[ZoneRecord], *, direct: bool
+) -> tuple[ZoneRecord, ...]:
+    """Return the zones an all-zone version must become Ready in: those that take its download.
+
+    That is, with a secondary storage, as far as this key may see which have one.
+    """
+    served = tuple(zone for zone in zones if zone.enabled and (direct or not zone.edge))
+    stores = set() if direct else {store.zoneid for store in mold.image_stores()}
+    if not stores or None in stores:  # one without a zone serves all
+        return served
+    return tuple(zone for zone in served if zone.id in stores)
 
 
 def without_storage_vm(mold: Mold, zones: Sequence[ZoneRecord]) -> list[str]:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.errors import remedy_for
 from isobuilder.mold.api.records import IsoInZone, ZoneRecord
-from isobuilder.mold.registered import Health, RegisteredVersion, health_of, percent_of
+from isobuilder.mold.catalogue import Item
+from isobuilder.mold.registered import (
+    Health,
+    RegisteredVersion,
+    health_of,
+    other_bytes,
+    percent_of,
+)
 from isobuilder.mold.request import Outcome, ZoneResult
 from isobuilder.progress import Progress, Task, task
 
@@ -24,12 +30,12 @@ class Watch:
         mold: Mold,
         zones: Sequence[ZoneRecord],
         serving: Mapping[str, RegisteredVersion],
-        registration: RegistrationFile,
+        item: Item,
     ) -> None:
         self.mold = mold
         self.zones = zones
         self.serving = dict(serving)
-        self.registration = registration
+        self.item = item
         self.vanished: set[str] = set()  # versions that are no longer there
         self._rows: dict[str, IsoInZone] = {
             zone: row for zone, entry in serving.items() if (row := entry.row(zone)) is not None
@@ -74,12 +80,11 @@ class Watch:
                 self._unclear[zone.id] = (row.status, now)
             elif now - since > _PATIENCE_WITH_WORDS:
                 self._failed[zone.id] = row.status
-        elif health is Health.READY:
-            wanted = self.registration.checksum.hex
-            if row.sha256 is not None and row.sha256 != wanted:
-                self._failed[zone.id] = (
-                    f"Ready, but Mold reports SHA-256 {row.sha256}, expected {wanted}"
-                )
+        elif health is Health.READY and row.hash is not None and other_bytes(row, self.item):
+            algorithm, digits = row.hash
+            name = algorithm.upper().replace("SHA", "SHA-")
+            wanted = self.item.digits(algorithm)
+            self._failed[zone.id] = f"Ready, but Mold reports {name} {digits}, expected {wanted}"
         self._show(zone, percent_of(row))
 
     def give_up(self, timeout: float) -> None:

@@ -286,6 +286,55 @@ def test_what_is_already_gone_on_one_server_does_not_keep_it_on_the_other(
     assert "good: v1.34.12 is Disabled" in result.stdout
 
 
+def test_a_plan_says_nothing_of_a_server_that_it_does_not_name(
+    typed: Typed, simulator: FakeMold, published: Published, web: Web, tmp_path: Path
+) -> None:
+    folder, plan = str(published.path.parent), tmp_path / "plan.json"
+    typed("audit", folder, "--url-base", web.url, "--plan", str(plan), code=9)
+    [name] = [server["server"] for server in json.loads(plan.read_text())["servers"]]
+    config = typed.home / "config.yaml"
+    config.write_text(f"mold:\n  other: {{endpoint: '{simulator.endpoint}'}}\n")
+    words = ("apply", str(plan), "--config", str(config), "--server")
+    result = typed(*words, "other", code=3)
+    assert f"{plan}: no plan for other" in result.stderr
+    assert f"it has: {name}" in result.stderr
+    assert "'godo': no such profile" in typed(*words, "other", "--server", "godo", code=2).stderr
+    assert not simulator.cloud.versions
+
+
+def test_who_says_no_to_one_server_is_asked_about_the_next(
+    typed: Typed, simulator: FakeMold
+) -> None:
+    other = Cloud(pace=simulator.cloud.pace)
+    other.users = simulator.cloud.users
+    config = typed.home / "config.yaml"
+    kept, gone = add_directly(simulator.cloud), add_directly(other)
+    with FakeMold(other) as second:
+        config.write_text(
+            f"mold:\n  a: {{endpoint: '{simulator.endpoint}'}}\n"
+            f"  b: {{endpoint: '{second.endpoint}'}}\n"
+        )
+        del os.environ["ISOBUILDER_MOLD_ENDPOINT"]
+        words = ("delete", "1.34.12", "--config", str(config), "--server", "a", "--server", "b")
+        typed(*words, answer="n\ny\n")
+    assert kept.id in simulator.cloud.versions
+    assert gone.id not in other.versions
+
+
+def test_what_a_key_may_not_see_is_said(typed: Typed, simulator: FakeMold) -> None:
+    version = add_directly(simulator.cloud)
+    simulator.cloud.users[0].key_rules = (
+        ("listCapabilities", "allow"),
+        ("listKubernetesSupportedVersions", "allow"),
+    )
+    assert version.id in typed("list").stdout
+    shown = typed("show", version.id).stdout
+    assert "used by:         not shown to this key\n" in shown
+    assert "events:          not shown to this key\n" in shown
+    data = typed.json("show", version.id)
+    assert (data["clusters"], data["events"]) == (None, None)
+
+
 def test_a_mistyped_server_is_told_before_any_is_asked(typed: Typed, two: Two) -> None:
     version = add_directly(two.good)
     result = typed("delete", "v1.34.12", "--yes", *two.words, "--server", "goood", code=2)

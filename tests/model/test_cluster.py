@@ -231,6 +231,38 @@ VIP = "virtual_ip: {address: %s, image: docker.io/osixia/keepalived:2.0.20}\nnod
         ),
         (("nodes:\n", VIP % "10.0.1.5"), "10.0.1.5 is not in the network of 10.0.0.11/24 of one"),
         (("nodes:\n", VIP % "10.0.0.12"), "10.0.0.12 is the address of two too"),
+        (("nodes:\n", VIP % "10.0.0.255"), "10.0.0.255 is the address of the network itself"),
+        (("nodes:\n", VIP % "10.0.0.0"), "10.0.0.0 is the address of the network itself"),
+        (("nodes:\n", VIP % "0.0.0.0"), "0.0.0.0 is the address of no machine"),
+        (("gateway: 10.0.0.1}", "gateway: 10.0.0.255}"), "10.0.0.255 is no machine's address"),
+        (("gateway: 10.0.0.1}", "gateway: '::'}"), ":: is the address of no machine"),
+        (
+            ("address: 10.0.0.12/24", "address: '::ffff:10.0.0.12/120'"),
+            "is IPv4 in the form of IPv6; write 10.0.0.12",
+        ),
+        (
+            ("address: 10.0.0.12/24", "address: 'fd00::12%eth0/64'"),
+            "fd00::12%eth0/64 names an interface",
+        ),
+        (
+            ("}}\n", "}, pods: 169.254.0.0/16}\n"),
+            "networks.pods: 169.254.0.0/16 leads no further than one link",
+        ),
+        (
+            (
+                "nodes:\n",
+                "patches: [{target: etcd, type: json, content: '[{op: copy, path: /}]'}]\nnodes:\n",
+            ),
+            "operation 0 lacks from, op, path",
+        ),
+        (
+            ("nodes:\n", "arguments: {kubelet: {container-runtime: remote}}\nnodes:\n"),
+            "the kubelet of 1.34.12 has no flag container-runtime; it went with 1.27",
+        ),
+        (
+            ("nodes:\n", "arguments: {api_server: {anonymous-auth: 'false'}}\nnodes:\n"),
+            "arguments.api_server.anonymous-auth: the probes of kubeadm's API server",
+        ),
         (("nodes:\n", VIP % "10.0.0.1"), "10.0.0.1 is the gateway's address too"),
         (("nodes:\n", VIP % "'fd00::1'"), "fd00::1 is not of the kind that pods have first"),
         (
@@ -291,6 +323,9 @@ def test_what_kubernetes_or_its_nodes_cannot_do_is_refused(
         ("/var/lib/etcd", "a system path"),
         ("/var/lib/kubelet/pods", "a system path"),
         ("/run/containerd", "a system path"),
+        ("/var/run/containerd/containerd.sock", "a system path"),
+        ("/etc/ssh", "a system path"),
+        ("/etc/shadow", "a system path"),
         ("/etc", "a system path as a whole"),
         ("/var/lib", "a system path as a whole"),
         ("/var", "a system path as a whole"),
@@ -307,6 +342,15 @@ def test_volumes_over_system_paths_are_refused(path: str, why: str, key: str) ->
     volume = f"{{name: a, {other}{key}: {path}}}"
     (found,) = mistakes(f"{SMALL}volumes: {{api_server: [{volume}]}}\n")
     assert f"volumes.api_server[a].{key}: {path} is {why}" in found
+
+
+def test_odd_content_that_kubernetes_takes_is_taken() -> None:
+    text = SMALL.replace("nodes:\n", "certificate_names: ['*.lab.example', 'fd00::99']\nnodes:\n")
+    cluster = read(text.replace("role: first", "mac: '52:54:00:6B:01:AF', role: first"))
+    assert cluster.certificate_names == ("*.lab.example", "fd00::99")
+    assert cluster.nodes[0].mac == "52:54:00:6b:01:af"
+    old = SMALL.replace("1.34.12", "1.26.9") + "arguments: {kubelet: {container-runtime: remote}}\n"
+    assert read(old).arguments.kubelet == {"container-runtime": "remote"}
 
 
 def test_volumes_have_names_and_places_of_their_own() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.demo.mold import CloudCluster
+from isobuilder.demo.mold import CloudCluster, Zone
 from isobuilder.demo.mold.download import DownloadOutcome
 from isobuilder.errors import InputError
 from isobuilder.mold.api.commands import Mold
@@ -100,6 +100,33 @@ def test_what_is_missing_in_one_zone_is_registered_there(
     assert [f.fact for f in findings] == ["not registered in Zone2"]
     assert [action.zone for action in plan.actions] == ["Zone2"]
     assert look(published, zones=("Zone1",))[0] == []
+
+
+def test_a_zone_that_cannot_take_an_iso_needs_none(
+    simulator: FakeMold, look: Look, publish: PublishedOf
+) -> None:
+    published = publish("1.35.4")
+    register_directly(simulator, published)
+    simulator.cloud.zones += [
+        Zone("Busan", has_store=False),
+        Zone("Old", enabled=False, has_store=False),
+        Zone("Edge1", type="Edge", has_store=False),
+    ]
+    findings, plan = look(published)
+    assert [(f.kind, f.subject, f.notice) for f in findings] == [(Kind.ZONE, "Busan", True)]
+    assert plan.actions == ()
+
+
+def test_a_zone_with_other_bytes_than_the_others_is_told(
+    simulator: FakeMold, mold: Mold, publish: PublishedOf
+) -> None:
+    published = publish("1.35.4")
+    version_id = register_directly(simulator, published)
+    row = simulator.cloud.versions[version_id].rows[1]
+    row.outcome = DownloadOutcome(None, 40960, "0" * 64)
+    findings, plan = audit(mold, [item_of(published)], Policy(TODAY))
+    assert kinds(findings) == [Kind.MISSING, Kind.WRONG_CHECKSUM]
+    assert deeds(plan) == ["delete", "register"]
 
 
 def test_who_may_only_look_audits_what_they_see(

@@ -271,10 +271,43 @@ def test_zones_are_looked_at(simulator: FakeMold, checked: Checked) -> None:
 
 def test_a_zone_without_image_store_is_told(simulator: FakeMold, checked: Checked) -> None:
     simulator.cloud.zones[1].has_store = False
-    assert "Zone2" in checked.problem("image stores").fact
+    simulator.cloud.zones[1].storage_vm = False
+    line = checked.line("image stores")
+    assert (line.level, line.fact) == (
+        Level.WARNING,
+        "no secondary storage in Zone2: these zones are left out",
+    )
+    assert checked.line("storage VMs").level is Level.OK
+    assert "Zone2" in checked.problem("image stores", zones=("Zone1", "Zone2")).fact
     assert checked.line("image stores", zones=("Zone1",)).level is Level.OK
     subjects = [line.subject for line in checked.lines(direct_download=True)]
     assert "image stores" not in subjects
+
+
+def test_a_zone_that_a_registration_leaves_out_is_no_problem(
+    simulator: FakeMold, checked: Checked
+) -> None:
+    simulator.cloud.zones += [
+        Zone("Edge1", type="Edge", has_store=False),
+        Zone("Old", enabled=False, has_store=False, storage_vm=False),
+    ]
+    lines = checked.lines()
+    assert not [line for line in lines if line.level is Level.PROBLEM]
+    named = [x for x in checked.lines(zones=("Edge1",)) if x.level is Level.PROBLEM]
+    assert [line.fact for line in named] == ["Edge1 is an edge zone"]
+    assert "Old" in checked.problem("storage VMs", zones=("Old",)).fact
+
+
+def test_a_cloud_in_which_no_zone_takes_downloads_is_told(
+    simulator: FakeMold, checked: Checked
+) -> None:
+    for zone in simulator.cloud.zones:
+        zone.enabled = False
+    facts = [x.fact for x in checked.lines() if x.level is Level.PROBLEM]
+    assert facts == ["no enabled zone takes downloads"]
+    for zone in simulator.cloud.zones:
+        zone.enabled, zone.has_store = True, False
+    assert "no secondary storage in Zone1, Zone2" in checked.problem("image stores").fact
 
 
 def test_a_zone_where_nobody_downloads_is_told(simulator: FakeMold, checked: Checked) -> None:

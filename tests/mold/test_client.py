@@ -286,6 +286,15 @@ def test_a_minute_of_503_is_waited_for(simulator: FakeMold, client: Mold) -> Non
     assert client.clock.monotonic() >= 60
 
 
+def test_a_503_in_json_is_waited_for(odd_server: tuple[str, list[bytes]]) -> None:
+    address, answers = odd_server
+    body = b'{"listzonesresponse":{"errorcode":503,"errortext":"starting"}}'
+    answers += [http(body, "503 Service Unavailable")] * 2
+    answers.append(http(b'{"listzonesresponse":{"zone":[{"id":"1"}]}}'))
+    client = Mold(MoldServer("odd", address, ApiKey("k", "s")), clock=VirtualClock())
+    assert [zone.id for zone in client.zones()] == ["1"]
+
+
 def test_a_server_that_stays_away_is_given_up(simulator: FakeMold, client: Mold) -> None:
     simulator.go_down(3600)
     with pytest.raises(MoldUnreachable, match="503"):

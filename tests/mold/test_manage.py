@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from isobuilder.demo.mold import CloudCluster
@@ -86,8 +88,25 @@ def test_details_have_zones_users_and_events(simulator: FakeMold, mold: Mold) ->
     cloud.note("VM.CREATE", "something else", resource="else")
     details = manage.show(mold, version.id)
     assert [row.zonename for row in details.entry.rows] == ["Zone1", "Zone2"]
-    assert [cluster.name for cluster in details.clusters] == ["prod"]
-    assert {event.type for event in details.events} == {"KUBERNETES.VERSION.ADD", "ISO.CREATE"}
+    assert [cluster.name for cluster in details.clusters or ()] == ["prod"]
+    assert {event.type for event in details.events or ()} == {
+        "KUBERNETES.VERSION.ADD",
+        "ISO.CREATE",
+    }
+
+
+def test_a_key_that_may_only_list_versions_sees_them(
+    simulator: FakeMold, client_of: ClientOf
+) -> None:
+    version = add_directly(simulator.cloud)
+    allowed = ("listCapabilities", "listKubernetesSupportedVersions")
+    user = dataclasses.replace(VIEWER, key="Ak-few", key_rules=tuple((a, "allow") for a in allowed))
+    simulator.cloud.users.append(user)
+    few = client_of(simulator, user)
+    [entry] = manage.list_entries(few)
+    assert (entry.version.id, entry.rows) == (version.id, ())
+    details = manage.show(few, "1.34.12")
+    assert (details.clusters, details.events) == (None, None)
 
 
 def test_events_of_one_second_are_told_in_their_order(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from isobuilder.demo.mold import Cloud, Timing, Zone
+from isobuilder.demo.mold.download import DownloadOutcome
 from isobuilder.errors import InputError, MoldError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.http.replies import Reply, Request
@@ -709,6 +710,57 @@ def test_a_ready_iso_with_another_checksum_is_a_failure(
     simulator.faults.watchers.append(swap)
     text, _hint = failed(run(client, state, published))
     assert "Mold reports SHA-256 0000" in text
+
+
+@pytest.mark.parametrize("algorithm", ["sha512", "md5"])
+def test_other_bytes_in_a_zone_that_ends_later_are_a_failure_whatever_their_hash(
+    simulator: FakeMold, client: Mold, state: Path, publish: PublishedOf, algorithm: str
+) -> None:
+    published, other = publish(), publish(revision=2)
+    digits = [
+        hashlib.new(algorithm, one.path.read_bytes()).hexdigest() for one in (published, other)
+    ]
+    version = add_directly(simulator.cloud, name=published.registration.name, url=published.url)
+    good, late = version.rows
+    good.outcome = dataclasses.replace(good.outcome, hexdigest=digits[0])  # type: ignore[type-var]
+    ready, late.outcome = late.outcome, None
+
+    def end(now: float) -> None:
+        if now > 10 and ready is not None:
+            late.outcome = dataclasses.replace(ready, hexdigest=digits[1])
+
+    assert isinstance(client.clock, VirtualClock)
+    client.clock.on_sleep.append(end)
+    result = run(client, state, published, iso=published.path)
+    assert outcomes(result) == {"Zone1": "ready", "Zone2": "failed"}
+    name = {"sha512": "SHA-512", "md5": "MD5"}[algorithm]
+    assert f"Mold reports {name} {digits[1]}, expected {digits[0]}" in result.zones[1].text
+    again = run(client, state, published, iso=published.path)
+    assert "already the name of another ISO" in str(again.error)
+
+
+def test_an_upload_whose_failure_only_its_state_tells_is_replaced(
+    simulator: FakeMold, client: Mold, state: Path, published: Published
+) -> None:
+    simulator.cloud.reports_details = False
+    zone = simulator.cloud.zones[0]
+    version = add_directly(simulator.cloud, name=published.registration.name, zone=zone)
+    version.rows[0].outcome = DownloadOutcome(error="", size=0, hexdigest="")
+    version.url = published.url
+    result = run(client, state, published, zones=("Zone1",))
+    assert outcomes(result) == {"Zone1": "ready"}
+    assert f"deleted {version.id}, whose download had failed" in result.done
+
+
+def test_two_names_of_one_server_are_told(
+    simulator: FakeMold, client: Mold, client_of: ClientOf, state: Path, published: Published
+) -> None:
+    told: list[str] = []
+    second = client_of(simulator, server=server_of(simulator, name="other"))
+    request = RegistrationRequest(published.registration, url=published.url)
+    results = register([client, second], request, state=state, tell=told.append)
+    assert [result.server for result in results] == ["lab"]
+    assert told == [f"other is lab: both are {client.endpoint}"]
 
 
 # ---- bad days in the middle ------------------------------------------------------------------

@@ -114,6 +114,7 @@ def test_an_edge_zone_takes_only_direct_download(
         "Unable to register Kubernetes version ISO. No image store available in zone: Z",
         "Unable to register Kubernetes version ISO. The following zones have no image store: A, B",
         "Invalid Kubernetes version id specified",
+        "Shutdown has been initiated on this management server. Can not accept new jobs",
         "Unable to delete Kubernetes version ID: 7. Existing clusters currently using the version.",
         "Unable to delete Kubernetes version ID: 7. Existing clusters or unfinished upgrades "
         "reference the artifact.",

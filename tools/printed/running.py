@@ -179,8 +179,8 @@ RUNNING: dict[str, Schema] = {
             KubernetesVersion,
             _VERSION
             | {
-                "clusters": many(made_of(ClusterRecord), "that use it"),
-                "events": many(made_of(EventRecord)),
+                "clusters": maybe(many(made_of(ClusterRecord), "that use it")),
+                "events": maybe(many(made_of(EventRecord))),
             },
         ),
         many(_SHOWN),

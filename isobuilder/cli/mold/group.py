@@ -131,13 +131,16 @@ def show(app: App, servers: Servers, version: str, events: int, as_json: bool) -
 
 def _details_data(server: str, details: Details) -> dict[str, Any]:
     return _entry_data(server, details.entry) | {
-        "clusters": [cluster.model_dump() for cluster in details.clusters],
-        "events": [event.model_dump() for event in details.events],
+        name: None if found is None else [one.model_dump() for one in found]
+        for name, found in (("clusters", details.clusters), ("events", details.events))
     }
 
 
 def _print_details(details: Details) -> None:
     version = details.entry.version
+    users = "not shown to this key"
+    if details.clusters is not None:
+        users = ", ".join(sorted(c.name for c in details.clusters)) or "no cluster"
     facts = [
         ("name", version.name),
         ("id", version.id),
@@ -150,7 +153,7 @@ def _print_details(details: Details) -> None:
         ("sha256", details.entry.sha256 or "not reported"),
         ("direct download", "yes" if version.directdownload else "no"),
         ("created", version.created or "?"),
-        ("used by", ", ".join(sorted(c.name for c in details.clusters)) or "no cluster"),
+        ("used by", users),
     ]
     for name, value in facts:
         tell(f"{name + ':':17}{value}")
@@ -160,7 +163,9 @@ def _print_details(details: Details) -> None:
     ]
     if rows:
         tell_text("\n" + table(rows, ("ZONE", "ISO", "STATUS", "SIZE")))
-    events = [(e.created, e.level, e.state, e.type, e.description) for e in details.events]
+    if details.events is None:
+        tell(f"{'events:':17}not shown to this key")
+    events = [(e.created, e.level, e.state, e.type, e.description) for e in details.events or ()]
     if events:
         tell_text("\n" + table(events, ("TIME", "LEVEL", "STATE", "EVENT", "DESCRIPTION")))
 
@@ -205,16 +210,22 @@ def delete(app: App, servers: Servers, version: str, yes: bool, dry_run: bool) -
     """Delete VERSION and its ISO, unless a cluster uses it."""
     from isobuilder.mold import manage
 
+    declined = []
+
     def remove(mold: Mold) -> None:
         planned = manage.delete(mold, version, dry_run=True)
         if dry_run:
             tell(f"{mold.name}: {planned}")
             return
         if not yes and not agreed(f"{mold.name}: {planned}. Go on?"):
-            raise click.Abort
+            declined.append(mold.name)
+            return
         tell(f"{mold.name}: {manage.delete(mold, version)}")
 
-    servers.each(app, remove).raise_failures()
+    attempts = servers.each(app, remove)
+    attempts.raise_failures()
+    if len(declined) == attempts.done:
+        raise click.Abort
 
 
 @mold.command()

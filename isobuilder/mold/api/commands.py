@@ -27,7 +27,9 @@ from isobuilder.mold.api.records import (
 )
 
 _VERSION = "kubernetessupportedversion"
-FAILED_STATES = frozenset({"DOWNLOAD_ERROR", "ABANDONED", "LIMIT_REACHED", "UNKNOWN"})
+FAILED_STATES = frozenset(
+    {"DOWNLOAD_ERROR", "UPLOAD_ERROR", "ABANDONED", "LIMIT_REACHED", "UNKNOWN"}
+)
 _TRIES = 3
 _MOST_EVENT_PAGES = 20  # of 500 each; what is older is told on the server's own page
 _LOCK_TIME = 10.0  # seconds Mold keeps its lock on references to a version

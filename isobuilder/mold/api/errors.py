@@ -54,6 +54,10 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
         "the server lets it go only after its download or upload has ended; an upload that was "
         "begun counts until upload.operation.timeout (minutes) is over. Run the same command then",
     ),
+    (
+        r"(Maintenance|Shutdown) has been initiated",
+        "this management server takes no new work: wait, or use the address of another one",
+    ),
     (r"Failed to update state", "something else changes it at the moment; try again"),
     (r"Couldn't find a host to validate", "direct download needs a KVM host that is up"),
     (r"ISO deletion did not complete", "the version was kept; run the same command again"),

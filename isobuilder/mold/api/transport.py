@@ -29,7 +29,7 @@ from isobuilder.mold.api.errors import (
     error_fields,
 )
 from isobuilder.mold.api.signing import SignatureAlgorithm, sign
-from isobuilder.text import whole_number
+from isobuilder.text import printable, whole_number
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +187,8 @@ class Transport:
         if status != 200 or code is not None:
             if status in {502, 504} and code is None:
                 raise RequestLost(f"HTTP {status}", maybe_done=True)
+            if status == 503:  # in JSON as well: it is starting
+                raise RequestLost(f"HTTP {status}: {printable(text)}", maybe_done=False)
             raise MoldRefused(command, code or status, text, server=self.server.name)
         return value
 
