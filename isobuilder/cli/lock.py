@@ -130,7 +130,8 @@ def _refuse_lock(recipe: BuildSource) -> None:
 def plan(app: App, sources: tuple[BuildSource, ...], arch: str | None, as_json: bool) -> None:
     """Tell what each ISO would download and the disk it needs.
 
-    Nothing is asked of the network. What nobody here has seen yet has no size.
+    Of what nobody here has seen yet upstream is asked for the size, and nothing is downloaded; with
+    --offline nothing is asked.
     """
     from isobuilder.pipeline.fetch import plan as plan_of
 
@@ -141,6 +142,8 @@ def plan(app: App, sources: tuple[BuildSource, ...], arch: str | None, as_json: 
             tell_left_out(app, source, left_out)
             for one in locks:
                 result = plan_of(one, app.store)
+                if result.unknown and not app.config.offline:
+                    result = plan_of(_sized(app, one), app.store)
                 data = asdict(result) | {"disk": result.disk, "name": one.base_name}
                 attempts.results.append(data)
                 if not as_json:
@@ -148,6 +151,19 @@ def plan(app: App, sources: tuple[BuildSource, ...], arch: str | None, as_json: 
     if as_json and (plans := attempts.results):
         app.show_json(plans[0] if len(plans) == len(sources) == 1 else plans)
     attempts.raise_failures()
+
+
+def _sized(app: App, lock: Lock) -> Lock:
+    """Ask how large everything is, and say of whom there was no answer."""
+    from isobuilder.pipeline.fetch import impatient_session, with_sizes
+
+    app.progress.step(f"sizes of {lock.base_name}")
+    with impatient_session(app.config, app.store, progress=app.progress) as session:
+        sized = with_sizes(lock, session)
+    if sized.errors:
+        missing = plural(len(sized.errors), "size")
+        app.say(f"{missing} could not be asked for: {sized.errors[0].lines[0]}")
+    return sized.lock
 
 
 def tell_left_out(app: App, source: BuildSource, left_out: list[str]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from isobuilder.content.images import check_images
 from isobuilder.content.needed import (
@@ -16,18 +19,21 @@ from isobuilder.content.needed import (
     needed,
 )
 from isobuilder.digest import Digest
-from isobuilder.errors import IntegrityError, IsobuilderError
+from isobuilder.errors import IntegrityError, IsobuilderError, UpstreamError
 from isobuilder.formats.manifests import MAX_MANIFEST
 from isobuilder.formats.reference import ImageReference
 from isobuilder.machine.payload import LARGEST_DESCRIPTION, payload_digests, payloads
-from isobuilder.model.lock import Lock
+from isobuilder.model.config import Config
+from isobuilder.model.lock import Lock, LockedFile, LockedImage, LockedManifest
 from isobuilder.model.validation import parse_json
 from isobuilder.pipeline.payload import check_payload, pin_if_there
+from isobuilder.progress import SILENT, Progress
 from isobuilder.sources.beside import addresses_of
 from isobuilder.sources.download import FILE_IS_LARGER, TEXT_IS_LARGER, Download
 from isobuilder.sources.fetch import offline_problem
+from isobuilder.sources.mirrors import first_good
 from isobuilder.sources.registry import ImagePin, fetch_manifests
-from isobuilder.sources.session import Session
+from isobuilder.sources.session import Session, open_session
 from isobuilder.store import Collected, Store, lease
 from isobuilder.store import collect as collect_store
 
@@ -99,6 +105,82 @@ def _item(needs: Sequence[Need], store: Store, counted: set[Digest]) -> PlanItem
 def _sum(sizes: Sequence[int | None]) -> int | None:
     """Return the sum; None when a size is not known."""
     return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+_TOGETHER = 8  # questions at the same time
+_PATIENCE = 5.0  # seconds for a connection: who asks how large something is does not wait for it
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """A lock with the sizes that were told, and why others were not."""
+
+    lock: Lock
+    errors: tuple[IsobuilderError, ...]
+
+
+@contextmanager
+def impatient_session(
+    config: Config, store: Store, *, progress: Progress = SILENT
+) -> Iterator[Session]:
+    """Give a session that asks once and waits for nobody."""
+    connect = min(config.connect_timeout, _PATIENCE)
+    hasty = config.model_copy(
+        update={"retries": 0, "connect_timeout": connect, "remote_store": None}
+    )
+    with open_session(hasty, store, progress=progress) as session:
+        yield session
+
+
+def with_sizes(lock: Lock, session: Session) -> Sized:
+    """Return ``lock`` with the sizes of its files and manifests, as upstream or a mirror tells.
+
+    Of an image the manifest is brought into the store, which has the sizes of its parts. Of all
+    else the head of the answer is read and no body. What nobody tells stays unknown.
+    """
+    errors: list[IsobuilderError] = []
+    silent: Counter[str] = Counter()  # hosts that gave no answer, and how often
+    answered: set[str] = set()  # while none has, there may be no network at all
+
+    def size(entry: LockedFile | LockedManifest) -> LockedFile | LockedManifest:
+        if entry.size is not None or session.store.find(entry.sha256) is not None:
+            return entry
+        with asking(urlsplit(entry.url).hostname or ""):
+            places = addresses_of(session.config, entry.url, lock.folder, session.http)
+            told = first_good(entry.name, places, lambda place: _length(session, place))
+            return entry.model_copy(update={"size": told})
+        return entry
+
+    def look(image: LockedImage) -> None:
+        with asking(image.parsed.registry):
+            pin = ImagePin(image.parsed, image.digest)
+            fetch_manifests(session.registry, session.store, [pin])
+
+    @contextmanager
+    def asking(host: str) -> Iterator[None]:
+        try:
+            if silent[host] > 1 or (not answered and silent.total() >= _TOGETHER):
+                raise UpstreamError(f"{host}: not asked again")
+            yield
+            answered.add(host)
+        except IsobuilderError as error:
+            silent[host] += 1
+            errors.append(error)
+
+    with ThreadPoolExecutor(_TOGETHER, thread_name_prefix="size") as pool:
+        files = pool.map(size, lock.files)
+        manifests = pool.map(size, lock.manifests)
+        images = pool.map(look, lock.images)
+        known = {"files": tuple(files), "manifests": tuple(manifests)}
+        list(images)
+    return Sized(lock.model_copy(update=known), tuple(errors))
+
+
+def _length(session: Session, place: str) -> int:
+    with session.http.get(place) as answer:
+        if answer.length is None:
+            raise UpstreamError(f"{place}: the server does not say how long it is")
+        return answer.length
 
 
 def fetch(locks: Sequence[Lock], session: Session) -> None:

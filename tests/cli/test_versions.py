@@ -102,9 +102,48 @@ def test_a_version_that_is_not_shipped_is_refused_with_those_that_are() -> None:
 
 
 def test_a_shipped_plan_says_that_sizes_are_not_known(tmp_path: Path) -> None:
-    done = call("plan", "1.36.5", "--store", tmp_path / "store")
+    done = call("plan", "1.36.5", "--offline", "--store", tmp_path / "store")
     assert "of sizes that nobody here has seen yet" in done.stdout
     assert " 0 B" not in done.stdout
+
+
+def test_a_plan_asks_how_large_things_are_and_downloads_none(
+    world: World, locked: Locked, tmp_path: Path
+) -> None:
+    lock = locked.lock
+    unsized = lock.model_copy(
+        update={
+            "files": tuple(file.model_copy(update={"size": None}) for file in lock.files),
+            "manifests": tuple(one.model_copy(update={"size": None}) for one in lock.manifests),
+            "images": tuple(one.model_copy(update={"size": None}) for one in lock.images),
+        }
+    )
+    path = tmp_path / "k.amd64.lock.json"
+    path.write_bytes(unsized.to_bytes())
+    words = ("plan", path, "--config", world.config_file, "--json", "--store")
+    told = json.loads(call(*words, tmp_path / "new").stdout)
+    fetched = json.loads(call(*words[:1], locked.path, *words[2:], tmp_path / "other").stdout)
+    assert told["unknown"] == 0
+    assert told["download"] > 0
+    sizes = {item["name"]: item["size"] for item in told["items"] if item["kind"] != "image"}
+    assert sizes == {i["name"]: i["size"] for i in fetched["items"] if i["kind"] != "image"}
+    largest = max(blob.stat().st_size for blob in (tmp_path / "new").rglob("*") if blob.is_file())
+    assert largest < min(size for name, size in sizes.items() if name.startswith("kube"))
+
+
+def test_a_plan_without_an_answer_says_of_whom_and_has_the_rest(
+    world: World, locked: Locked, tmp_path: Path
+) -> None:
+    lock = locked.lock
+    files = tuple(file.model_copy(update={"size": None}) for file in lock.files)
+    path = tmp_path / "k.amd64.lock.json"
+    path.write_bytes(lock.model_copy(update={"files": files}).to_bytes())
+    config = tmp_path / "config.yaml"
+    config.write_text('mirrors: {"https://dl.k8s.io": ["http://127.0.0.1:1"]}\n')
+    done = call("plan", path, "--config", config, "--store", tmp_path / "store")
+    assert "could not be asked for: " in done.stderr
+    assert "127.0.0.1:1" in done.stderr
+    assert "of unknown size" in done.stdout
 
 
 def test_a_new_recipe_takes_a_v_and_says_which_patch_is_known() -> None:
