@@ -130,6 +130,8 @@ def _verify_each(
                 attempts.results.append(result)
                 if not as_json:
                     _show(result)
+                    if result.needs:
+                        app.say(f"a node needs, beside the ISO: {'; '.join(result.needs)}")
                 _refuse_bad(result)
     finally:
         if as_json and (

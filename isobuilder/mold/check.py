@@ -21,6 +21,7 @@ from isobuilder.mold.checklist import Fix, Line, Question, Report
 from isobuilder.mold.kind import ServerKind, kind_of
 from isobuilder.mold.registered import without_storage_vm, zones_served
 from isobuilder.progress import SILENT, Progress
+from isobuilder.rules.book import shipped_rules
 from isobuilder.rules.support import end_notice, end_of_life, minor_of
 from isobuilder.text import whole_number
 
@@ -70,6 +71,8 @@ def check(
     _check_resources(mold, report, question)
     if question.registration is not None:
         _check_names(mold, report, question.registration)
+        needs = shipped_rules().node_needs(question.registration.kubernetesversion)
+        report.ok("nodes", f"the template has to have: {'; '.join(needs)}")
         _check_parts(report, question)
     if question.url is None:
         report.warn("URL", "not given, so the download was not looked at", "give --url URL")

@@ -53,6 +53,7 @@ class Verification:
     not_proved: tuple[str, ...] = ()  # and what nobody could tell
     signatures: tuple[SignatureLine, ...] = ()  # with ``trust``: who signed what
     signed: tuple[str, ...] = ()  # which signatures hold, for people
+    needs: tuple[str, ...] = ()  # what its nodes need that no ISO brings, for people
 
     @property
     def passed(self) -> bool:
@@ -209,7 +210,14 @@ class _Verifier:
             proof.proved if proof else (),
             (*(proof.not_proved if proof else ()), *(report.open_ends if report else ())),
             tuple(report.lines) if report else (),
+            needs=tuple(self._needs()),
         )
+
+    def _needs(self) -> list[str]:
+        """Return what a node needs beside the ISO: its kernel, control groups, containerd."""
+        from isobuilder.rules.book import shipped_rules
+
+        return shipped_rules().node_needs(self.manifest.kubernetes_version) if self.manifest else []
 
     def _signatures(
         self, files: Mapping[str, Digest] | None, lock: Lock | None

@@ -275,6 +275,22 @@ class RuleBook(Model):
         """Return what this exact patch of kubeadm has built in, or None when nobody read it."""
         return next((row for row in self.pairings if row.first <= version <= row.last), None)
 
+    def node_needs(self, version: KubeVersion) -> list[str]:
+        """Return what a node of ``version`` needs that no ISO brings: the newest word on each."""
+
+        def reached(row: NodeNeed | Least) -> bool:
+            return int(row.kubernetes.partition(".")[2]) <= version.minor
+
+        newest = {
+            (row.kernel is None, row.cgroup is None): row for row in filter(reached, self.node)
+        }
+        facts = [row.fact for row in newest.values()]
+        runtimes = [row for row in filter(reached, self.least) if row.component == "containerd"]
+        if runtimes:
+            least = " or ".join(f"{one} of {one.line_text}" for one in runtimes[-1].any_of)
+            facts.append(f"containerd {least}, or a newer line")
+        return facts
+
     def bad(self, component: str, version: ReleaseVersion) -> list[KnownBad]:
         """Return what is known against ``version`` of ``component``."""
         return [

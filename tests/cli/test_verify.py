@@ -35,6 +35,13 @@ def test_a_good_iso_is_one_line(built: Built, locked: Locked) -> None:
     assert all(what in line for what in ("structure", "checksums", "lock", "archives", "mold-cks"))
 
 
+def test_what_a_node_needs_beside_the_iso_is_told(built: Built) -> None:
+    told = call("verify", built.iso, "--no-layers").stderr
+    assert "a node needs, beside the ISO: kernel 4.19 of the 4.x series" in told
+    needs = json.loads(call("verify", built.iso, "--no-layers", "--json").stdout)["needs"]
+    assert [need.split()[0] for need in needs] == ["kernel", "containerd"]
+
+
 def test_json_has_everything_a_machine_needs(built: Built) -> None:
     found = json.loads(call("verify", built.iso, "--json").stdout)
     assert found["passed"] is True

@@ -373,6 +373,13 @@ def test_a_minor_past_its_end_of_life_is_told(checked: Checked, publish: Publish
     assert (line.level, line.fact) == (Level.OK, "upstream mends Kubernetes 1.36 until 2027-06-28")
 
 
+def test_what_the_node_template_has_to_have_is_told(checked: Checked, publish: PublishedOf) -> None:
+    line = checked.line("nodes", publish("1.36.5"))
+    assert line.level is Level.OK
+    assert "cgroup v2" in line.fact
+    assert "containerd 2.3.0 of 2.3 or 2.2.0 of 2.2, or a newer line" in line.fact
+
+
 def test_a_check_without_a_url_says_what_it_left_out(checked: Checked) -> None:
     assert checked.line("URL").level is Level.WARNING
 

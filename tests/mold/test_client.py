@@ -297,8 +297,11 @@ def test_a_503_in_json_is_waited_for(odd_server: tuple[str, list[bytes]]) -> Non
 
 def test_a_server_that_stays_away_is_given_up(simulator: FakeMold, client: Mold) -> None:
     simulator.go_down(3600)
+    told: list[str] = []
+    client.tell = told.append
     with pytest.raises(MoldUnreachable, match="503"):
         client.call("listZones")
+    assert told == ["lab: HTTP 503; tried again for 148 s"]
     assert client.clock.monotonic() < 300
 
 

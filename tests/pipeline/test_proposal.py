@@ -88,7 +88,8 @@ def test_another_minor_tells_what_changes_for_images_configuration_and_nodes() -
     assert "configuration: kubeadm 1.37.0 no longer reads kubeadm.k8s.io/v1beta3" in found.news
     found = propose(KubeVersion("1.35.9"), only("1.34.12"), Sight(LAST))
     assert any(
-        line.startswith("nodes, from 1.35 on: kubelet refuses cgroup v1") for line in found.news
+        line.startswith("nodes, from 1.35 on: cgroup v2: the kubelet refuses v1")
+        for line in found.news
     )
 
 

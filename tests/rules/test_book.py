@@ -127,3 +127,18 @@ def test_a_least_version_counts_in_its_line_and_newer_lines_are_good(
         source="x",
     )
     assert row.allows(ReleaseVersion(version)) is good
+
+
+@pytest.mark.parametrize(
+    ("version", "facts"),
+    [
+        ("1.29.4", []),
+        ("1.34.12", ["kernel 4.19", "containerd 2.1.3 of 2.1 or 2.0.6 of 2.0 or 1.7.28"]),
+        ("1.36.5", ["kernel 4.19", "cgroup v2: the kubelet", "containerd 2.3.0 of 2.3 or 2.2.0"]),
+        ("1.99.0", ["kernel 4.19", "cgroup v2: the kubelet", "containerd 2.4.0 of 2.4 or 2.3.0"]),
+    ],
+)
+def test_what_nodes_need_is_the_newest_word_on_each_thing(version: str, facts: list[str]) -> None:
+    found = shipped_rules().node_needs(KubeVersion(version))
+    assert len(found) == len(facts)
+    assert all(fact.startswith(begin) for fact, begin in zip(found, facts, strict=True))

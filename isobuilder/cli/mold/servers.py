@@ -127,6 +127,7 @@ class Servers:
                 least_speed_seconds=transfer.least_speed_seconds,
             )
         )
+        mold.tell = app.say
         app.closing.callback(mold.close)
         return mold
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -52,6 +52,7 @@ class MoldClient(Transport):
     ) -> None:
         super().__init__(server, clock=clock, read_method=read_method, max_answer=max_answer)
         self.patience = patience
+        self.tell: Callable[[str], None] = lambda _text: None  # people, that they have to wait
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.server.name} {self.endpoint}>"
@@ -80,7 +81,7 @@ class MoldClient(Transport):
         """
         repeatable = command.startswith(READS) or command in _REPEATABLE
         until = self.clock.monotonic() + self.patience
-        delay = 0.5
+        delay, told = 0.5, False
         while True:
             try:
                 return self._answer(command, params)
@@ -98,6 +99,10 @@ class MoldClient(Transport):
                         or f"is {self.endpoint} right, and is the management server running?",
                     ) from lost
                 log.info("%s: %s: %s; again in %.1f s", self.server.name, command, lost, wait)
+                if not told and delay > 1.0:
+                    left = until - self.clock.monotonic()
+                    self.tell(f"{self.server.name}: {lost}; tried again for {left:.0f} s")
+                    told = True
                 self.clock.sleep(wait)
                 delay = min(delay * 2, 10.0)
 
