@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from isobuilder.content.images import check_images
@@ -38,6 +39,9 @@ from isobuilder.store import Collected, Store, lease
 from isobuilder.store import collect as collect_store
 
 _MADE_HERE = "isobuilder os build"
+
+T = TypeVar("T")
+E = TypeVar("E", LockedFile, LockedManifest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,38 +146,47 @@ def with_sizes(lock: Lock, session: Session) -> Sized:
     silent: Counter[str] = Counter()  # hosts that gave no answer, and how often
     answered: set[str] = set()  # while none has, there may be no network at all
 
-    def size(entry: LockedFile | LockedManifest) -> LockedFile | LockedManifest:
-        if entry.size is not None or session.store.find(entry.sha256) is not None:
-            return entry
-        with asking(urlsplit(entry.url).hostname or ""):
-            places = addresses_of(session.config, entry.url, lock.folder, session.http)
-            told = first_good(entry.name, places, lambda place: _length(session, place))
-            return entry.model_copy(update={"size": told})
-        return entry
-
-    def look(image: LockedImage) -> None:
-        with asking(image.parsed.registry):
-            pin = ImagePin(image.parsed, image.digest)
-            fetch_manifests(session.registry, session.store, [pin])
-
-    @contextmanager
-    def asking(host: str) -> Iterator[None]:
+    def asked(host: str, ask: Callable[[], T]) -> T | None:
+        if silent[host] > 1 or (not answered and silent.total() >= _TOGETHER):
+            errors.append(UpstreamError(f"{host}: not asked again"))
+            return None
         try:
-            if silent[host] > 1 or (not answered and silent.total() >= _TOGETHER):
-                raise UpstreamError(f"{host}: not asked again")
-            yield
-            answered.add(host)
+            told = ask()
         except IsobuilderError as error:
             silent[host] += 1
             errors.append(error)
+            return None
+        answered.add(host)
+        return told
+
+    def size(entry: LockedFile | LockedManifest) -> int | None:
+        if entry.size is not None or session.store.find(entry.sha256) is not None:
+            return entry.size
+
+        def ask() -> int:
+            places = addresses_of(session.config, entry.url, lock.folder, session.http)
+            return first_good(entry.name, places, lambda place: _length(session, place))
+
+        return asked(urlsplit(entry.url).hostname or "", ask)
+
+    def look(image: LockedImage) -> None:
+        pins = [ImagePin(image.parsed, image.digest)]
+        registry = image.parsed.registry
+        asked(registry, lambda: fetch_manifests(session.registry, session.store, pins))
 
     with ThreadPoolExecutor(_TOGETHER, thread_name_prefix="size") as pool:
-        files = pool.map(size, lock.files)
-        manifests = pool.map(size, lock.manifests)
+        files, manifests = pool.map(size, lock.files), pool.map(size, lock.manifests)
         images = pool.map(look, lock.images)
-        known = {"files": tuple(files), "manifests": tuple(manifests)}
+        known = {
+            "files": tuple(map(_sized, lock.files, files)),
+            "manifests": tuple(map(_sized, lock.manifests, manifests)),
+        }
         list(images)
     return Sized(lock.model_copy(update=known), tuple(errors))
+
+
+def _sized(entry: E, size: int | None) -> E:
+    return entry.model_copy(update={"size": size})
 
 
 def _length(session: Session, place: str) -> int:

@@ -94,7 +94,7 @@ def _inspect(samples: Samples, _stack: ExitStack) -> Rig:
         called("inspect", iso)
         called("inspect", iso, "--json")
         called("inspect", lock)
-        called("plan", lock, "--store", folder / "store")
+        called("plan", lock, "--offline", "--store", folder / "store")
         called("diff", good, iso)
         return called("diff", lock, iso, "--json")
 
