@@ -136,6 +136,25 @@ def _show_findings(app: App, findings: Sequence[tuple[str, Deviation]], *, as_js
             tell_text(table(rows, ("SERVER", "LEVEL", "KIND", "SUBJECT", "FACT")))
 
 
+def _chosen(app: App, servers: Servers, plan_file: Path) -> list[ServerPlan]:
+    """Return the parts of a plan for the servers that are named, all without a name."""
+    from isobuilder.errors import InputError
+    from isobuilder.mold.plan import read_plan
+
+    plan = read_plan(plan_file)
+    if not servers.names:
+        return list(plan.servers)
+    servers.opened(app)  # a name that stands for nothing is told before any is asked
+    chosen = [part for part in plan.servers if part.server in servers.names]
+    planned = [part.server for part in plan.servers]
+    if unplanned := [name for name in servers.names if name not in planned]:
+        fact = f"{plan_file}: no plan for {', '.join(unplanned)}"
+        if not chosen:
+            raise InputError(fact, hint=f"it has: {', '.join(planned) or 'none'}")
+        app.say(fact)
+    return chosen
+
+
 @click.command(cls=AppCommand)
 @click.argument("plan_file", metavar="PLAN", type=FILE)
 @server_options
@@ -154,20 +173,10 @@ def apply(
     as_json: bool,
 ) -> None:
     """Carry out PLAN, looking again before each change; what clusters use is never touched."""
-    from isobuilder.errors import InputError, MoldError, PartlyDone
+    from isobuilder.errors import MoldError, PartlyDone
     from isobuilder.mold.apply import Fate, apply_plan
-    from isobuilder.mold.plan import read_plan
 
-    plan = read_plan(plan_file)
-    if servers.names:
-        servers.opened(app)  # a name that stands for nothing is told before any is asked
-    chosen = [s for s in plan.servers if not servers.names or s.server in servers.names]
-    planned = [part.server for part in plan.servers]
-    if unplanned := [name for name in servers.names if name not in planned]:
-        fact = f"{plan_file}: no plan for {', '.join(unplanned)}"
-        if not chosen:
-            raise InputError(fact, hint=f"it has: {', '.join(planned) or 'none'}")
-        app.say(fact)
+    chosen = _chosen(app, servers, plan_file)
     done: list[tuple[str, Applied]] = []
 
     def carry_out(part: ServerPlan) -> None:
