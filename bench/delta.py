@@ -1,6 +1,7 @@
 """What deltas carry beside general tools: ``python -m bench.delta OLD NEW ... --kind patch``.
 
 OLD and NEW are files or folders; folders are taken file by file, where both have one of a name.
+With ``--kind iso`` they are ISOs, of which ``site delta`` takes apart what is in them.
 What each tool made is kept in ``bench/deltas.json`` as it is measured, by pair, so it takes several
 runs, on pairs of several kinds, or one that is interrupted; a pair and a tool that are in it are
 not measured again. The page is written of all that is in it.
@@ -41,6 +42,16 @@ APPLY = (
     _OURS + "method = methods()[int(d.read_text())]; "
     "new = method.apply(a.read_bytes(), c.read_bytes(), b.stat().st_size); "
     "sys.exit(new != b.read_bytes())"
+)
+MAKE_ISO = (
+    _READ + "from isobuilder.pipeline.delta.make import make_delta; "
+    "d = c.with_suffix('.delta'); make_delta([a], b, d); d.replace(c)"
+)
+APPLY_ISO = (
+    _READ + "from isobuilder.pipeline.delta.apply import apply_deltas; "
+    "from isobuilder.digest import Digest; made = c.with_suffix('.iso'); "
+    "digest = apply_deltas([a], [c], made).digest; made.unlink(); "
+    "sys.exit(digest != Digest.of_file(b))"
 )
 ALONE = "import sys; sys.modules['numpy'] = None; "
 LIBRARIES = {
@@ -94,6 +105,8 @@ class _Files:
 def _pairs(old: Path, new: Path, kind: str) -> Iterator[_Files]:
     if old.is_file():
         name = f"{new.name}, {old.parent.name} -> {new.parent.name}"
+        if kind == "iso":
+            name = f"{old.name} -> {new.name}"
         yield _Files(Pair(name, kind, new.stat().st_size), old, new)
         return
     for path in sorted(old.iterdir()):
@@ -121,8 +134,9 @@ def _measure(files: _Files, tools: Sequence[str], records: Records, kept: Path) 
 
 
 def _ours(files: _Files, out: Path) -> Cost:
-    made = _python(MAKE, files, out)
-    applied, alone = _python(APPLY, files, out), _python(ALONE + APPLY, files, out)
+    make, apply = (MAKE_ISO, APPLY_ISO) if files.pair.kind == "iso" else (MAKE, APPLY)
+    made = _python(make, files, out)
+    applied, alone = _python(apply, files, out), _python(ALONE + apply, files, out)
     size = out.stat().st_size
     return Cost(size, made.cpu, made.memory, applied.cpu, applied.memory, alone.cpu, alone.memory)
 

@@ -36,6 +36,17 @@ def test_a_pair_where_a_general_tool_is_smaller_is_named() -> None:
     assert "| pairs where a general tool is smaller | 0 | kubelet, 1 -> 2 | **not met** |" in page
 
 
+def test_an_iso_is_judged_by_what_making_and_applying_it_take() -> None:
+    iso = Pair("old.iso -> new.iso", "iso", 460_000_000)
+    page = text({iso: {"ours": Cost(512_001, 361, 1100, 90, 300, 400, 513)}})
+    assert "| an ISO, bytes carried | 512 KB | 512,001 | **not met** |" in page
+    assert "| making it, CPU time | 360 s | 361 s | **not met** |" in page
+    assert "| applying it, CPU time | 90 s | 90 s | met |" in page
+    assert "| applying it without any library, CPU time | 720 s | 400 s | met |" in page
+    assert "| applying it, memory | 512 MiB | 513 MiB | **not met** |" in page
+    assert "an ISO" not in text(records(1000)).partition("###")[0]
+
+
 def test_what_was_measured_is_kept_and_goes_on(tmp_path: Path) -> None:
     kept = tmp_path / "deltas.json"
     assert read(kept) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from tools.lab.place import lab_dir
 
 __all__ = ["checkout"]
 
+DOCS = Path(__file__).parents[2] / "docs"
 BIN = Path(sys.executable).parent
 WHEEL = f"./isobuilder-{__version__}-py3-none-any.whl"
 
@@ -165,6 +167,23 @@ def test_the_policies_and_settings_that_are_written_are_good(tmp_path: Path) -> 
     assert publish is not None
     assert publish.folder == "/var/lib/isobuilder/published"
     load_config(tmp_path / "config.yaml", {}, {})
+
+
+def test_the_container_has_the_memory_that_the_page_says_deltas_take(tmp_path: Path) -> None:
+    said = [
+        re.findall(words, (DOCS / page).read_text(encoding="utf-8"))
+        for page, words in (
+            ("following-upstream.md", r"up to (\d+) GiB of memory"),
+            ("ko/following-upstream.md", r"최대 (\d+) GiB의 메모리"),
+        )
+    ]
+    (manifests,) = written(tmp_path, "kubernetes")
+    limits = re.findall(r"limits: \{memory: (\d+)Gi\}", manifests.read_text())
+    assert said == [limits, limits]
+    assert len(limits) == 1
+    for page in ("scheduled-builds.md", "ko/scheduled-builds.md"):
+        assert "GiB of memory" not in (text := (DOCS / page).read_text(encoding="utf-8"))
+        assert "GiB의 메모리" not in text
 
 
 def test_what_is_written_twice_is_the_same_and_what_was_edited_stays(tmp_path: Path) -> None:

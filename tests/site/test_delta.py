@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from isobuilder.digest import Digest
-from tests.cli.calling import call, errors
+from isobuilder.pipeline.build import Built
+from isobuilder.store import Store
+from tests.cli.calling import call, errors, hints
 from tests.pipeline.delta.discs import a_tree, disc
 from tests.pipeline.signed import bundle_of, new_key, put_signature
+from tests.pipeline.world import Locked
 from tests.site.test_page import DOCS, run_line, steps
 
 NAME = "kubernetes-v1.34.12-mold-cks-amd64"
@@ -102,6 +105,47 @@ def test_commands_that_make_no_sense_are_refused(pair: tuple[Path, Path], tmp_pa
     assert "no delta is among 2 files" in errors(done)[0]
     done = call("site", "delta", "--show", pair[0], code=3)
     assert "not a delta" in errors(done)[0]
+
+
+@pytest.mark.parametrize("form", ["txt", "typed", "damaged", "png", "svg"])
+def test_a_ledger_is_no_old_iso(form: str, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    ledger = tmp_path / f"ledger.{form if form in ('png', 'svg') else 'txt'}"
+    records = ("--records", tmp_path / "records")
+    call("site", "ledger", pair[0], "--site", "one", "--out", ledger, *records)
+    if form == "typed":
+        ledger.write_text("-".join(ledger.read_text().lower().split()))
+    elif form == "damaged":
+        ledger.write_text(ledger.read_text()[:-4])
+    out = tmp_path / "x.delta"
+    for things in [(ledger, pair[1]), (pair[0], ledger), (ledger, pair[0], pair[1])]:
+        done = call("site", "delta", *things, "--out", out, code=2)
+        assert errors(done) == [f"error: {ledger}: is a ledger, no ISO"]
+        assert f"--known {ledger}" in hints(done)[0]
+    assert not out.exists()
+
+
+def test_a_delta_is_no_old_iso(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    first, out = tmp_path / "first.delta", tmp_path / "x.delta"
+    call("site", "delta", *pair, "--out", first)
+    done = call("site", "delta", first, pair[1], "--out", out, code=2)
+    assert errors(done) == [f"error: {first}: is a delta, no ISO"]
+    assert not out.exists()
+
+
+def test_old_and_new_may_be_locks(
+    locked: Locked, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    """The ISOs are built for it; whoever has the published old one makes the published new one."""
+    new = tmp_path / "r2.lock.json"
+    new.write_bytes(locked.lock.model_copy(update={"revision": 2}).to_bytes())
+    alone = ("--offline", "--store", full_store.root)
+    call("site", "delta", locked.path, new, "--out", tmp_path / "x.delta", *alone)
+    call("build", new, "--out", tmp_path / "published", *alone)
+    (published,) = (tmp_path / "published").glob("*.iso")
+    made = tmp_path / "site" / published.name
+    call("site", "apply", built.iso, tmp_path / "x.delta", "--out", made)
+    assert made.read_bytes() == published.read_bytes()
+    assert made.with_suffix(".lock.json").read_bytes() == new.read_bytes()
 
 
 SIGNED = {

@@ -99,10 +99,25 @@ def _isos(app: App, things: Sequence[str]) -> list[Path]:
         if path.is_dir():
             found += sorted(path.glob("*.iso"))
         elif path.exists() and path.suffix not in {".json", ".yaml", ".yml"}:
+            _refuse_others(path)
             found.append(path)
         else:
             found += _built(app, text)
     return found
+
+
+def _refuse_others(path: Path) -> None:
+    """Refuse what only tells of ISOs, which would be taken for an old one like any other file."""
+    from isobuilder.cli.site.ledger import is_ledger
+    from isobuilder.delta.container import is_delta
+    from isobuilder.errors import UsageProblem
+
+    if is_ledger(path):
+        hint = f"name the ISOs that the site may have, or a folder of them, and --known {path}"
+        raise UsageProblem(f"{path}: is a ledger, no ISO", hint=hint)
+    if is_delta(path):
+        hint = "name the ISO that it makes; --show tells what is in it"
+        raise UsageProblem(f"{path}: is a delta, no ISO", hint=hint)
 
 
 def _built(app: App, text: str) -> list[Path]:

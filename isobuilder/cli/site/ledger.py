@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _HERE = click.Path(exists=True, path_type=Path)
 _PICTURES = (".png", ".svg")
+_SCANNED = {".png", ".jpg", ".jpeg", ".pdf"}
 
 
 @click.command(cls=AppCommand)
@@ -300,7 +301,7 @@ def _read_brought_ledger(source: Path) -> BroughtLedger:
 
     if source == Path("-"):
         return read_brought(sys.stdin.read(LONGEST + 1), "what was typed")
-    if source.suffix in {".png", ".jpg", ".jpeg", ".pdf"}:
+    if source.suffix in _SCANNED:
         return read_brought(scanned(source), str(source))
     text = read_bytes(source, LONGEST).decode("utf-8", "replace")
     return read_brought(text, str(source))
@@ -310,6 +311,17 @@ def _proved(came: BroughtLedger, trusted: TrustedKeys, source: Path) -> TrustedK
     from isobuilder.site.ledgers.signed import proved
 
     return proved(came, trusted, "what was typed" if source == Path("-") else source)
+
+
+def is_ledger(path: Path) -> bool:
+    """Say if a file is what a ledger is written to: a picture, or a text that begins as one."""
+    from isobuilder.files import as_environment_problem
+    from isobuilder.site.ledgers.signed import begins
+
+    if path.suffix in {*_SCANNED, *_PICTURES}:
+        return True
+    with as_environment_problem(path), path.open("rb") as file:
+        return begins(file.read(100).decode("ascii", "replace"))
 
 
 def _isos(things: Iterable[str]) -> list[Path]:

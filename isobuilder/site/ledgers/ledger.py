@@ -30,7 +30,9 @@ _MOST = 100_000
 LONGEST = 1024 * 1024
 """Characters of a text; one of 100,000 blobs has 450,000."""
 
-_FORMAT = 0xB1  # the first byte; another format will have another
+FORMAT = 0xB1
+"""The first byte; another format will have another."""
+
 _KINDS: tuple[Kind, ...] = ("isos", "blobs")
 _BITS = {"isos": 40, "blobs": 20}  # of each number beyond those that tell n of them apart
 _SHORT = 8  # bytes of a hash where nobody gains by a second text with the same
@@ -56,7 +58,7 @@ class Ledger:
 
     def to_bytes(self) -> bytes:
         """Return it as bytes, the same for the same ledger."""
-        head = bytes([_FORMAT, _KINDS.index(self.kind)]) + self.site + self.before + self.check
+        head = bytes([FORMAT, _KINDS.index(self.kind)]) + self.site + self.before + self.check
         body = head + _varint(self.number) + _varint(self.count)
         body += _golomb(sorted(self.numbers), _BITS[self.kind])
         return body + seal_of(body)
@@ -154,10 +156,22 @@ def of_groups(text: str, place: str) -> bytes:
     """
     if len(text) > LONGEST:
         raise InputError(f"{place}: more than {LONGEST} characters, which no ledger has")
-    plain = "".join(text.split()).replace("-", "").upper().translate(_ALIKE)
+    plain = _plain(text)
     size = _width(_GROUP) + 1
     groups = [plain[at : at + size] for at in range(0, len(plain), size)]
     return b"".join(_bytes(group, n, place) for n, group in enumerate(groups, 1))
+
+
+def first_byte(text: str) -> int | None:
+    """Return what a text in our letters begins with, whatever becomes of it; None in others."""
+    plain = _plain(text)
+    if len(plain) < 2 or not set(plain) <= set(_CHECKS):
+        return None
+    return (_CHECKS.index(plain[0]) << 5 | _CHECKS.index(plain[1])) >> 2
+
+
+def _plain(text: str) -> str:
+    return "".join(text.split()).replace("-", "").upper().translate(_ALIKE)
 
 
 def seal_of(body: bytes) -> bytes:
@@ -190,7 +204,7 @@ def ledger_of(data: bytes, place: str) -> Ledger:
     head = 2 + 3 * _SHORT
     if not data:
         raise InputError(f"{place}: no ledger: there is nothing")
-    if data[0] != _FORMAT:
+    if data[0] != FORMAT:
         raise InputError(
             f"{place}: no ledger that this isobuilder reads: it begins with {data[:1].hex()}",
             hint="a newer isobuilder may have made it",

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.site.ledgers.ledger import (
+    FORMAT,
     Ledger,
     as_groups,
+    first_byte,
     ledger_of,
     of_groups,
     seal_of,
@@ -23,7 +25,7 @@ from isobuilder.trust.publickeys import TrustedKey, TrustedKeys
 from isobuilder.trust.short import SHORT_SIZE, ShortSignature, prove_short, read_short, sign_short
 from isobuilder.trust.signers import Signer
 
-_SIGNED = 0xB2  # the first byte; 0xB1 is that of a ledger without a signature
+_SIGNED = 0xB2  # the first byte; FORMAT is that of a ledger without a signature
 _KIND = "application/vnd.isobuilder.ledger"
 
 
@@ -67,6 +69,11 @@ def read_brought(text: str, place: str) -> BroughtLedger:
         raise InputError(f"{place}: no ledger, or cut off after {len(data)} bytes")
     ledger = ledger_of(body[1 + SHORT_SIZE :], place)
     return BroughtLedger(ledger, read_short(body[1 : 1 + SHORT_SIZE]))
+
+
+def begins(text: str) -> bool:
+    """Say if a text begins as a ledger does, signed or not, whatever becomes of it later."""
+    return first_byte(text) in {FORMAT, _SIGNED}
 
 
 def proved(brought: BroughtLedger, trusted: TrustedKeys, place: str | Path) -> TrustedKey:
