@@ -160,11 +160,13 @@ def _best(costs: Costs) -> float:
 
 
 def _best_of_sums(records: Records) -> float:
-    """Return the sum of the tool whose sum is smallest, of those that have all pairs, to ours."""
-    sums = [_sum(records, tool) for tool in _ABOUT]
-    return min((size for size in sums if size is not None), default=nan) / (
-        _sum(records, OURS) or 1
-    )
+    """Return the sum of the tool that comes nearest to ours, of the pairs that it has, to ours."""
+    ratios = []
+    for tool in _ABOUT:
+        some = {pair: costs for pair, costs in records.items() if tool in costs}
+        if some:
+            ratios.append((_sum(some, tool) or 0) / (_sum(some, OURS) or 1))
+    return min(ratios, default=nan)
 
 
 def _ratio(ratio: float) -> str:
