@@ -107,11 +107,13 @@ def test_commands_that_make_no_sense_are_refused(pair: tuple[Path, Path], tmp_pa
     assert "not a delta" in errors(done)[0]
 
 
-@pytest.mark.parametrize("form", ["txt", "typed", "damaged", "png", "svg"])
+@pytest.mark.parametrize("form", ["txt", "signed", "typed", "damaged", "png", "svg"])
 def test_a_ledger_is_no_old_iso(form: str, pair: tuple[Path, Path], tmp_path: Path) -> None:
     ledger = tmp_path / f"ledger.{form if form in ('png', 'svg') else 'txt'}"
-    records = ("--records", tmp_path / "records")
-    call("site", "ledger", pair[0], "--site", "one", "--out", ledger, *records)
+    words: list[str | Path] = ["--records", tmp_path / "records"]
+    if form == "signed":
+        words += ["--sign", "--key", new_key(tmp_path, "plant")]
+    call("site", "ledger", pair[0], "--site", "one", "--out", ledger, *words)
     if form == "typed":
         ledger.write_text("-".join(ledger.read_text().lower().split()))
     elif form == "damaged":
