@@ -132,7 +132,7 @@ class Ground:
         target = self.work / "scripts" / "libraries.py"
         target.parent.mkdir(parents=True, exist_ok=True)
         argv = [sys.executable, Path(__file__).with_name("steps.py"), "libraries", target, *words]
-        subprocess.run(argv, env=self.environment, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(argv, env=self.environment, check=True, capture_output=True)
         return target
 
     def product(self, *words: str | Path, store: Path | None = None) -> None:

@@ -67,6 +67,20 @@ def test_a_module_that_cannot_be_had_is_told_and_nothing_looks_finished(
     assert not (lab / "programs/crictl").exists()
 
 
+def test_what_is_built_already_asks_no_network(go: Install, tmp_path: Path) -> None:
+    begin = (
+        "case $1 in\nversion) echo go version go1.26.8 linux/amd64 ;;\nenv) echo off; echo off ;;\n"
+    )
+    go(f'{begin}build) for word; do case $word in */) touch "$word/crictl" ;; esac; done ;; esac')
+    lab = tmp_path / "lab"
+    folder = golang.built(lab, golang.Go(lab / "go"), "crictl")
+    assert (folder / "crictl").is_file()
+    go(f"{begin}*) echo 'dial tcp: network is unreachable' >&2; exit 1 ;; esac")
+    assert golang.built(lab, golang.Go(lab / "go"), "crictl") == folder
+    with pytest.raises(LabError, match="network is unreachable"):
+        golang.built(lab, golang.Go(lab / "go"), "etcd")
+
+
 def test_a_full_disk_is_told_before_anything_is_begun(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
