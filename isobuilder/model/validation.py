@@ -60,6 +60,17 @@ _FORMS = {  # the pattern of a field -> what a person calls it
     ONE_LINE: "one line",
     r"^[a-z_][a-z0-9_-]{0,31}$": "a user's name of lower-case letters, digits, dash, underscore",
     r"^[a-zA-Z0-9_.*-]{1,15}$": "the name of an interface, of at most 15 characters, such as ens3",
+    r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$": "at most 30 lower-case letters, digits and dashes",
+    r"^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$": "at most 53 lower-case letters, digits and dashes",
+    r"^[a-z0-9-]{1,40}$": "at most 40 lower-case letters, digits and dashes",
+    r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$": "the name of a bucket, 3 to 63 lower-case letters, "
+    "digits, dots and dashes",
+    r"^([A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)?$": "a path such as isos/lab",
+    r"^v?\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?$": "a whole version such as 1.36.5",
+    r"^1\.(0|[1-9][0-9]{0,3})$": "a minor such as 1.36",
+    r"^[0-9]{1,4}(\.[0-9]{1,4})?$": "a line of releases such as 2.3",
+    r"^[0-9A-F]{40}([0-9A-F]{24})?$": "a fingerprint of 40 or 64 upper-case hexadecimal digits",
+    r"^[^\x00]+$": "some text, without NUL characters",
 }
 
 

@@ -301,7 +301,8 @@ def _check_endpoint_url(mold: Mold, report: Report) -> None:
     if setting is None:
         return
     host = host_of(setting.effective) or ""
-    if not host or host in {"localhost", "::1"} or host.startswith("127."):
+    own = host in {"", "::1", "::", "0.0.0.0"} or host.startswith("127.")  # noqa: S104 - refused
+    if own or "localhost" in setting.effective.lower():  # which CloudStack looks for anywhere
         report.problem(
             _ENDPOINT_URL,
             f"{setting.effective!r}: nodes would look for the server on themselves, so every "

@@ -316,7 +316,17 @@ def test_a_zone_where_nobody_downloads_is_told(simulator: FakeMold, checked: Che
     assert checked.line("storage VMs", zones=("Zone1",)).level is Level.OK
 
 
-@pytest.mark.parametrize("value", [None, "http://127.0.0.1:8080/client/api", "nothing"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "http://127.0.0.1:8080/client/api",
+        "http://[::1]:8080/client/api",
+        "http://0.0.0.0:8080/client/api",
+        "http://LOCALHOST.localdomain:8080/client/api",
+        "nothing",
+    ],
+)
 def test_an_address_that_nodes_cannot_use_is_told(
     simulator: FakeMold, checked: Checked, value: str | None
 ) -> None:
