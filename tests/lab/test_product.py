@@ -90,6 +90,25 @@ def test_a_real_containerd_imports_every_image(
     assert "containerd import" in result.checked
 
 
+def test_containerd_2_warns_of_our_settings_by_their_version_alone(tmp_path: Path) -> None:
+    program = containerd2.paths()["2"]["containerd"]
+    ours = CHECKOUT / "isobuilder/machine/os/tree/usr/lib/kiso/containerd.toml"
+    settings = tmp_path / "containerd.toml"
+    settings.write_text(ours.read_text("utf-8").replace("@PAUSE@", "registry.k8s.io/pause:3.10.2"))
+    words = [program, "-c", settings, "config", "migrate"]
+    migrated = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    default = subprocess.run(
+        [program, "config", "default"], capture_output=True, text=True, check=True, timeout=60
+    )
+    warned = re.findall(r'level=warning msg="([^,"]*)', migrated.stderr)
+    assert warned == ["Configuration migrated from version 2"]
+    for name in ("bin_dirs", "conf_dir"):
+        (told,) = re.findall(rf"^ *{name} = .*$", migrated.stdout, re.M)
+        assert told in default.stdout.splitlines()
+    assert "SystemdCgroup = true" in migrated.stdout
+    assert "sandbox = 'registry.k8s.io/pause:3.10.2'" in migrated.stdout
+
+
 @pytest.mark.parametrize("name", [NAMES[0], BOOTABLE])
 def test_xorriso_isoinfo_and_our_reader_see_one_tree(built: dict[str, Path], name: str) -> None:
     iso = iso_of(built, name)
