@@ -95,7 +95,7 @@ def test_containerd_2_warns_of_our_settings_by_their_version_alone(tmp_path: Pat
     ours = CHECKOUT / "isobuilder/machine/os/tree/usr/lib/kiso/containerd.toml"
     settings = tmp_path / "containerd.toml"
     settings.write_text(ours.read_text("utf-8").replace("@PAUSE@", "registry.k8s.io/pause:3.10.2"))
-    words = [program, "-c", settings, "config", "migrate"]
+    words: list[str | Path] = [program, "-c", settings, "config", "migrate"]
     migrated = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
     default = subprocess.run(
         [program, "config", "default"], capture_output=True, text=True, check=True, timeout=60
