@@ -82,8 +82,9 @@ def text(records: Records) -> str:
 _INTRODUCTION = """\
 What the chooser takes, beside what general tools make of the same two files. Written of
 `bench/deltas.json`, which `python -m bench.delta` measures, pair by pair and tool by tool; goals
-are judged by the pairs below and by no others. "Carried" is what a delta of ours has of the pair. A
-dash: not measured. Sizes do not depend on other work on the machine; seconds of the processor do:
+are judged by the pairs below and by no others, a ratio of sums by the pairs that the tool was tried
+on. "Carried" is what a delta of ours has of the pair. A dash: not measured. Sizes do not depend on
+other work on the machine; seconds of the processor do:
 each was taken once, on two processors that had much other work.
 
 Where a version names an architecture, the program is upstream's own, as published on PyPI or npm;
