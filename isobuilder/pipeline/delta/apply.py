@@ -80,13 +80,18 @@ def apply_deltas(
         runs = _assembled(path, given, bench)
         if signed is not None:
             _demand(last, runs, signed)
+        for _ in _beside(last, runs, out):
+            pass  # what cannot be made is told before the ISO has its name
         resumed = 0
         if not there:
             result = runs[last.result]
             resumed = _Writer(last, result, out, progress).write()
-        beside = tuple(_write_beside(last, runs, out))
+        beside = []
+        for side, data in _beside(last, runs, out):
+            write_whole(side, data)
+            beside.append(side)
     steps = tuple(needed.link.name for needed in path)
-    return AppliedDelta(out, last.digest, last.size, steps, resumed, beside, there=there)
+    return AppliedDelta(out, last.digest, last.size, steps, resumed, tuple(beside), there=there)
 
 
 def _is_there(out: Path, link: Link, *, replace: bool) -> bool:
@@ -141,8 +146,8 @@ def _demand(link: Link, runs: Sequence[ByteRun], wanted: Signatures) -> None:
 _UNSIGNED = "no signature goes along in the delta"
 
 
-def _write_beside(link: Link, runs: Sequence[ByteRun], out: Path) -> Iterator[Path]:
-    """Write what lay beside the ISO, unless something lies there; give what was written."""
+def _beside(link: Link, runs: Sequence[ByteRun], out: Path) -> Iterator[tuple[Path, bytes]]:
+    """Make what lay beside the ISO, unless something lies there, one file at a time."""
     for end, number in link.beside.items():
         path = out.with_name(f"{out.name.removesuffix('.iso')}.{end}")
         if end not in TRAVELS or path.exists() or runs[number].size > _MOST_BESIDE:
@@ -150,8 +155,7 @@ def _write_beside(link: Link, runs: Sequence[ByteRun], out: Path) -> Iterator[Pa
         data = runs[number].read(0, runs[number].size) if runs[number].size else b""
         if end == "iso.sha256":  # which tells the name
             data = f"{link.digest.hex}  {out.name}\n".encode()
-        write_whole(path, data)
-        yield path
+        yield path, data
 
 
 def _given(

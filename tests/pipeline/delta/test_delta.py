@@ -222,6 +222,22 @@ def test_a_delta_of_format_1_is_applied_for_ever(tmp_path: Path) -> None:
     assert (tmp_path / "new.lock.json").read_bytes() == b"what lies beside\n"
 
 
+def test_where_what_lies_beside_cannot_be_made_there_is_no_iso(tmp_path: Path) -> None:
+    said, carried = opened(GOLDEN / "format1.delta")
+    out, refused = tmp_path / "new.iso", 0
+    for at in range(0, len(carried), 3):
+        damaged = carried[:at] + bytes([carried[at] ^ 0xFF]) + carried[at + 1 :]
+        (tmp_path / "x.delta").write_bytes(sealed(json.dumps(said).encode(), damaged))
+        try:
+            apply_deltas([GOLDEN / "old"], [tmp_path / "x.delta"], out)
+        except IsobuilderError:
+            refused += 1
+            assert not out.exists()
+        for path in tmp_path.glob("new.*"):
+            path.unlink()
+    assert refused > 10
+
+
 MUTATED = 10 * ROUNDS
 
 
