@@ -35,8 +35,8 @@ class Machine:
     play: Path
     medium: Path
 
-    def upgrade(self, *words: str, code: int = 0) -> str:
-        """Run the script and return what it printed, errors last."""
+    def upgrade(self, *words: str, code: int = 0, patience: int = 2) -> str:
+        """Run the script and return what it printed, errors last; it waits ``patience`` seconds."""
         done = subprocess.run(
             ["bash", str(SCRIPT), *words],
             env={
@@ -54,7 +54,7 @@ class Machine:
                 "KISO_IMAGES": str(self.root),
                 "KISO_LOG": str(self.root / "log"),
                 "KISO_PAUSE": "0.02",
-                "KISO_TIME": "2",
+                "KISO_TIME": str(patience),
             },
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -326,7 +326,7 @@ UNWELL = r"\t[ERROR ControlPlaneNodesReady]: there are NotReady control-planes i
 def test_a_cluster_that_schedules_again_only_later_is_waited_for(tmp_path: Path) -> None:
     node = machine(tmp_path, "one")
     node.play.joinpath("preflight").write_text(f"{LATE}\n{LATE}\n")
-    said = node.upgrade()
+    said = node.upgrade(patience=60)
     assert said.count("the cluster has not run kubeadm's job in time: once more") == 2
     assert heads(node).count("kubeadm upgrade apply") == 3
     is_whole(node, "one")
