@@ -15,9 +15,9 @@ _FIRMWARE = {"bios": "BIOS", "uefi": "UEFI", "secureboot": "Secure Boot"}
 _ATTACHMENT = {"cd": "CD", "disk": "disk", "usb": "USB stick"}
 
 _INTRODUCTION = f"""\
-Kubernetes 1.37.1 of the lab on an ISO with an operating system, started in a virtual machine that
-reaches nothing outside. It runs until its images are imported and cloud-init is done, or until the
-whole system is up. Written by
+Kubernetes 1.37.1 of the lab, 1.20.2 in rows from before 2026-11-24, on an ISO with an operating
+system, started in a virtual machine that reaches nothing outside. It runs until its images are
+imported and cloud-init is done, or until the whole system is up. Written by
 
     {page.VARIABLE}=bench/RESULTS.md make test-boot test-boot-arm64
 
