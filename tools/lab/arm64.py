@@ -123,7 +123,7 @@ def images(lab: Path, debian: Debian, made: Programs, go: Go) -> Path:
 
 def _real(builder: Builder, debian: Debian, made: Programs, installer: Path) -> Iterator[Tagged]:
     """Yield the images of real programs, as ``catalogue`` has them for the other processor."""
-    base = builder.layer(_base())
+    base = builder.layer(catalogue.base_files())
     libc = builder.layer(_unpacked(debian.base, "lib"))
     tools = builder.layer([*_unpacked(debian.proxy), *_iptables()])
     routing = builder.layer(_unpacked(debian.router))
@@ -168,15 +168,6 @@ def _real(builder: Builder, debian: Debian, made: Programs, installer: Path) -> 
             architecture=NAME,
         )
         yield Tagged(reference, manifest, manifest, (manifest,), blobs)
-
-
-def _base() -> Iterator[Entry]:
-    yield Entry("etc/group", b"root:x:0:\nnobody:x:65534:\n")
-    yield Entry("etc/nsswitch.conf", b"hosts: files dns\n")
-    yield Entry(
-        "etc/passwd", b"root:x:0:0::/:/sbin/nologin\nnobody:x:65534:65534::/:/sbin/nologin\n"
-    )
-    yield Entry("tmp/", mode=0o777)
 
 
 def _unpacked(root: Path, *tops: str) -> Iterator[Entry]:

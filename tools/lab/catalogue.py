@@ -32,6 +32,8 @@ HEADLAMP_SHA = "1ab" * 13 + "4"
 TEAM = "ghcr.io/ablecloud-team"
 SIGNATURE = {"io.ablestack.api-signature": "HMAC-SHA256"}
 
+_Made = tuple[str, list[Descriptor], str, Dialect]  # reference, layers, entrypoint, form
+
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
@@ -100,7 +102,7 @@ def images(
 
 def _core(builder: Builder, debian: Debian, releases: Mapping[str, Path]) -> Iterator[Tagged]:
     """Yield the control plane's images, which share their base layers."""
-    base = builder.layer(_base())
+    base = builder.layer(base_files())
     tools = [builder.layer(_libc(debian)), builder.layer(_proxy_tools(debian))]
     for version, programs in releases.items():
         for name in ("apiserver", "controller-manager", "scheduler", "proxy"):
@@ -120,46 +122,20 @@ def _companions(
     builder: Builder, debian: Debian, built: Mapping[str, Path], installer: Path
 ) -> Iterator[Tagged]:
     """Yield what runs beside the control plane, each image made of the real program."""
-    base = builder.layer(_base())
+    base = builder.layer(base_files())
     libc = builder.layer(_libc(debian))
     tools = builder.layer(_proxy_tools(debian))
     routing = builder.layer(_routing_tools(debian))
-
-    def program(module: str, source: str, path: str) -> Descriptor:
-        return builder.layer([Entry(path, built[module] / source, mode=0o755)])
-
-    def etcd(module: str) -> Descriptor:
-        return builder.layer(
-            Entry(f"usr/local/bin/{name}", built[module] / source, mode=0o755)
-            for name, source in parts.ETCD_PROGRAMS.items()
-        )
-
+    metrics = Entry("metrics-server", built["metrics-server"] / "metrics-server", mode=0o755)
     router = builder.layer(
         [
             Entry("usr/local/bin/install-cni", installer, mode=0o755),
             Entry("usr/local/bin/kube-router", built["kube-router"] / "kube-router", mode=0o755),
         ]
     )
-    etcds = [("etcd", parts.ETCD)]
-    resolvers = [("coredns", parts.COREDNS)]
-    for module in built:  # of an earlier Kubernetes: parts.EARLIER
-        name, _, version = module.rpartition("-")
-        etcds += [(module, version)] if name == "etcd" else []
-        resolvers += [(module, version)] if name == "coredns" else []
     made = (
-        *(
-            (f"{CORE}/etcd:{version}-0", [base, etcd(module)], "/usr/local/bin/etcd", OCI)
-            for module, version in etcds
-        ),
-        *(
-            (
-                f"{CORE}/coredns/coredns:v{version}",
-                [base, program(module, "coredns", "coredns")],
-                "/coredns",
-                DOCKER,
-            )
-            for module, version in resolvers
-        ),
+        *_etcds(builder, base, built),
+        *_resolvers(builder, base, built),
         (
             f"docker.io/cloudnativelabs/kube-router:v{parts.KUBE_ROUTER}",
             [base, libc, tools, routing, router],
@@ -168,7 +144,7 @@ def _companions(
         ),
         (
             f"{CORE}/metrics-server/metrics-server:v{parts.METRICS_SERVER}",
-            [base, program("metrics-server", "metrics-server", "metrics-server")],
+            [base, builder.layer([metrics])],
             "/metrics-server",
             OCI,
         ),
@@ -189,11 +165,33 @@ def _companions(
         yield Tagged(reference, manifest, manifest, (manifest,), blobs)
 
 
+def _etcds(builder: Builder, base: Descriptor, built: Mapping[str, Path]) -> Iterator[_Made]:
+    for module, version in _versions(built, "etcd", parts.ETCD):
+        own = builder.layer(
+            Entry(f"usr/local/bin/{name}", built[module] / source, mode=0o755)
+            for name, source in parts.ETCD_PROGRAMS.items()
+        )
+        yield f"{CORE}/etcd:{version}-0", [base, own], "/usr/local/bin/etcd", OCI
+
+
+def _resolvers(builder: Builder, base: Descriptor, built: Mapping[str, Path]) -> Iterator[_Made]:
+    for module, version in _versions(built, "coredns", parts.COREDNS):
+        own = builder.layer([Entry("coredns", built[module] / "coredns", mode=0o755)])
+        yield f"{CORE}/coredns/coredns:v{version}", [base, own], "/coredns", DOCKER
+
+
+def _versions(built: Mapping[str, Path], name: str, own: str) -> list[tuple[str, str]]:
+    """Return module and version of a program: today's, and of an earlier Kubernetes."""
+    earlier = (module.rpartition("-") for module in built)  # parts.EARLIER
+    return [(name, own), *((f"{found}-{v}", v) for found, _, v in earlier if found == name)]
+
+
 def _lab(content: str) -> dict[str, str]:
     return {"io.isobuilder.lab.content": content}
 
 
-def _base() -> Iterator[Entry]:
+def base_files() -> Iterator[Entry]:
+    """Yield what every image of ours has, whatever its processor."""
     yield Entry("etc/group", b"root:x:0:\nnobody:x:65534:\n")
     yield Entry("etc/nsswitch.conf", b"hosts: files dns\n")
     yield Entry(
