@@ -66,7 +66,7 @@ def carrying(folder: Path, blobs: Sequence[bytes], rounds: int) -> Iterator[str 
         environment=environment,
         log=folder / "log",
     )
-    yield page.table(_rows(found))
+    yield page.table(section.figures(found))
     ratio = found[1].ratio("cpu", found[0])
     yield f"\nExport: {ratio:.2f} of the processor time."
     yield (f"{EXPORT} / {PEER}, CPU", 0.6, ratio)
@@ -132,7 +132,7 @@ def keeping(folder: Path, iso: Path, rounds: int) -> Iterator[str | Goal]:
         healed.runs.append(run(contender, environment=environment, log=folder / "log"))
         if Digest.of_file(damaged) != expected:
             raise BenchError(f"{name}: not healed")
-    yield page.table(_rows([made, healed]))
+    yield page.table(section.figures([made, healed]))
     yield f"\nOf {gigabytes:.2f} GB, 2 %: {_size_of(damaged) / 1e6:.0f} MB. Healed: " + (
         ", ".join(cases) + "."
     )
@@ -194,13 +194,6 @@ def _others(damaged: Path, expected: Digest) -> str:
         raise BenchError(f"{other}: repaired to something else")
     said = subprocess.run([other, "-V"], capture_output=True, text=True, check=False).stdout
     return f"{said.strip() or other} read this parity and repaired 2 MB with it."
-
-
-def _rows(found: Sequence[Measured]) -> Iterator[Sequence[str]]:
-    yield ("Command", "wall, s", "CPU, s", "peak, MiB")
-    for one in found:
-        figures = f"{one.median('wall'):.2f}", f"{one.median('cpu'):.2f}"
-        yield (one.name, *figures, f"{one.median('peak'):.0f}")
 
 
 def judged(goals: Sequence[Goal]) -> str:

@@ -6,12 +6,12 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bench import page
 from bench.ground import say
-from bench.measure import BenchError
+from bench.measure import BenchError, Measured
 from tools.lab.place import LabError
 
 
@@ -44,3 +44,11 @@ def load() -> str:
     """Return what else was going on, for the end of a section."""
     found = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     return f"{os.cpu_count()} processors, load at the end {found}."
+
+
+def figures(found: Sequence[Measured]) -> Iterator[Sequence[str]]:
+    """Yield the rows of a table: what each command took in the median."""
+    yield ("Command", "wall, s", "CPU, s", "peak, MiB")
+    for one in found:
+        figures = f"{one.median('wall'):.2f}", f"{one.median('cpu'):.2f}"
+        yield (one.name, *figures, f"{one.median('peak'):.0f}")

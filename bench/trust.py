@@ -89,17 +89,10 @@ def _lines(work: Path, recipe: str, rounds: int) -> Iterator[str]:
         f"{_signed(iso)} signatures."
     )
     yield ""
-    yield page.table(_rows(found))
+    yield page.table(section.figures(found))
     yield ""
     yield page.table(_judged({one.name: one for one in found}), numbers=False)
     yield f"\n{section.load()}"
-
-
-def _rows(found: Sequence[Measured]) -> Iterator[Sequence[str]]:
-    yield ("Command", "wall, s", "CPU, s", "peak, MiB")
-    for one in found:
-        figures = f"{one.median('wall'):.2f}", f"{one.median('cpu'):.2f}"
-        yield (one.name, *figures, f"{one.median('peak'):.0f}")
 
 
 def _judged(found: dict[str, Measured]) -> Iterator[Sequence[str]]:

@@ -17,13 +17,12 @@ from isobuilder.model.loading import builtin_recipes
 from isobuilder.pipeline.upstream.check import Seen
 from isobuilder.pipeline.upstream.proposal import Proposal, propose
 from isobuilder.rules.book import shipped_rules
-from isobuilder.rules.fit import Parts
 from isobuilder.sources.session import Session, open_session
-from isobuilder.sources.upstream.choose import Chooser
 from isobuilder.sources.upstream.look import look
-from isobuilder.sources.upstream.notices import CheckPolicy, Held, compare
+from isobuilder.sources.upstream.notices import CheckPolicy, compare
 from isobuilder.sources.upstream.sight import Sight
 from isobuilder.store import Store
+from tests.fakes.held import held_recipes
 from tests.fakes.timeline import PROVIDER, Timeline, released
 
 DAYS = (
@@ -47,7 +46,6 @@ DAYS = (
 )
 """All days of the stories in ``tests/facts/upstream-timeline.json`` that lie in its time."""
 
-COMPONENTS = ("containerd", "runc", "cni-plugins", "crictl", "etcd")
 _KNOWN: dict[str, tuple[str, ...]] = {
     "autoscaler": (),
     "provider": (f"mold-v1.2.1-r1-{PROVIDER[:12]}",),
@@ -58,7 +56,7 @@ _KNOWN: dict[str, tuple[str, ...]] = {
 def told(day: date, timeline: Timeline, session: Session, seen: Seen) -> Iterator[str]:
     """Yield the lines of a day, for who built everything that was out the day before."""
     before = day - timedelta(days=3 if day == date(2026, 10, 29) else 1)
-    held = tuple(_held(_sight(before, timeline, session)))
+    held = tuple(held_recipes(_sight(before, timeline, session)))
     sight = _sight(day, timeline, session)
     notices = compare(sight, held, shipped_rules(), seen.before, CheckPolicy(0))
     for one in notices:
@@ -75,17 +73,6 @@ def _proposed(found: Proposal) -> Iterator[str]:
     for one in (*found.choices, *found.added):
         yield f"  {one.component} {one.version}: {one.reason}"
     yield from (f"  candidate: {lack}" for lack in found.lacks)
-
-
-def _held(sight: Sight) -> Iterator[Held]:
-    """Yield a recipe for the newest patch of each minor, with what fits on that day."""
-    for minor, version in sight.markers.items():
-        if minor:
-            kubernetes = KubeVersion(str(version))
-            chooser = Chooser(kubernetes, sight, shipped_rules(), 0)
-            choices = [chooser.choose(name, None) for name in COMPONENTS]
-            parts = {one.component: one.version for one in choices if one.version}
-            yield Held(str(version), Parts(kubernetes, parts, pins_pause=True))
 
 
 def _sight(day: date, timeline: Timeline, session: Session) -> Sight:

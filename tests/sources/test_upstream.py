@@ -25,10 +25,9 @@ from isobuilder.sources.upstream.notices import CheckPolicy, Held, Notice, compa
 from isobuilder.sources.upstream.sight import Sight
 from isobuilder.sources.upstream.whole import missing
 from isobuilder.store import Store
+from tests.fakes.held import held_recipes
 from tests.fakes.timeline import Timeline, released
 from tests.fakes.upstream import FakeUpstream
-
-COMPONENTS = ("containerd", "runc", "cni-plugins", "crictl", "etcd")
 
 
 class Travel:
@@ -46,15 +45,7 @@ class Travel:
 
     def held(self, day: date) -> tuple[Held, ...]:
         """Return recipes of the newest patch of each minor on ``day``, with what fitted then."""
-        sight, found = self.sight(day), []
-        for minor, version in sight.markers.items():
-            if minor:
-                kubernetes = KubeVersion(str(version))
-                chooser = Chooser(kubernetes, sight, shipped_rules(), 0)
-                choices = [chooser.choose(name, None) for name in COMPONENTS]
-                parts = {one.component: one.version for one in choices if one.version}
-                found.append(Held(f"{version}", Parts(kubernetes, parts, pins_pause=True)))
-        return tuple(found)
+        return tuple(held_recipes(self.sight(day)))
 
     def news(self, day: str, *, hold: int = 0, back: int = 1) -> list[Notice]:
         """Return what is noticed on a day by who last looked ``back`` days before."""
