@@ -11,7 +11,7 @@ from isobuilder.sources.upstream.choose import Chooser
 from isobuilder.sources.upstream.notices import Held
 from isobuilder.sources.upstream.sight import Sight
 
-_COMPONENTS = ("containerd", "runc", "cni-plugins", "crictl", "etcd")
+_NODE_PARTS = ("containerd", "runc", "cni-plugins", "crictl", "etcd")
 
 
 def held_recipes(sight: Sight) -> Iterator[Held]:
@@ -20,6 +20,6 @@ def held_recipes(sight: Sight) -> Iterator[Held]:
         if minor:
             kubernetes = KubeVersion(str(version))
             chooser = Chooser(kubernetes, sight, shipped_rules(), 0)
-            choices = [chooser.choose(name, None) for name in _COMPONENTS]
+            choices = [chooser.choose(name, None) for name in _NODE_PARTS]
             parts = {one.component: one.version for one in choices if one.version}
             yield Held(str(version), Parts(kubernetes, parts, pins_pause=True))

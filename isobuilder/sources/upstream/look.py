@@ -49,8 +49,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = {  # as Go names them; where GitHub's 
     "etcd": ("go.etcd.io/etcd/server/v3",),
     "calico": ("github.com/projectcalico/calico",),
 }
-COMPONENTS = tuple(_PROJECTS)
-"""What is looked for beside Kubernetes."""
+_COMPONENTS = tuple(_PROJECTS)  # what is looked for beside Kubernetes
 
 _MINORS_BACK = 4  # four minors are supported at once when a new one comes early
 _AT_ONCE = 8
@@ -250,7 +249,7 @@ def look(
     day: date,
     *,
     minors: Iterable[str] = (),
-    components: Sequence[str] = COMPONENTS,
+    components: Sequence[str] = _COMPONENTS,
     added: Mapping[str, Collection[str]] = MappingProxyType({}),
     token: str | None = None,
 ) -> Sight:
