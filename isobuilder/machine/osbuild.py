@@ -32,6 +32,8 @@ from isobuilder.run import find_program, run
 from isobuilder.store import Store
 
 _MINUTES = 60.0
+_PATIENCE = 4 * 60 * _MINUTES
+"""For each big step: emulating another architecture takes a quarter of an hour when all is free."""
 
 _HARMLESS = ("usr/share/doc/*", "usr/share/info/*", "usr/share/locale/*", "usr/share/man/*")
 """Left out of every package; licences stay."""
@@ -137,12 +139,12 @@ def build_payload(
         )
         environment = {"SOURCE_DATE_EPOCH": str(facts.epoch)}
         try:
-            run(argv, timeout=60 * _MINUTES, env=environment | host_proxies())
+            run(argv, timeout=_PATIENCE, env=environment | host_proxies())
         except EnvironmentProblem as error:
             raise explained(error) from error
         progress.step("packing the root file system: about a minute")
         root = folder / "root.squashfs"
-        run(squashfs_command(root), timeout=60 * _MINUTES, stdin=tree, env=environment)
+        run(squashfs_command(root), timeout=_PATIENCE, stdin=tree, env=environment)
         taken = _take_out(tree, folder)
         packages = read_packages(taken.pop("packages").read_text(encoding="utf-8"))
         version = taken.pop("kernel-version").read_text(encoding="utf-8")
@@ -334,8 +336,9 @@ def explained(error: EnvironmentProblem) -> Exception:
     if "qemu user emulation" in text:
         return EnvironmentProblem(
             f"mmdebstrap: {text}",
-            hint="on Debian or Ubuntu: apt-get install qemu-user-binfmt, or build it on a machine "
-            "of that architecture",
+            hint="on Debian or Ubuntu: apt-get install qemu-user-static binfmt-support arch-test "
+            "(since Debian 13: qemu-user-binfmt arch-test), or build it on a machine of that "
+            "architecture",
         )
     if "newuidmap" in text or "subuid" in text or "unshare" in text:
         return EnvironmentProblem(
