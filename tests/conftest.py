@@ -32,6 +32,18 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what pyproject.toml marks as run "only with" a target, until ``-m`` asks for it."""
+    for line in config.getini("markers"):
+        mark, _, what = str(line).partition(": ")
+        if "; only with `make " not in what or mark in str(config.option.markexpr):
+            continue
+        skip = pytest.mark.skip(reason=what)
+        for item in items:
+            if item.get_closest_marker(mark):
+                item.add_marker(skip)
+
+
 STOPS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 

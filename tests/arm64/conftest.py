@@ -17,16 +17,6 @@ from tools.lab.place import lab_dir
 __all__ = ["results"]
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Machines are started only when asked for: ``make test-boot-arm64``, or ``-m arm64``."""
-    if "arm64" in str(config.option.markexpr):
-        return
-    skip = pytest.mark.skip(reason="starts machines of arm64; run make test-boot-arm64")
-    for item in items:
-        if item.get_closest_marker("arm64"):
-            item.add_marker(skip)
-
-
 @pytest.fixture(scope="session")
 def iso(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The lab's recipe of arm64, locked and built here with an OS payload."""

@@ -33,16 +33,6 @@ PATIENCE = 900.0
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Machines are started only when asked for: ``make test-boot``, or ``-m boot``."""
-    if "boot" in str(config.option.markexpr):
-        return
-    skip = pytest.mark.skip(reason="starts virtual machines; run make test-boot")
-    for item in items:
-        if item.get_closest_marker("boot"):
-            item.add_marker(skip)
-
-
 def isobuilder(*words: str | Path) -> str:
     """Run the program as a person does and return what it prints."""
     argv = [sys.executable, "-m", "isobuilder", *map(str, words)]

@@ -18,16 +18,6 @@ AXE = Path(sys.prefix) / "pages" / "axe_playwright_python" / "axe.min.js"
 """Where ``make test-pages`` puts what judges access."""
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A browser is started only when asked for: ``make test-pages``, or ``-m pages``."""
-    if "pages" in str(config.option.markexpr):
-        return
-    skip = pytest.mark.skip(reason="starts a browser; run make test-pages")
-    for item in items:
-        if item.get_closest_marker("pages"):
-            item.add_marker(skip)
-
-
 @pytest.fixture(scope="session")
 def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     if shutil.which(PROGRAM) is None:

@@ -13,13 +13,10 @@ from tools.release.dist import release
 PYTHONS = ("3.11", "3.12", "3.13")  # of Debian 12, Ubuntu 24.04, Debian 13
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Systems are made only when asked for: ``make test-roots``, or ``-m roots``."""
-    asked = "roots" in str(config.option.markexpr)
-    why = "makes whole systems; run make test-roots" if not asked else _missing()
-    for item in items:
-        if why and item.get_closest_marker("roots"):
-            item.add_marker(pytest.mark.skip(reason=why))
+@pytest.fixture(autouse=True, scope="session")
+def _what_it_takes_is_here() -> None:
+    if why := _missing():
+        pytest.skip(why)
 
 
 def _missing() -> str | None:
