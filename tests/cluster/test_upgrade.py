@@ -14,9 +14,9 @@ from tests.cluster.test_cluster import check_cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(9000 * PATIENCE)]
 
-PATCH = Case("Upgrade 1.37.1 to 1.37.2", HERE / "upgrade-patch.yaml", (4096, 3072), minutes=90)
+PATCH = Case("Upgrade 1.37.1 to 1.37.2", HERE / "upgrade-patch.yaml", (5120, 5120), minutes=90)
 MINOR = Case(
-    "Upgrade 1.36.5 to 1.37.1", HERE / "upgrade-minor.yaml", (4096, 3072), 90, kubernetes="1.36.5"
+    "Upgrade 1.36.5 to 1.37.1", HERE / "upgrade-minor.yaml", (5120, 5120), 90, kubernetes="1.36.5"
 )
 
 

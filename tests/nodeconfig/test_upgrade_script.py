@@ -59,7 +59,7 @@ class Machine:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
             start_new_session=True,  # the power goes for the whole group of processes
         )
