@@ -46,7 +46,8 @@ write_config() {
     cat > $config << EOF
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: UpgradeConfiguration
-apply: {kubernetesVersion: v$1}
+apply: {kubernetesVersion: v$1, patches: {directory: /etc/kiso/node/patches}}
+node: {patches: {directory: /etc/kiso/node/patches}}
 timeouts: {upgradeManifests: $limit, kubernetesAPICall: $limit, etcdAPICall: $limit, controlPlaneComponentHealthCheck: $limit}
 EOF
 }
