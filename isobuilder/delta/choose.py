@@ -14,7 +14,8 @@ from isobuilder.delta.sums import Sums
 
 _SMALL = 4 * 1024 * 1024  # bytes that are packed thoroughly whatever comes of it
 _HOPELESS = 8  # times larger; packing thoroughly does not make up for more
-_GOOD = 32  # times smaller than the piece: of so little, what searches longest saves little
+_GOOD = 32  # times smaller than the piece; who knows programs and tells one so is not beaten
+_LITTLE = 1024  # bytes, of which what searches longest saves next to nothing
 _STRANGE = 0.9  # of the piece: what a quick patch cannot make smaller has nothing of the old one
 _KNOW_PROGRAMS = range(10, 20)
 
@@ -57,13 +58,15 @@ def tried(old: bytes, new: bytes) -> Tried:
         for number in _KNOW_PROGRAMS:
             if number in methods():
                 attempt(methods()[number])
+        known = min((len(way.delta) for way in ways), default=len(new))
         attempt(Edits())
         best = min((len(way.delta) for way in ways), default=len(new))
         quick = None if len(new) < _SMALL else attempt(ZstdPatch(level=QUICK))
         if len(new) < _SMALL or (quick is not None and quick < _HOPELESS * best):
             ways = [way for way in ways if way.method.number != ZstdPatch().number]
             attempt(ZstdPatch())
-        if best > len(new) // _GOOD and (quick is None or quick < _STRANGE * len(new)):
+        told = best <= _LITTLE or known <= len(new) // _GOOD
+        if not told and (quick is None or quick < _STRANGE * len(new)):
             attempt(Sums())
     if min((len(way.delta) for way in ways), default=len(new)) > len(new) // 8:
         attempt(Whole())

@@ -36,6 +36,15 @@ def test_a_pair_where_a_general_tool_is_smaller_is_named() -> None:
     assert "| pairs where a general tool is smaller | 0 | kubelet, 1 -> 2 | **not met** |" in page
 
 
+def test_a_goal_that_nothing_was_measured_for_has_a_dash() -> None:
+    goal = "| a minor release, of the file, most | 3 % | "
+    assert goal + "- | not measured |" in text(records(1000))
+    minor = Pair("kubectl, 1.36 -> 1.37", "minor", 1_000_000)
+    page = text({minor: {"zstd": Cost(90_000, 60, 300), "ours": Cost(30_001, 100, 2000)}})
+    assert goal + "3.00 % | **not met** |" in page
+    assert "| minor releases, best tool / ours, in sum | 2 | 3.0 | met |" in page
+
+
 def test_an_iso_is_judged_by_what_making_and_applying_it_take() -> None:
     iso = Pair("old.iso -> new.iso", "iso", 460_000_000)
     page = text({iso: {"ours": Cost(512_001, 361, 1100, 90, 300, 400, 513)}})

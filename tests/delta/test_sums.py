@@ -54,6 +54,25 @@ def test_sums_are_not_looked_for_where_little_is_left_to_save() -> None:
     assert "sums" not in tried(OLD, near).sizes
 
 
+def test_sums_are_tried_where_edits_are_few_and_a_general_tool_would_tell_less() -> None:
+    """A table of addresses between other bytes, of which each moved by as much: 2 % in edits."""
+    bsdiff4 = pytest.importorskip("bsdiff4")
+    chance = random.Random(3)
+    bodies = [chance.randbytes(180) for _ in range(5000)]
+    places = [chance.randrange(1 << 20) for _ in bodies]
+    old, new = (
+        b"".join(
+            body + struct.pack("<I", place + moved)
+            for body, place in zip(bodies, places, strict=True)
+        )
+        for moved in (0, 0x1230)
+    )
+    found = tried(old, new)
+    assert 1024 < (found.sizes["edits"] or 0) < len(new) // 32
+    assert found.ways[0].method.name == "sums"
+    assert len(found.ways[0].delta) < len(bsdiff4.diff(old, new))
+
+
 def test_without_the_library_nothing_is_made_and_everything_applied(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

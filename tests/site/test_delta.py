@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import shutil
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,34 @@ def test_what_each_piece_cost_and_why_is_told(pair: tuple[Path, Path], tmp_path:
     assert link["given"][0]["digest"] == Digest.of_file(pair[0])
     assert {one["piece"] for one in link["pieces"]} == {"bin/program1", "all small things"}
     assert link["carried"] == sum(one["carried"] for one in link["pieces"])
+
+
+def test_the_share_of_layers_that_are_made_exactly_again_is_told(tmp_path: Path) -> None:
+    """One of two is packed as zlib packs; the other in a way that no model knows."""
+    chance = random.Random(4)
+    words = [chance.randbytes(4).hex().encode() for _ in range(300)]
+    known, strange = {}, {}
+    for name in ("old", "new"):
+        content = b" ".join(chance.choices(words, k=8_000))
+        known[name] = gzip.compress(content, mtime=0, compresslevel=6)
+        strange[name] = packed_without_a_search(content)
+        disc({"a.tgz": known[name], "b.tgz": strange[name]}, tmp_path / f"{name}.iso")
+    both = (tmp_path / "old.iso", tmp_path / "new.iso")
+    part, whole = len(known["new"]), len(known["new"]) + len(strange["new"])
+    done = call("-v", "site", "delta", *both, "--out", tmp_path / "x.delta")
+    (told,) = [line for line in done.stderr.splitlines() if "rebuilt exactly" in line]
+    assert told.startswith("2 gzip streams changed, ")
+    assert told.endswith(f": {100 * part / whole:.1f} % rebuilt exactly")
+    rows = [line.split() for line in done.stderr.splitlines() if ".tgz" in line]
+    how = {row[0]: row[2] for row in rows}
+    assert how["a.tgz"] == "gzip" != how["b.tgz"]
+
+
+def packed_without_a_search(content: bytes) -> bytes:
+    """Return a gzip file as no compressor of our models makes one, however it is asked."""
+    stream = zlib.compressobj(6, zlib.DEFLATED, -15, 8, zlib.Z_HUFFMAN_ONLY)
+    sums = zlib.crc32(content).to_bytes(4, "little") + len(content).to_bytes(4, "little")
+    return gzip.compress(b"")[:10] + stream.compress(content) + stream.flush() + sums
 
 
 def test_of_a_folder_only_what_the_ledger_says_is_taken(
