@@ -40,9 +40,9 @@ lock-deps: ## Lock the newest release of every library; LOCK_ARGS=--keep changes
 test-kills: $(VENV)/.ready ## Kill an unattended run at a hundred random moments and begin it again; KILLS=N for another number
 	ISOBUILDER_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest -s tests/pipeline/test_sync.py tests/pipeline/test_sync_deltas.py -k killed $(PYTEST_ARGS)
 
-test-sites: $(VENV)/.ready ## Kill an export and an import at fifty random moments each, and let fifty clients ask one ISO of 1 GB for a minute
+test-sites: $(VENV)/.ready ## Kill an export, an import and a push at fifty random moments each, and let fifty clients ask one ISO of 1 GB for a minute
 	ISOBUILDER_KILLS=$(or $(KILLS),50) ISOBUILDER_CLIENT_SECONDS=$(or $(SECONDS),60) ISOBUILDER_CLIENT_MIB=$(or $(MIB),1024) \
-		$(BIN)/python -m pytest -s tests/site/test_carry.py tests/site/test_clients.py -k "killed or fifty" $(PYTEST_ARGS)
+		$(BIN)/python -m pytest -s tests/site/test_carry.py tests/site/test_push.py tests/site/test_clients.py -k "killed or fifty" $(PYTEST_ARGS)
 
 test-deltas: $(VENV)/.ready ## Make and apply deltas of a hundred pairs of random ISOs, and a thousand changed deltas; DELTAS=N for another number
 	ISOBUILDER_DELTAS=$(or $(DELTAS),100) $(BIN)/python -m pytest -s tests/pipeline/delta -k "whatever" $(PYTEST_ARGS)

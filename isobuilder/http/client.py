@@ -283,7 +283,8 @@ class Http:
         sent["Accept-Encoding"] = "identity"
         if auth is not None:
             sent["Authorization"] = auth
-        slot, pace, proxy = self._slot(url), Pace(settings), proxy_of(url)
+        slot, proxy = self._slot(url), proxy_of(url)
+        pace = Pace(settings, self._closed.is_set)
         slot.acquire()
         try:
             with self._explained(place, pace, proxy), pace.watching():

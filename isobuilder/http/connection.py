@@ -13,7 +13,6 @@ import io
 import os
 import re
 import socket
-import struct
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from urllib.parse import unquote
 
 from isobuilder.http.encrypted import AT_ONCE, Encrypted
 from isobuilder.http.replies import FilePart, FileState, Refusal, Reply, Request, text_reply
+from isobuilder.http.sending import let_the_kernel_wait, send_file
 
 PIECE = 512 * 1024  # bytes that have to be through within ``Limits.piece_seconds``
 _RECEIVED = 64 * 1024  # bytes at once
@@ -222,29 +222,17 @@ class Connection:
                     raise ConnectionError("the file became shorter")
                 self.send(data)
             return count
-        self._let_the_kernel_wait(client)
+        let_the_kernel_wait(client, min(_WAIT, self._limits.piece_seconds))
         deadline = time.monotonic() + self._limits.piece_seconds
         done = 0
         while done < count:
-            try:
-                sent = os.sendfile(client.fileno(), file.fileno(), at + done, count - done)
-            except BlockingIOError:  # the kernel waited, and not a byte went
-                sent = -1
+            sent = send_file(client, file.fileno(), at + done, count - done)
             if time.monotonic() > deadline:
                 raise TimeoutError
-            if not sent:
+            if sent == 0:
                 raise ConnectionError("the file became shorter")
-            done += max(sent, 0)
+            done += sent or 0
         return done
-
-    def _let_the_kernel_wait(self, client: socket.socket) -> None:
-        """Let sendfile wait for the client, a little at a time: cheaper than polling."""
-        if client.gettimeout() is None:
-            return
-        seconds = min(_WAIT, self._limits.piece_seconds)
-        pause = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, pause)
-        client.settimeout(None)
 
     def _linger(self) -> None:
         """Let the client read our answer though it is still sending.

@@ -93,9 +93,15 @@ class TooSlow(OSError):
 
 
 class Pace:
-    """Watches one answer. Only time spent waiting for bytes counts, not what is done with them."""
+    """Watches one answer. Only time spent waiting for bytes counts, not what is done with them.
 
-    def __init__(self, settings: HttpSettings) -> None:
+    ``called_off`` tells whether a body that is being sent shall not be sent to its end.
+    """
+
+    def __init__(
+        self, settings: HttpSettings, called_off: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.called_off = called_off
         # Silence is for stall_timeout to end; twice that is for a head that comes bit by bit.
         self.head_seconds = 2 * settings.stall_timeout
         self.failed: str | None = None  # why, once it was too slow

@@ -27,9 +27,11 @@ from isobuilder.digest import BUFFER_SIZE
 from isobuilder.http.pacing import Pace, current_pace
 from isobuilder.http.proxies import ProxyServer
 from isobuilder.http.replies import FilePart, FileState
+from isobuilder.http.sending import let_the_kernel_wait, send_file
 from isobuilder.http.socks import open_through
 
-_AT_ONCE = 8 * 1024 * 1024  # bytes that the kernel is given in one call
+_AT_ONCE = 2 * 1024 * 1024  # bytes that the kernel is given in one call
+_LOOK = 1.0  # seconds that it waits for a server before we look whether it has answered
 
 
 def keep_pace(manager: PoolManager, socks: ProxyServer | None = None) -> PoolManager:
@@ -107,34 +109,36 @@ class _Connection(HTTPConnection):
         with part.path.open("rb", buffering=0) as file:
             if part.state not in {None, FileState.of(os.fstat(file.fileno()))}:
                 raise OSError(errno.ESTALE, "the file was replaced")
-            self.sock.settimeout(seconds)
             plain = type(self.sock) is socket.socket  # not TLS, whose bytes the kernel cannot send
-            poll = select.poll()
-            poll.register(self.sock, select.POLLIN | select.POLLOUT)
-            done = 0
+            if plain:
+                let_the_kernel_wait(self.sock, min(_LOOK, seconds))
+            else:
+                self.sock.settimeout(seconds)
+            answers = select.poll()
+            answers.register(self.sock, select.POLLIN)
+            done, deadline = 0, time.monotonic() + seconds
             while done < part.size:
-                events = dict(poll.poll(seconds * 1000))
-                if not events:
-                    raise TimeoutError(f"nothing sent for {seconds:g} s")
-                if plain and any(event & select.POLLIN for event in events.values()):
+                if pace is not None and pace.called_off():
+                    raise ConnectionAbortedError
+                if plain and answers.poll(0):
                     raise BrokenPipeError  # an answer before the end; urllib3 goes on to read it
-                done += self._send_some(file.fileno(), part, done, plain=plain)
+                if sent := self._send_some(file.fileno(), part, done, plain=plain):
+                    done, deadline = done + sent, time.monotonic() + seconds
+                elif time.monotonic() > deadline:
+                    raise TimeoutError(f"nothing sent for {seconds:g} s")
         self._cut = False
 
     def _send_some(self, fd: int, part: FilePart, done: int, *, plain: bool) -> int:
         at, left = part.start + done, part.size - done
         if plain:
-            try:
-                sent = os.sendfile(self.sock.fileno(), fd, at, min(left, _AT_ONCE))
-            except BlockingIOError:
-                return 0
+            sent = send_file(self.sock, fd, at, min(left, _AT_ONCE))
         else:
             data = os.pread(fd, min(left, BUFFER_SIZE), at)
             self.sock.sendall(data)
             sent = len(data)
-        if not sent:
+        if sent == 0:
             raise OSError(errno.ESTALE, "the file became shorter")
-        return sent
+        return sent or 0
 
     def _new_conn(self) -> socket.socket:
         return super()._new_conn() if self.through is None else _dial(self, self.through)

@@ -31,6 +31,7 @@ READ_ELSEWHERE = {
     "http/encrypted.py": "TLS, which the library reads; what is in it another module",
     "http/pacing.py": "counts tries",
     "http/proxies.py": "tests/http/test_proxies.py: variables of the environment",
+    "http/sending.py": "sends files, and reads none of them",
     "http/serving.py": "connections; what they bring is read by another module",
     "http/settings.py": "our own settings",
     "http/socks.py": "tests/http/test_proxies.py: answers of a few bytes",

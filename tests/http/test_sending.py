@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,3 +77,34 @@ def test_a_file_that_was_replaced_is_not_sent(taker: Taker, part: FilePart) -> N
     part.path.with_name("new").replace(part.path)
     with Http(QUICK, netrc=False) as http, pytest.raises(HttpFailure, match="was replaced"):
         send(http, f"{taker.url}/x", part)
+
+
+@pytest.fixture
+def deaf() -> Iterator[socket.socket]:
+    """Give a server that takes connections and reads nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def address(server: socket.socket) -> str:
+    return f"http://127.0.0.1:{server.getsockname()[1]}/x"
+
+
+def test_a_body_that_nobody_reads_is_given_up(deaf: socket.socket, part: FilePart) -> None:
+    brief = replace(QUICK, stall_timeout=0.5)
+    with Http(brief, netrc=False) as http, pytest.raises(HttpFailure) as caught:
+        send(http, address(deaf), part)
+    assert caught.value.temporary
+
+
+def test_a_body_under_way_is_left_when_connections_are_closed(
+    deaf: socket.socket, part: FilePart
+) -> None:
+    patient = replace(QUICK, stall_timeout=200.0)
+    with ThreadPoolExecutor(1) as pool, Http(patient, netrc=False) as http:
+        sending = pool.submit(send, http, address(deaf), part)
+        with deaf.accept()[0] as accepted:
+            accepted.recv(100)  # it has begun
+            http.close()
+            with pytest.raises(HttpFailure, match="stopped"):
+                sending.result(100)

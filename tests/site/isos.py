@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,9 @@ def image(name: str, *layers: bytes, architecture: str = "amd64") -> Stored:
             "rootfs": {"type": "layers", "diff_ids": [Digest.of(layer) for layer in layers]},
         }
     ).encode()
-    listed = [described("application/vnd.oci.image.layer.v1.tar", layer) for layer in layers]
+    kind = "application/vnd.oci.image.layer.v1.tar"
+    packed = [kind + "+gzip" * layer.startswith(b"\x1f\x8b") for layer in layers]
+    listed = [described(one, layer) for one, layer in zip(packed, layers, strict=True)]
     body = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
@@ -61,15 +64,22 @@ def image(name: str, *layers: bytes, architecture: str = "amd64") -> Stored:
     return Stored(json.dumps(body).encode(), (config, *layers), name)
 
 
-def signature(of: Stored) -> Stored:
+def signature(of: Stored, sign: Callable[[bytes], bytes] = lambda _: b"signature") -> Stored:
     """Return what cosign puts beside an image: an image by a tag made of the digest."""
     repository = str(of.name).rpartition(":")[0]
-    payload = json.dumps({"critical": {"image": {"docker-manifest-digest": of.digest}}}).encode()
+    critical = {
+        "identity": {"docker-reference": repository},
+        "image": {"docker-manifest-digest": of.digest},
+        "type": "cosign container image signature",
+    }
+    payload = json.dumps({"critical": critical, "optional": None}).encode()
+    signed = base64.b64encode(sign(payload)).decode()
     layer = {
         **described("application/vnd.dev.cosign.simplesigning.v1+json", payload),
-        "annotations": {"dev.cosignproject.cosign/signature": "c2lnbmF0dXJl"},
+        "annotations": {"dev.cosignproject.cosign/signature": signed},
     }
-    config = b"{}"
+    rootfs = {"type": "layers", "diff_ids": [Digest.of(payload)]}
+    config = json.dumps({"architecture": "", "os": "", "config": {}, "rootfs": rootfs}).encode()
     body = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +32,10 @@ from tests.fakes.logins import TokenLogin
 from tests.fakes.upstream import FakeUpstream, Hook
 from tests.site.isos import ETCD, INDEX, MANIFEST, PAUSE, Stored, image, iso, sbom, signature
 
+KILLS = int(os.environ.get("ISOBUILDER_KILLS", "2"))
+"""How often a push is ended at a random moment; ``make test-sites`` does it fifty times."""
+
+ENDS = ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130))
 SHARED = bytes(range(256)) * 8192  # 2 MiB
 PAUSE_IMAGE, ETCD_IMAGE = image(PAUSE, SHARED, b"pause"), image(ETCD, SHARED, b"etcd")
 SIGNATURE, SBOM_OF_IT = signature(PAUSE_IMAGE), sbom(PAUSE_IMAGE)
@@ -465,3 +473,75 @@ def test_debians_registry_takes_everything_and_gives_it_back(
             assert (target / "manifest.json").read_bytes() == stored.manifest
             for blob in stored.blobs:
                 assert (target / Digest.of(blob).hex).read_bytes() == blob
+
+
+_CHILD = """
+import os, sys
+from isobuilder.cli.main import main
+from isobuilder.http import timed
+from isobuilder.sources.pushing import RegistryWriter
+
+left, how = int(sys.argv[1]), int(sys.argv[2])
+count = 0
+
+def tick():
+    global count
+    count += 1
+    if count == left:
+        os.kill(os.getpid(), how)
+
+def ticking(call):
+    def ticked(*given, **named):
+        tick()
+        answer = call(*given, **named)
+        tick()
+        return answer
+    return ticked
+
+timed._AT_ONCE = 128 * 1024
+timed.send_file = ticking(timed.send_file)
+RegistryWriter._ask = ticking(RegistryWriter._ask)
+try:
+    main(sys.argv[3:])
+finally:
+    print("moments", count, file=sys.stderr)
+"""
+
+
+@pytest.mark.skipif(not installed(), reason="needs docker-registry")
+def test_killed_or_interrupted_at_random_moments_and_repeated_debians_registry_has_it_all(
+    first: Path, tmp_path: Path
+) -> None:
+    def push_ended(moment: int, how: int, base: str) -> tuple[int, str]:
+        """Push; at a moment comes a signal. Return the exit code and the last line it said."""
+        words = ["site", "push", str(first), "--registry", base, "-q"]
+        child = [sys.executable, "-c", _CHILD, str(moment), str(how), *words]
+        done = subprocess.run(child, capture_output=True, text=True, timeout=250, check=False)
+        return done.returncode, (done.stderr.splitlines() or [""])[-1]
+
+    (tmp_path / "registry").mkdir()
+    with (
+        docker_registry(tmp_path / "registry", login=False) as address,
+        Http(QUICK, netrc=False) as http,
+    ):
+        code, last = push_ended(0, 0, f"{address}/whole")
+        assert code == 0
+        moments = int(last.removeprefix("moments "))
+        assert moments > 40
+        chance = random.Random()
+        ended = 0
+        while ended < KILLS:
+            how, expected = ENDS[ended % 2]
+            base = f"{address}/{ended}"
+            code, _ = push_ended(chance.randint(1, moments), how, base)
+            assert code in {0, expected}
+            ended += code == expected
+            assert push_ended(0, 0, base)[0] == 0
+            writer = RegistryWriter(base, http, Credentials(()))
+            for stored in (PAUSE_IMAGE, ETCD_IMAGE):
+                name, _, tag = str(stored.name).partition(":")
+                kept = writer.manifest(name, tag)
+                assert kept is not None
+                assert kept.data == stored.manifest
+                for blob in stored.blobs:
+                    assert writer.small_blob(name, Digest.of(blob)) == blob

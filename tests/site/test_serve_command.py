@@ -17,11 +17,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from isobuilder.digest import Digest
 from tests.cli.calling import call, errors
 from tests.contract.trees import tar
-from tests.site.isos import PAUSE, image, iso
-
-LAB = Path(os.environ.get("ISOBUILDER_LAB", "/nothing")) / "programs" / "containerd"
+from tests.site.isos import ETCD, PAUSE, image, iso
+from tests.site.pulling import assert_all_are_pulled, hosts_on_page
+from tools.lab import containerd2
+from tools.lab.place import lab_dir
 
 
 @contextmanager
@@ -154,42 +156,20 @@ def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
 
 
 @pytest.mark.lab
-@pytest.mark.skipif(not (LAB / "ctr").is_file(), reason="run make lab first")
-def test_containerd_pulls_by_the_name_of_the_real_registry(tmp_path: Path) -> None:
-    pause = image(PAUSE, tar({"pause": bytes(3_000_000)}))
-    path = iso(tmp_path / "x.iso", [pause])
-    place = Path("/tmp") / f"ctr-{os.getpid()}"  # a path of a socket is short
-    place.mkdir()
-    config = place / "config.toml"
-    config.write_text(
-        f'version = 2\nroot = "{place}/root"\nstate = "{place}/state"\n'
-        f'[grpc]\naddress = "{place}/socket"\n[ttrpc]\naddress = "{place}/socket.ttrpc"\n'
-    )
-    daemon = subprocess.Popen(
-        [LAB / "containerd", "--config", config],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    ctr: list[str | Path] = [LAB / "ctr", "--address", place / "socket", "--namespace", "k8s.io"]
-    try:
-        with served(path, cwd=tmp_path) as (address, _said):
-            hosts = tmp_path / "certs.d" / "registry.k8s.io" / "hosts.toml"
-            hosts.parent.mkdir(parents=True)
-            page = get(address, "/")[1].decode()
-            told = page.partition("<pre>")[2].partition("</pre>")[0].replace("&quot;", '"')
-            hosts.write_text(told)
-            deadline = time.monotonic() + 60
-            while subprocess.run([*ctr, "version"], capture_output=True, check=False).returncode:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            words = ["content", "fetch", "--hosts-dir", str(tmp_path / "certs.d"), PAUSE]
-            subprocess.run([*ctr, *words], check=True, capture_output=True, timeout=60)
-            found = subprocess.run(
-                [*ctr, "content", "ls", "--quiet"], check=True, capture_output=True, text=True
-            )
-        assert pause.digest in found.stdout.split()
-        assert len(found.stdout.split()) == 3
-    finally:
-        daemon.terminate()
-        daemon.wait(60)
-        shutil.rmtree(place)
+@pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
+@pytest.mark.skipif(not (lab_dir() / "ready").is_file(), reason="run make lab first")
+def test_containerd_pulls_every_image_by_the_name_of_its_real_registry(tmp_path: Path) -> None:
+    names = [PAUSE, ETCD, "docker.io/library/nginx:1.27", "registry.example:5000/a/b/c:v1"]
+    images = [image(name, tar({"file": name.encode() * 100_000})) for name in names]
+    path = iso(tmp_path / "x.iso", *([one] for one in images))
+    with (
+        served(path, cwd=tmp_path) as (address, _said),
+        containerd2.running(containerd2.paths()["2"]) as ctr,
+    ):
+        hosts = hosts_on_page(get(address, "/")[1].decode(), names)
+        wanted = {str(one.name): one.digest for one in images}
+        assert_all_are_pulled(ctr, hosts, wanted, tmp_path / "certs.d")
+        words = [*ctr, "--namespace", "k8s.io", "content", "ls", "--quiet"]
+        found = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+    blobs = {Digest.of(data) for one in images for data in (one.manifest, *one.blobs)}
+    assert set(found) == blobs

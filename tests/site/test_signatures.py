@@ -20,9 +20,12 @@ from isobuilder.sources.pushing import RegistryWriter
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.trust.evidence import rekor
 from isobuilder.trust.evidence.bundle import SignatureBundle, read_bundle, write_bundle
+from tests.cli.calling import call
 from tests.conftest import QUICK
 from tests.fakes.debian_registry import docker_registry, installed
-from tests.site.isos import PAUSE, image, iso
+from tests.pipeline.signed import new_key, openssl
+from tests.site.isos import ETCD, PAUSE, image, iso, signature
+from tests.trust.cosigning import NO_ROOTS, cosigns, run
 
 GOLDEN = Path(__file__).parents[1] / "trust" / "evidence" / "golden"
 IMAGE = image(PAUSE, b"pause")
@@ -176,3 +179,32 @@ def test_a_real_registry_keeps_them_all(tmp_path: Path, registry: str) -> None:
         assert kept.data == ours.data
         again = push(writer, targets_for(catalog.repositories.values(), FULL_NAMES))
         assert again.blobs_sent == again.manifests_sent == 0
+
+
+def test_cosign_finds_a_key_s_signature_good_at_the_registry_that_was_filled(
+    tmp_path: Path, registry: str
+) -> None:
+    programs = cosigns()
+    if not programs:
+        pytest.skip("no cosign on this machine; make test-sigstore builds one")
+    key, other = new_key(tmp_path, "ours"), new_key(tmp_path, "another")
+    words: list[str | Path] = ["dgst", "-sha256", "-sign", key]
+    signed = signature(IMAGE, lambda text: openssl(*words, stdin=text))
+    path = iso(tmp_path / "x.iso", [IMAGE, signed], [image(ETCD)])
+    told = call("site", "push", path, "--registry", f"{registry}/team", "--json").stdout
+    assert json.loads(told)["refused"] == []
+    name = f"{registry.partition('://')[2]}/team/{HOME}"
+    none = tmp_path / "root.json"
+    none.write_text(NO_ROOTS)
+    for public, reference, good in (
+        (key, f"{name}:3.10", True),
+        (key, f"{name}@{IMAGE.digest}", True),
+        (other, f"{name}:3.10", False),
+        (key, f"{name.removesuffix('pause')}etcd:3.6.5-0", False),  # which nobody signed
+    ):
+        done = run(
+            *(programs[0], tmp_path, "verify", "--key", public.with_suffix(".pub")),
+            *("--insecure-ignore-tlog", "--trusted-root", none),
+            *("--allow-http-registry", "--allow-insecure-registry", reference),
+        )
+        assert (done.returncode == 0) == good, done.stderr

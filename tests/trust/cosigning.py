@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,18 @@ from isobuilder.trust.signed import check_signatures
 from isobuilder.trust.statement import PROVENANCE
 from tests.cli.calling import call
 from tests.pipeline.signed import bundle_of, new_key
+from tools.lab.place import lab_dir
 
 KIND = "https://example/x"
+_ROOTS = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
+NO_ROOTS = json.dumps({"mediaType": _ROOTS, "tlogs": [], "certificateAuthorities": []})
+"""What cosign is given to trust besides a key, or it asks the network for it."""
+
+
+def cosigns() -> list[Path]:
+    """Return every cosign of this machine: the installed one, and the lab's."""
+    found = [shutil.which("cosign"), *map(str, lab_dir().glob("programs/*/cosign"))]
+    return [Path(one) for one in found if one]
 
 
 def run(program: Path, home: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -34,8 +45,7 @@ def run(program: Path, home: Path, *words: str | Path) -> subprocess.CompletedPr
 def assert_it_reads_ours(program: Path, iso: Path, key: Path, folder: Path) -> None:
     """cosign finds the signature beside the ISO good, and bad beside other bytes."""
     root = folder / "root.json"
-    kind = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
-    root.write_text(json.dumps({"mediaType": kind, "tlogs": [], "certificateAuthorities": []}))
+    root.write_text(NO_ROOTS)
     other = folder / "other.iso"
     other.write_bytes(b"another ISO")
     for subject, good in ((iso, True), (other, False)):

@@ -4,7 +4,6 @@ both versions are asked in ``tests/lab/test_cosigns.py``."""
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,7 @@ from isobuilder.trust.publickeys import read_keys
 from isobuilder.trust.signed import check_signatures
 from tests.pipeline.conftest import built, full_store, locked, world
 from tests.pipeline.signed import copied
-from tests.trust.cosigning import assert_both_read_each_other
-from tools.lab.place import lab_dir
+from tests.trust.cosigning import assert_both_read_each_other, cosigns
 
 __all__ = ["built", "full_store", "locked", "world"]
 
@@ -48,12 +46,6 @@ def test_one_changed_character_anywhere_in_what_is_signed_is_refused(name: str) 
         found = check_signatures([(name, json.dumps(bundle).encode())], trusted, SIGNED)
         assert not found.claims
         assert found.refused
-
-
-def cosigns() -> list[Path]:
-    """Return every cosign of this machine: the installed one, and the lab's."""
-    found = [shutil.which("cosign"), *map(str, lab_dir().glob("programs/*/cosign"))]
-    return [Path(one) for one in found if one]
 
 
 def test_cosign_and_we_read_each_other(built: Built, tmp_path: Path) -> None:
