@@ -13,14 +13,15 @@ threads, which need two free processors.""",
     "cold-full": """\
 Every byte of an image is hashed four times: on arrival, as part of its archive (the manifest on
 the ISO names that hash), and, while it is written, by itself and as part of the ISO; bytes of files
-three times. The peers hash the ISO, and
-skopeo what it pulls. isobuilder also waits for the disk (fsync) for each blob and for the ISO,
-which the peers do not.""",
+three times. The peers hash the ISO, and skopeo what it pulls. isobuilder also waits for the disk
+(fsync) for each blob and for the ISO, and unpacks what is inside of images and archives to search
+it for secrets, half of its time with real ones; the peers do neither. What was searched is noted by
+its digest, and no later build does it again.""",
     "cold-throttled": """\
 With n connections of 20 MiB/s the payload takes 41 s / n, so the number of transfers at once
 decides: at most 8 to a host, and 16 in all; the registry alone takes 3 s of that. Behind them come
-start-up, the archives' hashes, the wait for the disk and the ISO itself, which has to be written
-after the last byte has arrived.""",
+start-up, the search for secrets, the archives' hashes, the wait for the disk and the ISO itself,
+which has to be written after the last byte has arrived.""",
     "images": """\
 Start-up, nearly all of it imports, is a quarter of isobuilder's CPU time here and the rest is
 hashing and copying; its threads share two processors with the registry.""",
