@@ -183,6 +183,8 @@ class _Sync:
         return checked
 
     def _propose(self, checked: UpstreamCheck) -> None:
+        for path in self._recipes():  # one may be of a run that ended before it noted that
+            self._step(str(load_recipe(path).kubernetes), "propose", lambda: "", quiet=True)
         for notice in checked.notices:
             if notice.kind not in {"new-patch", "new-minor"} or notice.level != "todo":
                 continue

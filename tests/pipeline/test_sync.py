@@ -22,6 +22,7 @@ from isobuilder.digest import Digest
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import EnvironmentProblem
 from isobuilder.files import locked
+from isobuilder.pipeline.upstream.report import Journal, SyncStep
 from isobuilder.publish.index import read_index
 from tests.cli.calling import call
 from tests.fakes.mold import FakeMold
@@ -82,6 +83,23 @@ def test_a_cell_that_fails_keeps_no_other_from_its_turn(site: Site) -> None:
     assert "1.34.9 arm64: lock: " in report.markdown
     site.upstream._files[broken] = data
     assert done(site.run()) == [("1.34.9 arm64", "lock"), ("1.34.9 arm64", "publish")]
+
+
+def test_a_recipe_whose_run_ended_before_it_noted_it_is_told_by_the_next_and_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.release("1.34.9")
+    with monkeypatch.context() as patch:
+
+        def ended(_journal: Journal, step: SyncStep) -> None:
+            raise KeyboardInterrupt(step.step)
+
+        patch.setattr(Journal, "note", ended)
+        with pytest.raises(KeyboardInterrupt, match="propose"):
+            site.run(architectures=["amd64"])
+    assert (site.recipes / "kubernetes-1.34.9.yaml").is_file()
+    assert ("1.34.9", "propose") in done(site.run(architectures=["amd64"]))
+    assert ("1.34.9", "propose") not in done(site.run(architectures=["amd64"]))
 
 
 def test_a_release_that_is_not_whole_is_waited_for(site: Site) -> None:
