@@ -261,7 +261,7 @@ import_images() {
         say "images: all there"
         return
     fi
-    # An image is kept as it came and unpacked beside that: 4.7 times as much in all for those of Kubernetes 1.37.
+    # An image is kept as it came and unpacked beside that: 4.3 times as much in all for those of Kubernetes 1.37.
     need=$(awk '{ all += $3 } END { print int(all * 5 / 1048576) + 64 }' <<< "$wanted")
     free=$(df --output=avail -m "$images" | tail -n 1)
     [ "$free" -ge "$need" ] || stop "the images need about $need MiB in $images, $free MiB are free there" \
