@@ -6,12 +6,13 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
-
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import core_schema
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from isobuilder.errors import IntegrityError
+
+if TYPE_CHECKING:  # what serves or pushes has digests and no models
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import core_schema
 
 BUFFER_SIZE = 256 * 1024
 """Bytes moved at a time: larger falls out of the processor's cache, smaller costs calls."""
@@ -70,6 +71,8 @@ class Digest(str):
         cls, source: type[Any], handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
         """Let pydantic read it from a string and write it as one."""
+        from pydantic_core import core_schema
+
         return core_schema.no_info_after_validator_function(
             cls, core_schema.str_schema(strict=True, pattern="^sha256:[0-9a-f]{64}$")
         )

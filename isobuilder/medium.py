@@ -6,10 +6,11 @@ the same answer without a byte being read.
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, cast
 
 from isobuilder.digest import Digest
 from isobuilder.documents.json import DOCUMENT, parse
@@ -18,10 +19,10 @@ from isobuilder.errors import InputError, IntegrityError
 from isobuilder.formats.archive import ImageArchive, read_archive
 from isobuilder.formats.elf import MACHINES, BinaryFacts, describe, inspect_binary
 from isobuilder.formats.inflate import chunks_of, unpacked
-from isobuilder.formats.manifests import Manifest, read_manifest
 from isobuilder.formats.tar import Member, StreamSource, walk
 
-if TYPE_CHECKING:  # our own documents take a while to import, and most readers want none
+if TYPE_CHECKING:  # documents and YAML take a while to import, and most readers want none
+    from isobuilder.formats.manifests import Manifest
     from isobuilder.model.isomanifest import IsoManifest
     from isobuilder.model.payload import OsPayload
 
@@ -60,6 +61,7 @@ MAX_UNPACKED = 4 * 1024**3
 _FREE = 1024**3
 _MEMBER = 300  # bytes that one member of an archive takes
 _BEGINNING = 1024 * 1024  # bytes of files; with them, a file of any kind but ours was noticed
+_AHEAD = 16 * 1024  # bytes read at once
 _HEAD = 32  # bytes that tell what a file is
 _Value = TypeVar("_Value")
 
@@ -217,6 +219,7 @@ class Medium:
 
     def kubernetes(self, path: str) -> Manifest | IntegrityError:
         """Return a manifest as kubectl reads it, or what is wrong with it."""
+        from isobuilder.formats.manifests import read_manifest
 
         def load() -> Manifest:
             try:
@@ -234,7 +237,8 @@ class Medium:
         """Return what lies in an image archive, or why it is none."""
 
         def load() -> ImageArchive:
-            with self.open(path) as file:
+            raw = cast("io.RawIOBase", self.open(path))  # headers lie together: few calls for many
+            with io.BufferedReader(raw, _AHEAD) as file:
                 archive = read_archive(file)
             size = sum(len(data) for data in archive.documents.values())
             self._keep(size + _MEMBER * len(archive.members))

@@ -157,6 +157,8 @@ def _is_deep(value: Any) -> bool:
     """Tell whether ``value`` has more levels than any real text; without recursion."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(_MAX_DEPTH):
+        if not level:
+            return False
         inner = (one.values() if isinstance(one, dict) else one for one in level)
         level = [value for values in inner for value in values if isinstance(value, dict | list)]
     return bool(level)

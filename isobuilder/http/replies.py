@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
 from typing import Self, cast
@@ -109,7 +109,7 @@ class FilePart:
 
     def part(self, start: int, size: int) -> FilePart:
         """Return ``size`` bytes from ``start`` on, which counts from where this part begins."""
-        return replace(self, start=self.start + start, size=size)
+        return FilePart(self.path, self.start + start, size, self.state)
 
 
 Body = bytes | FilePart | Iterator[bytes]

@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import os
 import stat
-import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, Literal, NamedTuple, cast
 
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.store import disk_problem
@@ -20,8 +18,7 @@ BLOCK = 2048
 _MAX_READ = 16 * 1024 * 1024  # bytes of structure in one piece; folders are read block by block
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Extent:
+class Extent(NamedTuple):
     """A run of bytes of the image."""
 
     offset: int  # bytes from the beginning of the image
@@ -153,10 +150,9 @@ def both_endian(
     Raises:
         IntegrityError: the two forms are not the same number.
     """
-    little: int
-    big: int
-    (little,) = struct.unpack_from(f"<{form}", data, at)
-    (big,) = struct.unpack_from(f">{form}", data, at + struct.calcsize(form))
+    half = 4 if form == "I" else 2
+    little = int.from_bytes(data[at : at + half], "little")
+    big = int.from_bytes(data[at + half : at + 2 * half], "big")
     if little != big:
         raise image.wrong(offset + at, f"{what}: {little} in one byte order and {big} in the other")
     return little

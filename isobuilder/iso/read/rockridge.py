@@ -11,7 +11,9 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso, both_endian
 
@@ -42,8 +44,7 @@ _HAS_NAME, _HAS_MODE, _RELOCATED = 0x08, 0x01, 0x70  # flags of RR
 _TIMES = 0x7F  # flags of TF that stand for a time each
 
 
-@dataclass(frozen=True, slots=True)
-class SystemUseField:
+class SystemUseField(NamedTuple):
     """One system use field."""
 
     signature: bytes
@@ -51,8 +52,7 @@ class SystemUseField:
     offset: int  # of the field, in the image
 
 
-@dataclass(frozen=True, slots=True)
-class Posix:
+class Posix(NamedTuple):
     """What Rock Ridge says about one record."""
 
     name: str | None  # None for "." and ".."
@@ -241,6 +241,7 @@ def _modified(image: RawIso, field: SystemUseField) -> int | None:
     return _long_time(stamp) if size == 17 else short_time(stamp)
 
 
+@lru_cache(maxsize=256)  # the files of an ISO have few times among them
 def short_time(stamp: bytes) -> int | None:
     """Return the 7 bytes of a directory record's time (ECMA-119, 9.1.5); None when not set."""
     year, month, day, hour, minute, second = stamp[:6]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
+from typing import NamedTuple
 
 from isobuilder.iso.read.rawiso import BLOCK, Extent, RawIso, both_endian
 from isobuilder.iso.read.rockridge import Areas, extension, posix, short_time
@@ -40,8 +41,7 @@ class Naming(Enum):
     MAPPED = "mapped"  # plain names as Linux shows them: lower case, without ";1" and last dot
 
 
-@dataclass(frozen=True, slots=True)
-class IsoFile:
+class IsoFile(NamedTuple):
     """One regular file."""
 
     size: int  # bytes
@@ -63,8 +63,7 @@ class Tree:
     areas: Areas = field(default_factory=Areas)  # where Rock Ridge continues
 
 
-@dataclass(frozen=True, slots=True)
-class _DirectoryRecord:
+class _DirectoryRecord(NamedTuple):
     """One directory record, its numbers checked."""
 
     offset: int
