@@ -356,6 +356,26 @@ def test_who_does_not_read_is_given_up(quick: Shelf, path: str) -> None:
         assert quick.told[0][3] < LARGE
 
 
+def test_who_reads_slowly_but_steadily_gets_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isobuilder.http.connection._WAIT", 0.05)  # the kernel comes back often
+    limits = Limits(piece_seconds=4)
+    wanted, data = 2 << 20, bytearray()
+    with Shelf(tmp_path, limits) as server:
+        server._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+        with closing(connected(server)) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+            asked = f"GET /large HTTP/1.1\r\nHost: x\r\nRange: bytes=0-{wanted - 1}\r\n"
+            client.sendall(f"{asked}Connection: close\r\n\r\n".encode())
+            begun = time.monotonic()
+            while piece := client.recv(64 * 1024):
+                data += piece
+                time.sleep(len(piece) / (300 * 1024))
+            assert time.monotonic() - begun > limits.piece_seconds
+        assert data.partition(b"\r\n\r\n")[2] == server.large.read_bytes()[:wanted]
+
+
 def test_a_large_file_arrives_whole_and_in_parts(shelf: Shelf) -> None:
     whole = shelf.large.read_bytes()
     assert ask(shelf, "/large")[2] == whole
