@@ -34,20 +34,20 @@ class FakeUpstream(DemoUpstream):
         self.registry: PushRegistry = PushRegistry()
         self.login = login
         self.hooks: list[Hook] = []
-        self._log: list[Exchange] = []
+        self._log: list[tuple[float, Exchange]] = []  # when it began
         self._busy = 0  # requests that are being answered
         self._settled = threading.Condition()
 
     @property
     def log(self) -> list[Exchange]:
-        """Every exchange so far.
+        """Every exchange so far, in the order in which they began.
 
         A client has its answer a moment before the server has logged it, so this waits until
         nothing is being answered, ten seconds at most.
         """
         with self._settled:
             self._settled.wait_for(lambda: self._busy == 0, timeout=10.0)
-            return self._log
+            return [line for _, line in sorted(self._log, key=lambda entry: entry[0])]
 
     def exchanges(self, method: str, *, under: str = "/") -> list[Exchange]:
         """Return the log's lines with that method and a path that begins with ``under``."""
@@ -64,7 +64,7 @@ class FakeUpstream(DemoUpstream):
     def served(self, request: Request, reply: Reply, sent: int) -> None:
         with self._settled:
             line = Exchange(request.method, request.path, reply.status, sent, request.headers)
-            self._log.append(line)
+            self._log.append((request.began, line))
             self._busy -= 1
             self._settled.notify_all()
 
