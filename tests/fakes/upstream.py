@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import threading
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -20,6 +21,7 @@ class Exchange(NamedTuple):
     status: int
     size: int  # bytes of the body that went out
     headers: Mapping[str, str]  # of the request, names in lower case
+    began: float
 
 
 Hook = Callable[[Request, Reply], Reply | None]
@@ -34,7 +36,7 @@ class FakeUpstream(DemoUpstream):
         self.registry: PushRegistry = PushRegistry()
         self.login = login
         self.hooks: list[Hook] = []
-        self._log: list[tuple[float, Exchange]] = []  # when it began
+        self._log: list[Exchange] = []
         self._busy = 0  # requests that are being answered
         self._settled = threading.Condition()
 
@@ -47,7 +49,7 @@ class FakeUpstream(DemoUpstream):
         """
         with self._settled:
             self._settled.wait_for(lambda: self._busy == 0, timeout=10.0)
-            return [line for _, line in sorted(self._log, key=lambda entry: entry[0])]
+            return self._log
 
     def exchanges(self, method: str, *, under: str = "/") -> list[Exchange]:
         """Return the log's lines with that method and a path that begins with ``under``."""
@@ -63,8 +65,9 @@ class FakeUpstream(DemoUpstream):
 
     def served(self, request: Request, reply: Reply, sent: int) -> None:
         with self._settled:
-            line = Exchange(request.method, request.path, reply.status, sent, request.headers)
-            self._log.append((request.began, line))
+            asked = request.method, request.path, reply.status, sent, request.headers
+            line = Exchange(*asked, request.began)
+            bisect.insort(self._log, line, key=lambda line: line.began)
             self._busy -= 1
             self._settled.notify_all()
 
