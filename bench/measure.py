@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -106,3 +107,11 @@ def clean_environment(home: Path) -> dict[str, str]:
     """Return an environment without this user's settings, proxies and caches."""
     home.mkdir(parents=True, exist_ok=True)
     return {"HOME": str(home), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TMPDIR": str(home)}
+
+
+def processor() -> str:
+    """Return what the processors of this machine call themselves."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from bench import page
-from bench.measure import Measured
+from bench.measure import Measured, processor
 from bench.reasons import REASONS
 from bench.rows import Goal, Row
 from isobuilder import __version__
@@ -169,7 +169,7 @@ def _figures(result: Result) -> str:
 def _machine() -> str:
     facts = [
         ("date", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
-        ("processor", f"{_processor()}, {os.cpu_count()} of them"),
+        ("processor", f"{processor()}, {os.cpu_count()} of them"),
         ("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"),
         ("system", f"{_system()}, Linux {platform.release()}"),
         ("Python", f"{platform.python_version()}, {_first(['openssl', 'version'])}"),
@@ -199,13 +199,6 @@ def _go(program: str) -> str:
             version = data[at + 33 : at + 33 + data[at + 32]] if at >= 0 else b""
             return f"built with {version.decode(errors='replace')}"
     return "not found"
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 def _system() -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import page
 from bench.ground import say
-from bench.measure import BenchError, Measured
+from bench.measure import BenchError, Measured, processor
 from tools.lab.place import LabError
 
 
@@ -43,7 +43,7 @@ def measured(title: str, options: argparse.Namespace, measure: Callable[[Path], 
 def load() -> str:
     """Return what else was going on, for the end of a section."""
     found = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    return f"{os.cpu_count()} processors, load at the end {found}."
+    return f"{os.cpu_count()} processors ({processor()}), load at the end {found}."
 
 
 def figures(found: Sequence[Measured]) -> Iterator[Sequence[str]]:
