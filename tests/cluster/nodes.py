@@ -1,11 +1,14 @@
-"""Machines that are switched off while others of their cluster run on."""
+"""Machines that are held back, or switched off, while others of their cluster run on."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from tests.cluster.runs import PATIENCE, Node, Started
 
@@ -26,13 +29,46 @@ def wait_for_line(node: Node, pattern: str, process: Started, *, within: int) ->
     raise AssertionError(f"{node.name} did not say {pattern} within {within} s")
 
 
-def switch_off(name: str, process: Started) -> None:
+def switch_off(node: Node, process: Started) -> None:
     """Take the power from one machine of the command ``process``, and from nothing else."""
+    os.kill(_machines(process)[node.log.stem], signal.SIGKILL)
+
+
+@contextmanager
+def held_back(nodes: Sequence[Node], process: Started) -> Iterator[list[int]]:
+    """Hold machines of the command ``process`` before they start, and give them for `let_go`.
+
+    Machines in emulation that share two processors are each so slow while all of them start that
+    a control plane ends itself by limits of Kubernetes that no setting lengthens. On processors
+    of their own they would start together.
+    """
+    end = time.monotonic() + 60 * PATIENCE
+    while not all(node.log.exists() for node in nodes):  # what the command itself waits for
+        assert time.monotonic() < end, f"not all of {len(nodes)} machines were started"
+        time.sleep(0.1)
+    machines = _machines(process)
+    held = [machines[node.log.stem] for node in nodes]
+    for machine in held:
+        os.kill(machine, signal.SIGSTOP)
+    try:
+        yield held
+    finally:  # so that the command can end them
+        for machine in _machines(process).values():
+            let_go(machine)
+
+
+def let_go(machine: int) -> None:
+    """Let a machine that was held back start."""
+    os.kill(machine, signal.SIGCONT)
+
+
+def _machines(process: Started) -> dict[str, int]:
+    """Return the process of each machine that the command ``process`` runs, by its name."""
     shown = subprocess.run(
         ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    (line,) = [line for line in shown.splitlines() if f"-name {name} " in line]
-    os.kill(int(line.split()[0]), signal.SIGKILL)
+    found = (re.match(r" *(\d+) .* -name (\S+) ", line) for line in shown.splitlines())
+    return {match[2]: int(match[1]) for match in found if match}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.boot.conftest import built_iso, isobuilder
-from tests.cluster.nodes import switch_off, wait_for_line
+from tests.cluster.nodes import held_back, let_go, switch_off, wait_for_line
 from tests.cluster.runs import HERE, PATIENCE, Case, Node, Run, Started, render, run_cluster
 from tests.cluster.summary import Summary, section
 
@@ -72,14 +72,19 @@ def test_two_nodes_follow_the_plan_of_an_upgrade_though_it_is_killed_in_the_midd
 def test_three_control_planes_go_on_when_one_is_switched_off(
     boot_store: Path, tmp_path: Path, summary: Summary
 ) -> None:
-    def off(nodes: tuple[Node, ...], process: Started) -> None:
+    def meanwhile(nodes: tuple[Node, ...], process: Started) -> None:
+        with held_back(nodes[1:], process) as others:
+            for node, other in zip(nodes, others, strict=False):
+                ready = rf"kiso: node: node {node.name} Ready: done.*"
+                wait_for_line(node, ready, process, within=3600)
+                let_go(other)
         for node in nodes[1:]:
             ready = "lab: three nodes are Ready, watching the API at .*"
             wait_for_line(node, ready, process, within=7200)
-        switch_off("node1", process)
+        switch_off(nodes[0], process)
 
     iso = built_iso(boot_store, tmp_path, "--boot", "debian-13", more="-virtual-ip")
-    run = run_cluster(PLANES, iso, tmp_path, render(PLANES, tmp_path), meanwhile=off)
+    run = run_cluster(PLANES, iso, tmp_path, render(PLANES, tmp_path), meanwhile=meanwhile)
     assert run.nodes, run.trouble
     for node in run.nodes[1:]:
         assert node.said("lab: the API at .* knows that one is gone"), run.trouble
