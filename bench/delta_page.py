@@ -115,8 +115,7 @@ def _goals(records: Records) -> Iterator[Sequence[str]]:
     if some := of("patch"):
         share = median(_share(pair, costs) for pair, costs in some.items())
         yield goal("a patch, of the file, median", "0.1 %", f"{share:.4f} %", met=share <= 0.1)
-        ratio = _best_of_sums(some)
-        yield goal("patches, best tool / ours, in sum", "15", _ratio(ratio), met=ratio >= 15)
+        yield _goal_of_sums("patches, best tool / ours, in sum", 15, _best_of_sums(some))
     if some := of("patches"):
         share = max(_share(pair, costs) for pair, costs in some.items())
         yield goal(
@@ -126,8 +125,7 @@ def _goals(records: Records) -> Iterator[Sequence[str]]:
     if some := of("minor"):
         share = max(_share(pair, costs) for pair, costs in some.items())
         yield goal(minor, "3 %", f"{share:.2f} %", met=share <= 3)
-        ratio = _best_of_sums(some)
-        yield goal(minors, "2", _ratio(ratio), met=ratio >= 2)
+        yield _goal_of_sums(minors, 2, _best_of_sums(some))
     else:
         yield from ([minor, "3 %", "-", "not measured"], [minors, "2", "-", "not measured"])
     yield from _iso_goals(of("iso"))
@@ -152,6 +150,11 @@ def _iso_goals(records: Records) -> Iterator[Sequence[str]]:
     for what, (most, taken) in seconds.items():
         yield [f"{what}, CPU time", f"{most} s", f"{taken:.0f} s", _met(taken <= most)]
     yield ["applying it, memory", "512 MiB", f"{memory:.0f} MiB", _met(memory <= 512)]
+
+
+def _goal_of_sums(what: str, wanted: int, ratio: float) -> list[str]:
+    verdict = _met(ratio >= wanted) if isfinite(ratio) else "not measured"
+    return [what, str(wanted), _ratio(ratio), verdict]
 
 
 def _met(met: bool) -> str:

@@ -45,6 +45,11 @@ def test_a_goal_that_nothing_was_measured_for_has_a_dash() -> None:
     assert "| minor releases, best tool / ours, in sum | 2 | 3.0 | met |" in page
 
 
+def test_a_ratio_to_tools_that_nobody_tried_is_not_measured() -> None:
+    page = text({PATCH: {"ours": Cost(1000, 8, 500)}})
+    assert "| patches, best tool / ours, in sum | 15 | - | not measured |" in page
+
+
 def test_an_iso_is_judged_by_what_making_and_applying_it_take() -> None:
     iso = Pair("old.iso -> new.iso", "iso", 460_000_000)
     page = text({iso: {"ours": Cost(512_001, 361, 1100, 90, 300, 400, 513)}})
