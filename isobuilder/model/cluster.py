@@ -257,6 +257,10 @@ class ClusterNode(Model):
         return self.ips[0] if self.address else None
 
 
+EncryptionAlgorithm = Literal["RSA-2048", "RSA-3072", "RSA-4096", "ECDSA-P256"]
+"""Of the keys that kubeadm makes. Source: its v1beta4 types.go, what 1.31 knew."""
+
+
 class Cluster(Model):
     """A small cluster, or the nodes that join one."""
 
@@ -285,6 +289,7 @@ class Cluster(Model):
     volumes: Volumes = Volumes()
     kubelet: dict[str, Any] = {}  # more fields of KubeletConfiguration, for all nodes
     certificate_days: Annotated[int, Field(ge=1, le=3650)] | None = None  # None: kubeadm's year
+    encryption_algorithm: EncryptionAlgorithm | None = None  # None: RSA-2048
     patches: tuple[Patch, ...] = ()
     virtual_ip: VirtualIp | None = None
     ntp: Ntp | None = None

@@ -151,7 +151,10 @@ def _fields(cluster: Cluster, at: At) -> Iterator[Mistake]:
         (bool(getattr(cluster.environment, key)), ("environment", key), 31)
         for key in ("api_server", "controller_manager", "scheduler", "etcd")
     ]
-    asked.append((cluster.certificate_days is not None, ("certificate_days",), 31))
+    asked += [
+        (getattr(cluster, key) is not None, (key,), 31)
+        for key in ("certificate_days", "encryption_algorithm")
+    ]
     asked.append((bool(cluster.patches), ("patches",), 22))
     for index, node in enumerate(cluster.nodes):
         asked.append((bool(node.patches), ("nodes", index, "patches"), 22))

@@ -163,6 +163,7 @@ def _cluster(cluster: Cluster) -> dict[str, Any]:
         config["etcd"] = {"local": {"dataDir": "/var/lib/etcd"} | etcd}
     if cluster.certificate_days is not None:
         config["certificateValidityPeriod"] = f"{cluster.certificate_days * 24}h0m0s"
+    form.add(config, encryptionAlgorithm=cluster.encryption_algorithm)
     return config
 
 

@@ -171,6 +171,14 @@ VIP = "virtual_ip: {address: %s, image: docker.io/osixia/keepalived:2.0.20}\nnod
             "certificate_days: kubeadm 1.28.15 (v1beta3) has no field for it; it came with 1.31",
         ),
         (
+            ('"1.34.12"', '"1.30.1"\nencryption_algorithm: ECDSA-P256'),
+            "encryption_algorithm: kubeadm 1.30.1 (v1beta3) has no field for it",
+        ),
+        (
+            ('"1.34.12"', '"1.34.12"\nencryption_algorithm: DSA'),
+            "encryption_algorithm: expected",
+        ),
+        (
             ('"1.34.12"', '"1.30.1"\nenvironment: {etcd: {A: b}}'),
             "environment.etcd: kubeadm 1.30.1 (v1beta3) has no field for it",
         ),

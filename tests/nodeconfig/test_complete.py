@@ -59,6 +59,7 @@ nodes:
 NEW = """\
 environment: {api_server: {GOGC: "50"}, etcd: {ETCD_LOG_LEVEL: warn}}
 certificate_days: 730
+encryption_algorithm: ECDSA-P256
 """
 SOURCES = {
     "etcd.json": b'[{"op": "add", "path": "/metadata/labels/rack", "value": "a1"}]',
