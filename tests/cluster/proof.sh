@@ -203,7 +203,7 @@ watch() {
         # A control plane that is too slow for its own limits says so only there, and who keeps it from going on here.
         if [ $((round += 1)) -ge 15 ] && [ ! -e /var/lib/kiso/node-done ]; then
             round=0
-            show busiest 9 bash -c "top -b -w 100 -d 10 -n 2 | awk '/^top/ { n++ } n == 2' | sed -n 3,11p"
+            show busiest 10 bash -c "top -b -w 100 -d 10 -n 2 | awk '/^%Cpu/ { n++ } n == 2 && !/^(MiB|$)/' | head -n 10"
             for file in /var/log/pods/kube-system_*/*/*.log; do
                 [ ! -e "$file" ] || show "log of $(basename "$(dirname "$file")")" 1 tail -n 1 "$file"
             done
