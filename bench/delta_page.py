@@ -92,7 +92,10 @@ those of "kubernetes-" are built from its modules, as are those of ISOs; all els
 
 Nine patches stay below their goal where the compiler stays: kubectl 1.33.0 and 1.33.9 are built by
 Go 1.24.2 and 1.24.13. 1.31.0 and 1.31.9 are built by Go 1.22.5 and 1.23.8, another compiler, which
-costs what a minor release costs."""
+costs what a minor release costs.
+
+kubelet 1.36.5 -> 1.37.1 has more to tell than a delta of format 1 may: what knows Go makes
+2,408,467 bytes of it (3.9 %), its own reader refuses them, and a general method carries it."""
 
 _ABOUT = {
     "bsdiff4": "bsdiff4 1.3.2",

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tests.cluster.runs import PATIENCE, Node, Started
 
@@ -52,9 +52,10 @@ def held_back(nodes: Sequence[Node], process: Started) -> Iterator[list[int]]:
         os.kill(machine, signal.SIGSTOP)
     try:
         yield held
-    finally:  # so that the command can end them
-        for machine in _machines(process).values():
-            let_go(machine)
+    finally:  # so that the command can end them; it may have, and what went wrong is to be told
+        for machine in held:
+            with suppress(ProcessLookupError):
+                let_go(machine)
 
 
 def let_go(machine: int) -> None:
