@@ -14,7 +14,7 @@ from isobuilder.delta.sums import Sums
 
 _SMALL = 4 * 1024 * 1024  # bytes that are packed thoroughly whatever comes of it
 _HOPELESS = 8  # times larger; packing thoroughly does not make up for more
-_GOOD = 32  # times smaller than the piece; who knows programs and tells one so is not beaten
+_GOOD = 24  # times smaller than the piece; who knows programs and tells one so is not beaten
 _LITTLE = 1024  # bytes, of which what searches longest saves next to nothing
 _STRANGE = 0.9  # of the piece: what a quick patch cannot make smaller has nothing of the old one
 _KNOW_PROGRAMS = range(10, 20)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import lzma
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from isobuilder.delta.methods import DeltaError
 
 _LONGEST = 10  # bytes of a number
+_LARGEST = (1 << 63) - 1
 _PLAIN = 0
 _DICTIONARY = 1 << 23  # bytes that LZMA looks back; it decides what unpacking needs of memory
 # Of lc, lp and pb: what a stream is best compressed by differs, and trying costs little.
@@ -32,22 +34,24 @@ def signed(values: Iterable[int]) -> bytes:
     return numbers(value << 1 if value >= 0 else (-value << 1) - 1 for value in values)
 
 
-def steps(values: list[int]) -> list[int]:
+def steps(values: Sequence[int]) -> list[int]:
     """Return the first of ``values``, and each other one's distance to the one before."""
     return [b - a for a, b in zip([0, *values], values, strict=False)]
 
 
-def read_numbers(data: bytes) -> list[int]:
-    """Return what ``numbers`` wrote.
+def read_numbers(data: bytes) -> array[int]:
+    """Return what ``numbers`` wrote, in eight bytes of memory each.
 
     Raises:
         DeltaError: a number is longer than any that is written, or cut off.
     """
-    found: list[int] = []
+    found = array("q")
     value = shift = 0
     for byte in data:
         value |= (byte & 127) << shift
         if byte < 128:
+            if value > _LARGEST:
+                raise DeltaError("a number in the delta is too long")
             found.append(value)
             value = shift = 0
         else:
@@ -59,14 +63,21 @@ def read_numbers(data: bytes) -> list[int]:
     return found
 
 
-def read_signed(data: bytes) -> list[int]:
+def read_signed(data: bytes) -> array[int]:
     """Return what ``signed`` wrote."""
-    return [value >> 1 ^ -(value & 1) for value in read_numbers(data)]
+    return array("q", (value >> 1 ^ -(value & 1) for value in read_numbers(data)))
 
 
-def summed(values: Iterable[int]) -> list[int]:
-    """Undo ``steps``."""
-    return list(accumulate(values))
+def summed(values: Iterable[int]) -> array[int]:
+    """Undo ``steps``.
+
+    Raises:
+        DeltaError: they lead further than any number that is written.
+    """
+    try:
+        return array("q", accumulate(values))
+    except OverflowError as error:
+        raise DeltaError("numbers in the delta add up to too much") from error
 
 
 def _filters(lc: int, lp: int, pb: int) -> list[dict[str, int]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from isobuilder.delta.golang.fast import Bytes, view
 
 _GRAM = 8  # bytes that are looked for together
-_SHORTEST = 20  # bytes of a part that is worth a run
+_SHORTEST = 12  # bytes of a part that is worth a run
+_DEEPEST = 3  # gaps of gaps
 _WHOLE = 4096  # bytes that are compared one by one; of more, both ends
 _END = 1024
 _RUN = 4  # bytes that a run costs in a delta, about
@@ -24,14 +27,15 @@ def parts_of(one: Bytes, other: Bytes) -> list[tuple[int, int]]:
     parts = [(0, 0, head)]
     ends = len(one) - tail, len(other) - tail
     if min(ends) - head >= _SHORTEST:
-        for a, b, size in _common(one[head : ends[0]], other[head : ends[1]]):
+        for a, b, size in sorted(_common(one[head : ends[0]], other[head : ends[1]])):
             parts.append((head + a, head + b, size))
     if tail >= 4:
         parts.append((*ends, tail))
     return [(a, b) for a, b, _ in parts]
 
 
-def _common(one: Bytes, other: Bytes) -> list[tuple[int, int, int]]:
+def _common(one: Bytes, other: Bytes, depth: int = 0) -> list[tuple[int, int, int]]:
+    """Return parts that both have in the same order; what recurs in one may be single in a gap."""
     a, at = np.unique(view(one, "<u8"), return_index=True)
     b, to = np.unique(view(other, "<u8"), return_index=True)
     _, i, j = np.intersect1d(a, b, assume_unique=True, return_indices=True)
@@ -51,7 +55,19 @@ def _common(one: Bytes, other: Bytes) -> list[tuple[int, int, int]]:
             break
         if all(_in_order(part, other_part) for other_part in taken):
             taken.append(part)
-    return sorted(taken)
+    taken.sort()
+    return [*taken, *_between(one, other, taken, depth)] if depth < _DEEPEST else taken
+
+
+def _between(
+    one: Bytes, other: Bytes, taken: list[tuple[int, int, int]], depth: int
+) -> Iterator[tuple[int, int, int]]:
+    a = b = 0
+    for start, goal, size in [*taken, (len(one), len(other), 0)] if taken else []:
+        if min(start - a, goal - b) >= _SHORTEST:
+            for at, to, length in _common(one[a:start], other[b:goal], depth + 1):
+                yield a + at, b + to, length
+        a, b = start + size, goal + size
 
 
 def _in_order(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:

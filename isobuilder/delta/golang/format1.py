@@ -6,7 +6,7 @@ changes, and what shall be made otherwise gets another number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from hashlib import sha256
 
@@ -49,11 +49,11 @@ class GoDelta:
     form: Form
     layout: Layout  # of the new program
     places: tuple[int, ...]  # of the new program, each less that of the old one
-    starts: list[int]  # of runs of addresses that moved
-    shifts: list[int]  # how far
+    starts: Sequence[int]  # of runs of addresses that moved
+    shifts: Sequence[int]  # how far
     pieces: list[Borrowed]  # taken from the rewritten old file, over what moved
     dense: list[Stretch]  # told as they are, over all that
-    spots: list[int]  # bytes of the new file that differ from what was predicted
+    spots: Sequence[int]  # bytes of the new file that differ from what was predicted
     values: bytes  # and by how much
     literals: bytes
 
@@ -116,9 +116,9 @@ def form_of(data: bytes, size: int) -> tuple[Form, list[bytes]]:
     if data[:1] != bytes([_NUMBER]) or len(data) < 1 + _CHECK:
         raise DeltaError(f"its format is {data[0] if data else 'none'}, and {_NUMBER} is known")
     parts = streams.unpacked(data[1 + _CHECK :], _STREAMS, size + size // 8 + 65536)
-    # A number costs some forty bytes of memory, a run or piece some two hundred; what a maker
-    # writes of a whole new version of a program is a fifth of this.
-    if sum(map(len, parts[:6])) > size // 32 + 65536 or any(
+    # A number costs some twenty bytes of memory, a run or piece some two hundred; what a maker
+    # writes of the next minor release of a program is half of this.
+    if sum(map(len, parts[:6])) > size // 16 + 65536 or any(
         len(part) > size // 64 + 16384 for part in parts[1:5]
     ):
         raise DeltaError("the delta has more numbers than it may")
@@ -153,7 +153,7 @@ def read_delta(data: bytes, parts: list[bytes], form: Form, old: Layout, size: i
     )
 
 
-def _sections(told: list[int], old: Layout, size: int) -> Iterator[Section]:
+def _sections(told: Sequence[int], old: Layout, size: int) -> Iterator[Section]:
     if len(told) % 4 or len(told) > 4 * 256:
         raise DeltaError("the delta has sections that cannot be read")
     end = 0
@@ -169,7 +169,7 @@ def _sections(told: list[int], old: Layout, size: int) -> Iterator[Section]:
         yield Section(b"", address, offset, length, stored)
 
 
-def _runs(told: list[int], size: int) -> Iterator[Stretch]:
+def _runs(told: Sequence[int], size: int) -> Iterator[Stretch]:
     end = 0
     if len(told) % 2:
         raise DeltaError("the delta has a run that is cut off")

@@ -13,12 +13,12 @@ from isobuilder.delta.golang.fast import Bytes, Ints, view
 from isobuilder.delta.golang.format1 import Stretch
 
 _GRAM = 8  # bytes that are looked for together
-_SHORTEST = 14  # bytes that a piece must save
+_SHORTEST = 24  # bytes that a piece must save
 _MOST = 24  # places of the same bytes that are tried
+_STEP = 64  # bytes that are compared together
 _CHUNK = 1 << 22
 _TABLE = 24  # bits of a hash
 _MULTIPLIERS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
-_PATIENCE = 24  # bytes after which a piece ends unless more of them were right than wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +102,43 @@ def _pieces(old: Bytes, new: Bytes, run: Stretch, index: _Index) -> Iterator[Bor
         if at < free:
             continue
         best, gain, size = 0, _SHORTEST - 1, 0
-        for place in index.places_of(gram):
-            length, right = _extended(old, new, place, run.start + at, run.size - at)
-            saved = right - (length - right) + 4 * (place - run.start - at == diagonal)
+        target = run.start + at
+        places = index.places_of(gram)
+        for place, (length, right) in zip(
+            places, _extended_each(old, new, places, target, run.size - at), strict=True
+        ):
+            saved = right - (length - right) + 4 * (place - target == diagonal)
             if saved > gain:
                 best, gain, size = place, saved, length
         if size:
-            yield Borrowed(best, run.start + at, size)
-            diagonal = best - run.start - at
+            yield Borrowed(best, target, size)
+            diagonal = best - target
             free = at + size
+
+
+def _extended_each(
+    old: Bytes, new: Bytes, sources: list[int], target: int, most: int
+) -> Iterator[tuple[int, int]]:
+    """Give what ``_extended`` returns for each of several places; most of them end at once."""
+    size = min(_STEP, most)
+    if sources[-1] + size > len(old):
+        yield from (_extended(old, new, source, target, most) for source in sources)
+        return
+    windows = np.lib.stride_tricks.sliding_window_view(old, size)[np.array(sources)]
+    same = windows == new[target : target + size]
+    tops = np.cumsum(np.where(same, 1, -2), axis=1).argmax(axis=1)
+    rights = np.cumsum(same, axis=1)[np.arange(len(sources)), tops]
+    for source, top, right in zip(sources, tops.tolist(), rights.tolist(), strict=True):
+        if top + 1 < size:
+            yield top + 1, right
+        else:
+            yield _extended(old, new, source, target, most)
 
 
 def _extended(old: Bytes, new: Bytes, source: int, target: int, most: int) -> tuple[int, int]:
     """Return how long a piece is best, and how many of its bytes are right."""
     length = right = 0
-    step = 64
+    step = _STEP
     while length < most:
         size = min(step, most - length, len(old) - source - length)
         if size <= 0:
@@ -137,9 +159,7 @@ def _extended(old: Bytes, new: Bytes, source: int, target: int, most: int) -> tu
             break
         right += int(np.count_nonzero(same[: top + 1]))
         length += top + 1
-        if top + 1 < size - _PATIENCE:
-            break
-        step = 64
         if top + 1 < size:
             break
+        step = _STEP
     return length, right

@@ -1,20 +1,29 @@
 """Where everything went, found out by whoever makes a delta: from names, votes and bytes.
 
-Functions are matched by name. Then each field of the old program whose own place in the new one is
+Functions are matched first. Then each field of the old program whose own place in the new one is
 known, and is a field there too, votes: what it names went to what that one names. What is agreed
 upon tells where more fields went, and they vote in the next round.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from isobuilder.delta.golang.aligning import Judge, parts_of
-from isobuilder.delta.golang.fast import Ints, Mapping, fields_of, read, rewrite, without_places
+from isobuilder.delta.golang.fast import (
+    Bytes,
+    Ints,
+    Mapping,
+    fields_of,
+    read,
+    rewrite,
+    without_places,
+)
+from isobuilder.delta.golang.matching import matched
 from isobuilder.delta.golang.moves import Moves, expected
 from isobuilder.delta.golang.program import Program
 
@@ -43,7 +52,6 @@ class Search:
     def __init__(self, old: Program, new: Program) -> None:
         self.old, self.new = old, new
         self.old_fields, self.new_fields = fields_of(old), fields_of(new)
-        self.pairs = matched(old, new)
         self.fixed = self._of_functions()
         self.regions = list(_regions(old, new))
         self.runs: dict[Region, Runs] = {}
@@ -58,30 +66,31 @@ class Search:
     def _of_functions(self) -> Runs:
         """Return where code, entries and records of functions went."""
         old, new = self.old, self.new
-        i, j = self.pairs
+        code = np.frombuffer(without_places(old, self.old_fields), np.uint8)
+        new_code = np.frombuffer(without_places(new, self.new_fields), np.uint8)
+        i, j = matched(old, new, code, new_code)
         one = _addresses_of_functions(old)
         other = _addresses_of_functions(new)
         parts = [_runs(a[i], b[j]) for a, b in zip(one, other, strict=True)]
-        parts[0] = self._within_functions(one[0], other[0])
+        parts[0] = self._within_functions(zip(i.tolist(), j.tolist(), strict=True), code, new_code)
         return Runs(
             np.concatenate([part.starts for part in parts]),
             np.concatenate([part.shifts for part in parts]),
         )
 
-    def _within_functions(self, entries: Ints, new_entries: Ints) -> Runs:
+    def _within_functions(
+        self, pairs: Iterable[tuple[int, int]], code: Bytes, new_code: Bytes
+    ) -> Runs:
         """Return where code went: functions, and parts of those whose code changed."""
         old, new = self.old, self.new
-        one = np.frombuffer(without_places(old, self.old_fields), np.uint8)
-        other = np.frombuffer(without_places(new, self.new_fields), np.uint8)
         base, new_base = (p.text.offset - p.text.address for p in (old, new))
-        begins, new_begins = entries.tolist(), new_entries.tolist()
-        ends, new_ends = old.entries[1:].tolist(), new.entries[1:].tolist()
+        entries, new_entries = old.entries, new.entries
         starts: list[int] = []
         goals: list[int] = []
-        for i, j in zip(*(part.tolist() for part in self.pairs), strict=True):
-            start, end, goal, stop = begins[i], ends[i], new_begins[j], new_ends[j]
-            a = one[base + start : base + end]
-            b = other[new_base + goal : new_base + stop]
+        for i, j in pairs:
+            start, goal = entries[i], new_entries[j]
+            a = code[base + start : base + entries[i + 1]]
+            b = new_code[new_base + goal : new_base + new_entries[j + 1]]
             parts = [(0, 0)]
             if len(a) != len(b) or np.count_nonzero(a != b) > len(a) // 8:
                 parts = parts_of(a, b)
@@ -175,28 +184,6 @@ class Addresses:
         at = np.maximum(np.searchsorted(self._starts, addresses, "right") - 1, 0)
         within = addresses - self._starts[at]
         return np.where((within >= 0) & (within < self._stored[at]), within + self._offsets[at], -1)
-
-
-def matched(old: Program, new: Program) -> tuple[Ints, Ints]:
-    """Return the numbers of functions of the same name, of equal names in their order."""
-    waiting: dict[bytes, deque[int]] = defaultdict(deque)
-    for number, name in enumerate(_names(old)):
-        waiting[name].append(number)
-    pairs = [
-        (waiting[name].popleft(), number)
-        for number, name in enumerate(_names(new))
-        if waiting.get(name)
-    ]
-    both = np.array(pairs, np.int64).reshape(-1, 2)
-    return both[:, 0], both[:, 1]
-
-
-def _names(program: Program) -> list[bytes]:
-    start = program.layout.offset(program.places.names, 0)
-    size = program.places.units - program.places.names
-    table = program.data[start : start + size]
-    offsets = _halves(program, np.array(program.records, np.int64) + 4)
-    return [table[at : table.find(b"\0", at)] for at in offsets.tolist()]
 
 
 def _addresses_of_functions(program: Program) -> tuple[Ints, Ints, Ints]:
