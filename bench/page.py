@@ -17,8 +17,9 @@ SITE = "A site"
 CLIENTS = "Fifty clients of a site"
 WAY = "A new user's way"
 DELTAS = "Deltas of Go programs"
+YEAR = "A year of releases"
 TRUST = "Signatures and bills"
-SECTIONS = (WAY, FIRST_ISO, SITE, CLIENTS, DELTAS, TRUST, BOOTING, CLUSTER)
+SECTIONS = (WAY, FIRST_ISO, SITE, CLIENTS, DELTAS, YEAR, TRUST, BOOTING, CLUSTER)
 """Sections of other runs than the comparison, in the order in which they end the page."""
 
 _HEADING = re.compile(r"(#+) +(.*?)\s*$")
