@@ -62,7 +62,8 @@ def main() -> int:
 def _measure(options: Namespace, folder: Path) -> str:
     kept: Path = options.links
     kept.mkdir(parents=True, exist_ok=True)
-    versions = sorted((one.name for one in options.programs.iterdir()), key=_numbers)
+    found = (one.name for one in options.programs.iterdir() if not one.name.startswith("."))
+    versions = sorted(found, key=_numbers)
     isos = [_iso(options.programs / version, kept) for version in versions]
     environment = clean_environment(folder / "home")
     links = [_link(a, b, folder, environment) for a, b in pairwise(isos)]
