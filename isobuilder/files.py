@@ -63,6 +63,46 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def open_bytes(path: Path) -> int:
+    """Open a file, a disc or a stick for reading, and return its descriptor.
+
+    Raises:
+        InputError: it is a pipe, a folder or another thing that has no bytes to come back to.
+        EnvironmentProblem: it is not there, or may not be read.
+    """
+    with as_environment_problem(path):
+        # Without waiting for whoever is at the other end of a pipe.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        kind = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISBLK(kind)):
+        os.close(descriptor)
+        raise InputError(
+            f"{path}: is no file", hint="bytes are read from it more than once: name a file"
+        )
+    return descriptor
+
+
+def files_in(folder: Path, suffix: str) -> list[Path]:
+    """Return the files of a folder whose names end so, in order; no folders, no broken links.
+
+    Raises:
+        EnvironmentProblem: it cannot be read.
+    """
+    with as_environment_problem(folder):
+        return sorted(one for one in folder.iterdir() if one.suffix == suffix and one.is_file())
+
+
+def refuse_special(path: Path) -> None:
+    """Raise if a device, a pipe or the like has the name of a file that is to be written.
+
+    Raises:
+        InputError: it would be replaced by a file, which nobody wants of /dev/stdout.
+    """
+    with as_environment_problem(path):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise InputError(f"{path}: is there, and is no file", hint="name another file")
+
+
 _ASK_AGAIN = 0.05  # seconds between two looks at a lock that another holds
 
 
@@ -106,8 +146,10 @@ def new_file(path: Path, *, private: bool = False) -> Iterator[Put]:
     made. ``private``: nobody but its owner may read it, from its first byte.
 
     Raises:
+        InputError: what has that name is no file.
         EnvironmentProblem: the folder cannot be written or the disk is full.
     """
+    refuse_special(path)
     with as_environment_problem(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
@@ -134,7 +176,7 @@ def write_whole(path: Path, data: bytes, *, private: bool = False) -> None:
     """Write a file so that it is either the old one or the whole new one, on the disk.
 
     Raises:
-        EnvironmentProblem: see ``new_file``; the old file stays.
+        InputError, EnvironmentProblem: see ``new_file``; the old file stays.
     """
     with new_file(path, private=private) as put:
         put(data)

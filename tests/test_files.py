@@ -110,3 +110,14 @@ def test_a_name_that_no_file_has_is_told(tmp_path: Path) -> None:
         assert not is_file(tmp_path / name)
         with pytest.raises(InputError):
             read_bytes(tmp_path / name, 10)
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(InputError, match="is there, and is no file"):
+            write_whole(path, b"text")
+    assert pipe.is_fifo()
+    assert link.is_symlink()

@@ -22,7 +22,7 @@ from isobuilder.delta.methods import DeltaError, methods
 from isobuilder.delta.plan import Copy, Given, Made, Put, Unpacked, Zeros
 from isobuilder.digest import BUFFER_SIZE, Digest
 from isobuilder.errors import IntegrityError
-from isobuilder.files import as_environment_problem
+from isobuilder.files import as_environment_problem, open_bytes
 from isobuilder.formats.inflate import unpacked
 
 _MOST_KEPT = 3 * 1024**3
@@ -102,9 +102,12 @@ def _nobody(_segment: Made, _made: bytes | str) -> None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[FileRun]:
-    """Give the bytes of a file, a disc or a stick."""
-    with as_environment_problem(path):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """Give the bytes of a file, a disc or a stick.
+
+    Raises:
+        InputError, EnvironmentProblem: see ``open_bytes``.
+    """
+    fd = open_bytes(path)
     try:
         yield FileRun(fd, os.lseek(fd, 0, os.SEEK_END), path)
     finally:

@@ -18,8 +18,8 @@ from isobuilder.delta.methods import DeltaError
 from isobuilder.delta.plan import MOST_LINKS, Link, from_data, to_data
 from isobuilder.digest import BUFFER_SIZE, Hasher
 from isobuilder.documents.json import JsonLimits, parse
-from isobuilder.errors import InputError, IntegrityError
-from isobuilder.files import Put, disk_problem
+from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
+from isobuilder.files import Put, disk_problem, open_bytes
 from isobuilder.formats.zstd import compressed, decompressed
 from isobuilder.text import as_json
 
@@ -42,17 +42,14 @@ class Delta:
     """An open delta whose bytes are those that were written. Close it or use ``with``.
 
     Raises:
-        InputError: it is none, or of a newer format.
+        InputError: it is none, no file at all, or of a newer format.
         IntegrityError: it is damaged.
         EnvironmentProblem: it cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise disk_problem(error, path) from error
+        self._fd = open_bytes(path)
         try:
             self.size = os.fstat(self._fd).st_size
             self.links = tuple(self._links())
@@ -137,11 +134,11 @@ _AGAIN = "bring it again"
 
 
 def is_delta(path: Path) -> bool:
-    """Say if a file begins as a delta does."""
+    """Say if a file begins as a delta does; what cannot be read, or is no file, is none."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_bytes(path), "rb") as file:
             return file.read(len(MAGIC)) == MAGIC
-    except OSError:
+    except (InputError, EnvironmentProblem):
         return False
 
 

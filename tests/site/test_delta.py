@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 import shutil
 import sys
@@ -135,6 +136,89 @@ def test_commands_that_make_no_sense_are_refused(pair: tuple[Path, Path], tmp_pa
     assert "no delta is among 2 files" in errors(done)[0]
     done = call("site", "delta", "--show", pair[0], code=3)
     assert "not a delta" in errors(done)[0]
+
+
+def test_folders_without_two_isos_are_no_pair(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    done = call("site", "delta", tmp_path / "one", tmp_path / "two", code=2)
+    assert "0 ISOs in " in errors(done)[0]
+    assert "two make a delta" in errors(done)[0]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_delta_is_not_written_over_what_it_is_made_of(
+    which: int, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    both = [Path(shutil.copy(path, tmp_path)) for path in pair]
+    before = both[which].read_bytes()
+    done = call("site", "delta", *both, "--out", both[which], code=3)
+    assert errors(done) == [f"error: {both[which]}: is there already, and is no delta"]
+    assert both[which].read_bytes() == before
+
+
+def test_an_older_delta_is_replaced(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "x.delta"
+    call("site", "delta", pair[1], pair[0], "--out", out)
+    before = out.read_bytes()
+    call("site", "delta", *pair, "--out", out)
+    assert out.read_bytes() != before
+
+
+def test_pipes_are_no_isos_and_no_deltas(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """Nobody writes into this one: a command that opened it as a file would wait for ever."""
+    pipe, out = tmp_path / "pipe", tmp_path / "x"
+    os.mkfifo(pipe)
+    for words in [
+        ("delta", pipe, pair[1], "--out", out),
+        ("delta", pair[0], pipe, "--out", out),
+        ("delta", *pair, "--out", pipe),
+        ("delta", "--show", pipe),
+        ("ledger", pipe, "--site", "x", "--records", tmp_path / "records"),
+        ("ledger", pair[0], "--site", "x", "--records", tmp_path / "records", "--out", pipe),
+    ]:
+        done = call("site", *words, code=3)
+        assert "is no file" in errors(done)[0] or "and is no file" in errors(done)[0]
+    call("site", "delta", *pair, "--out", out)
+    done = call("site", "apply", pipe, out, "--out", tmp_path / "made.iso", code=3)
+    assert "is no file" in errors(done)[0]
+    words = (pair[0], out, "--out", pipe, "--replace")
+    assert "is no file" in errors(call("site", "apply", *words, code=3))[0]
+    assert pipe.is_fifo()
+
+
+def test_what_lay_beside_the_iso_that_goes_does_not_stay_beside_the_new_one(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "site").mkdir()
+    old, new = (Path(shutil.copy(path, tmp_path)) for path in pair)
+    site = Path(shutil.copy(old, tmp_path / "site" / "site.iso"))
+    sums = site.with_name("site.iso.sha256")
+    sums.write_text(f"{Digest.of_file(site).hex}  site.iso\n")
+    (tmp_path / "site" / "site.registration.json").write_text("{}")
+    new.with_name(f"{new.name}.sha256").write_text(f"{Digest.of_file(new).hex}  {new.name}\n")
+    delta = tmp_path / "x.delta"
+    call("site", "delta", old, new, "--out", delta)
+    call("site", "apply", old, delta, "--out", site, code=3)
+    assert Digest.of_file(old).hex in sums.read_text()
+    call("site", "apply", old, delta, "--out", site, "--replace")
+    assert sums.read_text() == f"{Digest.of_file(new).hex}  site.iso\n"
+    assert sorted(one.name for one in site.parent.iterdir()) == ["site.iso", "site.iso.sha256"]
+
+
+def test_sums_of_another_iso_are_told_before_one_is_written(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    delta, out = tmp_path / "x.delta", tmp_path / "made.iso"
+    call("site", "delta", *pair, "--out", delta)
+    sums = tmp_path / "made.iso.sha256"
+    sums.write_text(f"{Digest.of_file(pair[0]).hex}  made.iso\n")
+    done = call("site", "apply", pair[0], delta, "--out", out, code=3)
+    assert f"{sums}: is there already, and is of another ISO" in errors(done)[0]
+    assert not out.exists()
+    call("site", "apply", pair[0], delta, "--out", out, "--replace")
+    assert out.exists()
+    assert not sums.exists()  # none goes along in this delta
 
 
 @pytest.mark.parametrize("form", ["txt", "signed", "typed", "damaged", "png", "svg"])

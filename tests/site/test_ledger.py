@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -190,6 +191,50 @@ def test_a_site_tells_and_the_office_reads(built: Built, tmp_path: Path) -> None
     done = call("site", "ledger", "--read", paper, "--site", "other", code=3)
     assert "another site" in errors(done)[0]
     assert hints(done)
+
+
+def test_a_ledger_is_not_written_over_another_file(built: Built, tmp_path: Path) -> None:
+    iso = Path(shutil.copy(built.iso, tmp_path))
+    site = ("--site", "plant-7", "--records", tmp_path / "site")
+    note = tmp_path / "note.txt"
+    note.write_text("to do")
+    for path in (iso, note):
+        before = path.read_bytes()
+        done = call("site", "ledger", iso, *site, "--out", path, code=3)
+        assert errors(done) == [f"error: {path}: is there already, and is no ledger"]
+        assert path.read_bytes() == before
+    assert not (tmp_path / "site").exists() or not list((tmp_path / "site").glob("*.json"))
+    for _ in range(2):
+        call("site", "ledger", iso, *site, "--out", tmp_path / "ledger.txt")
+
+
+def test_what_is_a_slip_makes_no_ledger_of_nothing(tmp_path: Path) -> None:
+    site = ("--site", "plant-7", "--records", tmp_path / "site")
+    (tmp_path / "empty").mkdir()
+    assert "which are named" in errors(call("site", "ledger", *site, code=2))[0]
+    done = call("site", "ledger", tmp_path / "empty", *site, code=3)
+    assert errors(done) == [f"error: {tmp_path / 'empty'}: no ISO is in this folder"]
+    store = tmp_path / "stroe"
+    done = call("site", "ledger", "--blobs", "--store", store, *site, code=3)
+    assert errors(done) == [f"error: {store}: there is no store"]
+
+
+def test_of_a_folder_only_files_are_isos(built: Built, tmp_path: Path) -> None:
+    folder = tmp_path / "isos"
+    (folder / "folder.iso").mkdir(parents=True)
+    (folder / "gone.iso").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.iso")
+    shutil.copy(built.iso, folder)
+    words = ("--site", "plant-7", "--records", tmp_path / "site", "--json")
+    assert json.loads(call("site", "ledger", folder, *words).stdout)["count"] == 1
+
+
+def test_the_kind_of_a_picture_is_told_in_any_letters(built: Built, tmp_path: Path) -> None:
+    for name, begin in (("L.PNG", b"\x89PNG"), ("L.Svg", b"<?xml")):
+        out = tmp_path / name
+        words = ("--site", "plant-7", "--records", tmp_path / "site", "--out", out)
+        call("site", "ledger", built.iso, *words)
+        assert out.read_bytes().startswith(begin)
 
 
 def test_two_that_make_a_ledger_at_once_make_one_history(tmp_path: Path) -> None:

@@ -65,7 +65,11 @@ def delta(
         return
     if len(things) < 2:
         raise UsageProblem("two ISOs make a delta: the old one and the new one")
-    *olds, new = _isos(app, things)
+    isos = _isos(app, things)
+    if len(isos) < 2:
+        found = f"{plural(len(isos), 'ISO')} in {', '.join(things)}"
+        raise UsageProblem(f"{found}: two make a delta, the old one and the new one")
+    *olds, new = isos
     olds = [old for old in olds if old.absolute() != new.absolute()]  # in a folder of all
     if not olds:
         raise UsageProblem(f"{new}: there is no old ISO to make it from")
@@ -93,11 +97,13 @@ def delta(
 
 def _isos(app: App, things: Sequence[str]) -> list[Path]:
     """Return the ISOs that things are, or that are made of them; the last one is the new one."""
+    from isobuilder.files import files_in
+
     found: list[Path] = []
     for text in things:
         path = Path(text)
         if path.is_dir():
-            found += sorted(path.glob("*.iso"))
+            found += files_in(path, ".iso")
         elif path.exists() and path.suffix not in {".json", ".yaml", ".yml"}:
             _refuse_others(path)
             found.append(path)

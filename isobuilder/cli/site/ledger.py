@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -92,6 +93,8 @@ def ledger(
         return
     if hand_over or forget:
         raise UsageProblem("--hand-over and --forget belong to --read")
+    for path in out:
+        _refuse_another(path)
     with one_at_a_time(folder, name):
         made = _made(app, things, name, folder, key, blobs=blobs, sign=sign)
     _write(app, made, out, qr, as_json)
@@ -107,7 +110,7 @@ def _made(
     blobs: bool,
     sign: bool,
 ) -> BroughtLedger:
-    from isobuilder.errors import UsageProblem
+    from isobuilder.errors import InputError, UsageProblem
     from isobuilder.pipeline.provenance.signing import signing_moment
     from isobuilder.site.ledgers.ledger import make_ledger
     from isobuilder.site.ledgers.records import last_ledger, read_record, write_record
@@ -119,7 +122,11 @@ def _made(
     if blobs:
         if things:
             raise UsageProblem("--blobs is about the store, and takes no ISOs")
+        if not app.store.root.is_dir():
+            raise InputError(f"{app.store.root}: there is no store", hint="name it with --store")
         held = [blob.digest for blob in stored(app.store)]
+    elif not things:
+        raise UsageProblem("a ledger is of ISOs or folders of them, which are named, or of --blobs")
     else:
         held = list(digests_of(app, _isos(things), believe=False).values())
     last = last_ledger(read_record(folder, name))
@@ -132,6 +139,17 @@ def _made(
     return told
 
 
+def _refuse_another(path: Path) -> None:
+    """Raise if a file that is no ledger would be written over."""
+    from isobuilder.errors import InputError
+    from isobuilder.files import refuse_special
+    from isobuilder.site.bundles.arrival import is_iso
+
+    refuse_special(path)
+    if path.is_file() and path.stat().st_size and (is_iso(path) or not is_ledger(path)):
+        raise InputError(f"{path}: is there already, and is no ledger", hint="name another file")
+
+
 def _write(app: App, told: BroughtLedger, out: tuple[Path, ...], qr: bool, as_json: bool) -> None:
     from isobuilder.files import write_whole
     from isobuilder.site.ledgers.qr import blocks, picture
@@ -139,8 +157,8 @@ def _write(app: App, told: BroughtLedger, out: tuple[Path, ...], qr: bool, as_js
     made, text = told.ledger, told.to_text()
     dense = text.replace(" ", "")
     for path in out:
-        if path.suffix in _PICTURES:
-            write_whole(path, picture(dense, path.suffix))
+        if (kind := path.suffix.lower()) in _PICTURES:
+            write_whole(path, picture(dense, kind))
         else:
             write_whole(path, (text.replace(" ", "\n") + "\n").encode())
     if as_json:
@@ -301,7 +319,7 @@ def _read_brought_ledger(source: Path) -> BroughtLedger:
 
     if source == Path("-"):
         return read_brought(sys.stdin.read(LONGEST + 1), "what was typed")
-    if source.suffix in _SCANNED:
+    if source.suffix.lower() in _SCANNED:
         return read_brought(scanned(source), str(source))
     text = read_bytes(source, LONGEST).decode("utf-8", "replace")
     return read_brought(text, str(source))
@@ -314,21 +332,39 @@ def _proved(came: BroughtLedger, trusted: TrustedKeys, source: Path) -> TrustedK
 
 
 def is_ledger(path: Path) -> bool:
-    """Say if a file is what a ledger is written to: a picture, or a text that begins as one."""
-    from isobuilder.files import as_environment_problem
+    """Say if a file is what a ledger is written to: a picture, or a text that begins as one.
+
+    Raises:
+        InputError, EnvironmentProblem: see ``open_bytes``.
+    """
+    from isobuilder.files import open_bytes
     from isobuilder.site.ledgers.signed import begins
 
-    if path.suffix in {*_SCANNED, *_PICTURES}:
+    if path.suffix.lower() in {*_SCANNED, *_PICTURES}:
         return True
-    with as_environment_problem(path), path.open("rb") as file:
+    with os.fdopen(open_bytes(path), "rb") as file:
         return begins(file.read(100).decode("ascii", "replace"))
 
 
 def _isos(things: Iterable[str]) -> list[Path]:
+    """Return the ISOs that things are, and those of folders.
+
+    Raises:
+        InputError: there is none in a folder, or one that is named is a pipe or the like.
+        EnvironmentProblem: it cannot be read.
+    """
+    from isobuilder.errors import InputError
+    from isobuilder.files import files_in, open_bytes
+
     found: list[Path] = []
     for text in things:
         path = Path(_HERE.convert(text, None, None))
-        found += sorted(path.glob("*.iso")) if path.is_dir() else [path]
+        isos = files_in(path, ".iso") if path.is_dir() else [path]
+        if not isos:
+            raise InputError(f"{path}: no ISO is in this folder")
+        if isos == [path]:
+            os.close(open_bytes(path))
+        found += isos
     return found
 
 

@@ -14,10 +14,18 @@ from isobuilder.delta.methods import DeltaError
 from isobuilder.delta.plan import Link
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
-from isobuilder.files import Writeback, as_environment_problem, locked, open_own, write_whole
+from isobuilder.files import (
+    Writeback,
+    as_environment_problem,
+    locked,
+    open_own,
+    refuse_special,
+    write_whole,
+)
 from isobuilder.iso.write.writer import check_space
 from isobuilder.medium import SIGNATURE, TRAVELS
 from isobuilder.pipeline.provenance.signing import Signatures
+from isobuilder.pipeline.verify import promised
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.trust.signed import check_signatures
 
@@ -56,7 +64,8 @@ def apply_deltas(
     ``signed`` is what is asked of the signature of the ISO, which goes along in the delta: it is
     about the digest, so it is proved before a byte is written.
     The file has its name once its bytes have the digest that was published; what a run that ended
-    early had written is used by the next one. What lay beside the ISO is written beside it.
+    early had written is used by the next one. What lay beside the ISO is written beside it, and
+    what lies there of an ISO that ``replace`` lets go goes with it.
 
     Raises:
         InputError: none of the deltas is for what is there, or they lead to several ISOs, or
@@ -73,6 +82,7 @@ def apply_deltas(
         path = _path(given, olds, links, wanted)
         last = path[-1].link
         there = _is_there(out, last, replace=replace)
+        anew = _is_beside_another(out, last, there=there, replace=replace)
         with as_environment_problem(out.parent):
             out.parent.mkdir(parents=True, exist_ok=True)
         size = last.size + sum(run.size for run in given.values())
@@ -80,14 +90,16 @@ def apply_deltas(
         runs = _assembled(path, given, bench)
         if signed is not None:
             _demand(last, runs, signed)
-        for _ in _beside(last, runs, out):
+        for _ in _beside(last, runs, out, anew=anew):
             pass  # what cannot be made is told before the ISO has its name
         resumed = 0
         if not there:
             result = runs[last.result]
             resumed = _Writer(last, result, out, progress).write()
+        if anew:
+            _remove_beside(out)
         beside = []
-        for side, data in _beside(last, runs, out):
+        for side, data in _beside(last, runs, out, anew=anew):
             write_whole(side, data)
             beside.append(side)
     steps = tuple(needed.link.name for needed in path)
@@ -95,6 +107,7 @@ def apply_deltas(
 
 
 def _is_there(out: Path, link: Link, *, replace: bool) -> bool:
+    refuse_special(out)
     if not out.exists():
         return False
     if out.stat().st_size == link.size and Digest.of_file(out) == link.digest:
@@ -105,6 +118,30 @@ def _is_there(out: Path, link: Link, *, replace: bool) -> bool:
         f"{out}: is there already, and is not {link.name} of {link.digest}",
         hint="name another file with --out; --replace lets this one go",
     )
+
+
+def _is_beside_another(out: Path, link: Link, *, there: bool, replace: bool) -> bool:
+    """Say if what lies beside ``out`` is of an ISO that is to go, or that an earlier run let go."""
+    told = promised(out)
+    stale = told is not None and told != link.digest
+    if stale and not replace and not out.exists():
+        raise InputError(
+            f"{out}.sha256: is there already, and is of another ISO: {told}",
+            hint="name another file with --out; --replace lets this one go",
+        )
+    return replace and (stale or (out.exists() and not there))
+
+
+def _remove_beside(out: Path) -> None:
+    """Remove what tells of the ISO that is gone: beside another one it would be wrong."""
+    for end in TRAVELS:
+        path = _side(out, end)
+        with as_environment_problem(path):
+            path.unlink(missing_ok=True)
+
+
+def _side(out: Path, end: str) -> Path:
+    return out.with_name(f"{out.name.removesuffix('.iso')}.{end}")
 
 
 def _assembled(
@@ -146,11 +183,13 @@ def _demand(link: Link, runs: Sequence[ByteRun], wanted: Signatures) -> None:
 _UNSIGNED = "no signature goes along in the delta"
 
 
-def _beside(link: Link, runs: Sequence[ByteRun], out: Path) -> Iterator[tuple[Path, bytes]]:
-    """Make what lay beside the ISO, unless something lies there, one file at a time."""
+def _beside(
+    link: Link, runs: Sequence[ByteRun], out: Path, *, anew: bool
+) -> Iterator[tuple[Path, bytes]]:
+    """Make what lay beside the ISO, one file at a time; what lies there stays, but ``anew``."""
     for end, number in link.beside.items():
-        path = out.with_name(f"{out.name.removesuffix('.iso')}.{end}")
-        if end not in TRAVELS or path.exists() or runs[number].size > _MOST_BESIDE:
+        path = _side(out, end)
+        if end not in TRAVELS or (path.exists() and not anew) or runs[number].size > _MOST_BESIDE:
             continue
         data = runs[number].read(0, runs[number].size) if runs[number].size else b""
         if end == "iso.sha256":  # which tells the name

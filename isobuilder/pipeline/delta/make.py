@@ -11,13 +11,13 @@ from pathlib import Path
 from isobuilder.delta.assembling import Workbench, opened
 from isobuilder.delta.blocks import Blocked
 from isobuilder.delta.choose import Tried, packed_whole, tried
-from isobuilder.delta.container import write_delta
+from isobuilder.delta.container import is_delta, write_delta
 from isobuilder.delta.methods import Method, methods
 from isobuilder.delta.plan import MOST_MADE, Given, Link
 from isobuilder.delta.prove import prove
 from isobuilder.digest import Digest
-from isobuilder.errors import IntegrityError
-from isobuilder.files import as_environment_problem, new_file, read_bytes
+from isobuilder.errors import InputError, IntegrityError
+from isobuilder.files import as_environment_problem, new_file, read_bytes, refuse_special
 from isobuilder.medium import TRAVELS
 from isobuilder.pipeline.delta.pieces import Apart, Piece, look_into, take_apart, unpack
 from isobuilder.pipeline.delta.planning import Opened, Plan, Planner, Told
@@ -55,9 +55,14 @@ def make_delta(
     of all of it is ``new``.
 
     Raises:
-        InputError: a file is not there.
+        InputError: a file is not there, or another one that is no delta has the name ``out``.
         EnvironmentProblem: no space, or a file cannot be read.
     """
+    if out.is_file() and not is_delta(out):
+        raise InputError(
+            f"{out}: is there already, and is no delta", hint="name another file with --out"
+        )
+    refuse_special(out)
     groups = [[old] for old in olds] if any_of else [list(olds)]
     with ExitStack() as closing:
         folder = out.absolute().parent

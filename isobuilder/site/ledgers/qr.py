@@ -48,7 +48,7 @@ def scanned(path: Path) -> str:
         EnvironmentProblem: zbarimg is not installed, or finds no code.
     """
     zbarimg = find_program("zbarimg")
-    return run([zbarimg, "--quiet", "--raw", "--oneshot", path], timeout=_READING)
+    return run([zbarimg, "--quiet", "--raw", "--oneshot", path.absolute()], timeout=_READING)
 
 
 def _code(text: str) -> segno.QRCode:
