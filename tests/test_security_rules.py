@@ -114,8 +114,6 @@ RULES = {
             "machine/": "folders of its own for mmdebstrap and QEMU",
             "nodeconfig/": "a folder of its own for openssl",
             "pipeline/boot.py": "a folder of its own for QEMU",
-            "delta/assembling.py": "reads a file, a disc or a stick",
-            "delta/container.py": "reads a delta",
             "delta/prove.py": "a folder of its own for another process",
             "sources/rendering.py": "a folder of its own for helm",
             "trust/rebuild/source.py": "a folder of its own for Go",
