@@ -7,16 +7,20 @@ which takes some 27 times as long. It is under the GPL and only ever run.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import BinaryIO
 
 from isobuilder.digest import Digest
-from isobuilder.errors import InputError, IntegrityError
-from isobuilder.files import as_environment_problem
+from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
+from isobuilder.files import as_environment_problem, locked
 from isobuilder.formats.par2 import MOST, Pieces, read_pieces
 from isobuilder.run import find_program, run
 
@@ -37,24 +41,35 @@ class Parity:
 def protect(iso: Path, *, percent: int = 2, blocks: int = BLOCKS) -> Parity:
     """Write parity beside ``iso``, with which ``percent`` of it can be damaged.
 
+    Of a link it is beside the file that the link leads to. It has its names once it is whole and
+    on the disk.
+
     Raises:
-        InputError: it has some already.
-        EnvironmentProblem: par2 is not installed or failed; nothing is left beside the ISO.
+        InputError: it has some already, or is nothing that par2 takes.
+        EnvironmentProblem: par2 is not installed or failed, the folder cannot be written, or
+            another run is at it; nothing is left beside the ISO.
     """
-    if found := parity_of(iso):
-        raise InputError(f"{found[0]}: is there already", hint="remove it to make it anew")
-    # More blocks than sectors of the ISO are of no use, and par2 refuses more than bytes / 4.
-    blocks = max(1, min(blocks, iso.stat().st_size // 2048))
-    options: list[str | Path] = ["-q", "-q", f"-b{blocks}", f"-r{percent}", "-n1"]
-    command = [_program(), "create", *options, "--", f"{iso.name}.par2", iso.name]
-    done = False
-    try:
+    iso = _behind(iso)
+    size = iso.stat().st_size
+    if not size:
+        raise InputError(f"{iso}: has no bytes to protect")
+    if {"*", "?"} & set(iso.name):
+        raise InputError(f"{iso}: par2 takes no name with * or ?", hint="give it another name")
+    with _alone(iso) as folder:
+        if found := parity_of(iso):
+            raise InputError(f"{found[0]}: is there already", hint="remove it to make it anew")
+        # More blocks than sectors of the ISO are of no use, and par2 refuses more than bytes / 4.
+        blocks = max(1, min(blocks, size // 2048))
+        options: list[str | Path] = ["-q", "-q", f"-b{blocks}", f"-r{percent}", "-n1"]
+        index, base = f"{folder.name}/{iso.name}.par2", iso.parent.resolve()
+        command = [_program(), "create", *options, "-B", base, "--", index, iso.name]
         run(command, cwd=iso.parent, timeout=_TIME)
-        done = True
-    finally:
-        if not done:
-            _remove(parity_of(iso))
+        # The index comes last; without it the others are enough to mend with.
+        for made in reversed(parity_of(folder / iso.name)):
+            _settle(made, iso.with_name(made.name))
     files = parity_of(iso)
+    if not files:
+        raise EnvironmentProblem(f"{iso}: par2 ended well and made nothing")
     return Parity(files, sum(path.stat().st_size for path in files))
 
 
@@ -69,33 +84,92 @@ def parity_of(iso: Path) -> tuple[Path, ...]:
 def heal(iso: Path, expected: Digest) -> bool:
     """Make ``iso`` what it was from the parity beside it; False if nothing was damaged.
 
+    par2 works beside it on another name of its bytes, or on a copy where a file system has no such
+    names, so until what was healed has the right digest the ISO stays, also if all is killed.
+
     Raises:
         IntegrityError: what came of it has another digest; the ISO is as it was.
-        EnvironmentProblem: there is more damage than parity, or par2 is not installed.
+        EnvironmentProblem: there is more damage than parity, par2 is not installed, or another run
+            is at it.
     """
-    if Digest.of_file(iso) == expected:
-        return False
+    iso = _behind(iso)
+    right = Digest.of_file(iso) == expected
+    if right and not _left(iso):
+        return False  # also on a medium that is only read
+    with _alone(iso) as folder:
+        if not right:
+            _heal(iso, expected, folder)
+    return not right
+
+
+def _heal(iso: Path, expected: Digest, folder: Path) -> None:
     parity = parity_of(iso)
     if not parity:
         raise InputError(f"{iso}: no parity is beside it", hint="site repair works without, too")
-    there = set(_kept(iso))
-    command: list[str | Path] = [_program(), "repair", "-q", "-q", "--", parity[0].name]
-    found = None
-    try:
-        with _marked(iso, parity[0]):
-            run(command, cwd=iso.parent, timeout=_TIME)
-        found = Digest.of_file(iso)
-    finally:
-        kept = [path for path in _kept(iso) if path not in there]
-        if found != expected and kept:  # also when it was interrupted, or the disk is full
-            kept[0].replace(iso)
+    made = folder / iso.name
+    _second_name(iso, made)
+    index, base = Path("..", parity[0].name), folder.resolve()
+    command: list[str | Path] = [_program(), "repair", "-q", "-q", "-B", base, "--", index]
+    with _marked(made, parity[0]):
+        run(command, cwd=folder, timeout=_TIME)
+    found = Digest.of_file(made)
     if found != expected:
         raise IntegrityError(
             f"{iso}: from its parity comes {found}, expected {expected}; it is as it was",
             hint="the parity is of another ISO, or was damaged with it: use site repair --from",
         )
-    _remove(tuple(kept))
-    return True
+    _settle(made, iso)
+
+
+def _behind(iso: Path) -> Path:
+    """Return the file that a link leads to, for par2 takes no links; of others the same path."""
+    return iso.resolve() if iso.is_symlink() else iso
+
+
+@contextmanager
+def _alone(iso: Path) -> Iterator[Path]:
+    """Give a folder beside ``iso`` for par2 to one run at a time; it is gone when the block ends.
+
+    What runs that were killed left is removed first.
+    """
+    lock = iso.with_name(f".{iso.name}.parity.lock")
+    with as_environment_problem(iso.parent), locked(lock, timeout=0) as mine:
+        if not mine:
+            raise EnvironmentProblem(
+                f"{iso}: another run makes or uses its parity", hint="wait until that has ended"
+            )
+        try:
+            _remove(_left(iso))
+            # A new name each time: a par2 that outlived its run may still be at the old one.
+            yield Path(tempfile.mkdtemp(prefix=f".{iso.name}.parity-", dir=iso.parent))
+        finally:
+            _remove(_left(iso))
+            lock.unlink(missing_ok=True)
+
+
+def _left(iso: Path) -> list[Path]:
+    """Return the folders of ``_alone``, also those that runs left when they were killed."""
+    name = re.compile(rf"\.{re.escape(iso.name)}\.parity-[a-z0-9_]{{8}}")
+    return [path for path in iso.parent.iterdir() if name.fullmatch(path.name)]
+
+
+def _remove(folders: list[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)  # the next run tries again
+
+
+def _second_name(path: Path, name: Path) -> None:
+    try:
+        os.link(path, name)
+    except OSError:  # such as on the FAT of a stick
+        shutil.copyfile(path, name)
+
+
+def _settle(made: Path, path: Path) -> None:
+    """Give ``made`` its name once it is on the disk."""
+    with made.open("rb") as file:
+        os.fsync(file.fileno())
+    made.replace(path)
 
 
 @contextmanager
@@ -104,20 +178,20 @@ def _marked(iso: Path, index: Path) -> Iterator[None]:
 
     par2 looks at every byte of what is damaged for a piece that was moved. If pieces of the ISO are
     zeros, a scratch of zeros looks like one at every byte, and each is hashed: an hour for 15 MB.
-    The marks are gone when the block ends, except from what was mended.
+    The marks are gone when the block ends, whatever the name of the damaged file is then.
     """
     with as_environment_problem(index), index.open("rb") as file:
         pieces = read_pieces(file.read(MOST))
     places = [] if pieces is None else list(_zeroed(iso, pieces))
-    state = iso.stat()
-    _put(iso, places, b"\xff")
-    try:
+    if not places:
         yield
-    finally:
-        for path in (iso, *_kept(iso)):
-            with suppress(FileNotFoundError):
-                if path.stat().st_ino == state.st_ino:  # the damaged one, whatever its name is now
-                    _put(path, places, b"\0")
+        return
+    with iso.open("r+b", buffering=0) as damaged:
+        try:
+            _put(damaged, places, b"\xff")
+            yield
+        finally:
+            _put(damaged, places, b"\0")
 
 
 def _zeroed(iso: Path, pieces: Pieces) -> Iterator[int]:
@@ -131,18 +205,10 @@ def _zeroed(iso: Path, pieces: Pieces) -> Iterator[int]:
                 yield from (number * pieces.size, (number + 1) * pieces.size - 1)
 
 
-def _put(path: Path, places: list[int], byte: bytes) -> None:
-    if places:
-        with as_environment_problem(path), path.open("r+b", buffering=0) as file:
-            for at in places:
-                file.seek(at)
-                file.write(byte)
-
-
-def _kept(iso: Path) -> list[Path]:
-    """Return what par2 keeps of an ISO that it mends: the damaged one, as NAME.1 or later."""
-    name = re.compile(rf"{re.escape(iso.name)}\.[0-9]+")
-    return [path for path in iso.parent.iterdir() if name.fullmatch(path.name)]
+def _put(file: BinaryIO, places: list[int], byte: bytes) -> None:
+    for at in places:
+        file.seek(at)
+        file.write(byte)
 
 
 def _program() -> Path:
@@ -151,9 +217,3 @@ def _program() -> Path:
     except PackageNotFoundError:
         return find_program("par2")
     return path if path.is_file() else find_program("par2")
-
-
-def _remove(paths: tuple[Path, ...]) -> None:
-    for path in paths:
-        with as_environment_problem(path):
-            path.unlink(missing_ok=True)

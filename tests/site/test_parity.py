@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import shutil
+import signal
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +17,7 @@ import pytest
 from isobuilder.digest import Digest
 from isobuilder.formats.par2 import read_pieces
 from isobuilder.pipeline.build import Built
-from isobuilder.site.parity import _zeroed
+from isobuilder.site.parity import _alone, _zeroed
 from tests.cli.calling import call, errors, hints
 
 pytestmark = pytest.mark.skipif(shutil.which("par2") is None, reason="par2 is not installed")
@@ -103,10 +108,12 @@ def test_what_others_put_beside_an_iso_while_it_is_mended_stays(
 ) -> None:
     call("site", "protect", iso, "--percent", "10")
     scratch(iso, at=100_000, size=20_000)
-    program(tmp_path, 'echo dear > other.iso; echo dear > 1.txt; exec par2 "$@"', monkeypatch)
+    names = ("other.iso", "1.txt", f"{iso.name}.1")
+    put = "".join(f"echo dear > ../{name}; " for name in names)
+    program(tmp_path, f'{put} exec par2 "$@"', monkeypatch)
     call("site", "repair", iso, "--parity")
     assert Digest.of_file(iso) == built.digest
-    assert all((iso.parent / name).read_text() == "dear\n" for name in ("other.iso", "1.txt"))
+    assert all((iso.parent / name).read_text() == "dear\n" for name in names)
 
 
 def test_par2_that_ends_in_the_middle_leaves_the_iso_as_it_was(
@@ -120,6 +127,152 @@ def test_par2_that_ends_in_the_middle_leaves_the_iso_as_it_was(
     call("site", "repair", iso, "--parity", code=6)
     assert iso.read_bytes() == damaged
     assert sorted(iso.parent.iterdir()) == before
+
+
+def killed_with_par2(*words: str | Path, folder: Path, half: str) -> None:
+    """Run isobuilder with a par2 that does ``half`` and has both killed, as a power cut would."""
+    (folder / "bin").mkdir()
+    path = folder / "bin" / "par2"
+    path.write_text(f"#!/bin/sh\n{half}\nkill -9 $PPID\nkill -9 $$\n")
+    path.chmod(0o755)
+    start = (
+        "import sys; from pathlib import Path; import isobuilder.site.parity as parity;"
+        "path = Path(sys.argv.pop(1)); parity._program = lambda: path;"
+        "from isobuilder.cli.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", start, path, *words], check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_what_was_killed_with_par2_while_it_mended_mends_when_it_is_run_again(
+    iso: Path, built: Built, tmp_path: Path
+) -> None:
+    call("site", "protect", iso, "--percent", "10")
+    before = sorted(iso.parent.iterdir())
+    scratch(iso, at=100_000, size=20_000)
+    damaged = iso.read_bytes()
+    half = f"mv {iso.name} {iso.name}.1; : > {iso.name}"
+    killed_with_par2("site", "repair", iso, "--parity", folder=tmp_path, half=half)
+    assert iso.read_bytes() == damaged
+    assert sorted(iso.parent.iterdir()) != before
+    call("site", "repair", iso, "--parity")
+    assert Digest.of_file(iso) == built.digest
+    assert sorted(iso.parent.iterdir()) == before
+
+
+def test_what_a_killed_run_left_beside_an_iso_that_is_right_goes(
+    iso: Path, built: Built, tmp_path: Path
+) -> None:
+    call("site", "protect", iso, "--percent", "10")
+    before = sorted(iso.parent.iterdir())
+    good = iso.read_bytes()
+    scratch(iso, at=100_000, size=20_000)
+    killed_with_par2("site", "repair", iso, "--parity", folder=tmp_path, half=":")
+    iso.write_bytes(good)
+    assert "nothing was damaged" in call("site", "repair", iso, "--parity").stderr
+    assert sorted(iso.parent.iterdir()) == before
+
+
+def test_parity_has_its_name_only_when_it_is_whole(iso: Path, built: Built, tmp_path: Path) -> None:
+    before = sorted(iso.parent.iterdir())
+    half = 'while [ "$1" != -- ]; do shift; done; : > "$2"; : > "${2%.par2}.vol000+80.par2"'
+    killed_with_par2("site", "protect", iso, folder=tmp_path, half=half)
+    assert not list(iso.parent.glob("*.par2"))
+    call("site", "protect", iso, "--percent", "10")
+    assert len(set(iso.parent.iterdir()) - set(before)) == 2
+    scratch(iso, at=100_000, size=20_000)
+    call("site", "repair", iso, "--parity")
+    assert Digest.of_file(iso) == built.digest
+
+
+def test_par2_that_makes_nothing_is_told(
+    iso: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path, "exit 0", monkeypatch)
+    done = call("site", "protect", iso, "--json", code=6)
+    assert "made nothing" in errors(done)[0]
+
+
+@pytest.mark.parametrize("words", [("protect",), ("repair", "--parity")])
+def test_one_run_at_a_time_makes_or_uses_the_parity_of_an_iso(
+    words: tuple[str, ...], iso: Path, built: Built
+) -> None:
+    call("site", "protect", iso, "--percent", "10")
+    scratch(iso, at=100_000, size=20_000)
+    before = {path: path.read_bytes() for path in iso.parent.iterdir()}
+    with _alone(iso):
+        done = call("site", *words, iso, code=6)
+    assert "another run" in errors(done)[0]
+    assert hints(done)
+    assert {path: path.read_bytes() for path in iso.parent.iterdir()} == before
+    call("site", "repair", iso, "--parity")
+    assert Digest.of_file(iso) == built.digest
+
+
+def test_where_files_have_one_name_only_a_copy_is_mended(
+    iso: Path, built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")  # what FAT says
+
+    call("site", "protect", iso, "--percent", "10")
+    before = sorted(iso.parent.iterdir())
+    scratch(iso, at=100_000, size=20_000)
+    monkeypatch.setattr(os, "link", no_links)
+    call("site", "repair", iso, "--parity")
+    assert Digest.of_file(iso) == built.digest
+    assert sorted(iso.parent.iterdir()) == before
+
+
+def test_of_a_link_the_file_behind_it_is_protected_and_mended(iso: Path, built: Built) -> None:
+    links = iso.parent.parent / "links"
+    links.mkdir()
+    link = links / "newest.iso"
+    link.symlink_to(iso)
+    done = call("site", "protect", link, "--percent", "10")
+    assert done.stdout.splitlines()[0] == f"{iso}.par2"
+    scratch(iso, at=100_000, size=20_000)
+    call("site", "repair", link, "--parity", "--digest", built.digest)
+    assert link.is_symlink()
+    assert Digest.of_file(iso) == built.digest
+
+
+def test_a_path_through_a_link_and_from_here_does(
+    iso: Path, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "to site").symlink_to(iso.parent)
+    monkeypatch.chdir(tmp_path)
+    path = Path("to site") / iso.name
+    done = call("site", "protect", path, "--percent", "10")
+    assert done.stdout.splitlines()[0] == f"{path}.par2"
+    scratch(iso, at=100_000, size=20_000)
+    call("site", "repair", path, "--parity")
+    assert Digest.of_file(iso) == built.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "fact"),
+    [
+        ("empty.iso", b"", "has no bytes to protect"),
+        ("all*.iso", b"x" * 9000, "takes no name with"),
+        ("which?.iso", b"x" * 9000, "takes no name with"),
+    ],
+)
+def test_what_par2_does_not_take_is_refused_in_our_words(
+    name: str, data: bytes, fact: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    assert fact in errors(call("site", "protect", path, code=3))[0]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_only_read_is_told(iso: Path, read_only: Callable[[Path], None]) -> None:
+    read_only(iso.parent)
+    done = call("site", "protect", iso, code=6)
+    assert "Read-only" in errors(done)[0] or "denied" in errors(done)[0]
+    assert "writable" in hints(done)[0]
+    assert "nothing was damaged" in call("site", "repair", iso, "--parity").stderr
 
 
 def with_zeros(folder: Path) -> Path:
