@@ -178,7 +178,8 @@ def _marked(iso: Path, index: Path) -> Iterator[None]:
 
     par2 looks at every byte of what is damaged for a piece that was moved. If pieces of the ISO are
     zeros, a scratch of zeros looks like one at every byte, and each is hashed: an hour for 15 MB.
-    The marks are gone when the block ends, whatever the name of the damaged file is then.
+    The marks are gone when the block ends, whatever the name of the damaged file is then; a run
+    that is killed leaves them, in pieces that are damaged anyway.
     """
     with as_environment_problem(index), index.open("rb") as file:
         pieces = read_pieces(file.read(MOST))

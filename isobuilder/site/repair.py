@@ -33,8 +33,8 @@ class Mended:
 
     iso: Path  # the one that is right now
     digest: Digest
-    places: tuple[str, ...]  # what was damaged
-    written: int  # bytes in place; of a copy all
+    places: tuple[str, ...]  # what was damaged; with parity that is not known
+    written: int  # bytes in place; of a copy and with parity all
 
 
 def repair(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import shutil
@@ -45,6 +46,15 @@ def test_a_scratch_within_the_parity_is_healed(iso: Path, built: Built) -> None:
     assert Digest.of_file(iso) == built.digest
     assert sorted(iso.parent.iterdir()) == before
     assert "nothing was damaged" in call("site", "repair", iso, "--parity").stderr
+
+
+def test_what_was_healed_is_told_to_machines(iso: Path, built: Built) -> None:
+    call("site", "protect", iso, "--percent", "10")
+    scratch(iso, at=100_000, size=20_000)
+    told = {"iso": str(iso), "digest": built.digest, "places": []}
+    for written in (iso.stat().st_size, 0):
+        done = call("site", "repair", iso, "--parity", "--json")
+        assert json.loads(done.stdout) == {**told, "written": written}
 
 
 def test_other_tools_read_the_parity(iso: Path, built: Built) -> None:

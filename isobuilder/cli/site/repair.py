@@ -41,6 +41,7 @@ def repair(
     from isobuilder.errors import InputError, IntegrityError, UsageProblem
     from isobuilder.pipeline.verify import promised
     from isobuilder.site.parity import heal
+    from isobuilder.site.repair import Mended
     from isobuilder.site.repair import repair as mend
     from isobuilder.sources.session import open_session
 
@@ -53,6 +54,10 @@ def repair(
         if out is not None or donors:
             raise UsageProblem("--parity takes neither --out nor --from")
         healed = heal(iso, expected)
+        if as_json:  # par2 writes all of it anew, and does not tell which places were damaged
+            written = iso.stat().st_size if healed else 0
+            app.show_json(Mended(iso, expected, (), written))
+            return
         app.say("mended from its parity" if healed else "nothing was damaged")
         tell_path(iso)
         return
