@@ -15,7 +15,7 @@ from typing import BinaryIO
 from isobuilder import __version__
 from isobuilder.content.tree import IsoTree, tree
 from isobuilder.digest import Digest
-from isobuilder.errors import IntegrityError
+from isobuilder.errors import InputError, IntegrityError
 from isobuilder.files import as_environment_problem
 from isobuilder.iso.write.writer import iso_digest, pass_image, planned, write_iso
 from isobuilder.model.lock import Lock
@@ -38,7 +38,13 @@ class Mended:
 
 
 def repair(
-    iso: Path, lock: Lock, expected: Digest, session: Session, *, out: Path | None = None
+    iso: Path,
+    lock: Lock,
+    expected: Digest,
+    session: Session,
+    *,
+    out: Path | None = None,
+    replace: bool = False,
 ) -> Mended:
     """Make ``iso`` what it was, in place, or write what it was to ``out``.
 
@@ -46,9 +52,12 @@ def repair(
     has is fetched like for a build, unless ``offline`` is set.
 
     Raises:
+        InputError: another file has the name ``out`` already, unless ``replace`` lets it go.
         EnvironmentProblem: nobody has a damaged blob, or the ISO may not be written.
-        IntegrityError: the lock is of another ISO. In both cases nothing was written.
+        IntegrityError: the lock is of another ISO. In all cases nothing was written.
     """
+    if out is not None and _is_there(iso, expected, out, replace=replace):
+        return Mended(out, expected, (), 0)
     if lock.boot is not None and lock.boot.payload is None:
         lock = lock.model_copy(update={"boot": None})  # as a build makes it without a payload
     manifest = manifest_of(iso)
@@ -84,6 +93,20 @@ def repair(
             hint="its disk does not keep what is written: use --out on another one",
         )
     return Mended(iso, found, places, written)
+
+
+def _is_there(iso: Path, expected: Digest, out: Path, *, replace: bool) -> bool:
+    """Say if ``out`` is right already; the ISO itself may be what is written anew."""
+    if not os.path.lexists(out):
+        return False
+    if out.is_file() and Digest.of_file(out) == expected:
+        return True
+    if replace or (out.exists() and out.samefile(iso)):
+        return False
+    raise InputError(
+        f"{out}: is there already, and is not {iso.name} of {expected}",
+        hint="name another file with --out; --replace lets this one go",
+    )
 
 
 def _put(iso: Path, made: IsoTree, size: int, work: Task) -> tuple[tuple[str, ...], int]:

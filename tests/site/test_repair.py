@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -98,6 +99,40 @@ def test_a_medium_that_is_only_read_is_mended_as_a_copy(
     call("site", "repair", iso, *common, "--out", tmp_path / "mended.iso")
     assert Digest.of_file(tmp_path / "mended.iso") == built.digest
     assert iso.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("kind", ["a file", "a pipe", "a link to nothing"])
+def test_another_file_of_the_name_of_the_copy_stays(
+    kind: str, iso: Path, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    out = tmp_path / "mended.iso"
+    if kind == "a file":
+        out.write_bytes(b"dear")
+    elif kind == "a pipe":
+        os.mkfifo(out)
+    else:
+        out.symlink_to("nothing")
+    mode, damaged = out.lstat().st_mode, b"?" + iso.read_bytes()[1:]
+    iso.write_bytes(damaged)
+    common = ("--from", full_store.root, "--store", tmp_path / "none", "--offline", "--out", out)
+    done = call("site", "repair", iso, *common, code=3)
+    assert f"is there already, and is not {iso.name} of {built.digest}" in errors(done)[0]
+    assert "--replace" in hints(done)[0]
+    assert out.lstat().st_mode == mode
+    assert kind != "a file" or out.read_bytes() == b"dear"
+    call("site", "repair", iso, *common, "--replace")
+    assert Digest.of_file(out) == built.digest
+    assert iso.read_bytes() == damaged
+    assert "is there already" in call("site", "repair", iso, *common).stderr
+
+
+def test_the_copy_may_take_the_place_of_the_damaged_one(
+    iso: Path, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    spoil(iso, "k8s/kubelet")
+    common = ("--from", full_store.root, "--store", tmp_path / "none", "--offline")
+    call("site", "repair", iso, *common, "--out", iso)
+    assert Digest.of_file(iso) == built.digest
 
 
 def test_an_iso_that_was_cut_off_is_mended_from_donors(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, json_option, plu
 from isobuilder.cli.site.naming import digest_of, from_option, open_sources
 from isobuilder.cli.telling import tell_path
 from isobuilder.text import human_size
+
+if TYPE_CHECKING:
+    from isobuilder.digest import Digest
 
 
 @click.command(cls=AppCommand)
@@ -19,6 +23,7 @@ from isobuilder.text import human_size
 @from_option
 @click.option("--parity", is_flag=True, help="Mend it from the parity that site protect made.")
 @click.option("--out", type=NEW_FILE, help="Write a mended copy here; the medium is only read.")
+@click.option("--replace", is_flag=True, help="Let another file of that name go.")
 @json_option
 @click.pass_obj
 def repair(
@@ -29,6 +34,7 @@ def repair(
     donors: tuple[Path, ...],
     parity: bool,
     out: Path | None,
+    replace: bool,
     as_json: bool,
 ) -> None:
     """Make a damaged ISO what it was, from whoever has its damaged blobs.
@@ -40,8 +46,6 @@ def repair(
     from isobuilder.cli.app import load_lock_file
     from isobuilder.errors import InputError, IntegrityError, UsageProblem
     from isobuilder.pipeline.verify import promised
-    from isobuilder.site.parity import heal
-    from isobuilder.site.repair import Mended
     from isobuilder.site.repair import repair as mend
     from isobuilder.sources.session import open_session
 
@@ -53,13 +57,7 @@ def repair(
     if parity:
         if out is not None or donors:
             raise UsageProblem("--parity takes neither --out nor --from")
-        healed = heal(iso, expected)
-        if as_json:  # par2 writes all of it anew, and does not tell which places were damaged
-            written = iso.stat().st_size if healed else 0
-            app.show_json(Mended(iso, expected, (), written))
-            return
-        app.say("mended from its parity" if healed else "nothing was damaged")
-        tell_path(iso)
+        _heal(app, iso, expected, as_json=as_json)
         return
     lock_file = lock_file or iso.with_suffix(".lock.json")
     if not lock_file.is_file():
@@ -71,12 +69,14 @@ def repair(
         app.say(f"nothing of it can be used: {error.lines[0]}")
         store = open_sources(app, donors, [lock]).store
     with open_session(app.config, store, progress=app.progress) as session:
-        done = mend(iso, lock, expected, session, out=out)
+        done = mend(iso, lock, expected, session, out=out, replace=replace)
     if as_json:
         app.show_json(done)
         return
-    if out is not None:
+    if out is not None and done.written:
         app.say(f"written: {done.digest}, {human_size(done.written)}")
+    elif out is not None:
+        app.say("is there already")
     elif done.written:
         app.say(f"mended: {human_size(done.written)} in {plural(len(done.places), 'place')}")
         for place in done.places:
@@ -84,6 +84,18 @@ def repair(
     else:
         app.say("nothing was damaged")
     tell_path(done.iso)
+
+
+def _heal(app: App, iso: Path, expected: Digest, *, as_json: bool) -> None:
+    from isobuilder.site.parity import heal
+    from isobuilder.site.repair import Mended
+
+    healed = heal(iso, expected)
+    if as_json:  # par2 writes all of it anew, and does not tell which places were damaged
+        app.show_json(Mended(iso, expected, (), iso.stat().st_size if healed else 0))
+        return
+    app.say("mended from its parity" if healed else "nothing was damaged")
+    tell_path(iso)
 
 
 @click.command(cls=AppCommand)
