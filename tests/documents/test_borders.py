@@ -269,7 +269,7 @@ def carried_lock(data: bytes, folder: Path) -> object:
     item = Carried(digest=Digest.of(data), size=len(data), kind="lock", names=("x.json",))
     store.add_bytes(data)
     facts = {"schema": 1, "tool": "x", "part_size": None, "part": 1, "contents": (item,)}
-    return settle([Bundle.model_validate(facts)], store, None)
+    return settle(Bundle.model_validate(facts), store, None)
 
 
 def _noted(data: bytes, folder: Path) -> object:

@@ -115,7 +115,7 @@ def _bundle(samples: Samples, _stack: ExitStack) -> Rig:
         store = Store(folder / "store")
         for part in (data, *parts[1:]):
             bundle = take_part(io.BytesIO(part), "x", StoreKeeper(store)).bundle
-        return settle([bundle], store, folder / "out")
+        return settle(bundle, store, folder / "out")
 
     return Rig(case, read)
 

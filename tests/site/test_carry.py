@@ -18,7 +18,7 @@ from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.pipeline.build import Built
 from isobuilder.site.bundles.admit import StoreKeeper, arrived, take_part
-from isobuilder.site.bundles.export import Packing, write_parts
+from isobuilder.site.bundles.export import Packing, packing, write_parts
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, half_written, hints
 from tests.pipeline.signed import copied
@@ -212,6 +212,68 @@ def test_a_source_with_other_bytes_has_nothing(
     common = ("--from", other, "--store", tmp_path / "store", "--offline")
     done = call("fetch", lock, *common, code=6)
     assert "lacks 1 things: kubeadm" in errors(done)[0]
+
+
+def test_an_iso_does_not_take_the_place_of_another_lock(built: Built, tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    out.mkdir()
+    lock = out / f"{NAME}.lock.json"
+    lock.write_text('{"mine": 1}')
+    common = ("--store", tmp_path / "store", "--out", out)
+    done = call("site", "import", built.iso, *common, code=3)
+    assert f"{lock}: is there already and something else" in errors(done)[0]
+    assert lock.read_text() == '{"mine": 1}'
+    lock.unlink()
+    assert call("site", "import", built.iso, *common).stdout.splitlines() == [str(lock)]
+
+
+# --- one that is refused
+
+
+def of_one_file(folder: Path, name: str, data: bytes, *, kind: str = "extra") -> Path:
+    """Write a bundle of one file that is carried as what it may not be."""
+    folder.mkdir()
+    (folder / name).write_bytes(data)
+    packed = packing([], lambda _: None, extras=[folder / name])
+    (item,) = packed.bundle.contents
+    item = item.model_copy(update={"kind": kind})
+    bundle = packed.bundle.model_copy(update={"contents": (item,)})
+    (part,) = write_parts(Packing(bundle, packed.texts, packed.find), folder / "b.tar").parts
+    return part.path
+
+
+def test_a_bundle_that_is_refused_keeps_no_other_from_its_turn(
+    packed: Packing, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    evil = of_one_file(tmp_path / "evil", "x.lock.json", b"not a lock", kind="lock")
+    other = of_one_file(tmp_path / "other", "one", b"another one")
+    good = tmp_path / "g.tar"
+    call("site", "export", built.iso, "--out", good, "--store", full_store.root, "--offline")
+    out = tmp_path / "site"
+    out.mkdir()
+    (out / "one").write_bytes(b"mine")
+    carried = (evil, other, good, "--out", out, "--store", tmp_path / "store", "--json")
+    done = call("site", "import", *carried, code=7)
+    told = json.loads(done.stdout)
+    assert told["locks"] == [str(out / f"{NAME}.lock.json")]
+    assert [one["missing"] for one in told["bundles"]] == [[]]
+    assert "x.lock.json: carried as a lock, is none" in errors(done)[0]
+    assert f"{out / 'one'}: is there already and something else" in errors(done)[1]
+    assert "2 of 3 failed, the others are done" in errors(done)[2]
+    assert (out / "one").read_bytes() == b"mine"
+    call("site", "import", evil, "--out", out, "--store", tmp_path / "store", code=5)
+
+
+def test_a_lock_that_cannot_be_written_hides_no_other_error(built: Built, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.tar"
+    bad.write_bytes(b"<html>" * 200)
+    no_folder = tmp_path / "file"
+    no_folder.write_bytes(b"")
+    here = ("--store", tmp_path / "store", "--out", no_folder / "site", "--json")
+    done = call("site", "import", built.iso, bad, *here, code=6)
+    assert json.loads(done.stdout)["imported"][0]["from"] == str(built.iso)
+    assert f"{bad}: no part of a bundle" in errors(done)[0]
+    assert str(no_folder / "site") in errors(done)[1]
 
 
 # --- parts

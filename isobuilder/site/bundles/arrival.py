@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from isobuilder.content.from_iso import BytesBlob
 from isobuilder.content.needed import needed
 from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest
 from isobuilder.errors import InputError, IntegrityError
@@ -165,8 +166,8 @@ def take_iso(
     return Taken(str(path), added, None, iso.lock, tuple(dict.fromkeys(missing)))
 
 
-def settle(bundles: Sequence[Bundle], store: Store, out: Path | None) -> list[Arrived]:
-    """Say how much of each bundle is there, and give what is whole its names.
+def settle(bundle: Bundle, store: Store, out: Path | None) -> Arrived:
+    """Say how much of a bundle is there, and if it is whole, give what it holds its names.
 
     Locks, and other files that were carried, are written into ``out``; the store learns what its
     blobs are called, and which OS payloads it has.
@@ -174,15 +175,25 @@ def settle(bundles: Sequence[Bundle], store: Store, out: Path | None) -> list[Ar
     Raises:
         IntegrityError: pieces do not make what they were cut from, or a lock is none.
         InputError: another file of such a name is in ``out``.
+        EnvironmentProblem: ``out`` cannot be written.
     """
-    found = []
-    for bundle in {bundle.identity: bundle for bundle in bundles}.values():
-        with lease(store, [item.digest for item in bundle.contents]):
-            state = arrived(bundle, store)
-            found.append(state)
-            if not state.missing:
-                _name(bundle, store, out)
-    return found
+    with lease(store, [item.digest for item in bundle.contents]):
+        state = arrived(bundle, store)
+        if not state.missing:
+            _name(bundle, store, out)
+    return state
+
+
+def write_lock(lock: Lock, out: Path) -> Path:
+    """Write the lock that an ISO came with into ``out``, by the name that a bundle gives it.
+
+    Raises:
+        InputError: another file of that name is there.
+        EnvironmentProblem: ``out`` cannot be written.
+    """
+    path = out / f"{lock.base_name}.lock.json"
+    _write(BytesBlob(lock.to_bytes(), path.name), path, is_text=True)
+    return path
 
 
 def _locks_in(bundle: Bundle, store: Store) -> list[Lock]:

@@ -10,13 +10,13 @@ from typing import BinaryIO
 from isobuilder.content.needed import digests
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IsobuilderError, PartlyDone
-from isobuilder.files import write_whole
 from isobuilder.model.lock import Lock
 from isobuilder.pipeline.fetch import holding
 from isobuilder.pipeline.payload import pin_if_there
 from isobuilder.progress import SILENT, Progress
 from isobuilder.site.bundles.admit import Arrived, incomplete
-from isobuilder.site.bundles.arrival import Taken, settle, take
+from isobuilder.site.bundles.arrival import Taken, settle, take, write_lock
+from isobuilder.site.bundles.bundle import Bundle
 from isobuilder.site.bundles.export import (
     Exported,
     packing,
@@ -93,7 +93,7 @@ class Imported:
     taken: tuple[Taken, ...]
     bundles: tuple[Arrived, ...]
     locks: tuple[Path, ...]  # of what can be built now, in the folder that was named
-    read: int  # things that were read to their ends, of those that were named
+    read: int  # of the things that were named, those read to their ends and not refused then
     failures: tuple[IsobuilderError, ...]  # why something was refused, or is missing
 
 
@@ -112,34 +112,50 @@ def import_carried(
     nothing and keeps nothing else from its turn; the errors are in the answer.
     """
     taken: list[Taken] = []
+    read: list[list[Taken]] = []
     failures: list[IsobuilderError] = []
-    read = 0
     for path in paths:
+        before = len(taken)
         try:
             for one in take(path, store, stdin=stdin, expected=expected, progress=progress):
                 taken.append(one)  # noqa: PERF402 - also of a folder in which a later file is refused
-            read += 1
+            read.append(taken[before:])
         except IsobuilderError as error:
             failures.append(error)
     states: list[Arrived] = []
-    try:
-        states = settle([one.bundle for one in taken if one.bundle is not None], store, out)
-    except IsobuilderError as error:
-        failures.append(error)
-    locks = [
-        out / item.names[0]
-        for state in states
-        if not state.missing
-        for item in state.bundle.contents
-        if item.kind == "lock"
-    ]
+    locks: list[Path] = []
+    refused: set[str] = set()
+    for bundle, places in _bundles(taken):
+        try:
+            states.append(settle(bundle, store, out))
+        except IsobuilderError as error:
+            failures.append(error)
+            refused |= places
+    for state in states:
+        documents = () if state.missing else state.bundle.contents
+        locks += [out / item.names[0] for item in documents if item.kind == "lock"]
     for one in taken:
         if one.lock is not None and not one.missing:
-            locks.append(out / f"{one.lock.base_name}.lock.json")
-            write_whole(locks[-1], one.lock.to_bytes())
+            try:
+                locks.append(write_lock(one.lock, out))
+            except IsobuilderError as error:
+                failures.append(error)
+                refused.add(one.place)
     failures += [incomplete(state) for state in states if state.missing]
     failures += [_lacking(one) for one in taken if one.missing]
-    return Imported(tuple(taken), tuple(states), tuple(dict.fromkeys(locks)), read, tuple(failures))
+    whole = sum(all(one.place not in refused for one in those) for those in read)
+    return Imported(
+        tuple(taken), tuple(states), tuple(dict.fromkeys(locks)), whole, tuple(failures)
+    )
+
+
+def _bundles(taken: Iterable[Taken]) -> list[tuple[Bundle, set[str]]]:
+    """Return each bundle once, with the places that its parts came from."""
+    found: dict[Digest, tuple[Bundle, set[str]]] = {}
+    for one in taken:
+        if one.bundle is not None:
+            found.setdefault(one.bundle.identity, (one.bundle, set()))[1].add(one.place)
+    return list(found.values())
 
 
 def _lacking(one: Taken) -> PartlyDone:
