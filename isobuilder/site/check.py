@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from isobuilder.content.from_iso import BytesBlob
 from isobuilder.content.needed import needed
 from isobuilder.digest import BlobLike, Digest, Hasher
-from isobuilder.errors import IntegrityError
+from isobuilder.errors import IntegrityError, IsobuilderError
 from isobuilder.files import as_environment_problem
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.iso.read.reader import IsoReader
@@ -20,8 +20,8 @@ from isobuilder.pipeline.trust import Trust
 from isobuilder.pipeline.unlisted import Unlisted, unlisted_images
 from isobuilder.pipeline.verify import Verification, verify
 from isobuilder.progress import SILENT, Progress
-from isobuilder.site.bundles.admit import take_folder, take_part
-from isobuilder.site.bundles.arrival import carried_lock, spread
+from isobuilder.site.bundles.admit import part_of, take_folder, take_part
+from isobuilder.site.bundles.arrival import carried_lock, opens_again, spread
 from isobuilder.site.bundles.bundle import Bundle, Carried
 from isobuilder.site.bundles.parts import Slot
 from isobuilder.site.donors import lock_of
@@ -61,6 +61,15 @@ class CheckedBundle:
     missing: tuple[str, ...]  # what it promises and is not here
     offers: tuple[Offer, ...]
     lacking: tuple[str, ...]  # what its locks need and it does not carry
+    unread: tuple[str, ...]  # texts that are right and too much to keep: what they need is not told
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedBundles:
+    """All bundles of which something is here, and why some of it was refused."""
+
+    bundles: tuple[CheckedBundle, ...]
+    failures: tuple[IsobuilderError, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +95,7 @@ def check_iso_here(
     With ``trust`` the signatures on it are proved as well; ``signatures`` demands some beside it.
     """
     lock = None
-    with contextlib.suppress(IntegrityError), IsoReader(path) as reader:
+    with suppress(IntegrityError), IsoReader(path) as reader:
         lock = lock_of(path, reader)
     result = verify(
         path,
@@ -113,23 +122,52 @@ def check_bundles(
     *,
     expected: Digest | None = None,
     progress: Progress = SILENT,
-) -> list[CheckedBundle]:
+) -> CheckedBundles:
     """Read all parts and prove every blob; nothing is written. What ``store`` has is there.
 
-    Raises:
-        IntegrityError, InputError, EnvironmentProblem: as ``take_part``.
+    What is refused keeps nothing else from being read; the errors, as of ``take_part`` and
+    ``spread``, are in the answer.
     """
     proof = _Proof()
     bundles: dict[Digest, Bundle] = {}
-    for path in sorted(spread(paths), key=lambda path: path.name):  # so pieces come in order
-        if path.is_dir():
-            bundle = take_folder(path, proof, expected=expected, progress=progress).bundle
-        else:
-            with as_environment_problem(path), path.open("rb", buffering=0) as file:
-                done = take_part(file, str(path), proof, expected=expected, progress=progress)
-            bundle = done.bundle
-        bundles[bundle.identity] = bundle
-    return [_checked(bundle, proof, store) for bundle in bundles.values()]
+    failures: list[IsobuilderError] = []
+    for path in _in_order(paths, failures):
+        try:
+            if path.is_dir():
+                bundle = take_folder(path, proof, expected=expected, progress=progress).bundle
+            else:
+                with as_environment_problem(path), path.open("rb", buffering=0) as file:
+                    done = take_part(file, str(path), proof, expected=expected, progress=progress)
+                bundle = done.bundle
+            bundles[bundle.identity] = bundle
+        except IsobuilderError as error:
+            failures.append(error)
+    checked = []
+    for bundle in bundles.values():
+        try:
+            checked.append(_checked(bundle, proof, store))
+        except IsobuilderError as error:
+            failures.append(error)
+    return CheckedBundles(tuple(checked), tuple(failures))
+
+
+def _in_order(paths: Iterable[Path], failures: list[IsobuilderError]) -> list[Path]:
+    """Return what is to be read, the parts of a bundle by their numbers: so pieces come in order.
+
+    Pipes, which open once, and what is no part come last, by their names.
+    """
+    places: list[tuple[str, int, str, Path]] = []
+    for named in paths:
+        try:
+            for path in spread([named]):
+                identity, number = "", 0
+                if opens_again(path):
+                    with suppress(IsobuilderError):  # told when it is read
+                        identity, number = part_of(path)
+                places.append((identity or "~", number, path.name, path))
+        except IsobuilderError as error:
+            failures.append(error)
+    return [path for *_, path in sorted(places)]
 
 
 def ways(have: Collection[Running], there: Collection[Offer]) -> list[Way]:
@@ -157,13 +195,21 @@ def _way(have: KubeVersion, there: Sequence[KubeVersion]) -> Way:
     return Way(have, tuple(steps), None)
 
 
+@dataclass(slots=True)
+class _Half:
+    """What came of a blob so far, from its first byte on."""
+
+    hasher: Hasher = field(default_factory=Hasher)
+    text: list[bytes] = field(default_factory=list)
+
+
 class _Proof:
     """Hashes all that is handed over, and keeps the texts that say what else is needed."""
 
     def __init__(self) -> None:
         self.right: set[Digest] = set()
         self.texts: dict[Digest, BlobLike] = {}
-        self._half: dict[Digest, Hasher] = {}
+        self._half: dict[Digest, _Half] = {}
         self._kept = 0
 
     def has(self, item: Carried, /) -> bool:
@@ -172,25 +218,24 @@ class _Proof:
 
     def keep(self, item: Carried, member: Slot, chunks: Iterator[bytes], name: str, /) -> None:
         """Hash a blob, or a piece if those before it came before."""
-        hasher = Hasher() if not member.start else self._half.pop(item.digest, Hasher())
-        follows = hasher.size == member.start
-        text = item.kind == "lock" or item.media_type is not None
-        kept = []
+        half = self._half.get(item.digest) if member.start else _Half()
+        if half is None or half.hasher.size != member.start:
+            for _ in chunks:
+                pass
+            return
+        self._half.pop(item.digest, None)  # a piece that is cut off has no next one
         for chunk in chunks:
-            if follows:
-                hasher.update(chunk)
-            if text and self._room(len(chunk)):
-                kept.append(chunk)
-        if not follows:
+            half.hasher.update(chunk)
+            if _is_text(item) and self._room(len(chunk)):
+                half.text.append(chunk)
+        if half.hasher.size < item.size:
+            self._half[item.digest] = half
             return
-        if hasher.size < item.size:
-            self._half[item.digest] = hasher
-            return
-        if hasher.digest() != item.digest:
-            raise IntegrityError(f"{name}: expected {item.digest}, got {hasher.digest()}")
+        if half.hasher.digest() != item.digest:
+            raise IntegrityError(f"{name}: expected {item.digest}, got {half.hasher.digest()}")
         self.right.add(item.digest)
-        data = b"".join(kept)
-        if text and len(data) == item.size:
+        data = b"".join(half.text)
+        if _is_text(item) and len(data) == item.size:
             self.texts[item.digest] = BytesBlob(data, name)
 
     def _room(self, size: int) -> bool:
@@ -198,8 +243,17 @@ class _Proof:
         return self._kept <= _MOST_KEPT
 
 
+def _is_text(item: Carried) -> bool:
+    return item.kind == "lock" or item.media_type is not None
+
+
 def _checked(bundle: Bundle, proof: _Proof, store: Store) -> CheckedBundle:
     missing = [item.names[0] for item in bundle.contents if item.digest not in proof.right]
+    unread = [
+        item.names[0]
+        for item in bundle.contents
+        if _is_text(item) and item.digest in proof.right and item.digest not in proof.texts
+    ]
     carried = {item.digest for item in bundle.contents}
     offers, lacking = [], []
 
@@ -218,5 +272,9 @@ def _checked(bundle: Bundle, proof: _Proof, store: Store) -> CheckedBundle:
             if need.digest not in carried and store.own(need.digest) is None
         ]
     return CheckedBundle(
-        bundle, tuple(dict.fromkeys(missing)), tuple(offers), tuple(dict.fromkeys(lacking))
+        bundle,
+        tuple(dict.fromkeys(missing)),
+        tuple(offers),
+        tuple(dict.fromkeys(lacking)),
+        tuple(dict.fromkeys(unread)),
     )

@@ -11,7 +11,7 @@ import pytest
 from isobuilder.demo.mold import Cloud, CloudUser
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.pipeline.build import Built
-from isobuilder.site.bundles.export import Packing, write_parts
+from isobuilder.site.bundles.export import Packing, packing, write_parts
 from isobuilder.site.check import Offer, Way, ways
 from isobuilder.store import Store
 from tests.cli.calling import call, errors
@@ -109,8 +109,65 @@ def test_a_damaged_part_is_told_without_writing_anything(packed: Packing, tmp_pa
     parts[2].write_bytes(data)
     before = sorted(tmp_path.rglob("*"))
     done = call("site", "check", *parts, "--store", tmp_path / "none", code=5)
-    assert "expected sha256:" in errors(done)[0]
+    assert f"bundle {packed.bundle.identity}: not all that it promises" in errors(done)[0]
+    assert "expected sha256:" in errors(done)[1]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_lock_that_was_cut_is_read_like_any_other(
+    packed: Packing, built: Built, tmp_path: Path
+) -> None:
+    lock = built.lock.to_bytes()
+    name = f"{built.lock.base_name}.lock.json"
+    (tmp_path / name).write_bytes(lock)
+    whole = packing([], lambda _: None, extras=[tmp_path / name])
+    (item,) = whole.bundle.contents
+    item = item.model_copy(update={"kind": "lock"})
+    bundle = whole.bundle.model_copy(update={"contents": (item,), "part_size": len(lock)})
+    done = write_parts(Packing(bundle, whole.texts, whole.find), tmp_path / "b.tar")
+    assert len(done.parts) > 1
+    paths = [part.path for part in done.parts]
+    told = call("site", "check", *paths, "--store", tmp_path / "none", "--json", code=7)
+    (found,) = json.loads(told.stdout)["bundles"]
+    assert found["builds"] == [built.lock.base_name]
+    assert f"kubeadm of {name}" in found["not_carried"]
+
+
+def test_a_lock_that_is_too_much_to_keep_is_told_as_not_looked_at(
+    built: Built, full_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = ("--out", tmp_path / "b.tar", "--offline", "--store", full_store.root)
+    call("site", "export", built.iso, *common)
+    monkeypatch.setattr("isobuilder.site.check._MOST_KEPT", 5000)
+    done = call("site", "check", tmp_path / "b.tar", "--store", tmp_path / "none", code=7)
+    name = f"{built.lock.base_name}.lock.json"
+    assert f"not looked at, so what it needs is not known: {name}\n" in done.stdout
+
+
+def test_parts_are_told_by_what_they_say_and_not_by_their_names(
+    packed: Packing, tmp_path: Path
+) -> None:
+    paths = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
+    paths[0] = paths[0].rename(tmp_path / "zz.tar")
+    (tmp_path / "copies").mkdir()
+    copies = [Path(shutil.copy(path, tmp_path / "copies")) for path in paths]
+    for carried in ([tmp_path], [*paths, *copies]):
+        assert ": complete\n" in call("site", "check", *carried).stdout
+
+
+def test_what_is_refused_keeps_nothing_else_from_being_told(
+    built: Built, packed: Packing, tmp_path: Path
+) -> None:
+    bad, empty = tmp_path / "bad.tar", tmp_path / "empty"
+    bad.write_bytes(b"<html>" * 200)
+    empty.mkdir()
+    paths = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
+    done = call("site", "check", bad, empty, built.iso, *paths, "--json", code=5)
+    told = json.loads(done.stdout)
+    assert [iso["passed"] for iso in told["isos"]] == [True]
+    assert [bundle["missing"] for bundle in told["bundles"]] == [[]]
+    assert f"{empty}: neither a bundle" in errors(done)[0]
+    assert f"{bad}: no part of a bundle" in errors(done)[1]
 
 
 def test_a_folder_with_parts_is_checked_as_they_are(packed: Packing, tmp_path: Path) -> None:

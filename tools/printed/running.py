@@ -294,6 +294,7 @@ RUNNING: dict[str, Schema] = {
                         "missing": many(text()),
                         "builds": many(text(), "names of ISOs"),
                         "not_carried": many(text()),
+                        "not_looked_at": many(text(), "too large: what they need is not known"),
                     }
                 )
             ),

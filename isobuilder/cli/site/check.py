@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -17,6 +18,7 @@ from isobuilder.cli.telling import tell
 from isobuilder.cli.trust.group import trust_of
 from isobuilder.cli.trust.rebuild import builders_option
 from isobuilder.cli.trust.signing import signature_options, wanted_signatures
+from isobuilder.errors import IntegrityError, IsobuilderError, PartlyDone, UsageProblem
 
 if TYPE_CHECKING:
     from isobuilder.mold.api.commands import Mold
@@ -64,13 +66,9 @@ def check(
     With the versions that clusters run, as --have, --nodes or --server, which asks the site's own
     Mold, it tells how far they can be upgraded, one minor at a time, and which minor is missing.
     """
-    from isobuilder.errors import UsageProblem
-    from isobuilder.site.bundles.arrival import is_iso, spread
     from isobuilder.site.check import check_bundles, check_iso_here, ways
 
-    there = list(spread(carried))
-    isos = [path for path in there if not path.is_dir() and is_iso(path)]
-    others = [path for path in there if path not in isos]
+    isos, others, failures = _sorted_out(carried)
     if digest is not None and len(isos) != 1:
         raise UsageProblem(f"--digest is of one ISO, these are {len(isos)}")
     signed = _signed(isos, keys, revoked, signatures)
@@ -78,34 +76,51 @@ def check(
     have = [*_running(versions, nodes), *chain.from_iterable(asked.results)]
     judged_by = trust_of(app, trusted_root, policies, builders, asked=trust)
     wanted = None if digest is None else digest_of(digest, "--digest")
-    found = [
-        check_iso_here(
-            path,
-            expected=wanted,
-            store=app.store,
-            trust=judged_by,
-            signatures=signed,
-            progress=app.progress,
-        )
-        for path in isos
-    ]
+    found: Attempts[CheckedIso] = Attempts(failures=failures)
+    for path in isos:
+        with found:
+            iso = check_iso_here(
+                path,
+                expected=wanted,
+                store=app.store,
+                trust=judged_by,
+                signatures=signed,
+                progress=app.progress,
+            )
+            found.results.append(iso)
     identity = None if bundle is None else digest_of(bundle, "--bundle")
-    bundles = check_bundles(others, app.store, expected=identity, progress=app.progress)
-    offers = [iso.offer for iso in found if iso.offer] + [o for b in bundles for o in b.offers]
+    checked = check_bundles(others, app.store, expected=identity, progress=app.progress)
+    failures += checked.failures
+    offers = [iso.offer for iso in found.results if iso.offer]
+    offers += [offer for one in checked.bundles for offer in one.offers]
     upgrades = ways(have, offers)
     if as_json:
-        app.show_json(_data(found, bundles, upgrades))
+        app.show_json(_data(found.results, checked.bundles, upgrades))
     else:
-        _show(found, bundles, upgrades)
-    _refuse(found, bundles)
+        _show(found.results, checked.bundles, upgrades)
+    _refuse(found.results, checked.bundles, failures)
     asked.raise_failures()
+
+
+def _sorted_out(carried: tuple[Path, ...]) -> tuple[list[Path], list[Path], list[IsobuilderError]]:
+    """Return the ISOs, what else was carried, and why some of it cannot be looked at."""
+    from isobuilder.site.bundles.arrival import is_iso, spread
+
+    isos: list[Path] = []
+    others: list[Path] = []
+    failures: list[IsobuilderError] = []
+    for named in carried:
+        try:
+            for path in spread([named]):
+                (isos if not path.is_dir() and is_iso(path) else others).append(path)
+        except IsobuilderError as error:
+            failures.append(error)
+    return isos, others, failures
 
 
 def _signed(
     isos: list[Path], keys: tuple[Path, ...], revoked: tuple[Path, ...], signatures: int | None
 ) -> Signatures | None:
-    from isobuilder.errors import UsageProblem
-
     signed = wanted_signatures(keys, revoked, signatures)
     if signed is not None and not isos:
         raise UsageProblem(
@@ -115,7 +130,6 @@ def _signed(
 
 
 def _running(versions: tuple[str, ...], nodes: Path | None) -> list[Running]:
-    from isobuilder.errors import UsageProblem
     from isobuilder.formats.kube import KubeVersion
     from isobuilder.pipeline.upgrade import running_nodes
 
@@ -147,7 +161,7 @@ def _registered(app: App, names: tuple[str, ...]) -> Attempts[list[Running]]:
     return Servers(names).each(app, running)
 
 
-def _show(isos: list[CheckedIso], bundles: list[CheckedBundle], upgrades: list[Way]) -> None:
+def _show(isos: list[CheckedIso], bundles: Sequence[CheckedBundle], upgrades: list[Way]) -> None:
     for iso in isos:
         result = iso.result
         wrong = sum(finding.severity == "error" for finding in result.findings)
@@ -170,6 +184,8 @@ def _show(isos: list[CheckedIso], bundles: list[CheckedBundle], upgrades: list[W
             tell(f"  missing: {name}")
         for name in bundle.lacking:
             tell(f"  not carried: {name}")
+        for name in bundle.unread:
+            tell(f"  not looked at, so what it needs is not known: {name}")
     for way in upgrades:
         steps = " -> ".join(map(str, (way.have, *way.steps)))
         tell(f"{steps}" if way.steps else f"{way.have}: nothing here is an upgrade of it")
@@ -177,7 +193,7 @@ def _show(isos: list[CheckedIso], bundles: list[CheckedBundle], upgrades: list[W
             tell(f"  for later ones a {way.gap} is missing: upgrades go one minor at a time")
 
 
-def _data(isos: list[CheckedIso], bundles: list[CheckedBundle], upgrades: list[Way]) -> Any:
+def _data(isos: list[CheckedIso], bundles: Sequence[CheckedBundle], upgrades: list[Way]) -> Any:
     return {
         "isos": [
             {
@@ -198,6 +214,7 @@ def _data(isos: list[CheckedIso], bundles: list[CheckedBundle], upgrades: list[W
                 "missing": list(bundle.missing),
                 "builds": [offer.name for offer in bundle.offers],
                 "not_carried": list(bundle.lacking),
+                "not_looked_at": list(bundle.unread),
             }
             for bundle in bundles
         ],
@@ -212,16 +229,26 @@ def _data(isos: list[CheckedIso], bundles: list[CheckedBundle], upgrades: list[W
     }
 
 
-def _refuse(isos: list[CheckedIso], bundles: list[CheckedBundle]) -> None:
-    from isobuilder.errors import IntegrityError, PartlyDone
+def _refuse(
+    isos: list[CheckedIso], bundles: Sequence[CheckedBundle], failures: list[IsobuilderError]
+) -> None:
+    """Tell all that is wrong; bytes that are not what was promised count most.
 
-    wrong = [f"{iso.result.iso}: do not use it" for iso in isos if not iso.result.passed]
-    if wrong:
-        raise IntegrityError(*wrong, hint="isobuilder verify tells what to do about each finding")
+    Raises:
+        IsobuilderError: something is.
+    """
     gaps = [
         f"bundle {bundle.bundle.identity}: not all that it promises, or its locks need, is here"
         for bundle in bundles
-        if bundle.missing or bundle.lacking
+        if bundle.missing or bundle.lacking or bundle.unread
     ]
+    wrong = [f"{iso.result.iso}: do not use it" for iso in isos if not iso.result.passed]
+    told = list(failures)
     if gaps:
-        raise PartlyDone(*gaps, hint="name all its parts; site export --part makes one part again")
+        hint = "name all its parts; site export --part makes one part again"
+        told.insert(0, PartlyDone(*gaps, hint=hint))
+    if wrong:
+        hint = "isobuilder verify tells what to do about each finding"
+        told.append(IntegrityError(*wrong, hint=hint))
+    told.sort(key=lambda error: isinstance(error, IntegrityError))
+    Attempts[None](failures=told).raise_failures()

@@ -132,6 +132,17 @@ def take_part(
     return TakenPart(place, bundle, added)
 
 
+def part_of(path: Path) -> tuple[Digest, int]:
+    """Return the identity of the bundle of which a file is a part, and its number.
+
+    Raises:
+        IntegrityError, InputError, EnvironmentProblem: as ``take_part``.
+    """
+    with as_environment_problem(path), path.open("rb", buffering=0) as file:
+        bundle, part = _opened(_Bytes(file, str(path)), str(path), None)
+    return bundle.identity, part.number
+
+
 def take_folder(
     folder: Path, keeper: Keeper, *, expected: Digest | None = None, progress: Progress = SILENT
 ) -> TakenPart:

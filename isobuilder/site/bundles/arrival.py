@@ -78,12 +78,21 @@ def take(
 
 def is_iso(path: Path) -> bool:
     """Say if a file is an ISO, whatever its name is; a pipe is not opened, for it opens once."""
-    with as_environment_problem(path):
-        kind = path.stat().st_mode
-    if not (stat.S_ISREG(kind) or stat.S_ISBLK(kind)):
+    if not opens_again(path):
         return False
     with as_environment_problem(path), path.open("rb", buffering=0) as file:
         return file.seek(32769) > 0 and file.read(5) == _ISO_MARK
+
+
+def opens_again(path: Path) -> bool:
+    """Say if it is a file or a disk, of which one may read a bit before all of it is read.
+
+    Raises:
+        EnvironmentProblem: it is not there.
+    """
+    with as_environment_problem(path):
+        kind = path.stat().st_mode
+    return stat.S_ISREG(kind) or stat.S_ISBLK(kind)
 
 
 def _folder(
