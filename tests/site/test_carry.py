@@ -18,7 +18,7 @@ from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.pipeline.build import Built
 from isobuilder.site.bundles.admit import StoreKeeper, arrived, take_part
-from isobuilder.site.bundles.export import Packing, packing, write_parts
+from isobuilder.site.bundles.export import Packing, packing, write_folder, write_parts
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, half_written, hints
 from tests.pipeline.signed import copied
@@ -348,6 +348,96 @@ def test_a_damaged_blob_does_not_leave(packed: Packing, tmp_path: Path) -> None:
         write_parts(packed, tmp_path / "b.tar")
     left = sorted(path.name for path in tmp_path.glob("*.tar"))
     assert left == ["b.001-of-006.tar"]  # which ends within the first file
+
+
+def test_a_part_that_was_damaged_is_made_again(packed: Packing, tmp_path: Path) -> None:
+    first = write_parts(packed, tmp_path / "b.tar")
+    second = first.parts[1].path
+    good = second.read_bytes()
+    second.write_bytes(good[:-2000] + b"!" + good[-1999:])
+    again = write_parts(packed, tmp_path / "b.tar")
+    assert [part.reused for part in again.parts] == [part.number != 2 for part in again.parts]
+    assert second.read_bytes() == good
+
+
+def test_a_blob_of_a_folder_that_was_damaged_is_written_again(
+    packed: Packing, tmp_path: Path
+) -> None:
+    one = packed.bundle.model_copy(update={"part_size": None})
+    packed = Packing(one, packed.texts, packed.find)
+    write_folder(packed, tmp_path / "b")
+    blob = tmp_path / "b" / "blobs" / "sha256" / one.contents[0].digest.hex
+    good = blob.read_bytes()
+    blob.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    write_folder(packed, tmp_path / "b")
+    assert blob.read_bytes() == good
+
+
+# --- what cannot be carried
+
+
+@pytest.mark.parametrize("size", ["0", "4095", "16385G", "9999999999T"])
+def test_parts_of_no_sensible_size_are_refused(
+    size: str, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    common = ("--store", full_store.root, "--offline", "--out", tmp_path / "b.tar")
+    done = call("site", "export", built.iso, *common, "--part-size", size, code=3)
+    assert "bytes: expected 4096 to 17592186044416" in errors(done)[0]
+    assert not list(tmp_path.glob("b.*"))
+
+
+@pytest.mark.parametrize(
+    "name", [".hidden", "-x", " x", "쿠버네티스 설명.txt", os.fsdecode(b"\xff.txt"), "x" * 241]
+)
+def test_a_name_that_no_site_takes_is_refused_with_those_it_takes(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InputError, match="cannot be carried by this name: expected at most") as got:
+        packing([], lambda _: None, extras=[tmp_path / name])
+    assert "pydantic" not in str(got.value)
+
+
+def test_the_longest_name_that_is_taken_arrives(tmp_path: Path) -> None:
+    part = of_one_file(tmp_path / "in", "x" * 240, b"x")
+    call("site", "import", part, "--store", tmp_path / "s", "--out", tmp_path / "site")
+    assert (tmp_path / "site" / ("x" * 240)).read_bytes() == b"x"
+
+
+def test_equal_bytes_arrive_under_all_their_names(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    """Such as statements about vulnerabilities of two ISOs, which nobody named."""
+    names = ["a.vex.json", "b.vex.json", "c"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"the same")
+    added = [f"--add={tmp_path / name}" for name in names]
+    common = ("--store", full_store.root, "--offline", "--out", tmp_path / "b.tar")
+    call("site", "export", built.iso, *added, *common)
+    site = tmp_path / "site"
+    call("site", "import", tmp_path / "b.tar", "--store", tmp_path / "s", "--out", site)
+    assert [(site / name).read_bytes() for name in names] == [b"the same"] * 3
+    kubeadm = full_store.own(built.lock.files[0].sha256)
+    assert kubeadm is not None
+    (tmp_path / "kubeadm").write_bytes(kubeadm.read())
+    done = call("site", "export", built.iso, f"--add={tmp_path / 'kubeadm'}", *common, code=3)
+    assert "the same bytes are carried as" in errors(done)[0]
+    (tmp_path / "C").write_bytes(b"the same")
+    with pytest.raises(InputError, match="two files called C"):
+        packing([], lambda _: None, extras=[tmp_path / "c", tmp_path / "C"])
+
+
+def test_pipes_are_neither_carried_nor_waited_for(packed: Packing, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="pipe: no regular file"):
+        packing([], lambda _: None, extras=[pipe])
+    one = packed.bundle.model_copy(update={"part_size": None})
+    for replace in (False, True):
+        with pytest.raises(InputError, match="pipe: is there already, and no regular file"):
+            write_parts(Packing(one, packed.texts, packed.find), pipe, replace=replace)
+    os.mkfifo(tmp_path / "b.sha256")
+    assert not any(part.reused for part in write_parts(packed, tmp_path / "b.tar").parts)
 
 
 # --- killed

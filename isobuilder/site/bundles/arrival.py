@@ -241,7 +241,8 @@ def _name(bundle: Bundle, store: Store, out: Path | None) -> None:
     for item in bundle.contents:
         blob = store.own(item.digest) if item.is_document else None
         if blob is not None:
-            _write(blob, out / item.names[0], is_text=item.kind == "lock")
+            for name in item.names:
+                _write(blob, out / name, is_text=item.kind == "lock")
 
 
 def _write(blob: BlobLike, path: Path, *, is_text: bool) -> None:

@@ -21,6 +21,12 @@ MOST_BYTES = 1 << 44
 SMALLEST_PART = 4 * 1024
 """Bytes of a part beside bundle.json, which each part has."""
 
+MOST_NAMES = 100
+"""Names of one file, each of which becomes a copy at the site: a small bundle fills no disk."""
+
+LONGEST_NAME = 240
+"""Letters, each a byte: file systems take 255, and a file has a longer name while it is written."""
+
 Kind = Literal["file", "manifest", "image", "payload", "evidence", "lock", "extra"]
 
 DOCUMENTS: tuple[Kind, ...] = ("lock", "extra")
@@ -29,13 +35,25 @@ DOCUMENTS: tuple[Kind, ...] = ("lock", "extra")
 Text = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=ONE_LINE)]
 
 
+def is_document_name(name: str) -> bool:
+    """Say if a file may be called so at every site; see ``DOCUMENT_NAMES``."""
+    return len(name) <= LONGEST_NAME and bool(PLAIN.fullmatch(name)) and name[0] not in ". -"
+
+
+DOCUMENT_NAMES = (
+    f"at most {LONGEST_NAME} letters from A to Z, digits, spaces and . _ + @ = : , ~ -, "
+    "and first no dot, dash or space"
+)
+"""Which names ``is_document_name`` takes, for people."""
+
+
 class Carried(Model):
     """One blob, what it is for, and what it is called."""
 
     digest: Digest
     size: Annotated[int, Field(ge=0, le=MOST_BYTES)]  # bytes
     kind: Kind
-    names: tuple[Text, ...]  # of documents one, which is a file name
+    names: tuple[Text, ...]  # of documents file names: of a lock one, of an extra all it has
     media_type: Text | None = None  # of manifests of images; then names are references
 
     @property
@@ -48,9 +66,9 @@ class Carried(Model):
         if not self.names:
             raise ValueError(f"{self.digest} has no name")
         if self.is_document:
-            (first, *more) = self.names
-            if more or not PLAIN.fullmatch(first) or first[0] in ". -" or "/" in first:
-                raise ValueError(f"expected one plain file name, got {', '.join(self.names)[:120]}")
+            most = MOST_NAMES if self.kind == "extra" else 1
+            if len(self.names) > most or not all(map(is_document_name, self.names)):
+                raise ValueError(f"expected a plain file name, got {', '.join(self.names)[:120]}")
         return self
 
 
@@ -69,7 +87,7 @@ class Bundle(FileModel):
             raise ValueError(f"{len(self.contents)} things, at most {MOST_CARRIED}")
         if len({item.digest for item in self.contents}) < len(self.contents):
             raise ValueError("a digest is there twice")
-        files = [item.names[0] for item in self.contents if item.is_document]
+        files = [name for item in self.contents if item.is_document for name in item.names]
         if len({name.casefold() for name in files}) < len(files):
             raise ValueError("two documents have one name")
         return self

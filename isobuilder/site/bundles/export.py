@@ -20,13 +20,29 @@ from isobuilder.content.images import image_manifest
 from isobuilder.content.needed import Need, needed
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.errors import InputError, IntegrityError
-from isobuilder.files import Put, as_environment_problem, new_file, read_bytes, write_whole
+from isobuilder.files import (
+    Put,
+    as_environment_problem,
+    is_file,
+    new_file,
+    read_bytes,
+    write_whole,
+)
 from isobuilder.formats.archive import blob_name
 from isobuilder.formats.sums import sum_line
 from isobuilder.formats.tar import BLOCK
 from isobuilder.model.lock import Lock
 from isobuilder.progress import SILENT, Progress, Task, task
-from isobuilder.site.bundles.bundle import MOST_CARRIED, Bundle, Carried
+from isobuilder.site.bundles.bundle import (
+    DOCUMENT_NAMES,
+    MOST_BYTES,
+    MOST_CARRIED,
+    MOST_NAMES,
+    SMALLEST_PART,
+    Bundle,
+    Carried,
+    is_document_name,
+)
 from isobuilder.site.bundles.parts import BUNDLE, END, Part, Slot, layout_of, parts_of
 
 _MOST_SUMS = 4 * 1024 * 1024  # bytes: 9,999 parts have 2 MiB of sums
@@ -75,8 +91,14 @@ def packing(
     locks are there.
 
     Raises:
-        InputError: it is too much for one bundle, or two files have one name.
+        InputError: it is too much for one bundle, two files have one name, or something cannot be
+            carried.
     """
+    if part_size is not None and not SMALLEST_PART <= part_size <= MOST_BYTES:
+        raise InputError(
+            f"parts of {part_size} bytes: expected {SMALLEST_PART} to {MOST_BYTES}",
+            hint="choose parts such as --part-size 4G",
+        )
     items: dict[Digest, Carried] = {}
     texts: dict[Digest, bytes | Path] = {}
     for lock in locks:
@@ -90,15 +112,9 @@ def packing(
         _take(items, item)
         texts[item.digest] = text
     for path in extras:
-        with as_environment_problem(path):
-            digest, size = Digest.of_file(path), path.stat().st_size
-        try:
-            item = Carried(digest=digest, size=size, kind="extra", names=(path.name,))
-        except ValueError as error:
-            raise InputError(f"{path}: no name for a file that is carried: {error}") from error
-        if items.setdefault(digest, item).names != item.names:
-            raise InputError(f"{path}: the same bytes are carried as {items[digest].names[0]}")
-        texts[digest] = path
+        item = _extra(path)
+        items[item.digest] = _with_names(items.get(item.digest, item), item, path)
+        texts[item.digest] = path
     if len(items) > MOST_CARRIED:
         raise InputError(
             f"{len(items)} things are too many for one bundle, expected at most {MOST_CARRIED}",
@@ -134,14 +150,9 @@ def write_parts(
     sums = out.with_name(f"{_stem(out)}.sha256")
     known = _known_sums(sums)
     wanted = [part for part in parts if only in {None, part.number}]
-    if not replace:
-        for part in wanted:
-            _refuse_other(paths[part.number], part)
-    there = {
-        part.number
-        for part in wanted
-        if only is None and paths[part.number].name in known and _is_whole(paths[part.number], part)
-    }
+    for part in wanted:
+        _refuse_other(paths[part.number], part, replace=replace)
+    there = set() if only is not None else _as_noted(wanted, paths, known, progress)
     to_write = {part.number for part in wanted} - there
     writer = _Writer(packed)
     written: list[WrittenPart] = []
@@ -204,7 +215,7 @@ def write_folder(
     text = bundle.to_bytes()
     about = out / BUNDLE
     with as_environment_problem(out):
-        if about.exists() and about.read_bytes() != text:
+        if about.exists() and not (about.is_file() and about.read_bytes() == text):
             raise InputError(
                 f"{out}: is a bundle already, and of something else", hint="choose another folder"
             )
@@ -219,6 +230,7 @@ def write_folder(
             path = out / blob_name(item.digest)
             with as_environment_problem(path):
                 there = path.is_file() and path.stat().st_size == item.size
+                there = there and Digest.of_file(path) == item.digest
             if there:
                 work.advance(item.size)
                 continue
@@ -333,6 +345,35 @@ def _take(items: dict[Digest, Carried], item: Carried) -> None:
         items[item.digest] = known.model_copy(update={"names": names, "media_type": kind})
 
 
+def _extra(path: Path) -> Carried:
+    if not is_document_name(path.name):
+        raise InputError(
+            f"{path}: cannot be carried by this name: expected {DOCUMENT_NAMES}",
+            hint="rename it, or put it into an archive",
+        )
+    with as_environment_problem(path):
+        if not path.is_file():  # a pipe gives its bytes once, and they are read twice
+            raise InputError(f"{path}: no regular file, so it cannot be carried")
+        digest, size = Digest.of_file(path), path.stat().st_size
+    return Carried(digest=digest, size=size, kind="extra", names=(path.name,))
+
+
+def _with_names(known: Carried, item: Carried, path: Path) -> Carried:
+    """Return what is carried already, called as ``item`` is as well.
+
+    Raises:
+        InputError: it is no file that may have that name.
+    """
+    names = tuple(dict.fromkeys((*known.names, *item.names)))
+    if known.kind == "extra" and len(names) <= MOST_NAMES:
+        return known.model_copy(update={"names": names})
+    if known.is_document and names == known.names:
+        return known
+    raise InputError(
+        f"{path}: the same bytes are carried as {known.names[0]}", hint="leave one of them out"
+    )
+
+
 def _carried(lock: Lock, need: Need, find: Find) -> Carried:
     blob = held(find, need.digest, need.name)
     images = {image.digest: image for image in lock.images}
@@ -347,16 +388,15 @@ def _carried(lock: Lock, need: Need, find: Find) -> Carried:
 
 
 def _refuse_one_name_for_two(items: Iterable[Carried]) -> None:
-    seen: dict[str, Digest] = {}
+    seen: dict[str, tuple[str, Digest]] = {}
     for item in items:
-        if item.is_document and seen.setdefault(item.names[0].casefold(), item.digest) != (
-            item.digest
-        ):
-            raise InputError(
-                f"two files called {item.names[0]}: {seen[item.names[0].casefold()]} and "
-                f"{item.digest}",
-                hint="export them in two bundles, or rename one",
-            )
+        for name in item.names if item.is_document else ():
+            known = seen.setdefault(name.casefold(), (name, item.digest))
+            if known != (name, item.digest):
+                raise InputError(
+                    f"two files called {name}: {known[1]} and {item.digest}",
+                    hint="export them in two bundles, or rename one",
+                )
 
 
 def _stem(out: Path) -> str:
@@ -380,9 +420,44 @@ def _is_whole(path: Path, part: Part) -> bool:
         return path.is_file() and path.stat().st_size == part.size and _begins(path, part)
 
 
-def _refuse_other(path: Path, part: Part) -> None:
+def _as_noted(
+    parts: Sequence[Part],
+    paths: Mapping[int, Path],
+    known: Mapping[str, Digest],
+    progress: Progress,
+) -> set[int]:
+    """Return the numbers of the parts that are there with the digests that were noted of them."""
+    found = {
+        part.number: path
+        for part in parts
+        if (path := paths[part.number]).name in known and _is_whole(path, part)
+    }
+    if not found:
+        return set()
+    total = sum(part.size for part in parts if part.number in found)
+    with task(progress, "compare", total=total) as work:
+        return {
+            number for number, path in found.items() if _digest_of(path, work) == known[path.name]
+        }
+
+
+def _digest_of(path: Path, work: Task) -> Digest:
+    hasher = Hasher()
+    with as_environment_problem(path), path.open("rb", buffering=0) as file:
+        while chunk := file.read(BUFFER_SIZE):
+            hasher.update(chunk)
+            work.advance(len(chunk))
+    return hasher.digest()
+
+
+def _refuse_other(path: Path, part: Part, *, replace: bool) -> None:
     with as_environment_problem(path):
-        if path.exists() and not _begins(path, part):
+        if path.exists() and not path.is_file():
+            raise InputError(
+                f"{path}: is there already, and no regular file",
+                hint="choose another name with --out; --out - writes to a pipe",
+            )
+        if path.exists() and not replace and not _begins(path, part):
             raise InputError(
                 f"{path}: is there already, and of another bundle",
                 hint="choose another name with --out; --replace lets it go",
@@ -391,6 +466,8 @@ def _refuse_other(path: Path, part: Part) -> None:
 
 def _known_sums(path: Path) -> dict[str, Digest]:
     """Return what an earlier run noted of its parts."""
+    if not is_file(path):
+        return {}
     try:
         lines = read_bytes(path, _MOST_SUMS).decode("utf-8", "replace").splitlines()
     except InputError:
