@@ -29,7 +29,8 @@ from isobuilder.pipeline.delta.apply import apply_deltas
 from isobuilder.pipeline.delta.make import make_delta
 from isobuilder.site.bundles.admit import StoreKeeper, take_part
 from isobuilder.site.bundles.arrival import settle
-from isobuilder.site.bundles.export import packing, write_parts
+from isobuilder.site.bundles.export import write_parts
+from isobuilder.site.bundles.packing import packing
 from isobuilder.site.catalog import catalog_of
 from isobuilder.site.holding import held_by
 from isobuilder.store import Store

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.site.bundles.export import Packing, packing
+from isobuilder.site.bundles.packing import Packing, packing
 from tests.pipeline.conftest import built, full_store, locked, session, world
 
 __all__ = ["built", "full_store", "locked", "session", "world"]

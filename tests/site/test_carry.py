@@ -18,7 +18,8 @@ from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.pipeline.build import Built
 from isobuilder.site.bundles.admit import StoreKeeper, arrived, take_part
-from isobuilder.site.bundles.export import Packing, packing, write_folder, write_parts
+from isobuilder.site.bundles.export import write_folder, write_parts
+from isobuilder.site.bundles.packing import Packing, packing
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, half_written, hints
 from tests.pipeline.signed import copied

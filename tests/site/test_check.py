@@ -11,7 +11,8 @@ import pytest
 from isobuilder.demo.mold import Cloud, CloudUser
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.pipeline.build import Built
-from isobuilder.site.bundles.export import Packing, packing, write_parts
+from isobuilder.site.bundles.export import write_parts
+from isobuilder.site.bundles.packing import Packing, packing
 from isobuilder.site.check import Offer, Way, ways
 from isobuilder.store import Store
 from tests.cli.calling import call, errors

@@ -24,7 +24,8 @@ from isobuilder.iso.write.writer import write_iso
 from isobuilder.site.bundles.admit import StoreKeeper, arrived, take_folder, take_part
 from isobuilder.site.bundles.arrival import take_iso
 from isobuilder.site.bundles.bundle import Bundle
-from isobuilder.site.bundles.export import Packing, write_folder, write_parts
+from isobuilder.site.bundles.export import write_folder, write_parts
+from isobuilder.site.bundles.packing import Packing
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, half_written, hints
 

@@ -24,7 +24,7 @@ SMALLEST_PART = 4 * 1024
 MOST_NAMES = 100
 """Names of one file, each of which becomes a copy at the site: a small bundle fills no disk."""
 
-LONGEST_NAME = 240
+_LONGEST_NAME = 240
 """Letters, each a byte: file systems take 255, and a file has a longer name while it is written."""
 
 Kind = Literal["file", "manifest", "image", "payload", "evidence", "lock", "extra"]
@@ -37,11 +37,11 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=ON
 
 def is_document_name(name: str) -> bool:
     """Say if a file may be called so at every site; see ``DOCUMENT_NAMES``."""
-    return len(name) <= LONGEST_NAME and bool(PLAIN.fullmatch(name)) and name[0] not in ". -"
+    return len(name) <= _LONGEST_NAME and bool(PLAIN.fullmatch(name)) and name[0] not in ". -"
 
 
 DOCUMENT_NAMES = (
-    f"at most {LONGEST_NAME} letters from A to Z, digits, spaces and . _ + @ = : , ~ -, "
+    f"at most {_LONGEST_NAME} letters from A to Z, digits, spaces and . _ + @ = : , ~ -, "
     "and first no dot, dash or space"
 )
 """Which names ``is_document_name`` takes, for people."""

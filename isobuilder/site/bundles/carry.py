@@ -19,11 +19,11 @@ from isobuilder.site.bundles.arrival import Taken, settle, take, write_lock
 from isobuilder.site.bundles.bundle import Bundle
 from isobuilder.site.bundles.export import (
     Exported,
-    packing,
     write_folder,
     write_parts,
     write_stream,
 )
+from isobuilder.site.bundles.packing import packing
 from isobuilder.site.ledgers.ledger import Ledger, among
 from isobuilder.sources.session import Session
 from isobuilder.store import Store, stored

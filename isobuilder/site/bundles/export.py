@@ -1,4 +1,4 @@
-"""Locks -> a bundle: what a site needs to build their ISOs, in parts that people carry.
+"""A bundle -> parts that people carry, a folder, or a pipe.
 
 Each byte is read once and hashed twice while it is in hand: for its blob, which has to be right
 before it leaves, and for its part. A part has its name when it is whole, so another run goes on
@@ -8,16 +8,13 @@ with the first that is not there, and one that was lost is made again alone.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from isobuilder import __version__
 from isobuilder.content.archives import tar_header
-from isobuilder.content.blobs import Find, held
-from isobuilder.content.images import image_manifest
-from isobuilder.content.needed import Need, needed
+from isobuilder.content.blobs import held
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.files import (
@@ -31,30 +28,12 @@ from isobuilder.files import (
 from isobuilder.formats.archive import blob_name
 from isobuilder.formats.sums import sum_line
 from isobuilder.formats.tar import BLOCK
-from isobuilder.model.lock import Lock
 from isobuilder.progress import SILENT, Progress, Task, task
-from isobuilder.site.bundles.bundle import (
-    DOCUMENT_NAMES,
-    MOST_BYTES,
-    MOST_CARRIED,
-    MOST_NAMES,
-    SMALLEST_PART,
-    Bundle,
-    Carried,
-    is_document_name,
-)
+from isobuilder.site.bundles.bundle import Bundle, Carried
+from isobuilder.site.bundles.packing import Packing
 from isobuilder.site.bundles.parts import BUNDLE, END, Part, Slot, layout_of, parts_of
 
 _MOST_SUMS = 4 * 1024 * 1024  # bytes: 9,999 parts have 2 MiB of sums
-
-
-@dataclass(frozen=True, slots=True)
-class Packing:
-    """A bundle, and where the bytes of its contents are."""
-
-    bundle: Bundle
-    texts: Mapping[Digest, bytes | Path]  # those of no store
-    find: Find
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,55 +54,6 @@ class Exported:
     bundle: Bundle
     parts: tuple[WrittenPart, ...]
     sums: Path | None
-
-
-def packing(
-    locks: Sequence[Lock],
-    find: Find,
-    *,
-    extras: Sequence[Path] = (),
-    part_size: int | None = None,
-    without: Container[Digest] = (),
-) -> Packing:
-    """Return the bundle of ``locks``, ready to be written; blobs ``without`` are there already.
-
-    ``extras`` are files that are carried by their names: recipes, notes, wheels. All blobs of the
-    locks are there.
-
-    Raises:
-        InputError: it is too much for one bundle, two files have one name, or something cannot be
-            carried.
-    """
-    if part_size is not None and not SMALLEST_PART <= part_size <= MOST_BYTES:
-        raise InputError(
-            f"parts of {part_size} bytes: expected {SMALLEST_PART} to {MOST_BYTES}",
-            hint="choose parts such as --part-size 4G",
-        )
-    items: dict[Digest, Carried] = {}
-    texts: dict[Digest, bytes | Path] = {}
-    for lock in locks:
-        for need in needed(lock, find):
-            if need.digest not in without:
-                _take(items, _carried(lock, need, find))
-    for lock in locks:
-        text = lock.to_bytes()
-        name = f"{lock.base_name}.lock.json"
-        item = Carried(digest=lock.digest, size=len(text), kind="lock", names=(name,))
-        _take(items, item)
-        texts[item.digest] = text
-    for path in extras:
-        item = _extra(path)
-        items[item.digest] = _with_names(items.get(item.digest, item), item, path)
-        texts[item.digest] = path
-    if len(items) > MOST_CARRIED:
-        raise InputError(
-            f"{len(items)} things are too many for one bundle, expected at most {MOST_CARRIED}",
-            hint="export fewer locks at a time",
-        )
-    _refuse_one_name_for_two(items.values())
-    facts = {"schema": 1, "tool": __version__, "part_size": part_size, "part": 1}
-    bundle = Bundle.model_validate({**facts, "contents": tuple(items.values())})
-    return Packing(bundle, texts, find)
 
 
 def write_parts(
@@ -334,69 +264,6 @@ class _Writer:
         if text is not None:
             return text.open("rb", buffering=0)
         return held(self._find, item.digest, item.names[0]).open()
-
-
-def _take(items: dict[Digest, Carried], item: Carried) -> None:
-    """Add ``item``; what is there already gets its further names."""
-    known = items.setdefault(item.digest, item)
-    if known is not item and not known.is_document:
-        names = tuple(dict.fromkeys((*known.names, *item.names)))
-        kind = known.media_type or item.media_type
-        items[item.digest] = known.model_copy(update={"names": names, "media_type": kind})
-
-
-def _extra(path: Path) -> Carried:
-    if not is_document_name(path.name):
-        raise InputError(
-            f"{path}: cannot be carried by this name: expected {DOCUMENT_NAMES}",
-            hint="rename it, or put it into an archive",
-        )
-    with as_environment_problem(path):
-        if not path.is_file():  # a pipe gives its bytes once, and they are read twice
-            raise InputError(f"{path}: no regular file, so it cannot be carried")
-        digest, size = Digest.of_file(path), path.stat().st_size
-    return Carried(digest=digest, size=size, kind="extra", names=(path.name,))
-
-
-def _with_names(known: Carried, item: Carried, path: Path) -> Carried:
-    """Return what is carried already, called as ``item`` is as well.
-
-    Raises:
-        InputError: it is no file that may have that name.
-    """
-    names = tuple(dict.fromkeys((*known.names, *item.names)))
-    if known.kind == "extra" and len(names) <= MOST_NAMES:
-        return known.model_copy(update={"names": names})
-    if known.is_document and names == known.names:
-        return known
-    raise InputError(
-        f"{path}: the same bytes are carried as {known.names[0]}", hint="leave one of them out"
-    )
-
-
-def _carried(lock: Lock, need: Need, find: Find) -> Carried:
-    blob = held(find, need.digest, need.name)
-    images = {image.digest: image for image in lock.images}
-    names: tuple[str, ...] = (need.name,)
-    media_type = None
-    if need.kind == "image" and need.digest in images:
-        names = images[need.digest].references
-        media_type = image_manifest(blob, place=need.name).media_type
-    return Carried(
-        digest=need.digest, size=blob.size, kind=need.kind, names=names, media_type=media_type
-    )
-
-
-def _refuse_one_name_for_two(items: Iterable[Carried]) -> None:
-    seen: dict[str, tuple[str, Digest]] = {}
-    for item in items:
-        for name in item.names if item.is_document else ():
-            known = seen.setdefault(name.casefold(), (name, item.digest))
-            if known != (name, item.digest):
-                raise InputError(
-                    f"two files called {name}: {known[1]} and {item.digest}",
-                    hint="export them in two bundles, or rename one",
-                )
 
 
 def _stem(out: Path) -> str:
