@@ -83,7 +83,13 @@ class Catalog:
     holdings: tuple[Holding, ...] = ()
     deltas: tuple[ServedDelta, ...] = ()
     repositories: Mapping[str, HeldRepository] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # what lies on an ISO and is not among its images, and why
+    shared: tuple[str, ...] = ()  # tags of which one ISO has another image than the one that counts
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever looks after the ISOs has to know."""
+        return (*self.problems, *self.shared)
 
     @property
     def images(self) -> int:
@@ -105,7 +111,7 @@ def catalog_of(holdings: Sequence[Holding], deltas: Sequence[ServedDelta] = ()) 
                         repository.blobs.setdefault(digest, place)
                 if name.tag is not None:
                     tagged[name.name, name.tag].append((entry, holding))
-    warnings: list[str] = [f"{h.name}: {problem}" for h in holdings for problem in h.problems]
+    shared: list[str] = []
     for (home, tag), found in sorted(tagged.items()):
         newest = sorted(found, key=lambda one: (one[0].made, one[1].name), reverse=True)
         top, others = _chosen(newest)
@@ -113,8 +119,9 @@ def catalog_of(holdings: Sequence[Holding], deltas: Sequence[ServedDelta] = ()) 
         repositories[home].tags[tag] = top.digest
         if others:
             said = f"{home}:{tag} is {top.digest} of {newest[0][1].name}"
-            warnings.append(f"{said}; {', '.join(sorted(others))} has another")
-    return Catalog(tuple(holdings), tuple(deltas), repositories, tuple(warnings))
+            shared.append(f"{said}; {', '.join(sorted(others))} has another")
+    problems = tuple(f"{h.name}: {problem}" for h in holdings for problem in h.problems)
+    return Catalog(tuple(holdings), tuple(deltas), repositories, problems, tuple(shared))
 
 
 def _chosen(found: Sequence[tuple[HeldEntry, Holding]]) -> tuple[HeldManifest, set[str]]:

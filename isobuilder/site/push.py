@@ -31,7 +31,7 @@ from isobuilder.site.names import (
     registry_base,
     targets_for,
 )
-from isobuilder.site.shelf import Shelf
+from isobuilder.site.shelf import read_isos
 from isobuilder.sources.pushing import RegistryWriter
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.text import as_json
@@ -45,7 +45,7 @@ _NOT_TAKEN = {400, 403, 404, 405, 406, 415, 422}  # for a manifest: it is of no 
 
 @dataclass(slots=True)
 class PushReport:
-    """What was done, and what the registry would not keep."""
+    """What was done, and what was not: the registry would not keep it, or it could not be read."""
 
     blobs_sent: int = 0
     blobs_mounted: int = 0
@@ -56,6 +56,7 @@ class PushReport:
     tags: int = 0
     moved: list[str] = field(default_factory=list)  # tags that named something else
     refused: list[str] = field(default_factory=list)  # what it does not keep, each with its words
+    unread: list[str] = field(default_factory=list)  # what could not be read, so was not pushed
 
 
 def push_isos(
@@ -68,15 +69,20 @@ def push_isos(
 ) -> PushReport:
     """Bring the images of ISOs, or of each ISO in folders, into the registry at an address.
 
-    ``rule`` says how they are called there; ``plain`` sends logins unencrypted, too.
+    ``rule`` says how they are called there; ``plain`` sends logins unencrypted, too. What of a
+    folder cannot be read is in the report, as ``unread``.
 
     Raises:
-        InputError: it is no address or no rule, or nothing is at a place.
+        InputError: it is no address or no rule, or no ISO is in a folder.
+        EnvironmentProblem, IntegrityError: a file that was named cannot be read, or is no ISO.
         UpstreamError, IntegrityError: as ``push``.
     """
-    targets = targets_for(Shelf(places).open().repositories.values(), rule)
+    isos = read_isos(places)
+    targets = targets_for(isos.catalog.repositories.values(), rule)
     with open_registry(registry_base(registry), session.http, plain=plain) as writer:
-        return push(writer, targets, progress=session.progress)
+        report = push(writer, targets, progress=session.progress)
+    report.unread.extend(isos.unread)
+    return report
 
 
 @contextmanager

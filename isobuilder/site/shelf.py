@@ -2,17 +2,21 @@
 
 ``look`` is asked again and again: an ISO that came, went or was replaced since is read, forgotten
 or read anew, one that stayed is not touched. Answers under way keep what they began with.
+
+A shelf passes over what it cannot read, for what is served goes on being served. Whoever does
+something once, with everything that was named, asks ``read_isos``, which tells what it lacks.
 """
 
 from __future__ import annotations
 
 import logging
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.errors import EnvironmentProblem, IsobuilderError
+from isobuilder.errors import EnvironmentProblem, InputError, IsobuilderError
+from isobuilder.files import as_environment_problem
 from isobuilder.http.replies import FilePart, FileState
 from isobuilder.pipeline.delta.ways import END, deltas_in, read_delta
 from isobuilder.site.catalog import Catalog, ServedDelta, catalog_of
@@ -21,6 +25,55 @@ from isobuilder.site.holding import Holding, held_by
 _log = logging.getLogger(__name__)
 
 _MOST = 1000  # ISOs of one folder
+
+
+@dataclass(frozen=True, slots=True)
+class ReadIsos:
+    """All ISOs at some places."""
+
+    catalog: Catalog
+    unread: tuple[str, ...]  # what of them could not be read, with its place and why
+
+
+def read_isos(places: Iterable[Path]) -> ReadIsos:
+    """Return every ISO at ``places``, files or folders, also of one name, and what is lacking.
+
+    Raises:
+        IntegrityError: a file that was named is no ISO, or contradicts itself.
+        InputError: no file of a folder is called like an ISO.
+        EnvironmentProblem: nothing is at a place, or it cannot be read.
+    """
+    holdings: dict[Path, Holding] = {}
+    unread: dict[Path, list[str]] = {}
+    for place in places:
+        is_folder = place.is_dir()
+        for path in _some_isos(place) if is_folder else [place]:
+            try:
+                holding = holdings[path.absolute()] = _held(path)
+            except IsobuilderError as error:
+                if not is_folder:
+                    raise
+                unread[path] = list(error.lines)
+            else:
+                unread[path] = [f"{path}: {problem}" for problem in holding.problems]
+    told = tuple(fact for facts in unread.values() for fact in facts)
+    return ReadIsos(catalog_of(list(holdings.values())), told)
+
+
+def _some_isos(folder: Path) -> Sequence[Path]:
+    with as_environment_problem(folder):
+        found = _isos_in(folder)
+    if not found:
+        hint = "name the folder that has them; is what should be there mounted?"
+        raise InputError(f"{folder}: no ISO is in it", hint=hint)
+    return found
+
+
+def _held(path: Path) -> Holding:
+    if state_of(path) is None:
+        raise EnvironmentProblem(f"{path}: no such file, or none to read")
+    with as_environment_problem(path):
+        return held_by(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +89,8 @@ class Shelf:
     def __init__(self, places: Iterable[Path]) -> None:
         self._places = tuple(places)
         self._seen: dict[Path, _Seen] = {}
+        self._closed: dict[Path, str] = {}  # folders that cannot be read, which is told once
+        self._looked = False
         self.catalog = Catalog()
 
     def open(self) -> Catalog:
@@ -55,7 +110,7 @@ class Shelf:
         return self.catalog
 
     def look(self) -> bool:
-        """Look whether anything changed, and return whether it did."""
+        """Look whether anything changed, and return whether it did; the first time it has."""
         found: dict[Path, _Seen] = {}
         names: dict[str, Path] = {}
         for path in (*self._isos(), *self._deltas()):
@@ -69,7 +124,8 @@ class Shelf:
                 continue
             known = self._seen.get(path)
             found[path] = known if known and known.state == state else _read(path, state)
-        changed = found != self._seen or not self.catalog.holdings
+        changed = found != self._seen or not self._looked
+        self._looked = True
         if changed:
             self._seen = found
             self.catalog = catalog_of(
@@ -80,25 +136,31 @@ class Shelf:
 
     def _isos(self) -> Iterable[Path]:
         for place in self._places:
-            if place.is_dir():
-                try:
-                    yield from sorted(place.glob("*.iso"))[:_MOST]
-                except OSError as error:
-                    _log.warning("%s: %s", place, error.strerror)
-            else:
-                yield place
+            yield from self._listed(place, _isos_in)[:_MOST] if place.is_dir() else [place]
 
     def _deltas(self) -> Iterable[Path]:
         """Give the deltas of folders, and beside an ISO that was named those that make it."""
         for place in self._places:
             is_folder = place.is_dir()
-            try:
-                paths = deltas_in(place if is_folder else place.parent)
-            except OSError as error:
-                _log.warning("%s: %s", place, error.strerror)
-                continue
+            paths = self._listed(place if is_folder else place.parent, deltas_in)
             begin = "" if is_folder else f"{place.name.removesuffix('.iso')}.from-"
             yield from (path for path in paths if path.name.startswith(begin))
+
+    def _listed(self, folder: Path, listing: Callable[[Path], list[Path]]) -> list[Path]:
+        try:
+            found = listing(folder)
+        except OSError as error:
+            fact = error.strerror or str(error)
+            if self._closed.get(folder) != fact:
+                _log.warning("%s: %s", folder, fact)
+            self._closed[folder] = fact
+            return []
+        self._closed.pop(folder, None)
+        return found
+
+
+def _isos_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name.endswith(".iso"))
 
 
 def state_of(path: Path) -> FileState | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from isobuilder.site.registry import refused
 from isobuilder.site.shelf import Shelf
 from isobuilder.sources.pushing import RegistryWriter
 from isobuilder.sources.registry_auth import Credentials
-from tests.cli.calling import call
+from tests.cli.calling import call, errors
 from tests.conftest import QUICK
 from tests.fakes.upstream import FakeUpstream
 from tests.site.isos import ETCD, PAUSE, image, iso, sbom, signature
@@ -152,3 +154,65 @@ def test_the_command_tells_first_and_deletes_when_told_to(old: Path, new: Path) 
         assert done["deleted"] is True
         assert server.registry.tags(NAME) == ("3.10",)
         call(*words, "--yes", code=2)
+
+
+def cut(new: Path, folder: Path) -> None:
+    (folder / "new.iso").write_bytes(new.read_bytes()[:40_000])
+
+
+def half(_new: Path, folder: Path) -> None:
+    iso(folder / "new.iso", [SHARED], files={"docker/bad.tar": b"no archive" * 60})
+
+
+def gone(_new: Path, folder: Path) -> None:
+    (folder / "new.iso").symlink_to(folder / "not-mounted/new.iso")
+
+
+def nothing(_new: Path, _folder: Path) -> None:
+    """An empty folder, or a medium that is not mounted."""
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "said"),
+    [
+        (cut, 5, "new.iso: "),
+        (half, 5, "new.iso: docker/bad.tar: byte 0: not a tar header"),
+        (gone, 5, "new.iso: no such file"),
+        (nothing, 3, "no ISO is in it"),
+    ],
+)
+def test_nothing_is_deleted_if_anything_that_was_named_was_not_read(
+    old: Path,
+    new: Path,
+    tmp_path: Path,
+    spoil: Callable[[Path, Path], None],
+    code: int,
+    said: str,
+) -> None:
+    folder = tmp_path / "place"
+    folder.mkdir()
+    spoil(new, folder)
+    with Deleting() as server:
+        call("site", "push", old, new, "--registry", server.url)
+        pruning: list[str | Path] = ["--registry", server.url, "--yes", "--prune"]
+        for words in (
+            [folder, *pruning, old],
+            [new, *pruning, folder],
+            [new, folder, *pruning, old],
+        ):
+            done = call("site", "push", *words, code=code)
+            assert said in errors(done)[0]
+        assert server.exchanges("DELETE") == []
+        assert {"3.9", "3.10"} <= set(server.registry.tags(NAME))
+
+
+def test_isos_of_one_name_in_different_folders_are_all_needed(old: Path, new: Path) -> None:
+    places = [old.parent / "x", old.parent / "y"]
+    for place, path in zip(places, (new, old), strict=True):
+        place.mkdir()
+        shutil.copy(path, place / "k.iso")
+    with Deleting() as server:
+        call("site", "push", *places, "--registry", server.url)
+        call("site", "push", *places, "--registry", server.url, "--prune", old, "--yes")
+        assert server.exchanges("DELETE") == []
+        assert {"3.9", "3.10"} <= set(server.registry.tags(NAME))

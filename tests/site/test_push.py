@@ -18,13 +18,15 @@ from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError, UpstreamError
 from isobuilder.http import Http
 from isobuilder.http.replies import Reply, Request
+from isobuilder.model.config import Config
 from isobuilder.site.names import FULL_NAMES, registry_base, settings_text, targets_for
-from isobuilder.site.push import PushReport, push
+from isobuilder.site.push import PushReport, push, push_isos
 from isobuilder.site.registry import refused
 from isobuilder.site.shelf import Shelf
 from isobuilder.sources import pushing
 from isobuilder.sources.pushing import RegistryWriter
 from isobuilder.sources.registry_auth import Credentials
+from isobuilder.sources.session import open_session
 from tests.cli.calling import call, errors
 from tests.conftest import QUICK
 from tests.fakes.debian_registry import PASSWORD, USER, docker_registry, installed
@@ -330,6 +332,46 @@ def test_what_a_registry_does_not_keep_is_told_and_the_images_are_there(
     assert has(registry, PAUSE_IMAGE, "registry.k8s.io/pause", "3.10")
     assert SIGNATURE.digest in report.refused[0]
     assert "no such kind" in report.refused[0]
+
+
+def test_what_could_not_be_read_is_named_and_the_rest_is_pushed(
+    first: Path, tmp_path: Path, registry: FakeUpstream
+) -> None:
+    folder = tmp_path / "isos"
+    folder.mkdir()
+    (folder / "cut.iso").write_bytes(first.read_bytes()[:40_000])
+    bad = {"docker/bad.tar": b"no archive" * 60}
+    iso(folder / "half.iso", [PAUSE_IMAGE], [ETCD_IMAGE], files=bad)
+    words: list[str | Path] = ["site", "push", folder, "--registry", registry.url]
+    done = call(*words, "--json", code=7)
+    assert whole(registry)
+    told = json.loads(done.stdout)["unread"]
+    assert [fact.partition(": ")[0] for fact in told] == [
+        str(folder / "cut.iso"),
+        str(folder / "half.iso"),
+    ]
+    assert "docker/bad.tar: byte 0: not a tar header" in told[1]
+    assert errors(call(*words, code=7))[:2] == [f"error: not pushed: {fact}" for fact in told]
+    with open_session(Config(store=str(tmp_path / "store"))) as session:
+        assert push_isos([folder], registry.url, session).unread == told
+
+
+def test_isos_of_one_name_in_different_folders_are_all_pushed(
+    tmp_path: Path, registry: FakeUpstream
+) -> None:
+    for name, stored in (("x", PAUSE_IMAGE), ("y", ETCD_IMAGE)):
+        (tmp_path / name).mkdir()
+        iso(tmp_path / name / "k.iso", [stored])
+    call("site", "push", tmp_path / "x", tmp_path / "y", "--registry", registry.url)
+    assert whole(registry)
+
+
+def test_a_folder_without_isos_is_refused(
+    first: Path, tmp_path: Path, registry: FakeUpstream
+) -> None:
+    done = call("site", "push", first, tmp_path, "--registry", registry.url, code=3)
+    assert f"{tmp_path}: no ISO is in it" in errors(done)[0]
+    assert registry.log == []
 
 
 def test_platforms_of_several_isos_become_one_index(tmp_path: Path, registry: FakeUpstream) -> None:

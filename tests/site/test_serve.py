@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import shutil
@@ -447,6 +448,26 @@ def test_isos_that_come_and_go_are_noticed(tmp_path: Path) -> None:
         path.unlink()
         until(server, f"{PATH}/manifests/3.10", 404)
         assert ask(server, "/isos/x.manifest.json").status == 404
+
+
+def test_a_folder_in_which_nothing_changes_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf = Shelf([tmp_path])
+    shelf.open()
+    assert not shelf.look()  # empty, as it was
+    (tmp_path / "cut.iso").write_bytes(b"no ISO")
+    assert shelf.look()
+    assert not shelf.look()
+
+    def refuse(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    caplog.clear()
+    assert shelf.look()
+    assert not shelf.look()
+    assert caplog.messages == [f"{tmp_path}: Permission denied"]
 
 
 def test_an_iso_that_was_replaced_gives_no_byte_of_the_other(

@@ -355,6 +355,7 @@ RUNNING: dict[str, Schema] = {
                 "tags": number(),
                 "moved": many(text(), "tags that named something else"),
                 "refused": many(text(), "what the registry does not keep"),
+                "unread": many(text(), "what could not be read, and was not pushed"),
             }
         ),
         thing(

@@ -66,43 +66,68 @@ def push(
 
     With --prune: tell what the registry has that only old ISOs needed; with --yes delete it.
     """
-    from isobuilder.errors import PartlyDone, UsageProblem
+    from isobuilder.errors import UsageProblem
     from isobuilder.site.names import is_private, registry_base, settings_text, targets_for
     from isobuilder.site.push import open_registry
     from isobuilder.site.push import push as push_all
-    from isobuilder.site.shelf import Shelf
+    from isobuilder.site.shelf import read_isos
 
     if yes and not old:
         raise UsageProblem("--yes belongs to --prune")
     base = registry_base(registry)
-    catalog = Shelf(places).open()
-    for warning in catalog.warnings:
-        app.say(f"warning: {warning}")
-    targets = targets_for(catalog.repositories.values(), name_rule)
+    isos = read_isos(places)
+    outdated = read_isos(old) if old else None
+    if outdated is not None:
+        _refuse_gaps([*isos.unread, *outdated.unread])
+    for fact in isos.catalog.shared:
+        app.say(f"warning: {fact}")
+    targets = targets_for(isos.catalog.repositories.values(), name_rule)
     if not (plain_http or is_private(base)):
         app.say(f"no login is sent to {base}, which is not encrypted; --plain-http sends it")
     writer = app.closing.enter_context(open_registry(base, app.http, plain=plain_http))
-    if old:
-        outdated = Shelf(old).open()
+    if outdated is not None:
         _prune(
             app,
             writer,
-            targets_for(outdated.repositories.values(), name_rule),
+            targets_for(outdated.catalog.repositories.values(), name_rule),
             targets,
             yes=yes,
             as_json=as_json,
         )
         return
     report = push_all(writer, targets, progress=app.progress)
+    report.unread.extend(isos.unread)
     if as_json:
         app.show_json({"registry": base, **_data(report)})
     else:
         _tell(app, report)
         tell_text(settings_text(base, targets, name_rule), nl=False)
+    _raise_failures(report)
+
+
+def _raise_failures(report: PushReport) -> None:
+    """Raise a ``PartlyDone`` that names what is not in the registry, if anything is not."""
+    from isobuilder.errors import PartlyDone
+
+    hints = []
+    if report.unread:
+        hints.append("mend what could not be read, or take it away, and push again")
     if report.refused:
-        raise PartlyDone(
-            *(f"not kept: {fact}" for fact in report.refused),
-            hint="the images themselves are there; ask for a registry that keeps the rest",
+        hints.append("the images themselves are there; ask for a registry that keeps the rest")
+    failures = [f"not pushed: {fact}" for fact in report.unread]
+    failures += [f"not kept: {fact}" for fact in report.refused]
+    if failures:
+        raise PartlyDone(*failures, hint="; ".join(hints))
+
+
+def _refuse_gaps(unread: Sequence[str]) -> None:
+    """Raise an ``IntegrityError`` if anything was not read: what it needs would be deleted."""
+    from isobuilder.errors import IntegrityError
+
+    if unread:
+        raise IntegrityError(
+            *unread,
+            hint="nothing was deleted: what these need is not known; mend them, or name others",
         )
 
 
@@ -146,6 +171,7 @@ def _data(report: PushReport) -> dict[str, object]:
         "tags": report.tags,
         "moved": report.moved,
         "refused": report.refused,
+        "unread": report.unread,
     }
 
 
