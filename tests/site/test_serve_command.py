@@ -145,14 +145,50 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
 def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
     iso(tmp_path / "100 %.iso", [image(PAUSE)])
     program = Path(sys.executable).with_name("isobuilder")
-    words = [str(program), "site", "serve", "100 %.iso", "--systemd"]
+    words = [str(program), "site", "serve", "100 %.iso", "--systemd", "--access-log", "50 %/log"]
     text = subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     (tmp_path / "unit.service").write_text(text)
-    assert f"ExecStart={program} site serve '{tmp_path}/100 %%.iso'\n" in text
+    log = f"--access-log '{tmp_path}/50 %%/log'"
+    assert f"ExecStart={program} site serve {log} '{tmp_path}/100 %%.iso'\n" in text
+    assert f"ReadWritePaths='{tmp_path}/50 %%'\n" in text
     if shutil.which("systemd-analyze"):
         words = ["systemd-analyze", "verify", "--man=no", "unit.service"]
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert "unit.service" not in done.stderr
+
+
+def unit_of(folder: Path, *words: str) -> list[str]:
+    program = Path(sys.executable).with_name("isobuilder")
+    done = subprocess.run(
+        [program, *words, "--systemd"], cwd=folder, check=True, capture_output=True, text=True
+    )
+    return done.stdout.splitlines()
+
+
+def test_the_unit_has_whole_paths_and_may_write_what_it_shall(tmp_path: Path) -> None:
+    iso(tmp_path / "a$b.iso", [image(PAUSE)])
+    for name in ("c.pem", "word", "config.yaml"):
+        (tmp_path / name).write_text("\n")
+    (tmp_path / "there").mkdir()
+    words = ["--config", "config.yaml", "site", "serve", "a$b.iso", "there", "--tls-cert=c.pem"]
+    words += ["--access-log", "log", "--metrics=n/m.prom", "--listen", ":5000", "-vv"]
+    words += ["--user", "there", "--password-file", "word", "--plain-http", "--clients", "9"]
+    unit = unit_of(tmp_path, *words)
+    here, program = tmp_path, Path(sys.executable).with_name("isobuilder")
+    assert (
+        f"ExecStart={program} --config {here}/config.yaml site serve --tls-cert {here}/c.pem "
+        f"--access-log {here}/log --metrics {here}/n/m.prom --listen :5000 --verbose --verbose "
+        f"--user there --password-file {here}/word --plain-http --clients 9 "
+        f"'{here}/a$$b.iso' {here}/there"
+    ) in unit
+    assert f"ReadWritePaths={here} {here}/n" in unit
+
+
+def test_a_unit_that_writes_no_file_may_write_none(tmp_path: Path) -> None:
+    for log in ("-", "/dev/stdout"):
+        unit = unit_of(tmp_path, "site", "serve", ".", "--access-log", log)
+        assert any(line.endswith(f"serve --access-log {log} {tmp_path}") for line in unit)
+        assert not any("ReadWritePaths" in line for line in unit)
 
 
 @pytest.mark.lab

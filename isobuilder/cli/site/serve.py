@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -37,7 +37,7 @@ Restart=on-failure
 LimitNOFILE=4096
 NoNewPrivileges=yes
 ProtectSystem=strict
-ProtectHome=read-only
+{writable}ProtectHome=read-only
 PrivateTmp=yes
 PrivateDevices=yes
 ProtectKernelTunables=yes
@@ -119,7 +119,7 @@ def serve(
     replaced are noticed within a second or two. Ctrl-C ends it.
     """
     if systemd:
-        tell_text(_UNIT.format(command=_command_line()), nl=False)
+        tell_text(_unit(access_log, metrics), nl=False)
         return
     from isobuilder.http.connection import Limits
     from isobuilder.site.server import SiteServer
@@ -169,13 +169,49 @@ def _keep_writing(numbers: Callable[[], bytes], path: Path | None) -> None:
                 tell(f"warning: {problem}", err=True)
 
 
+def _unit(*written: Path | None) -> str:
+    """Return a unit that runs this command, and may write the files that it shall write."""
+    folders = {
+        path.absolute().parent.resolve()
+        for path in written
+        if path is not None and str(path) != "-" and not path.absolute().is_relative_to("/dev")
+    }
+    words = shlex.join(map(str, sorted(folders))).replace("%", "%%")
+    asked = "# The user of this service has to be able to write there.\n"
+    writable = f"{asked}ReadWritePaths={words}\n" if folders else ""
+    return _UNIT.format(command=_command_line(), writable=writable)
+
+
 def _command_line() -> str:
     """Return this command with whole paths, for a service that starts elsewhere."""
-    words = [str(Path(sys.argv[0]).absolute())]
-    for word in sys.argv[1:]:
-        path = Path(word)
-        words.append(str(path.absolute()) if path.exists() else word)
-    return shlex.join(word for word in words if word != "--systemd").replace("%", "%%")
+    words, rest = [str(Path(sys.argv[0]).absolute())], sys.argv[1:]
+    for context in _contexts(click.get_current_context()):
+        if context.parent is not None:
+            words.append(str(context.info_name))
+        given, rest, order = context.command.make_parser(context).parse_args(list(rest))
+        for parameter in dict.fromkeys(order):
+            words += _spelled(parameter, given[str(parameter.name)])
+        rest = rest[1:]  # the name of the next one
+    # systemd.service(5): both signs begin something that is put in their place.
+    return shlex.join(words).replace("%", "%%").replace("$", "$$")
+
+
+def _contexts(context: click.Context) -> list[click.Context]:
+    return [*(_contexts(context.parent) if context.parent else []), context]
+
+
+def _spelled(parameter: click.Parameter, given: Any) -> list[str]:
+    """Return the words that give a parameter what it was given; paths are whole ones."""
+    name = max(parameter.opts, key=len)
+    if name == "--systemd":
+        return []
+    if isinstance(parameter, click.Option) and (parameter.is_flag or parameter.count):
+        return [name] * int(given)
+    values = [given] if isinstance(given, str) else list(given)
+    if isinstance(parameter.type, click.Path):
+        values = [word if word == "-" else str(Path(word).absolute()) for word in values]
+    is_option = isinstance(parameter, click.Option)
+    return [word for value in values for word in ([name, value] if is_option else [value])]
 
 
 def _login(
