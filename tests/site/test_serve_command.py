@@ -157,6 +157,43 @@ def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
         assert "unit.service" not in done.stderr
 
 
+def test_an_access_log_that_is_full_is_told_once_and_keeps_nobody_from_answers(
+    tmp_path: Path,
+) -> None:
+    path = iso(tmp_path / "x.iso", [image(PAUSE)])
+    with (
+        served(path, "--access-log", "/dev/full", cwd=tmp_path) as (address, said),
+        closing(http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)) as client,
+    ):
+        for _ in range(3):  # on one connection
+            client.request("GET", "/healthz")
+            assert client.getresponse().read() == b"ok\n"
+    lost = "warning: /dev/full: No space left on device: lines of the access log are lost; "
+    told = said.read_text().splitlines()
+    assert [line for line in told if "full" in line] == [
+        f"{lost}what is served goes on being served"
+    ]
+    assert told[-1] == "ended"
+
+
+def test_an_access_log_that_is_a_pipe_is_refused_and_our_own_output_is_not(tmp_path: Path) -> None:
+    path = iso(tmp_path / "x.iso", [image(PAUSE)])
+    os.mkfifo(tmp_path / "pipe")
+    words = ["site", "serve", str(path), "--access-log", "pipe"]
+    command = [sys.executable, "-m", "isobuilder", *words]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --access-log: pipe: expected a file, or none yet\n")
+    for number, name in ((1, "/dev/stdout"), (2, "/dev/stderr")):  # both pipes here
+        code = (
+            f"import isobuilder.cli.site.serve as s; s.os.write(s._opened(s.Path('{name}')), b'x')"
+        )
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        assert (ran.stdout, ran.stderr)[number - 1] == b"x"
+
+
 def unit_of(folder: Path, *words: str) -> list[str]:
     program = Path(sys.executable).with_name("isobuilder")
     done = subprocess.run(

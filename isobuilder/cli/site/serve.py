@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import resource
 import shlex
+import stat
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -250,24 +254,72 @@ def _tls(certificate: Path | None, key: Path | None) -> TlsContext | None:
 
 
 def _access_log(app: App, path: Path | None) -> Callable[[str], None] | None:
-    """Return who writes a line of the access log; lines of several threads do not mix."""
+    """Return who writes a line of the access log; lines of several threads do not mix.
+
+    Raises:
+        UsageProblem: the file is none to write into, such as a pipe that nobody may read.
+        EnvironmentProblem: it cannot be opened.
+    """
     if path is None:
         return None
-    guard = threading.Lock()
     if str(path) == "-":
+        return _AccessLog("stdout", tell).write
+    file = os.fdopen(_opened(path), "wb", buffering=0)  # what cannot be written does not wait here
 
-        def show(line: str) -> None:
-            with guard:
-                tell(line)
+    def put(line: str) -> None:
+        data = f"{printable(line, 2000)}\n".encode()
+        if file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        return show
-    file: IO[str] = app.closing.enter_context(path.open("a", encoding="utf-8", buffering=1))
+    log = _AccessLog(path, put)
+    app.closing.callback(log.tried, file.close)
+    return log.write
 
-    def write(line: str) -> None:
-        with guard:
-            file.write(f"{printable(line, 2000)}\n")
 
-    return write
+class _AccessLog:
+    """Lines about answers; that they cannot be written is told, and keeps nobody from answers."""
+
+    def __init__(self, place: object, put: Callable[[str], object]) -> None:
+        self._place, self._put = place, put
+        self._guard = threading.Lock()
+        self._lost = False  # and it was told
+
+    def write(self, line: str) -> None:
+        """Write a line."""
+        with self._guard:
+            self.tried(lambda: self._put(line))
+
+    def tried(self, act: Callable[[], object]) -> None:
+        """Do something about the log; what it fails with is told once, until it works again."""
+        try:
+            act()
+        except OSError as error:
+            if not self._lost:
+                said = f"{self._place}: {error.strerror}: lines of the access log are lost"
+                with contextlib.suppress(OSError):  # stderr may be on the same disk
+                    tell(f"warning: {said}; what is served goes on being served", err=True)
+            self._lost = True
+        else:
+            self._lost = False
+
+
+def _opened(path: Path) -> int:
+    """Return a descriptor that writes to the end of a file, or to stdout or stderr by a name."""
+    from isobuilder.errors import UsageProblem
+    from isobuilder.files import as_environment_problem
+
+    with as_environment_problem(path):
+        there = path.stat() if path.exists() else None
+        for own in (1, 2):  # a pipe or a socket of whoever started us: only they are there already
+            with contextlib.suppress(OSError):
+                if there is not None and os.path.samestat(there, os.fstat(own)):
+                    return os.dup(own)
+        if there is None or stat.S_ISREG(there.st_mode) or stat.S_ISCHR(there.st_mode):
+            return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    raise UsageProblem(
+        f"--access-log: {path}: expected a file, or none yet",
+        hint="--access-log - writes to stdout, which may be a pipe",
+    )
 
 
 def _take_descriptors(wanted: int) -> None:
