@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+"""What is written: never what the same call reads, see ``refuse_replacing``."""
+JUDGED_FILE = click.Path(dir_okay=False, path_type=Path)
+"""The same of commands that say for themselves what may be replaced."""
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result for machines.")
@@ -208,6 +211,13 @@ class AppCommand(click.Command):
         taken = {option for parameter in self.params for option in parameter.opts}
         self.common = [option for option in common_options() if not taken.intersection(option.opts)]
         self.params.extend(self.common)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, unless it would write over what it is to read."""
+        from isobuilder.cli.outputs import refuse_replacing
+
+        refuse_replacing(ctx, NEW_FILE)
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, where the common ones are told, and examples."""

@@ -116,9 +116,12 @@ def user_data(
 @click.option("--out", type=NEW_FILE, help="The ISO.  [default: FOLDER/seed.iso]")
 def seed(folder: Path, kind: SeedKind, out: Path | None) -> None:
     """Pack user-data, meta-data and network-config in FOLDER as a disc for cloud-init."""
-    from isobuilder.pipeline.cluster import make_seed
+    from isobuilder.cli.outputs import refuse_same
+    from isobuilder.pipeline.cluster import PARTS, make_seed
 
-    tell_path(make_seed(folder, out or folder / "seed.iso", kind=kind))
+    target = out or folder / "seed.iso"
+    refuse_same("--out", target, "FOLDER", (folder / name for name in PARTS))
+    tell_path(make_seed(folder, target, kind=kind))
 
 
 @node.command()
@@ -161,6 +164,11 @@ def kubeconfig(description: Path, secrets: Path, user: str, days: int, out: Path
     from isobuilder.model.cluster_checks import load_cluster
     from isobuilder.nodeconfig.kubeconfig import write_kubeconfig
 
+    if out.resolve().is_relative_to(secrets.resolve()):
+        raise UsageProblem(
+            f"{out}: is in {secrets}, where the keys of the cluster are",
+            hint="name a file elsewhere with --out",
+        )
     write_kubeconfig(load_cluster(description), secrets, out, user=user, days=days)
     tell_path(out)
 

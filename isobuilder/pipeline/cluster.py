@@ -39,6 +39,7 @@ from isobuilder.nodeconfig.userdata import node_files, sources_of
 from isobuilder.run import find_program, run
 
 SEED = "seed.iso"
+PARTS = (USER_DATA, META_DATA, VENDOR_DATA, NETWORK_CONFIG, NETWORK_DATA)  # of a seed, as files
 
 _SEED_EPOCH = 0  # seconds; a seed has no date, so that the same files give the same disc
 _SECONDS = 60.0  # cloud-init looks for less than ten
@@ -188,7 +189,7 @@ def make_nodes(
     made = []  # nothing was written so far
     for node, instance, found, disc in plans:
         folder = private_folder(out / node.name)
-        for name in (USER_DATA, META_DATA, VENDOR_DATA, NETWORK_CONFIG, NETWORK_DATA):
+        for name in PARTS:
             if name in found:
                 write_whole(folder / name, found[name], private=True)
             else:
@@ -225,7 +226,7 @@ def make_seed(folder: Path, target: Path, *, kind: SeedKind) -> Path:
         _ask_cloud_init(folder / USER_DATA)  # somebody may have changed it by hand
     found = {
         name: read_bytes(folder / name, MAX_YAML)
-        for name in (USER_DATA, META_DATA, VENDOR_DATA, NETWORK_CONFIG, NETWORK_DATA)
+        for name in PARTS
         if name in {USER_DATA, META_DATA} or (folder / name).is_file()
     }
     meta = plain(yaml_map(found[META_DATA], str(folder / META_DATA)))

@@ -573,7 +573,7 @@ def test_a_kubeconfig_is_made_without_asking_a_node(description: Path, tmp_path:
 
 def test_a_kubeconfig_needs_the_authority_of_the_cluster(description: Path, tmp_path: Path) -> None:
     command = ("node", "kubeconfig", description, "--out", tmp_path / "x")
-    done = call(*command, "--secrets", tmp_path, code=3)
+    done = call(*command, "--secrets", tmp_path / "keys", code=3)
     assert "no ca.crt and ca.key of the cluster there" in errors(done)[0]
     call("node", "secrets", tmp_path / "secrets")
     done = call(*command, "--secrets", tmp_path / "secrets", "--user", "a/CN=b", code=3)

@@ -11,16 +11,25 @@ import click
 
 from isobuilder.cli.app import NEW_FILE, App
 from isobuilder.cli.telling import tell
-from isobuilder.errors import EnvironmentProblem
+from isobuilder.errors import EnvironmentProblem, UsageProblem
 
 if TYPE_CHECKING:
     from isobuilder.jobs.metrics import RunMetrics
     from isobuilder.pipeline.build import Built
     from isobuilder.pipeline.upstream.report import SyncReport
 
+
+def _no_iso(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse what may be the ISO that the same run makes or serves, and is not named otherwise."""
+    if path is not None and path.suffix == ".iso":
+        raise UsageProblem(f"--metrics: {path} is called like an ISO", hint="name another file")
+    return path
+
+
 metrics_option = click.option(
     "--metrics",
     type=NEW_FILE,
+    callback=_no_iso,
     help="Write numbers here, in the text format of Prometheus, for node_exporter to read.",
 )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, json_option, plural
+from isobuilder.cli.app import FILE, JUDGED_FILE, App, AppCommand, json_option, plural
 from isobuilder.cli.site.ledger import digests_of, ledger_keys, read_ledger
 from isobuilder.cli.site.naming import digest_of, locks_named
 from isobuilder.cli.telling import table, tell, tell_path, tell_text
@@ -26,7 +26,7 @@ _ROWS = 40  # of a table; --json has all
 
 @click.command(cls=AppCommand)
 @click.argument("things", metavar="OLD... NEW", nargs=-1, required=True)
-@click.option("--out", type=NEW_FILE, metavar="FILE", help="Where the delta goes.")
+@click.option("--out", type=JUDGED_FILE, metavar="FILE", help="Where the delta goes.")
 @click.option("--any-of", is_flag=True, help="Each OLD is enough, in place of all together.")
 @click.option(
     "--known",
@@ -237,7 +237,7 @@ def _tell_link(link: Mapping[str, Any]) -> None:
 
 @click.command("apply", cls=AppCommand)
 @click.argument("files", metavar="OLD... DELTA...", nargs=-1, required=True, type=FILE)
-@click.option("--out", type=NEW_FILE, required=True, metavar="NEW.iso", help="The new ISO.")
+@click.option("--out", type=JUDGED_FILE, required=True, metavar="NEW.iso", help="The new ISO.")
 @click.option("--digest", metavar="DIGEST", help="What it has to be, if that came another way.")
 @signature_options("--key", "--signatures")
 @click.option("--replace", is_flag=True, help="Let another file of that name go.")

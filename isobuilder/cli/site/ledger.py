@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FOLDER, NEW_FILE, App, AppCommand, json_option, plural
+from isobuilder.cli.app import FOLDER, JUDGED_FILE, App, AppCommand, json_option, plural
 from isobuilder.cli.site.naming import locks_named
 from isobuilder.cli.telling import tell, tell_text
 from isobuilder.cli.trust.signing import key_option, ledger_options, wanted_signatures
@@ -34,7 +34,7 @@ _SCANNED = {".png", ".jpg", ".jpeg", ".pdf"}
 @click.option(
     "--out",
     multiple=True,
-    type=NEW_FILE,
+    type=JUDGED_FILE,
     metavar="FILE",
     help="Write it here as well: .png and .svg as a QR code, else as text.",
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, json_option, plural
+from isobuilder.cli.app import FILE, JUDGED_FILE, App, AppCommand, json_option, plural
 from isobuilder.cli.site.naming import digest_of, from_option, open_sources
 from isobuilder.cli.telling import tell_path
 from isobuilder.text import human_size
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--digest", metavar="DIGEST", help="Its digest, if .iso.sha256 is not beside it.")
 @from_option
 @click.option("--parity", is_flag=True, help="Mend it from the parity that site protect made.")
-@click.option("--out", type=NEW_FILE, help="Write a mended copy here; the medium is only read.")
+@click.option("--out", type=JUDGED_FILE, help="Write a mended copy here; the medium is only read.")
 @click.option("--replace", is_flag=True, help="Let another file of that name go.")
 @json_option
 @click.pass_obj
