@@ -25,6 +25,7 @@ from isobuilder.mold.api.signing import SignatureAlgorithm
 from isobuilder.site.server import SiteServer
 from isobuilder.site.shelf import Shelf
 from isobuilder.text import width
+from tests.cli.calling import call, errors, hints
 from tests.fakes.mold import FakeMold
 from tests.fakes.web import Web
 from tests.mold.conftest import Published, iso_bytes, registration_of
@@ -550,6 +551,8 @@ def test_an_endpoint_belongs_to_one_server(typed: Typed, simulator: FakeMold) ->
 
 
 def test_the_simulator_starts_says_how_to_use_it_and_ends(tmp_path: Path) -> None:
+    old = tmp_path / "mold-simulator.key"
+    old.write_text("# of isobuilder mold simulate, which writes this file and removes it\nold\n")
     process = subprocess.Popen(
         [sys.executable, "-m", "isobuilder", "mold", "simulate", "--zone", "Seoul"],
         cwd=tmp_path,
@@ -586,6 +589,26 @@ def test_the_simulator_starts_says_how_to_use_it_and_ends(tmp_path: Path) -> Non
     assert "the simulator ended" in rest
     assert process.returncode == 0
     assert not key_file.exists()
+
+
+def test_a_simulator_leaves_the_keys_of_a_real_server_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_file = tmp_path / "lab.key"
+    key_file.write_text("api_key = real\nsecret_key = real\n")
+    done = call("mold", "simulate", "--key-file", key_file, code=3)
+    assert errors(done) == [f"error: {key_file}: is there already, and no simulator wrote it"]
+    assert hints(done) == ["hint: name another file with --key-file"]
+    assert "real" in key_file.read_text()
+    key_file.unlink()
+
+    def replaced_meanwhile(_seconds: float) -> None:
+        key_file.write_text("api_key = real\nsecret_key = real\n")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("isobuilder.cli.mold.simulate.time.sleep", replaced_meanwhile)
+    call("mold", "simulate", "--key-file", key_file)
+    assert "real" in key_file.read_text()
 
 
 def with_lock(published: Published, containerd: str) -> Published:

@@ -9,7 +9,9 @@ import click
 
 from isobuilder.cli.app import NEW_FILE, App, AppCommand
 from isobuilder.cli.telling import tell
-from isobuilder.files import write_whole
+from isobuilder.files import is_file, write_whole
+
+_MARK = b"# of isobuilder mold simulate, which writes this file and removes it\n"
 
 
 @click.command(cls=AppCommand)
@@ -44,11 +46,12 @@ def simulate(app: App, port: int, zones: tuple[str, ...], key_file: Path, signat
     from isobuilder.demo.mold import Cloud, Simulator
     from isobuilder.mold.api.signing import SignatureAlgorithm
 
+    _refuse_another(key_file)
     cloud = Cloud(zones=zones or ("Zone1", "Zone2"))
     simulator = Simulator(cloud, algorithm=SignatureAlgorithm(signature), port=port)
     user = simulator.admin
-    keys = f"api_key = {user.key}\nsecret_key = {user.secret}\n"
-    write_whole(key_file, keys.encode(), private=True)
+    keys = _MARK + f"api_key = {user.key}\nsecret_key = {user.secret}\n".encode()
+    write_whole(key_file, keys, private=True)
     with simulator:
         tell(simulator.endpoint)
         app.say(f"a SIMULATOR of Mold, with the zones {', '.join(z.name for z in cloud.zones)}")
@@ -64,4 +67,24 @@ def simulate(app: App, port: int, zones: tuple[str, ...], key_file: Path, signat
         except KeyboardInterrupt:
             app.say("the simulator ended; everything it knew is gone")
         finally:
-            key_file.unlink(missing_ok=True)
+            if is_file(key_file) and key_file.read_bytes() == keys:  # else somebody's by now
+                key_file.unlink(missing_ok=True)
+
+
+def _refuse_another(path: Path) -> None:
+    """Raise if a file that no simulator wrote would be written over: the keys of a real server.
+
+    Raises:
+        InputError: it would.
+        EnvironmentProblem: it cannot be read.
+    """
+    from isobuilder.errors import InputError
+    from isobuilder.files import as_environment_problem, refuse_special
+
+    refuse_special(path)
+    with as_environment_problem(path):
+        if path.exists() and not path.read_bytes().startswith(_MARK):
+            raise InputError(
+                f"{path}: is there already, and no simulator wrote it",
+                hint="name another file with --key-file",
+            )
