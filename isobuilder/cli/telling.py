@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import click
 
+from isobuilder.errors import UsageProblem
 from isobuilder.text import printable, width
 
 _LONGEST = 8000  # characters of a line
@@ -37,8 +38,18 @@ def tell_json(text: str) -> None:
 
 
 def agreed(question: str) -> bool:
-    """Ask a yes-or-no question on stderr; no is what is meant without an answer."""
-    return click.confirm(printable(question, _LONGEST), err=True)
+    """Ask a yes-or-no question on stderr; no is what is meant by an empty answer.
+
+    Raises:
+        UsageProblem: nobody is there to answer; whoever asks has the option ``--yes``.
+    """
+    try:
+        return click.confirm(printable(question, _LONGEST), err=True)
+    except click.Abort as error:
+        if not isinstance(error.__context__, EOFError):  # Ctrl-C is an answer
+            raise
+        click.echo(err=True)  # ends the line of the question
+        raise UsageProblem("nobody answered the question", hint="answer it with --yes") from None
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:

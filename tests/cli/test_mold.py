@@ -470,6 +470,9 @@ def test_versions_are_enabled_disabled_and_deleted(typed: Typed, simulator: Fake
     assert version.state == "Enabled"
     assert "would delete" in typed("delete", version.id, "--dry-run").stdout
     typed("delete", version.id, answer="n\n", code=130)
+    unanswered = typed("delete", version.id, answer="", code=2)
+    assert errors(unanswered) == ["error: nobody answered the question"]
+    assert hints(unanswered) == ["hint: answer it with --yes"]
     assert version.id in simulator.cloud.versions
     typed("delete", version.id, answer="y\n")
     assert version.id not in simulator.cloud.versions
