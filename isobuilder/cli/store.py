@@ -69,9 +69,12 @@ def list_blobs(app: App, sources: tuple[BuildSource, ...], as_json: bool) -> Non
 @click.pass_obj
 def check(app: App, as_json: bool) -> None:
     """Hash every blob again and put damaged ones into quarantine."""
-    from isobuilder.errors import EnvironmentProblem, IntegrityError
+    from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
+    from isobuilder.model.config import DEFAULT
     from isobuilder.store import check as check_store
 
+    if app.settings[1]["store"] != DEFAULT and not app.store.root.is_dir():
+        raise InputError(f"{app.store.root}: there is no store", hint="name it with --store")
     report = check_store(app.store, progress=app.progress)
     if as_json:
         app.show_json(

@@ -108,10 +108,23 @@ def test_an_empty_store_is_listed_as_such(tmp_path: Path) -> None:
     done = call("store", "list", "--store", tmp_path / "none")
     assert done.stdout == ""
     assert done.stderr == f"0 blobs, 0 B in {tmp_path / 'none'}\n"
-    assert (
-        call("store", "check", "--store", tmp_path / "none").stdout
-        == "0 blobs, 0 B: none damaged\n"
-    )
+    unused = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert call("store", "check", env=unused).stdout == "0 blobs, 0 B: none damaged\n"
+
+
+def test_a_store_that_is_named_and_not_there_is_not_found_good(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    settings = tmp_path / "config.yaml"
+    settings.write_text(f"store: {tmp_path / 'stroe'}\n")
+    for option, value, store in (
+        ("--store", tmp_path / "stroe", tmp_path / "stroe"),
+        ("--store", file, file),
+        ("--config", settings, tmp_path / "stroe"),
+    ):
+        done = call("store", "check", option, value, code=3)
+        assert errors(done) == [f"error: {store}: there is no store"]
+        assert hints(done) == ["hint: name it with --store"]
 
 
 def test_damage_ends_with_5_and_says_how_to_get_the_bytes_back(tmp_path: Path) -> None:
