@@ -136,6 +136,8 @@ def build(
     sources, boot = _without_boot_value(context, sources, boot)
     if boot is not None and no_boot:
         raise UsageProblem("--boot and --no-boot contradict each other")
+    if not sign and any(_typed(context, name) for name in ("key", "builder")):
+        raise UsageProblem("--key and --builder go with --sign")
     numbers = numbers_into(app, metrics, "build")
     judged_by = _judge(app, check_iso, asked=trust)
     signed_by = _signer(key, builder, check_iso) if sign else None
@@ -242,6 +244,11 @@ def _signer(
         )
     signer = open_signer(key)
     return lambda built: sign_built(built.iso, built.digest, built.lock, signer, builder=builder)
+
+
+def _typed(context: click.Context, name: str) -> bool:
+    """Say if an option was given to this call, and not to every one by a variable."""
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 def _without_boot_value(

@@ -190,11 +190,13 @@ def check(
     What was seen is remembered beside the store: days are counted from the first sight, and files
     that are replaced after their release are noticed. GITHUB_TOKEN allows more questions.
     """
-    from isobuilder.errors import DifferencesFound
+    from isobuilder.errors import DifferencesFound, UsageProblem
     from isobuilder.pipeline.upstream.check import check_upstream
     from isobuilder.sources.session import open_session
     from isobuilder.sources.upstream.notices import CheckPolicy
 
+    if markdown and as_json:
+        raise UsageProblem("--markdown and --json contradict each other")
     with open_session(app.config, app.store, progress=app.progress) as session:
         result = check_upstream(
             named_recipes(named),
@@ -278,6 +280,8 @@ def propose(
 
     if output is not None and output.exists():
         raise UsageProblem(f"{output} is there already", hint="choose another --output")
+    if lock and output is None:
+        raise UsageProblem("--lock is for what --output writes", hint="give --output FILE")
     found = proposed(app, version, named, rules=rules_of(app, rules_file), hold=hold_days)
     if output is not None:
         found = write_proposal(app, found, output, lock=lock is not False)

@@ -101,6 +101,8 @@ def verify(
             f"{option} is about one ISO, these are {len(isos)}",
             hint="verify them one by one",
         )
+    if containerd and not deep:
+        raise UsageProblem("--containerd goes with --deep")
     check = partial(
         verify_iso,
         lock=_lock_for(isos[0], source) if source else None,

@@ -69,6 +69,8 @@ def matrix(
         if named or architectures:
             raise UsageProblem("options follow the command: isobuilder matrix status --recipes ...")
         return
+    if as_json and style not in {"table", "json"}:
+        raise UsageProblem(f"--json and --format {style} contradict each other")
     app = context.ensure_object(App)
     cells = _cells(named, architectures)
     if style == "json" or as_json:

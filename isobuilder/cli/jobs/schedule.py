@@ -43,6 +43,8 @@ def schedule(
     from isobuilder.jobs import files
     from isobuilder.pipeline.shipped import shipped
 
+    if image and style != "kubernetes":
+        raise UsageProblem(f"--image is for --format kubernetes, not {style}")
     texts = files.schedule_files(
         style,
         newest=str(shipped()[-1].version),

@@ -87,9 +87,11 @@ def diff(
     exit_code: bool,
 ) -> None:
     """Tell which packages two ISOs, locks or bills do not have alike, image by image."""
-    from isobuilder.errors import DifferencesFound
+    from isobuilder.errors import DifferencesFound, UsageProblem
     from isobuilder.trust.bill.compare import as_markdown, compared
 
+    if markdown and as_json:
+        raise UsageProblem("--markdown and --json contradict each other")
     changes = compared(_bill(app, left), _bill(app, right))
     if as_json:
         app.show_json(

@@ -1,0 +1,44 @@
+"""An option that would do nothing in a call is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.calling import call, errors
+
+
+@pytest.mark.parametrize(
+    ("words", "fact"),
+    [
+        ("build r.yaml --key key.pem", "--key and --builder go with --sign"),
+        ("build r.yaml --builder https://a.example", "--key and --builder go with --sign"),
+        ("verify k.iso --containerd key.pem", "--containerd goes with --deep"),
+        ("upstream propose 1.37 --lock", "--lock is for what --output writes"),
+        ("upstream check --json --markdown", "--markdown and --json contradict each other"),
+        ("sbom diff k.iso k.iso --json --markdown", "--markdown and --json contradict"),
+        ("matrix --format gitlab --json", "--json and --format gitlab contradict each other"),
+        (
+            "upstream schedule --format systemd --image a/b:1",
+            "--image is for --format kubernetes, not systemd",
+        ),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    words: str, fact: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("k.iso", "key.pem", "r.yaml"):
+        Path(name).touch()
+    done = call(*words.split(), "--offline", code=2)
+    assert fact in errors(done)[-1]
+
+
+def test_a_key_of_every_call_may_be_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.touch()
+    monkeypatch.setenv("ISOBUILDER_SIGNING_KEY", str(tmp_path / "key.pem"))
+    call("build", recipe, "--offline", code=3)
