@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import zip_longest
 from pathlib import Path
 
 import platformdirs
@@ -36,10 +37,11 @@ def register(
     progress: Progress = SILENT,
     tell: Callable[[str], None] = lambda _text: None,
 ) -> list[ServerResult]:
-    """Register on every server and wait until every zone is Ready; one result for each server.
+    """Register on every server and wait until every zone is Ready; one result for each of them.
 
     A server's failure does not keep the others from their result. What is there already is found by
     version, architecture, bytes and zone, and left alone, so running it again changes nothing.
+    Two that are one server, perhaps with other keys, take turns.
     Runs with the same ``state`` folder (default: the user's) do not register at the same time.
     What should be known before anything is changed is also given to ``tell``, at once.
 
@@ -47,21 +49,28 @@ def register(
         InputError: the request itself makes no sense.
     """
     check_request(request)
-    servers: dict[str, Mold] = {}
-    for mold in molds:
-        if servers.setdefault(mold.endpoint, mold) is not mold:
-            tell(f"{mold.name} is {servers[mold.endpoint].name}: both are {mold.endpoint}")
-    runs = [_Run(mold, request, state or _state_folder(), tell) for mold in servers.values()]
-    active = runs
-    for _round in range(2):
-        for run in active:
-            run.begin(progress)
-        active = [run for run in active if run.watch is not None]
-        _wait(active, request, progress)
-        for run in active:
-            run.end()
-        active = [run for run in active if run.again]
+    runs = [_Run(mold, request, state or _state_folder(), tell) for mold in molds]
+    servers: dict[str, list[_Run]] = {}
+    for run in runs:
+        same = servers.setdefault(run.mold.endpoint, [])
+        if same:
+            tell(f"{run.mold.name} is {same[0].mold.name}: both are {run.mold.endpoint}")
+        same.append(run)
+    for turn in zip_longest(*servers.values()):  # never two at once on one server
+        _take_turn([run for run in turn if run is not None], request, progress)
     return [run.result for run in runs]
+
+
+def _take_turn(runs: Sequence[_Run], request: RegistrationRequest, progress: Progress) -> None:
+    """Register on different servers side by side."""
+    for _round in range(2):
+        for run in runs:
+            run.begin(progress)
+        runs = [run for run in runs if run.watch is not None]
+        _wait(runs, request, progress)
+        for run in runs:
+            run.end()
+        runs = [run for run in runs if run.again]
 
 
 def _wait(runs: Sequence[_Run], request: RegistrationRequest, progress: Progress) -> None:

@@ -278,6 +278,27 @@ def test_registering_auditing_and_applying_serve_every_server(
     assert "Ready" in typed(*register_words(published), *two.words, code=7).stdout
 
 
+def test_two_profiles_of_one_server_both_have_their_turn(
+    typed: Typed, simulator: FakeMold, published: Published, order: tuple[str, str]
+) -> None:
+    wrong = typed.home / "wrong"
+    wrong.write_text("api_key = Ak-nobody\nsecret_key = Sk-nobody\n")
+    wrong.chmod(0o600)
+    config = typed.home / "config.yaml"
+    config.write_text(
+        f"mold:\n  good: {{endpoint: '{simulator.endpoint}'}}\n"
+        f"  bad: {{endpoint: '{simulator.endpoint}', key_file: {wrong}}}\n"
+    )
+    del os.environ["ISOBUILDER_MOLD_ENDPOINT"]
+    servers = [word for name in order for word in ("--server", name)]
+    words = register_words(published, "--config", str(config), *servers)
+    found = typed.json(*words, code=7)
+    assert [(one["server"], one["ok"]) for one in found] == [(it, it == "good") for it in order]
+    told = f"{order[1]} is {order[0]}: both are {simulator.endpoint}"
+    assert told in typed(*words, code=7).stderr
+    assert len(simulator.cloud.versions) == 1
+
+
 def test_what_is_already_gone_on_one_server_does_not_keep_it_on_the_other(
     typed: Typed, two: Two
 ) -> None:

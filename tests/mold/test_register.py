@@ -752,14 +752,17 @@ def test_an_upload_whose_failure_only_its_state_tells_is_replaced(
     assert f"deleted {version.id}, whose download had failed" in result.done
 
 
-def test_two_names_of_one_server_are_told(
+def test_two_names_of_one_server_are_told_and_register_once(
     simulator: FakeMold, client: Mold, client_of: ClientOf, state: Path, published: Published
 ) -> None:
     told: list[str] = []
     second = client_of(simulator, server=server_of(simulator, name="other"))
     request = RegistrationRequest(published.registration, url=published.url)
-    results = register([client, second], request, state=state, tell=told.append)
-    assert [result.server for result in results] == ["lab"]
+    first, again = register([client, second], request, state=state, tell=told.append)
+    assert (first.server, again.server) == ("lab", "other")
+    assert outcomes(first) == outcomes(again) == READY
+    assert again.done == []
+    assert len(simulator.cloud.versions) == 1
     assert told == [f"other is lab: both are {client.endpoint}"]
 
 
@@ -941,9 +944,9 @@ def test_each_server_has_its_own_result(
         ]
         wish = RegistrationRequest(published.registration, url=published.url)
         results = register(clients, wish, state=state)
-    assert [result.server for result in results] == ["seoul", "busan", "jeju"]
-    assert [result.ok for result in results] == [True, True, False]
-    assert outcomes(results[1]) == {"Busan": "ready"}
+    assert [result.server for result in results] == ["seoul", "busan", "jeju", "busan-again"]
+    assert [result.ok for result in results] == [True, True, False, True]
+    assert outcomes(results[1]) == outcomes(results[3]) == {"Busan": "ready"}
 
 
 # ---- upload ----------------------------------------------------------------------------------

@@ -289,12 +289,10 @@ def _results(
         told.append(text)
         app.say(f"warning: {text}")
 
-    found = register_on(_reached(opened), wish, progress=app.progress, tell=warn)
-    done = {result.server: result for result in found}
+    found = iter(register_on(_reached(opened), wish, progress=app.progress, tell=warn))
     return [
-        ServerResult(name, error=mold) if isinstance(mold, IsobuilderError) else done[name]
+        ServerResult(name, error=mold) if isinstance(mold, IsobuilderError) else next(found)
         for name, mold in opened
-        if isinstance(mold, IsobuilderError) or name in done
     ]
 
 
