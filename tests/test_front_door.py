@@ -12,6 +12,7 @@ import pytest
 
 import isobuilder
 from isobuilder.demo.tour import embedded_upstream
+from isobuilder.pipeline.shipped import shipped
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 NAMES = [name for name in dir(isobuilder) if not name.startswith("__")]
@@ -63,3 +64,23 @@ def test_importing_it_imports_nothing_else_of_ours() -> None:
 def test_a_name_that_is_not_there_is_told_as_python_does() -> None:
     with pytest.raises(AttributeError, match="no attribute 'bake'"):
         isobuilder.bake  # noqa: B018
+
+
+def test_what_is_no_iso_is_told_as_one_of_our_errors(tmp_path: Path) -> None:
+    for ask in (isobuilder.verify, lambda path: isobuilder.diff(path, path)):
+        with pytest.raises(isobuilder.IsobuilderError, match=r"none\.iso: No such file"):
+            ask(tmp_path / "none.iso")
+
+
+def test_locks_are_compared_as_values_and_by_their_paths() -> None:
+    old, new = (one.locks["amd64"] for one in shipped()[:2])
+    found = isobuilder.diff(old, new)
+    assert found == isobuilder.diff(isobuilder.load_lock(old), isobuilder.load_lock(new))
+    assert "kubernetes" in [one.name for one in found]
+    assert isobuilder.diff(isobuilder.load_lock(old), old) == ()
+
+
+def test_recipes_are_cells_by_their_paths() -> None:
+    [recipe] = (one.recipe for one in shipped()[:1])
+    cells = isobuilder.cells_of([recipe], ["amd64"])
+    assert [cell.source for cell in cells] == [str(recipe)]

@@ -298,16 +298,19 @@ def _releases_on(reader: IsoReader) -> dict[str, str]:
     return _releases({name: found[0].url for name, found in references if found})
 
 
-def diff(left: IsoFiles, right: IsoFiles) -> tuple[Difference, ...]:
+def diff(left: IsoFiles | Lock | Path, right: IsoFiles | Lock | Path) -> tuple[Difference, ...]:
     """Return the differences, facts first, then files and images by name.
 
+    A path is that of a lock, an ISO or a recipe, see ``contents_of``.
     What is one thing in two versions is one difference: images of one repository, files whose paths
     differ in a version only. Archives of images that only one side has are not listed again as
     files. A lock knows less than an ISO: between the two only what the lock pins is compared.
 
     Raises:
-        InputError: one is a recipe and the other is not.
+        InputError: one is a recipe and the other is not, or a path is of none of these.
+        IntegrityError: an ISO contradicts itself.
     """
+    left, right = _read(left), _read(right)
     if "recipe" in {left.kind, right.kind} and left.kind != right.kind:
         recipe = left if left.kind == "recipe" else right
         raise InputError(
@@ -334,6 +337,12 @@ def diff(left: IsoFiles, right: IsoFiles) -> tuple[Difference, ...]:
         else:
             found.append(Difference("image", new or old or "", *values))
     return tuple(found)
+
+
+def _read(side: IsoFiles | Lock | Path) -> IsoFiles:
+    if isinstance(side, Lock):
+        return of_lock(side)
+    return side if isinstance(side, IsoFiles) else contents_of(side)
 
 
 def _facts(left: Mapping[str, str], right: Mapping[str, str]) -> Iterator[Difference]:

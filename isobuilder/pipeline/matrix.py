@@ -24,9 +24,9 @@ _SUMS_LIMIT = 4096  # bytes of a file of one line
 
 
 def cells_of(
-    recipes: Iterable[tuple[Path, str]], architectures: Collection[str] = ()
+    recipes: Iterable[Path | tuple[Path, str]], architectures: Collection[str] = ()
 ) -> list[Cell]:
-    """Return the cells of recipes, each given with what ``build`` is told for it.
+    """Return the cells of recipes, each with what ``build`` is told for it if that is not its path.
 
     ``architectures`` chooses some; none means all that a recipe is for.
 
@@ -34,7 +34,8 @@ def cells_of(
         InputError: a recipe is none, a lock does not answer it, or two would make one ISO.
     """
     found: dict[str, Cell] = {}
-    for path, called in recipes:
+    for one in recipes:
+        path, called = one if isinstance(one, tuple) else (one, str(one))
         for architecture in load_recipe(path).architectures:
             if architectures and architecture not in architectures:
                 continue

@@ -92,11 +92,10 @@ def verify(
         InputError: a signature file cannot be read.
         EnvironmentProblem: the file cannot be read, or ``deep`` has no containerd to use.
     """
-    size = iso.stat().st_size
     try:
         reader = IsoReader(iso)
     except IntegrityError as error:
-        finding = _damaged(error)
+        finding, size = _damaged(error), iso.stat().st_size
         return Verification(iso, size, None, profile or DEFAULT_PROFILE, ("structure",), (finding,))
     with reader:
         verifier = _Verifier(reader, Medium(reader), profile, progress)
