@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isobuilder.errors import MoldError, UsageProblem
 from isobuilder.mold.api.commands import Mold, newest_first
 from isobuilder.mold.api.errors import AccessRefused
 from isobuilder.mold.api.records import ClusterRecord, EventRecord, KubernetesVersion
-from isobuilder.mold.registered import RegisteredVersion, entries_of
+from isobuilder.mold.registered import RegisteredVersion, entries_of, find_zones
 from isobuilder.rules.support import version_order
 
 
@@ -18,7 +18,7 @@ from isobuilder.rules.support import version_order
 class Filter:
     """Which versions are meant; None means any."""
 
-    zone: str | None = None  # name or id; also versions of all zones
+    zones: tuple[str, ...] = ()  # names or ids; also versions of all zones
     arch: str | None = None
     state: str | None = None  # Enabled or Disabled
     version: str | None = None  # 1.34.12, or 1.34 for all its patches
@@ -26,9 +26,9 @@ class Filter:
     ready: bool | None = None
 
     def takes(self, entry: RegisteredVersion) -> bool:
-        """Tell whether an entry is meant."""
+        """Tell whether an entry is meant; zones are ids by now."""
         version = entry.version
-        if self.zone and version.zoneid and self.zone not in {version.zoneid, version.zonename}:
+        if self.zones and version.zoneid and version.zoneid not in self.zones:
             return False
         if self.state and version.state.lower() != self.state.lower():
             return False
@@ -53,7 +53,14 @@ def _newest_first(entry: RegisteredVersion) -> tuple[tuple[int, ...], str, str]:
 
 
 def list_entries(mold: Mold, wanted: Filter = Filter()) -> list[RegisteredVersion]:
-    """Return what is registered, newest version first."""
+    """Return what is registered, newest version first.
+
+    Raises:
+        MoldError: the server refused, or has no such zone.
+    """
+    if wanted.zones:
+        zones = find_zones(mold.zones(), wanted.zones, server=mold.name)
+        wanted = replace(wanted, zones=tuple(zone.id for zone in zones))
     entries = _entries_seen(mold, mold.versions())
     return sorted((entry for entry in entries if wanted.takes(entry)), key=_newest_first)
 

@@ -37,9 +37,19 @@ def test_versions_are_listed_newest_first_and_filtered(simulator: FakeMold, mold
     assert names(mold, version="1.34.1") == []
     assert names(mold, arch="aarch64") == ["v1.35.4"]
     assert names(mold, state="disabled") == ["v1.35.4"]
-    assert names(mold, zone="Zone1") == ["v1.35.4", "v1.34.9"]
-    assert names(mold, zone="Zone2", keyword="34.1") == ["v1.34.12"]
+    assert names(mold, zones=("Zone1",)) == ["v1.35.4", "v1.34.9"]
+    assert names(mold, zones=(cloud.zones[1].id,), keyword="34.1") == ["v1.34.12"]
+    assert names(mold, zones=("Zone1", "Zone2")) == names(mold)
     assert names(mold, ready=False) == []
+
+
+def test_an_unknown_zone_lists_nothing_and_is_told_with_the_known_ones(
+    simulator: FakeMold, mold: Mold
+) -> None:
+    add_directly(simulator.cloud)
+    with pytest.raises(MoldError, match="no zone 'nope'") as caught:
+        names(mold, zones=("Zone1", "nope"))
+    assert caught.value.hint == "known: Zone1, Zone2"
 
 
 def test_who_may_only_look_sees_versions_and_their_isos(

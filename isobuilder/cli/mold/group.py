@@ -57,7 +57,13 @@ def _entry_data(server: str, entry: RegisteredVersion) -> dict[str, Any]:
 
 @mold.command("list")
 @server_options
-@click.option("--zone", metavar="ZONE", help="In this zone or all zones.")
+@click.option(
+    "--zone",
+    "zones",
+    multiple=True,
+    metavar="ZONE",
+    help="In this zone or all zones. Repeatable.",
+)
 @click.option(
     "--arch",
     type=click.Choice([traits.mold for traits in ARCHITECTURES.values()]),
