@@ -157,7 +157,8 @@ def _mistakes_of(error: ValidationError, root: Node, model: type[M]) -> list[Mis
 
     They are in the order of the text; those that a message shows also have their hints.
     """
-    found = [(_mark_of(detail, root), detail) for detail in error.errors(include_url=False)]
+    details = [one for one in error.errors(include_url=False) if not _other_words(one, root)]
+    found = [(_mark_of(detail, root), detail) for detail in details]
     found.sort(key=lambda one: (one[0].file, one[0].line or 0, one[0].column or 0))
     return [
         _mistake(mark, detail, root, model, suggest=number < SHOWN)
@@ -165,12 +166,31 @@ def _mistakes_of(error: ValidationError, root: Node, model: type[M]) -> list[Mis
     ]
 
 
-def _steps(detail: ErrorDetails) -> list[str | int]:
+def _steps(detail: ErrorDetails, root: Node) -> list[str | int]:
+    """Return where in ``root`` a mistake is: pydantic's path also names alternatives of a type."""
+    path = _path(detail)
+    missing = path.pop() if detail["type"] == "missing" else None
+    steps: list[str | int] = []
+    for step in path:
+        if locate(root, [*steps, step])[1] is not None:
+            steps.append(step)
+    if missing is not None:
+        steps.append(missing)
+    return steps
+
+
+def _path(detail: ErrorDetails) -> list[str | int]:
     return [step for step in detail["loc"] if step != "[key]"]
 
 
+def _other_words(detail: ErrorDetails, root: Node) -> bool:
+    """Tell if it only says that a value is not one of the words that could stand in its place."""
+    path = _path(detail)
+    return detail["type"] == "literal_error" and path[-1:] != _steps(detail, root)[-1:]
+
+
 def _mark_of(detail: ErrorDetails, root: Node) -> Mark:
-    steps = _steps(detail)
+    steps = _steps(detail, root)
     if detail["type"] == "extra_forbidden":
         parent = locate(root, steps[:-1])[1]
         if isinstance(parent, Map):
@@ -181,7 +201,7 @@ def _mark_of(detail: ErrorDetails, root: Node) -> Mark:
 def _mistake(
     mark: Mark, detail: ErrorDetails, root: Node, model: type[BaseModel], *, suggest: bool
 ) -> Mistake:
-    steps, kind = _steps(detail), detail["type"]
+    steps, kind = _steps(detail, root), detail["type"]
     if kind == "missing":
         fact, hint = f"the key {steps[-1]!r} is missing", None
         return Mistake(mark, path_text(root, steps[:-1]), fact, hint)
@@ -189,7 +209,10 @@ def _mistake(
         key = str(steps[-1])
         hint = nearest(key, _keys_at(model, steps[:-1])) if suggest else None
         return Mistake(mark, path_text(root, steps[:-1]), f"unknown key {key[:80]!r}", hint)
-    fact, hint = _fact(detail, steps, locate(root, steps)[1])
+    node = locate(root, steps)[1]
+    if detail["loc"][-1:] == ("[key]",):
+        node = Scalar(str(steps[-1]), str(steps[-1]), mark, quoted=True)
+    fact, hint = _fact(detail, steps, node)
     return Mistake(mark, path_text(root, steps), fact, hint)
 
 
