@@ -44,6 +44,10 @@ _EXPECTED = {
     "list_type": "a list",
     "dict_type": "keys and values",
     "model_type": "keys and values",
+    "date_type": "a date such as 2026-10-08",
+    "date_parsing": "a date such as 2026-10-08",
+    "date_from_datetime_parsing": "a date such as 2026-10-08",
+    "date_from_datetime_inexact": "a date such as 2026-10-08",
 }
 
 _FORMS = {  # the pattern of a field -> what a person calls it

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import RootModel
+from pydantic import RootModel, Strict
 
+from isobuilder.model.policy import Minor
+from isobuilder.model.validation import load_json
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.catalogue import Item
 from isobuilder.mold.compare import Deviation, Kind, Policy, Registered, compare
-from isobuilder.mold.jsonfile import read_json_file
 from isobuilder.mold.plan import ServerPlan
 from isobuilder.mold.registered import entries_of, find_zones, zones_served
 from isobuilder.rules.support import Ends
@@ -42,7 +44,7 @@ def audit(
     return found, ServerPlan(server=mold.name, endpoint=mold.endpoint, actions=actions)
 
 
-class _Table(RootModel[dict[str, date]]):
+class _Table(RootModel[dict[Minor, Annotated[date, Strict()]]]):
     """Minor versions, and when upstream's support of each ends."""
 
 
@@ -50,7 +52,7 @@ def read_ends(path: Path) -> Ends:
     """Return ends of life from a JSON file such as ``{"1.34": "2026-10-27"}``.
 
     Raises:
-        InputError: the file is missing or holds something else.
+        InputError: the file is missing.
+        InputErrors: it holds something else.
     """
-    hint = 'expected minor versions and dates: {"1.34": "2026-10-27"}'
-    return read_json_file(path, _Table, hint=hint).root
+    return load_json(path, _Table).root

@@ -551,8 +551,25 @@ def test_ends_of_life_may_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "eol.json"
     file.write_text('{"1.37": "2027-10-28"}')
     assert read_ends(file)["1.37"] == date(2027, 10, 28)
-    file.write_text('{"1.37": "soon"}')
-    with pytest.raises(InputError, match=r"1\.37"):
-        read_ends(file)
     with pytest.raises(InputError, match="cannot be read"):
         read_ends(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"x": "2027-01-01"}', "1:7: x: expected a minor such as 1.36, found 'x'"),
+        ('{"1.034": "2020-01-01"}', r"1:11: .*: expected a minor such as 1.36, found '1\.034'"),
+        ('{"1.34": 5}', "1:10: .*: expected a date such as 2026-10-08, found 5"),
+        ('{"1.34": 86400}', "1:10: .*: expected a date such as 2026-10-08, found 86400"),
+        ('{"1.34": "soon"}', "1:10: .*: expected a date such as 2026-10-08, found 'soon'"),
+        ("[]", "1:1: expected keys and values, found a list"),
+    ],
+)
+def test_ends_of_life_of_another_form_are_refused_with_their_place(
+    text: str, told: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "eol.json"
+    file.write_text(text)
+    with pytest.raises(InputError, match=f"eol.json:{told}"):
+        read_ends(file)
