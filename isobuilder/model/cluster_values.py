@@ -259,6 +259,13 @@ def _volume_name(text: str) -> str:
     return text
 
 
+def _mac(text: str) -> str:
+    """Return the address of one interface in lower case. Source: IEEE 802, the individual bit."""
+    if int(text[:2], 16) & 1:
+        raise ValueError(f"{text} is the address of a group, which no interface has")
+    return text.lower()
+
+
 def _variable(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", text):
         raise ValueError(f"expected the name of an environment variable, found {text[:80]!r}")
@@ -296,7 +303,7 @@ Cni = Annotated[Literal["bridge", "none"] | IsoPath, BeforeValidator(_cni)]
 Mac = Annotated[
     str,
     StringConstraints(pattern=r"^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$"),
-    AfterValidator(str.lower),
+    AfterValidator(_mac),
 ]
 Interface = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.*-]{1,15}$")]
 CertificateName = Annotated[str, AfterValidator(_certificate_name)]

@@ -105,6 +105,11 @@ def test_the_hint_names_the_key_that_was_meant() -> None:
         (("nodes:\n", "endpoint: 10.0.0.300:6443\nnodes:\n"), "expected an IPv4 or IPv6 address"),
         (("nodes:\n", "users: [{name: Admin}]\nnodes:\n"), "expected a user's name of lower-case"),
         (("role: worker", "role: worker, interface: 'e 0'"), "expected the name of an interface"),
+        (("role: worker", "role: worker, mac: 'FF:ff:ff:ff:ff:ff'"), "the address of a group"),
+        (
+            ("role: worker", "role: worker, mac: '01:00:5e:00:00:01'"),
+            "nodes[two].mac: 01:00:5e:00:00:01 is the address of a group, which no interface has",
+        ),
         (("nodes:\n", "cni: [bridge]\nnodes:\n"), "cni: expected bridge, none or the path"),
         (("nodes:\n", "cni: {}\nnodes:\n"), "cni: expected bridge, none or the path"),
         (("nodes:\n", "cni:\nnodes:\n"), "cni: expected bridge, none or the path"),
