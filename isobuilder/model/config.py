@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -62,7 +62,17 @@ def check_endpoint(text: str) -> str:
         raise ValueError("credentials in the address; keys come from a key file or the environment")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"expected https://host/client/api, got {text[:80]!r}")
+    if not port_exists(parts):
+        raise ValueError(f"expected a port from 1 to 65535, got {text[:80]!r}")
     return text
+
+
+def port_exists(parts: SplitResult) -> bool:
+    """Tell if an address names no port, or one that there is."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 _REPOSITORY = re.compile(

@@ -175,6 +175,11 @@ def test_a_wrong_flag_is_named() -> None:
         ("mold: {lab: {endpoint: mold.example}}\n", "expected https://host/client/api"),
         ("mold: {lab: {endpoint: 'https://u:p@m'}}\n", "credentials in the address"),
         (
+            "mold: {lab: {endpoint: 'http://127.0.0.1:99999'}}\n",
+            "mold.lab.endpoint: expected a port from 1 to 65535, got 'http://127.0.0.1:99999'",
+        ),
+        ("mold: {lab: {endpoint: 'http://127.0.0.1:0'}}\n", "expected a port from 1 to 65535"),
+        (
             "mold: {lab: {endpoint: 'https://m', signature: md5}}\n",
             "mold.lab.signature: expected 'hmac-sha256' or 'hmac-sha1', found 'md5'",
         ),

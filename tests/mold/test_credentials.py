@@ -456,6 +456,12 @@ def test_an_address_that_is_none_is_told_as_such(address: str) -> None:
         check_endpoint(address)
 
 
+@pytest.mark.parametrize("port", ["0", "99999", "x"])
+def test_a_port_that_there_is_not_is_told(port: str) -> None:
+    with pytest.raises(InputError, match="expected a port from 1 to 65535"):
+        check_endpoint(f"http://127.0.0.1:{port}")
+
+
 def test_an_ini_file_of_any_content_is_told(resolve: Any, tmp_path: Path) -> None:
     path = tmp_path / "home" / ".cloudstack.ini"
     path.write_text("[cloudstack]\n" + "a\n" * 300_000)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from isobuilder.errors import EnvironmentProblem, InputError, UsageProblem
 from isobuilder.files import is_file, read_bytes
-from isobuilder.model.config import MoldProfile
+from isobuilder.model.config import MoldProfile, port_exists
 from isobuilder.mold.api.signing import SignatureAlgorithm
 
 PREFIX = "ISOBUILDER_MOLD"
@@ -93,6 +93,8 @@ def check_endpoint(text: str) -> str:
             f"Mold endpoint: the address of {parts.hostname} carries credentials or a query",
             hint="keys belong into a key file, the environment or the keyring",
         )
+    if not port_exists(parts):
+        raise InputError(f"Mold endpoint: expected a port from 1 to 65535, got {text[:80]!r}")
     path = parts.path.rstrip("/")
     if path in {"", "/client"}:
         path = "/client/api"
