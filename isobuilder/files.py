@@ -39,6 +39,23 @@ def read_bytes(path: Path, limit: int) -> bytes:
     return data
 
 
+def own_path(text: str | Path) -> Path:
+    """Return the path that a person wrote, with the folder that a ``~`` at its beginning means.
+
+    Raises:
+        InputError: there is no such user, or no file can have such a name.
+    """
+    if "\0" in str(text):
+        raise InputError(f"{str(text)!r}: no file has a name with a NUL character in it")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        user = Path(text).parts[0]
+        raise InputError(
+            f"{text}: no home folder is known for {user}", hint="write the whole path, without ~"
+        ) from error
+
+
 def below(folder: Path, name: str) -> Path | None:
     """Return the file that ``name``, which a stranger may have written, means from ``folder``.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.errors import EnvironmentProblem, InputError
-from isobuilder.files import is_file, locked, read_bytes, write_whole
+from isobuilder.files import is_file, locked, own_path, read_bytes, write_whole
 
 WRITER = """
 import os, sys
@@ -121,3 +121,23 @@ def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
             write_whole(path, b"text")
     assert pipe.is_fifo()
     assert link.is_symlink()
+
+
+def test_a_path_that_a_person_wrote_may_begin_with_a_home_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert own_path("~/store") == Path("/home/me/store")
+    assert own_path("a/~b") == Path("a/~b")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("~nobody-of-this-name/x", "no home folder is known for ~nobody-of-this-name"),
+        ("a\0b", r"'a\\x00b': no file has a name with a NUL character"),
+    ],
+)
+def test_a_path_that_can_be_none_is_told_by_its_text(text: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        own_path(text)

@@ -52,6 +52,12 @@ RULES = {
             "iso/write/author.py": "the clock of the library that writes ISOs",
         },
     ),
+    "paths that people write": Rule(
+        "a path of settings or a policy may begin with ~ and be wrong: it is read in one place",
+        r"\.expanduser\(|\bPath\.home\(",
+        "path = Path(text).expanduser()",
+        {"files.py": "own_path"},
+    ),
     "proof of bytes": Rule(
         "a Blob is a proof that bytes were hashed, so only the store makes one",
         r"(?<![A-Za-z])Blob\(|\.path_of\(|\bblob\.path\b",

@@ -64,9 +64,10 @@ class App:
     @cached_property
     def rules(self) -> RuleBook:
         """The rules by which parts are judged: the shipped ones, and those of the settings."""
+        from isobuilder.files import own_path
         from isobuilder.rules.book import read_rules
 
-        return read_rules(Path(self.config.rules).expanduser() if self.config.rules else None)
+        return read_rules(own_path(self.config.rules) if self.config.rules else None)
 
     @cached_property
     def store(self) -> Store:

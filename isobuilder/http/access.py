@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from isobuilder.errors import EnvironmentProblem
+from isobuilder.files import own_path
 from isobuilder.http.addresses import origin
 from isobuilder.http.settings import ServerAccess
 
@@ -81,7 +82,7 @@ class Netrc:
     def __init__(self, own_hosts: Collection[str] = ()) -> None:
         self._own_hosts = own_hosts
         named = os.environ.get("NETRC")
-        self._path = Path(named) if named else Path("~/.netrc").expanduser()
+        self._path = Path(named) if named else own_path("~/.netrc")
         self._hosts: dict[str, tuple[str, str, str]] = {}
         try:
             found = netrc.netrc(self._path).hosts

@@ -23,6 +23,7 @@ from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
 from isobuilder.documents.nodes import Map, Node, Pair, Scalar, node_of
 from isobuilder.documents.plain_yaml import read_yaml, resolve_plain
 from isobuilder.errors import InputError
+from isobuilder.files import own_path
 from isobuilder.http import HttpSettings, ServerAccess, climbs, local_folder
 from isobuilder.model.base import Model
 from isobuilder.model.validation import check
@@ -226,7 +227,7 @@ class Config(Model):
 
 def _access(address: str, server: ServerSettings) -> ServerAccess:
     def file(text: str | None) -> Path | None:
-        return None if text is None else Path(text).expanduser()
+        return None if text is None else own_path(text)
 
     return ServerAccess(
         address,
@@ -372,7 +373,7 @@ _BESIDE = {
 
 def _default_file(env: Mapping[str, str]) -> Path | None:
     folder = env.get("XDG_CONFIG_HOME")
-    home = Path(folder) if folder else Path(env.get("HOME") or "~").expanduser() / ".config"
+    home = Path(folder) if folder else own_path(env.get("HOME") or "~") / ".config"
     file = home / "isobuilder" / "config.yaml"
     return file if file.is_file() else None
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from isobuilder.documents.plain_yaml import read_yaml
+from isobuilder.files import own_path
 from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.base import ONE_LINE, Architecture, Model
 from isobuilder.model.validation import build
@@ -158,25 +159,27 @@ def read_policy(path: Path) -> SyncPolicy:
         InputErrors: all that is wrong with it, each with its place.
     """
     policy = build(read_yaml(path), SyncPolicy)
-    beside = path.resolve().parent
-    changed: dict[str, object] = {"recipes": str(beside / policy.recipes)}
+    folder = path.resolve().parent
+
+    def meant(text: str) -> str:
+        return str(folder / own_path(text))
+
+    changed: dict[str, object] = {"recipes": meant(policy.recipes)}
     if policy.rules is not None:
-        changed["rules"] = str(beside / policy.rules)
-    if policy.publish is not None and policy.publish.folder is not None:
-        folder = str(beside / policy.publish.folder)
-        changed["publish"] = policy.publish.model_copy(update={"folder": folder})
-    if policy.webhook is not None and policy.webhook.secret_file is not None:
-        file = str(beside / Path(policy.webhook.secret_file).expanduser())
-        changed["webhook"] = policy.webhook.model_copy(update={"secret_file": file})
+        changed["rules"] = meant(policy.rules)
+    if (publish := policy.publish) is not None and publish.folder is not None:
+        changed["publish"] = publish.model_copy(update={"folder": meant(publish.folder)})
+    if (webhook := policy.webhook) is not None and webhook.secret_file is not None:
+        secret = meant(webhook.secret_file)
+        changed["webhook"] = webhook.model_copy(update={"secret_file": secret})
     key = policy.signing.key if policy.signing is not None else None
     if policy.signing is not None and key is not None and not key.startswith("pkcs11:"):
-        file = str(beside / Path(key).expanduser())
-        changed["signing"] = policy.signing.model_copy(update={"key": file})
+        changed["signing"] = policy.signing.model_copy(update={"key": meant(key)})
     if (by := policy.signed_by) is not None:
         places: dict[str, object] = {
-            "keys": tuple(str(beside / Path(one).expanduser()) for one in by.keys),
-            "revoked": tuple(str(beside / Path(one).expanduser()) for one in by.revoked),
-            "folder": None if by.folder is None else str(beside / Path(by.folder).expanduser()),
+            "keys": tuple(meant(one) for one in by.keys),
+            "revoked": tuple(meant(one) for one in by.revoked),
+            "folder": None if by.folder is None else meant(by.folder),
         }
         changed["signed_by"] = by.model_copy(update=places)
     return policy.model_copy(update=changed)

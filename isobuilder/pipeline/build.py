@@ -17,7 +17,7 @@ from isobuilder.content.archives import ARCHIVE, archive_key
 from isobuilder.digest import Digest
 from isobuilder.documents.json import NOTE, parse
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
-from isobuilder.files import write_whole
+from isobuilder.files import own_path, write_whole
 from isobuilder.iso.boot_names import PAYLOAD
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import MANIFEST, REPORT, SIDE_FILES, SUMS, Medium
@@ -195,7 +195,7 @@ def _allowed(session: Session) -> frozenset[Digest]:
     from isobuilder.content.leaks import read_allowed
 
     named = session.config.allowed_leaks
-    return read_allowed(Path(named).expanduser()) if named else frozenset()
+    return read_allowed(own_path(named)) if named else frozenset()
 
 
 def _make_folder(out: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError, UpstreamError
-from isobuilder.files import read_bytes, write_whole
+from isobuilder.files import own_path, read_bytes, write_whole
 from isobuilder.model.lock import Lock, LockedFile, LockedImage
 from isobuilder.model.recipe import Recipe
 from isobuilder.model.trust.claims import (
@@ -131,7 +131,7 @@ def locked_text(lock: Lock, one: EvidenceFile, session: Session) -> bytes:
 
 
 def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text).expanduser()
+    return None if text is None else own_path(text)
 
 
 @dataclass(frozen=True, slots=True)

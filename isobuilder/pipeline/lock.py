@@ -10,7 +10,7 @@ from pathlib import Path
 
 from isobuilder.digest import Digest
 from isobuilder.errors import DifferencesFound, EnvironmentProblem, InputError
-from isobuilder.files import write_whole
+from isobuilder.files import own_path, write_whole
 from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock, LockedFile, LockedManifest, answers, lock_name
 from isobuilder.model.recipe import Recipe
@@ -121,7 +121,7 @@ def _stem(path: Path) -> str:
 
 def _refuse_unfit(recipe: Recipe, place: str, session: Session) -> None:
     own = session.config.rules
-    rules = read_rules(Path(own).expanduser() if own else None)
+    rules = read_rules(own_path(own) if own else None)
     errors = [one for one in unfit_parts(recipe, rules) if one.level == "error"]
     if errors:
         facts = "\n".join(f"{place}: {one}" for one in errors)

@@ -78,11 +78,13 @@ def sync(
     What a run did that was killed is in the report of the next one.
 
     Raises:
-        EnvironmentProblem: another run is at work, or the folder of recipes cannot be written.
+        InputError: the folder of recipes is not there.
+        EnvironmentProblem: another run is at work, or that folder cannot be written.
     """
     folder = Path(policy.recipes)
     with as_environment_problem(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():  # and none is made: a mistyped one would never have anything to do
+            raise InputError(f"{folder}: there is no such folder", hint="make it, or mend recipes")
     with locked(folder / ".sync.lock", timeout=0) as mine:
         if not mine:
             raise EnvironmentProblem(

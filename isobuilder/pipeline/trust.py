@@ -10,6 +10,7 @@ from pathlib import Path
 
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
+from isobuilder.files import own_path
 from isobuilder.medium import Medium
 from isobuilder.model.config import Config
 from isobuilder.model.finding import Finding
@@ -102,7 +103,7 @@ def builders_of(config: Config, files: Sequence[Path] = ()) -> TrustedKeys | Non
 
 
 def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text).expanduser()
+    return None if text is None else own_path(text)
 
 
 @dataclass(slots=True)

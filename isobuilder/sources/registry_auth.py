@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from isobuilder.documents.json import LOGINS, parse
 from isobuilder.errors import EnvironmentProblem, InputError
+from isobuilder.files import own_path
 from isobuilder.http import ServerAccess, access_to, configured_login
 from isobuilder.run import run
 
@@ -95,7 +96,7 @@ def auth_paths(environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
     """Return the files to look into, in order; ``REGISTRY_AUTH_FILE`` alone when it is set."""
     if named := environment.get("REGISTRY_AUTH_FILE"):
         return (Path(named),)
-    home = Path(environment.get("HOME") or "~").expanduser()
+    home = own_path(environment.get("HOME") or "~")
     paths = []
     if runtime := environment.get("XDG_RUNTIME_DIR"):
         paths.append(Path(runtime) / "containers" / "auth.json")

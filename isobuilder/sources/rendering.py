@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError, UpstreamError
+from isobuilder.files import own_path
 from isobuilder.http import access_to
 from isobuilder.model.config import mirror_urls, registry_bases
 from isobuilder.model.lock import Evidence, LockedManifest, Rendered
@@ -178,9 +179,10 @@ class _Helm:
         login = Credentials(servers=self.session.http.settings.servers).find(
             f"{parts.scheme}://{parts.netloc}", parts.path.strip("/")
         )
-        own = Path(os.environ.get("HELM_REGISTRY_CONFIG") or "~/.config/helm/registry/config.json")
-        if login is None and own.expanduser().is_file():  # what helm registry login wrote
-            command += ["--registry-config", str(own.expanduser())]
+        named = os.environ.get("HELM_REGISTRY_CONFIG")
+        own = own_path(named or "~/.config/helm/registry/config.json")
+        if login is None and own.is_file():  # what helm registry login wrote
+            command += ["--registry-config", str(own)]
         elif login is not None and login.user:
             pair = b64encode(f"{login.user}:{login.password}".encode()).decode()
             auths = {"auths": {parts.netloc: {"auth": pair}}}

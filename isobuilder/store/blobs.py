@@ -19,7 +19,7 @@ from platformdirs import user_cache_path
 
 from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest, Hasher, check
 from isobuilder.errors import EnvironmentProblem, IntegrityError
-from isobuilder.files import as_environment_problem, disk_problem, may_not_write, read_own
+from isobuilder.files import as_environment_problem, disk_problem, may_not_write, own_path, read_own
 
 _log = logging.getLogger(__name__)
 
@@ -251,4 +251,4 @@ class Store:
 
 def open_store(folder: str | None = None) -> Store:
     """Return the store in ``folder``, which may begin with ``~``; without one, this user's own."""
-    return Store(Path(folder).expanduser() if folder else default_root())
+    return Store(own_path(folder) if folder else default_root())

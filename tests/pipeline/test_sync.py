@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from isobuilder.demo.mold import Cloud, CloudUser, Timing
 from isobuilder.demo.mold.server import Logged
 from isobuilder.digest import Digest
 from isobuilder.documents.mistakes import InputErrors
-from isobuilder.errors import EnvironmentProblem
+from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.files import locked
 from isobuilder.pipeline.upstream.report import Journal, SyncStep
 from isobuilder.publish.index import read_index
@@ -340,6 +340,42 @@ def test_what_is_wrong_with_a_policy_is_told_with_its_place(
     assert told in str(refused.value)
     assert "policy.yaml:1:" in str(refused.value)
     assert "u:p" not in str(refused.value)
+
+
+def test_every_path_of_a_policy_may_begin_with_the_home_folder(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(site.folder / "home"))
+    policy = site.policy(recipes="~/recipes", rules="~/rules.yaml", publish={"folder": "~/isos"})
+    assert policy.recipes == str(site.folder / "home/recipes")
+    assert policy.rules == str(site.folder / "home/rules.yaml")
+    assert policy.publish is not None
+    assert policy.publish.folder == str(site.folder / "home/isos")
+
+
+@pytest.mark.parametrize("text", ["~nobody-of-this-name/x", "a\0b"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: {"recipes": text},
+        lambda text: {"rules": text},
+        lambda text: {"publish": {"folder": text}},
+        lambda text: {"signing": {"key": text}},
+        lambda text: {"signed_by": {"keys": [text]}},
+        lambda text: {"webhook": {"url": "https://hooks.example", "secret_file": text}},
+    ],
+)
+def test_a_path_of_a_policy_that_can_be_none_is_refused(
+    site: Site, change: Callable[[str], dict[str, object]], text: str
+) -> None:
+    with pytest.raises(InputError, match=r"no home folder is known|a NUL character"):
+        site.policy(**change(text))
+
+
+def test_a_folder_of_recipes_that_is_not_there_is_refused_and_not_made(site: Site) -> None:
+    with pytest.raises(InputError, match="nope: there is no such folder"):
+        site.run(recipes="nope")
+    assert not (site.folder / "nope").exists()
 
 
 def test_the_command_reports_to_people_and_machines(site: Site) -> None:

@@ -11,6 +11,7 @@ from isobuilder.cli.app import FILE, App, AppGroup, json_option, plural
 from isobuilder.cli.sources import SOURCE, BuildSource
 from isobuilder.cli.telling import table, tell, tell_text
 from isobuilder.cli.trust.rebuild import add, rebuild
+from isobuilder.files import own_path
 
 if TYPE_CHECKING:
     from isobuilder.model.trust.policies import ExpectedSigner, SignaturePolicy
@@ -82,7 +83,7 @@ def _form(expected: ExpectedSigner) -> str:
 
 
 def _file(text: str | None) -> Path | None:
-    return None if text is None else Path(text).expanduser()
+    return None if text is None else own_path(text)
 
 
 def trust_of(

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from isobuilder.errors import EnvironmentProblem, InputError, UsageProblem
-from isobuilder.files import is_file, read_bytes
+from isobuilder.files import is_file, own_path, read_bytes
 from isobuilder.model.config import MoldProfile, port_exists
 from isobuilder.mold.api.signing import SignatureAlgorithm
 
@@ -134,7 +134,7 @@ def resolve_server(
             http address that is not on this machine and was not asked for as such.
         EnvironmentProblem: a file with keys that others may read.
     """
-    source = _find_source(name, profiles, environ, choice, home or Path.home())
+    source = _find_source(name, profiles, environ, choice, home or own_path("~"))
     variables = _Variables(environ, source)
     _refuse_plain_http(source, variables, choice)
     credentials, origin = _find_credentials(source, variables, choice)
@@ -301,7 +301,7 @@ def _candidates(
         yield _login(name, choice.username, variables, choice), "environment (session login)"
     yield from _candidates_of(name, variables.own, variables, choice)
     if source.profile is not None and source.profile.key_file:
-        path = Path(source.profile.key_file).expanduser()
+        path = own_path(source.profile.key_file)
         yield read_key_file(path), f"key file {source.profile.key_file}"
     yield _from_keyring(source.keyring or name), "system keyring"
     yield _keys_of_section(source), source.place
@@ -315,7 +315,7 @@ def _candidates_of(
         yield _login(name, username, variables, choice), "environment (session login)"
     yield _keys_of(name, get("API_KEY"), get("SECRET_KEY")), "environment"
     if path := get("KEY_FILE"):
-        yield read_key_file(Path(path).expanduser()), f"key file {path}"
+        yield read_key_file(own_path(path)), f"key file {path}"
 
 
 def _keys_of_section(source: _Source) -> ApiKey | None:
@@ -413,7 +413,7 @@ def _shared_section(
     if any_server and variables["endpoint"]:
         return {key: value for key, value in variables.items() if value}, "CLOUDSTACK_KEY"
     chosen = environ.get("CLOUDSTACK_CONFIG")
-    place = Path(chosen).expanduser() if chosen else home / ".cloudstack.ini"
+    place = own_path(chosen) if chosen else home / ".cloudstack.ini"
     if not is_file(place):
         return {}, ""
     parser = configparser.ConfigParser(interpolation=None)
@@ -433,7 +433,7 @@ def _shared_section(
 def _existing(path: str | Path | None) -> Path | None:
     if path is None:
         return None
-    chosen = Path(path).expanduser()
+    chosen = own_path(path)
     if not is_file(chosen):
         raise InputError(
             f"CA file {chosen}: no such file", hint="a PEM file with the private authority's chain"
