@@ -27,6 +27,12 @@ LAST_YEAR, LAST_EPOCH = 2155, 5_869_583_999
 Epoch = Annotated[int, Field(ge=0, le=LAST_EPOCH)]
 """A time that an ISO can tell, in seconds since 1970-01-01 UTC."""
 
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+"""A time to wait, of at most a day: the clocks of systems take no number that is much larger."""
+
+Days = Annotated[int, Field(ge=0, le=36_500)]
+"""At most a hundred years: a day that is later than 9999 is none."""
+
 ONE_LINE = r"^[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*$"
 """A text that is one line for every reader: none takes a character in it for an end of line."""
 

@@ -14,8 +14,6 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    NonNegativeInt,
-    PositiveFloat,
     model_validator,
 )
 
@@ -25,7 +23,7 @@ from isobuilder.documents.plain_yaml import read_yaml, resolve_plain
 from isobuilder.errors import InputError
 from isobuilder.files import own_path
 from isobuilder.http import HttpSettings, ServerAccess, climbs, local_folder
-from isobuilder.model.base import Model
+from isobuilder.model.base import Model, Seconds
 from isobuilder.model.validation import check
 
 
@@ -123,10 +121,13 @@ def _size_or_bytes(value: object) -> object:
     return _size(value) if isinstance(value, str) else value
 
 
+MOST_BYTES = 1 << 60
+"""An exbibyte: systems and fractions take no count that is much larger."""
+
 Origin = Annotated[str, AfterValidator(check_origin)]
 Mirror = Annotated[str, AfterValidator(check_mirror)]
 OciAddress = Annotated[str, AfterValidator(check_remote_store)]
-Size = Annotated[int, BeforeValidator(_size_or_bytes), Field(gt=0)]
+Size = Annotated[int, BeforeValidator(_size_or_bytes), Field(gt=0, le=MOST_BYTES)]
 
 MIB = 1024 * 1024
 
@@ -138,18 +139,18 @@ class MoldProfile(Model):
     signature: Literal["hmac-sha256", "hmac-sha1"] = "hmac-sha256"  # Mold; Apache CloudStack
     key_file: str | None = None
     ca_file: str | None = None  # certificates of a private authority
-    timeout: PositiveFloat = 30.0  # seconds for one answer
+    timeout: Seconds = 30.0  # seconds for one answer
     plain_http: bool = False  # keys may go unencrypted to an address that is not on this machine
 
 
-Speed = Annotated[int, BeforeValidator(_size_or_bytes), Field(ge=0)]
+Speed = Annotated[int, BeforeValidator(_size_or_bytes), Field(ge=0, le=MOST_BYTES)]
 
 
 class TransferSettings(Model):
     """What a body has to keep up, however often a byte of it comes."""
 
     least_speed: Speed = 1024  # bytes a second; 0: any
-    least_speed_seconds: PositiveFloat = 60.0  # of waiting, over which it is measured
+    least_speed_seconds: Seconds = 60.0  # of waiting, over which it is measured
 
 
 class ServerSettings(Model):
@@ -199,10 +200,10 @@ class Config(Model):
     per_host: Annotated[int, Field(ge=1, le=64)] = 8  # of them to one host
     limit_rate: Size | None = None  # bytes per second over all transfers
     offline: bool = False
-    retries: NonNegativeInt = 6  # tries after the first, for each address
-    retry_budget: PositiveFloat = 300.0  # seconds of waiting, for each file
-    connect_timeout: PositiveFloat = 10.0  # seconds
-    stall_timeout: PositiveFloat = 60.0  # seconds without a byte
+    retries: Annotated[int, Field(ge=0, le=1000)] = 6  # tries after the first, for each address
+    retry_budget: Seconds = 300.0  # seconds of waiting, for each file
+    connect_timeout: Seconds = 10.0  # seconds
+    stall_timeout: Seconds = 60.0  # seconds without a byte
     transfer: TransferSettings = TransferSettings()
     max_file_size: Size = 4096 * MIB  # bytes, where nothing else says how long a file is
 

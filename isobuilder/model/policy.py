@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from isobuilder.documents.plain_yaml import read_yaml
 from isobuilder.files import own_path
 from isobuilder.model.architecture import ARCHITECTURES
-from isobuilder.model.base import ONE_LINE, Architecture, Model
+from isobuilder.model.base import ONE_LINE, Architecture, Days, Model
 from isobuilder.model.validation import build
 
 Minor = Annotated[str, Field(pattern=r"^1\.(0|[1-9][0-9]{0,3})$")]
@@ -60,7 +67,7 @@ class Retire(Model):
     """What is taken away, from servers and from the published place. Its name stays its own."""
 
     patches: PositiveInt | None = None  # newest ones of a minor that stay; None: all
-    ended_days: NonNegativeInt | None = None  # after the end of a minor; None: never
+    ended_days: Days | None = None  # after the end of a minor; None: never
     servers: Literal["disable", "delete", "leave"] = "disable"
 
 
@@ -119,7 +126,7 @@ class SyncPolicy(Model):
     new_minors: bool = False  # whether a minor that no recipe is for is begun
     ended_minors: bool = False
     known_bad: bool = False  # whether versions that the rules warn of are begun all the same
-    hold_days: NonNegativeInt = 3
+    hold_days: Days = 3
     freezes: tuple[Freeze, ...] = ()
     servers: tuple[str, ...] = ()  # by their names in the settings
     rules: str | None = None
@@ -128,6 +135,13 @@ class SyncPolicy(Model):
     """To each new ISO, from so many ISOs before it of its minor version and of its kind."""
     retire: Retire = Retire()
     webhook: Webhook | None = None
+
+    @field_validator("architectures")
+    @classmethod
+    def _some(cls, found: tuple[str, ...]) -> tuple[str, ...]:
+        if not found:
+            raise ValueError(f"expected at least one of {', '.join(ARCHITECTURES)}, found none")
+        return found
 
     @model_validator(mode="after")
     def _servers_can_fetch(self) -> Self:

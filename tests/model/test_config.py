@@ -212,6 +212,27 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "connect_timeout: 1e308",
+        "stall_timeout: 1e20",
+        "retries: 2000",
+        "retry_budget: 1e20",
+        "transfer: {least_speed_seconds: 1e20}",
+        "transfer: {least_speed: 999999999999999T}",
+        "limit_rate: 999999999999999T",
+        "max_file_size: 999999999999999T",
+        "mold: {lab: {endpoint: 'https://m', timeout: 1e300}}",
+    ],
+)
+def test_a_number_that_no_clock_and_no_disk_takes_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{text}\n")
+    with pytest.raises(InputErrors, match="less than or equal to"):
+        load_config(path, {}, {})
+
+
 @pytest.mark.parametrize("text", ["", "M", "-1", "1X", "1e9", "ten", "9" * 40])
 def test_what_is_not_a_size_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="expected a size such as 20M"):

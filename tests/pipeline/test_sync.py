@@ -310,6 +310,9 @@ def _forget(site: Site) -> None:
     [
         ({"publish": {"folder": "x"}, "servers": ["lab"]}, "servers need publish.url"),
         ({"hold_days": -1}, "hold_days"),
+        ({"hold_days": 99999999999}, "hold_days: input should be less than or equal to 36500"),
+        ({"retire": {"ended_days": 999999999}}, "retire.ended_days"),
+        ({"architectures": []}, "architectures: expected at least one"),
         ({"freezes": [{"first": "2026-02-02", "last": "2026-01-01"}]}, "expected last not before"),
         ({"minors": ["1.34.12"]}, "minors[0]"),
         ({"architectures": ["x86"]}, "architectures[0]"),
