@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -21,6 +22,17 @@ def printable(text: str, limit: int = _MANY) -> str:
     cut = text[: limit + 1]
     shown = cut if cut.isprintable() else "".join(map(_shown, cut))
     return shown if len(shown) <= limit else shown[: max(limit - 3, 0)] + "..."
+
+
+_LOGIN = re.compile(r"//(?:[^/\s]*:\S*|[^/\s]*)@|^[^/\s]+:[^/\s]*@(?!sha256:)")
+
+
+def without_login(text: str) -> str:
+    """Return ``text`` without the user and the password of an address in it.
+
+    Before it is cut: half of a password has no mark of its end.
+    """
+    return _LOGIN.sub(lambda found: "//...@" if found[0].startswith("//") else "...@", text)
 
 
 def as_json(

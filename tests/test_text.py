@@ -13,7 +13,7 @@ from isobuilder.documents.mistakes import InputErrors, Mark, Mistake
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.finding import Finding
-from isobuilder.text import as_json, day_of, printable, whole_number, width
+from isobuilder.text import as_json, day_of, printable, whole_number, width, without_login
 
 
 @pytest.mark.parametrize(
@@ -119,3 +119,19 @@ def test_a_version_has_plain_digits_and_not_thousands(text: str) -> None:
 )
 def test_a_day_is_that_of_utc_and_what_is_none_has_no_error(text: str, day: date | None) -> None:
     assert day_of(text) == day
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://u:p@host/a", "https://...@host/a"),
+        ("https://token@host", "https://...@host"),
+        ("https://u:a/b@host", "https://...@host"),
+        ("u:p@host", "...@host"),
+        ("https://host/a@b", "https://host/a@b"),
+        ("https://host:8443/a", "https://host:8443/a"),
+        ("pause:3.10@sha256:ab", "pause:3.10@sha256:ab"),
+    ],
+)
+def test_a_login_in_an_address_is_left_out(text: str, shown: str) -> None:
+    assert without_login(text) == shown

@@ -17,6 +17,7 @@ from typing import Any
 from isobuilder.documents.mistakes import Mark, Mistake, key_path
 from isobuilder.documents.nodes import Items, Map, Node, Pair, Scalar
 from isobuilder.errors import InputError, IsobuilderError
+from isobuilder.text import without_login
 
 _MIB = 1024 * 1024
 _MAX_DEPTH = 50  # levels; the deepest that we know, a server's answer, has eight
@@ -225,7 +226,8 @@ class _Walker:
             value, index = self.value(index, (*path, key))
             if key in entries:
                 first = entries[key].mark
-                fact = f"the key {key[:80]!r} is there twice, first in line {first.line}"
+                shown = without_login(key)[:80]
+                fact = f"the key {shown!r} is there twice, first in line {first.line}"
                 self.doubled.append(Mistake(key_mark, key_path(path), fact, "keep one of them"))
             entries.setdefault(key, Pair(key_mark, value))
             index = self._next(index)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from isobuilder.errors import InputError
-from isobuilder.text import printable
+from isobuilder.text import printable, without_login
 
 SHOWN = 50
 """Mistakes that a message lists; a file with more of them is not the file somebody meant."""
@@ -91,7 +91,8 @@ class InputErrors(InputError):
 def key_path(steps: Iterable[str | int]) -> str:
     """Return how the steps to a value are written: ``images.extra[3]``, ``labels['a.b']``."""
     text = ""
-    for step in steps:
+    for one in steps:
+        step = without_login(one) if isinstance(one, str) else one
         if isinstance(step, int):
             text += f"[{step}]"
         elif len(step) > _LONGEST:

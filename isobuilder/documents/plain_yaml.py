@@ -18,6 +18,7 @@ from isobuilder.documents.mistakes import InputErrors, Mark, Mistake, key_path
 from isobuilder.documents.nodes import Items, Map, Node, Pair, Scalar
 from isobuilder.documents.yaml import YamlLimits, decode, events, mark_of
 from isobuilder.files import read_bytes
+from isobuilder.text import without_login
 
 MAX_YAML = 4 * 1024 * 1024  # bytes of a file that people write
 _LIMITS = YamlLimits(size=MAX_YAML, depth=30, values=100_000, length=1024 * 1024)
@@ -204,7 +205,7 @@ class _PlainReader:
         top.key = None
         if key in top.entries:
             first = top.entries[key].mark.line
-            fact = f"the key {key[:80]!r} is there twice, first in line {first}"
+            fact = f"the key {without_login(key)[:80]!r} is there twice, first in line {first}"
             self._complain(mark, top.path, fact, "keep one of them")
         else:
             top.entries[key] = Pair(mark, node)

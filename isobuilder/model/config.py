@@ -29,12 +29,17 @@ from isobuilder.model.validation import check
 
 def check_origin(text: str) -> str:
     """Return ``text`` if mirrors can stand for it: ``https://host[/path]`` or a registry's name."""
+    parts = urlsplit(text)
+    if "@" in (parts.netloc or text):
+        raise ValueError(
+            "credentials in the address; use servers in the configuration, ~/.netrc or a registry "
+            "login"
+        )
     if "://" in text:
-        parts = urlsplit(text)
-        if parts.scheme != "https" or not parts.hostname or parts.username or parts.query:
+        if parts.scheme != "https" or not parts.hostname or parts.query:
             raise ValueError(f"expected https://host or https://host/path, got {text[:80]!r}")
         return text.rstrip("/")
-    if not text or "/" in text or "@" in text:
+    if not text or "/" in text:
         raise ValueError(f"expected the host of a registry, such as registry.k8s.io, got {text!r}")
     return text
 

@@ -25,7 +25,8 @@ from isobuilder.model.validation import build
 Minor = Annotated[str, Field(pattern=r"^1\.(0|[1-9][0-9]{0,3})$")]
 
 
-def _check_address(text: str) -> str:
+def check_address(text: str) -> str:
+    """Return ``text`` if servers can fetch from there, or be told there."""
     parts = urlsplit(text)
     if parts.username is not None or parts.password is not None:
         raise ValueError("credentials in the address, at which servers fetch without any")
@@ -34,7 +35,7 @@ def _check_address(text: str) -> str:
     return text.rstrip("/")
 
 
-Address = Annotated[str, AfterValidator(_check_address)]
+Address = Annotated[str, AfterValidator(check_address)]
 
 
 _PART = "[A-Za-z0-9_-][A-Za-z0-9._-]*"

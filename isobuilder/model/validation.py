@@ -31,6 +31,7 @@ from isobuilder.errors import InputError, IsobuilderError
 from isobuilder.files import read_bytes
 from isobuilder.model import architecture
 from isobuilder.model.base import ONE_LINE
+from isobuilder.text import without_login
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -212,7 +213,9 @@ def _mistake(
     if kind == "extra_forbidden":
         key = str(steps[-1])
         hint = nearest(key, _keys_at(model, steps[:-1])) if suggest else None
-        return Mistake(mark, path_text(root, steps[:-1]), f"unknown key {key[:80]!r}", hint)
+        return Mistake(
+            mark, path_text(root, steps[:-1]), f"unknown key {without_login(key)[:80]!r}", hint
+        )
     node = locate(root, steps)[1]
     if detail["loc"][-1:] == ("[key]",):
         node = Scalar(str(steps[-1]), str(steps[-1]), mark, quoted=True)
@@ -263,7 +266,8 @@ def _found(node: Node | None) -> str:
     if node.value is None:
         return "nothing"
     if isinstance(node.value, str):
-        return repr(node.value) if len(node.value) <= 80 else repr(node.value[:80]) + "..."
+        shown = without_login(node.value)
+        return repr(shown) if len(shown) <= 80 else repr(shown[:80]) + "..."
     return node.text[:80]
 
 

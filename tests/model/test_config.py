@@ -189,6 +189,25 @@ def test_what_is_wrong_in_the_file_has_a_place(tmp_path: Path, text: str, fact: 
     assert fact in wrong(text, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mirrors: {'https://u:LongSecret@dl.k8s.io': ['https://x']}",
+        "mirrors: {'u:LongSecret@registry.k8s.io': ['https://x']}",
+        "mirrors: {'https://u:LongSecret@dl.k8s.io': ftp}",
+        "servers: {'https://u:LongSecret@x': {ca_file: a}}",
+        "servers: {'https://LongSecret@x': {ca_fil: a}}",
+        "servers: {'https://u:LongSecret@x': {}, 'https://u:LongSecret@x': {}}",
+        "jobs: 'https://u:LongSecret@x'",
+        "'https://u:LongSecret@x': 1",
+    ],
+)
+def test_a_login_in_an_address_is_never_shown(tmp_path: Path, text: str) -> None:
+    assert "LongSecret" not in wrong(text, tmp_path)
+    longer = wrong(text.replace("LongSecret", 30 * "LongSecret"), tmp_path)
+    assert "LongSecret" not in longer
+
+
 @pytest.mark.parametrize("key", ["apikey", "api_key", "secret", "secretkey", "password"])
 def test_keys_are_refused_in_the_file_without_repeating_them(tmp_path: Path, key: str) -> None:
     found = wrong(f"mold: {{lab: {{endpoint: 'https://m', {key}: TopSecret}}}}\n", tmp_path)

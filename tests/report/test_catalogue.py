@@ -122,6 +122,15 @@ def test_index_json_has_what_the_table_has_for_programs(site: Path, built: Built
     }
 
 
+@pytest.mark.parametrize("url", ["https://u:secret@x/", "javascript:alert(1)", "x", "https://["])
+def test_an_address_that_feeds_may_not_have_is_refused(
+    tmp_path: Path, shelf: Path, url: str
+) -> None:
+    done = call("catalogue", shelf, "-o", tmp_path / "site", "--url", url, code=2)
+    assert "secret" not in done.stderr
+    assert not (tmp_path / "site").exists()
+
+
 def test_feeds_name_each_iso_by_its_digest(site: Path, shelf: Path) -> None:
     call("catalogue", shelf, "-o", site, "--url", "https://iso.example/catalogue")
     atom = ElementTree.parse(site / "feed.atom").getroot()

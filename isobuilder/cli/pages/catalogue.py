@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from isobuilder.report.rendering import Language
 
 
+def _address(_context: click.Context, _option: click.Parameter, text: str) -> str:
+    """Return the address, with a slash at its end; it is in the feeds for everybody."""
+    from isobuilder.model.policy import check_address
+
+    try:
+        return f"{check_address(text)}/" if text else ""
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @click.command(cls=AppCommand)
 @click.argument(
     "folders",
@@ -25,7 +35,14 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
 )
 @click.option("-o", "--out", type=FOLDER, required=True, help="Where the site goes.")
-@click.option("--url", "address", metavar="URL", default="", help="Where it will be, for feeds.")
+@click.option(
+    "--url",
+    "address",
+    metavar="URL",
+    default="",
+    callback=_address,
+    help="Where it will be, for feeds.",
+)
 @named_servers_option("Also tell what this Mold server has; repeatable.", "names")
 @language_option
 @json_option
@@ -58,7 +75,6 @@ def catalogue(
         attempts = servers.each(app, lambda mold: (mold.name, list_entries(mold)))
         for name, versions in attempts.results:
             found = with_server(found, name, versions)
-    address = f"{address.rstrip('/')}/" if address else ""
     changed = write_catalogue(found, out, language=language, address=address, progress=app.progress)
     for line in found.problems:
         tell(f"error: {line}", err=True)
