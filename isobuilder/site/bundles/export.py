@@ -23,6 +23,7 @@ from isobuilder.files import (
     is_file,
     new_file,
     read_bytes,
+    refuse_special,
     write_whole,
 )
 from isobuilder.formats.archive import blob_name
@@ -78,6 +79,7 @@ def write_parts(
         raise InputError(f"part {only}: expected 1 to {len(parts)}, which are all there are")
     paths = {part.number: _part_path(out, part.number, len(parts)) for part in parts}
     sums = out.with_name(f"{_stem(out)}.sha256")
+    refuse_special(sums)
     known = _known_sums(sums)
     wanted = [part for part in parts if only in {None, part.number}]
     for part in wanted:
