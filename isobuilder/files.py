@@ -80,6 +80,11 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def keeps_bytes(mode: int) -> bool:
+    """Say by its ``st_mode`` if it is a file, a disc or a stick, from which one may read again."""
+    return stat.S_ISREG(mode) or stat.S_ISBLK(mode)
+
+
 def open_bytes(path: Path) -> int:
     """Open a file, a disc or a stick for reading, and return its descriptor.
 
@@ -90,8 +95,8 @@ def open_bytes(path: Path) -> int:
     with as_environment_problem(path):
         # Without waiting for whoever is at the other end of a pipe.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        kind = os.fstat(descriptor).st_mode
-    if not (stat.S_ISREG(kind) or stat.S_ISBLK(kind)):
+        mode = os.fstat(descriptor).st_mode
+    if not keeps_bytes(mode):
         os.close(descriptor)
         raise InputError(
             f"{path}: is no file", hint="bytes are read from it more than once: name a file"

@@ -16,7 +16,7 @@ from isobuilder import __version__
 from isobuilder.content.tree import IsoTree, tree
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
-from isobuilder.files import as_environment_problem
+from isobuilder.files import as_environment_problem, refuse_special
 from isobuilder.iso.write.writer import iso_digest, pass_image, planned, write_iso
 from isobuilder.model.lock import Lock
 from isobuilder.pipeline.build import manifest_of
@@ -52,7 +52,8 @@ def repair(
     has is fetched like for a build, unless ``offline`` is set.
 
     Raises:
-        InputError: another file has the name ``out`` already, unless ``replace`` lets it go.
+        InputError: another file has the name ``out`` already, unless ``replace`` lets it go, or
+            a pipe or a device has it.
         EnvironmentProblem: nobody has a damaged blob, or the ISO may not be written.
         IntegrityError: the lock is of another ISO. In all cases nothing was written.
     """
@@ -97,6 +98,7 @@ def repair(
 
 def _is_there(iso: Path, expected: Digest, out: Path, *, replace: bool) -> bool:
     """Say if ``out`` is right already; the ISO itself may be what is written anew."""
+    refuse_special(out)
     if not os.path.lexists(out):
         return False
     if out.is_file() and Digest.of_file(out) == expected:

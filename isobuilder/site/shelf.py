@@ -10,13 +10,12 @@ something once, with everything that was named, asks ``read_isos``, which tells 
 from __future__ import annotations
 
 import logging
-import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.errors import EnvironmentProblem, InputError, IsobuilderError
-from isobuilder.files import as_environment_problem
+from isobuilder.files import as_environment_problem, keeps_bytes
 from isobuilder.http.replies import FilePart, FileState
 from isobuilder.pipeline.delta.ways import END, deltas_in, read_delta
 from isobuilder.site.catalog import Catalog, ServedDelta, catalog_of
@@ -169,8 +168,7 @@ def state_of(path: Path) -> FileState | None:
         found = path.stat()
     except OSError:
         return None
-    is_one = stat.S_ISREG(found.st_mode) or stat.S_ISBLK(found.st_mode)
-    return FileState.of(found) if is_one else None
+    return FileState.of(found) if keeps_bytes(found.st_mode) else None
 
 
 def _read(path: Path, state: FileState) -> _Seen:

@@ -101,15 +101,13 @@ def test_a_medium_that_is_only_read_is_mended_as_a_copy(
     assert iso.read_bytes() == damaged
 
 
-@pytest.mark.parametrize("kind", ["a file", "a pipe", "a link to nothing"])
+@pytest.mark.parametrize("kind", ["a file", "a link to nothing"])
 def test_another_file_of_the_name_of_the_copy_stays(
     kind: str, iso: Path, built: Built, full_store: Store, tmp_path: Path
 ) -> None:
     out = tmp_path / "mended.iso"
     if kind == "a file":
         out.write_bytes(b"dear")
-    elif kind == "a pipe":
-        os.mkfifo(out)
     else:
         out.symlink_to("nothing")
     mode, damaged = out.lstat().st_mode, b"?" + iso.read_bytes()[1:]
@@ -124,6 +122,16 @@ def test_another_file_of_the_name_of_the_copy_stays(
     assert Digest.of_file(out) == built.digest
     assert iso.read_bytes() == damaged
     assert "is there already" in call("site", "repair", iso, *common).stderr
+
+
+def test_no_copy_takes_the_place_of_a_pipe(iso: Path, full_store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "mended.iso"
+    os.mkfifo(out)
+    common = ("--from", full_store.root, "--store", tmp_path / "none", "--offline", "--out", out)
+    for more in ((), ("--replace",)):
+        done = call("site", "repair", iso, *common, *more, code=3)
+        assert errors(done) == [f"error: {out}: is there, and is no file"]
+    assert out.is_fifo()
 
 
 def test_the_copy_may_take_the_place_of_the_damaged_one(

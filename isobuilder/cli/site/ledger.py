@@ -361,7 +361,8 @@ def _isos(things: Iterable[str]) -> list[Path]:
         path = Path(_HERE.convert(text, None, None))
         isos = files_in(path, ".iso") if path.is_dir() else [path]
         if not isos:
-            raise InputError(f"{path}: no ISO is in this folder")
+            hint = "name the folder that has them; is what should be there mounted?"
+            raise InputError(f"{path}: no ISO is in this folder", hint=hint)
         if isos == [path]:
             os.close(open_bytes(path))
         found += isos

@@ -17,7 +17,7 @@ from typing import cast
 
 from isobuilder.digest import BlobLike, Digest, Hasher
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
-from isobuilder.files import Writeback, disk_problem, reserve
+from isobuilder.files import Writeback, disk_problem, refuse_special, reserve
 from isobuilder.iso.ring import Ring
 from isobuilder.iso.write.author import Authored, author
 from isobuilder.iso.write.entries import IsoEntry
@@ -62,11 +62,13 @@ def write_iso(
     ``.isobuilder-*.part`` in the same folder, and that is removed when anything goes wrong.
 
     Raises:
-        InputError: an entry, the label or the epoch cannot be on an ISO; nothing is written.
+        InputError: an entry, the label or the epoch cannot be on an ISO, or what has the name
+            ``target`` is no file; nothing is written.
         IntegrityError: a file is not as promised, or a blob not as long as the store says; nothing
             is written.
         EnvironmentProblem: no space, or the folder may not be written.
     """
+    refuse_special(target)
     plan = planned(entries, label=label, epoch=epoch, boot=boot)
     check_space(target.parent, plan.size)
     hasher = Hasher()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from isobuilder.content.from_iso import BytesBlob
 from isobuilder.content.needed import needed
 from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest
 from isobuilder.errors import InputError, IntegrityError
-from isobuilder.files import as_environment_problem, write_whole
+from isobuilder.files import as_environment_problem, keeps_bytes, write_whole
 from isobuilder.machine.payload import keep_payload
 from isobuilder.model.lock import Lock
 from isobuilder.model.payload import read_payload
@@ -91,8 +90,7 @@ def opens_again(path: Path) -> bool:
         EnvironmentProblem: it is not there.
     """
     with as_environment_problem(path):
-        kind = path.stat().st_mode
-    return stat.S_ISREG(kind) or stat.S_ISBLK(kind)
+        return keeps_bytes(path.stat().st_mode)
 
 
 def _folder(
