@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from isobuilder.model.architecture import ARCHITECTURES, DEFAULT
 from tests.boot.conftest import boot_store, built_iso, iso, results
+from tests.cluster.clock import put_first, slowed
+from tests.cluster.runs import CLOCK
 from tests.cluster.summary import Summary
 
 __all__ = ["boot_store", "iso", "results"]
@@ -17,6 +20,14 @@ __all__ = ["boot_store", "iso", "results"]
 def summary(results: Path | None) -> Summary:
     """Where each cluster writes how long it took."""
     return Summary(results)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clock(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let the machines have a slower clock, if that was asked for."""
+    if CLOCK > 1:
+        folder = tmp_path_factory.mktemp("clock")
+        put_first(slowed(ARCHITECTURES[DEFAULT].qemu, folder).parent)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from tests.cluster.runs import PATIENCE, Node, Started
+from tests.cluster.runs import HOST_PATIENCE, Node, Started
 
 
 def wait_for_line(node: Node, pattern: str, process: Started, *, within: int) -> None:
@@ -19,7 +19,7 @@ def wait_for_line(node: Node, pattern: str, process: Started, *, within: int) ->
     Raises:
         AssertionError: it has not, or the command that runs it has ended.
     """
-    end = time.monotonic() + within * PATIENCE
+    end = time.monotonic() + within * HOST_PATIENCE
     while time.monotonic() < end:
         fresh = Node(node.name, node.memory, node.log)
         if node.log.exists() and fresh.said(pattern):
@@ -42,7 +42,7 @@ def held_back(nodes: Sequence[Node], process: Started) -> Iterator[list[int]]:
     a control plane ends itself by limits of Kubernetes that no setting lengthens. On processors
     of their own they would start together.
     """
-    end = time.monotonic() + 60 * PATIENCE
+    end = time.monotonic() + 60 * HOST_PATIENCE
     while not all(node.log.exists() for node in nodes):  # what the command itself waits for
         assert time.monotonic() < end, f"not all of {len(nodes)} machines were started"
         time.sleep(0.1)
@@ -66,7 +66,7 @@ def let_go(machine: int) -> None:
 def _machines(process: Started) -> dict[str, int]:
     """Return the process of each machine that the command ``process`` runs, by its name."""
     shown = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)],
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)],
         capture_output=True,
         text=True,
         check=True,

@@ -22,6 +22,10 @@ from tests.boot.conftest import isobuilder
 HERE = Path(__file__).parent
 PATIENCE = int(os.environ.get("ISOBUILDER_TEST_PATIENCE", "1"))
 """Multiplies every time limit of these tests, for a machine that has other things to do."""
+CLOCK = int(os.environ.get("ISOBUILDER_TEST_CLOCK", "1"))
+"""How many seconds of the host a second of the machines takes; see `clock.py`."""
+HOST_PATIENCE = PATIENCE * CLOCK
+"""Multiplies the time limits that the host's clock measures."""
 
 Started = subprocess.Popen[str]
 """The command that runs the machines."""
@@ -131,7 +135,7 @@ def run_cluster(
     are in every node beside the ISO. ``meanwhile`` is called once the command runs.
     """
     words: list[str | Path] = [sys.executable, "-m", "isobuilder", "boot", iso, "--json"]
-    limit = case.minutes * 60 * PATIENCE
+    limit = case.minutes * 60 * HOST_PATIENCE
     words += ["--until", "node up", "--timeout", str(limit), "--logs", folder / "logs"]
     for node in nodes:
         words += ["--seed", node.seed]

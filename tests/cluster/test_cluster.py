@@ -9,10 +9,10 @@ import pytest
 
 from isobuilder.machine.qemu import Machine, make_data_disk
 from tests.boot.conftest import cut_power
-from tests.cluster.runs import HERE, PATIENCE, Case, Run, render, run_cluster
+from tests.cluster.runs import HERE, HOST_PATIENCE, Case, Run, render, run_cluster
 from tests.cluster.summary import Summary, restarts_of, section
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(3600 * PATIENCE)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(3600 * HOST_PATIENCE)]
 
 ONE = Case("One node", HERE / "one-node.yaml", (3072,), minutes=30)
 TWO = Case("Two nodes", HERE / "two-nodes.yaml", (4096, 2560), minutes=30)

@@ -10,10 +10,10 @@ import pytest
 
 from tests.boot.conftest import built_iso, isobuilder
 from tests.cluster.nodes import held_back, let_go, switch_off, wait_for_line
-from tests.cluster.runs import HERE, PATIENCE, Case, Node, Run, Started, render, run_cluster
+from tests.cluster.runs import HERE, HOST_PATIENCE, Case, Node, Run, Started, render, run_cluster
 from tests.cluster.summary import Summary, section
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(9000 * PATIENCE)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(9000 * HOST_PATIENCE)]
 
 IPV6 = Case("IPv6 alone", HERE / "ipv6.yaml", (3072,), minutes=40)
 DUAL = Case("IPv4 and IPv6", HERE / "dual-stack.yaml", (3072,), minutes=40)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.runs import HERE, PATIENCE, Case, Run, render, run_cluster
+from tests.cluster.runs import HERE, HOST_PATIENCE, Case, Run, render, run_cluster
 from tests.cluster.summary import Summary, section
 from tests.cluster.test_cluster import check_cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(9000 * PATIENCE)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(9000 * HOST_PATIENCE)]
 
 PATCH = Case("Upgrade 1.37.1 to 1.37.2", HERE / "upgrade-patch.yaml", (5120, 5120), minutes=90)
 MINOR = Case(
