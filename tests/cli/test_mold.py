@@ -778,3 +778,14 @@ def test_what_the_check_finds_keeps_an_iso_of_the_site_from_being_registered(
     done = typed("register", str(carried), "--from-site", site.url, code=8)
     assert "max.template.iso.size" in done.stderr
     assert simulator.writes() == []
+
+
+def test_a_server_that_is_not_ready_for_a_site_keeps_none_from_its_turn(
+    typed: Typed, two: Two, carried: Path, site: SiteServer
+) -> None:
+    words = ("register", str(carried), "--from-site", site.url, "--poll", "0.05s", *two.words)
+    results = {result["server"]: result for result in typed.json(*words, code=7)}
+    assert {zone["outcome"] for zone in results["good"]["zones"]} == {"ready"}
+    assert results["bad"]["error"]
+    assert not results["bad"]["ok"]
+    assert not two.bad.versions

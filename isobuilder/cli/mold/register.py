@@ -230,7 +230,7 @@ def register(
     )
     opened = servers.opened(app)
     if from_site:
-        _check_first(app, _reached(opened), wish)
+        opened = [(name, _checked(app, mold, wish)) for name, mold in opened]
     told: list[str] = []
     results = _results(app, opened, wish, told)
     _show_results(app, results, wish, told, as_json=as_json)
@@ -296,12 +296,19 @@ def _results(
     ]
 
 
-def _check_first(app: App, molds: list[Mold], wish: RegistrationRequest) -> None:
-    """Do what ``mold check`` does: a site's own server is seldom where Mold fetches from."""
+def _checked(
+    app: App, mold: Mold | IsobuilderError, wish: RegistrationRequest
+) -> Mold | IsobuilderError:
+    """Do what ``mold check`` does: a site's own server is seldom where Mold fetches from.
+
+    A server that is not ready gets nothing, and what is wrong with it is its result.
+    """
     from isobuilder.errors import MoldError
     from isobuilder.mold.check import check as check_server
     from isobuilder.mold.checklist import Level, Question
 
+    if isinstance(mold, IsobuilderError):
+        return mold
     question = Question(
         registration=wish.registration,
         url=wish.url,
@@ -309,14 +316,19 @@ def _check_first(app: App, molds: list[Mold], wish: RegistrationRequest) -> None
         direct_download=wish.direct_download,
         unfit=wish.unfit,
     )
-    wrong = []
-    for mold in molds:
-        for line in check_server(mold, question, http=app.http, progress=app.progress):
-            if line.level is Level.PROBLEM:
-                remedy = f" -> {line.remedy}" if line.remedy else ""
-                wrong.append(f"{mold.name}: {line.subject}: {line.fact}{remedy}")
+    try:
+        lines = check_server(mold, question, http=app.http, progress=app.progress)
+    except IsobuilderError as error:
+        return error
+    wrong = [
+        f"{mold.name}: {line.subject}: {line.fact}{f' -> {line.remedy}' if line.remedy else ''}"
+        for line in lines
+        if line.level is Level.PROBLEM
+    ]
     if wrong:
-        raise MoldError(*wrong, hint="isobuilder mold check with --fix offers to change settings")
+        hint = "isobuilder mold check with --fix offers to change settings"
+        return MoldError(*wrong, hint=hint)
+    return mold
 
 
 def _show_results(
