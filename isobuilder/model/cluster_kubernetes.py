@@ -4,67 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isobuilder.documents.mistakes import Mistake, nearest
+from isobuilder.documents.mistakes import Mistake
 from isobuilder.documents.nodes import Map, plain
 from isobuilder.documents.plain_yaml import yaml_value
 from isobuilder.errors import InputError
-from isobuilder.formats.kube import KubeVersion, kubeadm_api
+from isobuilder.formats.kube import kubeadm_api
 from isobuilder.model.cluster import Cluster, Patch, Volume
 from isobuilder.model.cluster_networks import At
-
-_OURS = {
-    "apiVersion": "it is written already",
-    "kind": "it is written already",
-    "cgroupDriver": "containerd of the ISO is set up for systemd",
-    "clusterDomain": "set networks.domain",
-    "staticPodPath": "kubeadm sets it",
-}
-"""Fields of KubeletConfiguration that are not for others, and why."""
-
-_FIELDS_SINCE = {
-    20: """
-        address allowedUnsafeSysctls authentication authorization cgroupRoot cgroupsPerQOS
-        clusterDNS configMapAndSecretChangeDetectionStrategy containerLogMaxFiles
-        containerLogMaxSize contentType cpuCFSQuota cpuCFSQuotaPeriod cpuManagerPolicy
-        cpuManagerReconcilePeriod enableContentionProfiling enableControllerAttachDetach
-        enableDebuggingHandlers enableServer enableSystemLogHandler enforceNodeAllocatable
-        eventBurst eventRecordQPS evictionHard evictionMaxPodGracePeriod evictionMinimumReclaim
-        evictionPressureTransitionPeriod evictionSoft evictionSoftGracePeriod failSwapOn
-        featureGates fileCheckFrequency hairpinMode healthzBindAddress healthzPort
-        httpCheckFrequency imageGCHighThresholdPercent imageGCLowThresholdPercent
-        imageMinimumGCAge iptablesDropBit iptablesMasqueradeBit kernelMemcgNotification
-        kubeAPIBurst kubeAPIQPS kubeReserved kubeReservedCgroup kubeletCgroups logging
-        makeIPTablesUtilChains maxOpenFiles maxPods nodeLeaseDurationSeconds nodeStatusMaxImages
-        nodeStatusReportFrequency nodeStatusUpdateFrequency oomScoreAdj podCIDR podPidsLimit
-        podsPerCore port protectKernelDefaults providerID qosReserved readOnlyPort registryBurst
-        registryPullQPS reservedSystemCPUs resolvConf rotateCertificates runOnce
-        runtimeRequestTimeout serializeImagePulls serverTLSBootstrap showHiddenMetricsForVersion
-        shutdownGracePeriod shutdownGracePeriodCriticalPods staticPodURL staticPodURLHeader
-        streamingConnectionIdleTimeout syncFrequency systemCgroups systemReserved
-        systemReservedCgroup tlsCertFile tlsCipherSuites tlsMinVersion tlsPrivateKeyFile
-        topologyManagerPolicy topologyManagerScope volumePluginDir volumeStatsAggPeriod
-        """,
-    21: "enableDebugFlagsHandler enableProfilingHandler memoryManagerPolicy reservedMemory",
-    22: "cpuManagerPolicyOptions memorySwap memoryThrottlingFactor seccompDefault",
-    23: "registerNode registerWithTaints shutdownGracePeriodByPodPriority",
-    25: "localStorageCapacityIsolation tracing",
-    26: "topologyManagerPolicyOptions",
-    27: "containerRuntimeEndpoint enableSystemLogQuery imageServiceEndpoint maxParallelImagePulls",
-    29: "imageMaximumGCAge",
-    30: "containerLogMaxWorkers containerLogMonitorInterval podLogsDir",
-    31: "failCgroupV1",
-    32: "crashLoopBackOff singleProcessOOMKill",
-    33: "imagePullCredentialsVerificationPolicy mergeDefaultEvictionSettings "
-    "preloadedImagesVerificationAllowlist userNamespaces",
-    36: "memoryReservationPolicy tlsCurvePreferences",
-    37: "defaultPodSysctls",
-}
-"""Fields of KubeletConfiguration by the minor they came with, 20 for older ones; none has gone.
-
-Source: ``config/v1beta1/types.go`` of k8s.io/kubelet 0.20.0 to 0.37.1, compared one by one. kubeadm
-only warns of a field that it does not know, and the kubelet then does not start.
-"""
-_SINCE = {name: minor for minor, names in _FIELDS_SINCE.items() for name in names.split()}
+from isobuilder.model.kubelet_fields import kubelet_mistakes
 
 _GONE_FLAGS = {
     "image-pull-progress-deadline": 24,
@@ -132,7 +79,8 @@ _CLOUD_CONFIG = {
 def kubernetes_mistakes(cluster: Cluster, at: At) -> Iterator[Mistake]:
     """Give what the version of ``cluster`` cannot do, and what would break its nodes."""
     yield from _fields(cluster, at)
-    yield from _kubelet(cluster, at)
+    for steps, fact, hint in kubelet_mistakes(cluster.kubelet, cluster.kubernetes):
+        yield at(fact, "kubelet", *steps, hint=hint)
     yield from _flags(cluster, at)
     for program in ("api_server", "controller_manager", "scheduler"):
         yield from _volumes(getattr(cluster.volumes, program), at, program)
@@ -161,20 +109,6 @@ def _fields(cluster: Cluster, at: At) -> Iterator[Mistake]:
     for is_asked, steps, minor in asked:
         if is_asked and version.minor < minor:
             fact = f"kubeadm {version} ({api}) has no field for it; it came with 1.{minor}"
-            yield at(fact, *steps, hint="leave it out, or use a newer Kubernetes")
-
-
-def _kubelet(cluster: Cluster, at: At) -> Iterator[Mistake]:
-    version: KubeVersion = cluster.kubernetes
-    for name in cluster.kubelet:
-        steps = ("kubelet", name)
-        if name in _OURS:
-            yield at("this field is not for others", *steps, hint=_OURS[name])
-        elif name not in _SINCE and version.minor <= max(_FIELDS_SINCE):
-            fact = f"KubeletConfiguration has no field {name[:60]}"
-            yield at(fact, *steps, hint=nearest(name, [*_SINCE]))
-        elif 20 < (since := _SINCE.get(name, 0)) > version.minor:
-            fact = f"the kubelet of {version} has no field {name}; it came with 1.{since}"
             yield at(fact, *steps, hint="leave it out, or use a newer Kubernetes")
 
 

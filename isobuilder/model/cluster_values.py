@@ -13,9 +13,11 @@ from ipaddress import (
 )
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
+from isobuilder.documents.mistakes import nearest
 from isobuilder.model.base import ONE_LINE, IsoPath
 
 API_PORT = 6443
@@ -276,6 +278,10 @@ def _timezone(text: str) -> str:
     # Source: the names in tzdata's tab files.
     if not re.fullmatch(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+){0,2}", text):
         raise ValueError(f"expected a time zone such as Asia/Seoul or UTC, found {text[:60]!r}")
+    known = available_timezones()  # none where tzdata is not installed, as in small containers
+    if known and text not in known:
+        alike = [one for one in known if one.startswith(text[:6])]  # a few of hundreds: Asia/S
+        raise ValueError(f"there is no time zone {text[:60]}; {nearest(text, alike or [*known])}")
     return text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from zoneinfo import available_timezones
 
 import pytest
 
@@ -203,6 +204,27 @@ VIP = "virtual_ip: {address: %s, image: docker.io/osixia/keepalived:2.0.20}\nnod
             ("nodes:\n", "kubelet: {maxpods: 9}\nnodes:\n"),
             "kubelet.maxpods: KubeletConfiguration has no field maxpods",
         ),
+        *(
+            (("nodes:\n", f"kubelet: {{{given}}}\nnodes:\n"), f"kubelet.{place}: expected {fact}")
+            for given, place, fact in (
+                ("maxPods: many", "maxPods", "a whole number from 0 to 2147483647, found 'many'"),
+                ("maxPods: -5", "maxPods", "a whole number from 0 to"),
+                ("maxPods: .nan", "maxPods", "a whole number from 0 to"),
+                ("maxPods: true", "maxPods", "a whole number from 0 to"),
+                ("port: 70000", "port", "a whole number from 1 to 65535, found 70000"),
+                ("failSwapOn: 'no'", "failSwapOn", "true or false, found 'no'"),
+                ("address: [a]", "address", "text, found something else"),
+                ("syncFrequency: 60", "syncFrequency", "a duration such as 30s"),
+                ("syncFrequency: 1 minute", "syncFrequency", "a duration such as 30s"),
+                ("memoryThrottlingFactor: 2", "memoryThrottlingFactor", "a number above 0"),
+                ("clusterDNS: 10.0.0.1", "clusterDNS", "a list, found '10.0.0.1'"),
+                ("clusterDNS: [1]", "clusterDNS[0]", "text, found 1"),
+                ("systemReserved: {cpu: 1}", "systemReserved.cpu", "text, found 1"),
+                ("featureGates: {A: 'true'}", "featureGates.A", "true or false"),
+                ("logging: json", "logging", "keys with values, found 'json'"),
+                ("reservedMemory: {numaNode: 0}", "reservedMemory", "a list, found something"),
+            )
+        ),
         (
             ("nodes:\n", "kubelet: {tlsCurvePreferences: [a]}\nnodes:\n"),
             "the kubelet of 1.34.12 has no field tlsCurvePreferences; it came with 1.36",
@@ -295,6 +317,11 @@ VIP = "virtual_ip: {address: %s, image: docker.io/osixia/keepalived:2.0.20}\nnod
             "nodes[two].cloud_config.runcmd: ",
         ),
         (("nodes:\n", "timezone: 'Asia/../x'\nnodes:\n"), "expected a time zone such as"),
+        pytest.param(
+            ("nodes:\n", "timezone: Asia/Soul\nnodes:\n"),
+            "there is no time zone Asia/Soul; did you mean 'Asia/Seoul'?",
+            marks=pytest.mark.skipif(not available_timezones(), reason="tzdata is not installed"),
+        ),
         (("nodes:\n", "ntp: {servers: ['a b']}\nnodes:\n"), "ntp.servers[0]: expected a DNS name"),
         (
             ("address: 10.0.0.12/24", "address: [10.0.0.12/24, 10.0.0.13/24]"),
@@ -374,6 +401,15 @@ def test_volumes_have_names_and_places_of_their_own() -> None:
         "two volumes at /srv/a",
         "the name b is that of another volume",
     ]
+
+
+def test_values_that_a_kubelet_takes_are_taken() -> None:
+    fields = (
+        "{maxPods: 0, oomScoreAdj: -999, failSwapOn: false, syncFrequency: 1m0.5s, port: null, "
+        "imageMaximumGCAge: '0', clusterDNS: [10.0.0.1], systemReserved: {cpu: '1'}, "
+        "featureGates: {A: true}, memoryThrottlingFactor: 1, tlsCipherSuites: []}"
+    )
+    assert len(read(SMALL + f"kubelet: {fields}\n").kubelet) == 11
 
 
 def test_fields_of_kubelets_newer_than_the_table_are_left_to_them() -> None:
