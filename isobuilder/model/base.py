@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Annotated, Any, ClassVar
+from urllib.parse import SplitResult
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -35,6 +36,17 @@ Days = Annotated[int, Field(ge=0, le=36_500)]
 
 ONE_LINE = r"^[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*$"
 """A text that is one line for every reader: none takes a character in it for an end of line."""
+
+
+def check_port(parts: SplitResult) -> None:
+    """Raise a ``ValueError`` if an address names a port that there is not."""
+    try:
+        wrong = parts.port == 0
+    except ValueError:
+        wrong = True
+    if wrong:
+        host = parts.netloc.rpartition("@")[2]
+        raise ValueError(f"expected a port from 1 to 65535, got {host[:80]!r}")
 
 
 class Model(BaseModel):

@@ -18,7 +18,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 from isobuilder.documents.mistakes import nearest
-from isobuilder.model.base import ONE_LINE, IsoPath
+from isobuilder.model.base import ONE_LINE, IsoPath, check_port
 
 API_PORT = 6443
 _EVERYBODY = IPv4Address("255.255.255.255")
@@ -165,11 +165,12 @@ def _ssh_key(text: str) -> str:
 def _web_address(text: str) -> str:
     try:
         parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
+        host = parts.hostname
     except ValueError:
         raise ValueError("not an address") from None
     if parts.scheme not in {"http", "https"} or not host or not re.fullmatch(r"[!-~]+", text):
         raise ValueError("expected http://host:port or https://host:port")
+    check_port(parts)
     if any(character in text for character in "\"'\\`$"):
         raise ValueError("quotes, backslash or $ must be percent-encoded in an address")
     return text.rstrip("/")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -23,7 +23,7 @@ from isobuilder.documents.plain_yaml import read_yaml, resolve_plain
 from isobuilder.errors import InputError
 from isobuilder.files import own_path
 from isobuilder.http import HttpSettings, ServerAccess, climbs, local_folder
-from isobuilder.model.base import Model, Seconds
+from isobuilder.model.base import Model, Seconds, check_port
 from isobuilder.model.validation import check
 
 
@@ -38,9 +38,11 @@ def check_origin(text: str) -> str:
     if "://" in text:
         if parts.scheme != "https" or not parts.hostname or parts.query:
             raise ValueError(f"expected https://host or https://host/path, got {text[:80]!r}")
+        check_port(parts)
         return text.rstrip("/")
     if not text or "/" in text:
         raise ValueError(f"expected the host of a registry, such as registry.k8s.io, got {text!r}")
+    check_port(urlsplit(f"//{text}"))
     return text
 
 
@@ -56,6 +58,7 @@ def check_mirror(text: str) -> str:
         parts.scheme != "file" and not parts.hostname
     ):
         raise ValueError(f"expected http://, https:// or file://, got {text[:80]!r}")
+    check_port(parts)
     return text.rstrip("/")
 
 
@@ -66,17 +69,8 @@ def check_endpoint(text: str) -> str:
         raise ValueError("credentials in the address; keys come from a key file or the environment")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"expected https://host/client/api, got {text[:80]!r}")
-    if not port_exists(parts):
-        raise ValueError(f"expected a port from 1 to 65535, got {text[:80]!r}")
+    check_port(parts)
     return text
-
-
-def port_exists(parts: SplitResult) -> bool:
-    """Tell if an address names no port, or one that there is."""
-    try:
-        return parts.port != 0
-    except ValueError:
-        return False
 
 
 _REPOSITORY = re.compile(
@@ -96,6 +90,7 @@ def check_remote_store(text: str) -> str:
     named = all(_REPOSITORY.fullmatch(name) for name in names)
     if parts.scheme not in {"oci", "oci+http"} or not parts.hostname or not named or parts.query:
         raise ValueError(f"expected oci://registry/path in lower case, got {text[:80]!r}")
+    check_port(parts)
     return text.rstrip("/")
 
 
@@ -183,6 +178,7 @@ def check_server(text: str) -> str:
         raise ValueError("credentials in the address; use user and password_file below it")
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
         raise ValueError(f"expected https://host or https://host/path, got {text[:80]!r}")
+    check_port(parts)
     return text.rstrip("/")
 
 

@@ -19,7 +19,7 @@ from pydantic import (
 from isobuilder.documents.plain_yaml import read_yaml
 from isobuilder.files import own_path
 from isobuilder.model.architecture import ARCHITECTURES
-from isobuilder.model.base import ONE_LINE, Architecture, Days, Model
+from isobuilder.model.base import ONE_LINE, Architecture, Days, Model, check_port
 from isobuilder.model.validation import build
 
 Minor = Annotated[str, Field(pattern=r"^1\.(0|[1-9][0-9]{0,3})$")]
@@ -32,6 +32,7 @@ def check_address(text: str) -> str:
         raise ValueError("credentials in the address, at which servers fetch without any")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"expected http:// or https://, got {text[:80]!r}")
+    check_port(parts)
     return text.rstrip("/")
 
 

@@ -31,6 +31,7 @@ from isobuilder.model.base import (
     Model,
     Name,
     canonical_json,
+    check_port,
 )
 from isobuilder.model.payload import Kernel
 from isobuilder.model.profile import ProfileName
@@ -61,6 +62,7 @@ def check_https_url(url: str) -> str:
         raise ValueError(f"expected an https address, got {url[:120]!r}")
     if parts.query or parts.fragment:
         raise ValueError(f"query or fragment in {url[:120]!r}")
+    check_port(parts)
     if not url.isascii() or any(c in url for c in " \t\r\n\\") or not url.isprintable():
         raise ValueError(f"characters that must be percent-encoded in {url[:120]!r}")
     if climbs(url):

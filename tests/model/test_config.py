@@ -176,9 +176,14 @@ def test_a_wrong_flag_is_named() -> None:
         ("mold: {lab: {endpoint: 'https://u:p@m'}}\n", "credentials in the address"),
         (
             "mold: {lab: {endpoint: 'http://127.0.0.1:99999'}}\n",
-            "mold.lab.endpoint: expected a port from 1 to 65535, got 'http://127.0.0.1:99999'",
+            "mold.lab.endpoint: expected a port from 1 to 65535, got '127.0.0.1:99999'",
         ),
         ("mold: {lab: {endpoint: 'http://127.0.0.1:0'}}\n", "expected a port from 1 to 65535"),
+        ("mirrors: {'https://a.b': ['http://c:99999']}\n", "expected a port from 1 to 65535"),
+        ("mirrors: {'https://a.b:0': []}\n", "expected a port from 1 to 65535"),
+        ("mirrors: {'a.b:99999': []}\n", "expected a port from 1 to 65535"),
+        ("servers: {'https://a:x': {}}\n", "expected a port from 1 to 65535, got 'a:x'"),
+        ("remote_store: 'oci://a:99999/b'\n", "expected a port from 1 to 65535"),
         (
             "mold: {lab: {endpoint: 'https://m', signature: md5}}\n",
             "mold.lab.signature: expected 'hmac-sha256' or 'hmac-sha1', found 'md5'",

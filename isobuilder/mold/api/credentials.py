@@ -18,7 +18,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from isobuilder.errors import EnvironmentProblem, InputError, UsageProblem
 from isobuilder.files import is_file, own_path, read_bytes
-from isobuilder.model.config import MoldProfile, port_exists
+from isobuilder.model.base import check_port
+from isobuilder.model.config import MoldProfile
 from isobuilder.mold.api.signing import SignatureAlgorithm
 
 PREFIX = "ISOBUILDER_MOLD"
@@ -93,8 +94,10 @@ def check_endpoint(text: str) -> str:
             f"Mold endpoint: the address of {parts.hostname} carries credentials or a query",
             hint="keys belong into a key file, the environment or the keyring",
         )
-    if not port_exists(parts):
-        raise InputError(f"Mold endpoint: expected a port from 1 to 65535, got {text[:80]!r}")
+    try:
+        check_port(parts)
+    except ValueError as error:
+        raise InputError(f"Mold endpoint: {error}") from error
     path = parts.path.rstrip("/")
     if path in {"", "/client"}:
         path = "/client/api"
