@@ -94,7 +94,7 @@ Nine patches stay below their goal where the compiler stays: kubectl 1.33.0 and 
 Go 1.24.2 and 1.24.13. 1.31.0 and 1.31.9 are built by Go 1.22.5 and 1.23.8, another compiler, which
 costs what a minor release costs.
 
-kubelet 1.36.5 -> 1.37.1 is above the goal of minors: much of what it costs are calls inside of code
+kubelet 1.36.5 -> 1.37.1 alone is above the goal of minors: much of what it costs are calls inside of code
 that resembles other code and so name other places, descriptors of types, and tables of functions.
 
 kubelet 1.36.5 -> 1.37.1 and kubectl 1.36.3 -> 1.36.4 and 1.37.0 -> 1.37.1 of amd64 are told by the
@@ -128,13 +128,20 @@ def _goals(records: Records) -> Iterator[Sequence[str]]:
         yield goal(
             "nine patches, of the file, largest", "0.5 %", f"{share:.3f} %", met=share <= 0.5
         )
-    minor, minors = "a minor release, of the file, most", "minor releases, best tool / ours, in sum"
-    if some := of("minor"):
-        share = max(_share(pair, costs) for pair, costs in some.items())
-        yield goal(minor, "3 %", f"{share:.2f} %", met=share <= 3)
+    minors = "minor releases, best tool / ours, in sum"
+    some = of("minor")
+    shares = [_share(pair, costs) for pair, costs in some.items()]
+    for which, measure in (("median", median), ("most", max)):
+        minor = f"a minor release, of the file, {which}"
+        if shares:
+            share = measure(shares)
+            yield goal(minor, "3 %", f"{share:.2f} %", met=share <= 3)
+        else:
+            yield [minor, "3 %", "-", "not measured"]
+    if some:
         yield _goal_of_sums(minors, 2, _best_of_sums(some))
     else:
-        yield from ([minor, "3 %", "-", "not measured"], [minors, "2", "-", "not measured"])
+        yield [minors, "2", "-", "not measured"]
     yield from _iso_goals(of("iso"))
     beaten = [pair for pair, costs in records.items() if _best(costs) < costs[OURS].size]
     names = "; ".join(pair.name for pair in beaten)

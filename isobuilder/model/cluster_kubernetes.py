@@ -9,9 +9,9 @@ from isobuilder.documents.nodes import Map, plain
 from isobuilder.documents.plain_yaml import yaml_value
 from isobuilder.errors import InputError
 from isobuilder.formats.kube import kubeadm_api
+from isobuilder.formats.kubelet import kubelet_mistakes
 from isobuilder.model.cluster import Cluster, Patch, Volume
 from isobuilder.model.cluster_networks import At
-from isobuilder.model.kubelet_fields import kubelet_mistakes
 
 _GONE_FLAGS = {
     "image-pull-progress-deadline": 24,

@@ -204,6 +204,7 @@ watch() {
         if [ $((round += 1)) -ge 15 ] && [ ! -e /var/lib/kiso/node-done ]; then
             round=0
             show busiest 10 bash -c "top -b -w 100 -d 10 -n 2 | awk '/^%Cpu/ { n++ } n == 2 && !/^(MiB|$)/' | head -n 10"
+            [ ! -e /var/log/kiso-node.log ] || show kubeadm 2 tail -n 2 /var/log/kiso-node.log
             for file in /var/log/pods/kube-system_*/*/*.log; do
                 [ ! -e "$file" ] || show "log of $(basename "$(dirname "$file")")" 1 tail -n 1 "$file"
             done
