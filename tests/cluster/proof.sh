@@ -186,7 +186,7 @@ watch() {
     say "version: kubeadm version: $(kubeadm version -o short)"
     say "version: kubelet --version: $(kubelet --version)"
     say "version: containerd --version: $(containerd --version)"
-    say "version: runc --version: $(runc --version | head -n 1)"
+    say "version: runc --version: $(runc --version | sed -n 1p)"
     say "version: uname -r -m: $(uname -r -m)"
     while true; do
         total=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
@@ -203,7 +203,7 @@ watch() {
         # A control plane that is too slow for its own limits says so only there, and who keeps it from going on here.
         if [ $((round += 1)) -ge 15 ] && [ ! -e /var/lib/kiso/node-done ]; then
             round=0
-            show busiest 10 bash -c "top -b -w 100 -d 10 -n 2 | awk '/^%Cpu/ { n++ } n == 2 && !/^(MiB|$)/' | head -n 10"
+            show busiest 10 bash -c "top -b -w 100 -d 10 -n 2 | awk '/^%Cpu/ { n++ } n == 2 && !/^(MiB|$)/ && shown++ < 10'"
             [ ! -e /var/log/kiso-node.log ] || show kubeadm 2 tail -n 2 /var/log/kiso-node.log
             for file in /var/log/pods/kube-system_*/*/*.log; do
                 [ ! -e "$file" ] || show "log of $(basename "$(dirname "$file")")" 1 tail -n 1 "$file"

@@ -64,3 +64,17 @@ def test_room_for_layers_that_do_not_tell_their_length_is_four_times_theirs(tmp_
     plain = os.urandom(2 * MIB)
     assert unpacked(archive(tmp_path / "joined.tar", joined)) == 12
     assert unpacked(archive(tmp_path / "plain.tar", plain)) == 8
+
+
+def test_images_are_imported_with_their_own_digests_however_slowly_ctr_tells_its_options() -> None:
+    script = SETUP.with_name("images").read_text(encoding="utf-8")
+    asked = script[script.index("local=''") : script.index(': > "$state/importing"')]
+    slow = """ctr() { echo '   --local   import from the client'; sleep 0.3; seq 100000; }"""
+    shown = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f'{slow}\n{asked}\necho "$local"'],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert shown == "--local\n"
