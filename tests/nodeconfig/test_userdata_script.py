@@ -103,6 +103,8 @@ def machine(root: Path, name: str, *, settings: str = "", cni: str = "bridge") -
     for program in ("kubeadm", "kubectl", "curl", "systemctl", "ip", "sysctl"):
         (root / "bin" / program).write_text(PLAYER)
         (root / "bin" / program).chmod(0o755)
+    (root / "bin" / "sync").write_text("#!/bin/sh\n")  # of the whole host it would take its time
+    (root / "bin" / "sync").chmod(0o755)
     made = Machine(root)
     made.says("kubectl", f"True {ago(0)}")
     made.says("curl", "ok")
@@ -226,7 +228,8 @@ def test_forwarding_of_ipv6_comes_before_kubeadm_looks_for_it(tmp_path: Path) ->
 
 
 def machine_again(root: Path) -> Machine:
-    (root / "state/node-done").unlink()
+    for mark in ("node-done", "node-joined"):
+        (root / "state" / mark).unlink()
     return Machine(root)
 
 
@@ -257,6 +260,76 @@ def test_after_a_failure_the_next_try_starts_over_with_the_same_authority(tmp_pa
         ["kubeadm", "init"],
     ]
     assert (tmp_path / "kubernetes/pki/ca.key").exists()
+
+
+def kubeadm_calls(node: Machine) -> list[str]:
+    return [call.split()[1] for call in node.calls if call.startswith("kubeadm")]
+
+
+@pytest.mark.parametrize("role", ["one", "two", "three"])
+def test_what_fails_behind_kubeadm_undoes_no_node_of_a_cluster(tmp_path: Path, role: str) -> None:
+    node = machine(tmp_path, role)
+    before, after = tmp_path / "node/before", tmp_path / "node/after"
+    before.write_text(f"echo before >> {tmp_path}/calls\n")
+    after.write_text("false\n")
+    assert f"{FAILURE}a command of after failed" in node.run(code=1)
+    done = kubeadm_calls(node)
+    after.write_text(f"echo after >> {tmp_path}/calls\n")
+    node.says("kubectl", f"True {ago(0)}")
+    node.says("curl", "7", "ok")
+    lines = heads(node.run())
+    assert lines[1] == "kubeadm was done by an earlier try: doing the rest"
+    assert lines[-2:] == ["commands after: done in N s", "up: " + role]
+    assert kubeadm_calls(node) == done == ["init" if role == "one" else "join"]
+    assert [call for call in node.calls if call in {"before", "after"}] == ["before", "after"]
+    assert ("own API: done in N s" in lines) == (role != "three")
+
+
+def test_the_next_boot_gives_a_cluster_the_network_that_it_did_not_get(tmp_path: Path) -> None:
+    node = machine(tmp_path, "one", cni="network.yaml", settings="NETWORK_TIME=1\n")
+    node.says("kubectl", *["1"] * 1000)
+    assert f"{FAILURE}kubectl refused network.yaml" in node.run(code=1)
+    node.says("curl", "ok")
+    node.says("kubectl", "applied", f"True {ago(0)}")
+    assert heads(node.run())[-1] == "up: one"
+    assert kubeadm_calls(node) == ["init"]
+    assert (tmp_path / "home/.kube/config").exists()
+
+
+def test_a_node_whose_control_plane_stays_away_after_a_boot_keeps_its_cluster(
+    tmp_path: Path,
+) -> None:
+    node = machine(tmp_path, "one", settings="CONTROL_PLANE_TIME=1\n")
+    (tmp_path / "node/after").write_text("false\n")
+    node.run(code=1)
+    node.says("curl", *["7"] * 1000)
+    lines = node.run(code=1)
+    assert f"{FAILURE}the API server of this node does not answer after 1 s" in lines
+    assert kubeadm_calls(node) == ["init"]
+
+
+def test_a_joining_control_plane_that_has_no_address_yet_gets_its_pod_at_the_next_boot(
+    tmp_path: Path,
+) -> None:
+    node = machine(tmp_path, "two", settings="ADDRESS=10.77.0.11\n")
+    with_virtual_ip(node)
+    node.says("ip", "[]")
+    assert f"{FAILURE}no interface has the address 10.77.0.11" in node.run(code=1)
+    with_virtual_ip(node)
+    node.says("curl", "ok")
+    assert heads(node.run())[-1] == "up: two"
+    assert (tmp_path / "kubernetes/manifests/virtual-ip.yaml").exists()
+    assert kubeadm_calls(node) == ["join"]
+
+
+def test_that_kubeadm_is_done_is_told_to_the_disk_behind_what_it_wrote(tmp_path: Path) -> None:
+    node = machine(tmp_path, "three")
+    marks = 'ls "$KISO_STATE" | paste -sd " "'
+    (tmp_path / "bin/sync").write_text(f'#!/bin/sh\necho "sync: $({marks})" >> "$PLAY/calls"\n')
+    node.run()
+    calls = [call for call in node.calls if call.startswith(("sync", "kubeadm"))]
+    assert calls[0].startswith("kubeadm join")
+    assert calls[1:3] == ["sync: node-begun", "sync: node-begun node-joined"]
 
 
 def test_a_failure_shows_the_last_words_of_containers_before_the_error(tmp_path: Path) -> None:
@@ -308,7 +381,7 @@ def test_joining_is_tried_three_times(tmp_path: Path) -> None:
     node = machine(tmp_path, "two")
     node.says("kubeadm", "1", "0", "1")  # join, reset, join; then reset and join succeed
     assert heads(node.run())[-1] == "up: two"
-    (tmp_path / "state/node-done").unlink()
+    node = machine_again(tmp_path)
     node.says("kubeadm", "0", "1", "0", "1", "0", "1")
     node.says("curl", "ok")
     lines = node.run(code=1)

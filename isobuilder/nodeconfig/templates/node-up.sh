@@ -1,6 +1,7 @@
 #!/bin/bash
 # Brings this machine up as a Kubernetes node. kiso-node.service runs it: at first from cloud-init, and at every later
-# boot until it has succeeded once. Every try starts from the beginning.
+# boot until it has succeeded once. Every try starts from the beginning, until kubeadm has ended well: from then on this is
+# a node of a cluster, which nothing undoes, and a try does the rest.
 set -Eeuo pipefail
 
 here=${KISO_NODE:-/etc/kiso/node}
@@ -168,10 +169,12 @@ init() {
         say "kubeadm init failed late: carrying on"
         [ $count -gt 1 ] || options+=(--skip-phases=preflight)
     done
-    if [ -n "$MANIFEST" ]; then
-        wait_until 120 "network $MANIFEST" apply_manifest ||
-            give_up "kubectl refused $MANIFEST" "choose a manifest of this ISO with cni, or none"
-    fi
+}
+
+network() {
+    [ -n "$MANIFEST" ] || return 0
+    wait_until "${NETWORK_TIME:-120}" "network $MANIFEST" apply_manifest ||
+        give_up "kubectl refused $MANIFEST" "choose a manifest of this ISO with cni, or none"
 }
 
 join() {
@@ -190,6 +193,13 @@ join() {
     done
     give_up "kubeadm join failed $tries times" \
         "is the token still valid (kubeadm token list), and is the clock of this machine right?"
+}
+
+# mark NAME: remember how far this machine is, and all that was written before.
+mark() {
+    sync
+    : > "$state/$1"
+    sync "$state" 2> /dev/null || sync
 }
 
 # commands FILE: the administrator's own, if there are any.
@@ -211,18 +221,37 @@ if [ -e /etc/systemd/system/containerd.service.d/10-kiso-proxy.conf ]; then
     try "containerd with its proxy" systemctl restart containerd.service ||
         give_up "containerd does not start" "see journalctl -u containerd on this machine"
 fi
-start_over 2>> "$log"
+joined=no
+if [ -e "$state/node-joined" ]; then
+    joined=yes
+    say "kubeadm was done by an earlier try: doing the rest"
+else
+    start_over 2>> "$log"
+fi
 if [ -e "$here/sysctl.conf" ]; then
     sysctl --quiet --load="$here/sysctl.conf" >> "$log" 2>&1 ||
         give_up "IPv6 cannot be forwarded" "see $log; is IPv6 switched off on the kernel's command line?"
 fi
-commands before
+if [ $joined = yes ]; then
+    [ "$ROLE" = worker ] || own_api_comes ||
+        give_up "the API server of this node does not answer after $CONTROL_PLANE_TIME s" \
+            "see journalctl -u kubelet and crictl ps -a on this machine"
+else
+    commands before
+fi
 if [ "$ROLE" = first-control-plane ]; then
     export KUBECONFIG=$kubernetes/admin.conf
-    virtual_ip # the cluster is made by that address
-    init
+    if [ $joined = no ]; then
+        virtual_ip # the cluster is made by that address
+        init
+        mark node-joined
+    fi
+    network
 else
-    join
+    if [ $joined = no ]; then
+        join
+        mark node-joined
+    fi
     [ "$ROLE" = worker ] || virtual_ip
     export KUBECONFIG=$kubernetes/kubelet.conf
 fi
@@ -236,6 +265,5 @@ if [ "$WAIT_READY" = yes ]; then
         give_up "$NODE is not Ready after $READY_TIME s" "see journalctl -u kubelet, and kubectl describe node $NODE"
 fi
 commands after
-: > "$state/node-done"
-sync "$state" 2> /dev/null || sync
+mark node-done
 say "up: $NODE"
