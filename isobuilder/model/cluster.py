@@ -306,7 +306,7 @@ class Cluster(Model):
 
     @property
     def is_alone(self) -> bool:
-        """Whether no second control plane can come: one is made here, and nobody shares its API."""
+        """Whether the file has one control plane, and nothing in it expects a second."""
         roles = [node.role for node in self.nodes if node.role != "worker"]
         return (
             roles == ["first-control-plane"]

@@ -28,7 +28,9 @@ def cri_socket(version: KubeVersion) -> str:
 def kubeadm_config(cluster: Cluster, node: ClusterNode, access: Access) -> str:
     """Return the configuration file of ``kubeadm init`` or ``kubeadm join`` on ``node``."""
     if node.role == "first-control-plane":
-        return yaml_documents([_init(cluster, node, access), _cluster(cluster), _kubelet(cluster)])
+        return yaml_documents(
+            [_init(cluster, node, access), _cluster(cluster, access), _kubelet(cluster)]
+        )
     return yaml_documents([_join(cluster, node, access)])
 
 
@@ -112,7 +114,7 @@ def _timeouts(cluster: Cluster) -> dict[str, str]:
     return dict.fromkeys(limits, cluster.timeouts.control_plane)
 
 
-def _cluster(cluster: Cluster) -> dict[str, Any]:
+def _cluster(cluster: Cluster, access: Access) -> dict[str, Any]:
     form = _Form(cluster.kubernetes)
     config = form.head("ClusterConfiguration")
     config["clusterName"] = cluster.name
@@ -126,7 +128,7 @@ def _cluster(cluster: Cluster) -> dict[str, Any]:
     }
     arguments = cluster.arguments
     election: dict[str, str] = {}
-    if cluster.is_alone:
+    if cluster.is_alone and access.certificate_key is None:
         # Nobody to take over: a lease would only keep the next life of a controller waiting.
         election = {"leader-elect": "false"}
     elif cluster.leader_election is not None:

@@ -100,6 +100,29 @@ def test_token_and_certificates_count_anew_and_are_not_shown(tmp_path: Path, nam
     assert CERTIFICATE_KEY not in said + "".join(plane.calls)
 
 
+@pytest.mark.parametrize("elects", [False, True])
+def test_one_that_was_made_alone_lets_workers_in_and_tells_how_control_planes_could(
+    tmp_path: Path, *, elects: bool
+) -> None:
+    plane = Plane(tmp_path)
+    config = tmp_path / "node/kubeadm.yaml"
+    text = config.read_text()
+    config.write_text(text.replace(f"certificateKey: {CERTIFICATE_KEY}\n", ""))
+    (tmp_path / "kubernetes/manifests").mkdir()
+    if not elects:
+        flag = "    - --leader-elect=false\n"
+        (tmp_path / "kubernetes/manifests/kube-scheduler.yaml").write_text(flag)
+    said = plane.admit()
+    assert said.startswith("admit: nodes may join until 2")
+    assert "admit: control planes may not join: this one was made to be the only one" in said
+    assert ("remove --leader-elect=false from " in said) != elects
+    assert f"behind kind: InitConfiguration in {config}" in said
+    assert not [call for call in plane.calls if "upload-certs" in call]
+    with config.open("a") as file:
+        file.write(f"certificateKey: {CERTIFICATE_KEY}\n")
+    assert plane.admit().endswith("admit: control planes may join for two hours\n")
+
+
 def test_a_node_that_is_gone_is_forgotten_first(tmp_path: Path) -> None:
     plane = Plane(tmp_path)
     (tmp_path / "ready").write_text("Unknown")

@@ -31,6 +31,7 @@ from tests.nodeconfig.clusters import ACCESS, SMALL, read, three
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "node"
 VERSIONS = {"1.20.2": "v1beta2", "1.28.15": "v1beta3", "1.34.12": "v1beta4"}
+WITHOUT_KEY = Access(ACCESS.token, None, ACCESS.authority, ACCESS.ca_hash)
 NODES = ["one", "two", "three"]  # first control plane, control plane, worker
 
 
@@ -124,9 +125,9 @@ def test_every_limit_behind_which_the_control_plane_has_to_answer_is_ours() -> N
     assert join["timeouts"] == own | {"discovery": "900s", "tlsBootstrap": "900s"}
 
 
-def controllers(text: str) -> dict[str, dict[str, str]]:
+def controllers(text: str, access: Access = WITHOUT_KEY) -> dict[str, dict[str, str]]:
     found = read(text)
-    _, cluster, _ = yaml.safe_load_all(kubeadm_config(found, found.nodes[0], ACCESS))
+    _, cluster, _ = yaml.safe_load_all(kubeadm_config(found, found.nodes[0], access))
     return {
         name: {flag["name"]: flag["value"] for flag in cluster.get(name, {}).get("extraArgs", [])}
         for name in ("controllerManager", "scheduler")
@@ -137,6 +138,10 @@ def test_a_control_plane_that_stays_alone_elects_no_leader() -> None:
     alone = controllers(SMALL)
     assert set(alone) == {"controllerManager", "scheduler"}
     assert all(flags == {"leader-elect": "false"} for flags in alone.values())
+
+
+def test_leaders_are_elected_where_a_certificate_key_lets_control_planes_in() -> None:
+    assert all(flags == {} for flags in controllers(SMALL, ACCESS).values())
 
 
 @pytest.mark.parametrize(

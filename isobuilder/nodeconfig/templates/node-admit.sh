@@ -41,6 +41,18 @@ forget() {
     kubectl delete node "$1" --ignore-not-found
 }
 
+# alone: why no control plane can join one that was made to be the only one, and how it could.
+alone() {
+    local first='' manifests=$kubernetes/manifests
+    if grep -q -s -e --leader-elect=false "$manifests/kube-controller-manager.yaml" "$manifests/kube-scheduler.yaml"; then
+        first="remove --leader-elect=false from kube-controller-manager.yaml and kube-scheduler.yaml in $manifests and leader-elect \
+from what kubectl -n kube-system edit configmap kubeadm-config shows, or several would lead at once; then "
+    fi
+    echo "admit: control planes may not join: this one was made to be the only one, without a certificate key"
+    echo "hint: ${first}write certificateKey: and the key in the folder of secrets (isobuilder node secrets makes one)" \
+        "behind kind: InitConfiguration in $here/kubeadm.yaml, and call this again"
+}
+
 [ -e "$KUBECONFIG" ] || stop "$KUBECONFIG is missing" "call this on a control plane that is up"
 [ -z "${1:-}" ] || forget "$1"
 token=$(setting token)
@@ -54,7 +66,10 @@ kubectl -n kube-system create secret generic "bootstrap-token-${token%%.*}" --ty
     --from-literal=usage-bootstrap-authentication=true --from-literal=usage-bootstrap-signing=true \
     --from-literal=auth-extra-groups=system:bootstrappers:kubeadm:default-node-token "${until[@]}" > /dev/null
 echo "admit: nodes may join${until[0]:+ until ${until[0]#*expiration=}}"
-[ -n "$key" ] || exit 0
+if [ -z "$key" ]; then
+    alone
+    exit 0
+fi
 config=$(mktemp)
 trap 'rm -f "$config"' EXIT
 api=$(kubeadm config print init-defaults | sed -n 's/^apiVersion: *//p' | head -n 1)
