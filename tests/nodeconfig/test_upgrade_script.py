@@ -191,6 +191,8 @@ def machine(root: Path, name: str, role: str = "control-plane", *, version: str 
         (root / folder).mkdir(parents=True)
     for program in PLAYED:
         (root / "bin" / program).symlink_to(PLAYER)
+    (root / "bin/sync").write_text("#!/bin/sh\n")  # of the whole host it would take its time
+    (root / "bin/sync").chmod(0o755)
     for program in ("kubelet", "kubectl", "kubeadm"):
         (root / "tools" / program).symlink_to(root / "running/k8s" / program)
     (root / "kubernetes/kubelet.conf").touch()
@@ -317,6 +319,38 @@ def test_a_manifest_that_was_taken_away_when_the_power_went_is_put_back(tmp_path
     assert "upgrade: kube-apiserver: its manifest was taken away and is back\n" in said
     assert manifest.read_text() == "2026-11-28-10-00-00"
     is_whole(node, "one")
+
+
+@pytest.mark.parametrize("booted", ["old", "another"])
+def test_the_runtime_of_an_iso_that_was_started_meanwhile_is_replaced_again(
+    tmp_path: Path, booted: str
+) -> None:
+    node = machine(tmp_path, "one")
+    (tmp_path / "state/setup.old").touch()
+    (node.play / "kill").write_text("before 7")  # the runtime is there, the kubelet is not
+    node.upgrade(code=-9)
+    (node.play / "kill").unlink()
+    # Each ISO unpacks its programs once; see setup of the boot system.
+    if booted == "another":
+        (tmp_path / "local/bin/containerd").write_text("bin/containerd 2.1.9\n")
+        (tmp_path / "state/setup.another").touch()
+    node.upgrade()
+    is_whole(node, "one")
+    restarts = heads(node).count("systemctl restart containerd.service")
+    assert restarts == (2 if booted == "another" else 1)
+    assert f"upgrade: one has v{NEW}\n" in node.upgrade()
+
+
+def test_a_runtime_is_on_the_disk_before_the_mark_that_it_is(tmp_path: Path) -> None:
+    node = machine(tmp_path, "one")
+    (tmp_path / "bin/sync").write_text(
+        f"""#!/bin/sh
+[ $# = 0 ] && [ -e "$KISO_LOCAL/bin/containerd" ] || exit 0
+[ -e "$KISO_STATE/upgrade-v{NEW}/runtime" ] || touch "$PLAY/synced"
+"""
+    )
+    node.upgrade()
+    assert (node.play / "synced").exists()
 
 
 LATE = r"\t[ERROR CreateJob]: Job \"upgrade-health-check-1\" did not complete in 1m0s"
@@ -474,7 +508,17 @@ def test_a_medium_that_lacks_an_image_is_refused(tmp_path: Path) -> None:
     refused(node, fact, "images")
 
 
-@pytest.mark.parametrize("path", ["k8s/kubelet", "manifest.json"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "k8s/kubelet",
+        "manifest.json",
+        "runtime/runc",
+        f"runtime/containerd-linux-{ARCHITECTURE}.tar.gz",
+        f"cni/cni-plugins-linux-{ARCHITECTURE}.tgz",
+        f"cri-tools/crictl-linux-{ARCHITECTURE}.tar.gz",
+    ],
+)
 def test_a_damaged_medium_is_refused(tmp_path: Path, path: str) -> None:
     node = machine(tmp_path, "one")
     with (node.medium / path).open("a") as file:

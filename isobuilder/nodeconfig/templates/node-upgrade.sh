@@ -23,6 +23,7 @@ tools=${KISO_TOOLS:-/opt/bin} # kubeadm, kubelet, kubectl, crictl
 [ -e "$tools/kubelet" ] || tools=$(dirname "$(command -v kubelet || echo /opt/bin/kubelet)")
 images=${KISO_IMAGES:-/var/lib/containerd}
 log=${KISO_LOG:-/var/log/kiso-upgrade.log}
+parts='(runtime|cni|cri-tools)/[^/]*' # the runtime on the medium
 pause=${KISO_PAUSE:-5}        # seconds between two questions
 patience=${KISO_TIME:-1200}   # seconds that a control plane, a drain or a node may take
 
@@ -105,8 +106,9 @@ on_medium() {
 }
 
 check_medium() {
-    local wanted missing
-    (cd "$medium" && grep -E ' (k8s/(kubeadm|kubelet|kubectl)|manifest\.json|kubelet\.service|10-kubeadm\.conf)$' SHA256SUMS |
+    local wanted missing programs='k8s/(kubeadm|kubelet|kubectl)|manifest\.json|kubelet\.service|10-kubeadm\.conf'
+    # All that is installed; the archives of images are looked at when each is imported.
+    (cd "$medium" && grep -E " ($programs|$parts)$" SHA256SUMS |
         sha256sum --check --quiet --strict) >> "$log" 2>&1 ||
         stop "the medium in $medium is damaged" "compare the ISO with its .sha256 file, then write or attach it again"
     wanted=$("$medium/k8s/kubeadm" config images list --kubernetes-version "v$target" 2>> "$log") ||
@@ -355,20 +357,28 @@ upgrade_control_plane() {
     mark kubeadm
 }
 
-# mark NAME: remember on this machine that a step is done, or has begun.
+# mark NAME [TEXT]: remember on this machine that a step is done, or has begun, once everything it wrote is on the disk.
 mark() {
-    : > "$done_here/$1"
+    sync
+    printf '%s' "${2:-}" > "$done_here/$1"
     sync "$done_here" 2> /dev/null || sync
+}
+
+# setups: the media whose programs were unpacked onto this machine when it was started from them. One more puts its own
+# containerd in the place of that of an upgrade.
+setups() {
+    (cd "$state" && echo setup.*)
 }
 
 # takes_runtime: whether this machine has its containerd from such a medium, and the new one has another.
 takes_runtime() {
-    [ -e "$running/SHA256SUMS" ] && [ ! -e "$done_here/runtime" ] || return 1
+    [ -e "$running/SHA256SUMS" ] || return 1
+    [ "$(cat "$done_here/runtime" 2> /dev/null)" != "$(setups)" ] || return 1
     ! cmp -s <(parts_of "$running") <(parts_of "$medium")
 }
 
 parts_of() {
-    grep -E ' (runtime|cni|cri-tools)/[^/]*$' "$1/SHA256SUMS"
+    grep -E " $parts$" "$1/SHA256SUMS"
 }
 
 # new_program NAME: whether the program is not yet the one of the medium.
@@ -422,7 +432,7 @@ install_runtime() {
         install_file "$medium/runtime/runc" "$local/sbin/runc" &&
         tar -xzf "$(only 'cni/cni-plugins-*.tgz')" --no-same-owner -C "$cni" &&
         tar -xzf "$(only 'cri-tools/crictl-linux-*.tar.gz')" --no-same-owner -C "$tools" &&
-        systemctl restart containerd.service && mark runtime
+        systemctl restart containerd.service && mark runtime "$(setups)"
 }
 
 # only PATTERN: the file of the medium that matches; bootable ISOs have one of each.
