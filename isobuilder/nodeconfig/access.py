@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import re
 import secrets
@@ -14,8 +15,13 @@ from isobuilder.errors import InputError
 TOKEN = re.compile(r"[a-z0-9]{6}\.[a-z0-9]{16}")
 CERTIFICATE_KEY = re.compile(r"[0-9a-f]{64}")
 
+_CERTIFICATE = re.compile(
+    r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----"
+)
 _LETTERS = string.ascii_lowercase + string.digits
 _PEM_KEY = re.compile(r"-----BEGIN PUBLIC KEY-----\n([A-Za-z0-9+/=\n]+)-----END PUBLIC KEY-----\n?")
+_RSA, _EC = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01", b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01"
+"""Names of the kinds of keys in DER. Source: RFC 3279, section 2.3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,25 @@ def check_certificate_key(text: str, place: str) -> str:
     return text
 
 
+def check_certificates(text: str, place: str) -> str:
+    """Return ``text`` if it has certificates in PEM form and nothing else.
+
+    Raises:
+        InputError: it has none, or also a private key, or one of which the end is missing.
+    """
+    found = _CERTIFICATE.findall(text)
+    if not found or text.count("-----BEGIN ") != len(found) or not all(map(_is_der, found)):
+        raise InputError(f"{place}: expected certificates in PEM form, whole, and nothing else")
+    return text
+
+
+def _is_der(text: str) -> bool:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True).startswith(b"\x30")
+    except binascii.Error:
+        return False
+
+
 def public_key_hash(pem: str, place: str) -> str:
     """Return kubeadm's name for an authority: the hash of its public key in DER.
 
@@ -89,9 +114,16 @@ def public_key_hash(pem: str, place: str) -> str:
     Source: RFC 7469, section 2.4, which kubeadm's ``caCertHashes`` names.
 
     Raises:
-        InputError: it is not a public key.
+        InputError: it is not a public key, or of a kind that kubeadm does not read (source:
+            Kubernetes ``cmd/kubeadm/app/util/pkiutil/pki_helpers.go``, RSA and ECDSA).
     """
     match = _PEM_KEY.fullmatch(pem)
     if match is None:
         raise InputError(f"{place}: no public key in the certificate")
-    return "sha256:" + hashlib.sha256(base64.b64decode(match[1])).hexdigest()
+    key = base64.b64decode(match[1])
+    if not any(kind in key[:32] for kind in (_RSA, _EC)):
+        raise InputError(
+            f"{place}: its key is neither of RSA nor of ECDSA, and kubeadm reads no other",
+            hint="make an authority with such a key, or remove it and its key to have new ones",
+        )
+    return "sha256:" + hashlib.sha256(key).hexdigest()

@@ -12,6 +12,7 @@ from isobuilder.documents.text import yaml_text
 from isobuilder.errors import InputError
 from isobuilder.files import read_bytes, write_whole
 from isobuilder.model.cluster import Cluster
+from isobuilder.nodeconfig.access import check_certificates
 from isobuilder.nodeconfig.secrets import CA_CERTIFICATE, CA_KEY
 from isobuilder.run import find_program, run
 
@@ -43,6 +44,8 @@ def write_kubeconfig(cluster: Cluster, folder: Path, target: Path, *, user: str,
             f"{folder}: no {CA_CERTIFICATE} and {CA_KEY} of the cluster there",
             hint="take /etc/kubernetes/admin.conf of a control plane instead",
         )
+    place = folder / CA_CERTIFICATE
+    check_certificates(read_bytes(place, 1024 * 1024).decode("utf-8", "replace"), str(place))
     # The group that kubeadm makes administrators since 1.29; it can be taken away, the other not.
     group = "kubeadm:cluster-admins" if cluster.kubernetes.minor >= 29 else "system:masters"
     find_program("openssl")

@@ -6,6 +6,7 @@ Everything written here is for its owner only, and so are new folders.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from isobuilder.nodeconfig.access import (
     Access,
     Authority,
     check_certificate_key,
+    check_certificates,
     check_token,
     new_certificate_key,
     new_token,
@@ -31,6 +33,8 @@ CA_CERTIFICATE, CA_KEY = "ca.crt", "ca.key"
 TOKEN_VARIABLE, KEY_VARIABLE = "ISOBUILDER_NODE_TOKEN", "ISOBUILDER_NODE_CERTIFICATE_KEY"
 
 _SECONDS = 60.0  # an authority is made in less than one
+
+_PRIVATE_KEY = re.compile(r"-----BEGIN (RSA |EC )?PRIVATE KEY-----")
 
 _CA_REQUEST = """\
 [req]
@@ -151,14 +155,16 @@ def _authority(folder: Path, *, makes: bool) -> Authority:
             f"{folder}: only one of {CA_CERTIFICATE} and {CA_KEY}; a new cluster needs both",
             hint="put the other one there, or remove both to have new ones",
         )
+    text = check_certificates(_read_secret(certificate), str(certificate))
     public = _public_key(certificate, "x509", "-noout", "-pubkey")
+    _check_authority(certificate)
     if key.exists() and _public_key(key, "pkey", "-pubout") != public:
         raise InputError(
             f"{folder}: {CA_KEY} is not the key of {CA_CERTIFICATE}",
             hint="put the right one there, or remove both to have new ones",
         )
     return Authority(
-        certificate=_read_secret(certificate),
+        certificate=text,
         hash=public_key_hash(public, str(certificate)),
         key=_read_secret(key) if key.exists() else None,
     )
@@ -166,15 +172,41 @@ def _authority(folder: Path, *, makes: bool) -> Authority:
 
 def _public_key(path: Path, command: str, *options: str) -> str:
     """Return the public key in a certificate (``x509``) or of a private key (``pkey``)."""
-    read_bytes(path, 1024 * 1024)  # says so if it cannot be read
+    what = "certificate" if command == "x509" else "private key without a passphrase"
+    mistake = InputError(f"{path}: expected a {what} in PEM form")
+    # openssl reads other forms too, and kubeadm does not.
+    if command == "pkey" and not _PRIVATE_KEY.search(_read_secret(path)):
+        raise mistake
     find_program("openssl")
     try:
         # No passphrase, and nobody is asked for one: kubeadm cannot ask either.
-        argv: list[str | Path] = ["openssl", command, "-in", path, *options, "-passin", "pass:"]
+        argv: list[str | Path] = ["openssl", command, "-inform", "PEM", "-in", path]
+        argv += [*options, "-passin", "pass:"]
         return run(argv, timeout=_SECONDS)
     except EnvironmentProblem as error:
-        what = "certificate" if command == "x509" else "private key without a passphrase"
-        raise InputError(f"{path}: expected a {what} in PEM form") from error
+        raise mistake from error
+
+
+def _check_authority(certificate: Path) -> None:
+    """Refuse a certificate that kubeadm does not take for an authority.
+
+    Source: Kubernetes ``cmd/kubeadm/app/phases/certs/certs.go`` and its ``pkiutil``.
+    """
+    argv: list[str | Path] = ["openssl", "x509", "-inform", "PEM", "-in", certificate, "-noout"]
+    if "CA:TRUE" not in run([*argv, "-ext", "basicConstraints"], timeout=_SECONDS):
+        raise InputError(
+            f"{certificate}: not the certificate of an authority, which says CA:TRUE",
+            hint="make it with basicConstraints = critical,CA:true, or remove it and its key to "
+            "have new ones",
+        )
+    end = run([*argv, "-enddate"], timeout=_SECONDS).strip().partition("=")[2]
+    try:
+        run([*argv, "-checkend", "0"], timeout=_SECONDS)
+    except EnvironmentProblem as error:
+        raise InputError(
+            f"{certificate}: it ended at {end}",
+            hint="renew it, or remove it and its key to have new ones",
+        ) from error
 
 
 def _new_authority(folder: Path) -> None:

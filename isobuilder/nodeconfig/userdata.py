@@ -7,8 +7,6 @@ the console how far it is: lines that begin with ``kiso: node:``, as ``MILESTONE
 from __future__ import annotations
 
 import base64
-import binascii
-import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from isobuilder.errors import InputError
 from isobuilder.model.cluster import Cluster, ClusterNode, ExtraFile, User
 from isobuilder.model.cluster_checks import OWN_FOLDER
 from isobuilder.model.cluster_networks import pod_subnets
-from isobuilder.nodeconfig.access import Access
+from isobuilder.nodeconfig.access import Access, check_certificates
 from isobuilder.nodeconfig.kubeadm import cri_socket, kubeadm_config
 from isobuilder.nodeconfig.patches import patch_files
 from isobuilder.nodeconfig.runtime import CERTS, bridge_conflist, hosts_toml, proxy_drop_in
@@ -40,9 +38,6 @@ MILESTONES = (
 )
 """What the console shows behind ``kiso: node: ``, in this order, each where it applies."""
 
-_CERTIFICATE = re.compile(
-    r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----"
-)
 _FORWARDING = "net.ipv6.conf.all.forwarding = 1\nnet.ipv6.conf.default.forwarding = 1\n"
 _LOCALHOST = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 
@@ -250,19 +245,7 @@ def _file(path: str, content: str, mode: str) -> dict[str, Any]:
 
 
 def _certificates(name: str, sources: Mapping[str, bytes]) -> str:
-    text = _text(name, sources)
-    found = _CERTIFICATE.findall(text)
-    # Nothing else: neither a private key, nor one of which the end is missing.
-    if not found or text.count("-----BEGIN ") != len(found) or not all(map(_is_der, found)):
-        raise InputError(f"{name}: expected certificates in PEM form, whole, and nothing else")
-    return text
-
-
-def _is_der(text: str) -> bool:
-    try:
-        return base64.b64decode("".join(text.split()), validate=True).startswith(b"\x30")
-    except binascii.Error:
-        return False
+    return check_certificates(_text(name, sources), name)
 
 
 def _text(name: str, sources: Mapping[str, bytes]) -> str:

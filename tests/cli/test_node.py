@@ -370,7 +370,7 @@ def test_an_authority_that_kubeadm_would_refuse_is_refused(tmp_path: Path) -> No
     assert f"{folder}/ca.key: expected a private key without a passphrase" in errors(done)[0]
     assert "Geheim" not in done.output
     (folder / "ca.crt").write_text("nothing\n", encoding="utf-8")
-    assert f"{folder}/ca.crt: expected a certificate" in errors(call(*first, code=3))[0]
+    assert f"{folder}/ca.crt: expected certificates in PEM form" in errors(call(*first, code=3))[0]
 
 
 def test_the_bridge_asks_for_a_part_of_the_pod_network(tmp_path: Path) -> None:
