@@ -7,6 +7,7 @@ Source: Kubernetes, "Upgrading kubeadm clusters" and "Version Skew Policy".
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -134,11 +135,12 @@ def steps_of(nodes: Sequence[RunningNode], iso: NewIso) -> tuple[UpgradeStep, ..
 
 def _mount(iso: NewIso) -> str:
     """Return the command that finds the ISO among disks and discs by its own file."""
+    marker = shlex.quote(f"{_MOUNTED}/{iso.marker}")  # named by who built the ISO
     return (
         f"mkdir -p {_MOUNTED} && for disk in /dev/sr* /dev/sd? /dev/vd?; do "
         f"mountpoint -q {_MOUNTED} && break; "
         f"mount -t iso9660 -o ro $disk {_MOUNTED} 2> /dev/null || continue; "
-        f"[ -e {_MOUNTED}/{iso.marker} ] || umount {_MOUNTED}; done; ls {_MOUNTED}/{iso.script}"
+        f"[ -e {marker} ] || umount {_MOUNTED}; done; ls {_MOUNTED}/{iso.script}"
     )
 
 

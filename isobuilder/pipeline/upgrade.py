@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from isobuilder.medium import Medium
 from isobuilder.model.cluster_checks import load_cluster
 from isobuilder.nodeconfig.upgrade import NewIso, RunningNode, obstacles, plan_data
 
+# Of an object whose name is a DNS subdomain. Source: RFC 1123, and Kubernetes, "Object Names".
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_LONGEST = 253
 _PLANES = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
 
 
@@ -78,8 +82,8 @@ def running_nodes(path: Path) -> tuple[RunningNode, ...]:
     """Return the nodes of a NodeList. Source: Kubernetes, API reference, Node v1."""
     listed = parse(read_bytes(path, ANSWER.size), str(path), ANSWER)
     try:
-        found = tuple(_node(item) for item in listed["items"])
-    except (KeyError, TypeError, AttributeError, ValueError, IndexError):
+        found = tuple(_node(item, str(path)) for item in listed["items"])
+    except (KeyError, TypeError, AttributeError, IndexError):
         found = ()
     if not found:
         raise InputError(
@@ -88,15 +92,32 @@ def running_nodes(path: Path) -> tuple[RunningNode, ...]:
     return found
 
 
-def _node(item: Any) -> RunningNode:
+def _node(item: Any, place: str) -> RunningNode:
     metadata, info = item["metadata"], item["status"]["nodeInfo"]
+    name = str(metadata["name"])
+    # It becomes a word of commands that people give as root.
+    if len(name) > _LONGEST or not _NAME.fullmatch(name):
+        raise InputError(
+            f"{place}: {name[:80]!r} is no name of a node",
+            hint="lower-case letters, digits, dots and dashes; write the list with kubectl get "
+            "nodes -o json",
+        )
+    told = info["kubeletVersion"]
+    try:
+        version = KubeVersion(told.removeprefix("v"))
+    except ValueError:
+        raise InputError(
+            f"{place}: node {name} has a kubelet of version {told[:80]!r}, expected one such as "
+            "v1.36.5",
+            hint="nodes of another distribution of Kubernetes are upgraded by its own means",
+        ) from None
     labels = metadata.get("labels") or {}
     conditions = item["status"].get("conditions") or []
     ready = [one["status"] for one in conditions if one["type"] == "Ready"]
     return RunningNode(
-        name=str(metadata["name"]),
+        name=name,
         role="control-plane" if any(label in labels for label in _PLANES) else "worker",
-        version=KubeVersion(info["kubeletVersion"].removeprefix("v")),
+        version=version,
         architecture=info.get("architecture"),
         ready=ready[:1] == ["True"],
     )

@@ -65,6 +65,11 @@ def test_the_iso_is_found_by_its_own_file() -> None:
     assert "[ -e /run/kiso/next/boot/kiso/abc.id ] || umount /run/kiso/next" in step.command
 
 
+def test_the_name_of_a_file_on_an_iso_becomes_no_command() -> None:
+    odd = steps_of(nodes(), replace(ISO, marker="boot/kiso/$(reboot);.id"))[0].command
+    assert "[ -e '/run/kiso/next/boot/kiso/$(reboot);.id' ] || umount" in odd
+
+
 def test_a_cluster_that_is_there_has_nothing_to_do() -> None:
     assert steps_of(nodes("1.37.1"), ISO) == ()
     assert facts(nodes("1.37.1")) == []

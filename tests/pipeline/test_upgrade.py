@@ -124,12 +124,37 @@ def test_nodes_of_another_architecture_are_refused(iso: Path, tmp_path: Path, ol
         {"items": [1]},
         {"items": [{"metadata": {"name": "a"}, "status": {}}]},
         {"items": [{"metadata": {}, "status": {"nodeInfo": {"kubeletVersion": "v1.2.3"}}}]},
-        listed(("one", "1.36")),
     ],
 )
 def test_what_is_no_list_of_nodes_is_refused(iso: Path, tmp_path: Path, value: Any) -> None:
     nodes = write(tmp_path / "nodes.json", value)
     with pytest.raises(InputError, match=r"nodes\.json: not a list of nodes"):
+        plan_upgrade(iso, nodes=nodes)
+
+
+@pytest.mark.parametrize(
+    "name", ["two; reboot #", "$(reboot)", "Two", "a..b", "", "a\n", "a" * 254]
+)
+def test_what_is_no_name_of_a_node_becomes_no_word_of_a_command(
+    iso: Path, tmp_path: Path, older: str, name: str
+) -> None:
+    nodes = write(tmp_path / "nodes.json", listed(("one", older), (name, older)))
+    with pytest.raises(InputError, match=r"nodes\.json: '.*' is no name of a node"):
+        plan_upgrade(iso, nodes=nodes)
+
+
+def test_nodes_may_have_names_of_domains(iso: Path, tmp_path: Path, older: str) -> None:
+    nodes = write(tmp_path / "nodes.json", listed(("one.site-1.example", older)))
+    assert plan_upgrade(iso, nodes=nodes)["nodes"][0]["name"] == "one.site-1.example"
+
+
+@pytest.mark.parametrize("version", ["1.36.5-eks-1", "1.36", "1.37.0-rc.1"])
+def test_a_version_that_is_none_of_kubernetes_is_told_with_its_node(
+    iso: Path, tmp_path: Path, older: str, version: str
+) -> None:
+    nodes = write(tmp_path / "nodes.json", listed(("one", older), ("two", version)))
+    fact = rf"nodes\.json: node two has a kubelet of version 'v{version}', expected one such as"
+    with pytest.raises(InputError, match=fact):
         plan_upgrade(iso, nodes=nodes)
 
 
