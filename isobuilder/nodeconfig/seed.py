@@ -63,7 +63,13 @@ def seed_files(
     }
     if VENDOR_DATA in found:
         # Source: cloud-init, "Vendor-data", ConfigDrive: a text, or an object with it.
-        text = found[VENDOR_DATA].decode("utf-8", "replace")
+        try:
+            text = found[VENDOR_DATA].decode()
+        except UnicodeDecodeError:
+            raise InputError(
+                f"{place}: {VENDOR_DATA} is not text, and ConfigDrive has it as such",
+                hint="unpack it if it is packed, or make a nocloud seed",
+            ) from None
         files[f"{_LATEST}/vendor_data.json"] = json_text({"cloud-init": text})
     if NETWORK_DATA in found:
         files[f"{_LATEST}/{NETWORK_DATA}"] = found[NETWORK_DATA]

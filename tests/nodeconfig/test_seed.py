@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -145,6 +146,16 @@ def test_vendor_data_is_on_both_kinds_of_disc() -> None:
     drive = seed_files("config-drive", found, meta, "one")
     told = json.loads(drive["openstack/latest/vendor_data.json"])
     assert told == {"cloud-init": "#cloud-config\ntimezone: UTC\n"}
+
+
+def test_packed_vendor_data_is_whole_on_the_disc_or_refused() -> None:
+    packed = gzip.compress(b"#cloud-config\ntimezone: UTC\n")
+    found = {"user-data": b"#cloud-config\n", "vendor-data": packed}
+    meta = {"instance-id": "one", "local-hostname": "one"}
+    assert seed_files("nocloud", found, meta, "one")["vendor-data"] == packed
+    with pytest.raises(InputError, match="one: vendor-data is not text") as caught:
+        seed_files("config-drive", found, meta, "one")
+    assert "make a nocloud seed" in str(caught.value.hint)
 
 
 def test_vendor_data_that_cloud_init_would_ignore_is_refused() -> None:
