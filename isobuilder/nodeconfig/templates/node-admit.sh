@@ -20,7 +20,7 @@ stop() {
 
 # setting KEY: the value of a key of kubeadm's configuration, in either form of its lists.
 setting() {
-    sed -n "s/^[ -]*$1: *//p" "$here/kubeadm.yaml" | tr -d "\"'" | head -n 1
+    sed -n "s/^[ -]*$1: *//p" "$here/kubeadm.yaml" | tr -d "\"'" | sed -n 1p
 }
 
 etcdctl() {
@@ -72,7 +72,7 @@ if [ -z "$key" ]; then
 fi
 config=$(mktemp)
 trap 'rm -f "$config"' EXIT
-api=$(kubeadm config print init-defaults | sed -n 's/^apiVersion: *//p' | head -n 1)
+api=$(kubeadm config print init-defaults | sed -n 's/^apiVersion: *//p' | sed -n 1p)
 # With a version of its own kubeadm asks no server for the newest.
 printf 'apiVersion: %s\nkind: InitConfiguration\ncertificateKey: %s\n---\napiVersion: %s\nkind: ClusterConfiguration\n' \
     "$api" "$key" "$api" > "$config"

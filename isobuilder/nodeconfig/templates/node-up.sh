@@ -135,7 +135,7 @@ virtual_ip() {
     local interface
     [ -e "$here/virtual-ip.yaml" ] || return 0
     interface=$(ip -json address show 2>> "$log" | jq -r --arg own "$ADDRESS" \
-        '.[] | select(any(.addr_info[]; .local == $own)) | .ifname' | head -n 1)
+        '.[] | select(any(.addr_info[]; .local == $own)) | .ifname' | sed -n 1p)
     [ -n "$interface" ] || give_up "no interface has the address $ADDRESS" "see ip address on this machine"
     sed "s/@INTERFACE@/$interface/" "$here/keepalived.conf.in" > "$here/keepalived.conf"
     systemctl enable --now kiso-virtual-ip.service >> "$log" 2>&1 ||

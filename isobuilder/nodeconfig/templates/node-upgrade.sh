@@ -69,7 +69,7 @@ kube() {
 
 # older A B: whether version A comes before version B.
 older() {
-    [ "$1" != "$2" ] && [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]
+    [ "$1" != "$2" ] && [ "$(printf '%s\n' "$1" "$2" | sort -V | sed -n 1p)" = "$1" ]
 }
 
 minor() {
@@ -250,8 +250,8 @@ archives_wanted() {
 import_archive() {
     local path=$1 repository=$2 option=''
     whole "$path" || return 1
-    # containerd 2 imports on the server's side unless told otherwise, and then ignores --base-name.
-    if ctr images import --help 2> /dev/null | grep -q -- --local; then option=--local; fi
+    # containerd 2 imports on the server's side unless told otherwise, and then images have other digests.
+    if [[ $(ctr images import --help 2> /dev/null) == *--local* ]]; then option=--local; fi
     # shellcheck disable=SC2086 # empty or one word
     ctr -n k8s.io images import $option --digests --base-name "$repository" "$medium/$path"
 }
@@ -437,7 +437,7 @@ install_runtime() {
 
 # only PATTERN: the file of the medium that matches; bootable ISOs have one of each.
 only() {
-    compgen -G "$medium/$1" | head -n 1
+    compgen -G "$medium/$1" | sed -n 1p
 }
 
 # install_file FROM TO [MODE]: the old file stays until the new one is whole.
