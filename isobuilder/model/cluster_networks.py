@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -68,13 +68,19 @@ def pod_subnets(cluster: Cluster) -> dict[str, tuple[AnyNetwork, ...]]:
     return {name: parts for name, parts in found.items() if len(parts) == wanted}
 
 
-def _parts(whole: AnyNetwork, taken: object) -> Iterator[AnyNetwork]:
-    """Give the parts of ``whole`` that overlap nothing that is taken."""
+def _parts(whole: AnyNetwork, taken: Collection[AnyNetwork]) -> Iterator[AnyNetwork]:
+    """Give the parts of ``whole`` that overlap nothing that is taken.
+
+    Behind what is taken it goes on at once: a large network has more parts than can be tried.
+    """
     prefix = _POD_PREFIX[whole.version]
-    if whole.prefixlen <= prefix:
-        for part in whole.subnets(new_prefix=prefix):
-            if not any(part.overlaps(other) for other in taken):  # type: ignore[attr-defined]
-                yield part
+    size, place = 1 << (whole.max_prefixlen - prefix), int(whole.network_address)
+    while place + size - 1 <= int(whole.broadcast_address):
+        part = type(whole)((place, prefix))
+        ends = [int(other.broadcast_address) for other in taken if part.overlaps(other)]
+        if not ends:
+            yield part
+        place = max([place + size, *(end + 1 for end in ends)])
 
 
 def network_mistakes(cluster: Cluster, at: At) -> Iterator[Mistake]:
@@ -83,6 +89,7 @@ def network_mistakes(cluster: Cluster, at: At) -> Iterator[Mistake]:
     yield from unfit
     if not unfit:
         yield from _overlaps(cluster, at)
+        yield from _nameservers(cluster, at)
         yield from _sizes(cluster, at)
         for index, node in enumerate(cluster.nodes):
             yield from _reach(cluster, at, index, node)
@@ -119,12 +126,17 @@ def _families(cluster: Cluster, at: At) -> Iterator[Mistake]:
         told = " and ".join(_NAMES[kind] for kind in wanted)
         if (complete and not kinds) or len(set(kinds)) != len(kinds):
             yield at("expected one IPv4, one IPv6, or one of each", *steps)
-        elif complete and kinds != wanted:
+        elif (complete and kinds != wanted) or not set(kinds) <= set(wanted):
+            # Of a default route of another kind systemd-networkd would give the interface up.
             fact = f"{' and '.join(_NAMES[kind] for kind in kinds)} here, and pods have {told}"
             yield at(fact, *steps, hint=f"write {told} everywhere, in this order")
     if len(wanted) > 1 and cluster.kubernetes.minor < _DUAL_STACK_MINOR:
         fact = f"IPv4 and IPv6 at once need Kubernetes 1.{_DUAL_STACK_MINOR}"
         yield at(f"{fact}, this is {cluster.kubernetes}", "networks", "pods")
+    for index, node in enumerate(cluster.nodes):
+        if wanted == (6, 4) and node.role != "worker" and not node.address:
+            fact = f"IPv6 first needs the address of {node.name}: kubeadm would choose the IPv4 one"
+            yield at(fact, "nodes", index, hint="add its address, or write IPv4 first")
 
 
 def _overlaps(cluster: Cluster, at: At) -> Iterator[Mistake]:
@@ -142,6 +154,18 @@ def _overlaps(cluster: Cluster, at: At) -> Iterator[Mistake]:
                     if own.overlaps(other):
                         fact = f"the network of {address} overlaps the {name} network {other}"
                         yield at(fact, "nodes", index, "address")
+
+
+def _nameservers(cluster: Cluster, at: At) -> Iterator[Mistake]:
+    """Give the nameservers that cannot be one: CoreDNS forwards to them what it does not know."""
+    networks = cluster.networks
+    for index, text in enumerate(networks.nodes.nameservers):
+        server, place = ip_address(text), ("networks", "nodes", "nameservers", index)
+        inside = [one for one in (*networks.pods, *networks.services) if server in ip_network(one)]
+        if server.is_loopback or inside:
+            where = f"in {inside[0]} of the cluster" if inside else "the machine itself"
+            fact = f"{server} is {where}; CoreDNS, which asks it, would ask itself"
+            yield at(fact, *place, hint="name a server outside the cluster, or leave it out")
 
 
 def _sizes(cluster: Cluster, at: At) -> Iterator[Mistake]:
@@ -184,7 +208,9 @@ def _reach(cluster: Cluster, at: At, index: int, node: ClusterNode) -> Iterator[
                 *("nodes", index, "address"),
                 hint="add networks.nodes.gateway (--gateway): any free address there will do",
             )
-        elif not ip_address(gateway).is_link_local and ip_address(gateway) not in own.network:
+        elif ip_address(gateway) not in own.network and not (
+            version == 6 and ip_address(gateway).is_link_local
+        ):
             fact = f"the gateway {gateway} is not in the network of {own}"
             yield at(fact, "nodes", index, "address")
         elif version == 4 and ip_address(gateway) in _no_machines(own.network):

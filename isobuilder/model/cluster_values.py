@@ -67,10 +67,12 @@ def _address_in_network(text: str) -> str:
         ends.add(network.broadcast_address)
     if network.prefixlen < network.max_prefixlen - 1 and found.ip in ends:
         raise ValueError(f"{text} is the address of the network itself or of its broadcasts")
+    # Source: Kubernetes, kubelet_node_status.go, validateNodeIP; RFC 791 for 0.0.0.0/8.
     if (
         found.ip.is_loopback
         or found.ip.is_multicast
-        or (found.version == 6 and found.is_link_local)
+        or found.ip.is_link_local
+        or (isinstance(found, IPv4Interface) and found.packed[0] == 0)
     ):
         raise ValueError(f"{text} is no address that other machines reach")
     return str(found)

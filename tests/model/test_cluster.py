@@ -343,6 +343,25 @@ VIP = "virtual_ip: {address: %s, image: docker.io/osixia/keepalived:2.0.20}\nnod
         ),
         (("}}\n", "}, pods: []}\n"), "networks.pods: expected one IPv4, one IPv6"),
         (("nodes:\n", "endpoint: 'fd00::1:6443'\nnodes:\n"), "an IPv6 address stands in brackets"),
+        (
+            ("gateway: 10.0.0.1}", "gateway: [10.0.0.1, 'fd00::1']}"),
+            "networks.nodes.gateway: IPv4 and IPv6 here, and pods have IPv4",
+        ),
+        (
+            ("gateway: 10.0.0.1}", "gateway: 169.254.0.1}"),
+            "the gateway 169.254.0.1 is not in the network of 10.0.0.11/24",
+        ),
+        (("10.0.0.12/24", "169.254.0.12/16"), "169.254.0.12/16 is no address that other machines"),
+        (("10.0.0.12/24", "0.0.0.5/24"), "0.0.0.5/24 is no address that other machines"),
+        *(
+            (("0.1}", f"0.1, nameservers: [10.0.0.1, {server}]}}"), f"nameservers[1]: {fact}")
+            for server, fact in (
+                ("127.0.0.53", "127.0.0.53 is the machine itself; CoreDNS"),
+                ("'::1'", "::1 is the machine itself"),
+                ("10.96.0.10", "10.96.0.10 is in 10.96.0.0/12 of the cluster; CoreDNS"),
+                ("10.244.3.9", "10.244.3.9 is in 10.244.0.0/16 of the cluster"),
+            )
+        ),
     ],
 )
 def test_what_kubernetes_or_its_nodes_cannot_do_is_refused(
@@ -423,6 +442,20 @@ def test_both_kinds_of_addresses_want_a_kubernetes_that_knows_them() -> None:
     assert "IPv4 and IPv6 at once need Kubernetes 1.21, this is 1.20.2" in found
 
 
+def test_ipv6_before_ipv4_wants_the_addresses_of_control_planes() -> None:
+    networks = "networks: {pods: 'fd00:1::/56,10.1.0.0/16', services: 'fd00:2::/112,10.2.0.0/16'}\n"
+    (found,) = mistakes(SMALL + networks)
+    assert "nodes[one]: IPv6 first needs the address of one" in found
+    networks = "networks: {pods: '10.1.0.0/16,fd00:1::/56', services: '10.2.0.0/16,fd00:2::/112'}\n"
+    assert read(SMALL + networks).families == (4, 6)
+
+
+def test_an_ipv6_gateway_may_be_of_the_link() -> None:
+    text = TWO.replace("10.0.0.1}", "'fe80::1'}, pods: 'fd00:1::/56', services: 'fd00:2::/112'")
+    text = text.replace("10.0.0.11/24", "'fd00::11/64'").replace("10.0.0.12/24", "'fd00::12/64'")
+    assert read(text).networks.nodes.gateway == ("fe80::1",)
+
+
 def test_labels_that_a_kubelet_may_give_itself_are_taken() -> None:
     labels = "zone: a, example.com/x: '', topology.kubernetes.io/zone: b, a.node.kubernetes.io/c: d"
     cluster = read(TWO.replace("role: worker", f"role: worker, labels: {{{labels}}}"))
@@ -473,6 +506,28 @@ def test_parts_of_the_pod_network_avoid_those_that_were_named() -> None:
         "one": "10.244.2.0/24",
         "two": "10.244.0.0/23",
     }
+
+
+@pytest.mark.parametrize(
+    ("pods", "services", "part", "gateway", "own"),
+    [
+        ("fd00::/8", "fc00::/112", "fd00::/9", "fc00:1::1", "fc00:1::1%s/64"),
+        ("0.0.0.0/0", "10.96.0.0/16", "0.0.0.0/1", "10.0.0.1", "10.0.0.1%s/24"),
+    ],
+)
+def test_a_part_is_found_at_once_in_the_largest_pod_network(
+    pods: str, services: str, part: str, gateway: str, own: str
+) -> None:
+    text = f"""\
+schema: 1
+kubernetes: "1.34.12"
+cni: bridge
+networks: {{pods: "{pods}", services: "{services}", nodes: {{gateway: "{gateway}"}}}}
+nodes:
+  - {{name: one, role: first-control-plane, address: "{own % 1}", pods: "{part}"}}
+  - {{name: two, role: worker, address: "{own % 2}"}}
+"""
+    assert f"{pods} is too large for pods" in "\n".join(mistakes(text))
 
 
 def test_the_api_is_at_the_first_control_plane_unless_named() -> None:
