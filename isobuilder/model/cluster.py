@@ -99,6 +99,13 @@ class Registry(Model):
     mirrors: tuple[RegistryAddress, ...] = ()  # in order; empty: the registry itself
     ca: str | None = None  # a file of PEM certificates
 
+    @model_validator(mode="after")
+    def _each_once(self) -> Registry:
+        for index, mirror in enumerate(self.mirrors):
+            if mirror in self.mirrors[:index]:
+                raise ValueError(f"the mirror {mirror} twice; containerd reads no such file")
+        return self
+
 
 class ExtraFile(Model):
     """One more file on the node."""

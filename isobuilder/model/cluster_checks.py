@@ -87,11 +87,16 @@ class _Judge:
         yield from self._roles()
         yield from network_mistakes(self._cluster, self._at)
         yield from kubernetes_mistakes(self._cluster, self._at)
-        if self._cluster.kubernetes.minor < _OLDEST_MINOR:
+        if self._cluster.kubernetes.major != "1":
+            fact = f"there is no Kubernetes {self._cluster.kubernetes}; all are 1.x"
+            yield self._at(fact, "kubernetes")
+        elif self._cluster.kubernetes.minor < _OLDEST_MINOR:
             fact = f"Kubernetes 1.{_OLDEST_MINOR} is the oldest whose kubeadm can be configured"
             yield self._at(fact, "kubernetes")
         for index, node in enumerate(self._cluster.nodes):
             yield from self._labels(index, node)
+            yield from self._taints(index, node)
+        yield from self._endpoint()
         yield from self._election()
         yield from self._preflight()
         yield from self._paths()
@@ -149,6 +154,27 @@ class _Judge:
                     hint=f"on a control plane, later: kubectl label node {node.name} {key}={value}",
                 )
 
+    def _taints(self, index: int, node: ClusterNode) -> Iterator[Mistake]:
+        """Say what ends a kubelet. Source: kubernetes ``pkg/util/taints``, ParseTaints."""
+        seen = set()
+        for number, text in enumerate(node.taints or ()):
+            rest, _, effect = text.rpartition(":")
+            key = rest.partition("=")[0]
+            if (key, effect) in seen:
+                fact = f"a second taint {key} with {effect}, with which no kubelet starts"
+                yield self._at(fact, "nodes", index, "taints", number, hint="keep one of them")
+            seen.add((key, effect))
+
+    def _endpoint(self) -> Iterator[Mistake]:
+        if self._cluster.endpoint is None or self._cluster.first is None:
+            return
+        host = self._cluster.endpoint.rpartition(":")[0].strip("[]")
+        for node in self._cluster.nodes:
+            if host in node.ips and node.role != "first-control-plane":
+                fact = f"{host} is the address of {node.name}, which has no API when it is asked"
+                hint = "name the first control plane, a load balancer or a virtual_ip"
+                yield self._at(fact, "endpoint", hint=hint)
+
     def _election(self) -> Iterator[Mistake]:
         election = self._cluster.leader_election
         if election is None:
@@ -187,8 +213,12 @@ class _Judge:
     ) -> Iterator[Mistake]:
         seen = set(before)
         for path, steps in files:
-            if path.startswith(OWN_FOLDER):
+            if f"{path}/".startswith(OWN_FOLDER) or OWN_FOLDER.startswith(f"{path}/"):
                 yield self._at(f"{path}: {OWN_FOLDER} is for our own files", *steps)
             if path in seen:
                 yield self._at(f"two files with the path {path}", *steps)
+            for other in sorted(seen):
+                if other.startswith(f"{path}/") or path.startswith(f"{other}/"):
+                    folder, inner = sorted((path, other), key=len)
+                    yield self._at(f"{folder} is a file, and {inner} lies in it", *steps)
             seen.add(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from isobuilder.documents.mistakes import Mistake
@@ -119,6 +120,12 @@ def _flags(cluster: Cluster, at: At) -> Iterator[Mistake]:
         if (gone := _GONE_FLAGS.get(name)) is not None and gone <= version.minor:
             fact = f"the kubelet of {version} has no flag {name}; it went with 1.{gone}"
             yield at(fact, "arguments", "kubelet", name, hint="leave it out")
+    for name, value in cluster.arguments.kubelet.items():
+        # Source: kubeadm's phases/kubelet/flags.go; systemd.exec(5), EnvironmentFile=.
+        if re.search(r"[\s\"'\\]", value):
+            fact = "kubeadm writes the flags of the kubelet into one line, which systemd splits"
+            hint = "leave out white space, quotes and backslashes"
+            yield at(fact, "arguments", "kubelet", name, hint=hint)
     if cluster.arguments.api_server.get("anonymous-auth", "").lower() in {"false", "0", "f"}:
         fact = "the probes of kubeadm's API server would be refused, so that it is ended for ever"
         hint = "from 1.32 on allow it for /livez, /readyz and /healthz alone: a file of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from ipaddress import (
     IPv4Address,
@@ -120,8 +121,12 @@ def _host_name(text: str) -> str:
 
 def _certificate_name(text: str) -> str:
     """Return a name of the API server's certificate, which may stand for all names of a domain."""
-    star = "*." if text.startswith("*.") else ""
-    return star + _host_name(text.removeprefix(star))
+    if not text.startswith("*."):
+        return _host_name(text)
+    name = text.removeprefix("*.").lower()
+    if not _HOST.fullmatch(name) or re.fullmatch(r"[0-9.]+", name):
+        raise ValueError(f"expected a DNS name behind the star, found {text[:80]!r}")
+    return f"*.{name}"
 
 
 def _endpoint(text: str) -> str:
@@ -143,6 +148,7 @@ def _registry_name(text: str) -> str:
     match = re.fullmatch(r"([A-Za-z0-9.-]+)(:[0-9]{1,5})?", text)
     if match is None:
         raise ValueError(f"expected a registry's host or host:port, found {text[:80]!r}")
+    check_port(urlsplit(f"//{text}"))
     return _host(match[1]) + (match[2] or "")
 
 
@@ -161,6 +167,15 @@ def _ssh_key(text: str) -> str:
         raise ValueError(
             f"expected a public key such as 'ssh-ed25519 AAAA... name', found {text[:40]!r}"
         )
+    kind, data = text.split(" ")[:2]
+    try:
+        told = base64.b64decode(data, validate=True)
+    except ValueError:
+        told = b""
+    # Source: RFC 4253, 6.6: the type once more, behind its length, and then the key.
+    head = len(kind).to_bytes(4, "big") + kind.encode()
+    if not told.startswith(head) or len(told) < len(head) + 32:
+        raise ValueError(f"what stands behind {kind} is no key of that type, or not the whole one")
     return text
 
 
@@ -251,10 +266,36 @@ def _flag(text: str) -> str:
     return text
 
 
+_SALT = r"[!-#%-9;-~]"
+_HASH = re.compile(
+    rf"\$(?:6\$(?:rounds=[0-9]+\$)?{_SALT}{{0,16}}\$[./A-Za-z0-9]{{86}}"
+    rf"|5\$(?:rounds=[0-9]+\$)?{_SALT}{{0,16}}\$[./A-Za-z0-9]{{43}}"
+    rf"|1\$({_SALT}{{0,8}})\$[./A-Za-z0-9]{{22}}"
+    rf"|2[abxy]\$[0-9]{{2}}\$[./A-Za-z0-9]{{53}}"
+    rf"|(?:7|g?y)\$(?:[./A-Za-z0-9]+\$)+[./A-Za-z0-9]{{43}})"
+)
+"""A method, its settings, the salt and the whole hash. Source: crypt(5)."""
+
+
 def _password_hash(text: object) -> object:
     # What stands here is shown to nobody: it may well be the password itself.
-    if not isinstance(text, str) or not re.fullmatch(r"\$[0-9a-z]+\$[!-~]+", text):
+    if not isinstance(text, str) or not _HASH.fullmatch(text):
         raise ValueError("expected a hash of a password, as openssl passwd -6 prints it")
+    return text
+
+
+def _user(text: str) -> str:
+    # Source: cloud-init, distros/ug_util.py, normalize_users_groups.
+    if text == "default":
+        raise ValueError("cloud-init takes default for the distribution's own user; choose another")
+    return text
+
+
+def _interface(text: str) -> str:
+    if text == "lo":
+        raise ValueError("lo is the machine itself, which no other machine reaches")
+    if text.startswith("*"):
+        raise ValueError(f"{text} may be lo as well; write the beginning of the name, such as en*")
     return text
 
 
@@ -314,12 +355,16 @@ Mac = Annotated[
     StringConstraints(pattern=r"^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$"),
     AfterValidator(_mac),
 ]
-Interface = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.*-]{1,15}$")]
+Interface = Annotated[
+    str, StringConstraints(pattern=r"^[a-zA-Z0-9_.*-]{1,15}$"), AfterValidator(_interface)
+]
 CertificateName = Annotated[str, AfterValidator(_certificate_name)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 Domain = Annotated[str, AfterValidator(_host)]
 RegistryName = Annotated[str, AfterValidator(_registry_name)]
-UserName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
+UserName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$"), AfterValidator(_user)
+]
 Flag = Annotated[str, AfterValidator(_flag)]
 Line = Annotated[str, StringConstraints(pattern=ONE_LINE)]
 Script = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]+$")]

@@ -12,7 +12,7 @@ from isobuilder.documents.mistakes import InputErrors
 from isobuilder.model.cluster import Cluster, ClusterNode, User, cluster_schema
 from isobuilder.model.cluster_checks import load_cluster
 from isobuilder.model.cluster_networks import pod_subnets
-from tests.nodeconfig.clusters import SMALL, read, three
+from tests.nodeconfig.clusters import HASH, KEY, SMALL, read, three
 
 TWO = """\
 schema: 1
@@ -166,7 +166,7 @@ def test_values_that_do_not_fit_together_are_refused(change: tuple[str, str], me
 
 
 # What a cluster file may ask of Kubernetes and of its nodes, one mistake each.
-VIP = "virtual_ip: {address: %s, image: docker.io/osixia/keepalived:2.0.20}\nnodes:\n"
+VIP = "virtual_ip: {address: %s, image: registry.example/keepalived:2.3.4}\nnodes:\n"
 
 
 @pytest.mark.parametrize(
@@ -456,6 +456,99 @@ def test_an_ipv6_gateway_may_be_of_the_link() -> None:
     assert read(text).networks.nodes.gateway == ("fe80::1",)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ("role: worker", "role: worker, taints: ['gpu=a:NoSchedule', 'gpu:NoSchedule']"),
+            "nodes[two].taints[1]: a second taint gpu with NoSchedule, with which no kubelet",
+        ),
+        *(
+            (
+                ("nodes:\n", f"arguments: {{kubelet: {{v: {value}}}}}\nnodes:\n"),
+                "kubelet.v: kubeadm",
+            )
+            for value in ("'2 --x=y'", 'a"b', "a'b", "a\\b", '"2\\t3"')
+        ),
+        (("role: worker", "role: worker, interface: lo"), "interface: lo is the machine itself"),
+        (("role: worker", "role: worker, interface: '*'"), "interface: * may be lo as well"),
+        (
+            ("nodes:\n", "certificate_names: ['*.fd00::1']\nnodes:\n"),
+            "certificate_names[0]: expected a DNS name behind the star",
+        ),
+        (
+            ("nodes:\n", "certificate_names: ['*.10.0.0.9']\nnodes:\n"),
+            "certificate_names[0]: expected a DNS name behind the star",
+        ),
+        (
+            ("nodes:\n", "endpoint: 10.0.0.12\nnodes:\n"),
+            "endpoint: 10.0.0.12 is the address of two, which has no API when it is asked",
+        ),
+        *(
+            (("nodes:\n", f"files: [{{path: {path}, content: x}}]\nnodes:\n"), "for our own files")
+            for path in ("/etc/kiso/node", "/etc/kiso", "/etc")
+        ),
+        (
+            ("role: worker", "role: worker, files: [{path: /s/a, content: x}]"),
+            "nodes[two].files[0]: /s is a file, and /s/a lies in it",
+        ),
+        (
+            (
+                "nodes:\n",
+                "registries: {a.example: {mirrors: ['https://a', 'https://a/']}}\nnodes:\n",
+            ),
+            "the mirror https://a twice",
+        ),
+        *(
+            (
+                ("nodes:\n", f"registries: {{'a.example:{port}': {{}}}}\nnodes:\n"),
+                "a port from 1 to",
+            )
+            for port in (0, 99999)
+        ),
+        (
+            ("nodes:\n", f"users: [{{name: a, ssh_keys: [ssh-rsa {'B' * 80}]}}]\nnodes:\n"),
+            "users[a].ssh_keys[0]: what stands behind ssh-rsa is no key of that type",
+        ),
+        (
+            (
+                "nodes:\n",
+                f"users: [{{name: a, ssh_keys: ['{KEY.replace('ed25519', 'rsa')}']}}]\nnodes:\n",
+            ),
+            "what stands behind ssh-rsa is no key of that type",
+        ),
+        (("nodes:\n", "users: [{name: default}]\nnodes:\n"), "the distribution's own user"),
+        (('"1.34.12"', '"2.37.1"'), "kubernetes: there is no Kubernetes 2.37.1"),
+    ],
+)
+def test_values_with_which_a_node_does_not_come_up_are_refused(
+    change: tuple[str, str], message: str
+) -> None:
+    assert change[0] in TWO
+    text = TWO.replace(*change, 1)
+    if "/s/a" in text:
+        text += "files: [{path: /s, content: x}]\n"
+    found = mistakes(text)
+    assert [line for line in found if message in line], found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "endpoint: 10.0.0.11",
+        "files: [{path: /s/a, content: x}, {path: /s/ab, content: x}]",
+        "arguments: {kubelet: {eviction-hard: 'memory.available<5%,nodefs.available<10%', v: ''}}",
+        "registries: {'a.example:65535': {mirrors: ['https://a', 'https://a/x']}}",
+        f"users: [{{name: a, ssh_keys: ['{KEY}'], password_hash: {HASH}}}]",
+        f"users: [{{name: a, password_hash: $6$rounds=5000$salt${'h' * 86}}}]",
+        f"users: [{{name: a, password_hash: $y$j9T$abc./$ {'h' * 43}}}]".replace("$ ", "$"),
+        f"users: [{{name: a, password_hash: $2b$12${'h' * 53}}}]",
+    ],
+)
+def test_values_of_the_same_kind_that_are_good_are_taken(text: str) -> None:
+    assert read(f"{TWO}{text}\n").name == "kubernetes"
+
+
 def test_labels_that_a_kubelet_may_give_itself_are_taken() -> None:
     labels = "zone: a, example.com/x: '', topology.kubernetes.io/zone: b, a.node.kubernetes.io/c: d"
     cluster = read(TWO.replace("role: worker", f"role: worker, labels: {{{labels}}}"))
@@ -468,7 +561,9 @@ def test_pods_get_another_share_by_a_flag_of_the_controller_manager() -> None:
     assert read(text + flag).networks.pods == ("10.244.0.0/25",)
 
 
-@pytest.mark.parametrize("written", ["Geheim", "'12345678'", "12345678"])
+@pytest.mark.parametrize(
+    "written", ["Geheim", "'12345678'", "12345678", "$6$geheim", f"$6$a:b${'h' * 86}"]
+)
 def test_a_password_in_place_of_its_hash_is_not_shown(written: str) -> None:
     (found,) = mistakes(SMALL + f"users: [{{name: a, password_hash: {written}}}]\n")
     assert "expected a hash of a password, as openssl passwd -6 prints it" in found

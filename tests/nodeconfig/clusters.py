@@ -7,7 +7,8 @@ from isobuilder.model.cluster import Cluster
 from isobuilder.model.cluster_checks import cluster_of
 from isobuilder.nodeconfig.access import Access, Authority
 
-KEY = "ssh-ed25519 " + "A" * 68 + " somebody@example"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43 + " somebody@example"
+HASH = "$6$salt$" + "h" * 86
 TOKEN = "abcdef.0123456789abcdef"
 CERTIFICATE_KEY = "0123456789abcdef" * 4
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"

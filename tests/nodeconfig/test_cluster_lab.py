@@ -20,7 +20,7 @@ from isobuilder.nodeconfig.seed import json_text
 from isobuilder.nodeconfig.upgrade import upgrade_script
 from isobuilder.nodeconfig.userdata import node_files
 from isobuilder.pipeline.cluster import make_cluster
-from tests.nodeconfig.clusters import ACCESS, CERTIFICATE, SMALL, read, three
+from tests.nodeconfig.clusters import ACCESS, CERTIFICATE, HASH, SMALL, read, three
 from tests.nodeconfig.test_complete import FULL, NEW, SOURCES
 from tests.nodeconfig.test_families import DUAL, IPV6
 from tools.lab.debian import Apt
@@ -87,10 +87,10 @@ MORE = """\
 registries: {docker.io: {mirrors: ["https://site.example"], ca: site.pem}}
 ca_certificates: [site.pem]
 proxy: {http: "http://proxy.example:3128"}
-users: [{name: admin, password_hash: "$6$salt$hash"}]
+users: [{name: admin, password_hash: "HASH"}]
 files: [{path: /opt/blob, source: blob, mode: "0755"}]
 commands: {before: [echo a], after: [echo b]}
-"""
+""".replace("HASH", HASH)
 
 
 def test_cloud_init_accepts_what_every_role_gets(cloud_init: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ kubernetes: "VERSION"
 cni: bridge
 networks:
   nodes: {gateway: 10.77.0.1}
-virtual_ip: {address: 10.77.0.100, image: "docker.io/osixia/keepalived:2.0.20"}
+virtual_ip: {address: 10.77.0.100, image: "registry.example/keepalived:2.3.4"}
 arguments:
   api_server:
     audit-policy-file: /etc/kubernetes/audit/policy.yaml
@@ -127,7 +127,7 @@ def test_the_api_is_at_the_virtual_ip_and_every_control_plane_may_have_it() -> N
         priorities.append(int(config.partition("priority ")[2].split()[0]))
         pod = yaml.safe_load(found["/etc/kiso/node/virtual-ip.yaml"]["content"])
         container = pod["spec"]["containers"][0]
-        assert container["image"] == "docker.io/osixia/keepalived:2.0.20"
+        assert container["image"] == "registry.example/keepalived:2.3.4"
         assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
         assert "/etc/systemd/system/kiso-virtual-ip.service" in found
     assert priorities[0] > priorities[1] > priorities[0] - 60, "an ill node must have least"

@@ -27,7 +27,7 @@ from isobuilder.nodeconfig.network import network_config, network_data
 from isobuilder.nodeconfig.runtime import hosts_toml, proxy_drop_in
 from isobuilder.nodeconfig.userdata import node_files, sources_of
 from tests.nodeconfig import clusters
-from tests.nodeconfig.clusters import ACCESS, SMALL, read, three
+from tests.nodeconfig.clusters import ACCESS, HASH, SMALL, read, three
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "node"
 VERSIONS = {"1.20.2": "v1beta2", "1.28.15": "v1beta3", "1.34.12": "v1beta4"}
@@ -344,14 +344,14 @@ def test_certificates_are_whole_and_alone(wrong: str) -> None:
 
 
 def test_users_without_a_password_cannot_use_one() -> None:
-    users = "users: [{name: a}, {name: b, password_hash: '$6$salt$hash', sudo: false}]\n"
+    users = f"users: [{{name: a}}, {{name: b, password_hash: {HASH}, sudo: false}}]\n"
     first, second = config_of(read(SMALL + users))["users"]
     assert first["lock_passwd"] is True
     assert second == {
         "name": "b",
         "shell": "/bin/bash",
         "lock_passwd": False,
-        "hashed_passwd": "$6$salt$hash",
+        "hashed_passwd": HASH,
     }
 
 

@@ -29,7 +29,7 @@ networks:
   nodes: {gateway: GATE1}
   pods: PODS
   services: SERVICES
-virtual_ip: {address: "NET100", image: "docker.io/osixia/keepalived:2.0.20"}
+virtual_ip: {address: "NET100", image: "registry.example/keepalived:2.3.4"}
 nodes:
   - {name: one, role: first-control-plane, address: "NET11/LENGTH"}
   - {name: two, role: control-plane, address: "NET12/LENGTH"}
