@@ -121,7 +121,7 @@ _KINDS = {
 """What other fields take, where it is not text."""
 _KIND = {name: kind for kind, names in _KINDS.items() for name in names.split()}
 
-_DURATION = re.compile(r"(?:0|(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h))+)")
+_DURATION = re.compile(r"(?:0|(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h))+)", re.ASCII)
 """A duration as Go reads it. Source: time.ParseDuration."""
 
 _TAKES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -139,12 +139,63 @@ _TAKES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "list": (lambda value: isinstance(value, list | tuple), "a list"),
 }
 
+_ONE_OF = {
+    "configMapAndSecretChangeDetectionStrategy": ("Get", "Cache", "Watch"),
+    "cpuManagerPolicy": ("none", "static"),
+    "hairpinMode": ("promiscuous-bridge", "hairpin-veth", "none"),
+    "imagePullCredentialsVerificationPolicy": (
+        *("NeverVerify", "NeverVerifyPreloadedImages"),
+        *("NeverVerifyAllowlistedImages", "AlwaysVerify"),
+    ),
+    "memoryManagerPolicy": ("None", "Static"),
+    "memoryReservationPolicy": ("None", "TieredReservation"),
+    "tlsMinVersion": ("VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"),
+    "topologyManagerPolicy": ("none", "best-effort", "restricted", "single-numa-node"),
+    "topologyManagerScope": ("container", "pod"),
+}
+"""Texts that a field takes; an empty one stands for what the kubelet chooses itself."""
+_ENFORCED: tuple[str, ...] = ("pods", "system-reserved", "kube-reserved", "none")
+_ENFORCED += ("system-reserved-compressible", "kube-reserved-compressible")
+
+_QUANTITY = r"\+?(?:\d+(?:\.\d*)?|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][-+]?\d+)?"
+_AMOUNT = (re.compile(_QUANTITY, re.ASCII), "an amount such as 500m or 1Gi")
+_THRESHOLD = (
+    re.compile(rf"(?:100(?:\.0*)?|\d{{1,2}}(?:\.\d*)?)%|(?=\+?[0.]*[1-9]){_QUANTITY}", re.ASCII),
+    "an amount such as 1Gi or a share such as 10%",
+)
+_DISKS = ("nodefs", "imagefs", "containerfs")
+_SIGNALS: tuple[str, ...] = ("memory.available", "allocatableMemory.available", "pid.available")
+_SIGNALS += tuple(f"{disk}.{what}" for disk in _DISKS for what in ("available", "inodesFree"))
+_RESERVED = ("cpu", "memory", "ephemeral-storage", "pid")
+_MAPS: dict[str, tuple[tuple[str, ...], tuple[re.Pattern[str], str]]] = {
+    "evictionHard": (_SIGNALS, _THRESHOLD),
+    "evictionMinimumReclaim": (_SIGNALS, _THRESHOLD),
+    "evictionSoft": (_SIGNALS, _THRESHOLD),
+    "evictionSoftGracePeriod": (_SIGNALS, (_DURATION, "a duration such as 30s or 1h30m")),
+    "kubeReserved": (_RESERVED, _AMOUNT),
+    "systemReserved": (_RESERVED, _AMOUNT),
+}
+"""Maps by the keys and the texts that they take.
+
+Source: ``pkg/kubelet/eviction/helpers.go``; parseResourceList of ``cmd/kubelet/app/server.go``.
+"""
+
 Wrong = tuple[tuple[str | int, ...], str, str | None]
 """Where below ``kubelet`` something is wrong, what, and the way out."""
 
 
 def kubelet_mistakes(fields: Mapping[str, Any], version: KubeVersion) -> Iterator[Wrong]:
     """Give the fields with which the kubelet of ``version`` would not start."""
+    wrong = list(_wrong_fields(fields, version))
+    yield from wrong
+    if not wrong:
+        yield from _wrong_pairs(
+            {name: value for name, value in fields.items() if value is not None}
+        )
+
+
+def _wrong_fields(fields: Mapping[str, Any], version: KubeVersion) -> Iterator[Wrong]:
+    """Give the fields that are wrong by themselves."""
     for name, value in fields.items():
         if name in _OURS:
             yield (name,), "this field is not for others", _OURS[name]
@@ -172,6 +223,65 @@ def _wrong_value(name: str, value: Any) -> Iterator[Wrong]:
     if of and _TAKES[kind][0](value):
         for key, item in value.items() if kind == "map" else enumerate(value):
             yield from _unlike(of, item, name, key)
+    if _TAKES[kind][0](value):
+        yield from _wrong_text(name, value)
+
+
+def _wrong_text(name: str, value: Any) -> Iterator[Wrong]:
+    """Give the texts of a field of the right kind that no kubelet takes."""
+    if value and value not in (known := _ONE_OF.get(name, (value,))):
+        yield (name,), f"expected {_either(known)}, found {_shown(value)}", None
+    if name == "enforceNodeAllocatable":
+        for index, item in enumerate(value):
+            if isinstance(item, str) and item not in _ENFORCED:
+                yield (name, index), f"expected {_either(_ENFORCED)}, found {_shown(item)}", None
+    keys, (form, wanted) = _MAPS.get(name, ((), _AMOUNT))
+    for key, item in value.items() if keys else ():
+        if key not in keys:
+            yield (name, key), f"no kubelet knows {_shown(key)} there", nearest(str(key), [*keys])
+        elif isinstance(item, str) and not form.fullmatch(item):
+            yield (name, key), f"expected {wanted}, found {_shown(item)}", None
+
+
+def _wrong_pairs(fields: Mapping[str, Any]) -> Iterator[Wrong]:
+    """Give the fields that do not fit to others, or that would leave the node out."""
+    low = fields.get("imageGCLowThresholdPercent", 80)
+    high = fields.get("imageGCHighThresholdPercent", 85)
+    if low >= high:
+        name = "imageGCLowThresholdPercent"
+        name = name if name in fields else "imageGCHighThresholdPercent"
+        fact = f"imageGCLowThresholdPercent {low} is not below imageGCHighThresholdPercent {high}"
+        yield (name,), fact, "set both; without a word they are 80 and 85"
+    for signal in fields.get("evictionSoft", ()):
+        if signal not in fields.get("evictionSoftGracePeriod", ()):
+            fact = f"{signal} has no evictionSoftGracePeriod"
+            yield ("evictionSoft", signal), fact, f"add it: {signal}: 1m30s"
+    critical = fields.get("shutdownGracePeriodCriticalPods", "0")
+    whole = fields.get("shutdownGracePeriod", "0")
+    if _seconds(critical) > _seconds(whole):
+        fact = f"{critical} of them are more than shutdownGracePeriod, {whole}"
+        yield ("shutdownGracePeriodCriticalPods",), fact, "it is a part of that time"
+    if fields.get("runOnce"):
+        yield ("runOnce",), "no kubelet that runs once becomes a node", "leave it out"
+    if fields.get("registerNode") is False:
+        yield ("registerNode",), "the node would never be in the cluster", "leave it out"
+    # Who says nothing of serializeImagePulls gets what fits. Source: v1beta1/defaults.go, 1.27.
+    if fields.get("serializeImagePulls") and fields.get("maxParallelImagePulls", 1) > 1:
+        fact = "more than one at a time, and serializeImagePulls is true"
+        yield ("maxParallelImagePulls",), fact, "leave serializeImagePulls out"
+
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _seconds(text: str) -> float:
+    """Return how long a duration of Go is."""
+    parts = re.findall(r"([\d.]+)(ns|us|µs|ms|s|m|h)", text)
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def _either(values: tuple[str, ...]) -> str:
+    return f"{', '.join(values[:-1])} or {values[-1]}"
 
 
 def _unlike(kind: str, value: Any, *steps: str | int) -> Iterator[Wrong]:

@@ -431,6 +431,84 @@ def test_values_that_a_kubelet_takes_are_taken() -> None:
     assert len(read(SMALL + f"kubelet: {fields}\n").kubelet) == 11
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            "imageGCLowThresholdPercent: 90",
+            "imageGCLowThresholdPercent: imageGCLowThresholdPercent 90",
+        ),
+        (
+            "imageGCHighThresholdPercent: 70",
+            "imageGCHighThresholdPercent: imageGCLowThresholdPercent",
+        ),
+        (
+            "evictionSoft: {memory.available: 1Gi}",
+            "memory.available has no evictionSoftGracePeriod",
+        ),
+        (
+            "shutdownGracePeriod: 1m, shutdownGracePeriodCriticalPods: 1m0.5s",
+            "1m0.5s of them are more than shutdownGracePeriod, 1m",
+        ),
+        (
+            "shutdownGracePeriodCriticalPods: 10s",
+            "10s of them are more than shutdownGracePeriod, 0",
+        ),
+        ("runOnce: true", "runOnce: no kubelet that runs once"),
+        ("registerNode: false", "registerNode: the node would never be"),
+        (
+            "serializeImagePulls: true, maxParallelImagePulls: 2",
+            "maxParallelImagePulls: more than one at a time",
+        ),
+        (
+            "topologyManagerPolicy: best",
+            "expected none, best-effort, restricted or single-numa-node",
+        ),
+        ("topologyManagerScope: node", "expected container or pod, found 'node'"),
+        ("hairpinMode: veth", "expected promiscuous-bridge, hairpin-veth or none"),
+        ("cpuManagerPolicy: Static", "expected none or static, found 'Static'"),
+        ("memoryManagerPolicy: static", "expected None or Static, found 'static'"),
+        ("tlsMinVersion: '1.2'", "expected VersionTLS10, VersionTLS11, VersionTLS12 or"),
+        (
+            "enforceNodeAllocatable: [pod]",
+            "enforceNodeAllocatable[0]: expected pods, system-reserved",
+        ),
+        ("evictionHard: {memory.avail: 5%}", "no kubelet knows 'memory.avail' there"),
+        ("evictionHard: {memory.available: 5 %}", "expected an amount such as 1Gi or a share"),
+        ("evictionHard: {memory.available: 101%}", "expected an amount such as 1Gi or a share"),
+        ("evictionHard: {memory.available: '0'}", "expected an amount such as 1Gi or a share"),
+        ("evictionSoftGracePeriod: {memory.available: '90'}", "expected a duration such as 30s"),
+        ("systemReserved: {gpu: '1'}", "no kubelet knows 'gpu' there"),
+        ("kubeReserved: {memory: 1GB}", "expected an amount such as 500m or 1Gi, found '1GB'"),
+        ("kubeReserved: {memory: -1Gi}", "expected an amount such as 500m or 1Gi, found '-1Gi'"),
+    ],
+)
+def test_fields_with_which_no_kubelet_starts_are_refused(given: str, message: str) -> None:
+    (found,) = mistakes(SMALL + f"kubelet: {{{given}}}\n")
+    assert re.match(r"cluster\.yaml:\d+:\d+: kubelet\.", found)
+    assert message in found
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "imageGCLowThresholdPercent: 50, imageGCHighThresholdPercent: 60",
+        "evictionSoft: {memory.available: 10%}, evictionSoftGracePeriod: {memory.available: 1m30s}",
+        "evictionHard: {memory.available: 0%, nodefs.inodesFree: 5.5%, pid.available: 1e3}",
+        "evictionHard: {imagefs.available: 100%, containerfs.available: '0.5Gi'}",
+        "shutdownGracePeriod: 1h, shutdownGracePeriodCriticalPods: 59m60s",
+        "maxParallelImagePulls: 5",
+        "serializeImagePulls: false, maxParallelImagePulls: 5",
+        "kubeReserved: {cpu: 250m, memory: .5Gi, ephemeral-storage: 1e9, pid: '1000'}",
+        "topologyManagerPolicy: '', tlsMinVersion: VersionTLS13, enforceNodeAllocatable: [none]",
+        "runOnce: false, registerNode: true, imageGCLowThresholdPercent: null",
+    ],
+)
+def test_fields_that_fit_each_other_are_taken(given: str) -> None:
+    given = given.replace("1e3", "'1e3'").replace("1e9", "'1e9'")
+    assert read(SMALL + f"kubelet: {{{given}}}\n").kubelet
+
+
 def test_fields_of_kubelets_newer_than_the_table_are_left_to_them() -> None:
     text = SMALL.replace("1.34.12", "1.38.0") + "kubelet: {somethingNew: 1}\n"
     assert read(text).kubelet == {"somethingNew": 1}
