@@ -159,17 +159,19 @@ _ENFORCED += ("system-reserved-compressible", "kube-reserved-compressible")
 
 _QUANTITY = r"\+?(?:\d+(?:\.\d*)?|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][-+]?\d+)?"
 _AMOUNT = (re.compile(_QUANTITY, re.ASCII), "an amount such as 500m or 1Gi")
-_THRESHOLD = (
-    re.compile(rf"(?:100(?:\.0*)?|\d{{1,2}}(?:\.\d*)?)%|(?=\+?[0.]*[1-9]){_QUANTITY}", re.ASCII),
+_SHARE = r"(?:100(?:\.0*)?|\d{1,2}(?:\.\d*)?)%"
+_RECLAIM = (
+    re.compile(rf"{_SHARE}|{_QUANTITY}", re.ASCII),
     "an amount such as 1Gi or a share such as 10%",
 )
+_THRESHOLD = (re.compile(rf"{_SHARE}|(?=\+?[0.]*[1-9]){_QUANTITY}", re.ASCII), _RECLAIM[1])
 _DISKS = ("nodefs", "imagefs", "containerfs")
 _SIGNALS: tuple[str, ...] = ("memory.available", "allocatableMemory.available", "pid.available")
 _SIGNALS += tuple(f"{disk}.{what}" for disk in _DISKS for what in ("available", "inodesFree"))
 _RESERVED = ("cpu", "memory", "ephemeral-storage", "pid")
 _MAPS: dict[str, tuple[tuple[str, ...], tuple[re.Pattern[str], str]]] = {
     "evictionHard": (_SIGNALS, _THRESHOLD),
-    "evictionMinimumReclaim": (_SIGNALS, _THRESHOLD),
+    "evictionMinimumReclaim": (_SIGNALS, _RECLAIM),
     "evictionSoft": (_SIGNALS, _THRESHOLD),
     "evictionSoftGracePeriod": (_SIGNALS, (_DURATION, "a duration such as 30s or 1h30m")),
     "kubeReserved": (_RESERVED, _AMOUNT),

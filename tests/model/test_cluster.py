@@ -496,6 +496,7 @@ def test_fields_with_which_no_kubelet_starts_are_refused(given: str, message: st
         "evictionSoft: {memory.available: 10%}, evictionSoftGracePeriod: {memory.available: 1m30s}",
         "evictionHard: {memory.available: 0%, nodefs.inodesFree: 5.5%, pid.available: 1e3}",
         "evictionHard: {imagefs.available: 100%, containerfs.available: '0.5Gi'}",
+        "evictionMinimumReclaim: {memory.available: 0Mi, nodefs.available: 5%}",
         "shutdownGracePeriod: 1h, shutdownGracePeriodCriticalPods: 59m60s",
         "maxParallelImagePulls: 5",
         "serializeImagePulls: false, maxParallelImagePulls: 5",
