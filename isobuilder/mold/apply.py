@@ -9,9 +9,9 @@ from pathlib import Path
 from isobuilder.errors import InputError, IsobuilderError, MoldError
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.manage import refuse_if_used, users_of
-from isobuilder.mold.plan import Action, ServerPlan
+from isobuilder.mold.plan import Action, Reason, ServerPlan
 from isobuilder.mold.register import register
-from isobuilder.mold.registered import entries_of
+from isobuilder.mold.registered import RegisteredVersion, entries_of
 from isobuilder.mold.request import Outcome, RegistrationRequest
 from isobuilder.progress import SILENT, Progress
 
@@ -47,7 +47,8 @@ def apply_plan(
 ) -> list[Applied]:
     """Carry out the changes to one server, each looked at again right before it is made.
 
-    What a cluster uses by now is left alone, and so is what is no longer what the plan says. One
+    What a cluster uses by now is left alone, and so is what is no longer what the plan says, or no
+    longer for the reason it gives: an ISO that is Ready by now, the last of several equal ones. One
     failure does not keep the other changes from being made.
 
     Raises:
@@ -106,11 +107,8 @@ def _change(mold: Mold, action: Action, *, dry_run: bool) -> Applied:
     now = (version.name, version.semanticversion, version.arch)
     if now != (subject.name, subject.semanticversion, subject.arch):
         return Applied(action, Fate.SKIPPED, f"it is {' '.join(now)} now, not what the plan says")
-    if action.do in {"delete", "disable"}:
-        try:
-            refuse_if_used(mold, entry, users_of(mold, entry))
-        except MoldError as error:
-            return Applied(action, Fate.SKIPPED, str(error))
+    if (text := _left_alone(mold, action, entry)) is not None:
+        return Applied(action, Fate.SKIPPED, text)
     if dry_run:
         return Applied(action, Fate.WOULD, "")
     if action.do == "delete":
@@ -121,3 +119,32 @@ def _change(mold: Mold, action: Action, *, dry_run: bool) -> Applied:
             return Applied(action, Fate.ALREADY, state)
         mold.set_state(version.id, enabled=action.do == "enable")
     return Applied(action, Fate.DONE, "")
+
+
+def _left_alone(mold: Mold, action: Action, entry: RegisteredVersion) -> str | None:
+    """Return why an entry is not to be changed, None if it is."""
+    if action.do in {"delete", "disable"}:
+        try:
+            refuse_if_used(mold, entry, users_of(mold, entry))
+        except MoldError as error:
+            return str(error)
+    return _no_longer(mold, action.reason, entry) if action.reason else None
+
+
+def _no_longer(mold: Mold, reason: Reason, entry: RegisteredVersion) -> str | None:
+    """Return why an entry is not to be deleted any more, None if it is."""
+    if reason.failed_in and not entry.faults(reason.failed_in):
+        return "its ISO has not failed any more"
+    if not reason.keeps:
+        return None
+    kept = [
+        other
+        for version_id in reason.keeps
+        for other in entries_of(mold, mold.versions(id=version_id)[:1])
+    ]
+    if not kept:
+        return f"{', '.join(reason.keeps)}, the same ISO, is no longer there: it is the last one"
+    for row in entry.rows:
+        if row.isready and not any(other.ready_in(row.zoneid) for other in kept):
+            return f"it is the only one that is Ready in {row.zonename}"
+    return None

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from isobuilder.mold.api.records import ClusterRecord, ZoneRecord
 from isobuilder.mold.catalogue import Item
-from isobuilder.mold.plan import Action, PlanTarget
+from isobuilder.mold.plan import Action, PlanTarget, Reason
 from isobuilder.mold.registered import Health, RegisteredVersion, age_order
 from isobuilder.rules.support import Ends, ended, minor_of, version_order
 
@@ -167,13 +167,15 @@ class _Comparison:
             Deviation(kind, subject, fact, notice=notice, actions=actions, entry=entry)
         )
 
-    def drop(self, kind: Kind, entry: RegisteredVersion, fact: str) -> None:
-        """Say that an entry should go; what clusters use stays."""
+    def drop(
+        self, kind: Kind, entry: RegisteredVersion, fact: str, reason: Reason | None = None
+    ) -> None:
+        """Say that an entry should go, as long as ``reason`` holds; what clusters use stays."""
         name = entry.version.name
         if users := self.users(entry):
             self.say(kind, name, f"{fact}; {_stays(users)}", notice=True, entry=entry)
         else:
-            action = _act("delete", entry, f"{kind}: {fact}")
+            action = _act("delete", entry, f"{kind}: {fact}", reason)
             self.say(kind, name, fact, action, entry=entry)
 
     def item(self, item: Item) -> None:
@@ -257,9 +259,12 @@ class _Comparison:
             faults = entry.faults(zones)
             if faults and not self.registered.has_to_stay(entry):
                 # What takes its place is planned where the zone is found missing.
-                self.drop(Kind.NOT_READY, entry, faults[0])
+                reason = Reason(failed_in=tuple(sorted(zones)))
+                self.drop(Kind.NOT_READY, entry, faults[0], reason)
             elif zones and not zones - covered:
-                self.drop(Kind.DUPLICATE, entry, f"the same ISO as {kept[0].version.id}")
+                reason = Reason(keeps=tuple(other.version.id for other in kept))
+                fact = f"the same ISO as {kept[0].version.id}"
+                self.drop(Kind.DUPLICATE, entry, fact, reason)
             else:
                 for fault in faults:
                     fact = f"{fault}; stays, as clusters use it"
@@ -386,7 +391,7 @@ class _Comparison:
                     self.say(Kind.UPGRADE_GAP, f"{low[0]}.{middle}", fact)
 
 
-def _act(do: str, entry: RegisteredVersion, why: str) -> Action:
+def _act(do: str, entry: RegisteredVersion, why: str, reason: Reason | None = None) -> Action:
     version = entry.version
     subject = PlanTarget(
         id=version.id,
@@ -394,7 +399,7 @@ def _act(do: str, entry: RegisteredVersion, why: str) -> Action:
         semanticversion=version.semanticversion,
         arch=version.arch,
     )
-    return Action.model_validate({"do": do, "why": why, "version": subject})
+    return Action.model_validate({"do": do, "why": why, "version": subject, "reason": reason})
 
 
 def _revision(name: str) -> tuple[str, int]:

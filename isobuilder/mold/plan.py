@@ -24,11 +24,19 @@ class PlanTarget(Model):
     arch: str
 
 
+class Reason(Model):
+    """What has to be so still when a version is deleted."""
+
+    failed_in: tuple[str, ...] = ()  # ids of zones: its ISO has failed in one of them, or is gone
+    keeps: tuple[str, ...] = ()  # ids of versions that serve in its place
+
+
 class Action(Model):
     """One change and its reason."""
 
     do: Deed
     why: str
+    reason: Reason | None = None  # of a deletion that another state of the server would forbid
     version: PlanTarget | None = None  # of everything but register
     registration: RegistrationFile | None = None  # of register
     url: str | None = None

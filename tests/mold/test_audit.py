@@ -427,6 +427,59 @@ def test_what_changed_its_identity_since_the_plan_is_left_alone(
     assert version.id in simulator.cloud.versions
 
 
+def test_an_iso_that_is_ready_by_now_is_not_deleted_as_failed(
+    simulator: FakeMold, client: Mold, look: Look, state: Path, publish: PublishedOf
+) -> None:
+    published = publish("1.35.4")
+    version = simulator.cloud.versions[register_directly(simulator, published)]
+    good = version.rows[1].outcome
+    version.rows[1].outcome = DownloadOutcome("Connection refused", 0, "")
+    _findings, plan = look(published)
+    version.rows[1].outcome = good
+    applied = {one.action.do: one for one in apply_plan(client, plan, state=state)}
+    assert applied["delete"].fate is Fate.SKIPPED
+    assert applied["delete"].text == "its ISO has not failed any more"
+    assert list(simulator.cloud.versions) == [version.id]
+
+
+def test_the_last_of_equal_isos_is_not_deleted_as_a_double(
+    simulator: FakeMold, client: Mold, look: Look, state: Path, publish: PublishedOf
+) -> None:
+    published = publish("1.35.4")
+    for _ in range(2):
+        register_directly(simulator, published)
+    _findings, plan = look(published)
+    [action] = plan.actions
+    assert action.version
+    assert action.reason
+    [kept] = action.reason.keeps
+    there = simulator.cloud.versions[kept]
+    there.rows[0].outcome = DownloadOutcome("Connection refused", 0, "")
+    [applied] = apply_plan(client, plan, state=state)
+    assert (applied.fate, applied.text) == (
+        Fate.SKIPPED,
+        f"it is the only one that is Ready in {simulator.cloud.zones[0].name}",
+    )
+    del simulator.cloud.versions[kept]
+    [applied] = apply_plan(client, plan, state=state)
+    assert applied.fate is Fate.SKIPPED
+    assert applied.text == f"{kept}, the same ISO, is no longer there: it is the last one"
+    assert list(simulator.cloud.versions) == [action.version.id]
+    simulator.cloud.versions[kept] = there
+    there.rows[0].outcome = there.rows[1].outcome
+    [applied] = apply_plan(client, plan, state=state)
+    assert applied.fate is Fate.DONE
+
+
+def test_a_plan_without_the_reasons_of_deletions_is_read(tmp_path: Path, look: Look) -> None:
+    file = tmp_path / "plan.json"
+    target = {"id": "1", "name": "x", "semanticversion": "1.35.4", "arch": "x86_64"}
+    action = {"do": "delete", "why": "extra: not in the catalogue", "version": target}
+    server = {"server": "lab", "endpoint": "https://lab/client/api", "actions": [action]}
+    file.write_text(json.dumps({"schema": 1, "servers": [server]}))
+    assert read_plan(file).servers[0].actions[0].reason is None
+
+
 def test_one_failure_does_not_keep_the_rest_from_being_done(
     simulator: FakeMold, client: Mold, look: Look, state: Path, publish: PublishedOf
 ) -> None:
