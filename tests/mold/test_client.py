@@ -521,6 +521,27 @@ def test_a_job_lost_by_a_restart_is_told(simulator: FakeMold, client: Mold) -> N
         client.wait_job(job, "deleteKubernetesSupportedVersion", timeout=60)
 
 
+def test_a_job_that_a_restart_ended_is_lost_and_a_deletion_begun_again(
+    simulator: FakeMold, client: Mold
+) -> None:
+    version = add_directly(simulator.cloud)
+    ended = []
+
+    def restart(_number: int, command: str, moment: str) -> None:
+        if command == "queryAsyncJobResult" and moment == "before" and len(ended) < 2:
+            for job in simulator.cloud.jobs.values():
+                job.status, job.result, job.due = 2, None, 1e9
+                ended.append(job)
+
+    simulator.faults.watchers.append(restart)
+    command = "deleteKubernetesSupportedVersion"
+    with pytest.raises(JobLost, match="ended without a result") as caught:
+        client.call_job(command, id=version.id)
+    assert "run the same command again" in str(caught.value.hint)
+    client.delete_version(version.id)
+    assert version.id not in simulator.cloud.versions
+
+
 def test_a_job_that_never_ends_is_given_up(simulator: FakeMold, client: Mold) -> None:
     version = add_directly(simulator.cloud)
     job = client.call("deleteKubernetesSupportedVersion", id=version.id)["jobid"]

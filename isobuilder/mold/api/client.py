@@ -164,16 +164,16 @@ class MoldClient(Transport):
                 answer = self.call("queryAsyncJobResult", jobid=job)
             except MoldRefused as refused:
                 if refused.says(r"does not exist", r"unable to find", r"invalid parameter"):
-                    raise JobLost(
-                        f"{self.server.name}: {command}: the server no longer knows job {job}",
-                        hint="it was restarted or replaced; run the same command again",
-                    ) from refused
+                    fact = f"the server no longer knows job {job}"
+                    raise self._lost(command, fact) from refused
                 raise
             status = answer.get("jobstatus")
             result = answer.get("jobresult")
             if status == 1:
                 return result
             if status == 2:
+                if not result:  # of jobs that a start of the server ends, it reads no text
+                    raise self._lost(command, f"job {job} ended without a result")
                 code, text = error_fields(result)
                 if code is None:
                     found = answer.get("jobresultcode")
@@ -189,6 +189,12 @@ class MoldClient(Transport):
                     f"{self.server.name}: {command}: job {job} still runs after {timeout:.0f} s",
                     hint="it goes on there; run the same command again to look",
                 )
+
+    def _lost(self, command: str, fact: str) -> JobLost:
+        return JobLost(
+            f"{self.server.name}: {command}: {fact}",
+            hint="it was restarted or replaced; run the same command again",
+        )
 
     def call_job(self, command: str, *, timeout: float = 600.0, **params: Any) -> Any:
         """Call an asynchronous command, wait for its job and return the result."""
