@@ -48,6 +48,11 @@ class Digest(str):
         return cls("sha256:" + digits.lower())
 
     @classmethod
+    def typed(cls, text: str) -> Digest:
+        """Return the digest that a person wrote, in either case, with ``sha256:`` or without."""
+        return cls.from_hex(text.lower().removeprefix("sha256:"))
+
+    @classmethod
     def of(cls, data: bytes) -> Digest:
         """Return the digest of ``data``."""
         return cls("sha256:" + hashlib.sha256(data).hexdigest())

@@ -201,7 +201,7 @@ def _digest(text: str) -> Digest:
     from isobuilder.errors import UsageProblem
 
     try:
-        return Digest(text) if text.startswith("sha256:") else Digest.from_hex(text)
+        return Digest.typed(text)
     except ValueError as error:
         raise UsageProblem(f"--digest: {error}") from error
 

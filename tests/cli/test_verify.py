@@ -70,6 +70,12 @@ def test_a_digest_that_lies_beside_an_iso_proves_nothing(built: Built) -> None:
     assert line.endswith(f"; not proved: {open_end}")
 
 
+def test_a_digest_may_be_in_upper_case_and_is_told_once_if_it_is_none(built: Built) -> None:
+    call("verify", built.iso, "--digest", built.digest.upper())
+    refused = call("verify", built.iso, "--digest", "SHA256:12", code=2)
+    assert "got 'sha256:12'" in errors(refused)[0]
+
+
 def test_what_a_lock_leaves_open_is_proved_by_a_digest(built: Built, locked: Locked) -> None:
     both = call("verify", built.iso, "--lock", locked.path, "--digest", built.digest, "--json")
     alone = call("verify", built.iso, "--lock", locked.path, "--json")

@@ -93,6 +93,6 @@ def digest_of(text: str, what: str) -> Digest:
     from isobuilder.errors import UsageProblem
 
     try:
-        return Digest(text if text.startswith("sha256:") else f"sha256:{text.lower()}")
+        return Digest.typed(text)
     except ValueError as error:
         raise UsageProblem(f"{what}: {error}") from error
