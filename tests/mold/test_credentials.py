@@ -473,3 +473,13 @@ def test_an_ini_file_of_any_content_is_told(resolve: Any, tmp_path: Path) -> Non
     )
     with pytest.raises(InputError, match="CA file /x"):
         resolve(profiles={}, environ={})
+
+
+@pytest.mark.parametrize(
+    "address", ["nonsense", "ftp://mold.example", "https://me:pw@mold.example"]
+)
+def test_the_address_of_a_server_made_in_python_is_checked_too(address: str) -> None:
+    with pytest.raises(InputError, match="Mold endpoint"):
+        MoldServer("x", address, ApiKey("k", "s"))
+    server = MoldServer("x", "https://mold.example", ApiKey("k", "s"))
+    assert server.endpoint == "https://mold.example/client/api"

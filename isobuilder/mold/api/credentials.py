@@ -58,6 +58,11 @@ class MoldServer:
     least_speed: int = 1024  # bytes of its body a second; 0: any
     least_speed_seconds: float = 60.0  # of waiting, over which that is measured
     origin: str = ""  # where the credentials came from; for people
+    options: str = ""  # of a command line that choose it again; for people
+
+    def __post_init__(self) -> None:
+        """Check the address, as ``check_endpoint`` does."""
+        object.__setattr__(self, "endpoint", check_endpoint(self.endpoint))
 
 
 @dataclass(frozen=True, slots=True)
