@@ -513,6 +513,24 @@ def test_events_and_zones_are_listed(typed: Typed, simulator: FakeMold) -> None:
     assert [zone["name"] for zone in typed.json("zones")] == ["Zone1", "Zone2"]
 
 
+def test_what_was_shown_is_deleted_and_nothing_that_has_its_name_by_then(
+    typed: Typed, simulator: FakeMold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = add_directly(simulator.cloud)
+    others = []
+
+    def somebody_replaces_it(question: str) -> bool:
+        assert version.id in question
+        del simulator.cloud.versions[version.id]
+        others.append(add_directly(simulator.cloud))
+        return True
+
+    monkeypatch.setattr("isobuilder.cli.mold.group.agreed", somebody_replaces_it)
+    done = typed("delete", "1.34.12", code=8)
+    assert f"no version '{version.id}'" in done.stderr
+    assert others[0].id in simulator.cloud.versions
+
+
 def test_an_audit_plans_and_apply_mends(
     typed: Typed, simulator: FakeMold, published: Published, web: Web, tmp_path: Path
 ) -> None:

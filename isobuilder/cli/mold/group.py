@@ -219,14 +219,15 @@ def delete(app: App, servers: Servers, version: str, yes: bool, dry_run: bool) -
     declined = []
 
     def remove(mold: Mold) -> None:
-        planned = manage.delete(mold, version, dry_run=True)
+        found = manage.find_entry(mold, version).version.id  # also what is deleted after a yes
+        planned = manage.delete(mold, found, dry_run=True)
         if dry_run:
             tell(f"{mold.name}: {planned}")
             return
         if not yes and not agreed(f"{mold.name}: {planned}. Go on?"):
             declined.append(mold.name)
             return
-        tell(f"{mold.name}: {manage.delete(mold, version)}")
+        tell(f"{mold.name}: {manage.delete(mold, found)}")
 
     attempts = servers.each(app, remove)
     attempts.raise_failures()
