@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Generic, Self, TypeVar
@@ -16,7 +17,17 @@ from typing import Generic, Self, TypeVar
 import click
 
 from isobuilder.cli.telling import tell
-from isobuilder.errors import EnvironmentProblem, IsobuilderError, PartlyDone, UpstreamError
+from isobuilder.errors import (
+    DifferencesFound,
+    EnvironmentProblem,
+    InputError,
+    IntegrityError,
+    IsobuilderError,
+    MoldError,
+    PartlyDone,
+    UpstreamError,
+    UsageProblem,
+)
 
 _ANYHOW = "isobuilder-anyhow"
 INTERRUPTED = 130  # as shells say it of Ctrl-C: 128 and the signal's number
@@ -24,6 +35,15 @@ _READER_GONE = 141
 _BUG = 1
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO}
+_GRAVITY: tuple[type[IsobuilderError], ...] = (  # what trying again may mend comes last
+    IntegrityError,
+    InputError,
+    UsageProblem,
+    EnvironmentProblem,
+    MoldError,
+    DifferencesFound,
+    UpstreamError,
+)
 _TRY_AGAIN = (
     "run the same command again, what was fetched stays; "
     "isobuilder config show tells which mirrors are asked"
@@ -108,6 +128,12 @@ def show_usage(error: click.ClickException) -> None:
         tell(f"hint: {hint}", err=True)
 
 
+def gravest(errors: Iterable[IsobuilderError]) -> type[IsobuilderError]:
+    """Return the kind whose exit code stands for all of several errors, whatever their order."""
+    codes = {error.exit_code for error in errors}
+    return next((kind for kind in _GRAVITY if kind.exit_code in codes), IsobuilderError)
+
+
 @dataclass(slots=True)
 class Attempts(Generic[Result]):
     """What became of several independent things, each tried in a ``with`` block of this.
@@ -134,20 +160,34 @@ class Attempts(Generic[Result]):
         """Tell what failed, after the results were shown.
 
         Raises:
-            PartlyDone: some failed, as was printed, and some did not.
-            IsobuilderError: all failed; the last one's error, the others' were printed.
+            PartlyDone: some failed, as was printed, and some did not, or not wholly.
+            IsobuilderError: all failed; the gravest error, the others' were printed.
         """
         if not self.failures:
             return
-        for failure in self.failures[: None if self.done else -1]:
-            _show_error(failure)
-        if not self.done:
-            raise self.failures[-1]
-        number = len(self.failures)
-        raise PartlyDone(
-            f"{number} of {number + self.done} failed, the others are done",
-            hint="mend what the errors above say, then run the same command again",
-        )
+        partly = sum(isinstance(failure, PartlyDone) for failure in self.failures)
+        if self.done or (partly and len(self.failures) > 1):
+            for failure in self.failures:
+                _show_error(failure)
+            raise PartlyDone(
+                self._count(partly),
+                hint="mend what the errors above say, then run the same command again",
+            )
+        code = PartlyDone.exit_code if partly else gravest(self.failures).exit_code
+        last = [failure for failure in self.failures if failure.exit_code == code][-1]
+        for failure in self.failures:
+            if failure is not last:
+                _show_error(failure)
+        raise last
+
+    def _count(self, partly: int) -> str:
+        total, failed = len(self.failures) + self.done, len(self.failures) - partly
+        parts = [f"{failed} of {total} failed"] if failed else []
+        if partly:
+            parts.append(f"{partly}{'' if failed else f' of {total}'} done in part")
+        if self.done:
+            parts.append("the others are done")
+        return ", ".join(parts)
 
 
 def prepare_streams() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isobuilder.cli.app import FILE, App, AppCommand, json_option
+from isobuilder.cli.exits import gravest
 from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
 from isobuilder.cli.telling import agreed, table, tell, tell_text
 from isobuilder.cli.trust.signing import signature_options, wanted_signatures
@@ -386,8 +387,7 @@ def _raise_for(results: list[ServerResult]) -> None:
     from isobuilder.errors import MoldError, PartlyDone
     from isobuilder.mold.request import Outcome
 
-    texts: list[str] = []
-    hints: list[str | None] = []
+    errors: list[IsobuilderError] = []
     good = sum(
         zone.outcome is not Outcome.FAILED
         for result in results
@@ -396,16 +396,16 @@ def _raise_for(results: list[ServerResult]) -> None:
     )
     for result in results:
         if result.error is not None:
-            texts += result.error.lines
-            hints.append(result.error.hint)
+            errors.append(result.error)
         for zone in result.zones:
             if zone.outcome is Outcome.FAILED:
-                texts.append(f"{result.server}: {zone.zone}: {zone.text}")
-                hints.append(zone.hint)
-    if not texts:
+                text = f"{result.server}: {zone.zone}: {zone.text}"
+                errors.append(MoldError(text, hint=zone.hint))
+    if not errors:
         return
     if len(results) == 1 and results[0].error is not None:
         raise results[0].error
-    hint = next((hint for hint in hints if hint), None)
-    kind = PartlyDone if good else MoldError
+    texts = [line for error in errors for line in error.lines]
+    hint = next((error.hint for error in errors if error.hint), None)
+    kind = PartlyDone if good else gravest(errors)
     raise kind(*texts, hint=hint)
