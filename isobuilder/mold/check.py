@@ -14,10 +14,10 @@ from isobuilder.mold.api.access import clock_offset
 from isobuilder.mold.api.client import parse_time
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import Login
-from isobuilder.mold.api.errors import AccessRefused
+from isobuilder.mold.api.errors import AccessRefused, MoldRefused
 from isobuilder.mold.api.records import ImageStore, SettingRecord, ZoneRecord, read_records
 from isobuilder.mold.check_url import check_url
-from isobuilder.mold.checklist import Fix, Line, Question, Report
+from isobuilder.mold.checklist import Fix, Line, Question, Report, setting_command
 from isobuilder.mold.kind import ServerKind, kind_of
 from isobuilder.mold.registered import without_storage_vm, zones_served
 from isobuilder.progress import SILENT, Progress
@@ -157,6 +157,9 @@ def _check_plugin(mold: Mold, report: Report, enabled: object) -> bool:
         mold.versions()
     except MoldError as error:
         refused = error
+        if not _means_no_service(refused):
+            report.problem("Kubernetes service", str(refused), refused.hint)
+            return True
     else:
         if enabled is False:
             fact = "on until the management server is restarted, and off from then on"
@@ -174,6 +177,13 @@ def _check_plugin(mold: Mold, report: Report, enabled: object) -> bool:
         mend = Fix(ENABLED, setting.effective, "true", restart) if setting else None
         report.problem("Kubernetes service", "off", f"set {ENABLED} to true; {restart}", mend)
     return False
+
+
+def _means_no_service(refused: MoldError) -> bool:
+    """Tell whether the server lacks the command: not that who asks may not, or got odd records."""
+    if isinstance(refused, AccessRefused):
+        return refused.cause in {"plugin", "command"}
+    return isinstance(refused, MoldRefused) and refused.says("plugin is disabled")
 
 
 def _check_role(mold: Mold, report: Report) -> None:
@@ -307,7 +317,7 @@ def _check_endpoint_url(mold: Mold, report: Report) -> None:
             _ENDPOINT_URL,
             f"{setting.effective!r}: nodes would look for the server on themselves, so every "
             "cluster is refused",
-            f"isobuilder mold setting {_ENDPOINT_URL} ADDRESS/client/api --server {mold.name}, "
+            f"{setting_command(mold, _ENDPOINT_URL, 'ADDRESS/client/api')}, "
             "with an address that nodes reach",
         )
     else:

@@ -8,7 +8,7 @@ from isobuilder.errors import UpstreamError
 from isobuilder.http import Http
 from isobuilder.mold.address import Served, allowed_by, hash_of, look_at, refused_kind
 from isobuilder.mold.api.commands import Mold
-from isobuilder.mold.checklist import Fix, Question, Report
+from isobuilder.mold.checklist import Fix, Question, Report, setting_command
 from isobuilder.progress import Progress
 from isobuilder.text import whole_number
 
@@ -109,8 +109,7 @@ def _check_redirect(mold: Mold, report: Report, served: Served) -> None:
             report.problem(
                 "redirect",
                 f"{fact}, but {FOLLOW_REDIRECTS} is false",
-                "give the final address, or run "
-                f"isobuilder mold setting {FOLLOW_REDIRECTS} true --server {mold.name}",
+                f"give the final address, or run {setting_command(mold, FOLLOW_REDIRECTS, 'true')}",
                 Fix(FOLLOW_REDIRECTS, setting.effective, "true") if setting else None,
             )
 

@@ -23,6 +23,11 @@ class Level(StrEnum):
     PROBLEM = "problem"
 
 
+def setting_command(mold: Mold, name: str, value: str) -> str:
+    """Return the command that gives a setting of this very server a value."""
+    return " ".join(filter(None, ["isobuilder mold setting", name, value, mold.server.options]))
+
+
 @dataclass(frozen=True, slots=True)
 class Fix:
     """A setting that would mend a problem."""
@@ -32,9 +37,14 @@ class Fix:
     new: str
     then: str | None = None  # what else a person has to do
 
-    def restore_command(self, server: str) -> str:
+    @property
+    def ready(self) -> bool:
+        """Whether nothing is left to do, so that what it mends is mended at once."""
+        return self.then is None
+
+    def restore_command(self, mold: Mold) -> str:
         """Return the command that puts the old value back."""
-        return f"isobuilder mold setting {self.setting} {shlex.quote(self.old)} --server {server}"
+        return setting_command(mold, self.setting, shlex.quote(self.old))
 
     def apply(self, mold: Mold) -> None:
         """Change the setting.

@@ -444,6 +444,39 @@ def test_check_fixes_what_is_a_setting_when_asked(typed: Typed, simulator: FakeM
     assert simulator.cloud.setting(name) == "10"
 
 
+def test_a_setting_that_waits_for_a_restart_mends_nothing_yet(
+    typed: Typed, simulator: FakeMold
+) -> None:
+    simulator.cloud.settings["cloud.kubernetes.service.enabled"].value = "false"
+    simulator.cloud.restart()
+    done = typed("check", "--fix", "--yes", code=8)
+    assert "changed" in done.stderr
+    [hint] = hints(done)
+    assert "restart the management server" in hint
+    assert hint.endswith("; then check again")
+    simulator.cloud.restart()
+    typed("check", "--fix", "--yes")
+
+
+def test_the_command_that_undoes_a_change_is_for_the_same_server(
+    typed: Typed, simulator: FakeMold
+) -> None:
+    name = "max.template.iso.size"
+    (typed.home / "c.yaml").write_text(f"mold:\n  lab: {{endpoint: '{simulator.endpoint}'}}\n")
+    lab = ("--config", str(typed.home / "c.yaml"))
+    for words, options in (
+        ((), ""),
+        (("--endpoint", simulator.endpoint), f" --endpoint {simulator.endpoint}"),
+        ((*lab, "--server", "lab"), " --server lab"),
+    ):
+        undo = typed("setting", name, "60", *words).stderr.splitlines()[-1]
+        assert undo == f"undo: isobuilder mold setting {name} 50{options}"
+        typed(*undo.split()[3:], *(lab if lab[0] in words else ()))
+        assert simulator.cloud.setting(name) == "50"
+    os.environ["ISOBUILDER_MOLD_ENDPOINT"] = ""
+    assert typed("setting", name, "60", *lab).stderr.endswith(" 50 --server lab\n")
+
+
 def test_a_setting_is_shown_changed_and_put_back(typed: Typed, simulator: FakeMold) -> None:
     name = "max.template.iso.size"
     assert typed("setting", name).stdout.strip().endswith("= 50")

@@ -15,6 +15,7 @@ from isobuilder.http import Http, HttpSettings
 from isobuilder.mold.address import allowed_by, refused_kind, resolve_host
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import ApiKey, MoldServer
+from isobuilder.mold.api.errors import StrangeAnswer
 from isobuilder.mold.api.signing import SignatureAlgorithm
 from isobuilder.mold.check import ENABLED, check
 from isobuilder.mold.check_url import FOLLOW_REDIRECTS, INTERNAL_SITES, MAX_SIZE
@@ -453,7 +454,7 @@ def test_a_redirect_is_told_with_the_setting_that_decides(
     line = checked.problem("redirect", published, url=url)
     assert "HTTP 302" in line.fact
     assert "secret" not in line.fact
-    assert f"isobuilder mold setting {FOLLOW_REDIRECTS} true --server lab" in str(line.remedy)
+    assert f"isobuilder mold setting {FOLLOW_REDIRECTS} true" in str(line.remedy)
     assert line.fix == Fix(FOLLOW_REDIRECTS, "false", "true")
     simulator.cloud.settings[FOLLOW_REDIRECTS].value = "true"
     assert checked.line("redirect", published, url=url).level is Level.OK
@@ -500,9 +501,39 @@ def test_the_bytes_are_compared_when_asked_for(
 # ---- fixes -----------------------------------------------------------------------------------
 
 
-def test_a_fix_names_the_command_that_undoes_it() -> None:
-    fix = Fix(INTERNAL_SITES, "", "10.0.0.1/32")
-    assert fix.restore_command("lab") == f"isobuilder mold setting {INTERNAL_SITES} '' --server lab"
+@pytest.mark.parametrize(
+    ("rules", "named"),
+    [
+        ((("listKubernetesSupportedVersions", "deny"), ("*", "allow")), "not available"),
+        ((), "has no id"),
+    ],
+)
+def test_versions_that_cannot_be_read_are_told_as_that_and_not_as_a_service_that_is_off(
+    simulator: FakeMold,
+    checked: Checked,
+    monkeypatch: pytest.MonkeyPatch,
+    rules: tuple[tuple[str, str], ...],
+    named: str,
+) -> None:
+    simulator.cloud.users[0].key_rules = rules
+    if not rules:
+        monkeypatch.setattr(Mold, "versions", lambda _self: _odd())
+    line = checked.problem("Kubernetes service")
+    assert named in line.fact
+    assert "restart" not in str(line.remedy)
+    assert line.fix is None
+    assert checked.line("image stores").level is Level.OK  # the rest is looked at
+
+
+def _odd() -> None:
+    raise StrangeAnswer("lab: listKubernetesSupportedVersions: a version has no id")
+
+
+def test_a_fix_names_the_command_that_undoes_it(client: Mold) -> None:
+    fix = Fix(INTERNAL_SITES, "", "10.0.0.0/8")
+    client.server = dataclasses.replace(client.server, options="--server lab")
+    command = f"isobuilder mold setting {INTERNAL_SITES} '' --server lab"
+    assert fix.restore_command(client) == command
 
 
 def test_a_fix_does_not_overwrite_what_somebody_set_meanwhile(

@@ -346,7 +346,7 @@ def _set_or_show(
         fix = Fix(name, old, value)
         fix.apply(mold)
         tell(f"{mold.name}: {name} was {old!r}, is {value!r}")
-        app.say(f"undo: {fix.restore_command(mold.name)}")
+        app.say(f"undo: {fix.restore_command(mold)}")
         if found.isdynamic is False:
             app.say(f"{name} is read at the start only: restart the management server")
     return {"server": mold.name, "name": name, "value": old}

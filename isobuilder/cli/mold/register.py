@@ -20,7 +20,7 @@ from isobuilder.text import printable
 if TYPE_CHECKING:
     from isobuilder.model.registration import RegistrationFile
     from isobuilder.mold.api.commands import Mold
-    from isobuilder.mold.checklist import Line
+    from isobuilder.mold.checklist import Fix, Line
     from isobuilder.mold.request import RegistrationRequest, ServerResult
     from isobuilder.pipeline.provenance.signing import Signatures
     from isobuilder.rules.fit import Unfit
@@ -115,10 +115,10 @@ def check(
     for mold, lines in results:
         with attempts:
             wrong = [line for line in lines if line.level is Level.PROBLEM]
-            mended = _offer_fixes(app, mold, wrong, yes=yes, dry_run=dry_run) if fix else 0
-            if left := len(wrong) - mended:
+            changed = _offer_fixes(mold, wrong, yes=yes, dry_run=dry_run) if fix else []
+            if left := len(wrong) - sum(one.ready for one in changed):
                 what = f"{left} problem{'s' if left > 1 else ''} to mend before registering"
-                raise MoldError(f"{mold.name}: {what}", hint=hint)
+                raise MoldError(f"{mold.name}: {what}", hint=_then(changed) or hint)
     attempts.raise_failures()
 
 
@@ -148,9 +148,15 @@ def _line_data(server: str, line: Line) -> dict[str, Any]:
     return data
 
 
-def _offer_fixes(app: App, mold: Mold, lines: list[Line], *, yes: bool, dry_run: bool) -> int:
-    """Change settings one by one, each only if the person agrees; return how many."""
-    mended = 0
+def _then(changed: list[Fix]) -> str | None:
+    """Return what is left to do after changes of settings, None if they count at once."""
+    waiting = "; ".join(fix.then for fix in changed if fix.then)
+    return f"{waiting}; then check again" if waiting else None
+
+
+def _offer_fixes(mold: Mold, lines: list[Line], *, yes: bool, dry_run: bool) -> list[Fix]:
+    """Change settings one by one, each only if the person agrees; return those."""
+    changed = []
     for line in lines:
         fix = line.fix
         if fix is None:
@@ -162,12 +168,10 @@ def _offer_fixes(app: App, mold: Mold, lines: list[Line], *, yes: bool, dry_run:
         if not yes and not agreed(f"change {text}?"):
             continue
         fix.apply(mold)
-        mended += 1
+        changed.append(fix)
         tell(f"changed {text}", err=True)
-        tell(f"undo: {fix.restore_command(mold.name)}", err=True)
-        if fix.then:
-            app.say(fix.then)
-    return mended
+        tell(f"undo: {fix.restore_command(mold)}", err=True)
+    return changed
 
 
 @click.command(cls=AppCommand)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -125,11 +126,31 @@ class Servers:
                 server,
                 least_speed=transfer.least_speed,
                 least_speed_seconds=transfer.least_speed_seconds,
+                options=self._options_of(name or self._profile(app, server.name, environ)),
             )
         )
         mold.tell = app.say
         app.closing.callback(mold.close)
         return mold
+
+    def _profile(self, app: App, name: str, environ: Mapping[str, str]) -> str | None:
+        """Return the name of the only profile, where that and no variable chose the server."""
+        chosen = self.endpoint or environ.get("ISOBUILDER_MOLD_ENDPOINT")
+        return name if name in app.config.mold and not chosen else None
+
+    def _options_of(self, name: str | None) -> str:
+        """Return the options that choose a server again."""
+        given = {
+            "--server": name,
+            "--endpoint": self.endpoint,
+            "--key-file": self.key_file,
+            "--signature": self.signature,
+            "--ca-file": self.ca_file,
+            "--username": self.username,
+            "--domain": self.domain,
+        }
+        words = [word for option, value in given.items() if value for word in (option, str(value))]
+        return shlex.join([*words, *(["--plain-http"] if self.plain_http else [])])
 
 
 def named_servers_option(meaning: str, name: str = "servers") -> Callable[[F], F]:
