@@ -108,8 +108,10 @@ class RegisteredVersion:
         return self.covers(zone.id) and (self.version.directdownload or not zone.edge)
 
     def row(self, zone_id: str) -> IsoInZone | None:
-        """Return the ISO in a zone."""
-        return next((row for row in self.rows if row.zoneid == zone_id), None)
+        """Return the ISO in a zone: that of its own, or else the one on a store of all zones."""
+        own = (row for row in self.rows if row.zoneid == zone_id)
+        shared = (row for row in self.rows if not row.zoneid and self.covers(zone_id))
+        return next(own, None) or next(shared, None)
 
     def ready_in(self, zone_id: str) -> bool:
         """Tell whether a cluster could be made from it in a zone."""
@@ -122,9 +124,9 @@ class RegisteredVersion:
         return any(row.isready for row in self.rows)
 
     def failures(self, zone_ids: Iterable[str]) -> list[IsoInZone]:
-        """Return the zones of ``zone_ids`` in which it failed."""
-        wanted = set(zone_ids)
-        return [r for r in self.rows if r.zoneid in wanted and self.health(r) is Health.FAILED]
+        """Return the ISOs in ``zone_ids`` that failed, each once."""
+        places = {row.zoneid for zone_id in zone_ids if (row := self.row(zone_id)) is not None}
+        return [r for r in self.rows if r.zoneid in places and self.health(r) is Health.FAILED]
 
     def is_same(self, item: Item) -> bool:
         """Tell whether it is that very ISO: same version, architecture and bytes.
@@ -167,7 +169,10 @@ def entries_of(mold: Mold, versions: Sequence[KubernetesVersion]) -> tuple[Regis
         rows: dict[str, list[IsoInZone]] = {}
         for row in mold.isos():
             rows.setdefault(row.id, []).append(row)
-        return tuple(RegisteredVersion(v, tuple(rows.get(v.isoid, ()))) for v in versions)
+        # A list of all leaves out what belongs to a project; asked for by its id it is told.
+        return tuple(
+            RegisteredVersion(v, tuple(rows.get(v.isoid, ())) or mold.isos_of(v)) for v in versions
+        )
     return tuple(RegisteredVersion(v, mold.isos_of(v)) for v in versions)
 
 

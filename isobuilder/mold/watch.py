@@ -51,9 +51,11 @@ class Watch:
             if not rows and not self.mold.versions(id=entry.version.id):
                 self.vanished.add(entry.version.id)
                 continue
-            for row in rows:
-                if self.serving.get(row.zoneid, entry).version.id == entry.version.id:
-                    self._rows[row.zoneid] = row
+            now = RegisteredVersion(entry.version, rows)
+            for zone in self.zones:
+                serving = self.serving.get(zone.id, entry)
+                if serving.version.id == entry.version.id and (row := now.row(zone.id)):
+                    self._rows[zone.id] = row
         for zone in self.zones:
             self._judge(zone)
             if zone.id not in self.serving:

@@ -165,6 +165,19 @@ def test_what_a_cluster_uses_is_not_deleted(simulator: FakeMold, mold: Mold) -> 
     assert simulator.writes() == []
 
 
+def test_clusters_of_projects_are_users_too(simulator: FakeMold, mold: Mold) -> None:
+    version = add_directly(simulator.cloud)
+    zone = simulator.cloud.zones[0]
+    simulator.cloud.clusters += [
+        CloudCluster("prod", version.id, zone, in_project=True),
+        CloudCluster("mine", version.id, zone),
+    ]
+    found = manage.show(mold, "1.34.12").clusters
+    assert sorted(cluster.name for cluster in found or ()) == ["mine", "prod"]
+    with pytest.raises(MoldError, match=r"is used by mine .*, prod"):
+        manage.delete(mold, "1.34.12")
+
+
 def test_an_unfinished_upgrade_pins_a_version_too(simulator: FakeMold, mold: Mold) -> None:
     old, new = add_directly(simulator.cloud, "1.33.4"), add_directly(simulator.cloud)
     cluster = CloudCluster("prod", old.id, simulator.cloud.zones[0], upgrading_to=new.id)

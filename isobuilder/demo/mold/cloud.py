@@ -12,6 +12,8 @@ from typing import Any
 from isobuilder.demo.mold.download import DownloadOutcome, Fetch
 from isobuilder.mold.api.clock import SYSTEM_CLOCK, Clock
 
+REGION_STORE = "store-region"  # the id of a secondary storage that serves every zone
+
 
 class ApiError(Exception):
     """An answer with an ``errorcode``."""
@@ -105,6 +107,7 @@ class CloudCluster:
     version_id: str
     zone: Zone
     upgrading_to: str | None = None
+    in_project: bool = False  # lists without projectid leave it out
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
@@ -184,6 +187,7 @@ class Cloud:
         self.sessions: dict[str, CloudUser] = {}
         self.domain_id = str(uuid.uuid4())
         self.leaves_isos = False  # a deleted version's ISO stays, though success is reported
+        self.region_store = False  # one secondary storage for all zones, such as S3
         self.orphans: dict[str, Version] = {}
         self.plugin_on = True
         self.is_mold = True  # else CloudStack

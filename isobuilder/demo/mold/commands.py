@@ -7,8 +7,8 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from isobuilder.demo.mold import versions
-from isobuilder.demo.mold.cloud import ApiError, Cloud, CloudUser, Setting
+from isobuilder.demo.mold import isos, versions
+from isobuilder.demo.mold.cloud import REGION_STORE, ApiError, Cloud, CloudUser, Setting
 from isobuilder.text import whole_number
 
 Params = dict[str, str]
@@ -123,9 +123,12 @@ def _job(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, Any]:
     return answer
 
 
-def _clusters(cloud: Cloud, _user: CloudUser, _params: Params) -> list[dict[str, Any]]:
+def _clusters(cloud: Cloud, _user: CloudUser, params: Params) -> list[dict[str, Any]]:
+    """Return clusters; those of projects only where projects are asked for, and then no others."""
     found = []
     for cluster in cloud.clusters:
+        if (params.get("projectid") == "-1") != cluster.in_project and not params.get("id"):
+            continue
         version = cloud.versions.get(cluster.version_id)
         found.append(
             {
@@ -145,6 +148,8 @@ def _clusters(cloud: Cloud, _user: CloudUser, _params: Params) -> list[dict[str,
 
 
 def _image_stores(cloud: Cloud, _user: CloudUser, params: Params) -> list[dict[str, Any]]:
+    if cloud.region_store:
+        return [{"id": REGION_STORE, "name": "s3", "protocol": "s3", "scope": "REGION"}]
     return [
         {"id": f"store-{zone.id}", "name": f"nfs-{zone.name}", "zoneid": zone.id,
          "zonename": zone.name, "protocol": "nfs", "scope": "ZONE"}
@@ -248,7 +253,7 @@ LISTS: dict[str, tuple[str, Items]] = {
     "listZones": ("zone", _zones),
     "listConfigurations": ("configuration", _configurations),
     "listEvents": ("event", _events),
-    "listIsos": ("iso", versions.list_isos),
+    "listIsos": ("iso", isos.list_isos),
     "listTemplates": ("template", _templates),
     "listServiceOfferings": ("serviceoffering", _offerings),
     "listNetworkOfferings": ("networkoffering", _network_offerings),

@@ -40,7 +40,8 @@ def number(params: Params, name: str, least: int) -> int | None:
     return int(text) if int(text) >= least else None
 
 
-def _no_such_entity(name: str, key: str) -> ApiError:
+def no_such_entity(name: str, key: str) -> ApiError:
+    """Return how an id that nothing has is refused."""
     begin = (
         f"Unable to execute API command due to invalid value. Invalid parameter {name} value={key}"
     )
@@ -97,13 +98,15 @@ def _zone(cloud: Cloud, params: Params, *, direct: bool) -> Zone | None:
         return None
     zone = cloud.zone(params["zoneid"])
     if zone is None or zone.id != params["zoneid"]:
-        raise _no_such_entity("zoneid", params["zoneid"])
+        raise no_such_entity("zoneid", params["zoneid"])
     if zone.type == "Edge" and not direct:
         raise _refuse(cloud, f"Zone: {zone.name} supports only direct download Kubernetes versions")
     return zone
 
 
 def _check_stores(cloud: Cloud, zone: Zone | None) -> None:
+    if cloud.region_store:
+        return
     begin = "Unable to register Kubernetes version ISO."
     if zone is not None and not zone.has_store:
         raise _refuse(cloud, f"{begin} No image store available in zone: {zone.name}")
@@ -197,7 +200,8 @@ def add_version(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, Any
     version = Version(
         name, semver, arch, url, checksum, zone, cpu, memory, direct, cloud.now_text()
     )
-    for place in [zone] if zone else [z for z in cloud.zones if direct or z.type == "Core"]:
+    places = [zone] if zone else [z for z in cloud.zones if direct or z.type == "Core"]
+    for place in places[:1] if cloud.region_store and not direct else places:
         limit = int(float(cloud.setting("max.template.iso.size")) * 1024**3)
         fetch = Fetch(url, checksum, limit=limit, connect=lambda text: _connectable(cloud, text))
         version.rows.append(
@@ -247,7 +251,7 @@ def list_versions(cloud: Cloud, user: CloudUser, params: Params) -> list[dict[st
             "passed together",
         )
     if params.get("id") and params["id"] not in cloud.versions:
-        raise _no_such_entity("id", params["id"])
+        raise no_such_entity("id", params["id"])
     found = []
     for version in cloud.versions.values():
         zone_id = version.zone.id if version.zone else None
@@ -281,7 +285,7 @@ def update_version(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, 
 def _known(cloud: Cloud, version_id: str) -> Version:
     version = cloud.versions.get(version_id)
     if version is None:
-        raise _no_such_entity("id", version_id)
+        raise no_such_entity("id", version_id)
     return version
 
 
@@ -377,64 +381,3 @@ def upload_params(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, A
             "signature": secrets.token_hex(20),
         }
     }
-
-
-def list_isos(cloud: Cloud, user: CloudUser, params: Params) -> list[dict[str, Any]]:
-    """Return one item per zone of every ISO."""
-    if params.get("isofilter") == "all" and user.role != "admin":
-        raise ApiError(431, "Filter all can be specified by admin only", 4350)
-    versions = [version for version in cloud.versions.values() if version.has_iso]
-    versions += cloud.orphans.values()
-    if params.get("id") and params["id"] not in {version.iso_id for version in versions}:
-        raise _no_such_entity("id", params["id"])
-    stores = [(z.id, f"store-{z.id}") for z in cloud.zones if z.has_store]
-    found = []
-    for version in versions:
-        if params.get("id") and version.iso_id != params["id"]:
-            continue
-        for row in version.rows:
-            if params.get("zoneid") and row.zone.id != params["zoneid"]:
-                continue
-            _state, status, ready = cloud.state_of(row)
-            if params.get("isready") and (params["isready"] == "true") != ready:
-                continue
-            item: dict[str, Any] = {
-                "id": version.iso_id,
-                "name": f"{version.name}-Kubernetes-Binaries-ISO",
-                "displaytext": f"{version.name} Kubernetes Binaries ISO",
-                "zoneid": row.zone.id,
-                "zonename": row.zone.name,
-                "status": status,
-                "isready": ready,
-                "arch": version.arch,
-                "bits": 0,
-                "bootable": False,
-                "account": "system",
-                "domain": "ROOT",
-                "domainid": cloud.domain_id,
-                "domainpath": "ROOT",
-                "ostypeid": cloud.domain_id,
-                "ostypename": "None",
-                "hasannotations": False,
-                "tags": [],
-                "ispublic": True,
-                "directdownload": version.direct,
-                "created": version.created,
-            }
-            if user.role == "admin" and cloud.reports_details:
-                states = {r.zone.id: cloud.download_state(r) for r in version.rows}
-                item["downloaddetails"] = [
-                    {"datastore": store, "datastoreId": store, "datastoreRole": "Image",
-                     "downloadPercent": "100" if states[zone_id] == "DOWNLOADED" else "0",
-                     "downloadState": states[zone_id]}
-                    for zone_id, store in stores
-                    if zone_id in states
-                ]  # fmt: skip
-            digits = row.outcome.hexdigest if row.outcome and row.outcome.error is None else ""
-            digits = digits or (version.checksum.split("}")[-1] if version.checksum else "")
-            if cloud.reports_checksum and digits:
-                item["checksum"] = digits
-            if row.outcome is not None and row.outcome.size:
-                item["size"] = row.outcome.size
-            found.append(item)
-    return found

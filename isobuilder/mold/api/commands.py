@@ -149,10 +149,18 @@ class Mold(MoldClient):
         return read_records(SystemVm, items, command)
 
     def clusters(self) -> tuple[ClusterRecord, ...]:
-        """Return the Kubernetes clusters of all accounts."""
+        """Return the Kubernetes clusters of all accounts and projects.
+
+        A list has those of projects, and perhaps no others, only where projects are asked for.
+        """
         command = "listKubernetesClusters"
-        items = self.list_all(command, "kubernetescluster", listall=True)
-        return read_records(ClusterRecord, items, command)
+        items = [
+            item
+            for projects in ({}, {"projectid": -1})
+            for item in self.list_all(command, "kubernetescluster", listall=True, **projects)
+        ]
+        found = {cluster.id: cluster for cluster in read_records(ClusterRecord, items, command)}
+        return tuple(found.values())
 
     def events(
         self,

@@ -82,8 +82,8 @@ class IsoInZone(Record):
     """The ISO of a version in one zone (contract D.10)."""
 
     id: str
-    zoneid: str = ""
-    zonename: str = ""
+    zoneid: str = ""  # empty for the one copy on a store of the whole region, such as S3
+    zonename: str = "all zones"
     status: str = ""
     isready: bool = False
     size: int | None = None
