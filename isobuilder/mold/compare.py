@@ -90,7 +90,7 @@ class Policy:
 
     today: date
     ends: Ends | None = None  # of life; None: those that are shipped
-    zones: tuple[str, ...] = ()  # names or ids; with any, one version for each zone
+    zones: tuple[str, ...] = ()  # names or ids; with any, one version for each zone, and no other's
     keep_extra: bool = False  # what the catalogue does not know is left alone
 
 
@@ -122,6 +122,15 @@ class _Comparison:
     ) -> None:
         self.registered = registered
         self.entries = registered.entries
+        asked = {*policy.zones, *(zone.id for zone in zones)}
+        # What is of other zones alone is left alone.
+        self.judged = [
+            entry
+            for entry in registered.entries
+            if not policy.zones
+            or entry.scope is None
+            or asked & {entry.scope, entry.version.zonename}
+        ]
         self.users = registered.users
         self.wanted = wanted
         self.zones = zones
@@ -180,7 +189,7 @@ class _Comparison:
 
     def item(self, item: Item) -> None:
         """Compare one ISO of the catalogue."""
-        same = same_iso(self.entries, item)
+        same = same_iso(self.judged, item)
         self.claimed |= {entry.version.id for entry in same}
         version, arch = str(item.registration.kubernetesversion), item.registration.arch
         ended = self.ended(version)
@@ -320,7 +329,7 @@ class _Comparison:
 
     def strangers(self) -> None:
         """Judge the entries that are not in the catalogue."""
-        for entry in sorted(self.entries, key=age_order):
+        for entry in sorted(self.judged, key=age_order):
             if entry.version.id not in self.claimed:
                 self._stranger(entry)
 

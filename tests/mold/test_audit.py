@@ -626,3 +626,60 @@ def test_ends_of_life_of_another_form_are_refused_with_their_place(
     file.write_text(text)
     with pytest.raises(InputError, match=f"eol.json:{told}"):
         read_ends(file)
+
+
+def test_what_only_a_cluster_of_a_project_uses_stays(
+    simulator: FakeMold, look: Look, publish: PublishedOf
+) -> None:
+    old = publish("1.34.12")
+    used = register_directly(simulator, old)
+    stranger = add_directly(simulator.cloud, "1.35.1")
+    zone = simulator.cloud.zones[0]
+    simulator.cloud.clusters += [
+        CloudCluster("prod", used, zone, in_project=True),
+        CloudCluster("test", stranger.id, zone, in_project=True),
+        CloudCluster("mine", stranger.id, zone),
+    ]
+    findings, plan = look(old)
+    assert plan.actions == ()
+    assert {"stays, as mine, test uses it", "stays, as prod uses it"} <= {
+        finding.fact.split("; ")[-1] for finding in findings
+    }
+
+
+def test_a_copy_for_all_zones_is_the_iso_of_each(
+    simulator: FakeMold, look: Look, publish: PublishedOf
+) -> None:
+    simulator.cloud.region_store = True
+    published, other = publish("1.35.4"), publish("1.35.5")
+    register_directly(simulator, published)
+    failed = register_directly(simulator, other)
+    assert look(published, other)[0] == []
+    row = simulator.cloud.versions[failed].rows[0]
+    row.outcome = DownloadOutcome("Read timed out", 0, "")
+    findings, plan = look(published, other)
+    assert (Kind.NOT_READY, "all zones: Read timed out") in [(f.kind, f.fact) for f in findings]
+    assert deeds(plan) == ["delete", "register"]
+
+
+def test_what_is_of_other_zones_alone_is_none_of_an_audit_of_some(
+    simulator: FakeMold, look: Look, publish: PublishedOf
+) -> None:
+    busan = simulator.cloud.zones[1]
+    old, gone, new = publish("1.34.12"), publish("1.35.5"), publish("1.35.4", revision=2)
+    superseded, off = publish("1.35.4"), publish("1.36.2")
+    for published in (old, superseded):
+        register_directly(simulator, published, zone=busan)
+    register_directly(simulator, off, zone=busan, state="Disabled")
+    register_directly(simulator, gone, zone=busan, has_iso=False)
+    register_directly(simulator, new)
+    add_directly(simulator.cloud, "1.35.1", zone=busan)
+    listed = (old, gone, new, superseded, off)
+    assert {"disable", "enable", "delete"} <= set(deeds(look(*listed, zones=("Zone2",))[1]))
+    _findings, plan = look(*listed, zones=("Zone1",))
+    assert set(deeds(plan)) == {"register"}  # what Zone1 has not
+    assert {action.zone for action in plan.actions} == {"Zone1"}
+    stranger = add_directly(simulator.cloud, "1.35.2")
+    assert [a.version.id for a in look(*listed, zones=("Zone1",))[1].actions if a.version] == [
+        stranger.id
+    ]
