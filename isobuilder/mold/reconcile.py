@@ -168,9 +168,9 @@ class Reconciler:
             self.result.done.append(f"would register {self.item.name} in {_where(zone)}")
         self.report_pending()
 
-    def report_pending(self) -> None:
-        """Write down what every zone has now."""
-        self.result.zones = self.watch().results(pending=True) + self.refused
+    def report_pending(self, watch: Watch | None = None) -> None:
+        """Write down what every zone has now, or had when it was looked at last."""
+        self.result.zones = (watch or self.watch()).results(pending=True) + self.refused
 
     def add(self, progress: Progress) -> None:
         """Replace what failed and register what is missing, each once.
@@ -190,55 +190,61 @@ class Reconciler:
                 raise
             self.missing = list(self.zones)
             self._add_missing(progress)
-        if changed:
+        if changed and self.zones:
             self.look()
         self._drop_doubles(ours_only=True)
         self._set_state()
 
     def _add_missing(self, progress: Progress) -> None:
+        alone = len(self.zones) == 1 and not self.refused
         for zone in self.missing:
-            self._add_once(zone, progress, alone=len(self.zones) == 1)
+            try:
+                self._add_once(zone, progress)
+            except IsobuilderError as error:
+                if alone or zone is None:
+                    raise
+                self._zone_failed(zone, error)
 
-    def _add_once(self, zone: ZoneRecord | None, progress: Progress, *, alone: bool) -> None:
+    def _add_once(self, zone: ZoneRecord | None, progress: Progress) -> None:
         before = {version.id for version in self.mold.versions()}
         for attempt in range(1, _TRIES + 1):
             try:
                 self._add(zone, progress)
-            except MoldRefused as refused:
-                if alone or zone is None:
-                    raise
-                self._zone_refused(zone, refused)
             except OutcomeUnknown as unknown:
                 log.info("%s: %s", self.mold.name, unknown)
                 appeared = self._appeared(before, zone)
                 if self.request.upload is not None:
                     # What appeared has no ticket to send the file with.
-                    self._take_back()
+                    if appeared is not None and not self.request.keep_failed:
+                        self._delete_again(appeared)
                     raise
-                if not appeared:
+                if appeared is None:
                     if attempt == _TRIES:
                         raise
                     continue
             return
 
-    def _zone_refused(self, zone: ZoneRecord, refused: MoldRefused) -> None:
-        """Note that one of several zones did not take the ISO, and go on with the others."""
+    def _zone_failed(self, zone: ZoneRecord, error: IsobuilderError) -> None:
+        """Note that one of several zones did not get the ISO, and go on with the others."""
         self.zones = [other for other in self.zones if other is not zone]
-        text = str(refused)
-        self.refused.append(ZoneResult(zone.name, Outcome.FAILED, text, None, refused.hint))
+        self.refused.append(ZoneResult(zone.name, Outcome.FAILED, str(error), None, error.hint))
 
-    def _appeared(self, before: set[str], zone: ZoneRecord | None) -> bool:
-        """Look for a version whose answer was lost; a server still at it gets a moment."""
+    def _appeared(self, before: set[str], zone: ZoneRecord | None) -> str | None:
+        """Look for a version whose answer was lost; a server still at it gets a moment.
+
+        What has another name was made by somebody else.
+        """
         every = self.request.poll
         poll = Poll.lasting(self.mold.clock, (_LOOKS + 0.5) * every, every=every)
         while poll.again():
             for entry in same_iso(self._entries(), self.item):
-                new = entry.version.id not in before
-                if new and entry.scope == (zone.id if zone else None):
-                    self._created(entry.version.id)
-                    self.result.done.append(f"registered {self.item.name}: {entry.version.id}")
-                    return True
-        return False
+                version_id = entry.version.id
+                ours = version_id not in before and entry.version.name == self.item.name
+                if ours and entry.scope == (zone.id if zone else None):
+                    self._created(version_id)
+                    self.result.done.append(f"registered {self.item.name}: {version_id}")
+                    return version_id
+        return None
 
     def _add(self, zone: ZoneRecord | None, progress: Progress) -> None:
         request, registration = self.request, self.request.registration
@@ -285,7 +291,8 @@ class Reconciler:
         """Leave one of two entries that two runs made at the same time.
 
         Every run ranks them alike by age, so both agree. A run deletes its own, later one; at its
-        end also the other's, if that was made after its own and is still there.
+        end also the other's, if that was made after its own, under the same name, and is still
+        there.
         """
         if not self.created:
             return
@@ -301,18 +308,20 @@ class Reconciler:
                 continue
             for loser in rivals[1:]:
                 later = age_order(loser) > age_order(ours[0])
-                if loser in ours or (later and not ours_only):
+                theirs = later and loser.version.name == self.item.name and not ours_only
+                if loser in ours or theirs:
                     self._drop(loser.version.id)
         self.look()
 
     def _drop(self, version_id: str) -> None:
         try:
             self.mold.delete_version(version_id)
-        except MoldRefused as refused:
-            if refused.says(BUSY):
+        except IsobuilderError as error:
+            if isinstance(error, MoldRefused) and error.says(BUSY):
                 self._later.add(version_id)
             else:
-                self._warn(f"{version_id} is a double: {refused.text}")
+                self._later.discard(version_id)
+                self._warn(f"{version_id} is a double: {_said(error)}")
             return
         self.created.discard(version_id)
         self._later.discard(version_id)
@@ -355,8 +364,11 @@ class Reconciler:
             self._warn(f"{version_id} is a double and busy; run the same command later")
         if self._failed():
             self._take_back()
-        else:
+            return
+        try:
             self._drop_doubles(ours_only=False)
+        except IsobuilderError as error:  # what was asked for is done
+            self._warn(f"doubles could not be looked for: {_said(error)}")
 
     def _failed(self) -> set[str | None]:
         """Return the versions that failed in some zone."""
@@ -365,7 +377,7 @@ class Reconciler:
     def worth_another_round(self) -> bool:
         """Tell whether only what others had begun failed, so that it can be replaced now."""
         failed = self._failed()
-        if not failed or failed & self.ever_created:
+        if not failed or failed & self.ever_created or not self.zones:
             return False
         try:
             self.look()
@@ -386,15 +398,20 @@ class Reconciler:
         self.created.clear()
 
     def _delete_again(self, version_id: str) -> None:
-        """Delete what this run made; what a server will not let go yet hides no reason before."""
+        """Delete what this run made; that it could not be deleted hides no reason before."""
+        self.created.discard(version_id)
         try:
             self.mold.delete_version(version_id)
-        except MoldRefused as refused:
+        except IsobuilderError as error:
             self._warn(
-                f"{version_id} could not be deleted yet: {refused.text}; run the same command later"
+                f"{version_id} could not be deleted yet: {_said(error)}; run the same command later"
             )
         else:
             self.result.done.append(f"deleted {version_id} again")
+
+
+def _said(error: IsobuilderError) -> str:
+    return error.text if isinstance(error, MoldRefused) else str(error)
 
 
 def _lost(entry: RegisteredVersion) -> str:

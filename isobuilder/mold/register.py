@@ -14,7 +14,7 @@ from isobuilder.errors import EnvironmentProblem, IsobuilderError, MoldError
 from isobuilder.files import as_environment_problem, locked, private_folder
 from isobuilder.mold.api.clock import Poll
 from isobuilder.mold.api.commands import Mold
-from isobuilder.mold.api.errors import MoldRefused
+from isobuilder.mold.api.errors import MoldRefused, MoldUnreachable, StrangeAnswer
 from isobuilder.mold.api.records import ZoneRecord
 from isobuilder.mold.kind import kind_of
 from isobuilder.mold.reconcile import Reconciler
@@ -109,6 +109,7 @@ class _Run:
         self.again = False
         self._reconciler: Reconciler | None = None
         self._timed_out = False
+        self._lost: IsobuilderError | None = None  # why the last look failed
 
     @contextmanager
     def _noting_errors(self) -> Iterator[None]:
@@ -162,25 +163,38 @@ class _Run:
             return True
         finished = True
         with self._noting_errors():
-            finished = self.watch.look()
-            if self.watch.vanished:
-                finished = not self._reconciler.adopt(self.watch)
-            elif finished:
-                finished = not self._reconciler.doubles_left()
+            try:
+                finished = self._look(self.watch, self._reconciler)
+                self._lost = None
+            except (MoldUnreachable, StrangeAnswer) as error:
+                finished, self._lost = False, error  # the downloads go on there meanwhile
         return finished
 
+    @staticmethod
+    def _look(watch: Watch, reconciler: Reconciler) -> bool:
+        finished = watch.look()
+        if watch.vanished:
+            return not reconciler.adopt(watch)
+        return finished and not reconciler.doubles_left()
+
     def give_up(self) -> None:
-        """Call every zone failed that is not Ready by now."""
-        if self.watch is not None:
+        """Call every zone failed that is not Ready by now, if the server still tells."""
+        self._timed_out = True
+        if self.watch is not None and self._lost is None:
             self.watch.give_up(self.request.timeout)
-            self._timed_out = True
 
     def end(self) -> None:
         """Clean up, and tell whether another round is of use."""
+        if self.watch is None or self._reconciler is None:
+            return
         with self._noting_errors():
-            if self.watch is not None and self._reconciler is not None:
-                self._reconciler.finish(self.watch)
-                self.again = not self._timed_out and self._reconciler.worth_another_round()
+            if self._lost is not None:
+                self._reconciler.report_pending(self.watch)
+                left = "what was registered stays, as it may be Ready by now"
+                self.result.warnings.append(f"{left}; run the same command again")
+                raise self._lost
+            self._reconciler.finish(self.watch)
+            self.again = not self._timed_out and self._reconciler.worth_another_round()
 
 
 def _wanted_zones(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,17 @@ import pytest
 
 from isobuilder.demo.mold import Cloud, Timing, Zone
 from isobuilder.demo.mold.download import DownloadOutcome
-from isobuilder.errors import InputError, MoldError
+from isobuilder.errors import InputError, IsobuilderError, MoldError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.http.replies import Reply, Request
+from isobuilder.mold.api.client import JobLost
 from isobuilder.mold.api.commands import Mold
-from isobuilder.mold.api.errors import AccessRefused, MoldUnreachable
+from isobuilder.mold.api.errors import (
+    AccessRefused,
+    MoldUnreachable,
+    OutcomeUnknown,
+    StrangeAnswer,
+)
 from isobuilder.mold.api.signing import SignatureAlgorithm
 from isobuilder.mold.register import register
 from isobuilder.mold.request import Outcome, RegistrationRequest, ServerResult
@@ -91,6 +98,27 @@ def test_zones_may_be_named_by_id_and_twice(
     zone = simulator.cloud.zones[1]
     result = run(client, state, published, zones=(zone.id, "Zone2"))
     assert outcomes(result) == {"Zone2": "ready"}
+    assert len(simulator.cloud.versions) == 1
+
+
+def test_one_copy_for_all_zones_is_ready_in_each(
+    simulator: FakeMold, client: Mold, state: Path, published: Published
+) -> None:
+    simulator.cloud.region_store = True
+    assert outcomes(run(client, state, published)) == READY
+    assert outcomes(run(client, state, published)) == READY
+    assert len(simulator.writes()) == 1
+
+
+def test_one_copy_that_fails_fails_in_every_zone(
+    simulator: FakeMold, client: Mold, state: Path, published: Published
+) -> None:
+    simulator.cloud.region_store = True
+    simulator.cloud.zones[0].fails_with = "Read timed out"
+    kept = run(client, state, published, keep_failed=True)
+    assert outcomes(kept) == {"Zone1": "failed", "Zone2": "failed"}
+    simulator.cloud.zones[0].fails_with = None
+    assert outcomes(run(client, state, published)) == READY  # replaced
     assert len(simulator.cloud.versions) == 1
 
 
@@ -545,6 +573,50 @@ def test_what_could_not_be_deleted_during_its_download_is_told_after_the_reason(
     assert len(simulator.cloud.versions) == 1
 
 
+@pytest.mark.parametrize("trouble", [MoldUnreachable, OutcomeUnknown, JobLost, StrangeAnswer])
+def test_what_cannot_be_deleted_hides_no_reason_and_keeps_no_other_from_it(
+    simulator: FakeMold,
+    client: Mold,
+    state: Path,
+    published: Published,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: type[IsobuilderError],
+) -> None:
+    for zone in simulator.cloud.zones:
+        zone.fails_with = "Read timed out"
+    real, asked = client.delete_version, []
+
+    def fail_once(version_id: str) -> None:
+        asked.append(version_id)
+        if len(asked) == 1:
+            raise trouble("no answer")
+        real(version_id)
+
+    monkeypatch.setattr(client, "delete_version", fail_once)
+    text, _hint = failed(run(client, state, published, zones=("Zone1", "Zone2")))
+    assert text == "Read timed out"
+    assert list(simulator.cloud.versions) == asked[:1]
+
+
+@pytest.mark.parametrize("trouble", [MoldUnreachable, StrangeAnswer])
+def test_a_double_that_cannot_be_deleted_is_a_warning(
+    simulator: FakeMold,
+    client: Mold,
+    state: Path,
+    published: Published,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: type[IsobuilderError],
+) -> None:
+    def fail(_version_id: str) -> None:
+        raise trouble("no answer")
+
+    monkeypatch.setattr(client, "delete_version", fail)
+    second_run_adds(simulator, published, 5.0)
+    result = run(client, state, published)
+    assert outcomes(result) == READY
+    assert any("double" in text for text in result.warnings)
+
+
 def test_a_version_whose_iso_is_gone_is_replaced(
     simulator: FakeMold, client: Mold, state: Path, publish: PublishedOf
 ) -> None:
@@ -803,6 +875,48 @@ def test_a_minute_of_503_during_the_wait_is_carried_through(
     assert len(simulator.cloud.versions) == 1
 
 
+def in_the_wait(simulator: FakeMold, then: Callable[[], None]) -> None:
+    """Let something happen in the middle of the wait."""
+    looks: list[str] = []
+
+    def look(_number: int, command: str, moment: str) -> None:
+        if command == "listIsos" and moment == "before":
+            looks.append(command)
+            if len(looks) == 5:  # the first three are before the wait
+                then()
+
+    simulator.faults.watchers.append(look)
+
+
+@pytest.mark.parametrize("kind", ["down", "html"])
+def test_an_outage_during_the_wait_is_waited_over(
+    simulator: FakeMold, client: Mold, state: Path, published: Published, kind: str
+) -> None:
+    def fall() -> None:
+        if kind == "down":
+            simulator.go_down(1000)
+        else:
+            simulator.faults.add("html", command="listIsos", times=200)
+
+    in_the_wait(simulator, fall)
+    assert outcomes(run(client, state, published)) == READY
+    assert len(simulator.cloud.versions) == 1
+
+
+def test_what_a_server_was_doing_when_it_went_away_stays_and_is_told(
+    simulator: FakeMold, client: Mold, state: Path, published: Published
+) -> None:
+    in_the_wait(simulator, lambda: simulator.go_down(9000))
+    result = run(client, state, published)
+    assert isinstance(result.error, MoldUnreachable)
+    assert client.clock.monotonic() > 3600
+    assert [zone.outcome for zone in result.zones] == [Outcome.PENDING] * 2
+    assert any("stays, as it may be Ready by now" in text for text in result.warnings)
+    simulator.down_until = 0.0
+    assert outcomes(run(client, state, published)) == READY
+    assert len(simulator.cloud.versions) == 1
+
+
 def test_a_server_that_goes_away_for_good_is_told_and_the_next_run_carries_on(
     simulator: FakeMold, client: Mold, state: Path, published: Published
 ) -> None:
@@ -837,7 +951,9 @@ def test_a_server_that_is_replaced_during_the_wait_is_told(
     assert outcomes(run(client, state, published)) == READY
 
 
-def second_run_adds(simulator: FakeMold, published: Published, after: float) -> None:
+def second_run_adds(
+    simulator: FakeMold, published: Published, after: float, name: str | None = None
+) -> None:
     """Let another machine register the same ISO right when this one does."""
 
     def rival(_number: int, command: str, moment: str) -> None:
@@ -845,7 +961,7 @@ def second_run_adds(simulator: FakeMold, published: Published, after: float) -> 
             simulator.faults.watchers.remove(rival)
             version = add_directly(
                 simulator.cloud,
-                name=published.registration.name,
+                name=name or published.registration.name,
                 url=published.url,
                 checksum=published.registration.checksum,
             )
@@ -870,6 +986,32 @@ def test_two_registrations_at_once_leave_one(
     second_run_adds(simulator, published, after)
     assert outcomes(run(client, state, published)) == READY
     assert len(simulator.cloud.versions) == 1
+
+
+@pytest.mark.parametrize("after", [-5.0, 5.0])
+def test_what_somebody_else_makes_at_once_under_another_name_stays(
+    simulator: FakeMold, client: Mold, state: Path, published: Published, after: float
+) -> None:
+    second_run_adds(simulator, published, after, name="kim's")
+    assert outcomes(run(client, state, published)) == READY
+    assert "kim's" in {version.name for version in simulator.cloud.versions.values()}
+
+
+def test_what_somebody_else_made_is_not_taken_for_ours_whose_answer_was_lost(
+    simulator: FakeMold, client: Mold, state: Path, published: Published
+) -> None:
+    def lose(_number: int, command: str, moment: str) -> None:
+        if command == "addKubernetesSupportedVersion" and moment == "before":
+            simulator.faults.watchers.remove(lose)
+            url, checksum = published.url, published.registration.checksum
+            add_directly(simulator.cloud, name="kim's", url=url, checksum=checksum)
+            raise ConnectionAbortedError
+
+    simulator.faults.watchers.append(lose)
+    result = run(client, state, published)
+    assert outcomes(result) == READY
+    [theirs] = [v.id for v in simulator.cloud.versions.values() if v.name == "kim's"]
+    assert not any(theirs in text for text in result.done)
 
 
 def test_two_real_runs_at_once_register_once(
@@ -1007,9 +1149,8 @@ def test_an_upload_that_is_refused_leaves_nothing(
                     row.upload_until = None
 
     simulator.faults.watchers.append(expire)
-    result = run(client, state, published, url=None, upload=published.path)
-    assert isinstance(result.error, MoldError)
-    assert "HTTP 401" in str(result.error)
+    text, _hint = failed(run(client, state, published, url=None, upload=published.path))
+    assert "HTTP 401" in text
     assert not simulator.cloud.versions
 
 
@@ -1037,11 +1178,41 @@ def test_an_upload_whose_ticket_was_lost_leaves_nothing(
 ) -> None:
     simulator.faults.add("lost", command="getUploadParamsForKubernetesSupportedVersion")
     result = run(client, state, published, url=None, upload=published.path)
-    assert isinstance(result.error, MoldUnreachable)
+    assert outcomes(result) == {"Zone1": "failed", "Zone2": "ready"}
+    assert "the answer was lost" in result.zones[-1].text
     assert any("could not be deleted yet" in text for text in result.warnings)
     again = run(client, state, published, url=None, upload=published.path, timeout=7200.0)
     assert outcomes(again) == READY
     assert len(simulator.cloud.versions) == 2
+
+
+@pytest.mark.parametrize("zone", [0, 1])
+@pytest.mark.parametrize("trouble", ["broken", "refused", "ticket"])
+def test_what_keeps_one_zone_from_its_upload_keeps_no_other(
+    simulator: FakeMold, client: Mold, state: Path, published: Published, zone: int, trouble: str
+) -> None:
+    tickets = 0
+
+    def go_wrong(_number: int, command: str, moment: str) -> None:
+        nonlocal tickets
+        tickets += command.startswith("getUpload") and moment == "after"
+        if tickets != zone + 1:
+            return
+        if trouble == "ticket" and command.startswith("getUpload") and moment == "after":
+            raise ConnectionAbortedError
+        if trouble == "broken" and command == "upload":
+            raise ConnectionAbortedError
+        if trouble == "refused" and command.startswith("getUpload") and moment == "after":
+            for row in list(simulator.cloud.versions.values())[-1].rows:
+                row.upload_until = None
+
+    simulator.faults.watchers.append(go_wrong)
+    result = run(client, state, published, url=None, upload=published.path)
+    bad, good = simulator.cloud.zones[zone], simulator.cloud.zones[1 - zone]
+    assert outcomes(result) == {bad.name: "failed", good.name: "ready"}
+    uploaded = [v for v in simulator.cloud.versions.values() if v.zone is good]
+    assert len(uploaded) == 1
+    assert uploaded[0].id not in " ".join(result.warnings)
 
 
 def test_an_upload_that_was_killed_is_replaced_once_mold_gave_it_up(
@@ -1086,5 +1257,6 @@ def test_of_an_upload_that_is_refused_without_end_only_the_beginning_is_read(
         return Reply(500, {}, (b"no! " * 16384 for _ in iter(int, 1)))
 
     monkeypatch.setattr(simulator, "on_upload", refuse)
-    result = run(client, state, published, url=None, upload=published.path)
+    wish = {"url": None, "upload": published.path, "zones": ("Zone1",)}
+    result = run(client, state, published, **wish)
     assert "HTTP 500: no! no! no!" in str(result.error)
