@@ -94,8 +94,9 @@ Nine patches stay below their goal where the compiler stays: kubectl 1.33.0 and 
 Go 1.24.2 and 1.24.13. 1.31.0 and 1.31.9 are built by Go 1.22.5 and 1.23.8, another compiler, which
 costs what a minor release costs.
 
-kubelet 1.36.5 -> 1.37.1 alone is above the goal of minors: much of what it costs are calls inside of code
-that resembles other code and so name other places, descriptors of types, and tables of functions.
+kubelet 1.36.5 -> 1.37.1 alone is above the goal of minors: much of what it costs are calls inside
+of code that resembles other code and so name other places, descriptors of types, and tables of
+functions.
 
 kubelet 1.36.5 -> 1.37.1 and kubectl 1.36.3 -> 1.36.4 and 1.37.0 -> 1.37.1 of amd64 are told by the
 maker of today; all other pairs by the one before, whose deltas of minor releases are a tenth larger

@@ -26,8 +26,9 @@ def slowed(program: str, folder: Path, *, factor: int = CLOCK) -> Path:
     from then on.
     """
     library = folder / "slow_clock.so"
-    compiled = ["gcc", "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library]
-    subprocess.run([*compiled, HERE / "slow_clock.c", "-ldl"], check=True)
+    options = ["-O2", "-Wall", "-Werror", "-shared", "-fPIC"]
+    source = str(HERE / "slow_clock.c")
+    subprocess.run(["gcc", *options, "-o", str(library), source, "-ldl"], check=True)
     found = shutil.which(program)
     assert found is not None, f"{program} is not installed"
     # Told by the program itself: what starts machines gives them no variables of ours.

@@ -37,7 +37,7 @@ def test_a_second_of_a_slow_clock_takes_some_of_the_host(
     tmp_path: Path, factor: int, what: str
 ) -> None:
     program = slowed(sys.executable, tmp_path, factor=factor)
-    argv = [program, "-c", MEASURED, what]
+    argv = [str(program), "-c", MEASURED, what]
     shown = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     begin, end = (list(map(float, line.split())) for line in shown.splitlines())
     shortest, longest = end[0] - begin[3] - TICK, end[3] - begin[0] + TICK

@@ -525,7 +525,7 @@ def test_a_job_that_a_restart_ended_is_lost_and_a_deletion_begun_again(
     simulator: FakeMold, client: Mold
 ) -> None:
     version = add_directly(simulator.cloud)
-    ended = []
+    ended: list[object] = []
 
     def restart(_number: int, command: str, moment: str) -> None:
         if command == "queryAsyncJobResult" and moment == "before" and len(ended) < 2:
