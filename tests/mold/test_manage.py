@@ -71,6 +71,14 @@ def test_many_versions_take_few_calls(simulator: FakeMold, mold: Mold) -> None:
     assert len(simulator.log) <= 12
 
 
+def test_an_iso_that_was_uploaded_for_a_project_is_seen_among_many(
+    simulator: FakeMold, mold: Mold
+) -> None:
+    for number in range(7):
+        add_directly(simulator.cloud, f"1.34.{number}", in_project=number == 3)
+    assert [len(entry.rows) for entry in manage.list_entries(mold)] == [2] * 7
+
+
 def test_a_version_is_found_by_id_name_or_number(simulator: FakeMold, mold: Mold) -> None:
     version = add_directly(simulator.cloud)
     for key in (version.id, "v1.34.12", "1.34.12"):

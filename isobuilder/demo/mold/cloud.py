@@ -96,6 +96,7 @@ class Version:
     iso_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     state: str = "Enabled"
     has_iso: bool = True  # False after somebody deleted the ISO alone
+    in_project: bool = False  # lists of ISOs leave it out unless it is asked for by its id
     rows: list[IsoRow] = field(default_factory=list)
 
 

@@ -20,6 +20,8 @@ def list_isos(cloud: Cloud, user: CloudUser, params: Params) -> list[dict[str, A
     for version in versions:
         if params.get("id") and version.iso_id != params["id"]:
             continue
+        if version.in_project and not params.get("id"):
+            continue
         # On a store of the whole region there is one copy, of no zone.
         region = cloud.region_store and not version.direct
         for row in version.rows[:1] if region else version.rows:
