@@ -98,9 +98,10 @@ kubelet 1.36.5 -> 1.37.1 alone is above the goal of minors: much of what it cost
 of code that resembles other code and so name other places, descriptors of types, and tables of
 functions.
 
-kubelet 1.36.5 -> 1.37.1 and kubectl 1.36.3 -> 1.36.4 and 1.37.0 -> 1.37.1 of amd64 are told by the
-maker of today; all other pairs by the one before, whose deltas of minor releases are a tenth larger
-and of patches some hundredths. A year of releases, below, is by the maker of today."""
+kubeadm 1.36.5 -> 1.37.1, kubectl 1.31.0 -> 1.31.9, helm 4.2.2 -> 4.2.3, what is Debian's and the
+whole ISO are told by the maker before that of today, whose deltas of minor releases are a tenth
+smaller; those of patches are some hundredths smaller or larger, and kube-proxy's a fifth larger. A
+year of releases, below, is by the maker of today."""
 
 _ABOUT = {
     "bsdiff4": "bsdiff4 1.3.2",
