@@ -117,7 +117,12 @@ def _config(_samples: Samples, _stack: ExitStack) -> Rig:
 
 
 def _cluster(_samples: Samples, _stack: ExitStack) -> Rig:
-    texts = [SMALL.encode(), THREE.replace("VERSION", "1.34.12").encode()]
+    kubelet = "kubelet: {maxPods: 9, evictionHard: {pid.available: 5%}, kubeReserved: {cpu: 1m}}"
+    texts = [
+        SMALL.encode(),
+        THREE.replace("VERSION", "1.34.12").encode(),
+        f"{SMALL}{kubelet}\n".encode(),
+    ]
     return of_text(texts, lambda data, folder: load_cluster(put(folder, "c.yaml", data)))
 
 
@@ -286,7 +291,7 @@ TEXTS = (
     ),
     Target("recipe", ("documents/plain_yaml.py", "documents/yaml.py", "model/expand.py"), _recipe),
     Target("config", ("model/config.py", "documents/plain_yaml.py"), _config),
-    Target("cluster-file", ("model/cluster_checks.py",), _cluster),
+    Target("cluster-file", ("model/cluster_checks.py", "formats/kubelet.py"), _cluster),
     Target("seed", ("nodeconfig/seed.py", "nodeconfig/access.py"), _seed),
     Target("template", ("documents/template.py",), _template),
     Target("checksums", ("sources/checksums.py", "formats/sums.py"), _checksums),
