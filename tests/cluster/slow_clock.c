@@ -127,5 +127,7 @@ int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *
 
     if (!next) /* the present one: without a version an old one may be found, of other types */
         next = dlvsym(RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
+    if (!next) /* processors that came later have one only */
+        next = dlsym(RTLD_NEXT, "pthread_cond_timedwait");
     return next(condition, mutex, &later);
 }
