@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Generic, Self, TypeVar
@@ -43,6 +43,7 @@ _GRAVITY: tuple[type[IsobuilderError], ...] = (  # what trying again may mend co
     MoldError,
     DifferencesFound,
     UpstreamError,
+    PartlyDone,
 )
 _TRY_AGAIN = (
     "run the same command again, what was fetched stays; "
@@ -134,6 +135,22 @@ def gravest(errors: Iterable[IsobuilderError]) -> type[IsobuilderError]:
     return next((kind for kind in _GRAVITY if kind.exit_code in codes), IsobuilderError)
 
 
+def raise_gravest(errors: Sequence[IsobuilderError]) -> None:
+    """Tell all of several errors, if there are any.
+
+    Raises:
+        IsobuilderError: the last of the gravest kind; the others were printed.
+    """
+    if not errors:
+        return
+    code = gravest(errors).exit_code
+    last = [error for error in errors if error.exit_code == code][-1]
+    for error in errors:
+        if error is not last:
+            _show_error(error)
+    raise last
+
+
 @dataclass(slots=True)
 class Attempts(Generic[Result]):
     """What became of several independent things, each tried in a ``with`` block of this.
@@ -173,12 +190,7 @@ class Attempts(Generic[Result]):
                 self._count(partly),
                 hint="mend what the errors above say, then run the same command again",
             )
-        code = PartlyDone.exit_code if partly else gravest(self.failures).exit_code
-        last = [failure for failure in self.failures if failure.exit_code == code][-1]
-        for failure in self.failures:
-            if failure is not last:
-                _show_error(failure)
-        raise last
+        raise_gravest(self.failures)
 
     def _count(self, partly: int) -> str:
         total, failed = len(self.failures) + self.done, len(self.failures) - partly

@@ -271,10 +271,10 @@ def test_a_lock_that_cannot_be_written_hides_no_other_error(built: Built, tmp_pa
     no_folder = tmp_path / "file"
     no_folder.write_bytes(b"")
     here = ("--store", tmp_path / "store", "--out", no_folder / "site", "--json")
-    done = call("site", "import", built.iso, bad, *here, code=6)
+    done = call("site", "import", built.iso, bad, *here, code=5)
     assert json.loads(done.stdout)["imported"][0]["from"] == str(built.iso)
-    assert f"{bad}: no part of a bundle" in errors(done)[0]
-    assert str(no_folder / "site") in errors(done)[1]
+    assert str(no_folder / "site") in errors(done)[0]
+    assert f"{bad}: no part of a bundle" in errors(done)[1]
 
 
 # --- parts

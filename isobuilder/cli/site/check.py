@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isobuilder.cli.app import FILE, App, AppCommand, json_option
-from isobuilder.cli.exits import Attempts
+from isobuilder.cli.exits import Attempts, raise_gravest
 from isobuilder.cli.mold.servers import Servers, named_servers_option
 from isobuilder.cli.site.naming import digest_of
 from isobuilder.cli.telling import tell
@@ -250,5 +250,4 @@ def _refuse(
     if wrong:
         hint = "isobuilder verify tells what to do about each finding"
         told.append(IntegrityError(*wrong, hint=hint))
-    told.sort(key=lambda error: isinstance(error, IntegrityError))
-    Attempts[None](failures=told).raise_failures()
+    raise_gravest(told)
