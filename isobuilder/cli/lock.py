@@ -14,6 +14,7 @@ from isobuilder.cli.app import (
     AppCommand,
     json_option,
     plural,
+    refuse_iso,
 )
 from isobuilder.cli.exits import Attempts
 from isobuilder.cli.sources import SOURCE, BuildSource, arch_option, locks_of, tell_end_of_life
@@ -61,7 +62,7 @@ def lock(
     from isobuilder.pipeline.lock import changed_lines, lock_recipe
     from isobuilder.sources.session import open_session
 
-    _refuse_lock(recipe)
+    refuse_iso(recipe.path, "a recipe")
     architectures = [arch] if arch else list(architectures_of(recipe.path))
     if output and len(architectures) > 1:
         raise UsageProblem(
@@ -108,18 +109,6 @@ def _tell_unwise(app: App, recipes: list[Recipe]) -> None:
         if one.rule != "end-of-life":  # which is told already, and before it has come
             app.say(f"warning: {one.fact} ({one.source})")
             app.say(f"hint: {one.hint}")
-
-
-def _refuse_lock(recipe: BuildSource) -> None:
-    from isobuilder.cli.app import refuse_iso
-    from isobuilder.errors import InputError
-
-    refuse_iso(recipe.path, "a recipe")
-    if recipe.path.name.endswith(".lock.json"):
-        raise InputError(
-            f"{recipe.called}: expected a recipe, got a lock",
-            hint="name the recipe that the lock answers",
-        )
 
 
 @click.command(cls=AppCommand)

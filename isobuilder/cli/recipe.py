@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_option
+from isobuilder.cli.sources import SOURCE, BuildSource
 from isobuilder.cli.telling import table, tell, tell_path, tell_text
 from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.profile import DEFAULT_PROFILE, PROFILES
@@ -91,10 +92,10 @@ def new(app: App, version: str, profile: str, output: Path | None, lock: bool) -
 
 
 @recipe.command()
-@click.argument("files", metavar="RECIPE...", nargs=-1, required=True, type=FILE)
+@click.argument("sources", metavar="RECIPE|VERSION...", nargs=-1, required=True, type=SOURCE)
 @json_option
 @click.pass_obj
-def check(app: App, files: tuple[Path, ...], as_json: bool) -> None:
+def check(app: App, sources: tuple[BuildSource, ...], as_json: bool) -> None:
     """Tell all that is wrong with each RECIPE, for every architecture it is for.
 
     Also compares the locks beside them, and tells by the rules of isobuilder upstream rules what
@@ -104,7 +105,7 @@ def check(app: App, files: tuple[Path, ...], as_json: bool) -> None:
     from isobuilder.errors import InputError
     from isobuilder.pipeline.recipes import check_recipe
 
-    found = [check_recipe(path, app.rules) for path in files]
+    found = [check_recipe(source.path, app.rules) for source in sources]
     for one in found:
         for warning in one.warnings:
             app.say(f"warning: {warning}")
@@ -138,16 +139,16 @@ def check(app: App, files: tuple[Path, ...], as_json: bool) -> None:
 
 
 @recipe.command()
-@click.argument("file", metavar="RECIPE", type=FILE)
+@click.argument("source", metavar="RECIPE|VERSION", type=SOURCE)
 @click.option("--arch", type=click.Choice(list(ARCHITECTURES)), help="Default: its first one.")
 @json_option
 @click.pass_obj
-def show(app: App, file: Path, arch: str | None, as_json: bool) -> None:
+def show(app: App, source: BuildSource, arch: str | None, as_json: bool) -> None:
     """Print RECIPE with all that it extends, and every template expanded."""
     from isobuilder.model.loading import load_recipe
     from isobuilder.pipeline.recipes import expanded_text
 
-    loaded = load_recipe(file, arch)
+    loaded = load_recipe(source.path, arch)
     if as_json:
         app.show_json(loaded.to_data())
     else:

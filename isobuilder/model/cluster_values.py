@@ -309,6 +309,8 @@ def _mac(text: str) -> str:
     """Return the address of one interface in lower case. Source: IEEE 802, the individual bit."""
     if int(text[:2], 16) & 1:
         raise ValueError(f"{text} is the address of a group, which no interface has")
+    if text == "00:00:00:00:00:00":
+        raise ValueError(f"{text} is the address of no interface")
     return text.lower()
 
 

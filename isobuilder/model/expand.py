@@ -92,6 +92,10 @@ def _in_order(mistakes: list[Mistake], path: Path) -> list[Mistake]:
 
 def _merged_file(path: Path, chain: tuple[Path, ...], author: Path) -> tuple[Map, list[Mistake]]:
     """Return ``path`` and all it extends, which lies in the folder ``author`` or is shipped."""
+    if path.name.endswith(".lock.json"):
+        raise InputError(
+            f"{path}: expected a recipe, got a lock", hint="name the recipe that the lock answers"
+        )
     tree = read_yaml(path)
     entry = tree.entries.get("extends")
     if entry is None:

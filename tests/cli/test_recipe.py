@@ -71,6 +71,29 @@ def test_mistakes_of_all_files_are_told_and_the_exit_code_is_3(tmp_path: Path) -
     assert result.stdout.startswith("good: ")
 
 
+def test_a_lock_in_place_of_a_recipe_is_told_as_such_and_others_are_checked(tmp_path: Path) -> None:
+    lock = RECIPES / "kubernetes-1.34.12.amd64.lock.json"
+    told = [
+        f"error: {lock}: expected a recipe, got a lock",
+        "hint: name the recipe that the lock answers",
+    ]
+    done = run("check", lock, RECIPES / "kubernetes-1.34.2.yaml")
+    assert (done.exit_code, done.stderr.splitlines()[-2:]) == (3, told)
+    assert done.stdout.startswith("good: ")
+    for command in ("show", "check"):
+        done = run(command, lock)
+        assert (done.exit_code, done.stderr.splitlines()) == (3, told)
+    extending = tmp_path / "x.yaml"
+    extending.write_text(f"schema: 1\nextends: {lock.name}\n")
+    shutil.copy(lock, tmp_path)
+    assert "expected a recipe, got a lock" in run("check", extending).stderr
+
+
+def test_shipped_recipes_are_looked_at_by_their_versions() -> None:
+    assert "good: " in good("check", "1.36.5", "1.37.1").stdout
+    assert json.loads(good("show", "1.36.5", "--json").stdout)["kubernetes"] == "1.36.5"
+
+
 def test_a_mistake_that_only_one_architecture_has_is_found(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(

@@ -111,6 +111,7 @@ def test_the_hint_names_the_key_that_was_meant() -> None:
             ("role: worker", "role: worker, mac: '01:00:5e:00:00:01'"),
             "nodes[two].mac: 01:00:5e:00:00:01 is the address of a group, which no interface has",
         ),
+        (("role: worker", "role: worker, mac: '00:00:00:00:00:00'"), "the address of no interface"),
         (("nodes:\n", "cni: [bridge]\nnodes:\n"), "cni: expected bridge, none or the path"),
         (("nodes:\n", "cni: {}\nnodes:\n"), "cni: expected bridge, none or the path"),
         (("nodes:\n", "cni:\nnodes:\n"), "cni: expected bridge, none or the path"),
