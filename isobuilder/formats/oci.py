@@ -76,6 +76,12 @@ class Platform:
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
+    def plain(self) -> Platform:
+        """Return the same for each way of writing it, as containerd: arm64/v8 is arm64."""
+        architecture, variant = self.architecture.lower(), self.variant.lower().lstrip("v")
+        usual = {"amd64": "1", "arm64": "8", "arm": "7"}.get(architecture)
+        return Platform(self.os.lower(), architecture, "" if variant == usual else variant)
+
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:

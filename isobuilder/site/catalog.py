@@ -126,11 +126,12 @@ def catalog_of(holdings: Sequence[Holding], deltas: Sequence[ServedDelta] = ()) 
 
 def _chosen(found: Sequence[tuple[HeldEntry, Holding]]) -> tuple[HeldManifest, set[str]]:
     """Return what a tag means, and the names of the ISOs whose image has to stand back."""
-    by_platform: dict[Platform | None, HeldManifest] = {}
+    by_platform: dict[Platform | None, HeldManifest] = {}  # written plainly
     others = set()
     for entry, holding in found:
         manifest = entry.manifests[entry.top]
-        if by_platform.setdefault(manifest.platform, manifest).digest != manifest.digest:
+        platform = manifest.platform and manifest.platform.plain()
+        if by_platform.setdefault(platform, manifest).digest != manifest.digest:
             others.add(holding.name)
     if len(by_platform) == 1 or None in by_platform:  # an index, or no image at all
         return found[0][0].manifests[found[0][0].top], others

@@ -77,7 +77,7 @@ def registry_base(text: str) -> str:
             "--registry: expected https://HOST[:PORT][/PATH] and no login in it",
             hint="log in with docker login or podman login",
         )
-    path = parts.path.strip("/").removeprefix("v2/")
+    path = f"{parts.path.strip('/')}/".removeprefix("v2/").strip("/")
     return f"{parts.scheme}://{parts.netloc}" + (f"/{path}" if path else "")
 
 

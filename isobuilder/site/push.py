@@ -7,9 +7,10 @@ not is told as such. Interrupted and run again it sends what is missing.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isobuilder.digest import Digest
-from isobuilder.errors import UpstreamError
+from isobuilder.errors import IntegrityError, UpstreamError
 from isobuilder.formats.oci import CONFIG_TYPES, Platform, parse_any, parse_config
 from isobuilder.http import Http, HttpFailure
 from isobuilder.http.replies import FilePart
@@ -32,14 +33,16 @@ from isobuilder.site.names import (
     targets_for,
 )
 from isobuilder.site.shelf import read_isos
-from isobuilder.sources.pushing import RegistryWriter
+from isobuilder.sources.pushing import KeptManifest, RegistryWriter
 from isobuilder.sources.registry_auth import Credentials
-from isobuilder.text import as_json
 
 if TYPE_CHECKING:
     from isobuilder.sources.session import Session  # which asks upstream, and pushes nothing
 
+_log = logging.getLogger(__name__)
+
 _AT_ONCE = 2  # uploads: more wait for the registry's own hashing
+_Kind = tuple[Platform, str]  # and the version of its system
 _NOT_TAKEN = {400, 403, 404, 405, 406, 415, 422}  # for a manifest: it is of no kind it keeps
 
 
@@ -143,13 +146,13 @@ class _Pushing:
             if has[name]:
                 self._count("blobs_there")
                 continue
-            if holder is not None and writer.mount(name, digest, holder):
+            if holder is not None and writer.mount(name, digest, size, holder):
                 self._count("blobs_mounted")
-            else:
-                told = work.advance if holder is None else _ignore
-                writer.put_blob(name, digest, part, told)
-                self._count("blobs_sent")
-                self._count("bytes_sent", size)
+                continue
+            told = work.advance if holder is None else _ignore
+            writer.put_blob(name, digest, part, told)
+            self._count("blobs_sent")
+            self._count("bytes_sent", size)
             if not writer.has_blob(name, digest, size):
                 raise UpstreamError(
                     f"{name}@{digest}: the registry said that it has it, and has it not",
@@ -175,22 +178,18 @@ class _Pushing:
         if self._sent(name, manifest.digest, manifest):
             self._count("manifests_sent")
 
-    def _kept(self, name: str, reference: str) -> HeldManifest | None:
-        kept = self.writer.manifest(name, reference)
-        if kept is None:
-            return None
-        document = parse_any(kept.data, place=f"{name}: {reference}")
-        return HeldManifest(kept.data, kept.digest, document, None, {})
-
     def _tag(self, name: str, tag: str, manifest: HeldManifest) -> None:
-        kept = self._kept(name, tag)
-        self._count("tags")
+        kept = self.writer.manifest(name, tag)
         if kept is not None:
-            manifest = self._together(name, kept, manifest)
+            manifest = self._together(name, tag, kept, manifest)
             if kept.digest == manifest.digest:
+                self._count("tags")
                 return
-            self.report.moved.append(f"{name}:{tag}: was {kept.digest}, is {manifest.digest}")
-        self._sent(name, tag, manifest)
+        if self._sent(name, tag, manifest):
+            self._count("tags")
+            if kept is not None:
+                said = f"{name}:{tag}: was {kept.digest}, is {manifest.digest}"
+                self.report.moved.append(said)
 
     def _sent(self, name: str, reference: str, manifest: HeldManifest) -> bool:
         """Send a manifest, and ask for it again."""
@@ -198,7 +197,7 @@ class _Pushing:
             media_type = manifest.document.media_type
             self.writer.put_manifest(name, reference, manifest.data, media_type)
         except HttpFailure as failure:
-            if manifest.platform is not None or failure.status not in _NOT_TAKEN:
+            if _is_image(manifest) or failure.status not in _NOT_TAKEN:
                 raise
             self.report.refused.append(f"{name}: {manifest.digest}: {failure}")
             return False
@@ -210,35 +209,48 @@ class _Pushing:
             )
         return True
 
-    def _together(self, name: str, kept: HeldManifest, ours: HeldManifest) -> HeldManifest:
+    def _together(
+        self, name: str, tag: str, kept: KeptManifest, ours: HeldManifest
+    ) -> HeldManifest:
         """Return what a tag shall name: ours, and what it has for other platforms."""
+        try:
+            document = parse_any(kept.data, place=f"{name}:{tag}")
+        except IntegrityError as error:  # of schema 1, or whatever: something else
+            _log.info("%s", error)
+            return ours
+        there = HeldManifest(kept.data, kept.digest, document, None, {})
         if kept.digest == ours.digest or any(
-            entry.digest == ours.digest for entry in kept.document.manifests
+            entry.digest == ours.digest for entry in document.manifests
         ):
-            return kept
-        mine, there = self._by_platform(name, ours), self._by_platform(name, kept)
-        others = [entry for platform, entry in there.items() if platform not in mine]
-        return index_of([*mine.values(), *others]) if mine and others else ours
+            return there
+        mine = self._by_platform(name, ours)
+        platforms = {platform for platform, _ in mine}
+        others = [
+            entry for platform, entry in self._by_platform(name, there) if platform not in platforms
+        ]
+        return index_of([*(entry for _, entry in mine), *others]) if mine and others else ours
 
-    def _by_platform(self, name: str, manifest: HeldManifest) -> dict[str, Mapping[str, object]]:
+    def _by_platform(
+        self, name: str, manifest: HeldManifest
+    ) -> list[tuple[_Kind, dict[str, object]]]:
         """Return the images of an index, or the one image, by platform; nothing of other kinds."""
         if manifest.document.manifests:
-            entries = entries_of(manifest.data, name)
-            return {_platform_of(entry): entry for entry in entries if "platform" in entry}
+            return list(_platforms(name, manifest))
         platform = manifest.platform or self._platform(name, manifest)
-        if platform is None:
-            return {}
-        entry = described(replace(manifest, platform=platform))
-        return {_platform_of(entry): entry}
+        image = replace(manifest, platform=platform)
+        return [] if platform is None else list(_platforms(name, index_of([described(image)])))
 
     def _platform(self, name: str, manifest: HeldManifest) -> Platform | None:
         config = manifest.document.blobs[0] if manifest.document.blobs else None
         if config is None or config.media_type not in CONFIG_TYPES:
             return None
         data = self.writer.small_blob(name, config.digest)
-        return (
-            None if data is None else parse_config(data, place=f"{name}: {config.digest}").platform
-        )
+        try:
+            place = f"{name}: {config.digest}"
+            return None if data is None else parse_config(data, place=place).platform
+        except IntegrityError as error:  # of no image that a node could run
+            _log.info("%s", error)
+            return None
 
     def _referrers(
         self, name: str, held: HeldRepository, subject: Digest, about: Sequence[HeldManifest]
@@ -253,7 +265,11 @@ class _Pushing:
             return
         tag = subject.replace(":", "-")
         kept = self.writer.manifest(name, tag)
-        known = entries_of(kept.data, name) if kept is not None else []
+        try:
+            known = entries_of(kept.data, name) if kept is not None else []
+        except IntegrityError as error:  # no index, so it says nothing about the image
+            _log.info("%s", error)
+            known = []
         ours = entries_of(held.referrers(subject).data, name)
         index = index_of([*ours, *(one for one in known if one["digest"] not in wanted)])
         if kept is None or kept.digest != index.digest:
@@ -264,8 +280,22 @@ class _Pushing:
             setattr(self.report, what, getattr(self.report, what) + number)
 
 
-def _platform_of(entry: Mapping[str, object]) -> str:
-    return as_json(entry["platform"], indent=0)
+def _is_image(manifest: HeldManifest) -> bool:
+    """Tell whether nodes pull it: an image, or an index over images."""
+    return manifest.platform is not None or any(
+        entry.platform is not None for entry in manifest.document.manifests
+    )
+
+
+def _platforms(name: str, manifest: HeldManifest) -> Iterator[tuple[_Kind, dict[str, object]]]:
+    """Give the images of an index, each with what it is for, however that is written."""
+    for entry in entries_of(manifest.data, name):
+        if isinstance(platform := entry.get("platform"), dict):
+            parts = (str(platform.get(key) or "") for key in ("os", "architecture", "variant"))
+            kind = Platform(*parts).plain()
+            # Windows has an image for each of its versions.
+            version = platform.get("os.version") if kind.os == "windows" else None
+            yield (kind, str(version)), entry
 
 
 def _ignore(_count: int) -> None:

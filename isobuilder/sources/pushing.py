@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.documents.json import OCI, parse
@@ -22,7 +22,7 @@ from isobuilder.formats.oci import ACCEPTED
 from isobuilder.http import Answer, Http, HttpFailure, RetryBudget, redact
 from isobuilder.http.replies import FilePart
 from isobuilder.sources.mirrors import authorized
-from isobuilder.sources.reasons import with_reason
+from isobuilder.sources.reasons import why_refused
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens, full_name
 from isobuilder.text import whole_number
@@ -36,10 +36,13 @@ _SMALLEST = 256 * 1024  # bytes of a chunk
 _PIECE = 8 * 1024 * 1024  # bytes between two looks at progress and rate
 _MOST_SAID = 64 * 1024  # bytes of an answer to something sent
 _TAGS = 4 * 1024 * 1024  # bytes of a list of tags
-_PAGES = 1000  # of a list of tags
+_PAGES = 1000  # of one list
 _BYTES = {"Content-Type": "application/octet-stream"}
+_ELSEWHERE = {301, 302, 303, 307, 308}
+_LINK = re.compile(r"<([^<>]*)>([^<]*)")
+_NEXT = re.compile(r'\brel\s*=\s*(?:next\b|"[^"]*\bnext\b)', re.IGNORECASE)
+_NO_END = "not all of it is known, so nothing is done with it; look at the registry, or its proxy"
 
-T = TypeVar("T")
 Sent = Callable[[int], None]
 """Is told how many more bytes are on their way."""
 
@@ -69,9 +72,13 @@ class RegistryWriter:
 
     def has_blob(self, repository: str, digest: Digest, size: int) -> bool:
         """Tell whether the registry has a blob of this digest and size."""
-        answer = self._ask("HEAD", repository, f"blobs/{digest}", accept=(200, 307, 404))
+        accept = (200, 404, *_ELSEWHERE)
+        answer = self._ask("HEAD", repository, f"blobs/{digest}", accept=accept)
+        if answer.status in _ELSEWHERE:  # to the storage where it lies
+            _refuse_other_door(answer)
+            return True
         length = whole_number(answer.headers.get("Content-Length", ""))
-        return answer.status == 307 or (answer.status == 200 and length in {None, size})
+        return answer.status == 200 and length in {None, size}
 
     def manifest(self, repository: str, reference: str) -> KeptManifest | None:
         """Return what a tag or digest names, None if nothing."""
@@ -87,23 +94,28 @@ class RegistryWriter:
 
     def small_blob(self, repository: str, digest: Digest) -> bytes | None:
         """Return a small blob, such as an image's configuration, if that is what is there."""
-        answer = self._ask("GET", repository, f"blobs/{digest}", accept=(200, 404), limit=OCI.size)
+        url = self._address(repository, f"blobs/{digest}")
+
+        def send(login: str | None) -> Answer:  # follows redirects: the storage may have it
+            return self._http.get_small(
+                url, limit=OCI.size, auth=login, accept=(200, 404), proven=True
+            )
+
+        try:
+            answer = authorized(send, self._login(repository))
+        except HttpFailure as failure:
+            raise why_refused(failure) from failure
         is_it = answer.status == 200 and Digest.of(answer.body) == digest
         return answer.body if is_it else None
 
     def referrers(self, repository: str, subject: Digest) -> set[str] | None:
         """Return the digests of what is about ``subject``; None without the referrers API."""
-        path = f"referrers/{subject}"
-        answer = self._ask("GET", repository, path, accept=(200, 400, 404, 405), limit=OCI.size)
-        if answer.status != 200:
-            return None
-        found = parse(answer.body, redact(answer.url), OCI, UpstreamError)
-        listed = found.get("manifests") if isinstance(found, dict) else None
-        entries = listed if isinstance(listed, list) else ()
-        return {str(entry.get("digest")) for entry in entries if isinstance(entry, dict)}
+        path, without = f"referrers/{subject}", (400, 404, 405)
+        found = self._listed(repository, path, _digests, without=without, limit=OCI.size)
+        return None if found is None else set(found)
 
-    def mount(self, repository: str, digest: Digest, source: str) -> bool:
-        """Let ``repository`` have a blob that ``source`` has; False if the registry will not."""
+    def mount(self, repository: str, digest: Digest, size: int, source: str) -> bool:
+        """Let ``repository`` have a blob that ``source`` has; False if the registry has it not."""
         if not self._mounts:
             return False
         place = f"blobs/uploads/?mount={digest}&from={full_name(self._base, source)}"
@@ -116,7 +128,11 @@ class RegistryWriter:
         if answer.status == 202:  # it began an upload in its place, which nobody will end
             self._mounts = False
             self._cancel(repository, answer)
-        return answer.status == 201
+            return False
+        if not self.has_blob(repository, digest, size):  # it said so, and did nothing
+            self._mounts = False
+            return False
+        return True
 
     def put_blob(self, repository: str, digest: Digest, part: FilePart, sent: Sent) -> None:
         """Send a blob and return when the registry has taken it.
@@ -128,13 +144,13 @@ class RegistryWriter:
         patience = self._http.patience()
         upload = None
         while True:
+            upload = upload or self._begin(repository, digest, patience)
             try:
-                upload = upload or self._begin(repository, digest)
                 upload.send(part, self._chunk, sent)
                 return
             except HttpFailure as failure:
                 self._after(failure, part, digest, patience)
-                upload = upload and upload.resumed()
+                upload = upload.resumed()
 
     def put_manifest(
         self, repository: str, reference: str, data: bytes, media_type: str
@@ -156,21 +172,54 @@ class RegistryWriter:
         return answer.status != 404
 
     def tags(self, repository: str) -> list[str]:
-        """Return the tags of a repository; none if there is no such repository."""
-        found: list[str] = []
-        path = "tags/list?n=1000"
+        """Return the tags of a repository; none if there is no such repository.
+
+        Raises:
+            UpstreamError: the registry does not tell all of them.
+        """
+        return (
+            self._listed(repository, "tags/list?n=1000", _names, without=(404,), limit=_TAGS) or []
+        )
+
+    def _listed(
+        self,
+        repository: str,
+        path: str,
+        read: Callable[[object], list[str] | None],
+        *,
+        without: Collection[int],
+        limit: int,
+    ) -> list[str] | None:
+        """Return what all pages of a list name; None if the first has a status of ``without``.
+
+        Source: OCI distribution specification 1.1, "Listing Tags" and "Listing Referrers": where
+        the next page is tells the header Link (RFC 8288).
+        """
+        found: dict[str, None] = {}
+        url, accept = self._address(repository, path), (200, *without)
+        place, asked = redact(url), {url}
         for _ in range(_PAGES):
-            answer = self._ask("GET", repository, path, accept=(200, 404), limit=_TAGS)
-            if answer.status == 404:
-                return found
-            listed = parse(answer.body, redact(answer.url), OCI, UpstreamError)
-            names = listed.get("tags") if isinstance(listed, dict) else None
-            page = [name for name in names or () if isinstance(name, str)]
-            found += page
-            if not page or "next" not in answer.headers.get("Link", ""):
-                return found
-            path = f"tags/list?n=1000&last={page[-1]}"
-        return found
+            answer = self._ask("GET", repository, url=url, accept=accept, limit=limit)
+            if answer.status != 200:
+                return None
+            page = read(parse(answer.body, redact(answer.url), OCI, UpstreamError))
+            if page is None:
+                raise UpstreamError(f"{redact(answer.url)}: not the list that was asked for")
+            known = len(found)
+            found |= dict.fromkeys(page)
+            following = self._next_page(answer)
+            if following is None:
+                return list(found)
+            if following in asked or (page and len(found) == known):
+                raise UpstreamError(f"{place}: its pages repeat themselves", hint=_NO_END)
+            asked.add(following)
+            url, accept = following, (200,)
+        raise UpstreamError(f"{place}: more than {_PAGES} pages", hint=_NO_END)
+
+    def _next_page(self, answer: Answer) -> str | None:
+        links = _LINK.findall(answer.headers.get("Link", ""))
+        target = next((target for target, said in links if _NEXT.search(said)), None)
+        return None if target is None else self._here(answer, target)
 
     def _after(
         self, failure: HttpFailure, part: FilePart, digest: Digest, patience: RetryBudget
@@ -192,7 +241,7 @@ class RegistryWriter:
             self._check(part, digest)
         if failure.status in {404, 416}:  # an upload that it knows no more: once again from zero
             failure.temporary = True
-        patience.wait_after(failure)
+        _wait(patience, failure)
 
     def _check(self, part: FilePart, digest: Digest) -> None:
         found = _digest_of_part(part)
@@ -203,11 +252,12 @@ class RegistryWriter:
                 hint="mend the ISO with isobuilder site repair, or carry it again",
             )
 
-    def _begin(self, repository: str, digest: Digest) -> _Upload:
-        answer = self._ask("POST", repository, "blobs/uploads/", accept=(201, 202))
+    def _begin(self, repository: str, digest: Digest, patience: RetryBudget) -> _Upload:
+        accept = (201, 202)
+        answer = self._ask("POST", repository, "blobs/uploads/", accept=accept, patience=patience)
         least = whole_number(answer.headers.get("OCI-Chunk-Min-Length", ""))
         place = self._location(answer, repository)
-        return _Upload(self, repository, digest, place, least=least or 0)
+        return _Upload(self, repository, digest, patience, place, least=least or 0)
 
     def _cancel(self, repository: str, answer: Answer) -> None:
         try:
@@ -216,12 +266,32 @@ class RegistryWriter:
             _log.debug("an upload was not called off: %s", error)
 
     def _location(self, answer: Answer, repository: str) -> str:
-        """Return where an upload goes on. Only path and query count: bytes go to this registry."""
-        place = urlsplit(answer.headers.get("Location", ""))
-        if not place.path.startswith("/"):
+        """Return where an upload goes on."""
+        place = answer.headers.get("Location", "")
+        if not place:
             fact = f"{redact(self._origin)}/{repository}: no place to upload to"
             raise HttpFailure(fact, temporary=False)
+        return self._here(answer, place)
+
+    def _here(self, answer: Answer, target: str) -> str:
+        """Return an address in an answer. Only path and query count: bytes go to this registry."""
+        try:
+            place = urlsplit(urljoin(answer.url, target))
+        except ValueError as error:
+            fact = f"{redact(answer.url)}: names an address that is none: {target[:200]!r}"
+            raise HttpFailure(fact, temporary=False) from error
         return f"{self._origin}{place.path}" + (f"?{place.query}" if place.query else "")
+
+    def _address(self, repository: str, path: str) -> str:
+        return f"{self._origin}/v2/{full_name(self._base, repository)}/{path}"
+
+    def _login(self, repository: str) -> Callable[[HttpFailure | None, str | None], str | None]:
+        def login(failure: HttpFailure | None, sent: str | None) -> str | None:
+            if failure is None:
+                return self._tokens.header(self._base, repository)
+            return self._tokens.renew(self._base, repository, failure.headers, sent)
+
+        return login
 
     def _ask(
         self,
@@ -234,9 +304,13 @@ class RegistryWriter:
         headers: Mapping[str, str] | None = None,
         accept: Collection[int] = (200, 201, 202, 204),
         limit: int = _MOST_SAID,
+        patience: RetryBudget | None = None,
     ) -> Answer:
-        """Ask with the right login; what has no body, or a small one, also again and again."""
-        url = url or f"{self._origin}/v2/{full_name(self._base, repository)}/{path}"
+        """Ask with the right login; what has no body, or a small one, also again and again.
+
+        How often is for ``patience`` to say, or as usual.
+        """
+        url = url or self._address(repository, path)
 
         def send(login: str | None) -> Answer:
             data = body if isinstance(body, bytes) else body()
@@ -244,22 +318,14 @@ class RegistryWriter:
                 method, url, data, limit=limit, headers=headers, auth=login, accept=accept
             )
 
-        def login(failure: HttpFailure | None, sent: str | None) -> str | None:
-            if failure is None:
-                return self._tokens.header(self._base, repository)
-            return self._tokens.renew(self._base, repository, failure.headers, sent)
-
-        patience = self._http.patience()
+        patience = patience or self._http.patience()
         while True:
             try:
-                return authorized(send, login)
+                return authorized(send, self._login(repository))
             except HttpFailure as failure:
                 if not isinstance(body, bytes):
                     raise
-                try:
-                    patience.wait_after(failure)
-                except HttpFailure:
-                    raise with_reason(failure) from failure
+                _wait(patience, failure)
 
 
 @dataclass(slots=True)
@@ -269,6 +335,7 @@ class _Upload:
     writer: RegistryWriter
     repository: str
     digest: Digest
+    patience: RetryBudget
     place: str
     least: int  # bytes of a chunk that the registry wants at least
     done: int = 0  # bytes that it has
@@ -293,7 +360,9 @@ class _Upload:
             return None
         ask = self.writer._ask
         try:
-            answer = ask("GET", self.repository, url=self.place, accept=(204,))
+            answer = ask(
+                "GET", self.repository, url=self.place, accept=(204,), patience=self.patience
+            )
         except UpstreamError:
             return None
         last = whole_number(answer.headers.get("Range", "").rpartition("-")[2])
@@ -312,7 +381,9 @@ class _Upload:
         size = part.size if part else 0
         headers = {**_BYTES, **more, "Content-Length": str(size)}
         body = partial(_pieces, part, sent) if part else b""
-        return self.writer._ask(method, self.repository, url=url, body=body, headers=headers)
+        return self.writer._ask(
+            method, self.repository, url=url, body=body, headers=headers, patience=self.patience
+        )
 
 
 def _pieces(part: FilePart, sent: Sent) -> Iterator[FilePart]:
@@ -320,6 +391,46 @@ def _pieces(part: FilePart, sent: Sent) -> Iterator[FilePart]:
         size = min(_PIECE, part.size - at)
         yield part.part(at, size)
         sent(size)
+
+
+def _names(document: object) -> list[str] | None:
+    """Return the tags of a page; None if it is no list of tags."""
+    listed = document.get("tags", False) if isinstance(document, dict) else False
+    if listed is None:  # how some say that there are none
+        return []
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        return None
+    return listed
+
+
+def _digests(document: object) -> list[str]:
+    """Return the digests in a page of referrers."""
+    listed = document.get("manifests") if isinstance(document, dict) else None
+    entries = listed if isinstance(listed, list) else ()
+    return [str(entry.get("digest")) for entry in entries if isinstance(entry, dict)]
+
+
+def _wait(patience: RetryBudget, failure: HttpFailure) -> None:
+    """Return when another try is due, or raise ``failure`` with what the registry said."""
+    try:
+        patience.wait_after(failure)
+    except HttpFailure:
+        raise why_refused(failure) from failure
+
+
+def _refuse_other_door(answer: Answer) -> None:
+    """Raise if a redirect leads to the same path at the same host: to https, most often."""
+    try:
+        here, there = urlsplit(answer.url), urlsplit(answer.headers.get("Location", ""))
+    except ValueError:  # where that is, is for others to find out
+        return
+    same_path = (there.hostname, there.path) == (here.hostname, here.path)
+    if same_path and (there.scheme, there.netloc) != (here.scheme, here.netloc):
+        raise HttpFailure(
+            f"{redact(answer.url)}: the registry is at {there.scheme}://{there.netloc}",
+            temporary=False,
+            hint="name that with --registry",
+        )
 
 
 def _digest_of_part(part: FilePart) -> Digest:

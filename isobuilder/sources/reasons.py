@@ -12,10 +12,16 @@ from collections.abc import Iterator
 from isobuilder.documents.json import TOKEN, JsonProblem, value_of
 from isobuilder.errors import IsobuilderError
 from isobuilder.http import HttpFailure
+from isobuilder.http.failure import of_status
 from isobuilder.text import printable
 
 _MOST = 300  # characters of all that it says
 _KEYS = ("code", "error", "message", "error_description", "error_message", "details", "detail")
+_OF_PUSHING = {
+    403: "look at the rights of the login there, at quotas and at rules for tags",
+    404: "check the address; at some registries the project has to be there first",
+    507: "make room at the registry, then push again",
+}
 _XML = re.compile(r"<(Code|Message)>([^<]{1,300})</\1>")
 
 
@@ -25,6 +31,15 @@ def with_reason(error: IsobuilderError) -> IsobuilderError:
         return error
     words = reason_in(error.said, error.headers.get("Content-Type", ""))
     return error.saying(words) if words else error
+
+
+def why_refused(failure: HttpFailure) -> IsobuilderError:
+    """Return why a registry does not take something: its words, and a hint for whoever pushes."""
+    status = failure.status
+    usual = None if status is None else of_status("", status, "", {}).hint
+    if status in _OF_PUSHING and failure.hint == usual:  # not of a login in a file
+        failure.hint = _OF_PUSHING[status]
+    return with_reason(failure)
 
 
 def reason_in(body: bytes, kind: str) -> str:

@@ -42,12 +42,13 @@ def described(media_type: str, data: bytes) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": Digest.of(data), "size": len(data)}
 
 
-def image(name: str, *layers: bytes, architecture: str = "amd64") -> Stored:
+def image(name: str, *layers: bytes, architecture: str = "amd64", variant: str = "") -> Stored:
     layers = layers or (tar({"name": f"{name} {architecture}".encode()}),)
     config = json.dumps(
         {
             "architecture": architecture,
             "os": "linux",
+            **({"variant": variant} if variant else {}),
             "config": {},
             "rootfs": {"type": "layers", "diff_ids": [Digest.of(layer) for layer in layers]},
         }

@@ -225,9 +225,10 @@ def test_interrupted_at_any_moment_and_repeated_it_completes(
     [
         (once("/blobs/uploads/", 405, times=9), r"405 Method Not Allowed: .*as the registry says"),
         (once("/blobs/uploads/", 403, times=9), r"403 Forbidden: DENIED: as the registry says"),
-        (once("_state", 403, times=9), r"403 Forbidden"),
+        (once("_state", 403, times=9), r"403 Forbidden: DENIED: as the registry says"),
         (once("/manifests/", 400, method="PUT", times=9), r"400 Bad Request: DENIED: as the"),
         (once("/blobs/uploads/", 507, times=99), "507"),
+        (once("_state", 507, times=99), "507 Insufficient Storage: DENIED: as the registry says"),
         (once("", 401, times=99), "401 without a challenge"),
         (once("", 401, times=99, WWW_Authenticate='Basic realm="x"'), "a login is needed"),
     ],
@@ -455,6 +456,9 @@ def test_the_settings_name_each_registry_and_what_mold_insists_on(tmp_path: Path
         ("harbor.example/k8s/", "https://harbor.example/k8s"),
         ("https://harbor.example", "https://harbor.example"),
         ("http://r.example:5000/v2/team", "http://r.example:5000/team"),
+        ("https://r.example/v2", "https://r.example"),
+        ("https://r.example/v2/", "https://r.example"),
+        ("https://r.example/v2x/", "https://r.example/v2x"),
     ],
 )
 def test_addresses_of_registries_are_understood(given: str, base: str) -> None:
