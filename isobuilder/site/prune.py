@@ -1,23 +1,31 @@
 """What of a registry only old ISOs needed: found first, deleted when that is wanted.
 
-Only manifests are deleted, by digest, and what a tag of somebody else leads to stays: whoever has
-another name for it needs it. Their blobs go when the registry collects its garbage.
+Only manifests are deleted, by digest, and what a tag that stays leads to stays: whoever has another
+name for it needs it. An index over several platforms goes when nothing of it stays. Their blobs go
+when the registry collects its garbage.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from isobuilder.digest import Digest
-from isobuilder.errors import EnvironmentProblem, UpstreamError
-from isobuilder.formats.oci import parse_any
+from isobuilder.errors import EnvironmentProblem, IntegrityError, UpstreamError
+from isobuilder.formats.oci import DOCKER_INDEX, OCI_INDEX, parse_any
 from isobuilder.http import HttpFailure
 from isobuilder.progress import SILENT, Progress, task
 from isobuilder.site.catalog import FALLBACK_TAG, HeldRepository
 from isobuilder.site.names import PushTarget
-from isobuilder.sources.pushing import RegistryWriter
+from isobuilder.sources.pushing import KeptManifest, RegistryWriter
+
+_log = logging.getLogger(__name__)
+
+_ABOUT = re.compile("sha256-([0-9a-f]{64})")  # tags of signatures and of the fallback begin so
+_DIGEST = re.compile(rb"sha256:[0-9a-f]{64}(?![0-9a-f])")
+_DEEPEST = 2  # indexes within an index
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +102,18 @@ def _plan_repository(
     if not candidates:
         return
     own_tags: dict[Digest, list[str]] = {}
-    others: dict[Digest, str] = {}  # what tags of others lead to
+    others: dict[Digest, str] = {}  # what tags that stay lead to
+    hollow: set[Digest] = set()  # indexes, perhaps of ours, of which nothing would stay
     for tag, top, below in _tags(writer, target.name):
         fallback = FALLBACK_TAG.fullmatch(tag)
         about = Digest.from_hex(fallback[1]) if fallback else None
         is_old = about in candidates or (
             tag in target.held.tags and (needed is None or tag not in needed.tags)
         )
+        if is_old and fallback is None and top not in candidates:  # an index over it, or another's
+            is_old = _is_hollow(writer, target.name, below, candidates)
+            is_old = is_old and (needed is None or top not in needed.manifests)
+            hollow |= {top} if is_old else set()
         if not is_old:
             others |= dict.fromkeys((top, *below), tag)
             continue
@@ -115,20 +128,51 @@ def _plan_repository(
         subjects = {Digest.from_hex(match[1]) for tag in tags if (match := _ABOUT.match(tag))}
         if found is not None and found.document.subject is not None:
             subjects.add(found.document.subject)
-        is_ours = found is not None or all(FALLBACK_TAG.fullmatch(tag) for tag in tags)
+        is_ours = found is not None or digest in hollow
+        is_ours = is_ours or all(FALLBACK_TAG.fullmatch(tag) for tag in tags)
         if is_ours and digest not in others and not subjects & staying:
             first = found is None or bool(found.document.manifests)  # indexes before what they list
             doomed.append((not first, Doomed(target.name, digest, tags)))
     plan.doomed += [one for _, one in sorted(doomed, key=lambda pair: (pair[0], pair[1].digest))]
 
 
-_ABOUT = re.compile("sha256-([0-9a-f]{64})")  # tags of signatures and of the fallback begin so
+def _is_hollow(
+    writer: RegistryWriter, name: str, below: Sequence[Digest], candidates: Collection[Digest]
+) -> bool:
+    """Tell whether an index lists candidates, and nothing else that is there."""
+    return any(digest in candidates for digest in below) and all(
+        digest in candidates or writer.manifest(name, digest) is None for digest in below
+    )
 
 
 def _tags(writer: RegistryWriter, name: str) -> Iterator[tuple[str, Digest, tuple[Digest, ...]]]:
-    """Give every tag with what it names, and what that lists."""
+    """Give every tag with what it names, and what that lists, also through further indexes."""
     for tag in writer.tags(name):
         kept = writer.manifest(name, tag)
-        if kept is not None:
-            document = parse_any(kept.data, place=f"{name}:{tag}")
-            yield tag, kept.digest, tuple(entry.digest for entry in document.manifests)
+        if kept is None:
+            continue
+        below: dict[Digest, None] = {}
+        waiting = [(kept, _DEEPEST)]
+        while waiting:
+            one, depth = waiting.pop()
+            for digest, is_index in _listed(one, f"{name}:{tag}"):
+                if digest in below:
+                    continue
+                below[digest] = None
+                inner = writer.manifest(name, digest) if is_index and depth else None
+                if inner is not None:
+                    waiting.append((inner, depth - 1))
+        yield tag, kept.digest, tuple(below)
+
+
+def _listed(kept: KeptManifest, place: str) -> list[tuple[Digest, bool]]:
+    """Return what a manifest lists, and whether that is an index."""
+    try:
+        document = parse_any(kept.data, place=place)
+    except IntegrityError as error:  # of schema 1, or whatever: all that it names, it needs
+        _log.info("%s", error)
+        return [(Digest(found.decode()), False) for found in _DIGEST.findall(kept.data)]
+    return [
+        (entry.digest, entry.media_type in {OCI_INDEX, DOCKER_INDEX})
+        for entry in document.manifests
+    ]

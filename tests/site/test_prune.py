@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from isobuilder.demo.images import ImageDocument
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, UpstreamError
 from isobuilder.http import Http
@@ -23,7 +24,17 @@ from isobuilder.sources.registry_auth import Credentials
 from tests.cli.calling import call, errors
 from tests.conftest import QUICK
 from tests.fakes.upstream import FakeUpstream
-from tests.site.isos import ETCD, PAUSE, image, iso, sbom, signature
+from tests.site.isos import (
+    ETCD,
+    INDEX,
+    MANIFEST,
+    PAUSE,
+    described,
+    image,
+    iso,
+    sbom,
+    signature,
+)
 
 NAME = "registry.k8s.io/pause"
 OLD, SHARED, NEW = image(f"{NAME}:3.9"), image(ETCD), image(PAUSE)
@@ -120,6 +131,121 @@ def test_an_index_that_another_iso_needs_keeps_its_images(tmp_path: Path) -> Non
         assert plan.kept == [f"{NAME}@{NEW.digest}: the tag 3.10 needs it"]
 
 
+ARM = image(PAUSE, b"arm", architecture="arm64")
+
+
+def merged(tmp_path: Path) -> tuple[Path, Path]:
+    """ISOs with one tag for two platforms."""
+    return iso(tmp_path / "amd.iso", [NEW]), iso(tmp_path / "arm.iso", [ARM])
+
+
+def test_what_a_tag_over_several_platforms_lists_stays_until_all_of_it_goes(
+    tmp_path: Path, old: Path
+) -> None:
+    amd, arm = merged(tmp_path)
+    with Deleting() as server, Http(QUICK, netrc=False) as http:
+        site = Site(server, http)
+        site.push(amd)
+        site.push(arm)
+        top = server.registry.manifest(NAME, "3.10")
+        assert top is not None
+        for one, digest in ((amd, NEW.digest), (arm, ARM.digest)):
+            plan = site.plan(one, old)
+            assert plan.doomed == []
+            assert plan.kept == [f"{NAME}@{digest}: the tag 3.10 needs it"]
+        both = plan_prune(site.writer, targets(amd, arm), targets(old))
+        assert {one.digest for one in both.doomed} == {top.digest, NEW.digest, ARM.digest}
+        assert both.doomed[0].digest == top.digest
+        server.registry.put_manifest(NAME, top, tag="mine")
+        assert plan_prune(site.writer, targets(amd, arm), targets(old)).doomed == []
+
+
+def test_an_index_of_which_nothing_else_is_there_goes_with_its_last_image(
+    tmp_path: Path, old: Path
+) -> None:
+    amd, arm = merged(tmp_path)
+    with Deleting() as server, Http(QUICK, netrc=False) as http:
+        site = Site(server, http)
+        site.push(amd)
+        site.push(arm)
+        del server.registry._manifests[NAME][NEW.digest]  # as somebody deleted it
+        carry_out(site.writer, site.plan(arm, old))
+        assert server.registry.tags(NAME) == ()
+        assert not site.has(ARM.digest)
+
+
+def by_token(server: FakeUpstream, *, ends: bool = True) -> None:
+    """Let the list of tags come one by one, by tokens in place of the last name."""
+
+    def page(request: Request, _reply: Reply) -> Reply | None:
+        if not request.path.endswith("/tags/list"):
+            return None
+        name = server.registry.name_in(request.path)
+        tags, number = server.registry.tags(name), int(request.first("page") or 0)
+        number = number if ends else 0
+        headers = {"Content-Type": "application/json"}
+        if number + 1 < len(tags) or not ends:
+            token = number + 1 if ends else len(server._log)
+            headers["Link"] = f'<https://elsewhere.test{request.path}?page={token}>; rel="next"'
+        body = json.dumps({"name": name, "tags": tags[number : number + 1]})
+        return Reply(200, headers, body.encode())
+
+    server.hooks.append(page)
+
+
+def test_tags_that_come_in_pages_by_token_are_all_seen(old: Path, new: Path) -> None:
+    with Deleting() as server, Http(QUICK, netrc=False) as http:
+        site = Site(server, http)
+        site.push(old, new)
+        kept = server.registry.manifest(NAME, "3.9")
+        assert kept is not None
+        server.registry.put_manifest(NAME, kept, tag="theirs")
+        by_token(server)
+        assert site.writer.tags(NAME) == list(server.registry.tags(NAME))
+        plan = site.plan(old, new)
+        assert plan.doomed == []
+        assert plan.kept == [f"{NAME}@{OLD.digest}: the tag theirs needs it"]
+
+
+def test_nothing_is_planned_where_the_pages_of_tags_come_to_no_end(old: Path, new: Path) -> None:
+    with Deleting() as server, Http(QUICK, netrc=False) as http:
+        site = Site(server, http)
+        site.push(old, new)
+        by_token(server, ends=False)
+        with pytest.raises(UpstreamError, match=r"tags/list.*: its pages repeat themselves"):
+            site.plan(old, new)
+        server.hooks[:] = [answering_tags(b'{"errors": []}')]
+        with pytest.raises(UpstreamError, match="not the list that was asked for"):
+            site.plan(old, new)
+        server.hooks[:] = [answering_tags(b'{"tags": null}')]
+        assert site.writer.tags(NAME) == []
+
+
+def answering_tags(body: bytes) -> Callable[[Request, Reply], Reply | None]:
+    return lambda request, _: Reply(200, {}, body) if "/tags/" in request.path else None
+
+
+def test_what_tags_lead_to_in_other_ways_stays(old: Path, new: Path) -> None:
+    inner = index_document({**described(MANIFEST, OLD.manifest)})
+    outer = index_document({**described(INDEX, inner.data)})
+    ancient = ImageDocument(f'{{"schemaVersion": 1, "x": "{OLD.digest}"}}'.encode(), MANIFEST)
+    for documents in ((inner, outer), (ancient,)):
+        with Deleting() as server, Http(QUICK, netrc=False) as http:
+            site = Site(server, http)
+            site.push(old, new)
+            for document in documents:
+                server.registry.put_manifest(NAME, document)
+            server.registry.put_manifest(NAME, documents[-1], tag="theirs")
+            plan = site.plan(old, new)
+            assert plan.doomed == []
+            assert plan.kept == [f"{NAME}@{OLD.digest}: the tag theirs needs it"]
+
+
+def index_document(*entries: dict[str, object]) -> ImageDocument:
+    body = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
+    return ImageDocument(json.dumps(body).encode(), INDEX)
+
+
 def test_a_registry_that_deletes_nothing_is_told(old: Path, new: Path) -> None:
     with Deleting() as server, Http(QUICK, netrc=False) as http:
         site = Site(server, http)
@@ -129,6 +255,8 @@ def test_a_registry_that_deletes_nothing_is_told(old: Path, new: Path) -> None:
         with pytest.raises(EnvironmentProblem, match="405") as caught:
             carry_out(site.writer, plan)
         assert "storage.delete.enabled" in str(caught.value.hint)
+        words: list[str | Path] = ["site", "push", new, "--registry", server.url, "--prune", old]
+        assert call(*words, "--yes", "--json", code=6).stdout == ""  # nothing is said to be deleted
 
 
 def test_what_is_still_there_after_it_was_deleted_is_told(old: Path, new: Path) -> None:

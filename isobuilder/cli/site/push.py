@@ -143,20 +143,21 @@ def _prune(
     from isobuilder.site.prune import carry_out, plan_prune
 
     plan = plan_prune(writer, old, needed, progress=app.progress)
-    if as_json:
-        app.show_json({"deleted": yes, "manifests": plan.doomed, "kept": plan.kept})
-    else:
+    if not as_json:
         for one in plan.doomed:
             tags = f" ({', '.join(one.tags)})" if one.tags else ""
             tell(f"{one.repository}@{one.digest}{tags}")
         for fact in plan.kept:
             app.say(f"stays: {fact}")
-    if not yes:
-        count = plural(len(plan.doomed), "manifest")
+    if yes:
+        carry_out(writer, plan, progress=app.progress)
+    if as_json:
+        app.show_json({"deleted": yes, "manifests": plan.doomed, "kept": plan.kept})
+    count = plural(len(plan.doomed), "manifest")
+    if yes:
+        app.say(f"{count} deleted")
+    else:
         app.say(f"{count} would be deleted; --yes deletes, then the registry frees the space")
-        return
-    carry_out(writer, plan, progress=app.progress)
-    app.say(f"{plural(len(plan.doomed), 'manifest')} deleted")
 
 
 def _data(report: PushReport) -> dict[str, object]:
