@@ -135,6 +135,8 @@ def disk_problem(error: OSError, place: Path) -> EnvironmentProblem:
         hint = f"files at {place} cannot be that large: choose another place, or smaller parts"
     elif error.errno in {errno.ENOSPC, errno.EDQUOT}:
         hint = f"free space on the file system of {place} and run the command again"
+    elif _may_not_read(error, place):
+        hint = f"make {place} readable for this user, or choose another place"
     elif may_not_write(error):
         hint = f"make {place} writable for this user, or choose another place"
     elif error.errno in {errno.ENOENT, errno.ENOTDIR}:
@@ -145,6 +147,17 @@ def disk_problem(error: OSError, place: Path) -> EnvironmentProblem:
 def may_not_write(error: OSError) -> bool:
     """Say if it is a matter of permission."""
     return error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def _may_not_read(error: OSError, place: Path) -> bool:
+    """Say if what is there, which may be out of reach, cannot be read by this user."""
+    if error.errno != errno.EACCES:
+        return False
+    try:
+        there = place.stat()
+        return not os.access(place, os.R_OK | (os.X_OK if stat.S_ISDIR(there.st_mode) else 0))
+    except OSError as found:
+        return found.errno == errno.EACCES
 
 
 @contextmanager

@@ -317,6 +317,43 @@ def test_a_blob_that_cannot_be_read_stays_where_it_is(
     assert store.find(good.digest) == good
 
 
+@pytest.mark.parametrize("place", ["blobs/sha256/XX", "blobs/sha256", "blobs", "leases"])
+def test_a_folder_of_the_store_that_cannot_be_read_is_told_and_nothing_is_removed(
+    store: Store, place: str
+) -> None:
+    blob = store.add_bytes(KUBELET)
+    store.add_bytes(b"other")
+    with lease(store, [blob.digest]):
+        pass
+    before = tree(store)
+    folder = store.root / place.replace("XX", blob.digest.hex[:2])
+    folder.chmod(0)
+    try:
+        for words in (("check",), ("list",), ("gc", "--all")):
+            if place == "leases" and words != ("gc", "--all"):
+                continue
+            done = as_any_user("store", *words, "--store", store.root)
+            assert done.returncode == 6, done.stderr
+            assert f"error: {folder}" in done.stderr
+            assert "readable for this user" in done.stderr
+            assert not done.stdout
+    finally:
+        folder.chmod(0o755)
+    assert tree(store) == before
+
+
+def as_any_user(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command for whom permissions count, which they do not for root."""
+    bound = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    return subprocess.run(
+        [*bound, sys.executable, "-m", "isobuilder", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
 def test_what_is_no_blob_is_no_damage_and_stays(store: Store, tmp_path: Path) -> None:
     blob = store.add_bytes(KUBELET)
     folder = blob.path.parent

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator
@@ -74,7 +76,11 @@ class Collected:
 
 
 def stored(store: Store) -> list[Stored]:
-    """Return all blobs, the longest unused first."""
+    """Return all blobs, the longest unused first.
+
+    Raises:
+        EnvironmentProblem: a folder of the store cannot be read, so there may be more.
+    """
     found = []
     for path in _files(store):
         with contextlib.suppress(FileNotFoundError):
@@ -112,8 +118,12 @@ def lease(store: Store, digests: Iterable[Digest]) -> Iterator[None]:
 
 
 def check(store: Store, *, progress: Progress = SILENT) -> CheckReport:
-    """Hash every blob again and move damaged ones to ``quarantine``, where no build finds them."""
-    paths = list(_files(store))
+    """Hash every blob again and move damaged ones to ``quarantine``, where no build finds them.
+
+    Raises:
+        EnvironmentProblem: a folder of the store cannot be read, so there may be more.
+    """
+    paths = _files(store)
     total = sum(path.stat().st_size for path in paths if path.exists())
     with (
         task(progress, "check", total=total) as work,
@@ -145,7 +155,7 @@ def collect(
     Downloads nobody touched for ``partial_age`` seconds go too, except while one is under way.
 
     Raises:
-        EnvironmentProblem: the store may not be written.
+        EnvironmentProblem: the store may not be written, or cannot be read.
     """
     needed = set(reachable)
     with as_environment_problem(store.root), locked(store.root / "locks" / "collect.lock"):
@@ -168,10 +178,38 @@ def collect(
     return Collected(tuple(removed), freed, left, in_use)
 
 
-def _files(store: Store) -> Iterator[Path]:
-    """Give the blobs: regular files, or links to such, of names that are digests."""
-    paths = sorted((store.root / "blobs").glob("sha256/*/*"))
-    return (path for path in paths if DIGITS.fullmatch(path.name) and path.is_file())
+def _files(store: Store) -> list[Path]:
+    """Return the blobs: regular files, or links to such, of names that are digests."""
+    folders = _within(store.root / "blobs" / "sha256")
+    paths = [path for folder in folders for path in _within(folder)]
+    return [path for path in paths if DIGITS.fullmatch(path.name) and _is_file(path)]
+
+
+_NO_SUCH = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+
+
+def _within(folder: Path) -> list[Path]:
+    """Return what is in a folder of ours, sorted; nothing of one that is not there, or is none.
+
+    Raises:
+        EnvironmentProblem: it cannot be read: nobody knows what is there.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries)
+    except OSError as error:
+        if error.errno in _NO_SUCH:
+            return []
+        raise disk_problem(error, folder) from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        if error.errno in _NO_SUCH:
+            return False
+        raise disk_problem(error, path) from error
 
 
 def _touch(store: Store, digests: Iterable[Digest]) -> None:
@@ -213,7 +251,9 @@ def _quarantine(store: Store, path: Path) -> Path | None:
 def _leased(store: Store) -> set[Digest]:
     """Return what running builds use; the collect lock is held, so no lease is half made."""
     found: set[Digest] = set()
-    for path in sorted((store.root / "leases").glob("lease-*")):
+    for path in _within(store.root / "leases"):
+        if not path.name.startswith("lease-"):
+            continue
         if is_locked(path):
             found.update(_lease(path))
         else:
@@ -239,7 +279,7 @@ def _sweep(store: Store, partial_age: float, *, dry_run: bool) -> int:
     """Remove what abandoned downloads left, and locks nobody holds; return the bytes freed."""
     idle_before = time.time() - partial_age
     freed = 0
-    for path in sorted((store.root / "partial").glob("*")):
+    for path in _within(store.root / "partial"):
         with contextlib.suppress(FileNotFoundError):
             if path.name.startswith(SCRATCH):
                 if path.stat().st_mtime < time.time() - _SCRATCH_AGE and not is_locked(path):
