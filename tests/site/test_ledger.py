@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from isobuilder.digest import Digest
-from isobuilder.errors import InputError, IntegrityError
+from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
 from isobuilder.pipeline.build import Built
 from isobuilder.site.ledgers.ledger import Ledger, among, make_ledger, read_text, to_text
 from isobuilder.site.ledgers.qr import blocks, picture, scanned
-from isobuilder.site.ledgers.records import read_record, standing
+from isobuilder.site.ledgers.records import one_at_a_time, read_record, standing
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, hints
 
@@ -278,6 +278,95 @@ def test_the_office_knows_what_of_a_lock_is_there(
     missing = int(read.stdout.rpartition("(")[2].split()[0])
     whole = int(read.stdout.rpartition(" of ")[2].rstrip(")\n"))
     assert whole - missing == len(set(needs))
+
+
+def test_what_was_handed_over_is_told_lost_only_by_a_ledger_of_its_kind(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    """And a ledger that is made where ledgers are read forgets nothing."""
+    store = Store(tmp_path / "store")
+    store.add_bytes(b"one")
+    paper, other = tmp_path / "ledger.txt", tmp_path / "other.iso"
+    other.write_bytes(b"another one")
+    site = ("--site", "x", "--records", tmp_path / "site")
+    office = ("--site", "x", "--records", tmp_path / "office", "--json")
+    read = ("site", "ledger", "--read", paper, *office)
+
+    def lost(*words: str | Path) -> list[str]:
+        found = json.loads(call(*read, *words).stdout)["handed_over_and_not_there"]
+        assert isinstance(found, list)
+        return found
+
+    blobs = ("site", "ledger", "--blobs", "--store", store.root, "--out", paper)
+    call(*blobs, *site)
+    lock = built.iso.with_suffix(".lock.json")
+    assert lost(lock, "--store", full_store.root, "--hand-over") == []
+    call("site", "ledger", built.iso, *site, "--out", paper)
+    assert lost(other, "--hand-over") == []
+    before = read_record(tmp_path / "office", "x")
+    assert before is not None
+    call("site", "ledger", built.iso, *office)
+    assert read_record(tmp_path / "office", "x") == before
+    store.add_bytes(b"two")
+    call(*blobs, *site)
+    needed = lost()
+    assert set(needed) >= {file.sha256 for file in built.lock.files}
+    call("site", "ledger", built.iso, *site, "--out", paper)
+    assert lost() == [Digest.of(b"another one")]
+
+
+def test_a_damaged_record_is_got_past_by_forgetting_it(built: Built, tmp_path: Path) -> None:
+    paper = tmp_path / "ledger.txt"
+    call("site", "ledger", built.iso, "--site", "x", "--records", tmp_path / "site", "--out", paper)
+    read = ("site", "ledger", "--read", paper, "--site", "x", "--records", tmp_path)
+    record = tmp_path / "x.json"
+    for text in ("{", '{"schema": 1, "site": "x", "ledger": "0"}'):
+        record.write_text(text)
+        done = call(*read, code=3)
+        assert str(record) in errors(done)[0]
+        assert "--forget" in hints(done)[0]
+        call(*read, "--forget")
+        assert "read before" in call(*read).stdout
+
+
+def test_what_fails_while_a_ledger_is_read_is_not_the_fault_of_the_records(tmp_path: Path) -> None:
+    with (
+        pytest.raises(BrokenPipeError),
+        one_at_a_time(tmp_path, "x"),
+    ):
+        raise BrokenPipeError
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentProblem), one_at_a_time(tmp_path / "file", "x"):
+        pass
+
+
+def test_a_ledger_that_was_read_before_a_newer_one_leaves_nothing_out(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "more.iso").write_bytes(b"another one")
+    pair = (built.iso, tmp_path / "more.iso")
+    site = ("--site", "x", "--records", tmp_path / "site")
+    records = ("--records", tmp_path / "office")
+    lock = built.iso.with_suffix(".lock.json")
+    blobs, empty = tmp_path / "1.txt", tmp_path / "2.txt"
+    call("site", "ledger", "--blobs", "--store", full_store.root, *site, "--out", blobs)
+    export = ("site", "export", lock, "--store", full_store.root, "--offline", *records)
+    out = ("--out", tmp_path / "b.tar", "--known")
+    call("site", "ledger", "--read", blobs, "--site", "x", *records)
+    before = (tmp_path / "office" / "x.json").read_bytes()
+    call(*export, *out, blobs)
+    (tmp_path / "b.tar").unlink()
+    assert (tmp_path / "office" / "x.json").read_bytes() == before
+    Store(tmp_path / "none").root.mkdir()
+    call("site", "ledger", "--blobs", "--store", tmp_path / "none", *site, "--out", empty)
+    call("site", "ledger", "--read", empty, "--site", "x", *records)
+    done = call(*export, *out, blobs, code=5)
+    assert "it is stale" in errors(done)[0]
+    assert not (tmp_path / "b.tar").exists()
+    done = call("site", "delta", *pair, "--known", blobs, *records, code=5)
+    assert "it is stale" in errors(done)[0]
+    for words in (("site", "export", lock), ("site", "delta", *pair)):
+        assert "--records is about" in errors(call(*words, *records, code=2))[0]
 
 
 @pytest.mark.parametrize("name", ["../x", "", ".x", "a/b", "x" * 65])

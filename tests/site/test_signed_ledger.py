@@ -157,6 +157,8 @@ def test_once_proved_a_site_has_to_sign(built: Built, keys: Path, tmp_path: Path
         assert json.loads(scanned.stdout)["signed_by"].startswith("sha256:")
     call("site", "ledger", iso, more, *site, "--out", paper)
     before = (tmp_path / "office" / "plant-7.json").read_bytes()
+    pair = ("site", "delta", iso, more, "--known", paper, "--records", tmp_path / "office")
+    assert "is not signed, and plant-7 signed the last" in errors(call(*pair, code=5))[0]
     for options, said in (
         ((), "is not signed, and plant-7 signed the last one"),
         (ours, "is not signed, and a"),

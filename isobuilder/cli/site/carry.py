@@ -12,7 +12,7 @@ import click
 
 from isobuilder.cli.app import FILE, FOLDER, App, AppCommand, json_option, plural
 from isobuilder.cli.exits import Attempts
-from isobuilder.cli.site.ledger import ledger_keys, read_ledger
+from isobuilder.cli.site.ledger import ledger_keys, read_ledger, records_option
 from isobuilder.cli.site.naming import digest_of, from_option, locks_named, open_sources
 from isobuilder.cli.telling import tell, tell_path
 from isobuilder.cli.trust.signing import ledger_options
@@ -58,6 +58,7 @@ _CARRIED = click.Path(exists=True, allow_dash=True, path_type=Path)
     help="Leave out the blobs that this ledger of the site's store, --blobs, says it holds.",
 )
 @ledger_options
+@records_option
 @from_option
 @click.option("--replace", is_flag=True, help="Let another bundle of the same name go.")
 @json_option
@@ -72,6 +73,7 @@ def export(
     known: Path | None,
     signers: tuple[Path, ...],
     revoked: tuple[Path, ...],
+    records: Path | None,
     donors: tuple[Path, ...],
     replace: bool,
     as_json: bool,
@@ -93,14 +95,14 @@ def export(
     folder = out.endswith("/") or Path(out).is_dir()
     if (out == "-" or folder) and (size is not None or only is not None):
         raise UsageProblem(f"--out {out} takes no parts", hint="name a file to have parts of it")
-    trusted = ledger_keys(signers, revoked, read=known is not None, by="--known")
+    trusted = ledger_keys(signers, revoked, records, read=known is not None, by="--known")
     if out == "-" and os.isatty(1):
         raise UsageProblem("a bundle is nothing for a terminal", hint="send it to a file or a pipe")
     isos = tuple(Path(text) for text in sources if text.endswith(".iso"))
     locks = locks_named(app, [text for text in sources if not text.endswith(".iso")])
     store = open_sources(app, (*isos, *donors), locks)
     locks += [iso.lock_needed for iso in store.isos if iso.path in isos]
-    held = None if known is None else read_ledger(known, trusted)
+    held = None if known is None else read_ledger(known, trusted, records)
     if held is not None:
         app.say(f"ledger {held.number}: {plural(held.count, 'blob')} of the site are left out")
     pipe = app.closing.enter_context(os.fdopen(os.dup(1), "wb")) if out == "-" else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isobuilder.cli.app import FILE, JUDGED_FILE, App, AppCommand, json_option, plural
-from isobuilder.cli.site.ledger import digests_of, ledger_keys, read_ledger
+from isobuilder.cli.site.ledger import digests_of, ledger_keys, read_ledger, records_option
 from isobuilder.cli.site.naming import digest_of, locks_named
 from isobuilder.cli.telling import table, tell, tell_path, tell_text
 from isobuilder.cli.trust.signing import ledger_options, signature_options, wanted_signatures
@@ -19,7 +19,7 @@ from isobuilder.text import human_size
 if TYPE_CHECKING:
     from isobuilder.delta.container import Needed
     from isobuilder.pipeline.delta.make import MadeDelta
-    from isobuilder.trust.publickeys import TrustedKeys
+    from isobuilder.site.ledgers.ledger import Ledger
 
 _ROWS = 40  # of a table; --json has all
 
@@ -35,6 +35,7 @@ _ROWS = 40  # of a table; --json has all
     help="Of the OLD ones, only those that this ledger of the site says it has.",
 )
 @ledger_options
+@records_option
 @click.option("--show", is_flag=True, help="Only tell what is in the deltas that are named.")
 @json_option
 @click.pass_obj
@@ -46,6 +47,7 @@ def delta(
     known: Path | None,
     signers: tuple[Path, ...],
     revoked: tuple[Path, ...],
+    records: Path | None,
     show: bool,
     as_json: bool,
 ) -> None:
@@ -59,7 +61,7 @@ def delta(
     from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.delta.make import make_delta
 
-    trusted = ledger_keys(signers, revoked, read=known is not None, by="--known")
+    trusted = ledger_keys(signers, revoked, records, read=known is not None, by="--known")
     if show:
         _show(app, [Path(FILE.convert(text, None, None)) for text in things], as_json=as_json)
         return
@@ -74,7 +76,7 @@ def delta(
     if not olds:
         raise UsageProblem(f"{new}: there is no old ISO to make it from")
     if known is not None:
-        olds = _held(app, known, trusted, olds)
+        olds = _held(app, read_ledger(known, trusted, records), known, olds)
     target = out or Path(f"{new.name.removesuffix('.iso')}.delta")
     made = make_delta(olds, new, target, any_of=any_of, progress=app.progress)
     if as_json:
@@ -141,12 +143,11 @@ def _built(app: App, text: str) -> list[Path]:
         return [build(locks[0], Path(folder), session).iso]
 
 
-def _held(app: App, known: Path, trusted: TrustedKeys | None, olds: Sequence[Path]) -> list[Path]:
+def _held(app: App, ledger: Ledger, known: Path, olds: Sequence[Path]) -> list[Path]:
     """Return those ISOs that a site says it has."""
     from isobuilder.errors import InputError, UsageProblem
     from isobuilder.site.ledgers.ledger import among
 
-    ledger = read_ledger(known, trusted)
     if ledger.kind != "isos":
         raise UsageProblem(f"{known}: is of blobs, a delta is made from ISOs")
     digests = digests_of(app, olds, believe=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from isobuilder.site.ledgers.signed import BroughtLedger
     from isobuilder.trust.publickeys import TrustedKey, TrustedKeys
 
+records_option = click.option("--records", type=FOLDER, help="Where ledgers are remembered.")
 _HERE = click.Path(exists=True, path_type=Path)
 _PICTURES = (".png", ".svg")
 _SCANNED = {".png", ".jpg", ".jpeg", ".pdf"}
@@ -53,7 +54,7 @@ _SCANNED = {".png", ".jpg", ".jpeg", ".pdf"}
 )
 @click.option("--forget", is_flag=True, help="With --read: begin the site's history anew.")
 @ledger_options
-@click.option("--records", type=FOLDER, help="Where ledgers are remembered.")
+@records_option
 @json_option
 @click.pass_obj
 def ledger(
@@ -113,7 +114,12 @@ def _made(
     from isobuilder.errors import InputError, UsageProblem
     from isobuilder.pipeline.provenance.signing import signing_moment
     from isobuilder.site.ledgers.ledger import make_ledger
-    from isobuilder.site.ledgers.records import last_ledger, read_record, write_record
+    from isobuilder.site.ledgers.records import (
+        handed_over,
+        last_ledger,
+        read_record,
+        write_record,
+    )
     from isobuilder.site.ledgers.signed import BroughtLedger, sign_ledger
     from isobuilder.store import stored
     from isobuilder.trust.signers import open_signer
@@ -129,13 +135,15 @@ def _made(
         raise UsageProblem("a ledger is of ISOs or folders of them, which are named, or of --blobs")
     else:
         held = list(digests_of(app, _isos(things), believe=False).values())
-    last = last_ledger(read_record(folder, name))
-    made = make_ledger(name, held, "blobs" if blobs else "isos", last=last)
+    record = read_record(folder, name)
+    made = make_ledger(name, held, "blobs" if blobs else "isos", last=last_ledger(record))
     if signer is None:
         told = BroughtLedger(made)
     else:
         told = sign_ledger(made, signer, signing_moment().date())
-    write_record(folder, name, made)
+    # On a machine that reads ledgers of this site as well, what it knows stays.
+    key_before = None if record is None else record.signed_by
+    write_record(folder, name, made, handed_over(record, made.kind), key_before)
     return told
 
 
@@ -195,16 +203,16 @@ def _read(
     from isobuilder.site.ledgers import records
     from isobuilder.site.ledgers.ledger import among
 
-    record = records.read_record(folder, name)
-    last = None if forget else records.last_ledger(record)
+    record = None if forget else records.read_record(folder, name)
+    last = records.last_ledger(record)
     came = _read_brought_ledger(source)
     key = None if trusted is None else _proved(came, trusted, source)
-    if key is None and not forget:
+    if key is None:
         signed = came.signature is not None
         records.refuse_unproved(record, name, signed=signed, place=str(source))
     brought = came.ledger
     found = records.standing(brought, name, last, str(source))
-    handed = () if record is None or forget else record.handed
+    handed, others = records.handed_over(record, brought.kind)
     candidates = _candidates(app, brought, things)
     wanted = {digest for digests in candidates.values() for digest in digests}
     answer = among(brought, wanted | set(handed))
@@ -215,7 +223,7 @@ def _read(
     lost = [digest for digest in handed if digest not in answer.there]
     now = {digest for digests in absent.values() for digest in digests} if hand_over else set()
     signer = None if key is None else key.public.fingerprint
-    records.write_record(folder, name, brought, {*lost, *now}, signer)
+    records.write_record(folder, name, brought, ({*lost, *now}, others), signer)
     day = came.signature.day if key is not None and came.signature is not None else None
     if as_json:
         app.show_json(
@@ -277,32 +285,52 @@ def _candidates(app: App, brought: Ledger, things: tuple[str, ...]) -> dict[str,
 
 
 def ledger_keys(
-    signers: tuple[Path, ...], revoked: tuple[Path, ...], *, read: bool, by: str
+    signers: tuple[Path, ...],
+    revoked: tuple[Path, ...],
+    records: Path | None = None,
+    *,
+    read: bool,
+    by: str,
 ) -> TrustedKeys | None:
     """Return whose signatures of a ledger count, None if nobody asks.
 
     Raises:
-        UsageProblem: what was revoked is given, and no key; or no ledger is read, ``by`` reads it.
+        UsageProblem: what was revoked is given, and no key; or no ledger is read, ``by`` reads it,
+            and any of these is about one.
         InputError, EnvironmentProblem: see ``read_keys``.
     """
     from isobuilder.errors import UsageProblem
 
     if (signers or revoked) and not read:
         raise UsageProblem(f"--signed-by and --revoked are about a ledger that {by} reads")
+    if records is not None and not read:
+        raise UsageProblem(f"--records is about a ledger that {by} reads")
     wanted = wanted_signatures(signers, revoked, None)
     return None if wanted is None else wanted.trusted
 
 
-def read_ledger(source: Path, trusted: TrustedKeys | None) -> Ledger:
+def read_ledger(source: Path, trusted: TrustedKeys | None, records: Path | None) -> Ledger:
     """Return the ledger of a text, of a picture, or that is typed.
+
+    What ``records`` know of its site counts, and stays as it is.
 
     Raises:
         InputError: it is none, or a letter is wrong.
-        IntegrityError: it is not signed by one of ``trusted``.
+        IntegrityError: it is not signed by one of ``trusted``, or has to be and nobody looks; it is
+            older than one that was read, or of another history.
     """
+    from isobuilder.site.ledgers.records import default_records, refuse_replayed
+
     came = _read_brought_ledger(source)
     if trusted is not None:
         _proved(came, trusted, source)
+    refuse_replayed(
+        records or default_records(),
+        came.ledger,
+        proved=trusted is not None,
+        signed=came.signature is not None,
+        place=str(source),
+    )
     return came.ledger
 
 

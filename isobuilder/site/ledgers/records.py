@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from platformdirs import user_data_path
 from pydantic import Field
@@ -18,19 +18,25 @@ from isobuilder.errors import InputError, IntegrityError
 from isobuilder.files import as_environment_problem, is_file, locked, read_bytes, write_whole
 from isobuilder.model.base import FileModel
 from isobuilder.model.validation import model_of
-from isobuilder.site.ledgers.ledger import Ledger, read_text, site_mark, to_text
+from isobuilder.site.ledgers.ledger import Kind, Ledger, read_text, site_mark, to_text
 
 _SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a site can be called: its name is part of a file's."""
 
 
+Handed = tuple[Digest, ...]
+
+
 class SiteRecord(FileModel):
     """One site as we know it; ledgers as texts."""
+
+    left_out: ClassVar[tuple[str, ...]] = ("handed_otherwise",)
 
     format: Annotated[Literal[1], Field(alias="schema")]
     site: str
     ledger: str
-    handed: tuple[Digest, ...] = ()  # what was handed over and no ledger has shown yet
+    handed: Handed = ()  # what was handed over and no ledger has shown yet
+    handed_otherwise: Handed = ()  # the same of ledgers of the other kind
     signed_by: Digest | None = None  # fingerprint of the key that the last one was proved with
 
 
@@ -48,7 +54,9 @@ def one_at_a_time(folder: Path, site: str) -> Iterator[None]:
         EnvironmentProblem: the folder cannot be written.
     """
     path = _path(folder, site)
-    with as_environment_problem(folder), locked(path.with_name(f".{path.name}.lock")):
+    with ExitStack() as stack:
+        with as_environment_problem(folder):  # and not what is done meanwhile
+            stack.enter_context(locked(path.with_name(f".{path.name}.lock")))
         yield
 
 
@@ -61,26 +69,81 @@ def read_record(folder: Path, site: str) -> SiteRecord | None:
     path = _path(folder, site)
     if not is_file(path):
         return None
-    record = model_of(read_bytes(path, NOTE.size), str(path), SiteRecord)
+    data = read_bytes(path, NOTE.size)
+    hint = "bring back the file; site ledger --read --forget writes it anew"
+    try:
+        record = model_of(data, str(path), SiteRecord)
+        read_text(record.ledger, str(path))
+    except InputError as error:
+        raise InputError(*error.lines, hint=hint) from error
     if record.site != site:
-        raise InputError(f"{path}: is of the site {record.site!r}, expected {site!r}")
+        raise InputError(f"{path}: is of the site {record.site!r}, expected {site!r}", hint=hint)
     return record
+
+
+def record_of(folder: Path, ledger: Ledger) -> SiteRecord | None:
+    """Return what is known of the site that a ledger is of; None if that is nothing.
+
+    Raises:
+        InputError: the record is damaged.
+        EnvironmentProblem: the folder cannot be read.
+    """
+    with as_environment_problem(folder):
+        try:
+            paths = sorted(folder.iterdir())
+        except FileNotFoundError:
+            return None
+    for path in paths:
+        site = path.stem
+        if path.suffix == ".json" and site_mark(site) == ledger.site:
+            return read_record(folder, site)
+    return None
+
+
+def refuse_replayed(
+    folder: Path, ledger: Ledger, *, proved: bool, signed: bool, place: str
+) -> None:
+    """Refuse a ledger that ``site ledger --read`` would refuse for what it remembers.
+
+    Raises:
+        InputError, EnvironmentProblem: see ``record_of``.
+        IntegrityError: it is old, of another history, or has to be signed.
+    """
+    record = record_of(folder, ledger)
+    if record is None:
+        return
+    if not proved:
+        refuse_unproved(record, record.site, signed=signed, place=place)
+    standing(ledger, record.site, last_ledger(record), place)
+
+
+def handed_over(record: SiteRecord | None, kind: Kind) -> tuple[Handed, Handed]:
+    """Return what was handed over of what ledgers of ``kind`` tell, and of the other kind."""
+    last = last_ledger(record)
+    if record is None or last is None:
+        return (), ()
+    if last.kind == kind:
+        return record.handed, record.handed_otherwise
+    return record.handed_otherwise, record.handed
 
 
 def write_record(
     folder: Path,
     site: str,
     ledger: Ledger,
-    handed: Collection[Digest] = (),
+    handed: tuple[Collection[Digest], Collection[Digest]] = ((), ()),
     signed_by: Digest | None = None,
 ) -> None:
     """Remember the newest ledger of a site, what was handed over, and the key that signs.
 
+    ``handed`` as ``handed_over`` returns it, for the kind of ``ledger``.
+
     Raises:
         EnvironmentProblem: the folder cannot be written.
     """
-    facts = {"schema": 1, "site": site, "ledger": to_text(ledger), "handed": tuple(sorted(handed))}
-    record = SiteRecord.model_validate({**facts, "signed_by": signed_by})
+    same, other = (tuple(sorted(one)) for one in handed)
+    facts = {"schema": 1, "site": site, "ledger": to_text(ledger), "handed": same}
+    record = SiteRecord.model_validate({**facts, "handed_otherwise": other, "signed_by": signed_by})
     write_whole(_path(folder, site), record.to_bytes())
 
 
@@ -100,7 +163,7 @@ def refuse_unproved(record: SiteRecord | None, site: str, *, signed: bool, place
     state = "signed, and by whom is not known" if signed else "not signed"
     raise IntegrityError(
         f"{place}: is {state}, and {site} signed the last one with the key {record.signed_by}",
-        hint="name its key with --signed-by; --forget begins anew with this one",
+        hint="name its key with --signed-by; site ledger --read --forget begins anew with this one",
     )
 
 
@@ -140,7 +203,8 @@ def standing(ledger: Ledger, site: str, last: Ledger | None, place: str) -> Stan
         raise IntegrityError(
             f"{place}: ledger {ledger.number} does not follow ledger {last.number} that was read: "
             f"{site} has two histories, such as after a store was restored or copied",
-            hint="find out which one is right; --forget begins anew with this one",
+            hint="find out which one is right; site ledger --read --forget begins anew with this "
+            "one",
         )
     skipped = ledger.number - last.number - 1
     return Standing(ledger, "later" if skipped else "next", skipped)
