@@ -34,7 +34,7 @@ from isobuilder.cli.sources import (
 )
 from isobuilder.cli.telling import tell_path
 from isobuilder.cli.trust.group import trust_of
-from isobuilder.cli.trust.signing import builder_option, key_option, show_signed
+from isobuilder.cli.trust.signing import builder_option, key_option, show_signed, typed
 from isobuilder.errors import IsobuilderError
 from isobuilder.files import is_file
 from isobuilder.progress import SILENT, task
@@ -136,7 +136,7 @@ def build(
     sources, boot = _without_boot_value(context, sources, boot)
     if boot is not None and no_boot:
         raise UsageProblem("--boot and --no-boot contradict each other")
-    if not sign and any(_typed(context, name) for name in ("key", "builder")):
+    if not sign and any(typed(context, name) for name in ("key", "builder")):
         raise UsageProblem("--key and --builder go with --sign")
     numbers = numbers_into(app, metrics, "build")
     judged_by = _judge(app, check_iso, asked=trust)
@@ -244,11 +244,6 @@ def _signer(
         )
     signer = open_signer(key)
     return lambda built: sign_built(built.iso, built.digest, built.lock, signer, builder=builder)
-
-
-def _typed(context: click.Context, name: str) -> bool:
-    """Say if an option was given to this call, and not to every one by a variable."""
-    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 def _without_boot_value(

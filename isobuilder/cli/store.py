@@ -69,12 +69,10 @@ def list_blobs(app: App, sources: tuple[BuildSource, ...], as_json: bool) -> Non
 @click.pass_obj
 def check(app: App, as_json: bool) -> None:
     """Hash every blob again and put damaged ones into quarantine."""
-    from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
-    from isobuilder.model.config import DEFAULT
+    from isobuilder.errors import EnvironmentProblem, IntegrityError
     from isobuilder.store import check as check_store
 
-    if app.settings[1]["store"] != DEFAULT and not app.store.root.is_dir():
-        raise InputError(f"{app.store.root}: there is no store", hint="name it with --store")
+    _refuse_no_store(app)
     report = check_store(app.store, progress=app.progress)
     if as_json:
         app.show_json(
@@ -105,6 +103,18 @@ def check(app: App, as_json: bool) -> None:
         )
 
 
+def _refuse_no_store(app: App) -> None:
+    """Raise if a store is named that is not there: what is said of it would be said of a slip.
+
+    One that is not named begins with the first that is kept.
+    """
+    from isobuilder.errors import InputError
+    from isobuilder.model.config import DEFAULT
+
+    if app.settings[1]["store"] != DEFAULT and not app.store.root.is_dir():
+        raise InputError(f"{app.store.root}: there is no store", hint="name it with --store")
+
+
 @store.command()
 @click.argument("sources", metavar="RECIPE|LOCK|VERSION...", nargs=-1, type=SOURCE)
 @click.option("--all", "everything", is_flag=True, help="Keep nothing; needed when none is named.")
@@ -131,11 +141,13 @@ def gc(
             hint="name the locks, recipes or versions whose bytes stay, or say --all to keep "
             "nothing",
         )
+    most = None if max_size is None else parse_size(max_size)
+    _refuse_no_store(app)
     result = collect(
         app.store,
         [lock for source in sources for lock in locks_of(source, None)[0]],
         everything=everything,
-        max_size=parse_size(max_size) if max_size else None,
+        max_size=most,
         dry_run=dry_run,
     )
     if as_json:

@@ -157,6 +157,8 @@ def collect(
     Raises:
         EnvironmentProblem: the store may not be written, or cannot be read.
     """
+    if not store.root.exists():
+        return Collected((), 0, 0, 0)  # and none is made
     needed = set(reachable)
     with as_environment_problem(store.root), locked(store.root / "locks" / "collect.lock"):
         leased = _leased(store)

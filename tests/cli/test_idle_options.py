@@ -17,6 +17,9 @@ from tests.cli.calling import call, errors
         ("verify k.iso --containerd key.pem", "--containerd goes with --deep"),
         ("upstream propose 1.37 --lock", "--lock is for what --output writes"),
         ("upstream check --json --markdown", "--markdown and --json contradict each other"),
+        ("site ledger k.iso --site x --qr --json", "--qr and --json contradict each other"),
+        ("site ledger k.iso --site x --key key.pem", "--key goes with --sign"),
+        ("site export k.lock.json --out - --json", "--json and --out - contradict each other"),
         ("sbom diff k.iso k.iso --json --markdown", "--markdown and --json contradict"),
         ("matrix --format gitlab --json", "--json and --format gitlab contradict each other"),
         (

@@ -110,6 +110,9 @@ def test_an_empty_store_is_listed_as_such(tmp_path: Path) -> None:
     assert done.stderr == f"0 blobs, 0 B in {tmp_path / 'none'}\n"
     unused = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     assert call("store", "check", env=unused).stdout == "0 blobs, 0 B: none damaged\n"
+    done = call("store", "gc", "--all", env=unused)
+    assert done.stdout == "removed 0 blobs, 0 B; 0 B stay\n"
+    assert not (tmp_path / "cache" / "isobuilder").exists()
 
 
 def test_a_store_that_is_named_and_not_there_is_not_found_good(tmp_path: Path) -> None:
@@ -125,6 +128,10 @@ def test_a_store_that_is_named_and_not_there_is_not_found_good(tmp_path: Path) -
         done = call("store", "check", option, value, code=3)
         assert errors(done) == [f"error: {store}: there is no store"]
         assert hints(done) == ["hint: name it with --store"]
+        for more in ((), ("--dry-run",)):
+            done = call("store", "gc", "--all", *more, option, value, code=3)
+            assert errors(done) == [f"error: {store}: there is no store"]
+    assert not (tmp_path / "stroe").exists()
 
 
 def test_damage_ends_with_5_and_says_how_to_get_the_bytes_back(tmp_path: Path) -> None:
@@ -150,6 +157,8 @@ def test_gc_wants_to_be_told_what_stays(tmp_path: Path) -> None:
         "would remove 1 blob"
     )
     assert call("store", "gc", "--all", "--max-size", "1K", *where).stdout.startswith("removed 0")
+    done = call("store", "gc", "--all", "--max-size", "", *where, code=3)
+    assert "got ''" in errors(done)[0]
     assert call("store", "gc", "--all", *where).stdout == "removed 1 blob, 7 B; 0 B stay\n"
     assert (
         "got 'lots'"

@@ -198,14 +198,27 @@ def test_a_ledger_is_not_written_over_another_file(built: Built, tmp_path: Path)
     site = ("--site", "plant-7", "--records", tmp_path / "site")
     note = tmp_path / "note.txt"
     note.write_text("to do")
-    for path in (iso, note):
+    names = ("photo.png", "photo.SVG", "picture.svg", "ledger.png")
+    pictures = [tmp_path / name for name in names]
+    for path, data in zip(
+        pictures, (b"\x89PNG of a cat", b"<?xml ", b"mine", b"to do"), strict=True
+    ):
+        path.write_bytes(data)
+    for path in (iso, note, *pictures):
         before = path.read_bytes()
         done = call("site", "ledger", iso, *site, "--out", path, code=3)
         assert errors(done) == [f"error: {path}: is there already, and is no ledger"]
         assert path.read_bytes() == before
     assert not (tmp_path / "site").exists() or not list((tmp_path / "site").glob("*.json"))
+    for path in (tmp_path / "report.pdf", tmp_path / "l.JPG"):
+        path.write_text("to do")
+        done = call("site", "ledger", iso, *site, "--out", path, code=2)
+        assert errors(done) == [f"error: {path}: no ledger is written as {path.suffix}"]
+        assert path.read_text() == "to do"
+    (tmp_path / "made").mkdir()
     for _ in range(2):
-        call("site", "ledger", iso, *site, "--out", tmp_path / "ledger.txt")
+        for name in ("l.txt", "l.png", "l.svg"):
+            call("site", "ledger", iso, *site, "--out", tmp_path / "made" / name)
 
 
 def test_what_is_a_slip_makes_no_ledger_of_nothing(tmp_path: Path) -> None:

@@ -96,6 +96,8 @@ def export(
     if (out == "-" or folder) and (size is not None or only is not None):
         raise UsageProblem(f"--out {out} takes no parts", hint="name a file to have parts of it")
     trusted = ledger_keys(signers, revoked, records, read=known is not None, by="--known")
+    if out == "-" and as_json:
+        raise UsageProblem("--json and --out - contradict each other: both are for stdout")
     if out == "-" and os.isatty(1):
         raise UsageProblem("a bundle is nothing for a terminal", hint="send it to a file or a pipe")
     isos = tuple(Path(text) for text in sources if text.endswith(".iso"))

@@ -13,7 +13,7 @@ import click
 from isobuilder.cli.app import FOLDER, JUDGED_FILE, App, AppCommand, json_option, plural
 from isobuilder.cli.site.naming import locks_named
 from isobuilder.cli.telling import tell, tell_text
-from isobuilder.cli.trust.signing import key_option, ledger_options, wanted_signatures
+from isobuilder.cli.trust.signing import key_option, ledger_options, typed, wanted_signatures
 
 if TYPE_CHECKING:
     from isobuilder.digest import Digest
@@ -56,9 +56,9 @@ _SCANNED = {".png", ".jpg", ".jpeg", ".pdf"}
 @ledger_options
 @records_option
 @json_option
-@click.pass_obj
+@click.pass_context
 def ledger(
-    app: App,
+    context: click.Context,
     things: tuple[str, ...],
     name: str,
     blobs: bool,
@@ -84,6 +84,9 @@ def ledger(
     from isobuilder.errors import UsageProblem
     from isobuilder.site.ledgers.records import default_records, one_at_a_time
 
+    app: App = context.obj
+    if key is not None and not sign and typed(context, "key"):
+        raise UsageProblem("--key goes with --sign")
     folder = records or default_records()
     trusted = ledger_keys(signers, revoked, read=source is not None, by="--read")
     if source is not None:
@@ -94,6 +97,8 @@ def ledger(
         return
     if hand_over or forget:
         raise UsageProblem("--hand-over and --forget belong to --read")
+    if qr and as_json:
+        raise UsageProblem("--qr and --json contradict each other")
     for path in out:
         _refuse_another(path)
     with one_at_a_time(folder, name):
@@ -148,14 +153,30 @@ def _made(
 
 
 def _refuse_another(path: Path) -> None:
-    """Raise if a file that is no ledger would be written over."""
-    from isobuilder.errors import InputError
+    """Raise if a file that is no ledger would be written over, or one of a form we do not write."""
+    from isobuilder.errors import InputError, UsageProblem
     from isobuilder.files import refuse_special
     from isobuilder.site.bundles.arrival import is_iso
 
+    if path.suffix.lower() in _SCANNED.difference(_PICTURES):
+        hint = f"name a file that ends in {' or '.join(_PICTURES)}, or in .txt for a text"
+        raise UsageProblem(f"{path}: no ledger is written as {path.suffix}", hint=hint)
     refuse_special(path)
-    if path.is_file() and path.stat().st_size and (is_iso(path) or not is_ledger(path)):
+    if path.is_file() and path.stat().st_size and (is_iso(path) or not _is_ours(path)):
         raise InputError(f"{path}: is there already, and is no ledger", hint="name another file")
+
+
+def _is_ours(path: Path) -> bool:
+    """Say if a file is one that we wrote for a ledger before, so that another may take its place.
+
+    Raises:
+        InputError, EnvironmentProblem: see ``open_bytes``.
+    """
+    from isobuilder.files import open_bytes
+    from isobuilder.site.ledgers.qr import MARKED, is_picture
+
+    with os.fdopen(open_bytes(path), "rb") as file:
+        return is_picture(file.read(MARKED)) or _is_text_of_one(path)
 
 
 def _write(app: App, told: BroughtLedger, out: tuple[Path, ...], qr: bool, as_json: bool) -> None:
@@ -365,11 +386,13 @@ def is_ledger(path: Path) -> bool:
     Raises:
         InputError, EnvironmentProblem: see ``open_bytes``.
     """
+    return path.suffix.lower() in {*_SCANNED, *_PICTURES} or _is_text_of_one(path)
+
+
+def _is_text_of_one(path: Path) -> bool:
     from isobuilder.files import open_bytes
     from isobuilder.site.ledgers.signed import begins
 
-    if path.suffix.lower() in {*_SCANNED, *_PICTURES}:
-        return True
     with os.fdopen(open_bytes(path), "rb") as file:
         return begins(file.read(100).decode("ascii", "replace"))
 

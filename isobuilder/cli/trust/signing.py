@@ -29,6 +29,11 @@ builder_option = click.option(
 )
 
 
+def typed(context: click.Context, name: str) -> bool:
+    """Say if an option was given to this call, and not to every one by a variable."""
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
 def ledger_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command that reads a ledger the options ``--signed-by`` and ``--revoked``."""
     for option in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import io
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from isobuilder.errors import InputError
 from isobuilder.run import find_program, run
 
 _READING = 60.0  # seconds
+_MARK = "ledger of a site, by isobuilder"  # in a picture, by which we know it again
+_HEAD = 8 + 25  # bytes of a PNG before its second chunk. Source: W3C, PNG, 5.2 and 11.2.2
 _BLOCKS = {(0, 0): "█", (0, 1): "▀", (1, 0): "▄", (1, 1): " "}  # light modules are drawn
 
 
@@ -22,8 +25,26 @@ def picture(text: str, suffix: str) -> bytes:
         InputError: it is too long for one code.
     """
     out = io.BytesIO()
-    _code(text).save(out, kind=suffix.removeprefix("."), scale=4, border=4)
-    return out.getvalue()
+    title = {"title": _MARK} if suffix == ".svg" else {}
+    _code(text).save(out, kind=suffix.removeprefix("."), scale=4, border=4, **title)
+    data = out.getvalue()
+    return data if suffix == ".svg" else data[:_HEAD] + _note() + data[_HEAD:]
+
+
+def is_picture(begin: bytes) -> bool:
+    """Say if a file that begins so, with ``MARKED`` bytes, is a picture that we wrote."""
+    png = begin.startswith(b"\x89PNG") and begin[_HEAD:].startswith(_note())
+    return png or (begin.startswith(b"<?xml") and f"<title>{_MARK}</title>".encode() in begin)
+
+
+MARKED = 512
+"""Bytes within which the mark of a picture is."""
+
+
+def _note() -> bytes:
+    """Return the chunk of a PNG that says what it is."""
+    body = b"tEXtTitle\0" + _MARK.encode()
+    return (len(body) - 4).to_bytes(4, "big") + body + binascii.crc32(body).to_bytes(4, "big")
 
 
 def blocks(text: str) -> str:
