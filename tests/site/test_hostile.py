@@ -7,6 +7,7 @@ import json
 import os
 import random
 import tarfile
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -219,6 +220,22 @@ def test_sizes_that_promise_more_parts_than_anybody_has_cost_nothing(
         item["size"] = 1 << 44
     with pytest.raises(IntegrityError, match=r"no bundle has such parts: .* more than 9999"):
         take(changed(whole, contents=said["contents"], part_size=100_000), store)
+
+
+def test_a_long_bundle_json_is_not_kept_once_for_each_part(whole: Path, store: Store) -> None:
+    """A part of some 300 KB that speaks of hundreds does not take as many times that."""
+    facts = {"kind": "file", "media_type": None, "size": 2_000_000}
+    item = {"digest": Digest.of(b"x"), "names": [f"{n:0280}" for n in range(1000)], **facts}
+    data = changed(whole, contents=[item], part_size=300_000)
+    data = changed(whole, contents=[item], part_size=second_header(data) + 8192)
+    tracemalloc.start()
+    try:
+        with pytest.raises(IntegrityError, match="expected a file 'pieces/"):
+            take(data, store)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 30_000_000
 
 
 def test_pieces_that_are_not_what_was_cut_are_thrown_away_and_good_ones_taken(

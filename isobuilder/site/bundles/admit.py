@@ -118,8 +118,8 @@ def take_part(
     with task(progress, place, total=part.size) as work:
         for member in part.members[1:]:
             source.expect_header(member)
-            if isinstance(member.of, bytes):
-                source.expect(member.of, member.name)
+            if not isinstance(member.of, Carried):
+                source.expect(member.text or b"", member.name)
             elif keeper.has(member.of):
                 source.skip(member.size, work)
             else:

@@ -214,10 +214,10 @@ class _Writer:
         """Hand the bytes of a part to ``put``."""
         for member in part.members:
             put(tar_header(member.name, member.size))
-            if isinstance(member.of, bytes):
-                put(member.of)
-            else:
+            if isinstance(member.of, Carried):
                 self.copy(member.of, member, put, work, goes_on=goes_on)
+            else:
+                put(member.text or b"")
             put(bytes(-member.size % BLOCK))
         put(bytes(END))
 
@@ -274,7 +274,7 @@ def _stem(out: Path) -> str:
 
 def _first_header(part: Part) -> bytes:
     first = part.members[0]
-    return tar_header(first.name, first.size) + (first.of if isinstance(first.of, bytes) else b"")
+    return tar_header(first.name, first.size) + (first.text or b"")
 
 
 def _begins(path: Path, part: Part) -> bool:

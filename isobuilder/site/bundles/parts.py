@@ -9,7 +9,7 @@ of one part with images is an OCI layout as well.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from isobuilder.content.archives import OCI_LAYOUT
@@ -30,17 +30,27 @@ _MOST_PARTS = 9999
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One file of a part: a text of the bundle, or a run of bytes of what is carried."""
+    """One file of a part: a text of the bundle, or a run of bytes of what is carried.
+
+    bundle.json is made when somebody wants it: thousands of parts may have a long one each.
+    """
 
     name: str
     size: int  # bytes
-    of: bytes | Carried
+    of: bytes | Bundle | Carried
     start: int = 0  # where in the blob it begins
 
     @property
     def space(self) -> int:
         """Bytes that it takes in the part, header and padding included."""
         return BLOCK + self.size + -self.size % BLOCK
+
+    @property
+    def text(self) -> bytes | None:
+        """All its bytes if it is a text of the bundle, which follows from bundle.json."""
+        if isinstance(self.of, Carried):
+            return None
+        return self.of.to_bytes() if isinstance(self.of, Bundle) else self.of
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +73,12 @@ def parts_of(bundle: Bundle) -> list[Part]:
         InputError: parts of that size cannot hold it.
     """
     limit = bundle.part_size
+    bare = len(bundle.numbered(1).to_bytes()) - len("1")
+    first = [Slot(name, len(text), text) for name, text in layout_of(bundle)]
     if limit is None:
-        return [Part(1, (*_texts(bundle, 1), *map(_whole, bundle.contents)))]
-    least = BLOCK * 4 + len(bundle.numbered(_MOST_PARTS).to_bytes()) + END
-    least += sum(len(text) + 2 * BLOCK for _, text in layout_of(bundle)) + SMALLEST_PART
+        return [Part(1, (_about(bundle, 1, bare), *first, *map(_whole, bundle.contents)))]
+    least = BLOCK * 4 + bare + len(str(_MOST_PARTS)) + END
+    least += sum(slot.size + 2 * BLOCK for slot in first) + SMALLEST_PART
     if limit < least:
         raise InputError(
             f"parts of {limit} bytes are too small: {least} bytes hold what every part says",
@@ -77,7 +89,7 @@ def parts_of(bundle: Bundle) -> list[Part]:
             f"parts of {limit} bytes: more than {_MOST_PARTS} of them for {bundle.size} bytes",
             hint="choose larger parts with --part-size",
         )
-    return list(_cut(bundle, limit))
+    return list(_cut(bundle, limit, bare, first))
 
 
 def layout_of(bundle: Bundle) -> list[tuple[str, bytes]]:
@@ -107,20 +119,19 @@ def layout_of(bundle: Bundle) -> list[tuple[str, bytes]]:
     return [(LAYOUT, OCI_LAYOUT), (INDEX, text)]
 
 
-def _texts(bundle: Bundle, number: int) -> list[Slot]:
-    first = bundle.numbered(number).to_bytes()
-    texts = [(BUNDLE, first), *(layout_of(bundle) if number == 1 else ())]
-    return [Slot(name, len(text), text) for name, text in texts]
+def _about(bundle: Bundle, number: int, bare: int) -> Slot:
+    """Return bundle.json of one part; it has ``bare`` bytes and the digits of ``number``."""
+    return Slot(BUNDLE, bare + len(str(number)), bundle.numbered(number))
 
 
 def _whole(item: Carried) -> Slot:
     return Slot(blob_name(item.digest), item.size, item)
 
 
-def _cut(bundle: Bundle, limit: int) -> Iterator[Part]:
+def _cut(bundle: Bundle, limit: int, bare: int, first: Sequence[Slot]) -> Iterator[Part]:
     """Give parts that are filled one after the other."""
     number = 1
-    members = _texts(bundle, number)
+    members = [_about(bundle, number, bare), *first]
     room = limit - END - sum(member.space for member in members)
     for item in bundle.contents:
         at = 0
@@ -132,7 +143,7 @@ def _cut(bundle: Bundle, limit: int) -> Iterator[Part]:
             if rest.space > room and fits < min(item.size - at, SMALLEST_PART // 2):
                 yield Part(number, tuple(members))
                 number += 1
-                members = _texts(bundle, number)
+                members = [_about(bundle, number, bare)]
                 room = limit - END - sum(member.space for member in members)
                 continue
             if rest.space > room:
