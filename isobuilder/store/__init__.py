@@ -11,6 +11,7 @@ from isobuilder.store.upkeep import (
     check,
     collect,
     lease,
+    quarantine,
     stored,
 )
 
@@ -32,6 +33,7 @@ __all__ = [
     "lease",
     "open_store",
     "partial_of",
+    "quarantine",
     "reserve",
     "stored",
 ]

@@ -136,7 +136,7 @@ def check(store: Store, *, progress: Progress = SILENT) -> CheckReport:
             # A permission, a cable, a server that is away: the bytes may well be right.
             unreadable.append(Damage(path.name, size, f"unreadable: {fact.strerror}", None))
         elif fact is not None:
-            damaged.append(Damage(path.name, size, fact, _quarantine(store, path)))
+            damaged.append(Damage(path.name, size, fact, quarantine(store, path)))
     total = sum(size for size, _ in results)
     return CheckReport(len(paths), total, tuple(damaged), tuple(unreadable))
 
@@ -238,7 +238,8 @@ def _fact_of(path: Path, work: Task) -> tuple[int, str | OSError | None]:
     return hasher.size, f"expected sha256:{path.name}, got {found}" if wrong else None
 
 
-def _quarantine(store: Store, path: Path) -> Path | None:
+def quarantine(store: Store, path: Path) -> Path | None:
+    """Move a damaged blob to where no build finds it; None when it could not be moved."""
     folder = store.root / "quarantine"
     target = folder / f"{path.name}.{time.time_ns()}"
     try:

@@ -17,7 +17,8 @@ import pytest
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.pipeline.build import Built
-from isobuilder.site.bundles.admit import StoreKeeper, arrived, take_part
+from isobuilder.site.bundles.admit import StoreKeeper, arrived, take_folder, take_part
+from isobuilder.site.bundles.bundle import Carried
 from isobuilder.site.bundles.export import write_folder, write_parts
 from isobuilder.site.bundles.packing import Packing, packing
 from isobuilder.store import Store
@@ -304,6 +305,31 @@ def test_parts_come_in_any_order_twice_and_on_different_days(
     assert half_written(store.root) == []
 
 
+def test_a_blob_that_was_cut_short_in_the_store_is_taken_again(
+    packed: Packing, tmp_path: Path
+) -> None:
+    """Whole, in pieces, and by itself if its part does not come a second time."""
+    parts = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
+    one = packed.bundle.model_copy(update={"part_size": None})
+    whole = write_parts(Packing(one, packed.texts, packed.find), tmp_path / "w.tar").parts[0].path
+    store = Store(tmp_path / "store")
+    taken(parts, store)
+    here = ("--store", store.root, "--out", tmp_path / "site")
+    blob = store.path_of(packed.bundle.contents[1].digest)
+    good = blob.read_bytes()
+    for number, again in enumerate(([whole], parts), 1):
+        blob.chmod(0o644)
+        blob.write_bytes(good[:1000])
+        done = call("site", "import", *again, *here)
+        assert f"{blob}: 1000 bytes, expected 250001: damaged, now {store.root}" in done.stderr
+        assert blob.read_bytes() == good
+        assert len(list((store.root / "quarantine").iterdir())) == number
+    blob.chmod(0o644)
+    blob.write_bytes(b"")
+    done = call("site", "import", parts[-1], *here, code=7)
+    assert f"missing part 2, 3 of {len(parts)}: two" in errors(done)[0]
+
+
 def test_what_is_missing_is_told_by_its_part(packed: Packing, tmp_path: Path) -> None:
     parts = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
     store = ("--store", tmp_path / "store", "--out", tmp_path / "site")
@@ -536,6 +562,27 @@ def test_killed_at_any_moment_and_repeated_an_import_ends_the_same(
     assert all(Store(store).own(item.digest) for item in packed.bundle.contents)
     for path in (tmp_path / "carried").iterdir():
         assert (tmp_path / "site" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_what_another_import_kept_meanwhile_is_passed_over(packed: Packing, tmp_path: Path) -> None:
+    class Late(StoreKeeper):
+        """Looked for each blob just before the other import had it."""
+
+        def has(self, _: Carried, /) -> bool:
+            return False
+
+    parts = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
+    one = packed.bundle.model_copy(update={"part_size": None})
+    alone = Packing(one, packed.texts, packed.find)
+    whole = write_parts(alone, tmp_path / "w.tar").parts[0].path
+    write_folder(alone, tmp_path / "b")
+    store = Store(tmp_path / "store")
+    taken(parts, store)
+    for path in (*parts, whole):
+        with path.open("rb") as file:
+            take_part(file, str(path), Late(store))
+    take_folder(tmp_path / "b", Late(store))
+    assert half_written(store.root) == []
 
 
 def test_two_imports_at_once_both_end(packed: Packing, tmp_path: Path) -> None:

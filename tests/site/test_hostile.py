@@ -287,6 +287,27 @@ def test_a_bundle_in_a_folder_is_read_without_following_links(
         take_folder(folder, StoreKeeper(Store(tmp_path / "s3")))
 
 
+def test_a_size_that_lies_moves_no_good_blob_away(packed: Packing, tmp_path: Path) -> None:
+    one = packed.bundle.model_copy(update={"part_size": None})
+    store = Store(tmp_path / "store")
+    write_folder(Packing(one, packed.texts, packed.find), tmp_path / "b")
+    take_folder(tmp_path / "b", StoreKeeper(store))
+    item = one.contents[0]
+    short = item.model_copy(update={"size": item.size - 1})
+    lie = one.model_copy(update={"contents": (short, *one.contents[1:])})
+    (tmp_path / "b" / "bundle.json").write_bytes(lie.to_bytes())
+    blob = tmp_path / "b" / "blobs" / "sha256" / item.digest.hex
+    blob.write_bytes(blob.read_bytes()[:-1])
+    fact = f"one: said to have 249999 bytes, and {item.digest} has 250000"
+    with pytest.raises(IntegrityError, match=f"{tmp_path / 'b'}: {fact}"):
+        take_folder(tmp_path / "b", StoreKeeper(store))
+    with pytest.raises(IntegrityError, match=fact):
+        arrived(lie, store)
+    assert not arrived(one, store).missing
+    assert half_written(store.root) == []
+    assert not (store.root / "quarantine").exists()
+
+
 def test_a_full_disk_is_told_and_the_next_run_goes_on(
     parts: list[Path], packed: Packing, small_disk: Path, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ wait beside the store's downloads until all of them are there.
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from isobuilder.cancel import Halt
 from isobuilder.content.archives import tar_header
 from isobuilder.digest import BUFFER_SIZE, Digest
 from isobuilder.documents.json import DOCUMENT, parse
-from isobuilder.errors import InputError, IntegrityError, PartlyDone
+from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError, PartlyDone
 from isobuilder.files import as_environment_problem, open_own
 from isobuilder.formats.archive import blob_name
 from isobuilder.formats.tar import BLOCK, KINDS, StreamSource, walk
@@ -28,7 +29,9 @@ from isobuilder.model.validation import model_of
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.site.bundles.bundle import SCHEMA, Bundle, Carried
 from isobuilder.site.bundles.parts import BUNDLE, END, Part, Slot, parts_of
-from isobuilder.store import Partial, Store, partial_of
+from isobuilder.store import Partial, Store, partial_of, quarantine
+
+_log = logging.getLogger(__name__)
 
 _OTHER_HOLDER = 0.1  # seconds between looks at a blob that another process is busy with
 
@@ -54,19 +57,21 @@ class StoreKeeper:
         self._store = store
 
     def has(self, item: Carried, /) -> bool:
-        """Say if the store has it."""
-        return self._store.own(item.digest) is not None
+        """Say if the store has it; what is cut short there is moved away and may come again."""
+        return _stored(self._store, item)
 
     def keep(self, item: Carried, member: Slot, chunks: Iterator[bytes], name: str, /) -> None:
         """Keep a blob or a piece."""
         store = self._store
         if member.size == item.size:
             store.add(chunks, digest=item.digest, name=name, size=item.size)
+            _pass_over(chunks)  # not read if another import was quicker
+            _refuse_other_size(store, item, name)
             return
         with _held(store, item.digest) as held, as_environment_problem(store.root):
-            if self.has(item):  # another import has put it together meanwhile
-                for _ in chunks:
-                    pass
+            if store.own(item.digest) is not None:  # another import has put it together meanwhile
+                _pass_over(chunks)
+                _refuse_other_size(store, item, name)
                 return
             with held.open_stretch(member.start) as file:
                 for chunk in chunks:
@@ -176,20 +181,22 @@ def arrived(bundle: Bundle, store: Store) -> Arrived:
 
     Raises:
         IntegrityError: all pieces of a blob are there and they are not it; they are thrown away.
+            Or the bundle tells another size than the blob has.
     """
     parts = parts_of(bundle)
     pieces: dict[Carried, list[tuple[int, Slot]]] = {}
     for part in parts:
         for member in part.members:
-            if isinstance(member.of, Carried) and store.own(member.of.digest) is None:
+            if isinstance(member.of, Carried) and not _stored(store, member.of):
                 pieces.setdefault(member.of, []).append((part.number, member))
     missing: list[Carried] = []
     numbers: set[int] = set()
     wrong: list[str] = []
     for item, found in pieces.items():
         with _held(store, item.digest) as held:
-            if store.own(item.digest) is not None:
-                continue  # another import has put it together meanwhile
+            if store.own(item.digest) is not None:  # another import was quicker
+                _refuse_other_size(store, item, item.names[0])
+                continue
             waiting = held.stretches()
             absent = [
                 number for number, member in found if waiting.get(member.start) != member.size
@@ -281,6 +288,49 @@ def _bundle(text: bytes, place: str, expected: Digest | None) -> Bundle:
     return bundle
 
 
+def _stored(store: Store, item: Carried) -> bool:
+    """Say if ``store`` has what is carried, of the size that the bundle tells.
+
+    What is damaged there, so that its size is another, is moved to the quarantine. The bundle may
+    lie, so bytes of another size count as damaged only if they have another digest as well.
+
+    Raises:
+        EnvironmentProblem: what is damaged cannot be read or moved away.
+    """
+    own = store.own(item.digest)
+    if own is None or own.size == item.size:
+        return own is not None
+    with _held(store, item.digest), as_environment_problem(own.path):
+        own = store.own(item.digest)
+        if own is None or own.size == item.size:  # another import was quicker
+            return own is not None
+        if Digest.of_file(own.path) != item.digest:
+            moved = quarantine(store, own.path)
+            if moved is None:
+                raise EnvironmentProblem(
+                    f"{own.path}: damaged, and cannot be moved away",
+                    hint="remove it, then import again",
+                )
+            _log.warning(
+                "%s: %d bytes, expected %d: damaged, now %s", own.path, own.size, item.size, moved
+            )
+    return False
+
+
+def _refuse_other_size(store: Store, item: Carried, name: str) -> None:
+    """Raise if the store has other bytes than the bundle tells; ``_stored`` has proved them."""
+    own = store.own(item.digest)
+    if own is not None and own.size != item.size:
+        raise IntegrityError(
+            f"{name}: said to have {item.size} bytes, and {item.digest} has {own.size}"
+        )
+
+
+def _pass_over(chunks: Iterator[bytes]) -> None:
+    for _ in chunks:
+        pass
+
+
 @contextmanager
 def _held(store: Store, digest: Digest) -> Iterator[Partial]:
     """Hold the download of a blob, waiting for whoever has it."""
@@ -360,8 +410,7 @@ class _Bytes:
             self.position = self._stream.seek(self.position + size)
             work.advance(size)
             return
-        for _ in self.chunks(size, work):
-            pass
+        _pass_over(self.chunks(size, work))
 
     def expect(self, data: bytes, what: str) -> None:
         at = self.position
