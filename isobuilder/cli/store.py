@@ -93,8 +93,8 @@ def check(app: App, as_json: bool) -> None:
     if report.damaged:
         raise IntegrityError(
             *(f"{damage.name}: {damage.fact}" for damage in report.damaged),
-            hint="isobuilder fetch LOCK brings back what its lock names, isobuilder site import what "
-            f"was carried; the damaged bytes are in {app.store.root / 'quarantine'}",
+            hint="isobuilder fetch LOCK brings back what its lock names, isobuilder site import "
+            f"what was carried; the damaged bytes are in {app.store.root / 'quarantine'}",
         )
     if report.unreadable:
         raise EnvironmentProblem(
