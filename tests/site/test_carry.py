@@ -24,7 +24,7 @@ from isobuilder.site.bundles.packing import Packing, packing
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, half_written, hints
 from tests.pipeline.signed import copied
-from tests.pipeline.world import Locked
+from tests.pipeline.world import Locked, command
 from tests.site.alone import run_alone
 
 KILLS = int(os.environ.get("ISOBUILDER_KILLS", "4"))
@@ -97,6 +97,29 @@ def test_a_pipe_and_a_folder_carry_the_same(
         assert done.stdout.splitlines() == [str(out / f"{NAME}.lock.json")]
         assert (out / f"{NAME}.lock.json").read_bytes() == lock.read_bytes()
         assert all(store.own(file.sha256) for file in locked.lock.files)
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "told"),
+    [
+        ("> /dev/full", 6, "error: cannot write the result: No space left on device"),
+        ("| true", 141, ""),
+        ("| head -c 100", 141, ""),
+    ],
+)
+def test_a_pipe_that_takes_no_more_is_told_like_any_other(
+    end: str, code: int, told: str, built: Built, full_store: Store
+) -> None:
+    arguments = ("site", "export", built.iso, "--out", "-", "--store", full_store.root, "--offline")
+    done = subprocess.run(
+        ["bash", "-c", f'"$@" {end}; exit "${{PIPESTATUS[0]}}"', "bash", *command(*arguments)],
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == code
+    assert done.stderr.decode().partition("\n")[0] == told
+    assert b"Traceback" not in done.stderr
 
 
 def test_what_is_said_of_an_iso_goes_along_with_it(
@@ -366,6 +389,34 @@ def test_another_bundle_of_the_same_name_stays(packed: Packing, tmp_path: Path) 
     assert target.read_bytes() == b"something dear"
     write_parts(packed, tmp_path / "b.tar", replace=True)
     assert target.read_bytes() == path.read_bytes()
+
+
+def test_a_part_is_not_made_again_beside_those_of_another_bundle(
+    packed: Packing, tmp_path: Path
+) -> None:
+    parts = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
+    before = {path: path.read_bytes() for path in tmp_path.glob("b.*")}
+    parts[1].unlink()
+    del before[parts[1]]
+    other = Packing(packed.bundle.model_copy(update={"tool": "0.0.9"}), packed.texts, packed.find)
+    with pytest.raises(InputError, match=f"{parts[0]}: is of another bundle than part 2 would be"):
+        write_parts(other, tmp_path / "b.tar", only=2)
+    assert {path: path.read_bytes() for path in tmp_path.glob("b.*")} == before
+    write_parts(other, tmp_path / "b.tar", only=2, replace=True)
+    assert parts[1].is_file()
+
+
+@pytest.mark.parametrize("more", [b"0" * 64 + b"  precious.iso\n", b"no sum\n", bytes(5 << 20)])
+def test_a_file_of_other_sums_stays(more: bytes, packed: Packing, tmp_path: Path) -> None:
+    parts = write_parts(packed, tmp_path / "b.tar").parts
+    sums = tmp_path / "b.sha256"
+    there = sums.read_bytes() + more
+    sums.write_bytes(there)
+    with pytest.raises(InputError, match=r"b\.sha256: is there already, and has something else in"):
+        write_parts(packed, tmp_path / "b.tar")
+    assert sums.read_bytes() == there
+    write_parts(packed, tmp_path / "b.tar", replace=True)
+    assert len(sums.read_text().splitlines()) == len(parts)
 
 
 def test_a_damaged_blob_does_not_leave(packed: Packing, tmp_path: Path) -> None:

@@ -107,7 +107,8 @@ def export(
     held = None if known is None else read_ledger(known, trusted, records)
     if held is not None:
         app.say(f"ledger {held.number}: {plural(held.count, 'blob')} of the site are left out")
-    pipe = app.closing.enter_context(os.fdopen(os.dup(1), "wb")) if out == "-" else None
+    # Unbuffered: else its end, behind all that is told of errors, would be one more of them.
+    pipe = app.closing.enter_context(os.fdopen(os.dup(1), "wb", 0)) if out == "-" else None
     with open_session(app.config, store.store, progress=app.progress) as session:
         done = export_bundle(
             locks,

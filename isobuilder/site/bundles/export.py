@@ -8,6 +8,7 @@ with the first that is not there, and one that was lost is made again alone.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,8 @@ def write_parts(
     ``out`` is the file of a bundle of one part, and names the parts of others.
 
     Raises:
-        InputError: a file of another content has such a name, or there is no part ``only``.
+        InputError: a file of another content has such a name, parts of another bundle lie beside
+            part ``only``, or there is no such part.
         IntegrityError: a blob was damaged since it was stored; no part has anything of it.
         EnvironmentProblem: the disk is full or may not be written; parts that are whole stay.
     """
@@ -80,10 +82,12 @@ def write_parts(
     paths = {part.number: _part_path(out, part.number, len(parts)) for part in parts}
     sums = out.with_name(f"{_stem(out)}.sha256")
     refuse_special(sums)
-    known = _known_sums(sums)
+    known = _known_sums(sums, out, replace=replace)
     wanted = [part for part in parts if only in {None, part.number}]
     for part in wanted:
         _refuse_other(paths[part.number], part, replace=replace)
+    if only is not None and not replace:
+        _refuse_mixing(parts, paths, only)
     there = set() if only is not None else _as_noted(wanted, paths, known, progress)
     to_write = {part.number for part in wanted} - there
     writer = _Writer(packed)
@@ -123,10 +127,17 @@ def write_stream(
 
     Raises:
         IntegrityError: a blob was damaged since it was stored; what was written is cut off.
+        OSError: the pipe takes no more.
     """
     (part,) = parts_of(packed.bundle)
+
+    def put(data: bytes | memoryview) -> None:
+        rest = memoryview(data)
+        while rest:  # what has no buffer may take only a part
+            rest = rest[out.write(rest) :]
+
     with task(progress, "export", total=part.size) as work:
-        _Writer(packed).run(part, out.write, work)
+        _Writer(packed).run(part, put, work)
     out.flush()
     return Exported(packed.bundle, (), None)
 
@@ -333,13 +344,37 @@ def _refuse_other(path: Path, part: Part, *, replace: bool) -> None:
             )
 
 
-def _known_sums(path: Path) -> dict[str, Digest]:
-    """Return what an earlier run noted of its parts."""
+def _refuse_mixing(parts: Sequence[Part], paths: Mapping[int, Path], only: int) -> None:
+    """Raise if parts are there that do not belong to the one that is to be made."""
+    for part in parts:
+        path = paths[part.number]
+        with as_environment_problem(path):
+            if part.number != only and path.is_file() and not _begins(path, part):
+                raise InputError(
+                    f"{path}: is of another bundle than part {only} would be of",
+                    hint="choose another name with --out, or make all parts again with --replace "
+                    "and without --part",
+                )
+
+
+def _known_sums(path: Path, out: Path, *, replace: bool) -> dict[str, Digest]:
+    """Return what an earlier run noted of its parts.
+
+    Raises:
+        InputError: something else is in that file, which would be lost, and ``replace`` is not set.
+    """
     if not is_file(path):
         return {}
     try:
-        lines = read_bytes(path, _MOST_SUMS).decode("utf-8", "replace").splitlines()
+        text = read_bytes(path, _MOST_SUMS).decode("utf-8", "replace")
     except InputError:
-        return {}
-    found = [line for line in map(sum_line, lines) if line is not None and line.is_sha256]
+        text = "?"
+    lines = [sum_line(line) for line in text.splitlines() if line.strip()]
+    ours = re.compile(rf"{re.escape(_stem(out))}\.[0-9]+-of-[0-9]+\.tar|{re.escape(out.name)}")
+    found = [line for line in lines if line and line.is_sha256 and ours.fullmatch(line.path)]
+    if len(found) < len(lines) and not replace:
+        raise InputError(
+            f"{path}: is there already, and has something else in it than sums of such parts",
+            hint="choose another name with --out; --replace lets it go",
+        )
     return {line.path: Digest.from_hex(line.digits) for line in found}
