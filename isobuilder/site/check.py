@@ -11,9 +11,9 @@ from isobuilder.content.from_iso import BytesBlob
 from isobuilder.content.needed import needed
 from isobuilder.digest import BlobLike, Digest, Hasher
 from isobuilder.errors import IntegrityError, IsobuilderError
-from isobuilder.files import as_environment_problem
+from isobuilder.files import as_environment_problem, is_file
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.iso.read.reader import IsoReader
+from isobuilder.model.loading import load_lock
 from isobuilder.pipeline.build import manifest_of
 from isobuilder.pipeline.provenance.signing import Signatures
 from isobuilder.pipeline.trust import Trust
@@ -24,7 +24,7 @@ from isobuilder.site.bundles.admit import part_of, take_folder, take_part
 from isobuilder.site.bundles.arrival import carried_lock, opens_again, spread
 from isobuilder.site.bundles.bundle import Bundle, Carried
 from isobuilder.site.bundles.parts import Slot
-from isobuilder.site.donors import lock_of
+from isobuilder.site.donors import beside_iso
 from isobuilder.store import Store
 
 _MOST_KEPT = 64 * 1024 * 1024  # bytes of locks and manifests of images
@@ -90,16 +90,18 @@ def check_iso_here(
     signatures: Signatures | None = None,
     progress: Progress = SILENT,
 ) -> CheckedIso:
-    """Verify an ISO, by its lock if that is beside it and by a digest that came another way.
+    """Verify an ISO, by the lock beside it if there is one and by a digest that came another way.
 
     With ``trust`` the signatures on it are proved as well; ``signatures`` demands some beside it.
+
+    Raises:
+        InputError: what lies beside it as its lock cannot be read, or is none.
+        EnvironmentProblem: the ISO cannot be read.
     """
-    lock = None
-    with suppress(IntegrityError), IsoReader(path) as reader:
-        lock = lock_of(path, reader)
+    beside = beside_iso(path)
     result = verify(
         path,
-        lock=lock,
+        lock=load_lock(beside) if is_file(beside) else None,
         expected=expected,
         store=store,
         trust=trust,

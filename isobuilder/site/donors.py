@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from isobuilder.content.donor import Donor, FolderDonor, IsoDonor
+from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.files import is_file
 from isobuilder.iso.read.reader import IsoReader
@@ -60,7 +61,7 @@ def lock_of(path: Path, reader: IsoReader, locks: Sequence[Lock] = ()) -> Lock |
     If its damage keeps it from saying so, the one beside it: whatever follows from it is proved.
     """
     manifest = Medium(reader).manifest
-    beside = path.with_suffix(".lock.json")
+    beside = beside_iso(path)
     found = list(locks)
     if is_file(beside):
         try:
@@ -72,6 +73,33 @@ def lock_of(path: Path, reader: IsoReader, locks: Sequence[Lock] = ()) -> Lock |
     return next((lock for lock in found if lock.digest.hex == manifest.lock_sha256), None)
 
 
+def beside_iso(path: Path) -> Path:
+    """Return where the lock of an ISO lies, as ``isobuilder build`` writes it."""
+    return path.with_suffix(".lock.json")
+
+
+def why_no_lock(path: Path) -> str:
+    """Say why ``lock_of`` has found none for an ISO, in a sentence about it.
+
+    Raises:
+        IntegrityError: it is no ISO.
+        EnvironmentProblem: it cannot be read.
+    """
+    beside = beside_iso(path)
+    if not is_file(beside):
+        return "its lock is not beside it"
+    try:
+        lock = load_lock(beside)
+    except InputError:
+        return "the lock beside it cannot be read"
+    with IsoReader(path) as reader:
+        manifest = Medium(reader).manifest
+    if isinstance(manifest, IntegrityError):
+        return "its lock is not beside it"  # lock_of takes any for such an ISO
+    wanted = Digest.from_hex(manifest.lock_sha256)
+    return f"the lock beside it is of another ISO: {lock.digest}, expected {wanted}"
+
+
 def lock_needed(path: Path, lock: Lock | None) -> Lock:
     """Return the lock of an ISO.
 
@@ -80,7 +108,7 @@ def lock_needed(path: Path, lock: Lock | None) -> Lock:
     """
     if lock is None:
         raise InputError(
-            f"{path}: its lock is not beside it",
-            hint=f"put {path.with_suffix('.lock.json').name} there, which isobuilder build wrote",
+            f"{path}: {why_no_lock(path)}",
+            hint=f"put {beside_iso(path).name} there, which isobuilder build wrote",
         )
     return lock

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,9 +20,10 @@ from isobuilder.errors import InputError, IntegrityError
 from isobuilder.pipeline.build import Built
 from isobuilder.site.bundles.admit import StoreKeeper, arrived, take_folder, take_part
 from isobuilder.site.bundles.bundle import Carried
+from isobuilder.site.bundles.carry import import_carried
 from isobuilder.site.bundles.export import write_folder, write_parts
 from isobuilder.site.bundles.packing import Packing, packing
-from isobuilder.store import Store
+from isobuilder.store import Blob, Store, collect
 from tests.cli.calling import call, errors, half_written, hints
 from tests.pipeline.signed import copied
 from tests.pipeline.world import Locked, command
@@ -205,6 +207,25 @@ def test_an_iso_without_its_lock_gives_what_can_be_told(built: Built, tmp_path: 
     lock = built.lock
     assert all(store.own(digest) for digest in [*(file.sha256 for file in lock.files)])
     assert all(store.own(image.digest) for image in lock.images)
+
+
+def test_a_collection_takes_nothing_of_an_iso_that_is_being_imported(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "store")
+    add = Store.add
+    removed: list[int] = []
+
+    def adding(self: Store, *arguments: Any, **named: Any) -> Blob:
+        blob = add(self, *arguments, **named)
+        removed.append(len(collect(store, ()).removed))
+        return blob
+
+    monkeypatch.setattr(Store, "add", adding)
+    done = import_carried([built.iso], store, tmp_path / "site")
+    assert done.failures == ()
+    assert len(removed) > 10
+    assert not any(removed)
 
 
 @pytest.mark.parametrize("kind", ["iso", "store", "folder"])

@@ -86,6 +86,35 @@ def test_a_digest_that_came_another_way_is_compared(built: Built, tmp_path: Path
     assert "do not use it" in errors(done)[0]
 
 
+def test_a_lock_of_another_iso_beside_it_is_told(built: Built, tmp_path: Path) -> None:
+    here = copied(built, tmp_path / "dist")
+    beside = here.with_suffix(".lock.json")
+    other = json.loads(beside.read_bytes())
+    other["epoch"] += 1
+    beside.write_text(json.dumps(other))
+    store = ("--store", tmp_path / "store")
+    done = call("site", "check", here, *store, code=5)
+    assert "error: lock.pin: " in done.stdout
+    assert "do not use it" in errors(done)[0]
+    of_another = f"{here}: the lock beside it is of another ISO: sha256:"
+    done = call("site", "import", here, *store, "--out", tmp_path / "site")
+    assert of_another in done.stderr
+    done = call("site", "export", here, *store, "--out", tmp_path / "b.tar", "--offline", code=3)
+    assert of_another in errors(done)[0]
+    assert errors(done)[0].endswith(f", expected {built.lock.digest}")
+
+
+def test_what_is_no_lock_beside_an_iso_is_told(built: Built, tmp_path: Path) -> None:
+    here = copied(built, tmp_path / "dist")
+    beside = here.with_suffix(".lock.json")
+    beside.write_text("{")
+    store = ("--store", tmp_path / "store")
+    done = call("site", "check", here, *store, code=3)
+    assert f"{beside}:1:2: not JSON" in errors(done)[0]
+    done = call("site", "import", here, *store, "--out", tmp_path / "site")
+    assert f"{here}: the lock beside it cannot be read, so manifests" in done.stderr
+
+
 def test_the_key_of_whoever_signs_isos_is_enough(built: Built, tmp_path: Path) -> None:
     for name in ("ours", "stranger"):
         new_key(tmp_path, name)

@@ -215,10 +215,10 @@ def _show_import(app: App, done: Imported, *, as_json: bool) -> None:
         return
     for one in done.taken:
         app.say(f"{one.place}: {plural(one.added, 'new blob')}")
-        if one.bundle is None and one.lock is None:
+        if one.no_lock is not None:
             app.say(
-                f"{one.place}: its lock is not beside it, so manifests that were pinned to "
-                "digests are not imported"
+                f"{one.place}: {one.no_lock}, so manifests that were pinned to digests are not "
+                "imported"
             )
     for state in done.bundles:
         if not state.missing:

@@ -24,7 +24,7 @@ from isobuilder.progress import SILENT, Progress, task
 from isobuilder.site.bundles.admit import Arrived, StoreKeeper, arrived, take_folder, take_part
 from isobuilder.site.bundles.bundle import Bundle
 from isobuilder.site.bundles.parts import BUNDLE
-from isobuilder.site.donors import open_iso
+from isobuilder.site.donors import open_iso, why_no_lock
 from isobuilder.store import Store, copy_to, lease
 
 _STDIN = Path("-")
@@ -42,6 +42,7 @@ class Taken:
     bundle: Bundle | None  # None: an ISO
     lock: Lock | None = None  # of an ISO
     missing: tuple[str, ...] = ()  # of an ISO: what its lock needs and the store now lacks
+    no_lock: str | None = None  # of an ISO without its lock: why, in a sentence about it
 
 
 def take(
@@ -154,6 +155,7 @@ def take_iso(
             wanted = {digest: str(digest) for digest in iso.claims}
         else:
             wanted = {need.digest: need.name for need in needed(iso.lock, iso.find)}
+        closing.enter_context(lease(store, wanted))  # else a collection takes what just came
         added = 0
         missing = []
         with task(progress, str(path), total=None) as work:
@@ -167,10 +169,11 @@ def take_iso(
                 store.add(_chunks(blob), digest=digest, name=f"{path}: {name}", size=blob.size)
                 work.advance(blob.size)
                 added += 1
-    if iso.lock is not None:
-        note_locks(store, [iso.lock])
-        _remember_payload(store, iso.lock)
-    return Taken(str(path), added, None, iso.lock, tuple(dict.fromkeys(missing)))
+        if iso.lock is not None:
+            note_locks(store, [iso.lock])
+            _remember_payload(store, iso.lock)
+    without = why_no_lock(path) if iso.lock is None else None
+    return Taken(str(path), added, None, iso.lock, tuple(dict.fromkeys(missing)), without)
 
 
 def settle(bundle: Bundle, store: Store, out: Path | None) -> Arrived:
