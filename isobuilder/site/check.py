@@ -159,16 +159,16 @@ def _in_order(paths: Iterable[Path], failures: list[IsobuilderError]) -> list[Pa
     Pipes, which open once, and what is no part come last, by their names.
     """
     places: list[tuple[str, int, str, Path]] = []
-    for named in paths:
+    for path in spread(paths, failures):
+        identity, number = "", 0
         try:
-            for path in spread([named]):
-                identity, number = "", 0
-                if opens_again(path):
-                    with suppress(IsobuilderError):  # told when it is read
-                        identity, number = part_of(path)
-                places.append((identity or "~", number, path.name, path))
+            if opens_again(path):
+                with suppress(IsobuilderError):  # told when it is read
+                    identity, number = part_of(path)
         except IsobuilderError as error:
             failures.append(error)
+        else:
+            places.append((identity or "~", number, path.name, path))
     return [path for *_, path in sorted(places)]
 
 

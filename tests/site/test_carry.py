@@ -322,6 +322,26 @@ def test_a_lock_that_cannot_be_written_hides_no_other_error(built: Built, tmp_pa
     assert f"{bad}: no part of a bundle" in errors(done)[1]
 
 
+def test_a_damaged_part_in_a_folder_keeps_no_other_from_its_turn(
+    packed: Packing, tmp_path: Path
+) -> None:
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    parts = [part.path for part in write_parts(packed, stick / "b.tar").parts]
+    whole = parts[0].read_bytes()
+    parts[0].write_bytes(whole[:100_000])
+    (stick / f"._{parts[0].name}").write_bytes(b"\0\5\26\7" + b"Mac OS X".ljust(4092))
+    common = ("--store", tmp_path / "store", "--out", tmp_path / "site")
+    done = call("site", "import", stick, *common, code=7)
+    assert f"{parts[0]}: cut off at byte 100000" in errors(done)[0]
+    assert f"missing part 1 of {len(parts)}: one" in errors(done)[1]
+    assert all(f"{path}: " in done.stderr for path in parts[1:])
+    call("site", "check", stick, "--store", tmp_path / "none", code=5)
+    parts[0].write_bytes(whole)
+    assert ": complete\n" in call("site", "check", stick, "--store", tmp_path / "none").stdout
+    assert ": complete\n" in call("site", "import", stick, *common).stderr
+
+
 # --- parts
 
 

@@ -109,10 +109,9 @@ def _sorted_out(carried: tuple[Path, ...]) -> tuple[list[Path], list[Path], list
     isos: list[Path] = []
     others: list[Path] = []
     failures: list[IsobuilderError] = []
-    for named in carried:
+    for path in spread(carried, failures):
         try:
-            for path in spread([named]):
-                (isos if not path.is_dir() and is_iso(path) else others).append(path)
+            (isos if not path.is_dir() and is_iso(path) else others).append(path)
         except IsobuilderError as error:
             failures.append(error)
     return isos, others, failures

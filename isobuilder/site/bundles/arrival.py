@@ -13,7 +13,7 @@ from typing import BinaryIO
 from isobuilder.content.from_iso import BytesBlob
 from isobuilder.content.needed import needed
 from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest
-from isobuilder.errors import InputError, IntegrityError
+from isobuilder.errors import InputError, IntegrityError, IsobuilderError
 from isobuilder.files import as_environment_problem, keeps_bytes, write_whole
 from isobuilder.machine.payload import keep_payload
 from isobuilder.model.lock import Lock
@@ -30,7 +30,7 @@ from isobuilder.store import Store, copy_to, lease
 _STDIN = Path("-")
 
 _ISO_MARK = b"CD001"  # at byte 32769, of every ISO 9660 image; Source: ECMA-119, 8.1
-_CARRIED_NAME = re.compile(r".+\.(tar|iso)")
+_CARRIED_NAME = re.compile(r"[^.].*\.(tar|iso)")  # not the ._x.tar that macOS puts beside x.tar
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +52,26 @@ def take(
     stdin: BinaryIO | None = None,
     expected: Digest | None = None,
     progress: Progress = SILENT,
-) -> Iterator[Taken]:
+) -> Taken:
     """Bring what ``path`` holds into ``store``; see ``take_part`` for what is refused.
 
+    A folder is a bundle; what was carried in others ``spread`` tells.
+
     Raises:
-        InputError: it is nothing that can be imported.
+        InputError: a newer isobuilder made it.
         IntegrityError, EnvironmentProblem: as ``take_part``.
     """
+    keeper = StoreKeeper(store)
     if path == _STDIN and stdin is not None:
-        done = take_part(
-            stdin, "standard input", StoreKeeper(store), expected=expected, progress=progress
-        )
-        yield Taken(done.place, done.added, done.bundle)
+        done = take_part(stdin, "standard input", keeper, expected=expected, progress=progress)
     elif path.is_dir():
-        yield from _folder(path, store, expected, progress)
+        done = take_folder(path, keeper, expected=expected, progress=progress)
     elif is_iso(path):
-        yield take_iso(path, store, progress=progress)
+        return take_iso(path, store, progress=progress)
     else:
         with as_environment_problem(path), path.open("rb", buffering=0) as file:
-            done = take_part(
-                file, str(path), StoreKeeper(store), expected=expected, progress=progress
-            )
-        yield Taken(done.place, done.added, done.bundle)
+            done = take_part(file, str(path), keeper, expected=expected, progress=progress)
+    return Taken(done.place, done.added, done.bundle)
 
 
 def is_iso(path: Path) -> bool:
@@ -94,26 +92,19 @@ def opens_again(path: Path) -> bool:
         return keeps_bytes(path.stat().st_mode)
 
 
-def _folder(
-    folder: Path, store: Store, expected: Digest | None, progress: Progress
-) -> Iterator[Taken]:
-    if (folder / BUNDLE).exists():
-        done = take_folder(folder, StoreKeeper(store), expected=expected, progress=progress)
-        yield Taken(done.place, done.added, done.bundle)
-        return
-    for path in _carried_in(folder):
-        yield from take(path, store, expected=expected, progress=progress)
-
-
-def spread(paths: Iterable[Path]) -> Iterator[Path]:
+def spread(paths: Iterable[Path], failures: list[IsobuilderError]) -> Iterator[Path]:
     """Give each path, and for a folder what was carried in it; a bundle that is one stays one.
 
-    Raises:
-        InputError: a folder has neither parts nor ISOs.
+    A folder that has neither parts nor ISOs, or cannot be read, is told in ``failures``.
     """
     for path in paths:
         if path.is_dir() and not (path / BUNDLE).exists():
-            yield from _carried_in(path)
+            try:
+                found = _carried_in(path)
+            except IsobuilderError as error:
+                failures.append(error)
+                continue
+            yield from found
         else:
             yield path
 

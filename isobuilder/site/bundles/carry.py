@@ -15,7 +15,7 @@ from isobuilder.pipeline.fetch import holding
 from isobuilder.pipeline.payload import pin_if_there
 from isobuilder.progress import SILENT, Progress
 from isobuilder.site.bundles.admit import Arrived, incomplete
-from isobuilder.site.bundles.arrival import Taken, settle, take, write_lock
+from isobuilder.site.bundles.arrival import Taken, settle, spread, take, write_lock
 from isobuilder.site.bundles.bundle import Bundle
 from isobuilder.site.bundles.export import (
     Exported,
@@ -93,7 +93,7 @@ class Imported:
     taken: tuple[Taken, ...]
     bundles: tuple[Arrived, ...]
     locks: tuple[Path, ...]  # of what can be built now, in the folder that was named
-    read: int  # of the things that were named, those read to their ends and not refused then
+    read: int  # of the files and folders, those read to their ends and not refused then
     failures: tuple[IsobuilderError, ...]  # why something was refused, or is missing
 
 
@@ -112,14 +112,10 @@ def import_carried(
     nothing and keeps nothing else from its turn; the errors are in the answer.
     """
     taken: list[Taken] = []
-    read: list[list[Taken]] = []
     failures: list[IsobuilderError] = []
-    for path in paths:
-        before = len(taken)
+    for path in spread(paths, failures):
         try:
-            for one in take(path, store, stdin=stdin, expected=expected, progress=progress):
-                taken.append(one)  # noqa: PERF402 - also of a folder in which a later file is refused
-            read.append(taken[before:])
+            taken.append(take(path, store, stdin=stdin, expected=expected, progress=progress))
         except IsobuilderError as error:
             failures.append(error)
     states: list[Arrived] = []
@@ -143,7 +139,7 @@ def import_carried(
                 refused.add(one.place)
     failures += [incomplete(state) for state in states if state.missing]
     failures += [_lacking(one) for one in taken if one.missing]
-    whole = sum(all(one.place not in refused for one in those) for those in read)
+    whole = sum(one.place not in refused for one in taken)
     return Imported(
         tuple(taken), tuple(states), tuple(dict.fromkeys(locks)), whole, tuple(failures)
     )
