@@ -444,6 +444,8 @@ def test_the_command_tells_it_line_by_line_and_to_machines(whole: Built, folder:
     found = json.loads(call("verify", whole.iso, "--trust", "--json", *options).stdout)
     line = next(one for one in found["signatures"] if one["path"] == "k8s/kubeadm")
     assert line["by"] == RELEASER
+    told = json.loads(call("site", "check", whole.iso, "--trust", "--json", *options).stdout)
+    assert told["isos"][0]["trust"] == found["signatures"]
     assert line["moment"] == "2026-11-01T12:01:00+00:00"
     assert found["findings"] == []
 

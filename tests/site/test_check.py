@@ -132,6 +132,24 @@ def test_the_key_of_whoever_signs_isos_is_enough(built: Built, tmp_path: Path) -
     assert "--key is about ISOs" in errors(done)[0]
 
 
+def test_a_proof_that_is_asked_of_what_is_not_here_is_refused(
+    built: Built, packed: Packing, tmp_path: Path
+) -> None:
+    parts = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
+    identity = ("--bundle", packed.bundle.identity)
+    store = ("--store", tmp_path / "store")
+    done = call("site", "check", *parts, "--trust", *store, code=2)
+    assert "--trust is about ISOs, and none is here" in errors(done)[0]
+    done = call("site", "check", built.iso, *identity, *store, code=2)
+    assert "--bundle is about bundles, and none is here" in errors(done)[0]
+    out = ("--out", tmp_path / "site", *store)
+    done = call("site", "import", built.iso, *identity, *out, code=2)
+    assert "--bundle is about bundles, and only ISOs are here" in errors(done)[0]
+    assert not (tmp_path / "store").exists()
+    call("site", "check", built.iso, *parts, *identity, *store)
+    call("site", "import", built.iso, *parts, *identity, *out)
+
+
 def test_a_damaged_part_is_told_without_writing_anything(packed: Packing, tmp_path: Path) -> None:
     parts = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
     data = bytearray(parts[2].read_bytes())

@@ -11,6 +11,7 @@ from isobuilder.mold.api.records import (
 )
 from isobuilder.pipeline.delta.apply import AppliedDelta
 from isobuilder.pipeline.delta.make import MadeDelta
+from isobuilder.pipeline.trust import SignatureLine
 from isobuilder.pipeline.upstream.report import SyncStep
 from isobuilder.site.bundles.export import WrittenPart
 from isobuilder.site.parity import Parity
@@ -282,6 +283,7 @@ RUNNING: dict[str, Schema] = {
                         "findings": many(FINDING),
                         "not_proved": many(text()),
                         "signatures": many(text(), "beside it that hold, with --key"),
+                        "trust": many(made_of(SignatureLine), "who signed what, with --trust"),
                         "version": maybe(text("of Kubernetes")),
                         "will_be_missing": many(text(), "images that something on it starts"),
                     }

@@ -187,12 +187,36 @@ def import_(
     from isobuilder.site.bundles.carry import import_carried
 
     identity = None if expected is None else digest_of(expected, "--bundle")
+    if identity is not None:
+        _refuse_only_isos(carried)
     stdin = sys.stdin.buffer if Path("-") in carried else None
     done = import_carried(
         carried, app.store, out, stdin=stdin, expected=identity, progress=app.progress
     )
     _show_import(app, done, as_json=as_json)
     Attempts[None](done=done.read, failures=list(done.failures)).raise_failures()
+
+
+def _refuse_only_isos(carried: tuple[Path, ...]) -> None:
+    """Refuse --bundle where it proves nothing, for only ISOs are here: nobody would miss it.
+
+    Raises:
+        UsageProblem: so it is.
+    """
+    from isobuilder.errors import IsobuilderError, UsageProblem
+    from isobuilder.site.bundles.arrival import is_iso, spread
+
+    failures: list[IsobuilderError] = []
+    try:
+        found = list(spread(carried, failures))
+        others = [path for path in found if path == Path("-") or path.is_dir() or not is_iso(path)]
+    except IsobuilderError:
+        return  # told when it is read
+    if not others and not failures:
+        raise UsageProblem(
+            "--bundle is about bundles, and only ISOs are here",
+            hint="site check --digest proves an ISO by its digest",
+        )
 
 
 def _show_import(app: App, done: Imported, *, as_json: bool) -> None:

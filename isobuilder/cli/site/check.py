@@ -69,9 +69,8 @@ def check(
     from isobuilder.site.check import check_bundles, check_iso_here, ways
 
     isos, others, failures = _sorted_out(carried)
-    if digest is not None and len(isos) != 1:
-        raise UsageProblem(f"--digest is of one ISO, these are {len(isos)}")
-    signed = _signed(isos, keys, revoked, signatures)
+    signed = wanted_signatures(keys, revoked, signatures)
+    _refuse_idle(isos, others, digest=digest, bundle=bundle, trust=trust, signed=signed)
     asked = _registered(app, servers)
     have = [*_running(versions, nodes), *chain.from_iterable(asked.results)]
     judged_by = trust_of(app, trusted_root, policies, builders, asked=trust)
@@ -117,15 +116,29 @@ def _sorted_out(carried: tuple[Path, ...]) -> tuple[list[Path], list[Path], list
     return isos, others, failures
 
 
-def _signed(
-    isos: list[Path], keys: tuple[Path, ...], revoked: tuple[Path, ...], signatures: int | None
-) -> Signatures | None:
-    signed = wanted_signatures(keys, revoked, signatures)
-    if signed is not None and not isos:
-        raise UsageProblem(
-            "--key is about ISOs, and none is here", hint="--bundle proves a bundle by its identity"
-        )
-    return signed
+def _refuse_idle(
+    isos: list[Path],
+    others: list[Path],
+    *,
+    digest: str | None,
+    bundle: str | None,
+    trust: bool,
+    signed: Signatures | None,
+) -> None:
+    """Refuse what asks for a proof of things that are not here: nobody would miss it.
+
+    Raises:
+        UsageProblem: something does.
+    """
+    if digest is not None and len(isos) != 1:
+        raise UsageProblem(f"--digest is of one ISO, these are {len(isos)}")
+    for option, asked in (("--key", signed is not None), ("--trust", trust)):
+        if asked and not isos:
+            hint = "--bundle proves a bundle by its identity"
+            raise UsageProblem(f"{option} is about ISOs, and none is here", hint=hint)
+    if bundle is not None and not others:
+        hint = "--digest proves an ISO by its digest"
+        raise UsageProblem("--bundle is about bundles, and none is here", hint=hint)
 
 
 def _running(versions: tuple[str, ...], nodes: Path | None) -> list[Running]:
@@ -202,6 +215,7 @@ def _data(isos: list[CheckedIso], bundles: Sequence[CheckedBundle], upgrades: li
                 "findings": list(iso.result.findings),
                 "not_proved": list(iso.result.not_proved),
                 "signatures": list(iso.result.signed),
+                "trust": list(iso.result.signatures),
                 "version": None if iso.offer is None else str(iso.offer.version),
                 "will_be_missing": [image.image for image in iso.unlisted],
             }
