@@ -10,7 +10,7 @@ from pathlib import Path
 from isobuilder.content.from_iso import BytesBlob
 from isobuilder.content.needed import needed
 from isobuilder.digest import BlobLike, Digest, Hasher
-from isobuilder.errors import IntegrityError, IsobuilderError
+from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError
 from isobuilder.files import as_environment_problem, is_file
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.loading import load_lock
@@ -23,9 +23,9 @@ from isobuilder.progress import SILENT, Progress
 from isobuilder.site.bundles.admit import part_of, take_folder, take_part
 from isobuilder.site.bundles.arrival import carried_lock, opens_again, spread
 from isobuilder.site.bundles.bundle import Bundle, Carried
-from isobuilder.site.bundles.parts import Slot
+from isobuilder.site.bundles.parts import Slot, parts_of
 from isobuilder.site.donors import beside_iso
-from isobuilder.store import Store
+from isobuilder.store import Partial, Store
 
 _MOST_KEPT = 64 * 1024 * 1024  # bytes of locks and manifests of images
 
@@ -58,7 +58,9 @@ class CheckedBundle:
     """A bundle, all that is here of it read."""
 
     bundle: Bundle
-    missing: tuple[str, ...]  # what it promises and is not here
+    missing: tuple[str, ...]  # what it promises and is neither here nor in the store
+    missing_parts: tuple[int, ...]  # in which of its parts that is
+    of: int  # parts
     offers: tuple[Offer, ...]
     lacking: tuple[str, ...]  # what its locks need and it does not carry
     unread: tuple[str, ...]  # texts that are right and too much to keep: what they need is not told
@@ -125,13 +127,14 @@ def check_bundles(
     expected: Digest | None = None,
     progress: Progress = SILENT,
 ) -> CheckedBundles:
-    """Read all parts and prove every blob; nothing is written. What ``store`` has is there.
+    """Read all parts and prove every blob; nothing is written.
 
-    What is refused keeps nothing else from being read; the errors, as of ``take_part`` and
-    ``spread``, are in the answer.
+    What ``store`` has is there, and so are pieces of blobs that wait in it for others. What is
+    refused keeps nothing else from being read; the errors, as of ``take_part`` and ``spread``, are
+    in the answer.
     """
-    proof = _Proof()
-    bundles: dict[Digest, Bundle] = {}
+    proof = _Proof(store)
+    bundles: dict[Digest, tuple[Bundle, set[int]]] = {}
     failures: list[IsobuilderError] = []
     for path in _in_order(paths, failures):
         try:
@@ -141,13 +144,13 @@ def check_bundles(
                 with as_environment_problem(path), path.open("rb", buffering=0) as file:
                     done = take_part(file, str(path), proof, expected=expected, progress=progress)
                 bundle = done.bundle
-            bundles[bundle.identity] = bundle
+            bundles.setdefault(bundle.identity, (bundle, set()))[1].add(bundle.part)
         except IsobuilderError as error:
             failures.append(error)
     checked = []
-    for bundle in bundles.values():
+    for bundle, read in bundles.values():
         try:
-            checked.append(_checked(bundle, proof, store))
+            checked.append(_checked(bundle, read, proof, store))
         except IsobuilderError as error:
             failures.append(error)
     return CheckedBundles(tuple(checked), tuple(failures))
@@ -208,9 +211,10 @@ class _Half:
 class _Proof:
     """Hashes all that is handed over, and keeps the texts that say what else is needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
         self.right: set[Digest] = set()
         self.texts: dict[Digest, BlobLike] = {}
+        self._store = store
         self._half: dict[Digest, _Half] = {}
         self._kept = 0
 
@@ -220,17 +224,46 @@ class _Proof:
 
     def keep(self, item: Carried, member: Slot, chunks: Iterator[bytes], name: str, /) -> None:
         """Hash a blob, or a piece if those before it came before."""
-        half = self._half.get(item.digest) if member.start else _Half()
-        if half is None or half.hasher.size != member.start:
+        half = (self._half.get(item.digest) if member.start else None) or _Half()
+        self._lend(half, item, member.start)
+        if half.hasher.size != member.start:
             for _ in chunks:
                 pass
             return
         self._half.pop(item.digest, None)  # a piece that is cut off has no next one
         for chunk in chunks:
-            half.hasher.update(chunk)
-            if _is_text(item) and self._room(len(chunk)):
-                half.text.append(chunk)
-        if half.hasher.size < item.size:
+            self._grow(half, item, chunk)
+        self._seen(half, item, name)
+
+    def finish(self, item: Carried, /) -> None:
+        """Prove what was cut with the pieces behind those that were here, if the store has them.
+
+        Raises:
+            IntegrityError: all of them together are not it.
+        """
+        if item.digest not in self.right:
+            half = self._half.pop(item.digest, None) or _Half()
+            self._lend(half, item, item.size)
+            self._seen(half, item, item.names[0])
+
+    def _lend(self, half: _Half, item: Carried, until: int) -> None:
+        """Go on with the pieces that wait in the store, up to a byte."""
+        if half.hasher.size >= until:
+            return
+        waiting = Partial(self._store, item.digest.hex)
+        with suppress(OSError, EnvironmentProblem):  # an import took them meanwhile
+            sizes = waiting.stretches()
+            while 0 < sizes.get(half.hasher.size, 0) <= until - half.hasher.size:
+                for chunk in waiting.read_stretch(half.hasher.size):
+                    self._grow(half, item, chunk)
+
+    def _grow(self, half: _Half, item: Carried, chunk: bytes) -> None:
+        half.hasher.update(chunk)
+        if _is_text(item) and self._room(len(chunk)):
+            half.text.append(chunk)
+
+    def _seen(self, half: _Half, item: Carried, name: str) -> None:
+        if half.hasher.size != item.size:
             self._half[item.digest] = half
             return
         if half.hasher.digest() != item.digest:
@@ -249,34 +282,80 @@ def _is_text(item: Carried) -> bool:
     return item.kind == "lock" or item.media_type is not None
 
 
-def _checked(bundle: Bundle, proof: _Proof, store: Store) -> CheckedBundle:
-    missing = [item.names[0] for item in bundle.contents if item.digest not in proof.right]
-    unread = [
-        item.names[0]
-        for item in bundle.contents
-        if _is_text(item) and item.digest in proof.right and item.digest not in proof.texts
+def _checked(bundle: Bundle, read: Collection[int], proof: _Proof, store: Store) -> CheckedBundle:
+    """Say what is there of a bundle of which the parts ``read`` were read to their ends."""
+    pieces: dict[Carried, list[tuple[int, Slot]]] = {}
+    parts = parts_of(bundle)
+    for part in parts:
+        for member in part.members:
+            if isinstance(member.of, Carried) and not _is_there(member.of, proof, store):
+                pieces.setdefault(member.of, []).append((part.number, member))
+    missing: list[str] = []
+    numbers: set[int] = set()
+    for item, found in pieces.items():
+        if len(found) > 1:
+            proof.finish(item)
+        if item.digest not in proof.right:
+            missing.append(item.names[0])
+            numbers.update(_lacking_parts(item, found, read, store))
+    offers, lacking, unread = _uses(bundle, proof, store)
+    return CheckedBundle(
+        bundle,
+        tuple(dict.fromkeys(missing)),
+        tuple(sorted(numbers)),
+        len(parts),
+        tuple(offers),
+        tuple(dict.fromkeys(lacking)),
+        tuple(dict.fromkeys(unread)),
+    )
+
+
+def _is_there(item: Carried, proof: _Proof, store: Store) -> bool:
+    return item.digest in proof.right or _stored(item, store) is not None
+
+
+def _stored(item: Carried, store: Store) -> BlobLike | None:
+    """Return a blob of the store, unless it was cut off since it came there."""
+    blob = store.own(item.digest)
+    return blob if blob is not None and blob.size == item.size else None
+
+
+def _lacking_parts(
+    item: Carried, found: Sequence[tuple[int, Slot]], read: Collection[int], store: Store
+) -> list[int]:
+    """Return the parts from which something of a blob has still to come."""
+    waiting = {}
+    if len(found) > 1:
+        with suppress(OSError):  # an import took them meanwhile
+            waiting = Partial(store, item.digest.hex).stretches()
+    absent = [
+        number
+        for number, member in found
+        if number not in read and waiting.get(member.start) != member.size
     ]
+    return absent or [found[0][0]]
+
+
+def _uses(bundle: Bundle, proof: _Proof, store: Store) -> tuple[list[Offer], list[str], list[str]]:
+    """Return what can be built of a bundle, what its locks need and nobody has, what is unread."""
     carried = {item.digest for item in bundle.contents}
-    offers, lacking = [], []
+    offers, lacking, unread = [], [], []
 
     def find(digest: Digest) -> BlobLike | None:
         return proof.texts.get(digest) or store.own(digest)
 
     for item in bundle.contents:
-        text = proof.texts.get(item.digest) if item.kind == "lock" else None
-        if text is None:
+        if not _is_text(item) or not _is_there(item, proof, store):
             continue
-        lock = carried_lock(text.read(), item.names[0])
-        offers.append(Offer(lock.kubernetes, lock.architecture, lock.base_name, item.names[0]))
-        lacking += [
-            f"{need.name} of {item.names[0]}"
-            for need in needed(lock, find)
-            if need.digest not in carried and store.own(need.digest) is None
-        ]
-    return CheckedBundle(
-        bundle,
-        tuple(dict.fromkeys(missing)),
-        tuple(offers),
-        tuple(dict.fromkeys(lacking)),
-        tuple(dict.fromkeys(unread)),
-    )
+        text = proof.texts.get(item.digest) or _stored(item, store)
+        if text is None or text.size > _MOST_KEPT:
+            unread.append(item.names[0])
+        elif item.kind == "lock":
+            lock = carried_lock(text.read(), item.names[0])
+            offers.append(Offer(lock.kubernetes, lock.architecture, lock.base_name, item.names[0]))
+            lacking += [
+                f"{need.name} of {item.names[0]}"
+                for need in needed(lock, find)
+                if need.digest not in carried and store.own(need.digest) is None
+            ]
+    return offers, lacking, unread

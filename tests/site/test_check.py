@@ -58,6 +58,10 @@ def test_an_iso_and_a_bundle_are_proved_and_their_use_is_told(
     assert not (tmp_path / "none").exists()
     data = json.loads(call("site", "check", *parts[1:], *here, "--json", code=7).stdout)
     assert data["bundles"][0]["missing"]
+    store = ("--store", tmp_path / "store")
+    call("site", "import", *parts, "--out", tmp_path / "site", *store)
+    done = call("site", "check", parts[-1], *store)
+    assert ": complete\n  builds kubernetes-v1.34.12-mold-cks-amd64-r1\n" in done.stdout
 
 
 def test_what_the_sites_mold_has_is_what_clusters_run(
@@ -130,6 +134,37 @@ def test_the_key_of_whoever_signs_isos_is_enough(built: Built, tmp_path: Path) -
     call("site", "export", here, "--out", tmp_path / "b.tar", "--store", tmp_path / "store")
     done = call("site", "check", tmp_path / "b.tar", *ours, code=2)
     assert "--key is about ISOs" in errors(done)[0]
+
+
+def test_what_the_store_has_is_there_and_the_missing_parts_are_told(
+    packed: Packing, tmp_path: Path
+) -> None:
+    parts = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
+    store = ("--store", tmp_path / "store")
+    out = ("--out", tmp_path / "site")
+    call("site", "import", parts[1], *store, *out, code=7)
+    before = sorted(tmp_path.rglob("*"))
+    done = call("site", "check", parts[0], *parts[3:], *store, code=7)
+    assert f"2 missing, in part 3 of {len(parts)}\n" in done.stdout
+    assert errors(done)[0].endswith(f"is here: missing part 3 of {len(parts)}")
+    call("site", "check", parts[0], *parts[2:], *store)
+    told = json.loads(call("site", "check", parts[5], *store, "--json", code=7).stdout)
+    assert told["bundles"][0]["missing_parts"] == [1, 3, 4, 5]
+    assert told["bundles"][0]["parts"] == len(parts)
+    assert sorted(tmp_path.rglob("*")) == before
+    call("site", "import", parts[0], *parts[2:-1], *store, *out, code=7)
+    assert ": complete\n" in call("site", "check", parts[-1], *store).stdout
+
+
+def test_a_piece_that_was_damaged_in_the_store_is_told(packed: Packing, tmp_path: Path) -> None:
+    parts = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
+    store = ("--store", tmp_path / "store")
+    call("site", "import", parts[-1], *store, "--out", tmp_path / "site", code=7)
+    (piece,) = (tmp_path / "store" / "partial").glob("*.stretch")
+    piece.write_bytes(bytes(piece.stat().st_size))
+    done = call("site", "check", *parts[:-1], *store, code=5)
+    last = packed.bundle.contents[-1]
+    assert f"{last.names[0]}: expected {last.digest}, got " in errors(done)[0]
 
 
 def test_a_proof_that_is_asked_of_what_is_not_here_is_refused(

@@ -293,7 +293,9 @@ RUNNING: dict[str, Schema] = {
                 thing(
                     {
                         "bundle": digest("its identity"),
-                        "missing": many(text()),
+                        "missing": many(text(), "neither here nor in the store"),
+                        "missing_parts": many(number(), "in which that is"),
+                        "parts": number("of how many it consists"),
                         "builds": many(text(), "names of ISOs"),
                         "not_carried": many(text()),
                         "not_looked_at": many(text(), "too large: what they need is not known"),

@@ -188,7 +188,8 @@ def _show(isos: list[CheckedIso], bundles: Sequence[CheckedBundle], upgrades: li
         for image in iso.unlisted:
             tell(f"  will be started and is not there: {image.image} ({image.manifest})")
     for bundle in bundles:
-        state = f"{len(bundle.missing)} missing" if bundle.missing else "complete"
+        parts = _missing_parts(bundle, ", in ")
+        state = f"{len(bundle.missing)} missing{parts}" if bundle.missing else "complete"
         tell(f"bundle {bundle.bundle.identity}: {state}")
         for offer in bundle.offers:
             tell(f"  builds {offer.name}")
@@ -203,6 +204,13 @@ def _show(isos: list[CheckedIso], bundles: Sequence[CheckedBundle], upgrades: li
         tell(f"{steps}" if way.steps else f"{way.have}: nothing here is an upgrade of it")
         if way.gap:
             tell(f"  for later ones a {way.gap} is missing: upgrades go one minor at a time")
+
+
+def _missing_parts(bundle: CheckedBundle, before: str) -> str:
+    """Say, behind ``before``, which parts of a bundle lack, if it has several."""
+    if not bundle.missing_parts or bundle.of == 1:
+        return ""
+    return f"{before}part {', '.join(map(str, bundle.missing_parts))} of {bundle.of}"
 
 
 def _data(isos: list[CheckedIso], bundles: Sequence[CheckedBundle], upgrades: list[Way]) -> Any:
@@ -225,6 +233,8 @@ def _data(isos: list[CheckedIso], bundles: Sequence[CheckedBundle], upgrades: li
             {
                 "bundle": bundle.bundle.identity,
                 "missing": list(bundle.missing),
+                "missing_parts": list(bundle.missing_parts),
+                "parts": bundle.of,
                 "builds": [offer.name for offer in bundle.offers],
                 "not_carried": list(bundle.lacking),
                 "not_looked_at": list(bundle.unread),
@@ -250,11 +260,12 @@ def _refuse(
     Raises:
         IsobuilderError: something is.
     """
-    gaps = [
-        f"bundle {bundle.bundle.identity}: not all that it promises, or its locks need, is here"
-        for bundle in bundles
-        if bundle.missing or bundle.lacking or bundle.unread
-    ]
+    gaps = []
+    for bundle in bundles:
+        if bundle.missing or bundle.lacking or bundle.unread:
+            which = _missing_parts(bundle, ": missing ")
+            what = "not all that it promises, or its locks need, is here"
+            gaps.append(f"bundle {bundle.bundle.identity}: {what}{which}")
     wrong = [f"{iso.result.iso}: do not use it" for iso in isos if not iso.result.passed]
     told = list(failures)
     if gaps:
