@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +80,10 @@ class StoreKeeper:
                 os.fsync(file.fileno())
 
 
+Knowing = Callable[[Bundle], None]
+"""Learns of which bundle a part is."""
+
+
 @dataclass(frozen=True, slots=True)
 class TakenPart:
     """One part that was read to its end."""
@@ -105,11 +109,13 @@ def take_part(
     keeper: Keeper,
     *,
     expected: Digest | None = None,
+    knowing: Knowing | None = None,
     progress: Progress = SILENT,
 ) -> TakenPart:
     """Hand what one part holds to ``keeper``; it is read once, from its beginning to its end.
 
-    ``expected`` is the identity of the bundle that it has to be of.
+    ``expected`` is the identity of the bundle that it has to be of. ``knowing`` is told the bundle
+    before anything of it is kept.
 
     Raises:
         IntegrityError: it is no part of a bundle, damaged, cut off, or of another bundle. What was
@@ -119,6 +125,8 @@ def take_part(
     """
     source = _Bytes(stream, place)
     bundle, part = _opened(source, place, expected)
+    if knowing is not None:
+        knowing(bundle)
     added = 0
     with task(progress, place, total=part.size) as work:
         for member in part.members[1:]:
@@ -149,9 +157,16 @@ def part_of(path: Path) -> tuple[Digest, int]:
 
 
 def take_folder(
-    folder: Path, keeper: Keeper, *, expected: Digest | None = None, progress: Progress = SILENT
+    folder: Path,
+    keeper: Keeper,
+    *,
+    expected: Digest | None = None,
+    knowing: Knowing | None = None,
+    progress: Progress = SILENT,
 ) -> TakenPart:
     """Hand what a bundle in a folder holds to ``keeper``; nothing else there is looked at.
+
+    ``expected`` and ``knowing`` are as for ``take_part``.
 
     Raises:
         IntegrityError, InputError, EnvironmentProblem: as ``take_part``.
@@ -160,6 +175,8 @@ def take_folder(
     with _own_file(place) as file:
         text = file.read(DOCUMENT.size + 1)
     bundle = _bundle(text, str(place), expected)
+    if knowing is not None:
+        knowing(bundle)
     added = 0
     with task(progress, str(folder), total=bundle.size) as work:
         for item in bundle.contents:

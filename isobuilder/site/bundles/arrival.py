@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,7 +22,14 @@ from isobuilder.model.payload import read_payload
 from isobuilder.model.validation import parse_json
 from isobuilder.pipeline.fetch import note_locks
 from isobuilder.progress import SILENT, Progress, task
-from isobuilder.site.bundles.admit import Arrived, StoreKeeper, arrived, take_folder, take_part
+from isobuilder.site.bundles.admit import (
+    Arrived,
+    Knowing,
+    StoreKeeper,
+    arrived,
+    take_folder,
+    take_part,
+)
 from isobuilder.site.bundles.bundle import Bundle
 from isobuilder.site.bundles.parts import BUNDLE
 from isobuilder.site.donors import open_iso, why_no_lock
@@ -51,6 +59,7 @@ def take(
     *,
     stdin: BinaryIO | None = None,
     expected: Digest | None = None,
+    knowing: Knowing | None = None,
     progress: Progress = SILENT,
 ) -> Taken:
     """Bring what ``path`` holds into ``store``; see ``take_part`` for what is refused.
@@ -62,15 +71,16 @@ def take(
         IntegrityError, EnvironmentProblem: as ``take_part``.
     """
     keeper = StoreKeeper(store)
+    part = partial(take_part, expected=expected, knowing=knowing, progress=progress)
     if path == _STDIN and stdin is not None:
-        done = take_part(stdin, "standard input", keeper, expected=expected, progress=progress)
+        done = part(stdin, "standard input", keeper)
     elif path.is_dir():
-        done = take_folder(path, keeper, expected=expected, progress=progress)
+        done = take_folder(path, keeper, expected=expected, knowing=knowing, progress=progress)
     elif is_iso(path):
         return take_iso(path, store, progress=progress)
     else:
         with as_environment_problem(path), path.open("rb", buffering=0) as file:
-            done = take_part(file, str(path), keeper, expected=expected, progress=progress)
+            done = part(file, str(path), keeper)
     return Taken(done.place, done.added, done.bundle)
 
 

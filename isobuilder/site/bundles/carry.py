@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +15,7 @@ from isobuilder.model.lock import Lock
 from isobuilder.pipeline.fetch import holding
 from isobuilder.pipeline.payload import pin_if_there
 from isobuilder.progress import SILENT, Progress
-from isobuilder.site.bundles.admit import Arrived, incomplete
+from isobuilder.site.bundles.admit import Arrived, Knowing, incomplete
 from isobuilder.site.bundles.arrival import Taken, settle, spread, take, write_lock
 from isobuilder.site.bundles.bundle import Bundle
 from isobuilder.site.bundles.export import (
@@ -26,7 +27,7 @@ from isobuilder.site.bundles.export import (
 from isobuilder.site.bundles.packing import packing
 from isobuilder.site.ledgers.ledger import Ledger, among
 from isobuilder.sources.session import Session
-from isobuilder.store import Store, stored
+from isobuilder.store import Store, lease, stored
 
 
 def export_bundle(
@@ -113,20 +114,25 @@ def import_carried(
     """
     taken: list[Taken] = []
     failures: list[IsobuilderError] = []
-    for path in spread(paths, failures):
-        try:
-            taken.append(take(path, store, stdin=stdin, expected=expected, progress=progress))
-        except IsobuilderError as error:
-            failures.append(error)
     states: list[Arrived] = []
     locks: list[Path] = []
     refused: set[str] = set()
-    for bundle, places in _bundles(taken):
-        try:
-            states.append(settle(bundle, store, out))
-        except IsobuilderError as error:
-            failures.append(error)
-            refused |= places
+    with ExitStack() as closing:
+        knowing = _leasing(store, closing)
+        for path in spread(paths, failures):
+            try:
+                one = take(
+                    path, store, stdin=stdin, expected=expected, knowing=knowing, progress=progress
+                )
+                taken.append(one)
+            except IsobuilderError as error:
+                failures.append(error)
+        for bundle, places in _bundles(taken):
+            try:
+                states.append(settle(bundle, store, out))
+            except IsobuilderError as error:
+                failures.append(error)
+                refused |= places
     for state in states:
         documents = () if state.missing else state.bundle.contents
         locks += [out / item.names[0] for item in documents if item.kind == "lock"]
@@ -143,6 +149,18 @@ def import_carried(
     return Imported(
         tuple(taken), tuple(states), tuple(dict.fromkeys(locks)), whole, tuple(failures)
     )
+
+
+def _leasing(store: Store, closing: ExitStack) -> Knowing:
+    """Return what keeps all of a bundle from being collected until ``closing`` closes."""
+    leased: set[Digest] = set()
+
+    def lease_all(bundle: Bundle) -> None:
+        if bundle.identity not in leased:
+            closing.enter_context(lease(store, [item.digest for item in bundle.contents]))
+            leased.add(bundle.identity)
+
+    return lease_all
 
 
 def _bundles(taken: Iterable[Taken]) -> list[tuple[Bundle, set[str]]]:
