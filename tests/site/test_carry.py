@@ -209,15 +209,16 @@ def test_an_iso_without_its_lock_gives_what_can_be_told(built: Built, tmp_path: 
     assert all(store.own(image.digest) for image in lock.images)
 
 
-@pytest.mark.parametrize("kind", ["iso", "parts", "folder"])
+@pytest.mark.parametrize("kind", ["iso", "part", "folder"])
 def test_a_collection_takes_nothing_that_is_being_imported(
     kind: str, built: Built, packed: Packing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     carried = {"iso": built.iso}.get(kind, tmp_path / "b")
     if kind == "folder":
         write_folder(packed, carried)
-    elif kind == "parts":
-        write_parts(packed, carried / "b.tar")
+    elif kind == "part":
+        bundle = packed.bundle.model_copy(update={"part_size": None})
+        write_parts(Packing(bundle, packed.texts, packed.find), carried / "b.tar")
     store = Store(tmp_path / "store")
     add = Store.add
     removed: list[int] = []
