@@ -27,6 +27,7 @@ from isobuilder.http.sending import let_the_kernel_wait, send_file
 
 PIECE = 512 * 1024  # bytes that have to be through within ``Limits.piece_seconds``
 _FILE = 2 * 1024 * 1024  # bytes that the kernel is told to send at once: fewer are slower for many
+_LAST = 4096  # bytes of a file that are held back until the rest is known to be right
 _RECEIVED = 64 * 1024  # bytes at once
 _LINE, _TRAILERS = 4096, 32  # bytes of a line between chunks, and lines after the last
 _WAIT = 5.0  # seconds that the kernel waits for a client before we look at the time again
@@ -199,9 +200,8 @@ class Connection:
         body = reply.body
         if isinstance(body, FilePart):
             self._send_head(reply, stays=stays)
-            end = body.start + (0 if head_only else body.size)
-            for at in range(body.start, end, _FILE):
-                yield self._send_file(file, at, min(_FILE, end - at))
+            if not head_only:
+                yield from self._send_part(body, file)
             return
         sent = self._send_head(reply, stays=stays, head_only=head_only)
         yield sent
@@ -212,6 +212,20 @@ class Connection:
                 chunk = piece[at : at + PIECE]
                 self.send(chunk)
                 yield len(chunk)
+
+    def _send_part(self, part: FilePart, file: IO[bytes]) -> Iterator[int]:
+        """Send a part, and never the end of it if the file was written into meanwhile."""
+        end = part.start + part.size
+        last = max(part.start, end - _LAST)
+        for at in range(part.start, last, _FILE):
+            yield self._send_file(file, at, min(_FILE, last - at))
+            _check(file, part)
+        data = os.pread(file.fileno(), end - last, last)
+        if len(data) < end - last:
+            raise ConnectionError("the file became shorter")
+        _check(file, part)
+        self.send(data)
+        yield len(data)
 
     def _send_file(self, file: IO[bytes], at: int, count: int) -> int:
         client = self._socket
@@ -262,6 +276,11 @@ def _opened(reply: Reply, part: FilePart, closing: contextlib.ExitStack) -> tupl
         if part.state is None:
             raise
     return text_reply(503, _REPLACED, {"Retry-After": "1"}), io.BytesIO()
+
+
+def _check(file: IO[bytes], part: FilePart) -> None:
+    if part.state not in {None, FileState.of(os.fstat(file.fileno()))}:
+        raise ConnectionError("the file was written into while it was sent")
 
 
 class _RequestBody(io.RawIOBase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import json
 import os
@@ -502,6 +503,29 @@ def test_a_transfer_under_way_ends_right_though_the_iso_is_replaced(tmp_path: Pa
         while piece := c.recv(1 << 20):
             data += piece
     assert data.partition(b"\r\n\r\n")[2] == LARGE
+
+
+@pytest.mark.parametrize("at", [0, -1])
+def test_an_iso_that_is_written_over_in_place_is_not_sent_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    monkeypatch.setattr("isobuilder.site.server.LOOK_SECONDS", 3600)
+    path = iso(tmp_path / "x.iso", [ETCD_IMAGE])
+    place = f"/v2/registry.k8s.io/etcd/blobs/{Digest.of(LARGE)}"
+    with serving(path) as server, closing(socket.socket()) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        client.settimeout(60)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(f"GET {place} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        data = client.recv(65536)
+        with path.open("r+b") as file:
+            file.seek(at, os.SEEK_SET if at == 0 else os.SEEK_END)
+            file.write(b"x")
+        with contextlib.suppress(ConnectionError):
+            while piece := client.recv(1 << 20):
+                data += piece
+    assert b" 200 " in data[:20]
+    assert len(data.partition(b"\r\n\r\n")[2]) < len(LARGE)
 
 
 def test_fifty_clients_at_once_get_every_byte_right(site: Server) -> None:
