@@ -118,11 +118,12 @@ class SiteServer(Server):
 
     def _watch(self) -> None:
         while not self.closing.wait(LOOK_SECONDS):
+            count = len(self._isos)
             try:
                 changed = self._shelf.look()
                 if changed or self._side_files(self._catalog) != self._beside:
                     self._take(self._shelf.catalog)
-                if changed:
+                if count != len(self._isos):
                     _log.warning("%d ISOs are served now", len(self._isos))
             except Exception:  # noqa: BLE001 - what was served goes on being served
                 _log.exception("looking for changes failed")

@@ -10,6 +10,7 @@ something once, with everything that was named, asks ``read_isos``, which tells 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +79,15 @@ def _held(path: Path) -> Holding:
 @dataclass(frozen=True, slots=True)
 class _Seen:
     state: FileState
-    holding: Holding | None  # None: it could not be read in this state
+    holding: Holding | None = None
     delta: ServedDelta | None = None
+    fact: str = ""  # why it could not be read in this state
+    changed: int = 0  # then: since when who may read it, and all else, is so; nanoseconds
+
+    def holds_for(self, found: os.stat_result) -> bool:
+        """Tell whether nothing changed that could make a difference."""
+        since = found.st_ctime_ns if self.fact else self.changed
+        return (self.state, self.changed) == (FileState.of(found), since)
 
 
 class Shelf:
@@ -87,7 +95,9 @@ class Shelf:
 
     def __init__(self, places: Iterable[Path]) -> None:
         self._places = tuple(places)
-        self._seen: dict[Path, _Seen] = {}
+        self._seen: dict[Path, _Seen] = {}  # but for those whose names others have
+        self._served: dict[Path, _Seen] = {}
+        self._told: dict[Path, str] = {}  # why what is not served is not
         self._closed: dict[Path, str] = {}  # folders that cannot be read, which is told once
         self._looked = False
         self.catalog = Catalog()
@@ -109,29 +119,42 @@ class Shelf:
         return self.catalog
 
     def look(self) -> bool:
-        """Look whether anything changed, and return whether it did; the first time it has."""
+        """Look whether anything of what is served changed; the first time it has."""
         found: dict[Path, _Seen] = {}
+        served: dict[Path, _Seen] = {}
         names: dict[str, Path] = {}
+        told: dict[Path, str] = {}
         for path in (*self._isos(), *self._deltas()):
-            state = state_of(path)
-            if state is None:
+            there = _stat(path)
+            if there is None or path in found:
                 continue
-            if names.setdefault(path.name, path) != path:
-                if path not in self._seen:
-                    _log.warning("%s: %s is served under this name", path, names[path.name])
-                found[path] = _Seen(state, None)
+            if (first := names.get(path.name)) is not None:  # read once the name is free
+                self._tell(path, f"{path}: {first} is served under this name", told)
                 continue
             known = self._seen.get(path)
-            found[path] = known if known and known.state == state else _read(path, state)
-        changed = found != self._seen or not self._looked
+            is_known = known is not None and known.holds_for(there)
+            found[path] = now = known if known and is_known else _read(path, there)
+            if not now.fact:
+                served[path], names[path.name] = now, path
+            elif is_known or not self._looked:
+                self._tell(path, now.fact, told)
+            elif path in self._told:  # it is being copied perhaps, and soon whole
+                told[path] = self._told[path]
+        changed = served != self._served or not self._looked
         self._looked = True
+        self._seen, self._served, self._told = found, served, told
         if changed:
-            self._seen = found
             self.catalog = catalog_of(
-                [one.holding for one in found.values() if one.holding],
-                [one.delta for one in found.values() if one.delta],
+                [one.holding for one in served.values() if one.holding],
+                [one.delta for one in served.values() if one.delta],
             )
         return changed
+
+    def _tell(self, path: Path, fact: str, told: dict[Path, str]) -> None:
+        """Tell why a path is not served, once as long as that is so."""
+        if self._told.get(path) != fact:
+            _log.warning("%s", fact)
+        told[path] = fact
 
     def _isos(self) -> Iterable[Path]:
         for place in self._places:
@@ -164,20 +187,25 @@ def _isos_in(folder: Path) -> list[Path]:
 
 def state_of(path: Path) -> FileState | None:
     """Return the state of a file or disc; None when there is none to read."""
+    found = _stat(path)
+    return None if found is None else FileState.of(found)
+
+
+def _stat(path: Path) -> os.stat_result | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return FileState.of(found) if keeps_bytes(found.st_mode) else None
+    return found if keeps_bytes(found.st_mode) else None
 
 
-def _read(path: Path, state: FileState) -> _Seen:
+def _read(path: Path, found: os.stat_result) -> _Seen:
+    state = FileState.of(found)
     try:
         if path.suffix == END:
             part = FilePart(path, 0, state.size, state)
-            return _Seen(state, None, ServedDelta(part, read_delta(path)))
+            return _Seen(state, delta=ServedDelta(part, read_delta(path)))
         holding = held_by(path)
     except (IsobuilderError, OSError) as error:
-        _log.warning("not served: %s", error)
-        return _Seen(state, None)
+        return _Seen(state, fact=f"not served: {error}", changed=found.st_ctime_ns)
     return _Seen(holding.state, holding)

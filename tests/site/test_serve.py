@@ -457,7 +457,7 @@ def test_a_folder_in_which_nothing_changes_is_told_once(
     shelf = Shelf([tmp_path])
     shelf.open()
     assert not shelf.look()  # empty, as it was
-    (tmp_path / "cut.iso").write_bytes(b"no ISO")
+    iso(tmp_path / "x.iso", [PAUSE_IMAGE])
     assert shelf.look()
     assert not shelf.look()
 
@@ -469,6 +469,79 @@ def test_a_folder_in_which_nothing_changes_is_told_once(
     assert shelf.look()
     assert not shelf.look()
     assert caplog.messages == [f"{tmp_path}: Permission denied"]
+
+
+def test_an_iso_that_is_being_copied_is_not_worth_a_word_until_that_stops(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = iso(tmp_path / "whole", [PAUSE_IMAGE]).read_bytes()
+    shelf = Shelf([tmp_path])
+    shelf.open()
+    caplog.clear()
+    for size in (0, 40_000, 50_000, 60_000):
+        (tmp_path / "x.iso").write_bytes(whole[:size])
+        assert not shelf.look()  # nothing of what is served changed
+    assert caplog.messages == []
+    assert not shelf.look()
+    assert not shelf.look()
+    [told] = caplog.messages
+    assert told.startswith(f"not served: {tmp_path / 'x.iso'}: byte")
+    (tmp_path / "x.iso").write_bytes(whole)
+    assert shelf.look()
+    assert [one.name for one in shelf.catalog.holdings] == ["x.iso"]
+
+
+def two_of_one_name(tmp_path: Path) -> tuple[Path, Path]:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    first = iso(tmp_path / "a" / "x.iso", [PAUSE_IMAGE])
+    return first, iso(tmp_path / "b" / "x.iso", [ETCD_IMAGE])
+
+
+def test_of_two_isos_of_one_name_the_other_is_served_when_the_first_goes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, other = two_of_one_name(tmp_path)
+    shelf = Shelf([first.parent, other.parent])
+    assert [one.iso.path for one in shelf.open().holdings] == [first]
+    assert not shelf.look()
+    assert caplog.messages == [f"{other}: {first} is served under this name"]
+    first.unlink()
+    assert shelf.look()
+    assert [one.iso.path for one in shelf.catalog.holdings] == [other]
+
+
+def test_an_iso_that_cannot_be_read_takes_no_name_from_one_that_can(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, other = two_of_one_name(tmp_path)
+    whole = first.read_bytes()
+    first.write_bytes(b"no ISO")
+    shelf = Shelf([first.parent, other.parent])
+    assert [one.iso.path for one in shelf.open().holdings] == [other]
+    assert not any("is served under this name" in line for line in caplog.messages)
+    first.write_bytes(whole)
+    assert shelf.look()
+    assert [one.iso.path for one in shelf.catalog.holdings] == [first]
+
+
+def test_an_iso_that_could_not_be_read_is_read_when_it_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = iso(tmp_path / "x.iso", [PAUSE_IMAGE])
+    with monkeypatch.context() as closed:
+
+        def refuse(_path: Path) -> None:  # as for who is not root
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+        closed.setattr("isobuilder.site.shelf.held_by", refuse)
+        shelf = Shelf([tmp_path])
+        assert shelf.open().holdings == ()
+        assert not shelf.look()
+    assert not shelf.look()
+    path.chmod(0o444)
+    assert shelf.look()
+    assert len(shelf.catalog.holdings) == 1
 
 
 def test_an_iso_that_was_replaced_gives_no_byte_of_the_other(
