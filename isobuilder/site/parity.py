@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import BinaryIO
 
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
@@ -85,7 +84,8 @@ def heal(iso: Path, expected: Digest) -> bool:
     """Make ``iso`` what it was from the parity beside it; False if nothing was damaged.
 
     par2 works beside it on another name of its bytes, or on a copy where a file system has no such
-    names, so until what was healed has the right digest the ISO stays, also if all is killed.
+    names or bytes are marked, so until what was healed has the right digest the ISO stays, also if
+    all is killed.
 
     Raises:
         IntegrityError: what came of it has another digest; the ISO is as it was.
@@ -107,11 +107,10 @@ def _heal(iso: Path, expected: Digest, folder: Path) -> None:
     if not parity:
         raise InputError(f"{iso}: no parity is beside it", hint="site repair works without, too")
     made = folder / iso.name
-    _second_name(iso, made)
+    _second_name(iso, made, _to_mark(iso, parity[0]))
     index, base = Path("..", parity[0].name), folder.resolve()
     command: list[str | Path] = [_program(), "repair", "-q", "-q", "-B", base, "--", index]
-    with _marked(made, parity[0]):
-        run(command, cwd=folder, timeout=_TIME)
+    run(command, cwd=folder, timeout=_TIME)
     found = Digest.of_file(made)
     if found != expected:
         raise IntegrityError(
@@ -158,7 +157,19 @@ def _remove(folders: list[Path]) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # the next run tries again
 
 
-def _second_name(path: Path, name: Path) -> None:
+def _second_name(path: Path, name: Path, marks: list[int]) -> None:
+    """Give the bytes of ``path`` another name, or copy them: always if some are to be marked."""
+    if marks:
+        try:
+            shutil.copyfile(path, name)
+            with name.open("r+b") as file:
+                for at in marks:
+                    file.seek(at)
+                    file.write(b"\xff")
+        except OSError:  # without the room for it par2 takes longer
+            name.unlink(missing_ok=True)
+        else:
+            return
     try:
         os.link(path, name)
     except OSError:  # such as on the FAT of a stick
@@ -172,27 +183,16 @@ def _settle(made: Path, path: Path) -> None:
     made.replace(path)
 
 
-@contextmanager
-def _marked(iso: Path, index: Path) -> Iterator[None]:
-    """Mark pieces that should not be zeros and are: what copies of a scratched disc have there.
+def _to_mark(iso: Path, index: Path) -> list[int]:
+    """Return the bytes to mark: of pieces that should not be zeros and are, as in bad copies.
 
     par2 looks at every byte of what is damaged for a piece that was moved. If pieces of the ISO are
     zeros, a scratch of zeros looks like one at every byte, and each is hashed: an hour for 15 MB.
-    The marks are gone when the block ends, whatever the name of the damaged file is then; a run
-    that is killed leaves them, in pieces that are damaged anyway.
+    If the parity is of another ISO, they are right as they are.
     """
     with as_environment_problem(index), index.open("rb") as file:
         pieces = read_pieces(file.read(MOST))
-    places = [] if pieces is None else list(_zeroed(iso, pieces))
-    if not places:
-        yield
-        return
-    with iso.open("r+b", buffering=0) as damaged:
-        try:
-            _put(damaged, places, b"\xff")
-            yield
-        finally:
-            _put(damaged, places, b"\0")
+    return [] if pieces is None else list(_zeroed(iso, pieces))
 
 
 def _zeroed(iso: Path, pieces: Pieces) -> Iterator[int]:
@@ -204,12 +204,6 @@ def _zeroed(iso: Path, pieces: Pieces) -> Iterator[int]:
             file.seek(number * pieces.size)
             if md5 != wanted and file.read(pieces.size) == zeros:
                 yield from (number * pieces.size, (number + 1) * pieces.size - 1)
-
-
-def _put(file: BinaryIO, places: list[int], byte: bytes) -> None:
-    for at in places:
-        file.seek(at)
-        file.write(byte)
 
 
 def _program() -> Path:

@@ -307,7 +307,48 @@ def test_a_scratch_of_zeros_is_healed_where_zeros_are_right_elsewhere(tmp_path: 
     assert path.read_bytes() == good
 
 
-def test_what_cannot_be_healed_has_its_zeros_back(tmp_path: Path) -> None:
+def test_what_is_healed_is_not_written_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = with_zeros(tmp_path)
+    expected, good = Digest.of_file(path), path.read_bytes()
+    damaged = tmp_path / "damaged"
+    path.write_bytes(good[:300_000] + bytes(150_000) + good[450_000:])
+    shutil.copyfile(path, damaged)
+    path.chmod(0o444)
+    program(tmp_path, f'cmp ../{path.name} {damaged} && exec par2 "$@"', monkeypatch)
+    call("site", "repair", path, "--parity", "--digest", expected)
+    assert path.read_bytes() == good
+
+
+def test_killed_with_the_parity_of_another_iso_no_byte_that_is_right_is_lost(
+    tmp_path: Path,
+) -> None:
+    path = with_zeros(tmp_path)  # of which there will be parity, but no byte
+    good = random.Random(3).randbytes(1 << 20) + bytes(1 << 20) + b"end"
+    expected, damaged = Digest.of(good), b"?" + good[1:]
+    path.write_bytes(damaged)
+    words = ("site", "repair", path, "--parity", "--digest", expected)
+    killed_with_par2(*words, folder=tmp_path, half=":")
+    assert path.read_bytes() == damaged
+
+
+def test_without_room_for_a_copy_a_scratch_of_zeros_is_healed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_path: Path, name: Path) -> None:
+        name.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = with_zeros(tmp_path)
+    expected, good = Digest.of_file(path), path.read_bytes()
+    path.write_bytes(good[:300_000] + bytes(20_000) + good[320_000:])
+    monkeypatch.setattr(shutil, "copyfile", full)
+    call("site", "repair", path, "--parity", "--digest", expected)
+    assert path.read_bytes() == good
+
+
+def test_what_cannot_be_healed_keeps_its_zeros(tmp_path: Path) -> None:
     path = with_zeros(tmp_path)
     expected, good = Digest.of_file(path), path.read_bytes()
     damaged = good[:300_000] + bytes(400_000) + good[700_000:]
