@@ -1,7 +1,7 @@
 """What a server of ours is asked and what it answers: Range, validators, parts of files.
 
 Source: RFC 9110. Two things it allows are made use of: several ranges in one request are answered
-with the whole, and a date in a condition has to be the one that we sent.
+with the whole, and the date of what a client has has to be the one that we sent.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from email.utils import formatdate
+from email.utils import formatdate, mktime_tz, parsedate_tz
 from pathlib import Path
 from typing import Self, cast
 from urllib.parse import parse_qs
@@ -143,13 +143,16 @@ def content_reply(
     """Return ``content``, or the part of it that the request's Range asks for.
 
     ``etag`` is a strong validator in quotes, ``modified`` a time in seconds since 1970. A Range
-    whose If-Range names another state of the content is ignored.
+    whose If-Range names another state of the content is ignored; who wants another state and
+    nothing else gets 412.
     """
     if request.method not in {"GET", "HEAD"}:
         return text_reply(405, "only GET and HEAD", {"Allow": "GET, HEAD"})
     size = len(content) if isinstance(content, bytes) else content.size
     date = formatdate(modified, usegmt=True)
     headers = {"ETag": etag, "Last-Modified": date, "Accept-Ranges": "bytes"}
+    if not _is_wanted(request.headers, etag, date, modified):
+        return text_reply(412, "it is in another state by now", headers)
     if _is_known(request.headers, etag, date):
         return Reply(304, headers)
     headers["Content-Type"] = content_type
@@ -162,9 +165,11 @@ def content_reply(
     if start >= end:
         return Reply(416, {"Content-Range": f"bytes */{size}"})
     headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    if isinstance(content, bytes):
-        return Reply(206, headers, content[start:end])
-    return Reply(206, headers, content.part(start, end - start))
+    if isinstance(content, FilePart):
+        content = content.part(start, end - start)
+    else:
+        content = content[start:end]
+    return Reply(206, headers, content)
 
 
 def etag_of(content: bytes | Path) -> str:
@@ -173,6 +178,24 @@ def etag_of(content: bytes | Path) -> str:
         return f'"{Digest.of(content).hex[:32]}"'
     state = content.stat()
     return f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
+
+
+def _is_wanted(headers: Mapping[str, str], etag: str, date: str, modified: int) -> bool:
+    """Tell whether this is a state that the client takes (RFC 9110 section 13.2.2)."""
+    wanted = headers.get("if-match")
+    if wanted is None:
+        since = headers.get("if-unmodified-since", date)
+        return since == date or (at := _seconds(since)) is None or modified <= at
+    return not {name.strip() for name in wanted.split(",")}.isdisjoint({etag, "*"})
+
+
+def _seconds(date: str) -> int | None:
+    """Return a date in seconds since 1970; None if it is none."""
+    try:
+        parsed = parsedate_tz(date)
+        return None if parsed is None else mktime_tz(parsed)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _is_known(headers: Mapping[str, str], etag: str, date: str) -> bool:

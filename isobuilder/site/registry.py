@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from isobuilder.digest import Digest
 from isobuilder.formats.reference import DOCKER_HUB
@@ -132,8 +132,9 @@ def _listed(request: Request, body: dict[str, object], key: str, names: Sequence
     if len(names) > count:
         names = names[:count]
         if names:
-            after = quote(names[-1], safe="")
-            headers["Link"] = f'<{quote(request.path)}?n={count}&last={after}>; rel="next"'
+            asked = {"n": count, "last": names[-1], "ns": request.first("ns")}
+            query = urlencode({name: value for name, value in asked.items() if value is not None})
+            headers["Link"] = f'<{quote(request.path)}?{query}>; rel="next"'
     return Reply(200, headers, json.dumps({**body, key: names}).encode())
 
 

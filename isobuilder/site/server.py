@@ -240,8 +240,11 @@ class SiteServer(Server):
         with self._hashing:  # one at a time: it costs a second for each GB
             digest = self._sums.get(holding.state)
             if digest is None:
-                digest = Digest.of_file(holding.iso.path)
-                if FileState.of(holding.iso.path.stat()) != holding.state:
+                try:
+                    digest = Digest.of_file(holding.iso.path)
+                except OSError:
+                    digest = None
+                if digest is None or state_of(holding.iso.path) != holding.state:
                     return text_reply(503, "the ISO is being replaced", {"Retry-After": "1"})
                 self._sums[holding.state] = digest
         return text_reply(200, f"{digest.hex}  {holding.name}")

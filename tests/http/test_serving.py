@@ -170,6 +170,28 @@ def test_who_has_the_state_already_gets_no_body(shelf: Shelf, header: str, statu
     assert b'etag: "v1"' in head
 
 
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ('If-Match: "v1"', 206),
+        ('If-Match: "v0", "v1"', 206),
+        ("If-Match: *", 206),
+        ('If-Match: "v2"', 412),
+        ('If-Match: W/"v1"', 412),  # a weak validator says nothing about bytes
+        ("If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT", 206),
+        ("If-Unmodified-Since: Fri, 02 Jan 1970 00:00:00 GMT", 206),
+        ("If-Unmodified-Since: Wed, 31 Dec 1969 00:00:00 GMT", 412),
+        ("If-Unmodified-Since: no date", 206),
+        (f"If-Unmodified-Since: Wed, 31 Dec {'9' * 30} 00:00:00 GMT", 206),
+    ],
+)
+def test_who_wants_one_state_only_gets_no_other(shelf: Shelf, header: str, status: int) -> None:
+    got, head, body = ask(shelf, "/ten", header, "Range: bytes=5-")
+    assert got == status
+    assert (body == TEN[5:]) is (status == 206)
+    assert b'etag: "v1"' in head
+
+
 @pytest.mark.parametrize("path", ["/ten", "/large", "/nothing"])
 def test_head_is_get_without_the_body(shelf: Shelf, path: str) -> None:
     got = ask(shelf, path, "Range: bytes=0-1", method="HEAD")

@@ -152,6 +152,12 @@ def test_repositories_and_tags_are_listed_page_by_page(site: Server) -> None:
     tags = json.loads(ask(site, f"{PATH}/tags/list").body)
     assert tags["name"] == "registry.k8s.io/pause"
     assert "3.10" in tags["tags"]
+    found, following = [], "/v2/pause/tags/list?ns=registry.k8s.io&n=1"
+    while following:
+        page = ask(site, following)
+        found += json.loads(page.body)["tags"]
+        following = page.headers.get("link", "").partition(">")[0].removeprefix("<")
+    assert found == tags["tags"]
 
 
 @pytest.mark.parametrize(
@@ -559,6 +565,7 @@ def test_an_iso_that_was_replaced_gives_no_byte_of_the_other(
         assert ask(server, "/isos/x.iso").status == 503
         path.unlink()
         assert ask(server, blob).status == 503
+        assert ask(server, "/isos/x.iso.sha256").status == 503
         assert ask(server, f"{PATH}/manifests/3.10").status == 200  # read when it was right
 
 
