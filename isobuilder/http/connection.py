@@ -164,7 +164,7 @@ class Connection:
         body = _RequestBody(self, length, self._limits.piece_seconds, expects=expects)
         stays = first[3] == b"1" and "close" not in headers.get("connection", "").lower()
         stream = io.BufferedReader(body, _RECEIVED)
-        method, path = first[1].decode(), unquote(path)
+        method, path = first[1].decode(), unquote(path, errors="surrogateescape")
         request = Request(method, path, query, headers, length, stream, self._address)
         return request, body, stays
 

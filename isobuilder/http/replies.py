@@ -39,7 +39,7 @@ class Request:
     """One request; its body is still on the wire until somebody reads it."""
 
     method: str
-    path: str  # decoded, without the query
+    path: str  # decoded, without the query; bytes that are no UTF-8 as in names of files
     query: str  # as it was sent
     headers: Mapping[str, str]  # names in lower case
     length: int | None  # bytes of the body; None if it comes in chunks
@@ -134,7 +134,7 @@ class Reply:
 def text_reply(status: int, text: str, headers: Mapping[str, str] | None = None) -> Reply:
     """Return an answer of one line for people."""
     named = {"Content-Type": "text/plain; charset=utf-8", **(headers or {})}
-    return Reply(status, named, f"{text}\n".encode())
+    return Reply(status, named, f"{text}\n".encode(errors="surrogateescape"))
 
 
 def content_reply(

@@ -24,6 +24,7 @@ from isobuilder.http.connection import Limits
 from isobuilder.http.serving import Server
 from isobuilder.site.server import SiteLogin, SiteServer
 from isobuilder.site.shelf import Shelf
+from isobuilder.text import printable
 from tests.contract.trees import tar
 from tests.site.asking import ask, raw
 from tests.site.isos import (
@@ -290,6 +291,21 @@ def test_a_name_is_no_part_of_the_page(tmp_path: Path) -> None:
         assert "a&#x27;&quot;&amp;&lt;b&gt;" in page
         assert "<b>" not in page
         assert ask(server, "/site.json").status == 200
+
+
+def test_a_name_that_is_no_utf_8_is_found_by_its_address(tmp_path: Path) -> None:
+    path = iso(tmp_path / os.fsdecode(b"y\xff.iso"), [PAUSE_IMAGE], files={"a": b"x"})
+    lines: list[str] = []
+    with serving(tmp_path, access=lines.append) as server:
+        [one] = json.loads(ask(server, "/site.json").body)["isos"]
+        assert one["path"] == "/isos/y%FF.iso"
+        assert ask(server, one["path"]).body == path.read_bytes()
+        assert ask(server, f"{one['path']}.sha256").body.endswith(b"  y\xff.iso\n")
+        assert ask(server, "/files/y%FF.iso/a").body == b"x"
+        assert ask(server, "/files/y%FF.iso/").status == 200
+        assert ask(server, "/isos/y%FE.iso").status == 404
+        assert ask(server, "/v2/%FF/manifests/%FF").status == 404
+    assert r"GET /isos/y\udcff.iso 200" in printable(lines[1])
 
 
 def test_numbers_are_counted_and_health_is_told(first: Path) -> None:
