@@ -14,7 +14,7 @@ import pytest
 from isobuilder.errors import EnvironmentProblem, InputError, UpstreamError
 from isobuilder.http import Http, HttpFailure, HttpSettings, RateLimit, redact
 from isobuilder.http.access import Netrc
-from isobuilder.http.addresses import may_share_credentials
+from isobuilder.http.addresses import is_this_machine, may_share_credentials
 from isobuilder.http.failure import http_date as date_of_header
 from isobuilder.http.proxies import proxy_of
 from isobuilder.model.config import Config
@@ -625,3 +625,9 @@ def test_a_date_that_nobody_can_mean_is_none(said: str | None) -> None:
 def test_a_date_of_a_header_is_a_moment_whatever_its_zone() -> None:
     for said in ("Fri, 02 Jan 2026 10:00:00 +0900", "Fri, 02 Jan 2026 01:00:00 GMT"):
         assert str(date_of_header(said)) == "2026-01-02 01:00:00+00:00"
+
+
+def test_a_name_that_looks_like_an_address_of_this_machine_is_a_strangers() -> None:
+    assert all(map(is_this_machine, ["localhost", "LOCALHOST", "127.0.0.1", "127.9.8.7", "::1"]))
+    for name in ("127.evil.example", "127.0.0.1.evil.example", "128.0.0.1", "::", "", None):
+        assert not is_this_machine(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit, urlunsplit
 
@@ -44,6 +44,16 @@ def host_of(url: str) -> str | None:
         return urlsplit(url).hostname
     except ValueError:
         return None
+
+
+def is_this_machine(host: str | None) -> bool:
+    """Say if nobody but this machine answers under a name; 127.example.org is a stranger's."""
+    if host is None or host.lower() == "localhost":
+        return host is not None
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def check_address(url: str) -> str:

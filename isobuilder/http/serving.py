@@ -39,6 +39,7 @@ class Server:
     ) -> None:
         self.limits = limits or Limits()
         self._tls = tls
+        place = f"[{host}]" if ":" in host else host
         self.closing = threading.Event()  # whoever waits in an answer waits for this as well
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -48,9 +49,8 @@ class Server:
             )
         except OSError as error:
             reason = error.strerror or str(error)
-            raise EnvironmentProblem(f"port {port}: cannot be used: {reason}") from error
+            raise EnvironmentProblem(f"{place}:{port}: cannot be used: {reason}") from error
         self.port = int(self._listener.getsockname()[1])
-        place = f"[{host}]" if ":" in host else host
         self.url = f"{'https' if tls else 'http'}://{place}:{self.port}"
         self._slots = threading.BoundedSemaphore(self.limits.clients)
         self._guard = threading.Lock()
@@ -110,7 +110,8 @@ class Server:
                 self._slots.release()
                 self.closing.wait(0.1)
                 continue
-            thread = threading.Thread(target=self._serve, args=(client, address[0]), daemon=True)
+            name = address[0].removeprefix("::ffff:")  # of IPv4, where both come in at one place
+            thread = threading.Thread(target=self._serve, args=(client, name), daemon=True)
             with self._guard:
                 self._clients[thread] = client
             try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from isobuilder.errors import IsobuilderError, MoldError
 from isobuilder.http import Http
-from isobuilder.http.addresses import host_of
+from isobuilder.http.addresses import host_of, is_this_machine
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.api.access import clock_offset
 from isobuilder.mold.api.client import parse_time
@@ -311,7 +311,7 @@ def _check_endpoint_url(mold: Mold, report: Report) -> None:
     if setting is None:
         return
     host = host_of(setting.effective) or ""
-    own = host in {"", "::1", "::", "0.0.0.0"} or host.startswith("127.")  # noqa: S104 - refused
+    own = host in {"", "::", "0.0.0.0"} or is_this_machine(host)  # noqa: S104 - refused
     if own or "localhost" in setting.effective.lower():  # which CloudStack looks for anywhere
         report.problem(
             _ENDPOINT_URL,

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from isobuilder.errors import InputError
 from isobuilder.formats.reference import DOCKER_HUB
+from isobuilder.http.addresses import is_this_machine
 from isobuilder.site.catalog import HeldRepository
 from isobuilder.text import printable
 
@@ -84,8 +85,7 @@ def registry_base(text: str) -> str:
 def is_private(base: str) -> bool:
     """Tell whether nobody on the way can read what is sent: TLS, or this machine."""
     parts = urlsplit(base)
-    host = parts.hostname or ""
-    return parts.scheme == "https" or host in {"localhost", "::1"} or host.startswith("127.")
+    return parts.scheme == "https" or is_this_machine(parts.hostname)
 
 
 def settings_text(base: str, targets: Sequence[PushTarget], rule: str) -> str:

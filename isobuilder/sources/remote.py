@@ -33,6 +33,7 @@ from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.documents.json import OCI
 from isobuilder.errors import IntegrityError, UpstreamError
 from isobuilder.http import Http, HttpFailure, RetryBudget, redact
+from isobuilder.http.addresses import is_this_machine
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.sources.download import Download
 from isobuilder.sources.mirrors import authorized
@@ -356,7 +357,7 @@ class RemoteStore:
 def _registry_of(address: str) -> tuple[str, str]:
     """Return the base address of the registry, and the repository; on this machine without TLS."""
     parts = urlsplit(address)
-    own = parts.hostname in {"localhost", "::1"} or (parts.hostname or "").startswith("127.")
+    own = is_this_machine(parts.hostname)
     scheme = "http" if own or parts.scheme == "oci+http" else "https"
     return f"{scheme}://{parts.netloc}", parts.path.strip("/")
 

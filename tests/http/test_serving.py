@@ -506,7 +506,7 @@ def test_close_ends_every_thread_and_leaves_the_port_free(tmp_path: Path) -> Non
 
 
 def test_a_port_that_is_taken_is_told(shelf: Shelf) -> None:
-    with pytest.raises(EnvironmentProblem, match=f"port {shelf.port}: cannot be used"):
+    with pytest.raises(EnvironmentProblem, match=f"127.0.0.1:{shelf.port}: cannot be used"):
         Server(port=shelf.port)
 
 

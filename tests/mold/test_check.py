@@ -331,6 +331,7 @@ def test_a_zone_where_nobody_downloads_is_told(simulator: FakeMold, checked: Che
 def test_an_address_that_nodes_cannot_use_is_told(
     simulator: FakeMold, checked: Checked, value: str | None
 ) -> None:
+    simulator.cloud.settings["endpoint.url"].value = "http://127.example.org:8080/client/api"
     assert checked.line("endpoint.url").level is Level.OK
     simulator.cloud.settings["endpoint.url"].value = value
     line = checked.problem("endpoint.url")

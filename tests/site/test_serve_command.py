@@ -6,6 +6,7 @@ import http.client
 import os
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -71,6 +72,19 @@ def test_it_serves_until_it_is_ended(tmp_path: Path) -> None:
     assert said.read_text().endswith("ended\n")
 
 
+def test_without_an_address_it_answers_at_every_one_of_this_machine(tmp_path: Path) -> None:
+    iso(tmp_path / "x.iso", [image(PAUSE)])
+    log = tmp_path / "log"
+    words = ("x.iso", "--listen", ":0", "--access-log", log)
+    with served(*words, cwd=tmp_path) as (address, _said):
+        port = urlsplit(address).port
+        hosts = ["127.0.0.1", "[::1]"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]
+        for host in hosts:
+            assert get(f"http://{host}:{port}", "/healthz") == (200, b"ok\n")
+    told = [line.split()[1] for line in log.read_text().splitlines()]
+    assert told == [host.strip("[]") for host in hosts]
+
+
 def test_a_pull_goes_on_after_the_server_was_restarted(tmp_path: Path) -> None:
     path = iso(tmp_path / "x.iso", [image(PAUSE, bytes(range(256)) * 4096)])
     whole = path.read_bytes()
@@ -113,6 +127,7 @@ def test_tls_is_spoken_with_the_certificate_that_is_given(
         (["--listen", "127.0.0.1:99999"], 2, "expected ADDRESS:PORT"),
         (["--listen", "127.0.0.1:²"], 2, "expected ADDRESS:PORT"),
         (["--user", "a:b", "--password-file", "word"], 2, "no colon"),
+        (["--listen", "no.such.invalid:0"], 6, "no.such.invalid:0: cannot be used"),
         (["--user", "a", "--password-file", "empty"], 6, "its first line is empty"),
         (["--tls-cert", "word"], 6, "expected PEM"),
         (

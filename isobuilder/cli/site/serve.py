@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import shlex
+import socket
 import stat
 import sys
 import threading
@@ -63,7 +64,9 @@ def _parse_listen(
     port = whole_number(digits)
     if not colon or port is None or port > 65535:
         raise click.BadParameter("expected ADDRESS:PORT, such as 127.0.0.1:5000, or :5000")
-    return host.strip("[]") or "0.0.0.0", port  # noqa: S104 - who leaves the address out means it
+    # Who leaves the address out means all of them: those of IPv4 too, where the system can do that.
+    everywhere = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104
+    return host.strip("[]") or everywhere, port
 
 
 @click.command(cls=AppCommand)
@@ -223,6 +226,7 @@ def _login(
 ) -> SiteLogin | None:
     from isobuilder.errors import UsageProblem
     from isobuilder.http import ServerAccess, configured_login
+    from isobuilder.http.addresses import is_this_machine
     from isobuilder.site.server import SiteLogin
 
     if (user is None) != (password_file is None):
@@ -231,7 +235,7 @@ def _login(
         return None
     if ":" in user:
         raise UsageProblem("--user: a name has no colon in it (RFC 7617)")
-    if not plain and host not in {"127.0.0.1", "::1", "localhost"}:
+    if not plain and not is_this_machine(host):
         raise UsageProblem(
             "logins would come unencrypted over the network",
             hint="give --tls-cert, or --plain-http if that is meant",
