@@ -191,6 +191,32 @@ def test_the_lock_of_another_iso_changes_nothing(
     assert iso.read_bytes() == before
 
 
+def test_a_donor_that_is_no_iso_is_told_as_the_donor(iso: Path, tmp_path: Path) -> None:
+    junk = tmp_path / "junk.iso"
+    junk.write_bytes(bytes(100_000))
+    done = call("site", "repair", iso, "--from", junk, "--offline", code=5)
+    assert errors(done)[0].startswith(f"error: {junk}: byte 32769: not an ISO 9660 image")
+    assert "nothing of it" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--replace"], "--replace belongs to --out, which is missing"),
+        (["--parity", "--replace"], "--replace belongs to --out, which is missing"),
+        (["--parity", "--lock"], "--parity takes neither --out nor --from nor --lock"),
+        (["--parity", "--out"], "--parity takes neither --out nor --from nor --lock"),
+        (["--parity", "--from"], "--parity takes neither --out nor --from nor --lock"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(iso: Path, words: list[str], said: str) -> None:
+    spoil(iso, "k8s/kubelet")
+    before = iso.read_bytes()
+    value = [iso] if words[-1] in {"--lock", "--out", "--from"} else []
+    assert errors(call("site", "repair", iso, *words, *value, code=2)) == [f"error: {said}"]
+    assert iso.read_bytes() == before
+
+
 def test_an_iso_of_which_nobody_knows_what_it_was_is_left_alone(iso: Path) -> None:
     Path(f"{iso}.sha256").unlink()
     assert "--digest" in hints(call("site", "repair", iso, code=2))[0]

@@ -49,25 +49,29 @@ def repair(
     from isobuilder.site.repair import repair as mend
     from isobuilder.sources.session import open_session
 
+    if replace and out is None:
+        raise UsageProblem("--replace belongs to --out, which is missing")
+    if parity and (out is not None or donors or lock_file is not None):
+        raise UsageProblem("--parity takes neither --out nor --from nor --lock")
     expected = promised(iso) if digest is None else digest_of(digest, "--digest")
     if expected is None:
         raise UsageProblem(
             f"{iso}: what it should be is not known", hint="name its digest with --digest"
         )
     if parity:
-        if out is not None or donors:
-            raise UsageProblem("--parity takes neither --out nor --from")
         _heal(app, iso, expected, as_json=as_json)
         return
     lock_file = lock_file or iso.with_suffix(".lock.json")
     if not lock_file.is_file():
         raise InputError(f"{iso}: its lock is not beside it", hint="name it with --lock")
     lock = load_lock_file(lock_file)
+    own: tuple[Path, ...] = (iso,)
     try:
-        store = open_sources(app, (iso, *donors), [lock]).store
+        open_sources(app, own, [lock])
     except IntegrityError as error:
         app.say(f"nothing of it can be used: {error.lines[0]}")
-        store = open_sources(app, donors, [lock]).store
+        own = ()
+    store = open_sources(app, (*own, *donors), [lock]).store
     with open_session(app.config, store, progress=app.progress) as session:
         done = mend(iso, lock, expected, session, out=out, replace=replace)
     if as_json:
