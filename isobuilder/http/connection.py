@@ -152,9 +152,10 @@ class Connection:
             if match is None:
                 raise Refusal(400, "a line of the head is no header")
             name, value = match[1].decode("ascii").lower(), match[2].decode("latin-1")
+            if name == "host" and name in headers:
+                raise Refusal(400, "two Hosts")
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        target = re.sub(r"(?i)^https?://[^/?]*", "", first[2].decode("ascii")).partition("#")[0]
-        path, _, query = target.partition("?")
+        path, query = _target(first[1], first[2].decode("ascii"))
         if not path.startswith("/"):
             raise Refusal(400, "expected a path that begins with /")
         if first[3] == b"1" and "host" not in headers:
@@ -358,6 +359,15 @@ class _RequestBody(io.RawIOBase):
             raise ConnectionError("the body broke off")
         self._since += len(data)
         return data
+
+
+def _target(method: bytes, text: str) -> tuple[str, str]:
+    """Return path and query of what a request is about (RFC 9112 section 3.2)."""
+    if method == b"OPTIONS" and text == "*":  # the whole server
+        return "/", ""
+    host = re.match("https?://[^/?#]*", text, re.IGNORECASE)
+    path, _, query = text[host.end() if host else 0 :].partition("#")[0].partition("?")
+    return path or ("/" if host else ""), query
 
 
 def _length(headers: Mapping[str, str]) -> int | None:

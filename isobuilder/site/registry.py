@@ -73,6 +73,8 @@ def _meant(catalog: Catalog, name: str, request: Request) -> HeldRepository | No
 
 def _manifest(request: Request, repository: HeldRepository, reference: str) -> Reply:
     found = repository.find(reference)
+    if found is None and ":" in reference and _digest(reference) is None:
+        return refused(400, "DIGEST_INVALID", _NO_DIGEST)
     if found is None:
         return refused(404, "MANIFEST_UNKNOWN", "no ISO has this tag or digest")
     return _by_digest(request, found)

@@ -40,7 +40,7 @@ from isobuilder.site.pages import (
     iso_page,
     site_json,
 )
-from isobuilder.site.registry import registry_reply
+from isobuilder.site.registry import refused, registry_reply
 from isobuilder.site.shelf import Shelf, state_of
 
 _log = logging.getLogger(__name__)
@@ -183,9 +183,10 @@ class SiteServer(Server):
         if path == "/healthz":
             return text_reply(200, "ok")
         given = request.headers.get("authorization", "")
+        is_registry = path == "/v2" or path.startswith("/v2/")
         if self._login is not None and not self._login.opens(given):
-            return text_reply(401, "a login is needed", _CLOSED)
-        if path == "/v2" or path.startswith("/v2/"):
+            return _closed(as_registry=is_registry)
+        if is_registry:
             return registry_reply(self._catalog, request)
         if request.method not in {"GET", "HEAD"}:
             return text_reply(405, "only GET and HEAD", {"Allow": "GET, HEAD"})
@@ -286,3 +287,12 @@ class SiteServer(Server):
             "warnings": ("Things that cannot be served.", len(catalog.warnings)),
             "connections": ("Connections of clients.", self.connections),
         }
+
+
+def _closed(*, as_registry: bool) -> Reply:
+    fact = "a login is needed"
+    if not as_registry:
+        return text_reply(401, fact, _CLOSED)
+    reply = refused(401, "UNAUTHORIZED", fact)
+    reply.headers.update(_CLOSED)
+    return reply

@@ -297,6 +297,9 @@ def test_who_waits_for_a_word_before_sending_gets_it(shelf: Shelf) -> None:
         b"GET ten HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /t\xc3\xa9n HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /ten HTTP/1.1\r\n\r\n",
+        b"GET /ten HTTP/1.1\r\nHost: x\r\nhost: x\r\n\r\n",
+        b"GET ?ten HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET * HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /ten HTTP/1.1\r\nHost : x\r\n\r\n",
         b"GET /ten HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n",
         b"GET /ten HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n",
@@ -310,6 +313,20 @@ def test_a_head_that_readers_may_take_differently_is_refused(shelf: Shelf, head:
     assert answer.startswith(b"HTTP/1.1 400")
     assert TEN not in answer
     assert ask(shelf, "/ten")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("GET http://h HTTP/1.1", "/"),
+        ("GET HTTP://h?a=b HTTP/1.1", "/"),
+        ("GET http://h/ten?a HTTP/1.1", "/ten"),
+        ("OPTIONS * HTTP/1.1", "/"),
+    ],
+)
+def test_each_form_of_an_address_is_taken(shelf: Shelf, line: str, path: str) -> None:
+    raw(shelf, f"{line}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    assert [told[1] for told in shelf.told] == [path]
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,7 @@ def test_repositories_and_tags_are_listed_page_by_page(site: Server) -> None:
         (f"{PATH}/blobs/sha256:{64 * 'a'}", 404, "BLOB_UNKNOWN"),
         (f"{PATH}/blobs/sha256:abc", 400, "DIGEST_INVALID"),
         (f"{PATH}/blobs/md5:abc", 400, "DIGEST_INVALID"),
+        (f"{PATH}/manifests/sha256:zz", 400, "DIGEST_INVALID"),
         (f"{PATH}/blobs/{Digest.of(LARGE)}", 404, "BLOB_UNKNOWN"),  # another repository has it
         ("/v2/../../etc/passwd", 404, "UNSUPPORTED"),
         ("/v2/%2e%2e/manifests/%2fetc%2fpasswd", 404, "UNSUPPORTED"),
@@ -665,6 +666,7 @@ def test_only_the_login_opens_it(first: Path) -> None:
             said = ask(server, "/v2/", Authorization=given)
             assert said.status == 401
             assert said.headers["www-authenticate"].startswith("Basic ")
+            assert json.loads(said.body)["errors"][0]["code"] == "UNAUTHORIZED"
             assert ask(server, "/isos/first.iso", Authorization=given).status == 401
         assert ask(server, "/healthz").status == 200
         assert ask(server, "/v2/", Authorization=basic("ann", "s3:cret")).status == 200
