@@ -20,6 +20,7 @@ def address_at_site(http: Http, site: str, registration: RegistrationFile) -> st
         IntegrityError: it has an ISO of this name with other bytes.
         UpstreamError: it has none, or does not answer.
     """
+    site = site.strip()
     try:
         parts = urlsplit(site)
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.username is None
@@ -31,6 +32,11 @@ def address_at_site(http: Http, site: str, registration: RegistrationFile) -> st
     try:
         answer = http.get_small(f"{url}.sha256", limit=_MOST_SUM)
     except HttpFailure as failure:
+        if failure.status == 401:
+            raise UpstreamError(
+                f"{redact(site)}: it wants a login, and Mold has none for it",
+                hint="let isobuilder site serve give it to Mold without --user",
+            ) from failure
         if failure.status != 404:
             raise
         raise UpstreamError(

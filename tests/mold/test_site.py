@@ -9,7 +9,7 @@ import pytest
 from isobuilder.errors import InputError, IntegrityError, UpstreamError
 from isobuilder.http import Http
 from isobuilder.mold.site import address_at_site
-from isobuilder.site.server import SiteServer
+from isobuilder.site.server import SiteLogin, SiteServer
 from isobuilder.site.shelf import Shelf
 from tests.mold.conftest import registration_of
 from tests.site.isos import PAUSE, image, iso
@@ -27,7 +27,8 @@ def test_the_iso_is_found_by_its_name_and_sum(site: SiteServer, tmp_path: Path, 
     name = registration_of().filename
     registration = registration_of(data=(tmp_path / name).read_bytes())
     with site:
-        assert address_at_site(http, f"{site.url}/", registration) == f"{site.url}/isos/{name}"
+        for given in (site.url, f"{site.url}/", f" {site.url}\n"):
+            assert address_at_site(http, given, registration) == f"{site.url}/isos/{name}"
 
 
 def test_other_bytes_under_the_name_are_refused(site: SiteServer, http: Http) -> None:
@@ -38,6 +39,15 @@ def test_other_bytes_under_the_name_are_refused(site: SiteServer, http: Http) ->
 def test_an_iso_that_is_not_served_is_told(site: SiteServer, http: Http) -> None:
     with site, pytest.raises(UpstreamError, match=r"it does not serve kubernetes-v1\.35\.4"):
         address_at_site(http, site.url, registration_of("1.35.4"))
+
+
+def test_a_site_at_which_mold_cannot_log_in_is_told(
+    site: SiteServer, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site, "_login", SiteLogin("ann", "secret"))
+    with site, pytest.raises(UpstreamError, match="wants a login, and Mold has none") as caught:
+        address_at_site(http, site.url, registration_of())
+    assert "without --user" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(
