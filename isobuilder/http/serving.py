@@ -19,6 +19,11 @@ from isobuilder.http.replies import Refusal, Reply, Request, text_reply
 _log = logging.getLogger(__name__)
 
 
+def every_address() -> str:
+    """Return the host that is every address of this machine, of IPv4 and where it can of IPv6."""
+    return "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - who asks means it
+
+
 class Server:
     """Answers on a port between ``start`` and ``close``; a context manager too.
 

@@ -14,6 +14,8 @@ from isobuilder.text import human_size
 
 if TYPE_CHECKING:
     from isobuilder.digest import Digest
+    from isobuilder.model.lock import Lock
+    from isobuilder.store import Store
 
 
 @click.command(cls=AppCommand)
@@ -44,7 +46,7 @@ def repair(
     written all of it is proved to have the digest that was published.
     """
     from isobuilder.cli.app import load_lock_file
-    from isobuilder.errors import InputError, IntegrityError, UsageProblem
+    from isobuilder.errors import InputError, UsageProblem
     from isobuilder.pipeline.verify import promised
     from isobuilder.site.repair import repair as mend
     from isobuilder.sources.session import open_session
@@ -65,13 +67,7 @@ def repair(
     if not lock_file.is_file():
         raise InputError(f"{iso}: its lock is not beside it", hint="name it with --lock")
     lock = load_lock_file(lock_file)
-    own: tuple[Path, ...] = (iso,)
-    try:
-        open_sources(app, own, [lock])
-    except IntegrityError as error:
-        app.say(f"nothing of it can be used: {error.lines[0]}")
-        own = ()
-    store = open_sources(app, (*own, *donors), [lock]).store
+    store = _helped(app, iso, donors, lock)
     with open_session(app.config, store, progress=app.progress) as session:
         done = mend(iso, lock, expected, session, out=out, replace=replace)
     if as_json:
@@ -88,6 +84,19 @@ def repair(
     else:
         app.say("nothing was damaged")
     tell_path(done.iso)
+
+
+def _helped(app: App, iso: Path, donors: tuple[Path, ...], lock: Lock) -> Store:
+    """Return the store with what the ISO has, if it can be read, and with what donors have."""
+    from isobuilder.errors import IntegrityError
+
+    own: tuple[Path, ...] = (iso,)
+    try:
+        open_sources(app, own, [lock])
+    except IntegrityError as error:
+        app.say(f"nothing of it can be used: {error.lines[0]}")
+        own = ()
+    return open_sources(app, (*own, *donors), [lock]).store
 
 
 def _heal(app: App, iso: Path, expected: Digest, *, as_json: bool) -> None:

@@ -7,7 +7,6 @@ import errno
 import os
 import resource
 import shlex
-import socket
 import stat
 import sys
 import threading
@@ -64,9 +63,11 @@ def _parse_listen(
     port = whole_number(digits)
     if not colon or port is None or port > 65535:
         raise click.BadParameter("expected ADDRESS:PORT, such as 127.0.0.1:5000, or :5000")
-    # Who leaves the address out means all of them: those of IPv4 too, where the system can do that.
-    everywhere = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104
-    return host.strip("[]") or everywhere, port
+    if not (host := host.strip("[]")):
+        from isobuilder.http.serving import every_address
+
+        host = every_address()
+    return host, port
 
 
 @click.command(cls=AppCommand)
