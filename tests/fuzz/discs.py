@@ -252,7 +252,10 @@ DISCS = (
     ),
     Target(
         "bundle",
-        ("site/bundles/admit.py", "site/bundles/arrival.py", "site/bundles/bundle.py"),
+        (
+            *("site/bundles/admit.py", "site/bundles/arrival.py", "site/bundles/bundle.py"),
+            "site/bundles/part_bytes.py",
+        ),
         _bundle,
     ),
     Target(

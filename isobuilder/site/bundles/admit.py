@@ -19,15 +19,16 @@ from typing import BinaryIO, Protocol
 
 from isobuilder.cancel import Halt
 from isobuilder.content.archives import tar_header
-from isobuilder.digest import BUFFER_SIZE, Digest
+from isobuilder.digest import Digest
 from isobuilder.documents.json import DOCUMENT, parse
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError, PartlyDone
 from isobuilder.files import as_environment_problem, open_own
 from isobuilder.formats.archive import blob_name
-from isobuilder.formats.tar import BLOCK, KINDS, StreamSource, walk
+from isobuilder.formats.tar import BLOCK, StreamSource, walk
 from isobuilder.model.validation import model_of
-from isobuilder.progress import SILENT, Progress, Task, task
+from isobuilder.progress import SILENT, Progress, task
 from isobuilder.site.bundles.bundle import SCHEMA, Bundle, Carried
+from isobuilder.site.bundles.part_bytes import PartBytes, described
 from isobuilder.site.bundles.parts import BUNDLE, END, Part, Slot, parts_of
 from isobuilder.store import Partial, Store, partial_of, quarantine
 
@@ -123,7 +124,7 @@ def take_part(
         InputError: a newer isobuilder made it.
         EnvironmentProblem: the disk is full, or the part cannot be read.
     """
-    source = _Bytes(stream, place)
+    source = PartBytes(stream, place)
     bundle, part = _opened(source, place, expected)
     if knowing is not None:
         knowing(bundle)
@@ -152,7 +153,7 @@ def part_of(path: Path) -> tuple[Digest, int]:
         IntegrityError, InputError, EnvironmentProblem: as ``take_part``.
     """
     with as_environment_problem(path), path.open("rb", buffering=0) as file:
-        bundle, part = _opened(_Bytes(file, str(path)), str(path), None)
+        bundle, part = _opened(PartBytes(file, str(path)), str(path), None)
     return bundle.identity, part.number
 
 
@@ -184,7 +185,7 @@ def take_folder(
             if keeper.has(item) or not os.path.lexists(path):
                 continue
             with _own_file(path) as file:
-                source = _Bytes(file, str(path))
+                source = PartBytes(file, str(path))
                 member = Slot(path.name, item.size, item)
                 chunks = source.chunks(item.size, work)
                 keeper.keep(item, member, chunks, f"{folder}: {item.names[0]}")
@@ -253,7 +254,7 @@ def incomplete(found: Arrived) -> PartlyDone:
     )
 
 
-def _opened(source: _Bytes, place: str, expected: Digest | None) -> tuple[Bundle, Part]:
+def _opened(source: PartBytes, place: str, expected: Digest | None) -> tuple[Bundle, Part]:
     """Return what a part says that it is, having read its beginning."""
     block = source.exactly(BLOCK, "its first header")
     try:
@@ -263,7 +264,7 @@ def _opened(source: _Bytes, place: str, expected: Digest | None) -> tuple[Bundle
             f"{place}: no part of a bundle: {error}", hint="site export makes bundles"
         ) from error
     if member is None or member.name != BUNDLE or not member.regular:
-        found = "nothing" if member is None else _described(block)
+        found = "nothing" if member is None else described(block)
         raise IntegrityError(f"{place}: no part of a bundle: expected {BUNDLE} first, got {found}")
     if member.size > DOCUMENT.size:
         raise IntegrityError(
@@ -370,83 +371,3 @@ def _own_file(path: Path) -> Iterator[BinaryIO]:
         os.fdopen(open_own(path, os.O_RDONLY), "rb", buffering=0) as file,
     ):
         yield file
-
-
-def _described(block: bytes) -> str:
-    """Return what a header that should not be there says."""
-    if not block.strip(b"\0"):
-        return "the end"
-    try:
-        member = next(walk(StreamSource([block])), None)
-    except IntegrityError as error:
-        return str(error).partition(": ")[2] or str(error)
-    if member is None:
-        return "a header that goes on"
-    what = "a file" if member.regular else KINDS.get(member.kind, "something")
-    return f"{what} {member.name[:120]!r} of {member.size} bytes"
-
-
-class _Bytes:
-    """The bytes of a part in their order, each of which is expected."""
-
-    def __init__(self, stream: BinaryIO, place: str) -> None:
-        self._stream, self._place = stream, place
-        self.position = 0
-
-    def _read(self, size: int) -> bytes:
-        with as_environment_problem(Path(self._place)):
-            data = self._stream.read(size) or b""
-        self.position += len(data)
-        return data
-
-    def exactly(self, size: int, what: str) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            more = self._read(size - len(data))
-            if not more:
-                raise self._short(what)
-            data += more
-        return bytes(data)
-
-    def chunks(self, size: int, work: Task, what: str = "a blob") -> Iterator[bytes]:
-        while size:
-            chunk = self._read(min(size, BUFFER_SIZE))
-            if not chunk:
-                raise self._short(what)
-            work.advance(len(chunk))
-            size -= len(chunk)
-            yield chunk
-
-    def skip(self, size: int, work: Task) -> None:
-        """Pass over what the store has; in a file without reading it."""
-        if self._stream.seekable():
-            end = self._stream.seek(0, os.SEEK_END)
-            if end < self.position + size:
-                self.position = end
-                raise self._short("a blob")
-            self.position = self._stream.seek(self.position + size)
-            work.advance(size)
-            return
-        _pass_over(self.chunks(size, work))
-
-    def expect(self, data: bytes, what: str) -> None:
-        at = self.position
-        if data and self.exactly(len(data), what) != data:
-            raise IntegrityError(f"{self._place}: byte {at}: {what} is not as it follows from it")
-
-    def expect_header(self, member: Slot) -> None:
-        at = self.position
-        block = self.exactly(BLOCK, f"the header of {member.name}")
-        if block != tar_header(member.name, member.size):
-            raise IntegrityError(
-                f"{self._place}: byte {at}: expected a file {member.name!r} of {member.size} "
-                f"bytes, got {_described(block)}"
-            )
-
-    def expect_end(self) -> None:
-        at = self.position
-        if self._read(1):
-            raise IntegrityError(f"{self._place}: byte {at}: something behind its end")
-
-    def _short(self, what: str) -> IntegrityError:
-        return IntegrityError(f"{self._place}: cut off at byte {self.position}, inside {what}")
