@@ -19,7 +19,7 @@ from isobuilder.site.registry import refused
 from isobuilder.site.shelf import Shelf
 from isobuilder.sources.pushing import RegistryWriter
 from isobuilder.sources.registry_auth import Credentials
-from tests.cli.calling import call, errors
+from tests.cli.calling import call, errors, hints
 from tests.conftest import QUICK
 from tests.fakes.upstream import FakeUpstream
 from tests.site.isos import INDEX, MANIFEST, PAUSE, described, image, iso, sbom, signature
@@ -243,3 +243,12 @@ def test_what_a_registry_says_is_an_address_and_is_none_is_told(registry: FakeUp
         writer = writer_of(http, registry)
         with pytest.raises(UpstreamError, match="names an address that is none"):
             writer.put_blob("x/y", Digest.of(b""), FilePart(Path("x"), 0, 0), lambda _: None)
+
+
+def test_a_registry_that_is_not_there_is_no_matter_of_mirrors(first: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("retries: 0\n")
+    done = call(
+        *("site", "push", first, "--registry", "http://127.0.0.1:9", "--config", settings), code=4
+    )
+    assert hints(done) == ["hint: run the same command again; what is there is not sent again"]

@@ -66,7 +66,7 @@ def push(
 
     With --prune: tell what the registry has that only old ISOs needed; with --yes delete it.
     """
-    from isobuilder.errors import UsageProblem
+    from isobuilder.errors import UpstreamError, UsageProblem
     from isobuilder.site.names import is_private, registry_base, settings_text, targets_for
     from isobuilder.site.push import open_registry
     from isobuilder.site.push import push as push_all
@@ -95,7 +95,11 @@ def push(
             as_json=as_json,
         )
         return
-    report = push_all(writer, targets, progress=app.progress)
+    try:
+        report = push_all(writer, targets, progress=app.progress)
+    except UpstreamError as error:
+        error.hint = error.hint or "run the same command again; what is there is not sent again"
+        raise
     report.unread.extend(isos.unread)
     if as_json:
         app.show_json({"registry": base, **_data(report)})
