@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,22 +17,20 @@ from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
 from isobuilder.files import (
     Writeback,
     as_environment_problem,
+    is_file,
     locked,
     open_own,
     refuse_special,
-    write_whole,
 )
 from isobuilder.iso.write.writer import check_space
-from isobuilder.medium import SIGNATURE, TRAVELS
+from isobuilder.medium import SIGNATURE
+from isobuilder.pipeline.delta.beside import MOST_BESIDE, Beside
 from isobuilder.pipeline.provenance.signing import Signatures
-from isobuilder.pipeline.verify import promised
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.trust.signed import check_signatures
 
 _MOST_LEVELS = 300
 """Runs within runs of all links that are applied in one go; a year of patches has some 60."""
-
-_MOST_BESIDE = 32 * 1024 * 1024  # bytes of a side file
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +67,13 @@ def apply_deltas(
 
     Raises:
         InputError: none of the deltas is for what is there, or they lead to several ISOs, or
-            another file has that name already; nothing was written.
+            another file has that name already, or lies beside; nothing was written.
         IntegrityError: a delta is damaged, or the ISO is not signed as it should be; nothing was
             written. Or what came of it has another
             digest; nothing is left.
         EnvironmentProblem: no space.
     """
+    _refuse_own(out, (*olds, *deltas))
     with ExitStack() as closing:
         named = [closing.enter_context(Delta(path)) for path in deltas]
         links = [needed for delta in named for needed in delta.links]
@@ -82,28 +81,37 @@ def apply_deltas(
         path = _path(given, olds, links, wanted)
         last = path[-1].link
         there = _is_there(out, last, replace=replace)
-        anew = _is_beside_another(out, last, there=there, replace=replace)
         with as_environment_problem(out.parent):
             out.parent.mkdir(parents=True, exist_ok=True)
         size = last.size + sum(run.size for run in given.values())
         bench = closing.enter_context(Workbench(out.absolute().parent, size=len(path) * size))
         runs = _assembled(path, given, bench)
+        writer = _Writer(last, runs[last.result], out, progress)
+        if not there:
+            writer.check_space()  # before anything is made, of which that size bounds the work
         if signed is not None:
             _demand(last, runs, signed)
-        for _ in _beside(last, runs, out, anew=anew):
-            pass  # what cannot be made is told before the ISO has its name
-        resumed = 0
-        if not there:
-            result = runs[last.result]
-            resumed = _Writer(last, result, out, progress).write()
-        if anew:
-            _remove_beside(out)
-        beside = []
-        for side, data in _beside(last, runs, out, anew=anew):
-            write_whole(side, data)
-            beside.append(side)
+        sides = Beside(last, runs, out)
+        stale = sides.stale(there=there)
+        if stale is not None and not replace:
+            raise InputError(stale, hint=_ANOTHER_NAME)
+        goes = stale is not None or (out.exists() and not there)
+        resumed = 0 if there else writer.write()
+        if goes:
+            sides.remove()
+        beside = sides.write()
     steps = tuple(needed.link.name for needed in path)
-    return AppliedDelta(out, last.digest, last.size, steps, resumed, tuple(beside), there=there)
+    return AppliedDelta(out, last.digest, last.size, steps, resumed, beside, there=there)
+
+
+def _refuse_own(out: Path, files: Iterable[Path]) -> None:
+    """Raise if ``out`` is one of ``files``, of which a run that ended early would need it again."""
+    place = Path(os.path.realpath(out.parent)) / out.name
+    if any(os.path.realpath(path) == str(place) for path in files):
+        raise InputError(
+            f"{out}: is one of the files that the new ISO is made of",
+            hint="name another file with --out, and remove the old one once the new one is there",
+        )
 
 
 def _is_there(out: Path, link: Link, *, replace: bool) -> bool:
@@ -116,32 +124,11 @@ def _is_there(out: Path, link: Link, *, replace: bool) -> bool:
         return False
     raise InputError(
         f"{out}: is there already, and is not {link.name} of {link.digest}",
-        hint="name another file with --out; --replace lets this one go",
+        hint=_ANOTHER_NAME,
     )
 
 
-def _is_beside_another(out: Path, link: Link, *, there: bool, replace: bool) -> bool:
-    """Say if what lies beside ``out`` is of an ISO that is to go, or that an earlier run let go."""
-    told = promised(out)
-    stale = told is not None and told != link.digest
-    if stale and not replace and not out.exists():
-        raise InputError(
-            f"{out}.sha256: is there already, and is of another ISO: {told}",
-            hint="name another file with --out; --replace lets this one go",
-        )
-    return replace and (stale or (out.exists() and not there))
-
-
-def _remove_beside(out: Path) -> None:
-    """Remove what tells of the ISO that is gone: beside another one it would be wrong."""
-    for end in TRAVELS:
-        path = _side(out, end)
-        with as_environment_problem(path):
-            path.unlink(missing_ok=True)
-
-
-def _side(out: Path, end: str) -> Path:
-    return out.with_name(f"{out.name.removesuffix('.iso')}.{end}")
+_ANOTHER_NAME = "name another file with --out; --replace lets this one go"
 
 
 def _assembled(
@@ -167,7 +154,7 @@ def _demand(link: Link, runs: Sequence[ByteRun], wanted: Signatures) -> None:
     number = link.beside.get(SIGNATURE)
     place = f"{link.name.removesuffix('.iso')}.{SIGNATURE}"
     bundles: list[tuple[str, bytes]] = []
-    if number is not None and 0 < runs[number].size <= _MOST_BESIDE:
+    if number is not None and 0 < runs[number].size <= MOST_BESIDE:
         try:
             bundles.append((place, runs[number].read(0, runs[number].size)))
         except DeltaError as error:
@@ -181,20 +168,6 @@ def _demand(link: Link, runs: Sequence[ByteRun], wanted: Signatures) -> None:
 
 
 _UNSIGNED = "no signature goes along in the delta"
-
-
-def _beside(
-    link: Link, runs: Sequence[ByteRun], out: Path, *, anew: bool
-) -> Iterator[tuple[Path, bytes]]:
-    """Make what lay beside the ISO, one file at a time; what lies there stays, but ``anew``."""
-    for end, number in link.beside.items():
-        path = _side(out, end)
-        if end not in TRAVELS or (path.exists() and not anew) or runs[number].size > _MOST_BESIDE:
-            continue
-        data = runs[number].read(0, runs[number].size) if runs[number].size else b""
-        if end == "iso.sha256":  # which tells the name
-            data = f"{link.digest.hex}  {out.name}\n".encode()
-        yield path, data
 
 
 def _given(
@@ -274,6 +247,11 @@ class _Writer:
         assert isinstance(result, PutRun)  # noqa: S101 - so links are read
         self._link, self._result, self._out, self._progress = link, result, out, progress
         self._part = out.with_name(f".{out.name}.{link.digest.hex[:16]}.part")
+
+    def check_space(self) -> None:
+        """Raise EnvironmentProblem if there is no room for what is still to be written."""
+        there = self._part.stat().st_size if is_file(self._part) else 0
+        check_space(self._out.absolute().parent, max(0, self._link.size - there))
 
     def write(self) -> int:
         """Write it and return how many bytes of it an earlier run had written."""

@@ -19,13 +19,13 @@ from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.files import as_environment_problem, new_file, read_bytes, refuse_special
 from isobuilder.medium import TRAVELS
+from isobuilder.pipeline.delta.beside import MOST_BESIDE, REGISTRATION, of_another, side
 from isobuilder.pipeline.delta.pieces import Apart, Piece, look_into, take_apart, unpack
 from isobuilder.pipeline.delta.planning import Opened, Plan, Planner, Told
 from isobuilder.pipeline.delta.stretches import Stretched, stretched
 from isobuilder.progress import SILENT, Progress, task
 
 _COMPRESS = range(20, 30)
-_MOST_BESIDE = 32 * 1024 * 1024  # bytes of a side file
 _MOST_PROOFS = 20
 
 
@@ -55,7 +55,8 @@ def make_delta(
     of all of it is ``new``.
 
     Raises:
-        InputError: a file is not there, or another one that is no delta has the name ``out``.
+        InputError: a file is not there, or another one that is no delta has the name ``out``, or
+            the registration beside ``new`` is of another ISO.
         EnvironmentProblem: no space, or a file cannot be read.
     """
     if out.is_file() and not is_delta(out):
@@ -70,7 +71,7 @@ def make_delta(
             folder.mkdir(parents=True, exist_ok=True)
         bench = closing.enter_context(Workbench(folder, size=0))
         files = _Files(bench, closing, progress)
-        beside = _beside(new)
+        beside = _beside(new, files.apart(new))
         links = [files.link(group, new, beside, folder) for group in groups]
     with new_file(out) as put:
         write_delta(put, [(one.link, one.plan.deltas) for one in links])
@@ -229,12 +230,19 @@ def _proved(link: Link, plan: Plan, olds: Sequence[Path], folder: Path) -> dict[
     return wrong
 
 
-def _beside(new: Path) -> dict[str, bytes]:
+def _beside(new: Path, apart: Apart) -> dict[str, bytes]:
     found = {}
     for end in TRAVELS:
-        path = new.with_name(f"{new.name.removesuffix('.iso')}.{end}")
+        path = side(new, end)
         if path.is_file():
-            found[end] = read_bytes(path, _MOST_BESIDE)
+            found[end] = read_bytes(path, MOST_BESIDE)
+    if REGISTRATION in found:
+        why = of_another(found[REGISTRATION], apart.digest, apart.run.size)
+        if why is not None:
+            raise InputError(
+                f"{side(new, REGISTRATION)}: is of another ISO: {why}",
+                hint="put the one there that was made with the ISO, or none",
+            )
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,6 @@ from isobuilder.pipeline.upstream.target import Target
 from isobuilder.publish.index import Published, change_index
 from isobuilder.publish.place import PublishedPlace, publish_file
 from tests.pipeline.delta.discs import Tree, a_tree, disc
-
-SIDE = b'{"of": "the new one"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,12 @@ def entry_of(
     )
 
 
+def registration_of(iso: Path) -> bytes:
+    """Return what of a registration is about the ISO's bytes."""
+    told = {"checksum": f"{{SHA-256}}{Digest.of_file(iso).hex}", "size": iso.stat().st_size}
+    return json.dumps(told).encode()
+
+
 def released(place: PublishedPlace, work: Path, folder: Path) -> Released:
     """Publish two ISOs that differ a little, the new one with its registration beside it."""
     folder.mkdir()
@@ -68,6 +73,6 @@ def released(place: PublishedPlace, work: Path, folder: Path) -> Released:
         change_index(place, lambda index, made=made: index.with_iso(made))  # type: ignore[misc]
         entries.append(made)
     side = folder / f"{entries[1].base_name}.registration.json"
-    side.write_bytes(SIDE)
+    side.write_bytes(registration_of(folder / name_of("1.34.9")))
     publish_file(place, side, side.name)
     return Released(Target(place, work, None), entries[0], entries[1], folder)

@@ -21,6 +21,7 @@ from isobuilder.run import run
 from tests.delta.sealing import opened, sealed
 from tests.fuzz.mutation import edited_json
 from tests.pipeline.delta.discs import Tree, a_tree, disc, edited_bytes, edited_tree, spoiled
+from tests.pipeline.delta.released import registration_of
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "isodelta"
 ROUNDS = int(os.environ.get("ISOBUILDER_DELTAS", "8"))
@@ -71,13 +72,14 @@ def test_what_lay_beside_is_written_beside(tmp_path: Path) -> None:
     tree = a_tree(chance)
     disc(tree, old)
     disc(edited(tree, chance), new)
-    (tmp_path / "new.registration.json").write_bytes(b'{"checksum": "x"}')
+    registration = registration_of(new)
+    (tmp_path / "new.registration.json").write_bytes(registration)
     (tmp_path / "new.iso.sha256").write_text(f"{Digest.of_file(new).hex}  new.iso\n")
     delta = make_delta([old], new, tmp_path / "x.delta")
     out = tmp_path / "site" / "there.iso"
     done = apply_deltas([old], [delta.path], out)
     assert {path.name for path in done.beside} == {"there.registration.json", "there.iso.sha256"}
-    assert (out.parent / "there.registration.json").read_bytes() == b'{"checksum": "x"}'
+    assert (out.parent / "there.registration.json").read_bytes() == registration
     assert (out.parent / "there.iso.sha256").read_text() == f"{done.digest.hex}  there.iso\n"
 
 

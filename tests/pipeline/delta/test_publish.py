@@ -21,7 +21,7 @@ from isobuilder.progress import SILENT, Progress
 from isobuilder.publish.index import PublishedDelta, PublishedIndex, index_of
 from isobuilder.publish.place import FolderPlace
 from tests.fakes.versity import ACCESS, BUCKET, MISSING, PROGRAM, SECRET, versity
-from tests.pipeline.delta.released import SIDE, Released, entry_of, released
+from tests.pipeline.delta.released import Released, entry_of, registration_of, released
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_delta_is_published_that_leads_to_what_was_published(
     path.write_bytes(b"".join(place.chunks(delta.name)))
     done = apply_deltas([two.path(two.old)], [path], tmp_path / "site" / two.new.name)
     assert done.digest == delta.new_sha256 == two.new.sha256
-    assert [one.read_bytes() for one in done.beside] == [SIDE]
+    assert [one.read_bytes() for one in done.beside] == [registration_of(done.iso)]
     assert lacking(two.new, two.target, 5) == []
     assert list(look_at_deltas(two.target)) == []
 

@@ -1,0 +1,187 @@
+"""What lies beside an ISO that a delta makes is of that ISO, whenever a run ends."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from isobuilder.delta.container import Delta, write_delta
+from isobuilder.delta.general import Whole
+from isobuilder.delta.plan import Link, Made, Put
+from isobuilder.digest import Digest
+from isobuilder.errors import InputError, IntegrityError
+from isobuilder.files import new_file
+from isobuilder.medium import SBOM, SIDE_FILES
+from isobuilder.pipeline.delta.apply import apply_deltas
+from isobuilder.pipeline.delta.beside import Beside, side
+from isobuilder.pipeline.delta.make import make_delta
+from tests.pipeline.delta.discs import a_tree, disc
+from tests.pipeline.delta.released import registration_of
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Three releases, all with what lies beside, and the delta from the first to the second."""
+
+    isos: tuple[Path, ...]
+    delta: Path
+
+    def at_site(self, folder: Path, number: int, *, ends: tuple[str, ...] = SIDE_FILES) -> Path:
+        """Put what lies beside a release into a folder, and return the name of its ISO there."""
+        folder.mkdir(exist_ok=True)
+        out = folder / "st.iso"
+        for end in ends:
+            data = side(self.isos[number], end).read_bytes()
+            side(out, end).write_bytes(data.replace(self.isos[number].name.encode(), b"st.iso"))
+        return out
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
+    folder = tmp_path_factory.mktemp("line")
+    tree = a_tree(random.Random(1))
+    isos = []
+    for number in range(3):
+        iso = disc({**tree, "release": b"%d" % number}, folder / f"r{number}.iso")
+        for end in SIDE_FILES:
+            side(iso, end).write_text(f"{end} of {number}")
+        side(iso, "iso.sha256").write_text(f"{Digest.of_file(iso).hex}  {iso.name}\n")
+        side(iso, "registration.json").write_bytes(registration_of(iso))
+        isos.append(iso)
+    return Line(tuple(isos), make_delta(isos[:1], isos[1], folder / "x.delta").path)
+
+
+def assert_right(line: Line, out: Path) -> None:
+    """The second release is there, and all that lies beside it is of it."""
+    assert out.read_bytes() == line.isos[1].read_bytes()
+    for end in SIDE_FILES:
+        expected = side(line.isos[1], end).read_bytes().replace(b"r1.iso", b"st.iso")
+        if end != "registration.json":
+            assert side(out, end).read_bytes() == expected
+    told = json.loads(side(out, "registration.json").read_bytes())
+    assert told["checksum"].endswith(Digest.of_file(line.isos[1]).hex)
+
+
+@pytest.mark.parametrize(
+    "ends", [SIDE_FILES[1:], ("lock.json",), ("registration.json",), ("manifest.json",), (SBOM,)]
+)
+def test_what_lies_there_of_another_iso_is_told_before_one_is_written(
+    ends: tuple[str, ...], line: Line, tmp_path: Path
+) -> None:
+    out = line.at_site(tmp_path / "q", 2, ends=ends)
+    with pytest.raises(InputError, match="is there already, and is of another ISO"):
+        apply_deltas(line.isos[:1], [line.delta], out)
+    assert not out.exists()
+    apply_deltas(line.isos[:1], [line.delta], out, replace=True)
+    assert_right(line, out)
+
+
+def test_what_lies_there_of_this_iso_stays(line: Line, tmp_path: Path) -> None:
+    """Beside an ISO that is there, an SBOM may be a deeper one, a registration has an address."""
+    out = line.at_site(tmp_path / "q", 1)
+    apply_deltas(line.isos[:1], [line.delta], out)
+    assert_right(line, out)
+    side(out, SBOM).write_text("deeper")
+    filled = json.loads(side(out, "registration.json").read_bytes()) | {"download_url": "http://x"}
+    side(out, "registration.json").write_text(json.dumps(filled))
+    side(out, "lock.json").unlink()
+    done = apply_deltas(line.isos[:1], [line.delta], out)
+    assert (done.there, done.beside) == (True, (side(out, "lock.json"),))
+    assert side(out, SBOM).read_text() == "deeper"
+
+
+class Killed(BaseException):
+    """As by SIGKILL: nothing of ours runs any more."""
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_a_run_that_is_killed_is_continued_by_the_same_command(
+    moment: int, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before what lay beside the ISO that goes is removed, and after each file of it."""
+    out = line.at_site(tmp_path / "q", 2)
+    shutil.copy(line.isos[2], out)
+    unlink, left = Path.unlink, [moment]
+
+    def dying(path: Path, missing_ok: bool = False) -> None:
+        if path.parent == out.parent and not path.name.startswith("."):
+            if path.exists() and not left[0]:
+                raise Killed
+            left[0] -= path.exists()
+        unlink(path, missing_ok=missing_ok)
+
+    def dead(_beside: Beside) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", dying)
+        patched.setattr(Beside, "write", dead)
+        with pytest.raises(Killed):
+            apply_deltas(line.isos[:1], [line.delta], out, replace=True)
+    apply_deltas(line.isos[:1], [line.delta], out, replace=True)
+    assert_right(line, out)
+
+
+@pytest.mark.parametrize("how", ["itself", "by a link", "the delta"])
+def test_an_iso_is_not_written_over_what_it_is_made_of(
+    how: str, line: Line, tmp_path: Path
+) -> None:
+    out = Path(shutil.copy(line.isos[0], tmp_path / "cur.iso"))
+    old, delta = out, Path(shutil.copy(line.delta, tmp_path / "x.delta"))
+    if how == "by a link":
+        old = tmp_path / "link.iso"
+        old.symlink_to("cur.iso")
+    if how == "the delta":
+        old, out = line.isos[0], delta
+    before = out.read_bytes()
+    with pytest.raises(InputError, match="is one of the files that the new ISO is made of"):
+        apply_deltas([old], [delta], out, replace=True)
+    assert out.read_bytes() == before
+
+
+def forged(line: Line, folder: Path, registration: bytes) -> Path:
+    """Return the delta with another registration, closed again."""
+    with Delta(line.delta) as delta:
+        needed = delta.links[0]
+        link: Link = needed.link
+        data = delta.read(needed.begins, link.carried)
+    packed = Whole().make(b"", registration)
+    run = Put((Made(1, 0, 0, 0, len(packed), len(registration), "registration"),))
+    places = {**link.beside, "registration.json": len(link.runs)}
+    lying = replace(link, runs=(*link.runs, run), beside=places)
+    with new_file(folder / "forged.delta") as put:
+        write_delta(put, [(lying, [data, packed])])
+    return folder / "forged.delta"
+
+
+@pytest.mark.parametrize("what", ["another ISO", "another size", "a list", "nothing", "no JSON"])
+def test_a_registration_of_another_iso_is_not_written(
+    what: str, line: Line, tmp_path: Path
+) -> None:
+    good = json.loads(registration_of(line.isos[1]))
+    other = json.loads(registration_of(line.isos[2]))
+    data = {
+        "another ISO": json.dumps(other).encode(),
+        "another size": json.dumps({**good, "size": good["size"] + 1}).encode(),
+        "a list": json.dumps([other]).encode(),
+        "nothing": b"{}",
+        "no JSON": b"{",
+    }[what]
+    delta = forged(line, tmp_path, data)
+    out = tmp_path / "q" / "st.iso"
+    with pytest.raises(IntegrityError, match="the delta has one of another ISO"):
+        apply_deltas(line.isos[:1], [delta], out)
+    assert list(out.parent.iterdir()) == []
+
+
+def test_no_delta_is_made_with_a_registration_of_another_iso(line: Line, tmp_path: Path) -> None:
+    new = Path(shutil.copy(line.isos[1], tmp_path / "new.iso"))
+    side(new, "registration.json").write_bytes(registration_of(line.isos[2]))
+    with pytest.raises(InputError, match=r"new.registration.json: is of another ISO: it tells of"):
+        make_delta(line.isos[:1], new, tmp_path / "x.delta")
+    assert not (tmp_path / "x.delta").exists()
