@@ -34,7 +34,11 @@ _MOST_WORK = 64
 """How many times the bytes of all that is given and made may be worked through."""
 
 _FREE = 1024**3
+_VISIT = 512
+"""Bytes that could be worked through in the time that one more segment takes."""
+
 _PIECE = 2 * 1024 * 1024  # bytes that are copied at a time
+_WHOLE = 1  # the method that needs no old bytes, whoever names some
 _COMPRESSES = range(20, 30)  # methods of which the old bytes are what the new ones unpack to
 
 
@@ -224,6 +228,7 @@ class PutRun:
         parts = []
         index = bisect_right(self._starts, offset) - 1
         while size:
+            self._bench.spend(_VISIT)
             segment, start = self._segments[index], self._starts[index]
             inside = offset - start
             count = min(size, segment.size - inside)
@@ -242,6 +247,7 @@ class PutRun:
         """Give its bytes from ``begin`` on, in order, without keeping any."""
         for place in range(max(0, bisect_right(self._starts, begin) - 1), len(self._segments)):
             segment = self._segments[place]
+            self._bench.spend(_VISIT)
             inside = max(begin - self._starts[place], 0)
             most = segment.size if isinstance(segment, Made) else _PIECE
             while inside < segment.size:
@@ -275,9 +281,9 @@ class PutRun:
         return made
 
     def _made(self, index: int, segment: Made) -> bytes:
-        self._bench.spend(segment.length + segment.size)
+        self._bench.spend(segment.length + segment.delta + segment.size)
         old = b""
-        if segment.length:
+        if segment.length and segment.method != _WHOLE:
             old = self._runs[segment.source].read(segment.offset, segment.length)
         delta = self._needed.delta.read(self._places[index], segment.delta)
         made = methods()[segment.method].apply(old, delta, segment.size)
@@ -313,7 +319,7 @@ class _UnpackedRun:
         key = (id(self), 0)
         kept = self._bench.kept(key)
         if kept is None:
-            self._bench.spend(self.size)
+            self._bench.spend(self.size + self._source.packed)
             kept = self._bench.keep(key, self._content())
             if kept.size != self.size:
                 raise DeltaError(f"unpacks to {kept.size} bytes, expected {self.size}")

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.delta.methods import DeltaError
+from isobuilder.delta.methods import DeltaError, UnknownMethod
 from isobuilder.delta.plan import MOST_LINKS, Link, from_data, to_data
 from isobuilder.digest import BUFFER_SIZE, Hasher
 from isobuilder.documents.json import JsonLimits, parse
@@ -42,7 +42,7 @@ class Delta:
     """An open delta whose bytes are those that were written. Close it or use ``with``.
 
     Raises:
-        InputError: it is none, no file at all, or of a newer format.
+        InputError: it is none, no file at all, or of a newer format or method.
         IntegrityError: it is damaged.
         EnvironmentProblem: it cannot be read.
     """
@@ -56,6 +56,9 @@ class Delta:
         except OSError as error:
             self.close()
             raise disk_problem(error, path) from error
+        except UnknownMethod as error:
+            self.close()
+            raise InputError(f"{path}: {error}", hint=_NEWER) from error
         except DeltaError as error:
             self.close()
             raise IntegrityError(f"{path}: {error}", hint=_AGAIN) from error
@@ -97,7 +100,7 @@ class Delta:
         if number != FORMAT:
             raise InputError(
                 f"{self.path}: a delta of format {number}; this isobuilder knows {FORMAT}",
-                hint="apply it with the isobuilder that made it, or a newer one",
+                hint=_NEWER,
             )
         if plain > _LIMITS.size or packed > self.size:
             raise DeltaError(f"what it says has {plain} bytes, at most {_LIMITS.size}")
@@ -131,6 +134,7 @@ class Delta:
 
 
 _AGAIN = "bring it again"
+_NEWER = "apply it with the isobuilder that made it, or a newer one"
 
 
 def is_delta(path: Path) -> bool:

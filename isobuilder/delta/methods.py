@@ -21,6 +21,10 @@ class DeltaError(IntegrityError):
     """A delta is damaged, or of something else; a sentence without place."""
 
 
+class UnknownMethod(DeltaError):
+    """A delta needs a method of a newer isobuilder."""
+
+
 class Method(Protocol):
     """One way to tell the difference of two pieces."""
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from isobuilder.delta.methods import DeltaError, methods
+from isobuilder.delta.methods import DeltaError, UnknownMethod, methods
 from isobuilder.digest import Digest
 
 _MOST_SEGMENTS = 500_000
@@ -24,6 +24,13 @@ _MOST_SIZE = 1 << 40
 
 MOST_MADE = 256 * 1024 * 1024
 """Bytes that a method makes in one piece, or makes them from: both are held in memory."""
+
+_MOST_TOGETHER = 384 * 1024 * 1024
+"""Bytes of what a piece is made from, what it is made with, and itself: all three in memory.
+
+What isobuilder makes stays below: a piece has at most 100 MiB, and what a gzip stream unpacks to
+at most ``MOST_MADE``.
+"""
 
 MOST_UNPACKED = 8 * 1024**3
 """Bytes that one gzip stream may unpack to, on the disk."""
@@ -188,6 +195,7 @@ def from_data(data: Any) -> Link:
 
     Raises:
         DeltaError: it contradicts itself or is beyond a limit.
+        UnknownMethod: a newer isobuilder made it.
     """
     if not isinstance(data, dict) or not isinstance(data.get("runs"), list):
         raise DeltaError("damaged: a link without runs")
@@ -265,9 +273,9 @@ class _Reader:
             raise DeltaError("damaged: a segment of an unknown kind")
         method = _whole(data[0], 255)
         if method not in methods():
-            raise DeltaError(f"made by a method that is not known here: {method}")
+            raise UnknownMethod(f"made by a method that is not known here: {method}")
         source, offset, length = self._part(data[1], data[2], data[3], some=False)
-        return Made(
+        made = Made(
             method,
             source,
             offset,
@@ -276,6 +284,10 @@ class _Reader:
             _at_most(_some(data[5], _MOST_SIZE), MOST_MADE),
             _text(data[6]),
         )
+        held = made.length + made.delta + made.size
+        if held > _MOST_TOGETHER:
+            raise DeltaError(f"a piece that takes {held} bytes of memory, at most {_MOST_TOGETHER}")
+        return made
 
     def _part(
         self, source: Any, offset: Any, size: Any, *, some: bool = True

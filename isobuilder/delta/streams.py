@@ -112,14 +112,14 @@ def _packed(data: bytes) -> bytes:
     return numbers([kind, len(data), len(best)]) + best
 
 
-def unpacked(data: bytes, count: int, limit: int) -> list[bytes]:
-    """Return ``count`` streams of together at most ``limit`` bytes.
+def unpacked(data: bytes, count: int, limit: int, *, begin: int = 0) -> list[bytes]:
+    """Return ``count`` streams of together at most ``limit`` bytes, from ``begin`` on.
 
     Raises:
         DeltaError: damaged, or more than that.
     """
     found: list[bytes] = []
-    at = 0
+    at = begin
     for _ in range(count):
         kind, at = _number(data, at)
         size, at = _number(data, at)

@@ -26,6 +26,12 @@ MOST_SEARCHED = 64 * 1024 * 1024
 """Old bytes of which pieces are looked for, which takes seventeen times as much memory."""
 
 _MOST_HELD = 200 * 1000 * 1000  # bytes of old and new together
+_MOST_APPLIED = 490 * 1000 * 1000
+"""Bytes of memory for what comes of it, thrice, the old bytes and the delta.
+
+What isobuilder makes stays below: old bytes of 64 MiB, new ones of 100 MiB, and a delta of them.
+"""
+
 _CHECK = 8  # bytes of the SHA-256 of the new bytes
 _MARKED, _ALL = 0, 1  # forms: blocks are marked and told, or all bytes are told
 _BLOCK = 32  # bytes to which something is added, or nothing
@@ -63,9 +69,10 @@ class Sums:
 
     def apply(self, old: bytes, delta: bytes, size: int) -> bytes:
         """Return the bytes; DeltaError if the delta is damaged, or of others."""
-        if len(old) + size > _MOST_HELD:
+        held = len(old) + len(delta) + 3 * size
+        if len(old) + size > _MOST_HELD or held > _MOST_APPLIED:
             raise DeltaError(f"sums of {len(old)} to {size} bytes would take too much memory")
-        told, literals, marks, sums = _unpacked(delta[_CHECK:], size)
+        told, literals, marks, sums = _unpacked(delta, size)
         if len(told) > size // 64 + 16384:
             raise DeltaError("the delta has more pieces than it may")
         pieces = list(borrowed.read(told, len(old), size))
@@ -73,7 +80,9 @@ class Sums:
         if sum(length for _, length in gaps) != len(literals):
             raise DeltaError("the delta tells more or fewer bytes than it shall")
         made = _copied(old, pieces, gaps, literals, size)
+        del literals
         _add(made, marks, sums)
+        del marks, sums
         new = bytes(made)
         if sha256(new).digest()[:_CHECK] != delta[:_CHECK]:
             raise DeltaError("the delta makes something else of this: it is damaged or of others")
@@ -148,18 +157,19 @@ def _marked(differ: bytes) -> tuple[bytes, bytes]:
 def _unpacked(data: bytes, size: int) -> list[bytes]:
     """Return what is told of pieces, literals, the marks of blocks, what is added to them."""
     limit = size + size // 8 + 65536
-    if data[:1] == bytes([_MARKED]):
-        told, literals, marks, sums = streams.unpacked(data[1:], 4, limit)
+    form, begin = data[_CHECK : _CHECK + 1], _CHECK + 1
+    if form == bytes([_MARKED]):
+        told, literals, marks, sums = streams.unpacked(data, 4, limit, begin=begin)
         if len(marks) != -(-_blocks(size) // 8):
             raise DeltaError("the delta marks blocks that there are not")
         return [told, literals, marks, sums]
-    if data[:1] != bytes([_ALL]):
-        raise DeltaError(f"sums of a form that there is not: {data[:1].hex() or 'none'}")
-    length = int.from_bytes(data[1:5], "little")
-    told, literals = streams.unpacked(data[5 : 5 + length], 2, limit)
+    if form != bytes([_ALL]):
+        raise DeltaError(f"sums of a form that there is not: {form.hex() or 'none'}")
+    end = begin + 4 + int.from_bytes(data[begin : begin + 4], "little")
+    told, literals = streams.unpacked(data[begin + 4 : end], 2, limit)
     try:
         tool = bz2.BZ2Decompressor()
-        sums = tool.decompress(data[5 + length :], max_length=size + 1)
+        sums = tool.decompress(data[end:], max_length=size + 1)
     except (OSError, EOFError) as error:
         raise DeltaError("the delta is damaged") from error
     if len(sums) != size or not tool.eof or tool.unused_data:

@@ -5,6 +5,7 @@ Sources: RFC 8878; a raw dictionary as a prefix is what ``zstd --patch-from`` us
 
 from __future__ import annotations
 
+import io
 from importlib import import_module
 from typing import Any
 
@@ -54,7 +55,7 @@ def decompressed(data: bytes, size: int, *, old: bytes = b"") -> bytes:
     zstd = _needed()
     # Who makes a frame says how much is kept to unpack it: not more than there will be.
     options = {zstd.DecompressionParameter.window_log_max: _window(len(old) + size)}
-    made = bytearray(size)
+    made = io.BytesIO()  # which gives its bytes without a copy
     done = 0
     try:
         promised = zstd.get_frame_info(data).decompressed_size
@@ -69,7 +70,7 @@ def decompressed(data: bytes, size: int, *, old: bytes = b"") -> bytes:
             given = b""
             if not piece and unpacker.needs_input:
                 raise IntegrityError("the zstd data ends early")
-            made[done : done + len(piece)] = piece
+            made.write(piece)
             done += len(piece)
             if done > size:
                 break
@@ -77,7 +78,7 @@ def decompressed(data: bytes, size: int, *, old: bytes = b"") -> bytes:
             raise IntegrityError(f"damaged zstd data: {done} bytes or more, expected {size}")
     except zstd.ZstdError as error:
         raise IntegrityError(f"damaged zstd data: {error}") from error
-    return bytes(made)
+    return made.getvalue()
 
 
 def _window(size: int) -> int:

@@ -1,0 +1,122 @@
+"""What a delta that a stranger closed again may cost: work, memory and disk."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isobuilder.delta import assembling
+from isobuilder.delta.assembling import Workbench
+from isobuilder.delta.container import Delta
+from isobuilder.delta.methods import DeltaError, methods
+from isobuilder.digest import Digest
+from isobuilder.errors import EnvironmentProblem, IntegrityError
+from isobuilder.formats.zstd import compressed
+from isobuilder.pipeline.delta.apply import apply_deltas
+from tests.delta.sealing import sealed
+
+OLD = b"x" * 1000
+GIVEN = ["given", "old.bin", str(Digest.of(OLD)), len(OLD)]
+
+
+def closed(
+    folder: Path, runs: list[Any], new: bytes, carried: bytes, *, size: int | None = None
+) -> tuple[Path, Path]:
+    """Return the old file and a delta whose last run is said to be ``new``."""
+    old, delta = folder / "old.bin", folder / "x.delta"
+    old.write_bytes(OLD)
+    link = {
+        "name": "new.iso",
+        "digest": str(Digest.of(new)),
+        "size": len(new) if size is None else size,
+        "runs": [GIVEN, *runs],
+        "result": len(runs),
+        "beside": {},
+    }
+    delta.write_bytes(sealed(json.dumps({"links": [link]}).encode(), carried))
+    return old, delta
+
+
+@pytest.fixture
+def little_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less work is free, so that a test of what is beyond takes no minute."""
+    monkeypatch.setattr(assembling, "_FREE", 1024 * 1024)
+
+
+@pytest.mark.usefixtures("little_free")
+@pytest.mark.parametrize("count", [1000, 20_000])
+def test_segments_that_are_read_count_as_work(count: int, tmp_path: Path) -> None:
+    """A byte that is made of a run of one-byte copies takes the time of all of them."""
+    packed = compressed(b"Q")
+    runs = [
+        ["put", *([0, at % 1000, 1] for at in range(count))],
+        ["put", [2, 1, 0, count, len(packed), 1, "piece"]],
+    ]
+    old, delta = closed(tmp_path, runs, b"Q", packed)
+    if count == 1000:
+        apply_deltas([old], [delta], tmp_path / "new.iso")
+        return
+    with pytest.raises(IntegrityError, match="far more work than what it makes is worth"):
+        apply_deltas([old], [delta], tmp_path / "new.iso")
+
+
+@pytest.mark.usefixtures("little_free")
+def test_what_is_unpacked_counts_as_work_however_little_comes_of_it(tmp_path: Path) -> None:
+    empty = b"\0\0\0\xff\xff" * 40_000  # stored blocks without a byte
+    stream = b"\x1f\x8b\x08" + bytes(6) + b"\xff" + empty + b"\x01\x01\x00\xfe\xffZ"
+    stream += zlib.crc32(b"Z").to_bytes(4, "little") + (1).to_bytes(4, "little")
+    packed, count = compressed(stream), 20
+    runs = [["put", [1, 0, 0, 0, len(packed), len(stream), "stream"]]]
+    runs += [["unpacked", 1, 0, len(stream), 1]] * count
+    runs += [["put", *([2 + number, 0, 1] for number in range(count))]]
+    old, delta = closed(tmp_path, runs, b"Z" * count, packed)
+    with pytest.raises(IntegrityError, match="far more work than what it makes is worth"):
+        apply_deltas([old], [delta], tmp_path / "new.iso")
+
+
+def test_without_room_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size that a delta promises bounds the work, so it has to be one that fits the disk."""
+    monkeypatch.setattr(Workbench, "spend", lambda *_: pytest.fail("something is made"))
+    packed = compressed(b"Q")
+    runs = [["put", [1, 0, 0, 0, len(packed), 1, "piece"], (1 << 40) - 1]]
+    old, delta = closed(tmp_path, runs, b"", packed, size=1 << 40)
+    with pytest.raises(EnvironmentProblem, match=f"the ISO needs {1 << 40} bytes"):
+        apply_deltas([old], [delta], tmp_path / "new.iso")
+
+
+MIB = 1024 * 1024
+
+
+def test_old_bytes_delta_and_new_ones_are_bounded_together(tmp_path: Path) -> None:
+    runs: list[Any] = [["put", 256 * MIB], ["put", [1, 1, 0, 200 * MIB, 0, 200 * MIB, "piece"]]]
+    _, delta = closed(tmp_path, runs, b"", b"", size=200 * MIB)
+    with pytest.raises(IntegrityError, match=f"a piece that takes {400 * MIB} bytes of memory"):
+        Delta(delta)
+
+
+def test_sums_of_much_are_refused_before_anything_is_unpacked() -> None:
+    with pytest.raises(DeltaError, match="would take too much memory"):
+        methods()[4].apply(b"", b"", 180_000_000)
+
+
+def test_a_piece_that_needs_no_old_bytes_reads_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = compressed(b"Q")
+    runs = [["put", [1, 0, 0, 1000, len(packed), 1, "piece"]]]
+    old, delta = closed(tmp_path, runs, b"Q", packed)
+    seen = []
+    whole = methods()[1]
+    apply = type(whole).apply
+
+    def looking(method: Any, old: bytes, delta: bytes, size: int) -> bytes:
+        seen.append(len(old))
+        return apply(method, old, delta, size)
+
+    monkeypatch.setattr(type(whole), "apply", looking)
+    apply_deltas([old], [delta], tmp_path / "new.iso")
+    assert seen == [0]
