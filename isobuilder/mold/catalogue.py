@@ -88,7 +88,7 @@ def read_registration(path: Path) -> tuple[RegistrationFile, Path | None]:
     """
     if path.name.endswith(SUFFIX):
         registration = _parse(path, _load(path))
-        iso = path.with_name(registration.filename)
+        iso = _iso_of(registration, path)
     else:
         side = path.with_name(path.name.removesuffix(".iso") + SUFFIX)
         if not is_file(path):
@@ -111,10 +111,18 @@ def read_registration(path: Path) -> tuple[RegistrationFile, Path | None]:
     return registration, iso
 
 
+def _iso_of(registration: RegistrationFile, side: Path) -> Path:
+    """Return where the ISO of a side file is, which may have got another name together with it."""
+    iso = side.with_name(registration.filename)
+    renamed = side.with_name(f"{side.name.removesuffix(SUFFIX)}.iso")
+    return renamed if not is_file(iso) and side.name.endswith(SUFFIX) else iso
+
+
 def lock_beside(registration: RegistrationFile, path: Path) -> Path | None:
     """Return the lock that lies beside an ISO, or its side file, at ``path``; None without one."""
-    lock = path.with_name(f"{registration.filename.removesuffix('.iso')}.lock.json")
-    return lock if is_file(lock) else None
+    names = (registration.filename, path.name.removesuffix(SUFFIX))
+    locks = [path.with_name(f"{name.removesuffix('.iso')}.lock.json") for name in names]
+    return next(filter(is_file, locks), None)
 
 
 def read_catalogue(path: Path, *, url_base: str | None = None) -> tuple[Item, ...]:
@@ -147,7 +155,7 @@ def read_catalogue(path: Path, *, url_base: str | None = None) -> tuple[Item, ..
         url = registration.download_url
         if url is None and url_base:
             url = f"{url_base.rstrip('/')}/{registration.filename}"
-        iso = place.with_name(registration.filename)
+        iso = _iso_of(registration, place)
         items.append(
             Item(
                 registration,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,24 @@ def test_what_is_signed_for_this_digest_is_registered(
     done = typed(*register_words(published, "--signed-by", str(key.with_suffix(".pub"))))
     assert "signed by release (sha256:" in done.stderr
     assert done.stdout.count("Ready") == 2
+
+
+@pytest.mark.parametrize("named", [".iso", ".registration.json"])
+def test_a_signature_is_looked_for_beside_the_iso_whatever_its_name_is_now(
+    named: str, typed: Typed, published: Published, key: Path, tmp_path: Path
+) -> None:
+    """As site apply writes it with another --out; its registration is as it was published."""
+    renamed = tmp_path / "renamed"
+    for end in (".iso", ".registration.json"):
+        shutil.move(published.path.with_suffix(end), renamed.with_suffix(end))
+    digest = Digest.from_hex(published.registration.checksum.hex)
+    put_signature(renamed.with_suffix(".iso"), digest, key)
+    signed = ("--signed-by", str(key.with_suffix(".pub")))
+    words = ("--url", published.url, "--poll", "0.05s", *signed)
+    done = typed("register", str(renamed.with_suffix(named)), *words)
+    assert "signed by release (sha256:" in done.stderr
+    base = published.url.rpartition("/")[0]
+    assert typed("audit", str(tmp_path), "--url-base", base, *signed).exit_code == 0
 
 
 @pytest.mark.parametrize("signed", ["not", "for another", "by one of two"])

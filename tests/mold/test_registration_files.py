@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from isobuilder.errors import InputError
-from isobuilder.mold.catalogue import SUFFIX, read_catalogue, read_registration
+from isobuilder.mold.catalogue import SUFFIX, lock_beside, read_catalogue, read_registration
 from tests.mold.conftest import PublishedOf
 
 NAMES = [
@@ -44,6 +45,23 @@ def test_a_file_name_that_leaves_the_folder_is_refused(
         with pytest.raises(InputError, match="filename") as caught:
             read(place)
         assert str(caught.value).isprintable()
+
+
+def test_an_iso_that_was_renamed_with_its_files_is_found(
+    publish: PublishedOf, tmp_path: Path
+) -> None:
+    made = publish("1.34.12")
+    folder = tmp_path / "renamed"
+    folder.mkdir()
+    iso, side, lock = (folder / f"renamed{end}" for end in (".iso", SUFFIX, ".lock.json"))
+    shutil.copy(made.path, iso)
+    shutil.copy(made.path.with_suffix(SUFFIX), side)
+    lock.write_bytes(b"{}")
+    assert read_registration(side)[1] == iso
+    (item,) = read_catalogue(folder)
+    assert (item.iso, item.lock) == (iso, lock)
+    for path in (iso, side):
+        assert lock_beside(made.registration, path) == lock
 
 
 @pytest.mark.parametrize(

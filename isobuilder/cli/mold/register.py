@@ -222,7 +222,7 @@ def register(
         raise UsageProblem("--all-zones and --zone exclude each other")
     registration, file = read_registration(iso)
     if (wanted := wanted_signatures(keys, revoked, signatures)) is not None:
-        _demand(app, iso.with_name(registration.filename), registration, wanted)
+        _demand(app, file or iso.with_name(registration.filename), registration, wanted)
     if upload and file is None:
         raise InputError(f"{iso}: {registration.filename} is not beside it")
     wish = RegistrationRequest(

@@ -281,7 +281,7 @@ def unsigned(item: Item, wanted: Signatures) -> tuple[Unfit, ...]:
     registration = item.registration
     try:
         digest = Digest.from_hex(registration.checksum.hex)
-        demand(item.place.with_name(registration.filename), digest, wanted)
+        demand(item.iso or item.place.with_name(registration.filename), digest, wanted)
     except (InputError, IntegrityError) as error:
         facts = error.lines
     else:
