@@ -165,9 +165,27 @@ def test_an_older_delta_is_replaced(pair: tuple[Path, Path], tmp_path: Path) -> 
     assert out.read_bytes() != before
 
 
+@pytest.mark.parametrize("which", ["old", "new", "out"])
+def test_names_that_are_no_text_are_names(
+    which: str, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    names = {name: f"{name}.iso" for name in ("old", "new", "out")}
+    names[which] = os.fsdecode(b"\xfe\xff" + names[which].encode())
+    old, new = (shutil.copy(path, tmp_path / names[path.stem]) for path in pair)
+    sums = new.with_name(f"{new.name}.sha256")
+    sums.write_bytes(f"{Digest.of_file(new).hex}  ".encode() + os.fsencode(new.name) + b"\n")
+    call("site", "delta", old, new, "--out", tmp_path / "x.delta")
+    call("site", "delta", "--show", tmp_path / "x.delta")
+    out = tmp_path / "site" / names["out"]
+    call("site", "apply", old, tmp_path / "x.delta", "--out", out)
+    call("site", "apply", old, tmp_path / "x.delta", "--out", out, "--json")
+    assert Digest.of_file(out) == Digest.of_file(new)
+    assert out.with_name(f"{out.name}.sha256").read_bytes().endswith(os.fsencode(out.name) + b"\n")
+
+
 def test_pipes_are_no_isos_and_no_deltas(pair: tuple[Path, Path], tmp_path: Path) -> None:
     """Nobody writes into this one: a command that opened it as a file would wait for ever."""
-    pipe, out = tmp_path / "pipe", tmp_path / "x"
+    pipe, out = tmp_path / "pipe.iso", tmp_path / "x"
     os.mkfifo(pipe)
     for words in [
         ("delta", pipe, pair[1], "--out", out),

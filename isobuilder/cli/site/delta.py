@@ -63,6 +63,8 @@ def delta(
 
     trusted = ledger_keys(signers, revoked, records, read=known is not None, by="--known")
     if show:
+        if out is not None or any_of or known is not None:
+            raise UsageProblem("--show only tells what is in deltas: no --out, --any-of or --known")
         _show(app, [Path(FILE.convert(text, None, None)) for text in things], as_json=as_json)
         return
     if len(things) < 2:
@@ -72,7 +74,7 @@ def delta(
         found = f"{plural(len(isos), 'ISO')} in {', '.join(things)}"
         raise UsageProblem(f"{found}: two make a delta, the old one and the new one")
     *olds, new = isos
-    olds = [old for old in olds if old.absolute() != new.absolute()]  # in a folder of all
+    olds = [old for old in olds if not old.samefile(new)]  # in a folder of all
     if not olds:
         raise UsageProblem(f"{new}: there is no old ISO to make it from")
     if known is not None:
@@ -99,13 +101,20 @@ def delta(
 
 def _isos(app: App, things: Sequence[str]) -> list[Path]:
     """Return the ISOs that things are, or that are made of them; the last one is the new one."""
+    from isobuilder.errors import UsageProblem
     from isobuilder.files import files_in
 
     found: list[Path] = []
-    for text in things:
+    for number, text in enumerate(things, 1):
         path = Path(text)
         if path.is_dir():
-            found += files_in(path, ".iso")
+            isos = files_in(path, ".iso")
+            if number == len(things) and len(isos) > 1:
+                raise UsageProblem(
+                    f"{path}: has {plural(len(isos), 'ISO')}, and the last thing is the new one",
+                    hint="name the new ISO itself; only OLD may be a folder of several",
+                )
+            found += isos
         elif path.exists() and path.suffix not in {".json", ".yaml", ".yml"}:
             _refuse_others(path)
             found.append(path)
@@ -265,11 +274,16 @@ def apply(
     from isobuilder.delta.container import is_delta
     from isobuilder.errors import UsageProblem
     from isobuilder.pipeline.delta.apply import apply_deltas
+    from isobuilder.pipeline.delta.beside import registered_name
 
     deltas = [path for path in files if is_delta(path)]
     olds = [path for path in files if path not in deltas]
     if not deltas:
         raise UsageProblem(f"no delta is among {plural(len(files), 'file')}")
+    if not olds:
+        raise UsageProblem(f"no old ISO is among {plural(len(files), 'file')}")
+    if out.suffix != ".iso":
+        raise UsageProblem(f"--out {out}: the name of an ISO ends in .iso")
     done = apply_deltas(
         olds,
         deltas,
@@ -291,4 +305,6 @@ def apply(
     app.say(f"{done.digest}, {human_size(done.size)}")
     if done.beside:
         app.say(f"beside it: {', '.join(path.name for path in done.beside)}")
+    if (name := registered_name(done.iso)) not in {None, done.iso.name}:
+        app.say(f"its registration is as it was published, and calls the file {name}")
     tell_path(done.iso)

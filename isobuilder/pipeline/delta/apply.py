@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,9 @@ from isobuilder.pipeline.delta.beside import MOST_BESIDE, Beside
 from isobuilder.pipeline.provenance.signing import Signatures
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.trust.signed import check_signatures
+
+_LONGEST = 255 - 24
+"""Bytes of a name: that of its registration, while it is written, has so many more."""
 
 _MOST_LEVELS = 300
 """Runs within runs of all links that are applied in one go; a year of patches has some 60."""
@@ -69,16 +72,20 @@ def apply_deltas(
         InputError: none of the deltas is for what is there, or they lead to several ISOs, or
             another file has that name already, or lies beside; nothing was written.
         IntegrityError: a delta is damaged, or the ISO is not signed as it should be; nothing was
-            written. Or what came of it has another
-            digest; nothing is left.
+            written. Or what came of it has another digest; nothing is left.
         EnvironmentProblem: no space.
     """
-    _refuse_own(out, (*olds, *deltas))
+    _judge_name(out)
+    others = [old for old in olds if not _is_same(old, out)]
+    if any(_is_same(delta, out) for delta in deltas):
+        raise _made_of_itself(out)
     with ExitStack() as closing:
-        named = [closing.enter_context(Delta(path)) for path in deltas]
-        links = [needed for delta in named for needed in delta.links]
-        given = _given(olds, links, closing, progress)
-        path = _path(given, olds, links, wanted)
+        links = [one for path in deltas for one in closing.enter_context(Delta(path)).links]
+        given = _given(others, links, closing, progress)
+        try:
+            path = _path(given, others, links, wanted)
+        except InputError as error:
+            raise error if len(others) == len(olds) else _made_of_itself(out) from error
         last = path[-1].link
         there = _is_there(out, last, replace=replace)
         with as_environment_problem(out.parent):
@@ -100,25 +107,36 @@ def apply_deltas(
         if goes:
             sides.remove()
         beside = sides.write()
-    steps = tuple(needed.link.name for needed in path)
+    steps = tuple(one.link.name for one in path)
     return AppliedDelta(out, last.digest, last.size, steps, resumed, beside, there=there)
 
 
-def _refuse_own(out: Path, files: Iterable[Path]) -> None:
-    """Raise if ``out`` is one of ``files``, of which a run that ended early would need it again."""
-    place = Path(os.path.realpath(out.parent)) / out.name
-    if any(os.path.realpath(path) == str(place) for path in files):
+def _judge_name(out: Path) -> None:
+    if (long := len(os.fsencode(out.name))) > _LONGEST:
         raise InputError(
-            f"{out}: is one of the files that the new ISO is made of",
-            hint="name another file with --out, and remove the old one once the new one is there",
+            f"{out}: a name of {long} bytes, at most {_LONGEST}: files beside it have longer ones",
+            hint="give it a shorter name",
         )
+
+
+def _is_same(path: Path, out: Path) -> bool:
+    """Say if a file that is read would be replaced by ``out``, by whatever name it is read."""
+    return os.path.realpath(path) == str(Path(os.path.realpath(out.parent)) / out.name)
+
+
+def _made_of_itself(out: Path) -> InputError:
+    """A run that ended early would need what it replaced."""
+    return InputError(
+        f"{out}: is one of the files that the new ISO is made of",
+        hint="name another file with --out, and remove the old one once the new one is there",
+    )
 
 
 def _is_there(out: Path, link: Link, *, replace: bool) -> bool:
     refuse_special(out)
     if not out.exists():
         return False
-    if out.stat().st_size == link.size and Digest.of_file(out) == link.digest:
+    if _has(out, link):
         return True
     if replace:
         return False
@@ -203,24 +221,30 @@ def _path(
 ) -> list[Needed]:
     """Return the links to apply, in order, with the fewest steps to each thing."""
     how: dict[Digest, list[Needed]] = {digest: [] for digest in given}
-    grown = True
-    while grown:
-        grown = False
+    found: dict[Digest, list[Needed]] = {}
+    while True:
         for needed in links:
             needs = [one.digest for one in needed.link.given]
             if needed.link.digest in how or not all(digest in how for digest in needs):
                 continue
-            steps = [step for digest in needs for step in how[digest]]
-            how[needed.link.digest] = [*dict.fromkeys(steps), needed]
-            grown = True
+            before = dict.fromkeys(step for digest in needs for step in how[digest])
+            steps = [*before, needed]
+            if len(steps) < len(found.get(needed.link.digest, [*steps, needed])):
+                found[needed.link.digest] = steps
+        if not found:
+            break
+        least = min(len(steps) for steps in found.values())
+        how |= {digest: steps for digest, steps in found.items() if len(steps) == least}
+        found.clear()
     if wanted is not None:
         if how.get(wanted):
             return how[wanted]
-        raise _does_not_fit(olds, links, f"nothing makes {wanted}")
-    used = {one.digest for steps in how.values() for step in steps for one in step.link.given}
+        raise _does_not_fit(olds, links, how, wanted)
+    used = {one.digest for needed in links if _leads_on(needed, how) for one in needed.link.given}
     ends = {digest: steps for digest, steps in how.items() if steps and digest not in used}
+    ends = ends or {digest: steps for digest, steps in how.items() if steps}
     if not ends:
-        raise _does_not_fit(olds, links, "the deltas are for other ISOs")
+        raise _does_not_fit(olds, links, how, wanted)
     if len(ends) > 1:
         names = ", ".join(f"{steps[-1].link.name} ({digest})" for digest, steps in ends.items())
         raise InputError(
@@ -229,15 +253,46 @@ def _path(
     return next(iter(ends.values()))
 
 
-def _does_not_fit(olds: Sequence[Path], links: Sequence[Needed], fact: str) -> InputError:
-    made = {needed.link.digest for needed in links}
-    wants = {one.digest: one for needed in links for one in needed.link.given}
-    names = [f"{one.name} ({one.digest})" for one in wants.values() if one.digest not in made]
+def _leads_on(needed: Needed, how: Mapping[Digest, list[Needed]]) -> bool:
+    """Say if a link can be applied, and does not lead back to what it is made of."""
+    needs = [one.digest for one in needed.link.given]
+    if not all(digest in how for digest in needs) or not how[needed.link.digest]:
+        return False
+    return not any(
+        step.link.digest == needed.link.digest for digest in needs for step in how[digest]
+    )
+
+
+def _does_not_fit(
+    olds: Sequence[Path],
+    links: Sequence[Needed],
+    how: Mapping[Digest, list[Needed]],
+    wanted: Digest | None,
+) -> InputError:
     here = ", ".join(old.name for old in olds)
+    for old in olds:
+        for link in (needed.link for needed in links[::-1]):
+            if wanted in {None, link.digest} and _has(old, link):
+                return InputError(
+                    f"{here}: is {link.name} ({link.digest}) already",
+                    hint="it needs no delta; copy it where you want it",
+                )
+    wants = {one.digest: one for needed in links for one in needed.link.given}
+    made = {needed.link.digest for needed in links}
+    lacking = [one for one in wants.values() if one.digest not in made]
+    lacking = lacking or [one for one in wants.values() if one.digest not in how]
+    they = "need" if lacking else "make"
+    names = [f"{one.name} ({one.digest})" for one in lacking or [one.link for one in links]]
+    fact = "the deltas are for other ISOs" if wanted is None else f"nothing makes {wanted}"
     return InputError(
-        f"{here}: {fact}: they need {'; or '.join(names)}",
+        f"{here}: {fact}: they {they} {'; or '.join(names)}",
         hint="compare with sha256sum what is there; a damaged ISO is mended by site repair",
     )
+
+
+def _has(path: Path, link: Link) -> bool:
+    is_of_size = path.is_file() and path.stat().st_size == link.size
+    return is_of_size and Digest.of_file(path) == link.digest
 
 
 class _Writer:

@@ -21,9 +21,10 @@ from isobuilder.files import as_environment_problem, new_file, read_bytes, refus
 from isobuilder.medium import TRAVELS
 from isobuilder.pipeline.delta.beside import MOST_BESIDE, REGISTRATION, of_another, side
 from isobuilder.pipeline.delta.pieces import Apart, Piece, look_into, take_apart, unpack
-from isobuilder.pipeline.delta.planning import Opened, Plan, Planner, Told
+from isobuilder.pipeline.delta.planning import LONGEST_NAME, Opened, Plan, Planner, Told
 from isobuilder.pipeline.delta.stretches import Stretched, stretched
 from isobuilder.progress import SILENT, Progress, task
+from isobuilder.text import printable
 
 _COMPRESS = range(20, 30)
 _MOST_PROOFS = 20
@@ -51,12 +52,13 @@ def make_delta(
 ) -> MadeDelta:
     """Write a delta with which ``new`` comes of ``olds``, or with ``any_of`` of each of them.
 
+    An old one that is ``new`` itself is left out.
     What lies beside ``new`` goes into it. Every method was tried in a fresh process, and what came
     of all of it is ``new``.
 
     Raises:
         InputError: a file is not there, or another one that is no delta has the name ``out``, or
-            the registration beside ``new`` is of another ISO.
+            the registration beside ``new`` is of another ISO, or all ``olds`` are ``new`` itself.
         EnvironmentProblem: no space, or a file cannot be read.
     """
     if out.is_file() and not is_delta(out):
@@ -64,7 +66,6 @@ def make_delta(
             f"{out}: is there already, and is no delta", hint="name another file with --out"
         )
     refuse_special(out)
-    groups = [[old] for old in olds] if any_of else [list(olds)]
     with ExitStack() as closing:
         folder = out.absolute().parent
         with as_environment_problem(folder):
@@ -72,10 +73,16 @@ def make_delta(
         bench = closing.enter_context(Workbench(folder, size=0))
         files = _Files(bench, closing, progress)
         beside = _beside(new, files.apart(new))
+        others = [old for old in olds if files.apart(old).digest != files.apart(new).digest]
+        if not others:
+            raise InputError(
+                f"{new}: every old ISO is this very one", hint="whoever has it needs no delta"
+            )
+        groups = [[old] for old in others] if any_of else [others]
         links = [files.link(group, new, beside, folder) for group in groups]
     with new_file(out) as put:
         write_delta(put, [(one.link, one.plan.deltas) for one in links])
-    return _report(links, olds, new, out)
+    return _report(links, others, new, out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +117,15 @@ class _Files:
             self._open(old, one, new_digests) for old, one in zip(olds, befores, strict=True)
         ]
         given = [
-            Given(old.name, one.digest, one.run.size)
+            Given(printable(old.name, LONGEST_NAME), one.digest, one.run.size)
             for old, one in zip(olds, befores, strict=True)
         ]
         wrong: set[tuple[int, Digest]] = set()
         refused: list[str] = []
         for _ in range(_MOST_PROOFS):
             plan = self._plan(given, opened_olds, opened, beside, wrong)
-            link = Link(new.name, apart.digest, apart.run.size, plan.runs, plan.result, plan.beside)
+            name = printable(new.name, LONGEST_NAME)
+            link = Link(name, apart.digest, apart.run.size, plan.runs, plan.result, plan.beside)
             self._progress.step("applying it in another process")
             paths = {one.digest: old for one, old in zip(befores, olds, strict=True)}
             found = _proved(link, plan, [paths[one.digest] for one in link.given], folder)
@@ -131,8 +139,8 @@ class _Files:
             made = [segment for _, _, segment in link.made]
             for place, why in found.items():
                 wrong.add((made[place].method, plan.expected[place]))
-                name = methods()[made[place].method].name
-                refused.append(f"{made[place].piece}: {name}: {why}")
+                way = methods()[made[place].method].name
+                refused.append(f"{made[place].piece}: {way}: {why}")
         raise IntegrityError(f"{new}: no delta could be proved", *refused)
 
     def _plan(

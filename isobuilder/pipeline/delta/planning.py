@@ -18,13 +18,15 @@ from isobuilder.delta.methods import Method
 from isobuilder.delta.plan import Copy, Given, Made, Put, Segment, Source, Unpacked, Zeros
 from isobuilder.digest import Digest
 from isobuilder.pipeline.delta.pieces import LARGEST, Apart, Piece
+from isobuilder.text import printable
 
 _MOST_SMALL = 32 * 1024 * 1024
 """Bytes of small things that are held at once."""
 
 _SHORTEST = 256  # bytes of a copy; naming it costs some ten
 _AROUND = 24 * 1024 * 1024  # bytes before and after the place of a part of what was cut
-_LONGEST = 250  # characters of a name
+LONGEST_NAME = 250
+"""Characters of a name in a delta, where it is for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +248,7 @@ class Planner:
                 length,
                 len(way.delta),
                 piece.size,
-                piece.place[:_LONGEST],
+                printable(piece.place, LONGEST_NAME),
             )
         )
         making.deltas.append((way.delta, piece.digest))
@@ -264,7 +266,15 @@ class Planner:
         method, delta = found
         inside = self._put_together(contents, {})
         size = contents.run.size
-        made = Made(method.number, inside, 0, size, len(delta), piece.size, piece.place[:_LONGEST])
+        made = Made(
+            method.number,
+            inside,
+            0,
+            size,
+            len(delta),
+            piece.size,
+            printable(piece.place, LONGEST_NAME),
+        )
         making.add(made)
         making.deltas.append((delta, piece.digest))
         self._told.append(

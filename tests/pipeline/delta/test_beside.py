@@ -144,6 +144,14 @@ def test_an_iso_is_not_written_over_what_it_is_made_of(
     assert out.read_bytes() == before
 
 
+def test_among_old_isos_the_new_one_may_be_named_too(line: Line, tmp_path: Path) -> None:
+    """As by isos/*.iso in a command that is typed again."""
+    out = tmp_path / "new.iso"
+    old = Path(shutil.copy(line.isos[0], tmp_path / "old.iso"))
+    for there in (False, True):
+        assert apply_deltas([old, out][: 1 + there], [line.delta], out).there == there
+
+
 def forged(line: Line, folder: Path, registration: bytes) -> Path:
     """Return the delta with another registration, closed again."""
     with Delta(line.delta) as delta:
