@@ -171,7 +171,7 @@ def test_names_that_are_no_text_are_names(
 ) -> None:
     names = {name: f"{name}.iso" for name in ("old", "new", "out")}
     names[which] = os.fsdecode(b"\xfe\xff" + names[which].encode())
-    old, new = (shutil.copy(path, tmp_path / names[path.stem]) for path in pair)
+    old, new = (Path(shutil.copy(path, tmp_path / names[path.stem])) for path in pair)
     sums = new.with_name(f"{new.name}.sha256")
     sums.write_bytes(f"{Digest.of_file(new).hex}  ".encode() + os.fsencode(new.name) + b"\n")
     call("site", "delta", old, new, "--out", tmp_path / "x.delta")

@@ -136,7 +136,7 @@ def _is_there(out: Path, link: Link, *, replace: bool) -> bool:
     refuse_special(out)
     if not out.exists():
         return False
-    if _has(out, link):
+    if out.stat().st_size == link.size and Digest.of_file(out) == link.digest:
         return True
     if replace:
         return False
@@ -271,28 +271,25 @@ def _does_not_fit(
 ) -> InputError:
     here = ", ".join(old.name for old in olds)
     for old in olds:
-        for link in (needed.link for needed in links[::-1]):
-            if wanted in {None, link.digest} and _has(old, link):
-                return InputError(
-                    f"{here}: is {link.name} ({link.digest}) already",
-                    hint="it needs no delta; copy it where you want it",
-                )
+        size = old.stat().st_size if old.is_file() else None
+        alike = {one.link.digest: one.link.name for one in links if one.link.size == size}
+        digest = Digest.of_file(old) if alike else None
+        if digest in alike and wanted in {None, digest}:
+            return InputError(
+                f"{here}: is {alike[digest]} ({digest}) already",
+                hint="it needs no delta; copy it where you want it",
+            )
     wants = {one.digest: one for needed in links for one in needed.link.given}
     made = {needed.link.digest for needed in links}
     lacking = [one for one in wants.values() if one.digest not in made]
     lacking = lacking or [one for one in wants.values() if one.digest not in how]
-    they = "need" if lacking else "make"
-    names = [f"{one.name} ({one.digest})" for one in lacking or [one.link for one in links]]
+    they, told = ("need", lacking) if lacking else ("make", [one.link for one in links])
+    names = [f"{one.name} ({one.digest})" for one in told]
     fact = "the deltas are for other ISOs" if wanted is None else f"nothing makes {wanted}"
     return InputError(
         f"{here}: {fact}: they {they} {'; or '.join(names)}",
         hint="compare with sha256sum what is there; a damaged ISO is mended by site repair",
     )
-
-
-def _has(path: Path, link: Link) -> bool:
-    is_of_size = path.is_file() and path.stat().st_size == link.size
-    return is_of_size and Digest.of_file(path) == link.digest
 
 
 class _Writer:

@@ -52,7 +52,7 @@ def little_free(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_segments_that_are_read_count_as_work(count: int, tmp_path: Path) -> None:
     """A byte that is made of a run of one-byte copies takes the time of all of them."""
     packed = compressed(b"Q")
-    runs = [
+    runs: list[Any] = [
         ["put", *([0, at % 1000, 1] for at in range(count))],
         ["put", [2, 1, 0, count, len(packed), 1, "piece"]],
     ]
@@ -70,7 +70,7 @@ def test_what_is_unpacked_counts_as_work_however_little_comes_of_it(tmp_path: Pa
     stream = b"\x1f\x8b\x08" + bytes(6) + b"\xff" + empty + b"\x01\x01\x00\xfe\xffZ"
     stream += zlib.crc32(b"Z").to_bytes(4, "little") + (1).to_bytes(4, "little")
     packed, count = compressed(stream), 20
-    runs = [["put", [1, 0, 0, 0, len(packed), len(stream), "stream"]]]
+    runs: list[Any] = [["put", [1, 0, 0, 0, len(packed), len(stream), "stream"]]]
     runs += [["unpacked", 1, 0, len(stream), 1]] * count
     runs += [["put", *([2 + number, 0, 1] for number in range(count))]]
     old, delta = closed(tmp_path, runs, b"Z" * count, packed)
@@ -82,7 +82,7 @@ def test_without_room_nothing_is_made(tmp_path: Path, monkeypatch: pytest.Monkey
     """The size that a delta promises bounds the work, so it has to be one that fits the disk."""
     monkeypatch.setattr(Workbench, "spend", lambda *_: pytest.fail("something is made"))
     packed = compressed(b"Q")
-    runs = [["put", [1, 0, 0, 0, len(packed), 1, "piece"], (1 << 40) - 1]]
+    runs: list[Any] = [["put", [1, 0, 0, 0, len(packed), 1, "piece"], (1 << 40) - 1]]
     old, delta = closed(tmp_path, runs, b"", packed, size=1 << 40)
     with pytest.raises(EnvironmentProblem, match=f"the ISO needs {1 << 40} bytes"):
         apply_deltas([old], [delta], tmp_path / "new.iso")
@@ -107,7 +107,7 @@ def test_a_piece_that_needs_no_old_bytes_reads_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed = compressed(b"Q")
-    runs = [["put", [1, 0, 0, 1000, len(packed), 1, "piece"]]]
+    runs: list[Any] = [["put", [1, 0, 0, 1000, len(packed), 1, "piece"]]]
     old, delta = closed(tmp_path, runs, b"Q", packed)
     seen = []
     whole = methods()[1]
