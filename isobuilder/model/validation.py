@@ -110,7 +110,7 @@ def load_json(path: Path, model: type[M]) -> M:
     return parse_json(read_bytes(path, DOCUMENT.size), str(path), model)
 
 
-def parse_json(data: bytes, place: str, model: type[M]) -> M:
+def parse_json(data: bytes, place: str, model: type[M], limits: JsonLimits = DOCUMENT) -> M:
     """Return the model in a JSON text that ``place`` names in messages.
 
     Raises:
@@ -118,7 +118,7 @@ def parse_json(data: bytes, place: str, model: type[M]) -> M:
     """
     text = decode(data, place)
     try:
-        value_of(text.encode(), DOCUMENT)
+        value_of(text.encode(), limits)
     except DoubledKey:
         raise InputErrors(json_tree(text, place).doubled) from None
     except JsonProblem as problem:

@@ -44,8 +44,8 @@ from isobuilder.pipeline.fetch import names_of
 from isobuilder.pipeline.matrix import read_verdict
 from isobuilder.pipeline.trust import Trust, prove_signatures
 from isobuilder.pipeline.upgrade import running_nodes
-from isobuilder.pipeline.upstream.check import load_seen
 from isobuilder.pipeline.upstream.report import Journal
+from isobuilder.pipeline.upstream.seen import load_seen
 from isobuilder.publish.index import INDEX, read_index
 from isobuilder.rules.book import read_rules
 from isobuilder.site.bundles.admit import StoreKeeper, take_part

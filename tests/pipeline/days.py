@@ -14,8 +14,8 @@ from pathlib import Path
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.config import Config
 from isobuilder.model.loading import builtin_recipes
-from isobuilder.pipeline.upstream.check import Seen
 from isobuilder.pipeline.upstream.proposal import Proposal, propose
+from isobuilder.pipeline.upstream.seen import Seen
 from isobuilder.rules.book import shipped_rules
 from isobuilder.sources.session import Session, open_session
 from isobuilder.sources.upstream.look import look

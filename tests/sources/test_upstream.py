@@ -15,7 +15,7 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.version import ReleaseVersion
 from isobuilder.model.config import Config
 from isobuilder.model.loading import builtin_recipes, load_recipe
-from isobuilder.pipeline.upstream.check import Seen
+from isobuilder.pipeline.upstream.seen import Seen
 from isobuilder.rules.book import RuleBook, shipped_rules
 from isobuilder.rules.fit import Parts
 from isobuilder.sources.session import Session, open_session

@@ -6,29 +6,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
 from urllib.parse import urlsplit
-
-from pydantic import Field
 
 from isobuilder.errors import InputError
 from isobuilder.files import locked, write_whole
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.formats.version import ReleaseVersion
 from isobuilder.model.architecture import ARCHITECTURES
-from isobuilder.model.base import Model, canonical_json
+from isobuilder.model.base import canonical_json
 from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock
-from isobuilder.model.validation import load_json
 from isobuilder.pipeline.fit import parts_of
 from isobuilder.pipeline.lock import lock_path
 from isobuilder.pipeline.upstream.lacking import Servers, unbuilt, unregistered
+from isobuilder.pipeline.upstream.seen import load_seen
 from isobuilder.rules.book import RuleBook, shipped_rules
 from isobuilder.rules.fit import PROJECTS
 from isobuilder.sources.session import Session
 from isobuilder.sources.upstream.look import look
 from isobuilder.sources.upstream.notices import (
-    Before,
     CheckPolicy,
     Held,
     Notice,
@@ -39,57 +34,6 @@ from isobuilder.sources.upstream.notices import (
 from isobuilder.sources.upstream.own import PROJECTS as PROJECTS_OF_MOLD
 from isobuilder.sources.upstream.sight import Release, Sight
 from isobuilder.sources.upstream.whole import missing
-
-
-class Seen(Model):
-    """What looks have seen so far; beside the store's blobs."""
-
-    format: Annotated[Literal[1], Field(alias="schema")] = 1
-    first: dict[str, date] = {}
-    markers: dict[str, ReleaseVersion] = {}
-    digests: dict[str, str] = {}
-    told: tuple[str, ...] = ()
-
-    @property
-    def before(self) -> Before:
-        """The same for the comparison."""
-        return Before(self.first, self.markers, self.digests, frozenset(self.told))
-
-    def after(self, sight: Sight) -> Seen:
-        """Return this with what ``sight`` adds; what was seen first stays."""
-        first = dict(self.first)
-        markers = dict(self.markers)
-        for minor, version in sight.markers.items():
-            first.setdefault(str(version), sight.day)
-            markers[minor] = max(version, markers.get(minor, version))
-        digests = {
-            f"{component} {release.version} {name}": digest
-            for component, releases in sight.components.items()
-            for release in releases
-            for name, digest in release.digests.items()
-        }
-        told = set(self.told)
-        for planned in sight.schedule.minors if sight.schedule else ():
-            if planned.next and planned.next.day and planned.next.day < sight.day:
-                told.add(f"late {planned.next.version} {planned.next.day}")
-        told |= {f"cve {cve.id}" for cve in sight.cves if not cve.fixed}
-        return self.model_copy(
-            update={
-                "first": first,
-                "markers": markers,
-                "digests": {**digests, **self.digests},
-                "told": tuple(sorted(told)),
-            }
-        )
-
-
-def load_seen(path: Path) -> Seen:
-    """Return what looks have seen so far; nothing if there was none.
-
-    Raises:
-        InputErrors: the note is damaged.
-    """
-    return load_json(path, Seen) if path.exists() else Seen()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,67 @@
+"""What odd days, answers and notes of upstream do to looks and unattended runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from isobuilder.documents.mistakes import InputErrors
+from isobuilder.formats.version import ReleaseVersion
+from isobuilder.model.base import canonical_json
+from isobuilder.pipeline.upstream.seen import Seen, load_seen
+from isobuilder.sources.upstream.cves import Cve
+from isobuilder.sources.upstream.sight import Release, Sight, Trouble
+from tests.pipeline.site import DAY, site
+
+__all__ = ["site"]
+
+ONE = {"architectures": ["amd64"], "minors": ["1.34"]}
+"""What one cell takes."""
+
+
+def note_of(folder: Path, seen: Seen) -> Path:
+    path = folder / "seen.json"
+    path.write_bytes(canonical_json(seen.model_dump(mode="json", by_alias=True)))
+    return path
+
+
+def released(*versions: str, files: int = 1) -> tuple[Release, ...]:
+    digests = {f"file-{number}": "sha256:" + "0" * 64 for number in range(files)}
+    return tuple(Release(ReleaseVersion(text), DAY, digests) for text in versions)
+
+
+def test_a_note_of_very_large_answers_can_be_read_again(tmp_path: Path) -> None:
+    cves = tuple(Cve(f"CVE-2025-{number:07}", "", "open", "") for number in range(60_000))
+    components = {"etcd": released("3.6.5", "3.6.4", files=30_000)}
+    seen = Seen().after(Sight(DAY, cves=cves, components=components))
+    assert load_seen(note_of(tmp_path, seen)) == seen
+    odd = {"a" * 300: "sha256:" + "0" * 64, "\ud800": "sha256:" + "0" * 64}
+    components = {"etcd": (Release(ReleaseVersion("3.6.5"), DAY, odd),)}
+    assert Seen().after(Sight(DAY, components=components)).digests == {}
+
+
+def test_what_a_source_no_longer_names_is_forgotten_and_nothing_while_it_is_down() -> None:
+    cves = (Cve("CVE-2025-0001", "", "open", ""),)
+    old = Sight(DAY, cves=cves, components={"runc": released("1.3.1", "1.2.9", "1.2.8")})
+    seen = Seen().after(old)
+    bare = {"runc": (Release(ReleaseVersion("1.3.2"), None),)}
+    down = Sight(DAY, components=bare, troubles=(Trouble("runc", "down"),))
+    assert seen.after(down) == seen
+    later = Sight(
+        DAY,
+        cves=(Cve("CVE-2025-0002", "", "open", ""),),
+        components={"runc": released("1.3.2", "1.2.9")},
+    )
+    after = seen.after(later)
+    assert after.told == ("cve CVE-2025-0002",)
+    # 1.3.1 lacks between those that are there: it may come back as another.
+    assert [key.split()[1] for key in after.digests] == ["1.3.1", "1.2.9", "1.3.2"]
+
+
+def test_a_note_that_is_damaged_is_told_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "seen.json"
+    path.write_text('{"schema": 2}')
+    with pytest.raises(InputErrors) as refused:
+        load_seen(path)
+    assert refused.value.hint == "take it away, and days are counted anew from the next look"
