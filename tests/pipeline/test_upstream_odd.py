@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from isobuilder.documents.mistakes import InputErrors
+from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.version import ReleaseVersion
 from isobuilder.model.base import canonical_json
 from isobuilder.pipeline.upstream.seen import Seen, load_seen
+from isobuilder.rules.book import shipped_rules
+from isobuilder.rules.fit import Parts
+from isobuilder.sources.upstream import answers
 from isobuilder.sources.upstream.cves import Cve
+from isobuilder.sources.upstream.notices import CheckPolicy, Held, Notice, compare
 from isobuilder.sources.upstream.sight import Release, Sight, Trouble
 from tests.pipeline.site import DAY, site
 
@@ -65,3 +71,30 @@ def test_a_note_that_is_damaged_is_told_with_the_way_out(tmp_path: Path) -> None
     with pytest.raises(InputErrors) as refused:
         load_seen(path)
     assert refused.value.hint == "take it away, and days are counted anew from the next look"
+
+
+# --- days
+
+
+HELD = (Held("mine.yaml", Parts(KubeVersion("1.34.8"), {}, pins_pause=True)),)
+NEW = ReleaseVersion("1.34.9")
+
+
+def new(sight: Sight, seen: Seen, hold: int = 3) -> Notice:
+    notices = compare(sight, HELD, shipped_rules(), seen.before, CheckPolicy(hold))
+    (one,) = [one for one in notices if one.subject == str(NEW)]
+    return one
+
+
+@pytest.mark.parametrize("day", ["9999-12-31T00:00:00Z", "2156-01-01"])
+def test_a_day_that_nothing_can_be_of_is_none(day: str) -> None:
+    assert answers.module_day(f'{{"Time": "{day}"}}'.encode(), "x") is None
+    release = f'[{{"tag_name": "v1.0.0", "published_at": "{day}"}}]'
+    assert answers.github_releases(release.encode(), "x")[0].day is None
+
+
+def test_a_first_sight_that_is_still_to_come_is_of_today() -> None:
+    sight = Sight(DAY, markers={"1.34": NEW})
+    one = new(sight, Seen(first={str(NEW): date(9999, 12, 31)}))
+    assert (one.level, one.hint) == ("wait", "held until 2026-06-23")
+    assert f"first seen on {DAY}" in one.fact

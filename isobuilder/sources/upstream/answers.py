@@ -10,6 +10,7 @@ from typing import Any
 from isobuilder.documents.json import ANSWER, JsonProblem, value_of
 from isobuilder.errors import UpstreamError
 from isobuilder.formats.version import ReleaseVersion, version_of
+from isobuilder.model.base import LAST_YEAR
 from isobuilder.sources.upstream.sight import Release
 from isobuilder.text import day_of, printable
 
@@ -97,7 +98,8 @@ def _newest_first(found: dict[ReleaseVersion, Release]) -> tuple[Release, ...]:
 
 
 def _day(value: object) -> date | None:
-    return day_of(value) if isinstance(value, str) else None
+    day = day_of(value) if isinstance(value, str) else None
+    return day if day and day.year <= LAST_YEAR else None  # days are added to it
 
 
 def _list(data: bytes, place: str) -> Iterator[dict[str, Any]]:

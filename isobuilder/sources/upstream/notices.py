@@ -128,7 +128,7 @@ class _Comparison:
     def _new(self, minor: str, newest: ReleaseVersion, have: ReleaseVersion | None) -> Notice:
         kind = "new-minor" if have is None else "new-patch"
         life = self.book.minor(minor)
-        first = self.before.first.get(str(newest), self.sight.day)
+        first = min(self.before.first.get(str(newest), self.sight.day), self.sight.day)
         tagged = self.sight.in_index(newest)
         fact = f"Kubernetes {newest} is out, first seen on {first}"
         if tagged is not None and tagged.day is not None:
