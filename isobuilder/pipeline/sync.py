@@ -22,7 +22,6 @@ from isobuilder.model.policy import SyncPolicy
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.register import register
 from isobuilder.mold.request import RegistrationRequest
-from isobuilder.pipeline.build import build
 from isobuilder.pipeline.delta.publish import (
     lacking,
     look_at_deltas,
@@ -32,15 +31,14 @@ from isobuilder.pipeline.delta.publish import (
 )
 from isobuilder.pipeline.fit import unfit_iso, unfit_parts
 from isobuilder.pipeline.lock import find_lock, lock_recipe
-from isobuilder.pipeline.trust import Trust
 from isobuilder.pipeline.upstream.check import UpstreamCheck, check_upstream
 from isobuilder.pipeline.upstream.followed import followed
 from isobuilder.pipeline.upstream.proposal import propose
+from isobuilder.pipeline.upstream.publishing import publish_built
 from isobuilder.pipeline.upstream.report import Journal, State, SyncReport, SyncStep
 from isobuilder.pipeline.upstream.retire import StillUsed, retire_from, to_retire
 from isobuilder.pipeline.upstream.signedby import Demanded, NotYetSigned
 from isobuilder.pipeline.upstream.target import SIDES, Target, open_target
-from isobuilder.pipeline.verify import verify
 from isobuilder.publish.index import (
     Published,
     Retired,
@@ -48,7 +46,6 @@ from isobuilder.publish.index import (
     index_of,
     write_sums,
 )
-from isobuilder.publish.place import publish_file
 from isobuilder.publish.webhook import post
 from isobuilder.rules.book import RuleBook, read_rules
 from isobuilder.sources.session import Session
@@ -117,7 +114,7 @@ class _Sync:
 
     def run(self, *, all_servers: bool) -> None:
         self._find_wrong()
-        self._propose(self._look())
+        self._step("upstream", "look", self._look, quiet=True)
         place = self._opened()
         for path in followed(self._recipes(), self.policy, self.book, self.day):
             recipe = load_recipe(path)
@@ -127,7 +124,8 @@ class _Sync:
                     self._cell(path, subject, architecture, place)
         if place is not None:
             self._step("deltas", "delta", partial(self._look_at_deltas, place), quiet=True)
-            self._retire(place, all_servers=all_servers)
+            retiring = partial(self._retire, place, all_servers=all_servers)
+            self._step("published", "retire", retiring, quiet=True)
         if (remote := self.session.remote) is not None:
             told = (Notice("warning", "shared-store", remote.address, f) for f in remote.notices)
             self.report.notices = (*self.report.notices, *told)
@@ -162,27 +160,33 @@ class _Sync:
 
     # --- what to build ---
 
-    def _look(self) -> UpstreamCheck:
-        checked = check_upstream(
-            self._recipes(),
-            self.session,
-            day=self.day,
-            rules=self.book,
-            policy=CheckPolicy(self.policy.hold_days, self.policy.ended_minors),
-            architectures=self.policy.architectures,
-            token=self.token,
-        )
+    def _look(self) -> str:
+        """Look at upstream and propose; where that fails, nothing is begun or taken away."""
+        self.new = False
+        try:
+            checked = check_upstream(
+                self._recipes(),
+                self.session,
+                day=self.day,
+                rules=self.book,
+                policy=CheckPolicy(self.policy.hold_days, self.policy.ended_minors),
+                architectures=self.policy.architectures,
+                token=self.token,
+            )
+        except InputError as error:  # its note of earlier looks; a report has no hints
+            raise InputError(f"{error}; {error.hint}" if error.hint else str(error)) from None
         self.report.notices = checked.notices
         off = checked.sight.clock_off
-        if off is not None and abs(off) > _CLOCK:
-            self.new = False
+        self.new = off is None or abs(off) <= _CLOCK
+        if off is not None and not self.new:
             fact = (
                 f"this machine's clock is {abs(off.days)} days "
                 f"{'ahead of' if off > timedelta() else 'behind'} upstream's: "
                 "nothing new is begun, and nothing taken away"
             )
             self.add(SyncStep(subject="clock", step="propose", state="failed", fact=fact))
-        return checked
+        self._propose(checked)
+        return ""
 
     def _propose(self, checked: UpstreamCheck) -> None:
         for path in self._recipes():  # one may be of a run that ended before it noted that
@@ -307,53 +311,12 @@ class _Sync:
         return found[0] if found else None
 
     def _publish(self, lock: Lock, subject: str, target: Target) -> tuple[Published | None, str]:
-        settled, known = target.settled(lock)
-        if settled:
-            return known, ""
-        place = target.place
-        with as_environment_problem(target.work), locked(target.work / ".lock"):
-            settled, known = target.settled(lock)  # as another sync of this place left it
-            if settled:
-                return known, ""
+        def begins() -> None:
             self.journal.begin(subject, "publish")
             if self.molds:
                 self.journal.begin(subject, "register")
-            trust = Trust.of(self.session.config) if self.policy.trust else None
-            made = build(lock, target.work, self.session, trust=trust)
-            result = verify(
-                made.iso, lock=made.lock, expected=made.digest, store=self.session.store
-            )
-            if not result.passed:
-                raise IntegrityError(f"{made.iso.name}: {'; '.join(map(str, result.findings))}")
-            gone = index_of(place).retired_as(made.iso.name)
-            if gone is not None and gone.sha256 != made.digest:
-                raise IntegrityError(
-                    f"{made.iso.name}: was the name of {gone.sha256}, until {gone.day}",
-                    hint="raise the revision of the recipe",
-                )
-            if self.policy.signing is not None:
-                target.sign(made, self.policy.signing)
-            if self.policy.signed_by is not None:
-                Demanded.of(self.policy.signed_by).gather(made)
-            sides = sorted(made.iso.parent.glob(f"{made.lock.base_name}.*"))
-            # Its checksum first, which decides what the name stands for; the ISO itself last.
-            first = made.iso.with_name(f"{made.iso.name}.sha256")
-            for source in sorted(sides, key=lambda path: (path == made.iso, path != first)):
-                publish_file(place, source, source.name)
-            entry = Published(
-                name=made.iso.name,
-                kubernetes=lock.kubernetes,
-                profile=lock.profile,
-                architecture=lock.architecture,
-                revision=lock.revision,
-                sha256=made.digest,
-                size=made.size,
-                lock=lock.digest,
-            )
-            change_index(place, lambda index: index.with_iso(entry))
-            for source in sides:
-                source.unlink()
-        return entry, f"{entry.name} {made.digest}"
+
+        return publish_built(lock, target, self.policy, self.session, begins)
 
     def _look_at_deltas(self, target: Target) -> str:
         for step in look_at_deltas(target):
@@ -386,11 +349,11 @@ class _Sync:
 
     # --- what is not wanted any more ---
 
-    def _retire(self, target: Target, *, all_servers: bool) -> None:
+    def _retire(self, target: Target, *, all_servers: bool) -> str:
         try:
             index = index_of(target.place)
         except IsobuilderError:
-            return  # which the publishing steps have told
+            return ""  # which the publishing steps have told
         for gone in index.retired:
             if not gone.removed:
                 self._step(gone.base_name, "retire", partial(self._remove, gone, target))
@@ -401,6 +364,7 @@ class _Sync:
                 continue
             fact = "not every server could be asked"
             self.add(SyncStep(subject=entry.base_name, step="retire", state="waits", fact=fact))
+        return ""
 
     def _gone(self, entry: Published, why: str, target: Target) -> str:
         self.journal.begin(entry.base_name, "retire")

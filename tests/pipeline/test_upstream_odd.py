@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from isobuilder.sources.upstream import answers
 from isobuilder.sources.upstream.cves import Cve
 from isobuilder.sources.upstream.notices import CheckPolicy, Held, Notice, compare
 from isobuilder.sources.upstream.sight import Release, Sight, Trouble
-from tests.pipeline.site import DAY, site
+from tests.cli.calling import call
+from tests.pipeline.site import DAY, Site, site
+from tests.publish.test_webhook import Hook
 
 __all__ = ["site"]
 
@@ -98,3 +101,27 @@ def test_a_first_sight_that_is_still_to_come_is_of_today() -> None:
     one = new(sight, Seen(first={str(NEW): date(9999, 12, 31)}))
     assert (one.level, one.hint) == ("wait", "held until 2026-06-23")
     assert f"first seen on {DAY}" in one.fact
+
+
+# --- whole runs
+
+
+def test_a_look_that_fails_is_told_and_keeps_nothing_that_was_begun(site: Site) -> None:
+    site.release("1.34.9")
+    note = site.folder / "store" / "upstream" / "seen.json"
+    note.parent.mkdir(parents=True)
+    note.write_text('{"schema": 2}')
+    report = site.folder / "report.md"
+    report.write_text("# Sync of yesterday: 0 done, 0 failed\n")
+    with Hook() as hook:
+        site.policy(webhook={"url": hook.url}, ended_minors=True, retire={"patches": 1}, **ONE)
+        arguments = ("upstream", "sync", site.folder / "policy.yaml", "--config", site.settings())
+        call(*arguments, "--report", report, code=7)
+        [(_request, body)] = hook.came
+    steps = json.loads(body)["steps"]
+    (failed,) = [one for one in steps if one["state"] == "failed"]
+    assert (failed["subject"], failed["step"]) == ("upstream", "look")
+    assert "seen.json:1:" in failed["fact"]
+    assert failed["fact"].endswith("take it away, and days are counted anew from the next look")
+    assert "1 failed" in report.read_text()
+    assert site.names() == ["kubernetes-v1.34.8-mold-cks-amd64-r1.iso"]
