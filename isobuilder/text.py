@@ -24,6 +24,11 @@ def printable(text: str, limit: int = _MANY) -> str:
     return shown if len(shown) <= limit else shown[: max(limit - 3, 0)] + "..."
 
 
+def shown_lines(text: str) -> str:
+    """Return a text of several lines, of which each is made ``printable`` and none is cut."""
+    return "\n".join(printable(line, len(line) * 10) for line in text.split("\n"))
+
+
 _LOGIN = re.compile(r"//(?:[^/\s]*:\S*|[^/\s]*)@|^[^/\s]+:[^/\s]*@(?!sha256:)")
 
 

@@ -50,6 +50,7 @@ from isobuilder.publish.webhook import post
 from isobuilder.rules.book import RuleBook, read_rules
 from isobuilder.sources.session import Session
 from isobuilder.sources.upstream.notices import CheckPolicy, Notice
+from isobuilder.text import shown_lines
 
 _log = logging.getLogger(__name__)
 
@@ -212,7 +213,8 @@ class _Sync:
         return None
 
     def _new(self, version: KubeVersion, checked: UpstreamCheck) -> str:
-        proposal = propose(version, self._recipes(), checked.sight, rules=self.book)
+        hold = self.policy.hold_days
+        proposal = propose(version, self._recipes(), checked.sight, rules=self.book, hold=hold)
         if proposal.lacks:
             raise InputError(
                 f"{version}: only a candidate: {'; '.join(proposal.lacks)}",
@@ -387,6 +389,8 @@ class _Sync:
 
     def add(self, step: SyncStep) -> None:
         """Note what became of a step."""
+        shown = {name: shown_lines(getattr(step, name)) for name in ("subject", "fact")}
+        step = step.model_copy(update=shown)
         self.report.steps.append(step)
         if step.state == "done":
             try:

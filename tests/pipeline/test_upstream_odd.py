@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+import os
+import time
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
+from isobuilder.digest import Digest
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.version import ReleaseVersion
+from isobuilder.http.replies import Reply, Request
 from isobuilder.model.base import canonical_json
+from isobuilder.pipeline.upstream.retire import to_retire
 from isobuilder.pipeline.upstream.seen import Seen, load_seen
+from isobuilder.publish.index import Published, PublishedIndex
 from isobuilder.rules.book import shipped_rules
 from isobuilder.rules.fit import Parts
 from isobuilder.sources.upstream import answers
-from isobuilder.sources.upstream.cves import Cve
+from isobuilder.sources.upstream.cves import Cve, read_cves
 from isobuilder.sources.upstream.notices import CheckPolicy, Held, Notice, compare
 from isobuilder.sources.upstream.sight import Release, Sight, Trouble
 from tests.cli.calling import call
@@ -103,7 +109,91 @@ def test_a_first_sight_that_is_still_to_come_is_of_today() -> None:
     assert f"first seen on {DAY}" in one.fact
 
 
+def test_an_end_that_never_comes_retires_nothing(site: Site) -> None:
+    (row,) = [one for one in shipped_rules().minors if one.minor == "1.34"]
+    rows = (row.model_copy(update={"end": date(9999, 12, 31)}),)
+    rules = shipped_rules().model_copy(update={"minors": rows})
+    digest = Digest("sha256:" + "0" * 64)
+    entry = Published(
+        name="kubernetes-v1.34.8-standalone-amd64-r1.iso",
+        kubernetes=KubeVersion("1.34.8"),
+        profile="standalone",
+        architecture="amd64",
+        revision=1,
+        sha256=digest,
+        size=1,
+        lock=digest,
+    )
+    policy = site.policy(retire={"ended_days": 30})
+    index = PublishedIndex(isos=(entry,))
+    assert to_retire(index, policy, rules, DAY) == {}
+    ended = row.end
+    assert ended is not None
+    assert not to_retire(index, policy, shipped_rules(), ended + timedelta(days=30))
+    assert list(to_retire(index, policy, shipped_rules(), ended + timedelta(days=31))) == [entry]
+
+
+# --- answers
+
+
+def feed(text: str) -> bytes:
+    return json.dumps({"items": [{"id": "CVE-2025-0001", "content_text": text}]}).encode()
+
+
+def test_a_text_of_a_vulnerability_that_is_all_headings_costs_little() -> None:
+    begun = time.process_time()
+    (one,) = read_cves(feed("fixed versions 1.1.1\n" * 150_000), "x")
+    assert time.process_time() - begun < 5
+    assert [str(version) for version in one.fixed] == ["1.1.1"]
+    (one,) = read_cves(feed("Fixed versions\n- 1.1.1\nFixed in version 1.2.2\n- 1.3.3"), "x")
+    assert [str(version) for version in one.fixed] == ["1.1.1", "1.2.2", "1.3.3"]
+
+
 # --- whole runs
+
+
+def answers_of(site: Site, texts: dict[str, str]) -> None:
+    """Let the upstream answer what it has not by itself, by a part of the path."""
+
+    def answer(request: Request, _reply: Reply) -> Reply | None:
+        found = (text for part, text in texts.items() if part in request.path)
+        text = next(found, None)
+        return None if text is None else Reply(200, {}, text.encode())
+
+    site.upstream.hooks.append(answer)
+
+
+def test_hold_days_of_a_policy_are_for_components_too(site: Site) -> None:
+    site.release("1.34.9")
+    of_containerd = [
+        {"tag_name": f"v{version}", "published_at": f"{day}T00:00:00Z"}
+        for version, day in (("2.3.6", "2026-06-18"), ("2.3.4", "2026-01-01"))
+    ]
+    answers_of(
+        site,
+        {
+            "repos/containerd/containerd/releases": json.dumps(of_containerd),
+            "k8s.io/kubernetes/@v/list": "v1.34.8\nv1.34.9\n",
+            "v1.34.9.info": '{"Time": "2026-01-01T00:00:00Z"}',
+        },
+    )
+    report = site.run(**ONE, publish=None, hold_days=30, known_bad=True)
+    (step,) = [one for one in report.steps if one.step == "propose" and one.state == "done"]
+    assert "Kubernetes 1.34.8 -> 1.34.9" in step.fact
+    assert "containerd" not in step.fact
+
+
+def test_a_recipe_whose_name_is_no_text_is_told_and_keeps_nothing_else(site: Site) -> None:
+    odd = os.fsencode(site.recipes) + b"/k\xff.yaml"
+    Path(os.fsdecode(odd)).write_text("x: [")
+    site.policy(**ONE, publish=None, ended_minors=True)
+    arguments = ("upstream", "sync", site.folder / "policy.yaml", "--config", site.settings())
+    report, mail = site.folder / "report.md", site.folder / "mail"
+    call(*arguments, "--report", report, "--mail", mail, code=7)
+    assert "- k\\udcff.yaml: recipe: " in report.read_text()
+    assert "- 1.34.8 amd64: lock: " in report.read_text()
+    assert mail.exists()
+    call("upstream", "check", "--recipes", site.recipes, "--config", site.settings(), "--json")
 
 
 def test_a_look_that_fails_is_told_and_keeps_nothing_that_was_begun(site: Site) -> None:

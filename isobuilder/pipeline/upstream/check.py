@@ -34,6 +34,7 @@ from isobuilder.sources.upstream.notices import (
 from isobuilder.sources.upstream.own import PROJECTS as PROJECTS_OF_MOLD
 from isobuilder.sources.upstream.sight import Release, Sight
 from isobuilder.sources.upstream.whole import missing
+from isobuilder.text import printable, shown_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,9 @@ def held_by(path: Path, wrong: list[Notice]) -> tuple[Held, ...]:
 
     def told(place: Path, error: InputError) -> None:
         hint = error.hint or ""
-        wrong.append(Notice("warning", "unreadable", place.name, str(error), hint))
+        wrong.append(
+            Notice("warning", "unreadable", *map(shown_lines, (place.name, str(error), hint)))
+        )
 
     try:
         recipe = load_recipe(path)
@@ -139,7 +142,7 @@ def held_by(path: Path, wrong: list[Notice]) -> tuple[Held, ...]:
             isos[architecture] = tuple(f"{name}.iso" for name in names)
     releases = {name: recipe.vars.get(f"{name}_release", "") for name in PROJECTS_OF_MOLD}
     added = {name: tag for name, tag in releases.items() if name in recipe.components}
-    return (Held(path.name, parts_of(recipe), digests, isos, added),)
+    return (Held(printable(path.name), parts_of(recipe), digests, isos, added),)
 
 
 def added_by(held: Iterable[Held]) -> dict[str, set[str]]:

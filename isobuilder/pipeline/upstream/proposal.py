@@ -28,6 +28,7 @@ from isobuilder.rules.pairings import newest_known
 from isobuilder.sources.session import Session
 from isobuilder.sources.upstream.choose import Chooser, ChosenVersion
 from isobuilder.sources.upstream.sight import Sight
+from isobuilder.text import printable
 
 _VARS: Mapping[str, str] = {
     "containerd": "containerd",
@@ -58,7 +59,7 @@ class Proposal:
         """Return it for machines."""
         return {
             "version": str(self.version),
-            "begun_from": self.base.name,
+            "begun_from": printable(self.base.name),
             "candidate": bool(self.lacks),
             "lacks": self.lacks,
             "recipe": self.text,
@@ -83,7 +84,11 @@ class Proposal:
     def markdown(self) -> str:
         """The proposal in words fit for a merge request."""
         candidate = " (candidate)" if self.lacks else ""
-        lines = [f"# Kubernetes {self.version}{candidate}", "", f"Begun from {self.base.name}."]
+        lines = [
+            f"# Kubernetes {self.version}{candidate}",
+            "",
+            f"Begun from {printable(self.base.name)}.",
+        ]
         for title, items in (
             ("Missing", (*self.lacks, *self.unlocked)),
             ("Versions", self.changes),
@@ -223,7 +228,7 @@ def _note(
     book: RuleBook,
 ) -> str:
     """Return the comment a proposed recipe begins with."""
-    lines = [f"Begun from {base.name} on {sight.day}, by rules of {book.as_of}."]
+    lines = [f"Begun from {printable(base.name)} on {sight.day}, by rules of {book.as_of}."]
     lines += [f"Candidate: {lack}." for lack in lacks]
     if book.pairing(version) is None:
         newest = newest_known(version)

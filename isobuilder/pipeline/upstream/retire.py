@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import Literal
 
 from isobuilder.errors import EnvironmentProblem, IsobuilderError
@@ -29,7 +29,7 @@ def to_retire(
     for one in index.isos:
         life = book.minor(one.kubernetes.minor_text)
         after = policy.retire.ended_days
-        if life and life.end and after is not None and day > life.end + timedelta(days=after):
+        if life and life.end and after is not None and (day - life.end).days > after:
             found[one] = f"upstream's support of {life.minor} ended on {life.end}"
     for group in _groups(index, lambda one: (one.kind, str(one.kubernetes))):
         newest = sorted(group, key=lambda one: one.revision, reverse=True)

@@ -26,6 +26,7 @@ _NEXT = re.compile(r"\s*(?:#|\*\*)")
 _VERSION = re.compile(r"(?<![0-9.])v?(1\.[0-9]{1,4}\.[0-9]{1,9})(?![0-9.]*[0-9])")
 _LINES = 40  # below a heading; the longest list we know has twelve
 _LONGEST = 200  # characters of a summary
+_MOST_TEXT = 64 * 1024  # characters; GitHub takes as many of an issue's body
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +79,14 @@ def _cve(item: object) -> Iterator[Cve]:
 
 
 def _fixed(text: str) -> Iterator[ReleaseVersion]:
-    lines = text.splitlines()
+    lines = text[:_MOST_TEXT].splitlines()
     for number, line in enumerate(lines):
         heading = _HEADING.match(line)
         if heading is None:
             continue
         yield from _versions(line[heading.end() :])
         for below in lines[number + 1 : number + 1 + _LINES]:
-            if _NEXT.match(below):
+            if _NEXT.match(below) or _HEADING.match(below):
                 break
             yield from _versions(below)
 
