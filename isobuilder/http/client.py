@@ -224,8 +224,11 @@ class Http:
         auth: str | None = None,
         accept: Collection[int] = (200, 201, 202, 204),
         named_by_server: bool = False,
+        shown: str | None = None,
     ) -> Answer:
         """Send ``body`` once and return the whole answer, of at most ``limit`` bytes.
+
+        In the log the address is ``shown``, if it is a secret itself.
 
         A body in pieces, some of which may be parts of files, is sent without being held; its
         Content-Length has to be in ``headers``.
@@ -236,7 +239,7 @@ class Http:
         """
         url = check_address(url)
         login = self._login(url, auth, named_by_server=named_by_server)
-        response = self._send(method, url, headers, login.header if login else auth, body)
+        response = self._send(method, url, headers, login.header if login else auth, body, shown)
         with accepted(response, accept, login):
             return whole(response, limit)
 
@@ -268,11 +271,12 @@ class Http:
         headers: Mapping[str, str] | None,
         auth: str | None,
         body: bytes | Iterable[bytes | FilePart] | None = None,
+        shown: str | None = None,
     ) -> Response:
         import urllib3
 
         settings = self.settings
-        place = redact(url)
+        place = shown or redact(url)
         if settings.offline:
             raise HttpFailure(
                 f"{place}: not asked because of --offline",

@@ -45,7 +45,15 @@ def post(http: Http, hook: Webhook, body: bytes) -> None:
     patience = http.patience()
     while True:
         try:
-            http.upload("POST", hook.url, body, limit=_MOST_SAID, headers=headers, accept=_TAKEN)
+            http.upload(
+                "POST",
+                hook.url,
+                body,
+                limit=_MOST_SAID,
+                headers=headers,
+                accept=_TAKEN,
+                shown=place,
+            )
         except HttpFailure as failure:
             try:
                 patience.wait_after(failure)

@@ -7,6 +7,7 @@ import os
 import time
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.version import ReleaseVersion
 from isobuilder.http.replies import Reply, Request
 from isobuilder.model.base import canonical_json
+from isobuilder.pipeline.upstream import publishing
 from isobuilder.pipeline.upstream.retire import to_retire
 from isobuilder.pipeline.upstream.seen import Seen, load_seen
 from isobuilder.publish.index import Published, PublishedIndex
@@ -31,7 +33,7 @@ from tests.publish.test_webhook import Hook
 
 __all__ = ["site"]
 
-ONE = {"architectures": ["amd64"], "minors": ["1.34"]}
+ONE: dict[str, Any] = {"architectures": ["amd64"], "minors": ["1.34"]}
 """What one cell takes."""
 
 
@@ -109,6 +111,22 @@ def test_a_first_sight_that_is_still_to_come_is_of_today() -> None:
     assert f"first seen on {DAY}" in one.fact
 
 
+def test_a_clock_that_was_wrong_once_holds_nothing_for_ever() -> None:
+    markers = {"1.34": NEW}
+    ahead = date(2099, 1, 1)
+    wrong = Sight(ahead, markers=markers, clock_off=ahead - DAY)
+    assert Seen().after(wrong).first == {}
+    unknown = Seen().after(Sight(ahead, markers=markers))
+    assert unknown.first == {str(NEW): ahead}
+    assert unknown.after(Sight(DAY, markers=markers)) == unknown
+    right = unknown.after(Sight(DAY, markers=markers, clock_off=timedelta(minutes=5)))
+    assert right.first == {str(NEW): DAY}
+    later = Sight(DAY + timedelta(days=3), markers=markers)
+    assert new(later, right).level == "todo"
+    notices = compare(later, HELD, shipped_rules(), right.before, CheckPolicy(3))
+    assert "clock" not in {one.kind for one in notices}
+
+
 def test_an_end_that_never_comes_retires_nothing(site: Site) -> None:
     (row,) = [one for one in shipped_rules().minors if one.minor == "1.34"]
     rows = (row.model_copy(update={"end": date(9999, 12, 31)}),)
@@ -181,6 +199,41 @@ def test_hold_days_of_a_policy_are_for_components_too(site: Site) -> None:
     (step,) = [one for one in report.steps if one.step == "propose" and one.state == "done"]
     assert "Kubernetes 1.34.8 -> 1.34.9" in step.fact
     assert "containerd" not in step.fact
+
+
+def test_a_minor_that_a_policy_names_is_not_passed_over_below_those_of_recipes(site: Site) -> None:
+    (site.recipes / "kubernetes-1.33.12.yaml").unlink()
+    policy = {"architectures": ["amd64"], "publish": None, "ended_minors": True}
+    assert not [one for one in site.run(**policy).steps if "1.33" in one.subject]
+    report = site.run(**policy, minors=["1.33", "1.34"])
+    (step,) = [one for one in report.steps if one.subject == "1.33.12"]
+    assert step.step == "propose"
+    assert "only a candidate: autoscaler" in step.fact  # which this upstream does not have
+
+
+@pytest.mark.parametrize("retired", [False, True])
+def test_what_a_killed_run_left_of_a_published_iso_goes_away(
+    site: Site, monkeypatch: pytest.MonkeyPatch, retired: bool
+) -> None:
+    real = publishing.change_index
+
+    def change(*arguments: Any) -> None:
+        real(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "change_index", change)
+        with pytest.raises(KeyboardInterrupt):
+            site.run(**ONE)
+    work = site.published / ".work"
+    assert list(work.glob("*.iso"))
+    if retired:
+        site.run(day=date(2026, 12, 1), **ONE, retire={"ended_days": 30})
+        assert site.names() == []
+    else:
+        site.run(**ONE)
+        assert len(site.names()) == 1
+    assert [path.name for path in work.iterdir() if path.name != ".lock"] == []
 
 
 def test_a_recipe_whose_name_is_no_text_is_told_and_keeps_nothing_else(site: Site) -> None:

@@ -81,6 +81,7 @@ def test_a_refusal_names_the_host_and_no_secret(
     times: int,
 ) -> None:
     caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG, logger="isobuilder")
     with Hook(*answers) as server, pytest.raises(UpstreamError) as refused:
         post(http, hook_of(server, tmp_path), BODY)
     assert len(server.came) == times

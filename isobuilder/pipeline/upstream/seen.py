@@ -48,10 +48,13 @@ class Seen(Model):
         What a source that answered no longer names is forgotten, and never more is kept than
         ``load_seen`` reads.
         """
-        first = dict(self.first)
+        right = sight.clock_is_right
+        # Days that are still to come were noted by a clock that was ahead.
+        first = {v: min(day, sight.day) if right else day for v, day in self.first.items()}
         markers = dict(self.markers)
         for minor, version in sight.markers.items():
-            first.setdefault(str(version), sight.day)
+            if right is not False:
+                first.setdefault(str(version), sight.day)
             markers[minor] = max(version, markers.get(minor, version))
         digests = dict(islice(self._digests_after(sight), _MOST_DIGESTS))
         told = tuple(islice(sorted(self._told_after(sight)), _MOST_TOLD))

@@ -65,6 +65,7 @@ class CheckPolicy:
 
     hold: int = 1
     ended_minors: bool = False  # whether new patches of minors that have ended are wanted
+    minors: tuple[str, ...] = ()  # those that are wanted though nobody has a recipe of them
 
 
 def compare(
@@ -114,14 +115,19 @@ class _Comparison:
             highest = self.before.markers.get(minor)
             if newest and highest and newest < highest:
                 fact = f"its marker went back from {highest} to {newest}"
-                yield Notice("wait", "marker-back", minor, fact, "propose nothing of this minor")
+                hint = (
+                    "propose nothing of this minor until it is there again; if it never was, take "
+                    f'"{minor}" out of markers in upstream/seen.json of the store'
+                )
+                yield Notice("warning", "marker-back", minor, fact, hint)
                 continue
             yield from self._only_in_index(minor, newest)
             newest = newest or self._index_alone(minor)
             have = ours.get(minor)
             if newest is None or (have is not None and newest <= have):
                 continue
-            if have is None and ours and _order(minor) < _order(max(ours, key=_order)):
+            below = bool(ours) and _order(minor) < _order(max(ours, key=_order))
+            if have is None and below and minor not in self.policy.minors:
                 continue  # a minor that nobody follows here
             yield self._new(minor, newest, have)
 
@@ -290,7 +296,7 @@ class _Comparison:
     def clock(self) -> Iterator[Notice]:
         """Yield that this machine's clock, by which days are counted, is not that of others."""
         off = self.sight.clock_off
-        if off is not None and abs(off) > _ZONES_APART:
+        if off is not None and not self.sight.clock_is_right:
             way = "ahead of" if off > timedelta() else "behind"
             fact = f"its clock is {abs(off).days} days {way} upstream's"
             yield Notice("warning", "clock", "this machine", fact, "set its clock, by NTP")

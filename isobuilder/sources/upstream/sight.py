@@ -11,6 +11,8 @@ from isobuilder.sources.upstream.cves import Cve
 from isobuilder.sources.upstream.own import OwnRelease
 from isobuilder.sources.upstream.schedule import Schedule
 
+_ZONES_APART = timedelta(days=1)  # what is no error of a clock
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
@@ -43,6 +45,11 @@ class Sight:
     troubles: tuple[Trouble, ...] = ()
     # By which this machine's clock is ahead of upstream's.
     clock_off: timedelta | None = field(default=None, compare=False)
+
+    @property
+    def clock_is_right(self) -> bool | None:
+        """Whether this machine's clock, by which days are counted, is upstream's; None: unknown."""
+        return None if self.clock_off is None else abs(self.clock_off) <= _ZONES_APART
 
     @property
     def stable(self) -> ReleaseVersion | None:
