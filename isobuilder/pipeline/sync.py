@@ -170,7 +170,9 @@ class _Sync:
                 self.session,
                 day=self.day,
                 rules=self.book,
-                policy=CheckPolicy(self.policy.hold_days, self.policy.ended_minors),
+                policy=CheckPolicy(
+                    self.policy.hold_days, self.policy.ended_minors, self.policy.minors
+                ),
                 architectures=self.policy.architectures,
                 token=self.token,
             )
@@ -378,6 +380,7 @@ class _Sync:
 
     def _remove(self, gone: Retired, target: Target) -> str:
         """Take the files of an ISO away that the index no longer has."""
+        target.clear(gone.base_name)
         remove_deltas(target, gone.name)
         by = self.policy.signed_by
         for end in (*SIDES, *(Demanded.of(by).ends if by is not None else ())):

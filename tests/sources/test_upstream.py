@@ -346,7 +346,8 @@ def test_a_marker_that_goes_back_stops_its_minor_only(travel: Travel) -> None:
     notices = compare(sight, held, shipped_rules(), travel.seen.before, CheckPolicy(0))
     assert new(notices) == ["1.36.6"]
     (back,) = told(notices, "marker-back")
-    assert (back.level, back.subject) == ("wait", "1.37")
+    assert (back.level, back.subject) == ("warning", "1.37")
+    assert back.hint.endswith('take "1.37" out of markers in upstream/seen.json of the store')
 
 
 @pytest.mark.parametrize("status", [403, 429])
@@ -404,6 +405,17 @@ def test_an_answer_that_has_not_changed_is_not_sent_again(travel: Travel) -> Non
     assert travel.sight(day) == first
     assert travel.timeline.answered[200] == before
     assert travel.timeline.answered[304] > 10
+
+
+def test_a_note_of_an_answer_that_is_damaged_is_asked_for_again(travel: Travel) -> None:
+    day = date(2026, 10, 29)
+    first = travel.sight(day)
+    for note in (travel.session.store.root / "upstream").iterdir():
+        head, _, body = note.read_bytes().partition(b"\n")
+        assert body
+        note.write_bytes(head + b"\n" + b"\0" * len(body))
+    assert travel.sight(day) == first
+    assert travel.timeline.answered[304] == 0
 
 
 def test_a_token_that_has_ended_is_told_as_such_and_the_index_answers(travel: Travel) -> None:

@@ -82,11 +82,11 @@ def check_upstream(
     path = session.store.root / "upstream" / "seen.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     session.progress.step("what upstream has")
-    minors = {one.parts.kubernetes.minor_text for one in held}
+    policy = policy or CheckPolicy()
+    minors = {one.parts.kubernetes.minor_text for one in held} | set(policy.minors)
     sight = look(session, day, minors=minors, token=token, added=added_by(held))
     with locked(path.with_suffix(".lock")):
         seen = load_seen(path)
-        policy = policy or CheckPolicy()
         notices = compare(sight, held, book, seen.before, policy)
         write_whole(path, canonical_json(seen.after(sight).model_dump(mode="json", by_alias=True)))
     if architectures:

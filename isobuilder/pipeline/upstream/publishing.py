@@ -30,6 +30,7 @@ def publish_built(
     """
     settled, known = target.settled(lock)
     if settled:
+        target.clear((known or lock).base_name)
         return known, ""
     with as_environment_problem(target.work), locked(target.work / ".lock"):
         settled, known = target.settled(lock)  # as another sync of this place left it

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from isobuilder.documents.json import DOCUMENT
 from isobuilder.errors import IntegrityError
-from isobuilder.files import as_environment_problem, is_file, write_whole
+from isobuilder.files import as_environment_problem, is_file, locked, write_whole
 from isobuilder.medium import TRAVELS
 from isobuilder.model.lock import Lock
 from isobuilder.model.policy import Publish, Signing
@@ -42,6 +42,14 @@ class Target:
         if known is not None and self.place.size_of(known.name) == known.size:
             return True, known
         return any(one.lock == lock.digest for one in index.retired), None
+
+    def clear(self, base_name: str) -> None:
+        """Take away what a run that was killed after it had published an ISO left of it here."""
+        with as_environment_problem(self.work):
+            if any(self.work.glob(f"{base_name}.*")):
+                with locked(self.work / ".lock"):
+                    for path in self.work.glob(f"{base_name}.*"):
+                        path.unlink()
 
     def lock_of(self, entry: Published) -> Path | None:
         """Return a file with the lock of a published ISO; None if there is none."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
+from isobuilder.digest import Digest
 from isobuilder.documents.json import ANSWER
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import IsobuilderError, UpstreamError
@@ -240,7 +241,8 @@ class _Look:
             return body
         etag = answer.headers.get("ETag", "")
         if etag and etag.isascii() and etag.isprintable():
-            write_whole(note, etag.encode() + b"\n" + answer.body)
+            digest = Digest.of(answer.body)
+            write_whole(note, f"{digest} {etag}\n".encode() + answer.body)
         return answer.body
 
 
@@ -267,11 +269,13 @@ def look(
 
 
 def _remembered(note: Path, limit: int) -> tuple[str, bytes]:
+    """Return the ETag and the body of an answer; nothing where they are not what was noted."""
     try:
-        etag, _, body = read_bytes(note, limit + 1024).partition(b"\n")
-        return etag.decode("ascii"), body
+        head, _, body = read_bytes(note, limit + 1024).partition(b"\n")
+        digest, _, etag = head.decode("ascii").partition(" ")
     except (IsobuilderError, UnicodeDecodeError):
         return "", b""
+    return (etag, body) if digest == str(Digest.of(body)) else ("", b"")
 
 
 def _minors_back(newest: ReleaseVersion | None) -> Iterable[str]:
