@@ -60,6 +60,22 @@ def named_recipes(named: tuple[Path, ...]) -> list[Path]:
     ]
 
 
+def _readable(app: App, recipes: list[Path]) -> list[Path]:
+    """Return the recipes that are good; the others are told, as upstream check tells them."""
+    from isobuilder.errors import InputError
+    from isobuilder.model.loading import load_recipe
+
+    good = []
+    for path in recipes:
+        try:
+            load_recipe(path)
+        except InputError as error:
+            app.say(f"warning: {path.name}: left out: {error}")
+        else:
+            good.append(path)
+    return good
+
+
 def _look(app: App, recipes: list[Path]) -> Sight:
     """Look at upstream for what is in recipes; with --offline nothing is asked or seen."""
     from isobuilder.pipeline.upstream.check import added_by, held_by
@@ -82,7 +98,7 @@ def proposed(app: App, version: str, named: tuple[Path, ...] = (), **wishes: Any
     """Return a recipe for what a person calls VERSION; ``wishes`` as for ``propose``."""
     from isobuilder.pipeline.upstream.proposal import meant, propose
 
-    recipes = named_recipes(named)
+    recipes = _readable(app, named_recipes(named))
     sight = _look(app, recipes)
     return propose(meant(version, sight), recipes, sight, **wishes)
 
@@ -109,7 +125,7 @@ def rules_of(app: App, rules_file: Path | None) -> RuleBook:
 
 
 def _token() -> str | None:
-    return os.environ.get("GITHUB_TOKEN") or None
+    return os.environ.get("GITHUB_TOKEN", "").strip() or None
 
 
 def _today() -> date:
@@ -132,7 +148,7 @@ def list_(app: App, named: tuple[Path, ...], rules_file: Path | None, as_json: b
     """Print what upstream has: the newest patch of each minor, and of each line of components."""
     from isobuilder.pipeline.upstream.check import upstream_rows
 
-    recipes = named_recipes(named)
+    recipes = _readable(app, named_recipes(named))
     minors, components = upstream_rows(_look(app, recipes), recipes, rules_of(app, rules_file))
     if as_json:
         app.show_json({"kubernetes": minors, "components": components})

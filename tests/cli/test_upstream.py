@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.model.loading import load_recipe
+from isobuilder.cli import upstream
+from isobuilder.model.loading import builtin_recipes, load_recipe
 from tests.cli.calling import call
 from tests.fakes.mold import FakeMold
 from tests.fakes.timeline import Timeline
@@ -60,6 +61,28 @@ def test_list_shows_minors_and_lines_of_components(settings: Path) -> None:
     assert ["containerd", "2.3", "2.3.7", "2026-10-13", "2028-04-30"] in rows
     found = json.loads(call("upstream", "list", "--config", settings, "--json").stdout)
     assert {row["minor"] for row in found["kubernetes"]} == {"1.34", "1.35", "1.36", "1.37"}
+
+
+def test_a_recipe_that_is_none_keeps_list_and_propose_from_nothing(
+    settings: Path, tmp_path: Path
+) -> None:
+    named = ("--recipes", builtin_recipes(), "--recipes", tmp_path / "bad.yaml")
+    (tmp_path / "bad.yaml").write_text("x: [")
+    listed = call("upstream", "list", *named, "--config", settings)
+    assert "1.37" in listed.stdout
+    assert "warning: bad.yaml: left out: " in listed.stderr
+    proposed = call("upstream", "propose", "1.37.2", *named, "--config", settings)
+    assert 'kubernetes: "1.37.2"' in proposed.stdout or "kubernetes: 1.37.2" in proposed.stdout
+
+
+@pytest.mark.parametrize("text", ["abc\n", " abc "])
+def test_a_token_of_a_file_with_its_last_newline_is_that_token(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", text)
+    assert upstream._token() == "abc"
+    monkeypatch.setenv("GITHUB_TOKEN", "\n")
+    assert upstream._token() is None
 
 
 def test_check_ends_with_9_when_there_is_something_to_do_and_only_if_asked(settings: Path) -> None:
