@@ -26,6 +26,23 @@ from tests.cli.calling import call, errors
             "upstream schedule --format systemd --image a/b:1",
             "--image is for --format kubernetes, not systemd",
         ),
+        (
+            "upstream schedule --format kubernetes --install x==1",
+            "--install is for --format github or gitlab or containerfile, not kubernetes",
+        ),
+        (
+            "upstream schedule --format github --program /x/y",
+            "--program is for --format systemd, not github",
+        ),
+        ("matrix --image a/b:1", "--image is for --format kubernetes, not table"),
+        (
+            "matrix --format github --out x",
+            "--out is for --format gitlab or kubernetes, not github",
+        ),
+        (
+            "matrix --format kubernetes --image a/b:1 --install x==1",
+            "--install is for --format gitlab, not kubernetes",
+        ),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(

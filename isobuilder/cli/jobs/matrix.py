@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from isobuilder.cli.app import FOLDER, App, AppCommand, AppGroup, json_option, plural
-from isobuilder.cli.jobs import image_option, install_option, requirement
+from isobuilder.cli.jobs import image_option, install_option, refuse_idle, requirement
 from isobuilder.cli.telling import table, tell, tell_text
 from isobuilder.cli.upstream import named_recipes, recipes_option
 from isobuilder.model.architecture import ARCHITECTURES
@@ -41,7 +41,7 @@ class _MatrixGroup(AppGroup, AppCommand):
     show_default=True,
     help="For people, for programs, or as the jobs of a service.",
 )
-@click.option("--out", default="dist", show_default=True, help="Where jobs put their ISOs.")
+@click.option("--out", help="Where jobs put their ISOs.  [default: dist]")
 @install_option
 @image_option
 @json_option
@@ -51,7 +51,7 @@ def matrix(
     named: tuple[Path, ...],
     architectures: tuple[str, ...],
     style: str,
-    out: str,
+    out: str | None,
     install: str | None,
     image: str | None,
     as_json: bool,
@@ -71,6 +71,10 @@ def matrix(
         return
     if as_json and style not in {"table", "json"}:
         raise UsageProblem(f"--json and --format {style} contradict each other")
+    refuse_idle(style, "--out", out, "gitlab", "kubernetes")
+    refuse_idle(style, "--install", install, "gitlab")
+    refuse_idle(style, "--image", image, "kubernetes")
+    out = out or "dist"
     app = context.ensure_object(App)
     cells = _cells(named, architectures)
     if style == "json" or as_json:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from isobuilder.cli.app import FOLDER, App, AppCommand
-from isobuilder.cli.jobs import image_option, install_option, requirement
+from isobuilder.cli.jobs import image_option, install_option, refuse_idle, requirement
 from isobuilder.cli.telling import tell_path, tell_text
 
 
@@ -43,8 +43,9 @@ def schedule(
     from isobuilder.jobs import files
     from isobuilder.pipeline.shipped import shipped
 
-    if image and style != "kubernetes":
-        raise UsageProblem(f"--image is for --format kubernetes, not {style}")
+    refuse_idle(style, "--image", image, "kubernetes")
+    refuse_idle(style, "--install", install, "github", "gitlab", "containerfile")
+    refuse_idle(style, "--program", program, "systemd")
     texts = files.schedule_files(
         style,
         newest=str(shipped()[-1].version),
