@@ -320,7 +320,7 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
     "pipeline/upgrade.py": [
         (lambda data, folder: running_nodes(file_with(data, folder)), InputError)
     ],
-    "pipeline/upstream/check.py": [
+    "pipeline/upstream/seen.py": [
         (lambda data, folder: load_seen(file_with(data, folder)), InputError),
     ],
     "delta/container.py": [(delta, IntegrityError)],
@@ -381,7 +381,7 @@ ELSEWHERE = {
     "report/site.py": "tests/report/test_catalogue.py",
     "report/subject.py": "tests/report/test_report.py",
     "rules/book.py": "tests/rules/test_book.py",
-    "pipeline/upstream/check.py": "tests/cli/test_upstream.py",
+    "pipeline/upstream/seen.py": "tests/cli/test_upstream.py",
     "sources/upstream/answers.py": "tests/sources/test_upstream.py",
 }
 
