@@ -131,6 +131,7 @@ def test_a_recipe_without_a_lock_cannot_be_planned_or_fetched_yet(recipe: Path) 
 
 
 def test_a_recipe_without_locks_keeps_nothing_in_a_store(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
     done = call("store", "gc", recipe, "--store", tmp_path / "store", code=3)
     assert errors(done)[0].startswith(f"error: {recipe}: no lock for ")
     assert f"isobuilder lock {recipe}" in hints(done)[0]

@@ -377,6 +377,7 @@ ELSEWHERE = {
     "pipeline/build.py": "tests/pipeline/test_build.py",
     "content/leaks.py": "tests/pipeline/test_leaks.py",
     "pipeline/compare.py": "tests/pipeline/test_compare.py",
+    "pipeline/delta/beside.py": "tests/pipeline/delta/test_beside.py",
     "pipeline/upgrade.py": "tests/pipeline/test_upgrade.py",
     "report/site.py": "tests/report/test_catalogue.py",
     "report/subject.py": "tests/report/test_report.py",
