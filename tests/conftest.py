@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.http import Http, HttpSettings
+from isobuilder.http.client import Http
+from isobuilder.http.settings import HttpSettings
 from isobuilder.store import Store
 from tests.cli.printed import held_to_the_reference
 from tests.fakes.hostile import FileServer

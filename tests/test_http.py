@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from isobuilder.errors import EnvironmentProblem, InputError, UpstreamError
-from isobuilder.http import Http, HttpFailure, HttpSettings, RateLimit, redact
 from isobuilder.http.access import Netrc
-from isobuilder.http.addresses import is_this_machine, may_share_credentials
+from isobuilder.http.addresses import is_this_machine, may_share_credentials, redact
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
 from isobuilder.http.failure import http_date as date_of_header
+from isobuilder.http.pacing import RateLimit
 from isobuilder.http.proxies import proxy_of
+from isobuilder.http.settings import HttpSettings
 from isobuilder.model.config import Config
 from tests.conftest import QUICK
 from tests.fakes.hostile import (
@@ -36,7 +39,7 @@ from tests.fakes.hostile import (
 BUILDER = """
 import sys
 import isobuilder.pipeline.build, isobuilder.sources.session
-from isobuilder.http import Http
+from isobuilder.http.client import Http
 with Http():
     pass
 print(*sorted(sys.modules.keys() & {"http.client", "requests", "ssl", "urllib3"}))

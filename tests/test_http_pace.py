@@ -12,7 +12,9 @@ from itertools import chain, repeat
 
 import pytest
 
-from isobuilder.http import Http, HttpFailure, HttpSettings
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
+from isobuilder.http.settings import HttpSettings
 
 SETTINGS = HttpSettings(
     retries=5,

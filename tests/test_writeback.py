@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from isobuilder.store import Writeback, reserve
+from isobuilder.files import Writeback, reserve
 
 MIB = 1024 * 1024
 

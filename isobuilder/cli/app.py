@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from functools import cached_property
+from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ from isobuilder.cli.telling import tell, tell_json
 from isobuilder.text import as_json, printable
 
 if TYPE_CHECKING:
-    from isobuilder.http import Http
+    from isobuilder.http.client import Http
     from isobuilder.model.config import Config
     from isobuilder.model.lock import Lock
     from isobuilder.progress import Progress
@@ -79,7 +81,7 @@ class App:
     @cached_property
     def http(self) -> Http:
         """The opener of outgoing connections, closed when the command ends."""
-        from isobuilder.http import Http
+        from isobuilder.http.client import Http
 
         return self.closing.enter_context(Http(self.config.http))
 
@@ -248,11 +250,11 @@ class AppGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that is named first; a name that is none gets the nearest ones."""
-        from difflib import get_close_matches
-
         name = args[0]
         if name.startswith("-") or self.get_command(ctx, name) is not None or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
+        from difflib import get_close_matches
+
         error = click.UsageError(f"No command {name!r}.", ctx)
         close = get_close_matches(name, self.list_commands(ctx), n=3, cutoff=0.6)
         error.hint = (  # type: ignore[attr-defined]
@@ -273,6 +275,32 @@ class AppGroup(click.Group):
             return
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+class LazyGroup(AppGroup):
+    """A group that imports the module of a command when the command is called.
+
+    ``lazy`` has the module of each; there it is called like the command, with an underscore behind
+    what is a word of Python's.
+    """
+
+    def __init__(self, *args: Any, lazy: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the commands in the order in which one meets them."""
+        return list(self._lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the module of one command and return the command."""
+        if cmd_name not in self._lazy:
+            return None
+        module = import_module(self._lazy[cmd_name])
+        command = getattr(module, f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{cmd_name} is not a command")
+        return command
 
 
 def set_up_logging(verbosity: int) -> None:

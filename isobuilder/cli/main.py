@@ -6,14 +6,13 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 import click
 
 from isobuilder import __version__
 from isobuilder.cli import exits as ending
-from isobuilder.cli.app import App, AppGroup, common_options, set_up_logging
+from isobuilder.cli.app import App, LazyGroup, common_options, set_up_logging
 
 # Each text is the first line of the command's own docstring; here so that --help imports nothing.
 COMMANDS = {
@@ -92,33 +91,17 @@ _EXIT_CODES = (
 )
 
 
-class _RootGroup(AppGroup):
-    """The whole program: imports a command when it is called, and turns errors into exit codes."""
+class _RootGroup(LazyGroup):
+    """The whole program, which turns errors into exit codes."""
 
-    lazy: dict[str, tuple[str, str]]
-
-    def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.lazy = lazy
         self.params.extend(common_options(root=True))
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Return the commands in the order in which one meets them."""
-        return list(self.lazy)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import the module of one command and return the command."""
-        if cmd_name not in self.lazy:
-            return None
-        command = getattr(import_module(self.lazy[cmd_name][0]), cmd_name)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{cmd_name} is not a command")
-        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of commands without importing any of them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in self.lazy.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def main(
         self,
@@ -159,7 +142,7 @@ class _RootGroup(AppGroup):
 
 @click.group(
     cls=_RootGroup,
-    lazy=COMMANDS,
+    lazy={name: module for name, (module, _) in COMMANDS.items()},
     epilog=_EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

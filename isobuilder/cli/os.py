@@ -69,7 +69,7 @@ def build(
         raise UsageProblem("--security-mirror and --snapshot go with --mirror")
     for name, value in (("--mirror", mirror), ("--security-mirror", security_mirror)):
         if value is not None and not _ADDRESS.fullmatch(value):
-            from isobuilder.http import redact
+            from isobuilder.http.addresses import redact
 
             raise UsageProblem(
                 f"{name}: expected the address of a Debian archive, got {redact(value)!r}",

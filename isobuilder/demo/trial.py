@@ -9,7 +9,7 @@ from pathlib import Path
 from isobuilder.demo.mold import Cloud, Simulator, Timing
 from isobuilder.demo.upstream import DemoUpstream
 from isobuilder.errors import MoldError
-from isobuilder.http import Http
+from isobuilder.http.client import Http
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import ApiKey, MoldServer
 from isobuilder.mold.catalogue import read_registration

@@ -1,26 +1,4 @@
-"""The only opener of outgoing connections: redirects, retries, rates, redaction."""
+"""The only opener of outgoing connections: redirects, retries, rates, redaction; and a server.
 
-from isobuilder.http.access import access_to, configured_login
-from isobuilder.http.addresses import climbs, local_folder, redact
-from isobuilder.http.answer import Answer, Response
-from isobuilder.http.client import Http
-from isobuilder.http.failure import HttpFailure
-from isobuilder.http.pacing import Pause, RateLimit, RetryBudget
-from isobuilder.http.settings import HttpSettings, ServerAccess
-
-__all__ = [
-    "Answer",
-    "Http",
-    "HttpFailure",
-    "HttpSettings",
-    "Pause",
-    "RateLimit",
-    "Response",
-    "RetryBudget",
-    "ServerAccess",
-    "access_to",
-    "climbs",
-    "configured_login",
-    "local_folder",
-    "redact",
-]
+Each part is imported from its own module: who serves needs nothing of what asks.
+"""

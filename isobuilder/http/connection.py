@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
-from http.client import responses
+from http import HTTPStatus
 from typing import IO, Protocol
 from urllib.parse import unquote
 
@@ -34,6 +34,7 @@ _WAIT = 5.0  # seconds that the kernel waits for a client before we look at the 
 _REPLACED = "the file is being replaced: ask again"
 _LINGER = 1.0  # seconds for a client to stop sending after it was refused
 
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _REQUEST = re.compile(rb"([A-Z]{1,16}) ([!-~]+) HTTP/1\.([01])")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*?)[ \t]*")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[\t -~\x80-\xff]*)?")
@@ -184,7 +185,7 @@ class Connection:
             headers.setdefault("Content-Length", str(reply.size))
         if not stays:
             headers["Connection"] = "close"
-        lines = [f"HTTP/1.1 {reply.status} {responses.get(reply.status, 'Unnamed')}"]
+        lines = [f"HTTP/1.1 {reply.status} {_PHRASES.get(reply.status, 'Unnamed')}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if any("\r" in line or "\n" in line for line in lines):
             raise ConnectionError("a header of two lines")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem
-from isobuilder.files import write_whole
+from isobuilder.files import disk_problem, write_whole
 from isobuilder.model.payload import OsPayload, read_payload
-from isobuilder.store import Store, copy_to, disk_problem
+from isobuilder.store import Store, copy_to
 
 DESCRIPTION = "payload.json"
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from isobuilder.errors import EnvironmentProblem, UsageProblem
+from isobuilder.files import disk_problem
 from isobuilder.machine.console import NAMES, STUMBLE, Console
 from isobuilder.model.architecture import ARCHITECTURES, DEFAULT
 from isobuilder.run import find_program, last_lines, run, running
-from isobuilder.store import disk_problem
 
 Firmware = Literal["bios", "uefi", "secureboot"]
 Attachment = Literal["cd", "disk", "usb"]

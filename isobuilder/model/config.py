@@ -22,7 +22,8 @@ from isobuilder.documents.nodes import Map, Node, Pair, Scalar, node_of
 from isobuilder.documents.plain_yaml import read_yaml, resolve_plain
 from isobuilder.errors import InputError
 from isobuilder.files import own_path
-from isobuilder.http import HttpSettings, ServerAccess, climbs, local_folder
+from isobuilder.http.addresses import climbs, local_folder
+from isobuilder.http.settings import HttpSettings, ServerAccess
 from isobuilder.model.base import Model, Seconds, check_port
 from isobuilder.model.validation import check
 

@@ -21,7 +21,7 @@ from pydantic import (
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import lockable, spelled_out
-from isobuilder.http import climbs
+from isobuilder.http.addresses import climbs
 from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.base import (
     LAST_YEAR,

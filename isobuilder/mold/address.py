@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 from isobuilder.errors import UpstreamError
-from isobuilder.http import Http, redact
+from isobuilder.http.addresses import redact
+from isobuilder.http.client import Http
 from isobuilder.progress import SILENT, Progress, task
 
 _MAGIC_AT = 32769  # "CD001" of the first volume descriptor (ECMA-119, 8.1)

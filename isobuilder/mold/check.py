@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from isobuilder.errors import IsobuilderError, MoldError
-from isobuilder.http import Http
 from isobuilder.http.addresses import host_of, is_this_machine
+from isobuilder.http.client import Http
 from isobuilder.model.registration import RegistrationFile
 from isobuilder.mold.api.access import clock_offset
 from isobuilder.mold.api.client import parse_time

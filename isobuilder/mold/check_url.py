@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from isobuilder.errors import UpstreamError
-from isobuilder.http import Http
+from isobuilder.http.client import Http
 from isobuilder.mold.address import Served, allowed_by, hash_of, look_at, refused_kind
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.checklist import Fix, Question, Report, setting_command

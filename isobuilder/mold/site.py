@@ -6,7 +6,9 @@ from urllib.parse import quote, urlsplit
 
 from isobuilder.errors import InputError, IntegrityError, UpstreamError
 from isobuilder.formats.sums import sum_line
-from isobuilder.http import Http, HttpFailure, redact
+from isobuilder.http.addresses import redact
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
 from isobuilder.model.registration import RegistrationFile
 
 _MOST_SUM = 4096  # bytes of one line of sha256sum

@@ -17,7 +17,7 @@ from isobuilder.content.archives import ARCHIVE, archive_key
 from isobuilder.digest import Digest
 from isobuilder.documents.json import NOTE, parse
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
-from isobuilder.files import own_path, write_whole
+from isobuilder.files import disk_problem, own_path, write_whole
 from isobuilder.iso.boot_names import PAYLOAD
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import MANIFEST, REPORT, SIDE_FILES, SUMS, Medium
@@ -29,7 +29,7 @@ from isobuilder.pipeline.beside import side_texts
 from isobuilder.pipeline.fetch import holding
 from isobuilder.pipeline.payload import pin_or_plain, pin_payload
 from isobuilder.sources.session import Session
-from isobuilder.store import Store, disk_problem
+from isobuilder.store import Store
 
 if TYPE_CHECKING:  # what makes an ISO takes a while to import, and often nothing is to be made
     from isobuilder.content.tree import IsoTree

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 from isobuilder.digest import Digest, Hasher
 from isobuilder.errors import EnvironmentProblem, IntegrityError, UpstreamError
 from isobuilder.files import read_bytes
-from isobuilder.http import HttpSettings, access_to, configured_login
+from isobuilder.http.access import access_to, configured_login
+from isobuilder.http.settings import HttpSettings
 from isobuilder.model.policy import Bucket
 from isobuilder.publish.place import Change
 from isobuilder.publish.refusals import LOGIN_HINT, refusal

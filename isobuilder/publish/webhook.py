@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError, UpstreamError
 from isobuilder.files import read_bytes
-from isobuilder.http import Http, HttpFailure
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
 from isobuilder.model.policy import Webhook
 
 _log = logging.getLogger(__name__)

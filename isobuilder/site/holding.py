@@ -67,7 +67,7 @@ def held_by(path: Path) -> Holding:
         EnvironmentProblem: it cannot be read.
     """
     path = path.absolute()
-    with IsoReader(path) as reader:
+    with IsoReader(path, node_only=True) as reader:
         state = FileState.of(path.stat())
         whole = FilePart(path, 0, reader.size, state)
         files, problems = {}, []

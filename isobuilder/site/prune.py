@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, IntegrityError, UpstreamError
 from isobuilder.formats.oci import DOCKER_INDEX, OCI_INDEX, parse_any
-from isobuilder.http import HttpFailure
+from isobuilder.http.failure import HttpFailure
 from isobuilder.progress import SILENT, Progress, task
 from isobuilder.site.catalog import FALLBACK_TAG, HeldRepository
 from isobuilder.site.names import PushTarget

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError, UpstreamError
 from isobuilder.formats.oci import CONFIG_TYPES, Platform, parse_any, parse_config
-from isobuilder.http import Http, HttpFailure
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
 from isobuilder.http.replies import FilePart
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.site.catalog import HeldRepository, described, entries_of, index_of

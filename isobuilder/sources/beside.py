@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from isobuilder.errors import InputError
-from isobuilder.http import Http
+from isobuilder.http.client import Http
 from isobuilder.model.config import Config, mirror_urls
 
 _SCHEME = "file:"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from isobuilder.digest import Digest
-from isobuilder.http import HttpFailure
+from isobuilder.http.failure import HttpFailure
 
 Authorize = Callable[[str, HttpFailure | None, str | None], str | None]
 """Return the Authorization header for an address, or None when there is none.

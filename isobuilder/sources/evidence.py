@@ -17,7 +17,8 @@ from isobuilder.documents.json import ANSWER, parse
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.oci import SIGNED_TEXT, Descriptor
 from isobuilder.formats.reference import ImageReference
-from isobuilder.http import Answer, HttpFailure
+from isobuilder.http.answer import Answer
+from isobuilder.http.failure import HttpFailure
 from isobuilder.model.config import mirror_urls
 from isobuilder.sources.mirrors import NotThere, if_there
 from isobuilder.sources.session import Session

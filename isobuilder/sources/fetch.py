@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from isobuilder.cancel import CalledOff, Halt
 from isobuilder.digest import BlobLike
 from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError, UpstreamError
-from isobuilder.http import Http
+from isobuilder.http.client import Http
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.sources.download import Authorize, Download
 from isobuilder.sources.ranges import SMALLEST, WAYS

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError, UpstreamError
-from isobuilder.http import HttpFailure
+from isobuilder.http.failure import HttpFailure
 from isobuilder.sources.reasons import with_reason
 
 _log = logging.getLogger(__name__)

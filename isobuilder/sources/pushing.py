@@ -19,7 +19,11 @@ from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.documents.json import OCI, parse
 from isobuilder.errors import IntegrityError, UpstreamError
 from isobuilder.formats.oci import ACCEPTED
-from isobuilder.http import Answer, Http, HttpFailure, RetryBudget, redact
+from isobuilder.http.addresses import redact
+from isobuilder.http.answer import Answer
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
+from isobuilder.http.pacing import RetryBudget
 from isobuilder.http.replies import FilePart
 from isobuilder.sources.mirrors import authorized
 from isobuilder.sources.reasons import why_refused

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 from isobuilder.documents.json import TOKEN, JsonProblem, value_of
 from isobuilder.errors import IsobuilderError
-from isobuilder.http import HttpFailure
-from isobuilder.http.failure import of_status
+from isobuilder.http.failure import HttpFailure, of_status
 from isobuilder.text import printable
 
 _MOST = 300  # characters of all that it says

@@ -27,7 +27,10 @@ from isobuilder.formats.oci import (
     RegistryDocument,
 )
 from isobuilder.formats.reference import ImageReference
-from isobuilder.http import Answer, Http, HttpFailure, redact
+from isobuilder.http.addresses import redact
+from isobuilder.http.answer import Answer
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
 from isobuilder.model.config import Config, registry_bases
 from isobuilder.sources.download import Download
 from isobuilder.sources.mirrors import NotThere, OfNoUse, authorized, first_good, if_there

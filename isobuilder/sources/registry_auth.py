@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 from isobuilder.documents.json import LOGINS, parse
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.files import own_path
-from isobuilder.http import ServerAccess, access_to, configured_login
+from isobuilder.http.access import access_to, configured_login
+from isobuilder.http.settings import ServerAccess
 from isobuilder.run import run
 
 _log = logging.getLogger(__name__)

@@ -17,7 +17,9 @@ from urllib.parse import urlencode, urlsplit
 
 from isobuilder.documents.json import TOKEN, parse
 from isobuilder.errors import InputError, UpstreamError
-from isobuilder.http import Http, HttpFailure, redact
+from isobuilder.http.addresses import redact
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
 from isobuilder.sources.reasons import reason_in
 from isobuilder.sources.registry_auth import Credentials, RegistryLogin
 

@@ -32,8 +32,10 @@ from urllib.parse import urlsplit
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.documents.json import OCI
 from isobuilder.errors import IntegrityError, UpstreamError
-from isobuilder.http import Http, HttpFailure, RetryBudget, redact
-from isobuilder.http.addresses import is_this_machine
+from isobuilder.http.addresses import is_this_machine, redact
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
+from isobuilder.http.pacing import RetryBudget
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.sources.download import Download
 from isobuilder.sources.mirrors import authorized

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError, UpstreamError
 from isobuilder.files import own_path
-from isobuilder.http import access_to
+from isobuilder.http.access import access_to
 from isobuilder.model.config import mirror_urls, registry_bases
 from isobuilder.model.lock import Evidence, LockedManifest, Rendered
 from isobuilder.model.recipe import Chart, ManifestEntry, Recipe

@@ -21,7 +21,7 @@ from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import InputError
 from isobuilder.formats.manifests import MAX_MANIFEST, Manifest, read_manifest
 from isobuilder.formats.reference import ImageReference, spelled_out
-from isobuilder.http import redact
+from isobuilder.http.addresses import redact
 from isobuilder.http.failure import http_date
 from isobuilder.model.architecture import host_architecture
 from isobuilder.model.base import LAST_EPOCH

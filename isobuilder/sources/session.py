@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from isobuilder.http import Http
+from isobuilder.http.client import Http
 from isobuilder.model.config import Config, read_config
 from isobuilder.progress import SILENT, Progress
 from isobuilder.sources.fetch import Fetcher

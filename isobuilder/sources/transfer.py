@@ -11,7 +11,10 @@ from urllib.parse import urlsplit
 
 from isobuilder.cancel import Halt
 from isobuilder.errors import EnvironmentProblem, IntegrityError, UpstreamError
-from isobuilder.http import Http, HttpFailure, Response, redact
+from isobuilder.http.addresses import redact
+from isobuilder.http.answer import Response
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
 from isobuilder.progress import Task
 from isobuilder.sources.download import Authorize, Download
 from isobuilder.sources.mirrors import authorized, first_good

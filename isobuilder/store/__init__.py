@@ -1,6 +1,5 @@
 """The local disk: blobs named by their content, shared by all builds of a user."""
 
-from isobuilder.files import Writeback, disk_problem, reserve
 from isobuilder.store.blobs import Blob, Store, copy_to, default_root, open_store
 from isobuilder.store.partial import Origin, Partial, partial_of
 from isobuilder.store.upkeep import (
@@ -24,16 +23,13 @@ __all__ = [
     "Partial",
     "Store",
     "Stored",
-    "Writeback",
     "check",
     "collect",
     "copy_to",
     "default_root",
-    "disk_problem",
     "lease",
     "open_store",
     "partial_of",
     "quarantine",
-    "reserve",
     "stored",
 ]

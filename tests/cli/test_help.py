@@ -21,6 +21,11 @@ HEAVY = (
     *("pycdlib", "pydantic", "urllib3", "requests", "tqdm", "jinja2", "yaml"),
     *("cyclonedx", "http.server", "http.client", "ssl", "asyncio"),
 )
+NOT_SERVED = (
+    *(name for name in HEAVY if name != "ssl"),
+    *("isobuilder.http.client", "isobuilder.delta.container", "isobuilder.store.blobs"),
+    "isobuilder.cli.site.push",
+)
 
 
 def commands() -> list[tuple[str, ...]]:
@@ -159,6 +164,23 @@ def test_help_imports_nothing_heavy() -> None:
         "except SystemExit:\n"
         "    pass\n"
         f"print('loaded:', *sorted(set({HEAVY!r}) & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_a_server_starts_without_what_asks_others_and_without_other_commands() -> None:
+    script = (
+        "import sys\n"
+        "import isobuilder.site.server\n"
+        "from isobuilder.cli import main\n"
+        "try:\n"
+        "    main(['site', 'serve', '--help'], prog_name='isobuilder')\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        f"print('loaded:', *sorted(set({NOT_SERVED!r}) & set(sys.modules)))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

@@ -15,7 +15,8 @@ from isobuilder.demo.images import STAND_IN
 from isobuilder.errors import InputError
 from isobuilder.formats.elf import inspect_binary
 from isobuilder.formats.reference import ImageReference
-from isobuilder.http import Http, HttpSettings
+from isobuilder.http.client import Http
+from isobuilder.http.settings import HttpSettings
 from isobuilder.model.config import Config, mirror_urls
 from isobuilder.model.loading import load_recipe
 from isobuilder.model.recipe import FileEntry, ManifestEntry

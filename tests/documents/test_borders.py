@@ -28,7 +28,8 @@ from isobuilder.errors import (
 )
 from isobuilder.formats.archive import read_archive
 from isobuilder.formats.oci import parse_any, parse_config, read_document
-from isobuilder.http import Http, HttpSettings
+from isobuilder.http.client import Http
+from isobuilder.http.settings import HttpSettings
 from isobuilder.iso.check.archives import Expected, check_archive
 from isobuilder.medium import Medium
 from isobuilder.model.config import Config

@@ -18,9 +18,10 @@ from isobuilder.demo.mold import Cloud, CloudUser, Timing
 from isobuilder.demo.mold.server import Call
 from isobuilder.digest import Digest
 from isobuilder.errors import IsobuilderError, UpstreamError
-from isobuilder.http import Http, HttpSettings
+from isobuilder.http.client import Http
 from isobuilder.http.connection import Limits
 from isobuilder.http.replies import Reply, Request
+from isobuilder.http.settings import HttpSettings
 from isobuilder.mold.api.clock import SystemClock
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import ApiKey, Login, MoldServer

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from isobuilder.errors import EnvironmentProblem
-from isobuilder.http import Http, HttpFailure, HttpSettings, ServerAccess
 from isobuilder.http.access import access_to
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
+from isobuilder.http.settings import HttpSettings, ServerAccess
 from tests.conftest import QUICK
 from tests.fakes.hostile import Exchange, FileServer, honest, redirect, refuse
 

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from isobuilder.errors import EnvironmentProblem
-from isobuilder.http import Http, HttpFailure
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
 from isobuilder.http.proxies import proxy_of
 from tests.conftest import QUICK
 from tests.fakes.hostile import FileServer

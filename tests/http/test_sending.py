@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from isobuilder.digest import Digest
-from isobuilder.http import Http, HttpFailure
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
 from isobuilder.http.replies import FilePart, FileState, Reply, Request
 from isobuilder.http.serving import Server
 from tests.conftest import QUICK

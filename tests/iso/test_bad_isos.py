@@ -255,6 +255,20 @@ def test_a_crafted_iso_is_refused(name: str, crafted: Crafted) -> None:
     assert "a.iso: byte " in str(caught.value)
 
 
+@pytest.mark.parametrize("name", CRAFTED)
+def test_who_asks_for_what_a_node_sees_is_not_kept_by_joliet_alone(
+    name: str, crafted: Crafted
+) -> None:
+    CRAFTED[name][0](crafted)
+    crafted.path.write_bytes(crafted.data)
+    if name.startswith("joliet"):
+        with IsoReader(crafted.path, node_only=True) as reader:
+            assert reader.files == crafted.files
+        return
+    with pytest.raises(IntegrityError, match=CRAFTED[name][1]):
+        IsoReader(crafted.path, node_only=True)
+
+
 def test_two_entries_with_one_name_are_refused(crafted: Crafted) -> None:
     rename(crafted, "other", b"empty")
     with pytest.raises(IntegrityError, match="two entries for 'empty'"):

@@ -13,7 +13,7 @@ import pytest
 
 from isobuilder.demo.content import fill, write_recipes
 from isobuilder.formats.reference import ImageReference
-from isobuilder.http import Http
+from isobuilder.http.client import Http
 from isobuilder.model.config import Config
 from isobuilder.pipeline.build import Built, build
 from isobuilder.pipeline.lock import lock_recipe

@@ -11,7 +11,8 @@ import pytest
 
 from isobuilder.demo.mold import Cloud, Zone, commands
 from isobuilder.errors import MoldError
-from isobuilder.http import Http, HttpSettings
+from isobuilder.http.client import Http
+from isobuilder.http.settings import HttpSettings
 from isobuilder.mold.address import allowed_by, refused_kind, resolve_host
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import ApiKey, MoldServer

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.errors import InputError, IntegrityError, UpstreamError
-from isobuilder.http import Http
+from isobuilder.http.client import Http
 from isobuilder.mold.site import address_at_site
 from isobuilder.site.server import SiteLogin, SiteServer
 from isobuilder.site.shelf import Shelf

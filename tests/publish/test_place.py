@@ -15,7 +15,7 @@ from isobuilder.digest import Digest
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError, UpstreamError
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.http import HttpSettings, ServerAccess
+from isobuilder.http.settings import HttpSettings, ServerAccess
 from isobuilder.model.policy import Bucket
 from isobuilder.publish import s3
 from isobuilder.publish.index import (

@@ -11,7 +11,7 @@ import pytest
 
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError, UpstreamError
-from isobuilder.http import HttpSettings
+from isobuilder.http.settings import HttpSettings
 from isobuilder.model.policy import Bucket
 from isobuilder.publish import s3
 from isobuilder.publish.index import change_index, index_of

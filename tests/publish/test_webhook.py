@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from isobuilder.errors import EnvironmentProblem, UpstreamError
-from isobuilder.http import Http, HttpSettings
+from isobuilder.http.client import Http
 from isobuilder.http.replies import Reply, Request
 from isobuilder.http.serving import Server
+from isobuilder.http.settings import HttpSettings
 from isobuilder.model.policy import Webhook
 from isobuilder.publish.webhook import post
 

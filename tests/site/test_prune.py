@@ -12,7 +12,7 @@ import pytest
 from isobuilder.demo.images import ImageDocument
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, UpstreamError
-from isobuilder.http import Http
+from isobuilder.http.client import Http
 from isobuilder.http.replies import Reply, Request
 from isobuilder.site.names import FULL_NAMES, PushTarget, targets_for
 from isobuilder.site.prune import PrunePlan, carry_out, plan_prune

@@ -16,7 +16,7 @@ import pytest
 
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError, UpstreamError
-from isobuilder.http import Http
+from isobuilder.http.client import Http
 from isobuilder.http.replies import Reply, Request
 from isobuilder.model.config import Config
 from isobuilder.site.names import FULL_NAMES, registry_base, settings_text, targets_for

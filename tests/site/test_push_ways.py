@@ -13,7 +13,8 @@ from isobuilder.demo.images import ImageDocument
 from isobuilder.digest import Digest
 from isobuilder.errors import UpstreamError
 from isobuilder.formats.oci import Platform
-from isobuilder.http import Http, HttpFailure
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
 from isobuilder.http.replies import FilePart, Reply, Request
 from isobuilder.site.registry import refused
 from isobuilder.site.shelf import Shelf

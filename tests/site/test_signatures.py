@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.digest import Digest
-from isobuilder.http import Http
+from isobuilder.http.client import Http
 from isobuilder.model.trust.claims import CLAIMS
 from isobuilder.site.catalog import Catalog
 from isobuilder.site.names import FULL_NAMES, targets_for

@@ -11,7 +11,9 @@ import pytest
 
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, IntegrityError, UpstreamError
-from isobuilder.http import Http, HttpFailure, HttpSettings
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
+from isobuilder.http.settings import HttpSettings
 from isobuilder.progress import Task
 from isobuilder.sources.fetch import Download, Fetcher
 from isobuilder.store import Store, check, partial_of

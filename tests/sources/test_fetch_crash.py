@@ -23,7 +23,8 @@ FETCH = """
 import json, sys
 from pathlib import Path
 from isobuilder.digest import Digest
-from isobuilder.http import Http, HttpSettings
+from isobuilder.http.client import Http
+from isobuilder.http.settings import HttpSettings
 from isobuilder.sources.fetch import Fetcher, Download
 from isobuilder.store import Store
 

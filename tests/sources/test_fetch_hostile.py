@@ -10,7 +10,7 @@ import pytest
 
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, IntegrityError, UpstreamError
-from isobuilder.http import Http
+from isobuilder.http.client import Http
 from isobuilder.sources.fetch import Fetcher
 from isobuilder.store import Origin, Store, partial_of
 from tests.conftest import QUICK, SMALL_DISK

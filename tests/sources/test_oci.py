@@ -14,7 +14,8 @@ from isobuilder.demo.images import Image, ImageDocument
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError, UpstreamError
 from isobuilder.formats.reference import ImageReference
-from isobuilder.http import Http, HttpSettings
+from isobuilder.http.client import Http
+from isobuilder.http.settings import HttpSettings
 from isobuilder.model.config import Config
 from isobuilder.sources.registry import RegistryClient
 from isobuilder.sources.registry_auth import Credentials

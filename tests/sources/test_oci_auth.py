@@ -16,8 +16,9 @@ import pytest
 
 from isobuilder.errors import EnvironmentProblem, InputError, IsobuilderError, UpstreamError
 from isobuilder.formats.reference import ImageReference
-from isobuilder.http import Http, HttpSettings
+from isobuilder.http.client import Http
 from isobuilder.http.replies import Reply, Request
+from isobuilder.http.settings import HttpSettings
 from isobuilder.model.config import Config
 from isobuilder.sources.registry import RegistryClient
 from isobuilder.sources.registry_auth import Credentials, RegistryLogin, auth_paths

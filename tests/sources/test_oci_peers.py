@@ -15,7 +15,8 @@ from isobuilder.demo import images
 from isobuilder.demo.images import Image
 from isobuilder.errors import UpstreamError
 from isobuilder.formats.reference import ImageReference
-from isobuilder.http import Http, HttpSettings
+from isobuilder.http.client import Http
+from isobuilder.http.settings import HttpSettings
 from isobuilder.model.config import Config
 from isobuilder.sources.fetch import Fetcher
 from isobuilder.sources.registry import ImagePin, RegistryClient

@@ -14,8 +14,9 @@ from isobuilder.demo.images import Image
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError, UpstreamError
 from isobuilder.formats.reference import ImageReference
-from isobuilder.http import Http, HttpSettings
+from isobuilder.http.client import Http
 from isobuilder.http.replies import Reply, Request
+from isobuilder.http.settings import HttpSettings
 from isobuilder.model.config import Config
 from isobuilder.sources.fetch import Fetcher
 from isobuilder.sources.registry import ImagePin, RegistryClient

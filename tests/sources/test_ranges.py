@@ -10,7 +10,8 @@ import pytest
 
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError, UpstreamError
-from isobuilder.http import Http, HttpFailure
+from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
 from isobuilder.sources.fetch import Fetcher
 from isobuilder.sources.ranges import ByteRanges
 from isobuilder.store import Store, collect

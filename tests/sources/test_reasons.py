@@ -7,7 +7,7 @@ import json
 import pytest
 
 from isobuilder.errors import UpstreamError
-from isobuilder.http import Http
+from isobuilder.http.client import Http
 from isobuilder.sources.mirrors import first_good
 from isobuilder.sources.reasons import reason_in
 from tests.fakes.hostile import FileServer, answer

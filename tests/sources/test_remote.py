@@ -19,7 +19,7 @@ from isobuilder.demo.images import ImageDocument
 from isobuilder.digest import BlobLike, Digest
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import IntegrityError, UpstreamError
-from isobuilder.http import Http
+from isobuilder.http.client import Http
 from isobuilder.http.replies import Reply, Request, text_reply
 from isobuilder.model.config import Config, load_config
 from isobuilder.pipeline.build import build

@@ -226,8 +226,9 @@ def _login(
     user: str | None, password_file: Path | None, host: str, *, plain: bool
 ) -> SiteLogin | None:
     from isobuilder.errors import UsageProblem
-    from isobuilder.http import ServerAccess, configured_login
+    from isobuilder.http.access import configured_login
     from isobuilder.http.addresses import is_this_machine
+    from isobuilder.http.settings import ServerAccess
     from isobuilder.site.server import SiteLogin
 
     if (user is None) != (password_file is None):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, cast
 
 from isobuilder.errors import InputError, IntegrityError
-from isobuilder.store import disk_problem
+from isobuilder.files import disk_problem
 
 BLOCK = 2048
 """Bytes of a logical sector, and of the only logical block size we read."""

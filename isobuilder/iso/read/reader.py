@@ -25,14 +25,15 @@ class IsoReader:
 
     Is a ``model.medium.Medium``. Safe to read from several threads; close it or use ``with``.
     Opening walks the whole tree, so what ``files`` lists lies inside the image, has a name that
-    stays inside the tree and shares no byte with anything else but a whole file.
+    stays inside the tree and shares no byte with anything else but a whole file. ``node_only``
+    passes over names that such a node does not see: Joliet's beside Rock Ridge.
 
     Raises:
         IntegrityError: not an ISO 9660 image, or one that contradicts itself; names the byte.
         EnvironmentProblem: the file cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, node_only: bool = False) -> None:
         self.image = RawIso(path)
         try:
             self.volumes: IsoVolumes = read_volumes(self.image)
@@ -42,7 +43,8 @@ class IsoReader:
                 self.image.size = min(self.image.size, written)
             self._rock_ridge = rock_ridge(self.image, self.volumes.primary)
             self.tree = self._node_tree()
-            self.areas = _checked(self.image, self._areas())  # all that is something, in order
+            # All that is something, in order.
+            self.areas = _checked(self.image, self._areas(node_only=node_only))
         except BaseException:  # whatever ends it: nobody else has the file to close it
             self.close()
             raise
@@ -123,7 +125,7 @@ class IsoReader:
             return self.joliet
         return walk(self.image, self.volumes.primary, Naming.MAPPED)
 
-    def _areas(self) -> Iterator[_Area]:
+    def _areas(self, *, node_only: bool) -> Iterator[_Area]:
         whole: tuple[Extent, ...] = (self.volumes.area,)
         yield whole[0], whole, "the volume descriptors"
         for volume in (self.volumes.primary, self.volumes.joliet):
@@ -131,7 +133,7 @@ class IsoReader:
                 for table in volume.path_tables:
                     yield table, (table,), "a path table"
         trees = [self.tree]
-        if self.joliet is not None and self.joliet is not self.tree:
+        if not node_only and self.joliet is not None and self.joliet is not self.tree:
             trees.append(self.joliet)
         if self._rock_ridge is None and self.tree is self.joliet:
             trees.append(self.plain)

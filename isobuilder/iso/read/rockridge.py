@@ -39,6 +39,7 @@ _REFUSED = {
     b"ZF": "a compressed file (zisofs)",
     b"SF": "a sparse file (Rock Ridge SF)",
 }
+_IN_PARTS = {b"NM", b"SL"}  # fields of which a record may have several
 _CONTINUE = 0x01  # flag of NM
 _HAS_NAME, _HAS_MODE, _RELOCATED = 0x08, 0x01, 0x70  # flags of RR
 _TIMES = 0x7F  # flags of TF that stand for a time each
@@ -184,7 +185,7 @@ def _posix(
     mode: int | None = None
     mtime: int | None = None
     for pair in pairs:
-        if pair.signature in seen - {b"NM", b"SL"}:
+        if pair.signature in seen and pair.signature not in _IN_PARTS:
             raise image.wrong(pair.offset, f"a second system use field {pair.signature!r}")
         seen.add(pair.signature)
         if pair.signature == b"NM":

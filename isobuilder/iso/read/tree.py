@@ -6,6 +6,7 @@ Source: ECMA-119, 9.1 (directory records) and 6.8 (hierarchy).
 from __future__ import annotations
 
 import stat
+import struct
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ _MAX_SECTIONS = 100
 """Extents of one file: Linux reads no more; that is 400 GiB."""
 
 _DIRECTORY, _MORE = 0x02, 0x80  # file flags (ECMA-119, 9.1.6)
+
+# The fields of a record (ECMA-119, 9.1): what is there in both byte orders, and what is there once.
+_LITTLE, _BIG = struct.Struct("<2xI4xI4x7sB2xH2xB"), struct.Struct(">6xI4xI12xH")
 
 
 class Naming(Enum):
@@ -184,23 +188,22 @@ def _records(image: RawIso, extent: Extent, what: str) -> Iterator[_DirectoryRec
 def _record(image: RawIso, data: bytes, offset: int, what: str) -> _DirectoryRecord:
     if data[1] or data[26] or data[27]:
         raise image.wrong(offset, f"{what}: an interleaved file or extended attributes")
-    if both_endian(image, data, 28, offset, "volume sequence number", form="H") != 1:
+    first, size, stamp, flags, volume, length = _LITTLE.unpack_from(data)
+    if _BIG.unpack_from(data) != (first, size, volume):  # one of these says which
+        both_endian(image, data, 28, offset, "volume sequence number", form="H")
+        both_endian(image, data, 2, offset, "extent")
+        both_endian(image, data, 10, offset, "size")
+    if volume != 1:
         raise image.wrong(offset + 28, f"{what}: a file on another volume")
-    extent = Extent(
-        both_endian(image, data, 2, offset, "extent") * BLOCK,
-        both_endian(image, data, 10, offset, "size"),
-    )
-    length = data[32]
     end = 33 + length + (1 - length % 2)  # a padding byte keeps the length even
     if not length or 33 + length > len(data):
         raise image.wrong(offset + 32, f"{what}: an identifier of {length} bytes does not fit")
-    if data[25] & ~(_DIRECTORY | _MORE):  # hidden, associated, with a format or permissions
-        raise image.wrong(offset + 25, f"{what}: a record with the flags {data[25]:#x}")
+    if flags & ~(_DIRECTORY | _MORE):  # hidden, associated, with a format or permissions
+        raise image.wrong(offset + 25, f"{what}: a record with the flags {flags:#x}")
     if any(data[33 + length : end]):
         raise image.wrong(offset + 33 + length, f"{what}: something in a byte of padding")
-    return _DirectoryRecord(
-        offset, data[33 : 33 + length], extent, data[25], data[18:25], data[end:], offset + end
-    )
+    extent, identifier = Extent(first * BLOCK, size), data[33 : 33 + length]
+    return _DirectoryRecord(offset, identifier, extent, flags, stamp, data[end:], offset + end)
 
 
 def _place(image: RawIso, tree: Tree, path: str, run: list[_DirectoryRecord]) -> str | None:
@@ -222,7 +225,8 @@ def _place(image: RawIso, tree: Tree, path: str, run: list[_DirectoryRecord]) ->
         tree.folders[child], tree.modes[child] = first.extent, mode
         return child
     for record in run:
-        image.check_inside(record.extent, repr(child), at=record.offset)
+        if record.extent.end > image.size:  # or every name would be written out
+            image.check_inside(record.extent, repr(child), at=record.offset)
         if record is not run[-1] and record.extent.size % BLOCK:
             raise image.wrong(record.offset, f"{child!r}: an inner extent ends inside a block")
         if record.flags & _DIRECTORY:

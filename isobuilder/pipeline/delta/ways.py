@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isobuilder.delta.container import Delta
 from isobuilder.digest import Digest
 from isobuilder.errors import IsobuilderError
 from isobuilder.text import printable
@@ -53,6 +52,8 @@ def read_delta(path: Path) -> FoundDelta:
         IntegrityError: it is damaged.
         EnvironmentProblem: it cannot be read.
     """
+    from isobuilder.delta.container import Delta  # most folders have no delta
+
     with Delta(path) as delta:
         links, size = [needed.link for needed in delta.links], delta.size
     ways = tuple(

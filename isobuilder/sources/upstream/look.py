@@ -19,8 +19,7 @@ from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import IsobuilderError, UpstreamError
 from isobuilder.files import read_bytes, write_whole
 from isobuilder.formats.version import ReleaseVersion
-from isobuilder.http import HttpFailure
-from isobuilder.http.failure import http_date
+from isobuilder.http.failure import HttpFailure, http_date
 from isobuilder.model.base import LAST_EPOCH
 from isobuilder.model.config import mirror_urls
 from isobuilder.rules.fit import PROJECTS

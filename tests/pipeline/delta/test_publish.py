@@ -11,7 +11,7 @@ import pytest
 
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
-from isobuilder.http import HttpSettings
+from isobuilder.http.settings import HttpSettings
 from isobuilder.model.policy import Bucket
 from isobuilder.pipeline.delta import publish
 from isobuilder.pipeline.delta.apply import apply_deltas
