@@ -17,6 +17,7 @@ import pytest
 
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
+from isobuilder.model.loading import load_lock
 from isobuilder.pipeline.build import Built
 from isobuilder.site.bundles.admit import StoreKeeper, arrived, take_folder, take_part
 from isobuilder.site.bundles.bundle import Carried
@@ -399,6 +400,19 @@ def test_a_blob_that_was_cut_short_in_the_store_is_taken_again(
     blob.write_bytes(b"")
     done = call("site", "import", parts[-1], *here, code=7)
     assert f"missing part 2, 3 of {len(parts)}: two" in errors(done)[0]
+
+
+def test_an_iso_brings_again_what_was_cut_short_in_the_store(built: Built, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    here = ("--store", store.root, "--out", tmp_path / "site")
+    call("site", "import", built.iso, *here)
+    blob = store.path_of(load_lock(built.iso.with_suffix(".lock.json")).files[0].sha256)
+    good = blob.read_bytes()
+    blob.chmod(0o644)
+    blob.write_bytes(good[:-1])
+    done = call("site", "import", built.iso, *here)
+    assert f"{blob}: {len(good) - 1} bytes, expected {len(good)}: damaged" in done.stderr
+    assert blob.read_bytes() == good
 
 
 def test_what_is_missing_is_told_by_its_part(packed: Packing, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class StoreKeeper:
 
     def has(self, item: Carried, /) -> bool:
         """Say if the store has it; what is cut short there is moved away and may come again."""
-        return _stored(self._store, item)
+        return is_stored(self._store, item.digest, item.size)
 
     def keep(self, item: Carried, member: Slot, chunks: Iterator[bytes], name: str, /) -> None:
         """Keep a blob or a piece."""
@@ -205,7 +205,9 @@ def arrived(bundle: Bundle, store: Store) -> Arrived:
     pieces: dict[Carried, list[tuple[int, Slot]]] = {}
     for part in parts:
         for member in part.members:
-            if isinstance(member.of, Carried) and not _stored(store, member.of):
+            if isinstance(member.of, Carried) and not is_stored(
+                store, member.of.digest, member.of.size
+            ):
                 pieces.setdefault(member.of, []).append((part.number, member))
     missing: list[Carried] = []
     numbers: set[int] = set()
@@ -306,23 +308,23 @@ def _bundle(text: bytes, place: str, expected: Digest | None) -> Bundle:
     return bundle
 
 
-def _stored(store: Store, item: Carried) -> bool:
-    """Say if ``store`` has what is carried, of the size that the bundle tells.
+def is_stored(store: Store, digest: Digest, size: int | None) -> bool:
+    """Say if ``store`` has a blob, of the size that it is said to have; None: nobody says.
 
-    What is damaged there, so that its size is another, is moved to the quarantine. The bundle may
+    What is damaged there, so that its size is another, is moved to the quarantine. Who says so may
     lie, so bytes of another size count as damaged only if they have another digest as well.
 
     Raises:
         EnvironmentProblem: what is damaged cannot be read or moved away.
     """
-    own = store.own(item.digest)
-    if own is None or own.size == item.size:
+    own = store.own(digest)
+    if own is None or own.size == size or size is None:
         return own is not None
-    with _held(store, item.digest), as_environment_problem(own.path):
-        own = store.own(item.digest)
-        if own is None or own.size == item.size:  # another import was quicker
+    with _held(store, digest), as_environment_problem(own.path):
+        own = store.own(digest)
+        if own is None or own.size == size:  # another import was quicker
             return own is not None
-        if Digest.of_file(own.path) != item.digest:
+        if Digest.of_file(own.path) != digest:
             moved = quarantine(store, own.path)
             if moved is None:
                 raise EnvironmentProblem(
@@ -330,13 +332,13 @@ def _stored(store: Store, item: Carried) -> bool:
                     hint="remove it, then import again",
                 )
             _log.warning(
-                "%s: %d bytes, expected %d: damaged, now %s", own.path, own.size, item.size, moved
+                "%s: %d bytes, expected %d: damaged, now %s", own.path, own.size, size, moved
             )
     return False
 
 
 def _refuse_other_size(store: Store, item: Carried, name: str) -> None:
-    """Raise if the store has other bytes than the bundle tells; ``_stored`` has proved them."""
+    """Raise if the store has other bytes than the bundle tells; ``is_stored`` has proved them."""
     own = store.own(item.digest)
     if own is not None and own.size != item.size:
         raise IntegrityError(

@@ -27,6 +27,7 @@ from isobuilder.site.bundles.admit import (
     Knowing,
     StoreKeeper,
     arrived,
+    is_stored,
     take_folder,
     take_part,
 )
@@ -161,9 +162,9 @@ def take_iso(
         missing = []
         with task(progress, str(path), total=None) as work:
             for digest, name in wanted.items():
-                if store.own(digest) is not None:
-                    continue
                 blob = iso.find(digest)
+                if is_stored(store, digest, None if blob is None else blob.size):
+                    continue
                 if blob is None:
                     missing.append(name)
                     continue
