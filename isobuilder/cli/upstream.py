@@ -234,6 +234,7 @@ def check(
             tell(f"{notice.level}: {notice.subject}: {notice.fact}")
             if notice.hint:
                 tell(f"  {notice.hint}")
+    result.told()
     app.say(_counted(result.notices))
     if exit_code and result.to_do:
         raise DifferencesFound("there is something to do")

@@ -107,6 +107,7 @@ class _Sync:
     report: SyncReport = field(init=False)
     book: RuleBook = field(init=False)
     wrong: set[Path] = field(default_factory=set)
+    checked: UpstreamCheck | None = None  # what upstream has, if that could be found out
     new: bool = True  # whether anything new is begun, or taken away
 
     def __post_init__(self) -> None:
@@ -143,6 +144,8 @@ class _Sync:
                 )
                 return
         self.journal.told()
+        if self.checked is not None:
+            self.checked.told()
 
     def _opened(self) -> Target | None:
         publish = self.policy.publish
@@ -178,7 +181,7 @@ class _Sync:
             )
         except InputError as error:  # its note of earlier looks; a report has no hints
             raise InputError(f"{error}; {error.hint}" if error.hint else str(error)) from None
-        self.report.notices = checked.notices
+        self.checked, self.report.notices = checked, checked.notices
         off = checked.sight.clock_off
         self.new = off is None or abs(off) <= _CLOCK
         if off is not None and not self.new:

@@ -151,6 +151,23 @@ def test_what_was_seen_is_remembered_between_looks(session: Session, timeline: T
     assert "1.37.2" in {one.subject for one in second.notices if one.level == "todo"}
 
 
+def test_what_is_told_once_is_told_until_somebody_was_told(
+    session: Session, timeline: Timeline
+) -> None:
+    """A look that is killed before it printed anything must not make the next one silent."""
+    timeline.day = date(2026, 4, 15)
+
+    def late() -> list[str]:
+        notices = check_upstream(RECIPES, session, day=timeline.day).notices
+        return [one.subject for one in notices if one.kind == "late"]
+
+    first = late()
+    assert first
+    assert late() == first
+    check_upstream(RECIPES, session, day=timeline.day).told()
+    assert late() == []
+
+
 def test_a_note_of_earlier_looks_that_is_damaged_is_refused_with_its_place(
     session: Session,
 ) -> None:

@@ -51,7 +51,8 @@ def released(*versions: str, files: int = 1) -> tuple[Release, ...]:
 def test_a_note_of_very_large_answers_can_be_read_again(tmp_path: Path) -> None:
     cves = tuple(Cve(f"CVE-2025-{number:07}", "", "open", "") for number in range(60_000))
     components = {"etcd": released("3.6.5", "3.6.4", files=30_000)}
-    seen = Seen().after(Sight(DAY, cves=cves, components=components))
+    sight = Sight(DAY, cves=cves, components=components)
+    seen = Seen().after(sight).with_told(sight)
     assert load_seen(note_of(tmp_path, seen)) == seen
     odd = {"a" * 300: "sha256:" + "0" * 64, "\ud800": "sha256:" + "0" * 64}
     components = {"etcd": (Release(ReleaseVersion("3.6.5"), DAY, odd),)}
@@ -61,16 +62,16 @@ def test_a_note_of_very_large_answers_can_be_read_again(tmp_path: Path) -> None:
 def test_what_a_source_no_longer_names_is_forgotten_and_nothing_while_it_is_down() -> None:
     cves = (Cve("CVE-2025-0001", "", "open", ""),)
     old = Sight(DAY, cves=cves, components={"runc": released("1.3.1", "1.2.9", "1.2.8")})
-    seen = Seen().after(old)
+    seen = Seen().after(old).with_told(old)
     bare = {"runc": (Release(ReleaseVersion("1.3.2"), None),)}
     down = Sight(DAY, components=bare, troubles=(Trouble("runc", "down"),))
-    assert seen.after(down) == seen
+    assert seen.after(down).with_told(down) == seen
     later = Sight(
         DAY,
         cves=(Cve("CVE-2025-0002", "", "open", ""),),
         components={"runc": released("1.3.2", "1.2.9")},
     )
-    after = seen.after(later)
+    after = seen.after(later).with_told(later)
     assert after.told == ("cve CVE-2025-0002",)
     # 1.3.1 lacks between those that are there: it may come back as another.
     assert [key.split()[1] for key in after.digests] == ["1.3.1", "1.2.9", "1.3.2"]

@@ -9,16 +9,15 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from isobuilder.errors import InputError
-from isobuilder.files import locked, write_whole
+from isobuilder.files import locked
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.architecture import ARCHITECTURES
-from isobuilder.model.base import canonical_json
 from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock
 from isobuilder.pipeline.fit import parts_of
 from isobuilder.pipeline.lock import lock_path
 from isobuilder.pipeline.upstream.lacking import Servers, unbuilt, unregistered
-from isobuilder.pipeline.upstream.seen import load_seen
+from isobuilder.pipeline.upstream.seen import load_seen, write_seen
 from isobuilder.rules.book import RuleBook, shipped_rules
 from isobuilder.rules.fit import PROJECTS
 from isobuilder.sources.session import Session
@@ -43,6 +42,17 @@ class UpstreamCheck:
 
     sight: Sight
     notices: tuple[Notice, ...]
+    seen: Path  # the note of what looks have seen
+
+    def told(self) -> None:
+        """Note that somebody was told of this: what is told only once is not told again.
+
+        Raises:
+            InputErrors: the note was damaged since.
+            EnvironmentProblem: it cannot be written.
+        """
+        with locked(self.seen.with_suffix(".lock")):
+            write_seen(self.seen, load_seen(self.seen).with_told(self.sight))
 
     @property
     def to_do(self) -> bool:
@@ -71,7 +81,8 @@ def check_upstream(
     With ``isos`` it is told which of the newest recipes nobody built into those folders, with
     ``servers`` which versions they lack; one that is down keeps the others from nothing.
 
-    A recipe or a lock that is wrong is told among the notices, and the others count.
+    A recipe or a lock that is wrong is told among the notices, and the others count. Whoever told
+    somebody of them says so, by ``told``.
 
     Raises:
         EnvironmentProblem: the store's folder cannot be written.
@@ -88,14 +99,14 @@ def check_upstream(
     with locked(path.with_suffix(".lock")):
         seen = load_seen(path)
         notices = compare(sight, held, book, seen.before, policy)
-        write_whole(path, canonical_json(seen.after(sight).model_dump(mode="json", by_alias=True)))
+        write_seen(path, seen.after(sight))
     if architectures:
         notices = [_only_whole(notice, architectures, session) for notice in notices]
     ours = followed(held, book, day, policy)
     if isos:
         notices += unbuilt(ours, isos, architectures or tuple(ARCHITECTURES))
     notices += unregistered(ours, servers or {})
-    return UpstreamCheck(sight, tuple(in_order((*notices, *wrong))))
+    return UpstreamCheck(sight, tuple(in_order((*notices, *wrong))), path)
 
 
 def _only_whole(notice: Notice, architectures: Sequence[str], session: Session) -> Notice:

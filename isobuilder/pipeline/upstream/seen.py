@@ -13,9 +13,9 @@ from pydantic import Field
 
 from isobuilder.documents.json import JsonLimits
 from isobuilder.documents.mistakes import InputErrors
-from isobuilder.files import read_bytes
+from isobuilder.files import read_bytes, write_whole
 from isobuilder.formats.version import ReleaseVersion, version_of
-from isobuilder.model.base import Model
+from isobuilder.model.base import Model, canonical_json
 from isobuilder.model.validation import parse_json
 from isobuilder.sources.upstream.notices import Before
 from isobuilder.sources.upstream.sight import Sight
@@ -57,10 +57,12 @@ class Seen(Model):
                 first.setdefault(str(version), sight.day)
             markers[minor] = max(version, markers.get(minor, version))
         digests = dict(islice(self._digests_after(sight), _MOST_DIGESTS))
+        return self.model_copy(update={"first": first, "markers": markers, "digests": digests})
+
+    def with_told(self, sight: Sight) -> Seen:
+        """Return this once somebody was told of what ``sight`` has and is told only once."""
         told = tuple(islice(sorted(self._told_after(sight)), _MOST_TOLD))
-        return self.model_copy(
-            update={"first": first, "markers": markers, "digests": digests, "told": told}
-        )
+        return self.model_copy(update={"told": told})
 
     def _digests_after(self, sight: Sight) -> Iterator[tuple[str, str]]:
         """Yield what stays known, then what is new.
@@ -97,6 +99,15 @@ class Seen(Model):
             told = {one for one in told if not one.startswith("cve ")}
             told |= {f"cve {cve.id}" for cve in sight.cves if not cve.fixed}
         return told
+
+
+def write_seen(path: Path, seen: Seen) -> None:
+    """Write the note, whole or not at all.
+
+    Raises:
+        EnvironmentProblem: it cannot be written.
+    """
+    write_whole(path, canonical_json(seen.model_dump(mode="json", by_alias=True)))
 
 
 def load_seen(path: Path) -> Seen:
