@@ -236,6 +236,12 @@ def test_the_unit_has_whole_paths_and_may_write_what_it_shall(tmp_path: Path) ->
     assert f"ReadWritePaths={here} {here}/n" in unit
 
 
+def test_the_unit_of_a_module_starts_python(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "isobuilder", "site", "serve", ".", "--systemd"]
+    unit = subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert f"ExecStart={sys.executable} -m isobuilder site serve {tmp_path}\n" in unit
+
+
 def test_a_unit_that_writes_no_file_may_write_none(tmp_path: Path) -> None:
     for log in ("-", "/dev/stdout"):
         unit = unit_of(tmp_path, "site", "serve", ".", "--access-log", log)

@@ -192,7 +192,10 @@ def _unit(*written: Path | None) -> str:
 
 def _command_line() -> str:
     """Return this command with whole paths, for a service that starts elsewhere."""
-    words, rest = [str(Path(sys.argv[0]).absolute())], sys.argv[1:]
+    program, rest = Path(sys.argv[0]).absolute(), sys.argv[1:]
+    words = [str(program)]
+    if program.name == "__main__.py":  # of python -m, and no program by itself
+        words = [sys.executable, "-m", program.parent.name]
     for context in _contexts(click.get_current_context()):
         if context.parent is not None:
             words.append(str(context.info_name))
