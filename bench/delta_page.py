@@ -98,9 +98,8 @@ kubelet 1.36.5 -> 1.37.1 alone is above the goal of minors: much of what it cost
 of code that resembles other code and so name other places, descriptors of types, and tables of
 functions.
 
-kubeadm 1.36.5 -> 1.37.1, kubectl 1.31.0 -> 1.31.9, helm 4.2.2 -> 4.2.3, what is Debian's and the
-whole ISO are told by the maker before that of today, whose deltas of minor releases are a tenth
-smaller; those of patches are some hundredths smaller or larger, and kube-proxy's a fifth larger. A
+helm 4.2.2 -> 4.2.3, what is Debian's and the whole ISO are told by the maker before that of today,
+whose deltas of patches are some hundredths smaller or larger, and kube-proxy's a fifth larger. A
 year of releases, below, is by the maker of today."""
 
 _ABOUT = {
