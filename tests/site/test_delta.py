@@ -138,11 +138,12 @@ def test_commands_that_make_no_sense_are_refused(pair: tuple[Path, Path], tmp_pa
     assert "not a delta" in errors(done)[0]
 
 
-def test_folders_without_two_isos_are_no_pair(tmp_path: Path) -> None:
+def test_folders_without_two_isos_are_no_pair(pair: tuple[Path, Path], tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
+    shutil.copy(pair[1], tmp_path / "two")
     done = call("site", "delta", tmp_path / "one", tmp_path / "two", code=2)
-    assert "0 ISOs in " in errors(done)[0]
+    assert "1 ISO in " in errors(done)[0]
     assert "two make a delta" in errors(done)[0]
 
 

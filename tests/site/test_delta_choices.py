@@ -57,6 +57,10 @@ def test_of_a_folder_no_last_one_is_taken_for_the_new_one(
     done = call("site", "delta", pair[0], folder, "--out", tmp_path / "x.delta", code=2)
     assert errors(done) == [f"error: {folder}: has 2 ISOs, and the last thing is the new one"]
     assert "name the new ISO itself" in hints(done)[0]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = call("site", "delta", *pair, empty, "--out", tmp_path / "x.delta", code=2)
+    assert errors(done) == [f"error: {empty}: has 0 ISOs, and the last thing is the new one"]
     (folder / "r9.iso").unlink()
     call("site", "delta", pair[0], folder, "--out", tmp_path / "x.delta")
 

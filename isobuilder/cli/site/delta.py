@@ -109,7 +109,7 @@ def _isos(app: App, things: Sequence[str]) -> list[Path]:
         path = Path(text)
         if path.is_dir():
             isos = files_in(path, ".iso")
-            if number == len(things) and len(isos) > 1:
+            if number == len(things) and len(isos) != 1:
                 raise UsageProblem(
                     f"{path}: has {plural(len(isos), 'ISO')}, and the last thing is the new one",
                     hint="name the new ISO itself; only OLD may be a folder of several",

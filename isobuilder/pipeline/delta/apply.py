@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.delta.assembling import ByteRun, FileRun, PutRun, Workbench, opened, runs_of
+from isobuilder.delta.assembling import ByteRun, FileRun, Workbench, opened, runs_of
 from isobuilder.delta.container import Delta, Needed
 from isobuilder.delta.methods import DeltaError
 from isobuilder.delta.plan import Link
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
-from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
-from isobuilder.files import (
-    Writeback,
-    as_environment_problem,
-    is_file,
-    locked,
-    open_own,
-    refuse_special,
-)
-from isobuilder.iso.write.writer import check_space
+from isobuilder.errors import InputError, IntegrityError
 from isobuilder.medium import SIGNATURE
 from isobuilder.pipeline.delta.beside import MOST_BESIDE, Beside
+from isobuilder.pipeline.delta.place import ANOTHER_NAME, Writer, alone, is_same, is_there, sweep
 from isobuilder.pipeline.provenance.signing import Signatures
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.trust.signed import check_signatures
@@ -73,11 +65,11 @@ def apply_deltas(
             another file has that name already, or lies beside; nothing was written.
         IntegrityError: a delta is damaged, or the ISO is not signed as it should be; nothing was
             written. Or what came of it has another digest; nothing is left.
-        EnvironmentProblem: no space.
+        EnvironmentProblem: no space, or another run is writing a file of that name.
     """
     _judge_name(out)
-    others = [old for old in olds if not _is_same(old, out)]
-    if any(_is_same(delta, out) for delta in deltas):
+    others = [old for old in olds if not is_same(old, out)]
+    if any(is_same(delta, out) for delta in deltas):
         raise _made_of_itself(out)
     with ExitStack() as closing:
         links = [one for path in deltas for one in closing.enter_context(Delta(path)).links]
@@ -87,26 +79,30 @@ def apply_deltas(
         except InputError as error:
             raise error if len(others) == len(olds) else _made_of_itself(out) from error
         last = path[-1].link
-        there = _is_there(out, last, replace=replace)
-        with as_environment_problem(out.parent):
-            out.parent.mkdir(parents=True, exist_ok=True)
+        closing.enter_context(alone(out))
+        there = is_there(out, last, replace=replace)
         size = last.size + sum(run.size for run in given.values())
         bench = closing.enter_context(Workbench(out.absolute().parent, size=len(path) * size))
         runs = _assembled(path, given, bench)
-        writer = _Writer(last, runs[last.result], out, progress)
+        writer = Writer(last, runs[last.result], out, progress)
         if not there:
             writer.check_space()  # before anything is made, of which that size bounds the work
         if signed is not None:
             _demand(last, runs, signed)
         sides = Beside(last, runs, out)
-        stale = sides.stale(there=there)
-        if stale is not None and not replace:
-            raise InputError(stale, hint=_ANOTHER_NAME)
-        goes = stale is not None or (out.exists() and not there)
+        _judge_sides(sides, there=there, replace=replace)
         resumed = 0 if there else writer.write()
-        if goes:
-            sides.remove()
+        # Whatever came to lie there while it was written is judged as if it had been there before.
+        going = _judge_sides(sides, there=there, replace=replace)
+        if replace and not there and (going or out.exists()):
+            going = sides.everything_goes()
+        if not there:
+            writer.publish(replace=replace)
+        gone = sides.remove(going)
         beside = sides.write()
+        sweep(out)
+        if lost := [path.name for path in gone if path not in beside]:
+            progress.step(f"removed, as it was of another ISO: {', '.join(lost)}")
     steps = tuple(one.link.name for one in path)
     return AppliedDelta(out, last.digest, last.size, steps, resumed, beside, there=there)
 
@@ -119,9 +115,12 @@ def _judge_name(out: Path) -> None:
         )
 
 
-def _is_same(path: Path, out: Path) -> bool:
-    """Say if a file that is read would be replaced by ``out``, by whatever name it is read."""
-    return os.path.realpath(path) == str(Path(os.path.realpath(out.parent)) / out.name)
+def _judge_sides(sides: Beside, *, there: bool, replace: bool) -> Sequence[str]:
+    """Return which files beside the ISO go; InputError if one has to, and none may."""
+    stale = sides.stale(there=there)
+    if stale and not replace:
+        raise InputError(next(iter(stale.values())), hint=ANOTHER_NAME)
+    return sides.going(stale)
 
 
 def _made_of_itself(out: Path) -> InputError:
@@ -130,23 +129,6 @@ def _made_of_itself(out: Path) -> InputError:
         f"{out}: is one of the files that the new ISO is made of",
         hint="name another file with --out, and remove the old one once the new one is there",
     )
-
-
-def _is_there(out: Path, link: Link, *, replace: bool) -> bool:
-    refuse_special(out)
-    if not out.exists():
-        return False
-    if out.stat().st_size == link.size and Digest.of_file(out) == link.digest:
-        return True
-    if replace:
-        return False
-    raise InputError(
-        f"{out}: is there already, and is not {link.name} of {link.digest}",
-        hint=_ANOTHER_NAME,
-    )
-
-
-_ANOTHER_NAME = "name another file with --out; --replace lets this one go"
 
 
 def _assembled(
@@ -281,80 +263,12 @@ def _does_not_fit(
             )
     wants = {one.digest: one for needed in links for one in needed.link.given}
     made = {needed.link.digest for needed in links}
-    lacking = [one for one in wants.values() if one.digest not in made]
-    lacking = lacking or [one for one in wants.values() if one.digest not in how]
+    lacking = [one for one in wants.values() if one.digest not in how]
+    lacking = [one for one in lacking if one.digest not in made] or lacking
     they, told = ("need", lacking) if lacking else ("make", [one.link for one in links])
     names = [f"{one.name} ({one.digest})" for one in told]
     fact = "the deltas are for other ISOs" if wanted is None else f"nothing makes {wanted}"
-    return InputError(
-        f"{here}: {fact}: they {they} {'; or '.join(names)}",
-        hint="compare with sha256sum what is there; a damaged ISO is mended by site repair",
-    )
-
-
-class _Writer:
-    """Writes the result of a link."""
-
-    def __init__(self, link: Link, result: ByteRun, out: Path, progress: Progress) -> None:
-        assert isinstance(result, PutRun)  # noqa: S101 - so links are read
-        self._link, self._result, self._out, self._progress = link, result, out, progress
-        self._part = out.with_name(f".{out.name}.{link.digest.hex[:16]}.part")
-
-    def check_space(self) -> None:
-        """Raise EnvironmentProblem if there is no room for what is still to be written."""
-        there = self._part.stat().st_size if is_file(self._part) else 0
-        check_space(self._out.absolute().parent, max(0, self._link.size - there))
-
-    def write(self) -> int:
-        """Write it and return how many bytes of it an earlier run had written."""
-        with as_environment_problem(self._out.parent), locked(self._part, timeout=0) as mine:
-            if not mine:
-                raise EnvironmentProblem(f"{self._out}: another run is writing it")
-            digest, resumed = self._written()
-            if digest != self._link.digest and resumed:
-                self._progress.step("what an earlier run left is damaged: once more")
-                os.truncate(self._part, 0)
-                digest, resumed = self._written()
-            if digest != self._link.digest:
-                self._part.unlink()
-                raise IntegrityError(
-                    f"{self._out}: {digest} came of it, expected {self._link.digest}; "
-                    "it was removed",
-                    hint="the delta does not make what it promises: get another one",
-                )
-            self._part.replace(self._out)
-        return resumed
-
-    def _written(self) -> tuple[Digest, int]:
-        fd = open_own(self._part, os.O_RDWR)
-        try:
-            there = min(os.fstat(fd).st_size, self._link.size)
-            check_space(self._out.absolute().parent, self._link.size - there)
-            begin = self._result.begins(there)
-            pieces = self._result.pieces(begin)
-            os.ftruncate(fd, begin)
-            with task(self._progress, self._out.name, total=self._link.size) as work:
-                return self._filled(fd, begin, pieces, work), begin
-        except DeltaError as error:
-            self._part.unlink()
-            raise IntegrityError(f"{self._out}: cannot be made by the delta: {error}") from error
-        finally:
-            os.close(fd)
-
-    def _filled(self, fd: int, begin: int, pieces: Iterator[bytes], work: Task) -> Digest:
-        hasher = Hasher()
-        for at in range(0, begin, BUFFER_SIZE):
-            data = os.pread(fd, min(BUFFER_SIZE, begin - at), at)
-            hasher.update(data)
-            work.advance(len(data))
-        writeback = Writeback(fd, size=begin)
-        with os.fdopen(os.dup(fd), "r+b") as file:
-            file.seek(begin)
-            for piece in pieces:
-                hasher.update(piece)
-                file.write(piece)
-                writeback.grown(len(piece))
-                work.advance(len(piece))
-            file.flush()
-            os.fsync(fd)
-        return hasher.digest()
+    hint = "compare with sha256sum what is there; a damaged ISO is mended by site repair"
+    if not lacking:
+        hint = "compare with --digest, and get the delta that makes it"
+    return InputError(f"{here}: {fact}: they {they} {'; or '.join(names)}", hint=hint)

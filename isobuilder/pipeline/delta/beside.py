@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from isobuilder.delta.assembling import ByteRun
+from isobuilder.delta.methods import DeltaError
 from isobuilder.delta.plan import Link
 from isobuilder.digest import Digest
 from isobuilder.documents.json import DOCUMENT, parse
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.files import as_environment_problem, is_file, read_bytes, write_whole
-from isobuilder.medium import TRAVELS
+from isobuilder.medium import SBOM, TRAVELS
 from isobuilder.pipeline.verify import promised
 
 MOST_BESIDE = 32 * 1024 * 1024
 """Bytes of a side file."""
 
 REGISTRATION = "registration.json"
-_SUMS, _SBOM = "iso.sha256", "sbom.cdx.json"
+_SUMS = "iso.sha256"
 _TELLING = ("manifest.json", "lock.json", REGISTRATION, _SUMS)
 """Files of which one knows that they are of another ISO, and that therefore go last."""
+
+_ALL = (*(end for end in TRAVELS if end not in _TELLING), *_TELLING)
 
 
 def side(iso: Path, end: str) -> Path:
@@ -62,43 +66,88 @@ class Beside:
 
     def __init__(self, link: Link, runs: Sequence[ByteRun], out: Path) -> None:
         self._link, self._runs, self._out = link, runs, out
+        self._mark = out.with_name(f".{out.name}.{link.digest.hex[:16]}.sides")
+        self._marked = False
 
-    def stale(self, *, there: bool) -> str | None:
-        """Return what lies there of another ISO, in a sentence; None if nothing does.
+    @cached_property
+    def _expected(self) -> dict[str, tuple[int, Digest]]:
+        """Size and digest of each; so what cannot be made is told before the ISO has its name."""
+        return {end: (len(data), Digest.of(data)) for end, data in self._made(self._link.beside)}
 
-        Everything is made once, so what cannot be made is told before the ISO has its name.
+    def stale(self, *, there: bool) -> dict[str, str]:
+        """Return what lies there of another ISO: the ends of names, each with a sentence.
+
         Without the ISO (``there``) an SBOM is what was made with it; later it may be a deeper one.
         A signature and statements about vulnerabilities may come another way, at any time.
 
         Raises:
+            InputError: what has the name of such a file is none.
             IntegrityError: a file cannot be made, or the registration is of another ISO.
         """
+        self._refuse_others()
+        found: dict[str, str] = {}
+        self._marked = there and self._mark.exists()
+        if self._marked:
+            found[""] = f"{self._out}: what lies beside it is of the ISO that it replaced"
         told = promised(self._out)
-        found = (
-            [f"{self._out}.sha256: {_OTHER}: {told}"]
-            if told not in {None, self._link.digest}
-            else []
-        )
-        compared = {*_TELLING} - {REGISTRATION, _SUMS} | ({_SBOM} if not there else set())
-        for end, data in self._made(list(self._link.beside)):
-            path = side(self._out, end)
-            if end in compared and path.is_file() and read_bytes(path, MOST_BESIDE) != data:
-                found.append(f"{path}: {_OTHER}: it is not what lies beside {self._link.name}")
+        if told not in {None, self._link.digest}:
+            found[_SUMS] = f"{self._out}.sha256: {_OTHER}: {told}"
+        name = self._link.name
+        for end in ("manifest.json", "lock.json", SBOM):
+            path, expected = side(self._out, end), self._expected.get(end)
+            if not path.is_file() or (there and (end == SBOM or expected is None)):
+                continue
+            if expected is None:
+                found[end] = f"{path}: {_OTHER}: nothing of that kind lies beside {name}"
+            elif not _is_of(path, *expected):
+                found[end] = f"{path}: {_OTHER}: it is not what lies beside {name}"
         path = side(self._out, REGISTRATION)
         if path.is_file():
-            why = of_another(read_bytes(path, MOST_BESIDE), self._link.digest, self._link.size)
-            found += [] if why is None else [f"{path}: {_OTHER}: {why}"]
-        return found[0] if found else None
+            size = path.stat().st_size
+            why: str | None = f"it has {size} bytes"
+            if size <= MOST_BESIDE:
+                data = read_bytes(path, MOST_BESIDE)
+                why = of_another(data, self._link.digest, self._link.size)
+            if why is not None:
+                found[REGISTRATION] = f"{path}: {_OTHER}: {why}"
+        return found
 
-    def remove(self) -> None:
-        """Remove what tells of the ISO that is gone: beside another one it would be wrong.
-
-        A run that ends early leaves what shows the next one that the rest has to go too.
-        """
-        for end in (*(end for end in TRAVELS if end not in _TELLING), *_TELLING):
-            path = side(self._out, end)
+    def _refuse_others(self) -> None:
+        for path in (side(self._out, end) for end in TRAVELS):
             with as_environment_problem(path):
+                if path.exists() and not path.is_file():
+                    raise InputError(
+                        f"{path}: is there, and is no file",
+                        hint="take it away, or name another file with --out",
+                    )
+
+    def going(self, stale: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the ends of what goes with what is ``stale``, in the order in which it goes.
+
+        Beside the right ISO these are only those; but if one names another ISO, or a run ended
+        early, the rest came with that one too.
+        """
+        everything = not stale.keys().isdisjoint({"", _SUMS, REGISTRATION})
+        return _ALL if everything else tuple(end for end in _ALL if end in stale)
+
+    def everything_goes(self) -> tuple[str, ...]:
+        """Return the ends of all; a mark stays until they are gone, whenever this run ends."""
+        write_whole(self._mark, b"")
+        self._marked = True
+        return _ALL
+
+    def remove(self, ends: Sequence[str]) -> tuple[Path, ...]:
+        """Remove what tells of the ISO that is gone: beside another one it would be wrong."""
+        gone = []
+        for path in (side(self._out, end) for end in ends):
+            with as_environment_problem(path):
+                if path.exists():
+                    gone.append(path)
                 path.unlink(missing_ok=True)
+        if self._marked:
+            with as_environment_problem(self._mark):
+                self._mark.unlink(missing_ok=True)
+        return tuple(gone)
 
     def write(self) -> tuple[Path, ...]:
         """Write what is not there, and return which files that are."""
@@ -109,13 +158,19 @@ class Beside:
             written.append(side(self._out, end))
         return tuple(written)
 
-    def _made(self, ends: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    def _made(self, ends: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """Make files, one at a time."""
         for end in ends:
             run = self._runs[self._link.beside[end]]
             if end not in TRAVELS or run.size > MOST_BESIDE:
                 continue
-            data = run.read(0, run.size) if run.size else b""
+            try:
+                data = run.read(0, run.size) if run.size else b""
+            except DeltaError as error:
+                raise IntegrityError(
+                    f"{side(self._out, end)}: cannot be made by the delta: {error}",
+                    hint="the delta does not make what it promises: get another one",
+                ) from error
             if end == _SUMS:  # which tells the name
                 data = f"{self._link.digest.hex}  ".encode() + os.fsencode(self._out.name) + b"\n"
             if end == REGISTRATION:
@@ -130,3 +185,7 @@ class Beside:
 
 
 _OTHER = "is there already, and is of another ISO"
+
+
+def _is_of(path: Path, size: int, digest: Digest) -> bool:
+    return path.stat().st_size == size and Digest.of_file(path) == digest

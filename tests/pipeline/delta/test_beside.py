@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from dataclasses import dataclass, replace
@@ -14,12 +15,13 @@ from isobuilder.delta.container import Delta, write_delta
 from isobuilder.delta.general import Whole
 from isobuilder.delta.plan import Link, Made, Put
 from isobuilder.digest import Digest
-from isobuilder.errors import InputError, IntegrityError
+from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
 from isobuilder.files import new_file
-from isobuilder.medium import SBOM, SIDE_FILES
+from isobuilder.medium import SBOM, SIDE_FILES, SIGNATURE, VEX
 from isobuilder.pipeline.delta.apply import apply_deltas
 from isobuilder.pipeline.delta.beside import Beside, side
 from isobuilder.pipeline.delta.make import make_delta
+from isobuilder.pipeline.delta.place import Writer
 from tests.pipeline.delta.discs import a_tree, disc
 from tests.pipeline.delta.released import registration_of
 
@@ -127,7 +129,154 @@ def test_a_run_that_is_killed_is_continued_by_the_same_command(
     assert_right(line, out)
 
 
-@pytest.mark.parametrize("how", ["itself", "by a link", "the delta"])
+def test_a_signature_of_the_iso_that_goes_goes_though_nothing_else_tells_of_it(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that replaced the ISO was killed before it removed what lay beside it."""
+    out = line.at_site(tmp_path / "q", 2, ends=(SBOM,))
+    side(out, SIGNATURE).write_text("of the other one")
+    shutil.copy(line.isos[2], out)
+
+    def dead(_beside: Beside, _ends: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Beside, "remove", dead)
+        with pytest.raises(Killed):
+            apply_deltas(line.isos[:1], [line.delta], out, replace=True)
+    assert out.read_bytes() == line.isos[1].read_bytes()
+    with pytest.raises(InputError, match="what lies beside it is of the ISO that it replaced"):
+        apply_deltas(line.isos[:1], [line.delta], out)
+    apply_deltas(line.isos[:1], [line.delta], out, replace=True)
+    assert_right(line, out)
+    assert not side(out, SIGNATURE).exists()
+    assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_beside_the_right_iso_only_what_differs_is_replaced(line: Line, tmp_path: Path) -> None:
+    out = line.at_site(tmp_path / "q", 1)
+    shutil.copy(line.isos[1], out)
+    for end in (SIGNATURE, VEX, "lock.json", SBOM):
+        side(out, end).write_text("mine")
+    done = apply_deltas(line.isos[:1], [line.delta], out, replace=True)
+    assert (done.there, done.beside) == (True, (side(out, "lock.json"),))
+    assert [side(out, end).read_text() for end in (SIGNATURE, VEX, SBOM)] == ["mine"] * 3
+
+
+@pytest.mark.parametrize("end", ["manifest.json", "lock.json", SBOM])
+def test_what_the_delta_does_not_carry_is_not_taken_for_that_of_the_new_iso(
+    end: str, line: Line, tmp_path: Path
+) -> None:
+    bare = Path(shutil.copy(line.isos[1], tmp_path / "bare.iso"))
+    delta = make_delta(line.isos[:1], bare, tmp_path / "bare.delta").path
+    out = line.at_site(tmp_path / "q", 2, ends=(end,))
+    with pytest.raises(InputError, match=f"st.{end}: .* nothing of that kind lies beside bare.iso"):
+        apply_deltas(line.isos[:1], [delta], out)
+    assert not out.exists()
+    apply_deltas(line.isos[:1], [delta], out, replace=True)
+    assert [path.name for path in out.parent.iterdir()] == ["st.iso"]
+    side(out, end).write_text("came later")
+    assert apply_deltas(line.isos[:1], [delta], out).there
+
+
+@pytest.mark.parametrize("what", ["a folder", "a pipe"])
+def test_what_is_no_file_is_not_taken_for_one_beside_the_iso(
+    what: str, line: Line, tmp_path: Path
+) -> None:
+    out = Path(shutil.copy(line.isos[2], tmp_path / "st.iso"))
+    if what == "a folder":
+        side(out, VEX).mkdir()
+    else:
+        os.mkfifo(side(out, "iso.sha256"))
+    with pytest.raises(InputError, match="is there, and is no file"):
+        apply_deltas(line.isos[:1], [line.delta], out, replace=True)
+    assert out.read_bytes() == line.isos[2].read_bytes()
+
+
+@pytest.mark.parametrize("end", ["manifest.json", "registration.json"])
+def test_a_large_file_beside_the_iso_is_of_another_one(
+    end: str, line: Line, tmp_path: Path
+) -> None:
+    out = tmp_path / "st.iso"
+    with side(out, end).open("wb") as file:
+        file.truncate(33 << 20)
+    with pytest.raises(InputError, match="is of another ISO"):
+        apply_deltas(line.isos[:1], [line.delta], out)
+    apply_deltas(line.isos[:1], [line.delta], out, replace=True)
+    assert_right(line, out)
+
+
+def test_of_two_runs_that_write_one_name_the_second_is_refused(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where they make different ISOs."""
+    other = make_delta(line.isos[:1], line.isos[2], tmp_path / "y.delta").path
+    out, write = tmp_path / "q" / "st.iso", Beside.write
+
+    def meanwhile(beside: Beside) -> tuple[Path, ...]:
+        with pytest.raises(EnvironmentProblem, match="another run is writing it"):
+            apply_deltas(line.isos[:1], [other], out, replace=True)
+        return write(beside)
+
+    monkeypatch.setattr(Beside, "write", meanwhile)
+    apply_deltas(line.isos[:1], [line.delta], out)
+    assert_right(line, out)
+
+
+@pytest.mark.parametrize("what", ["an ISO", "sums", "the same"])
+@pytest.mark.parametrize("links", [True, False])
+def test_what_came_to_lie_there_meanwhile_stays(
+    what: str, links: bool, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, write = tmp_path / "q" / "st.iso", Writer.write
+    found = {"an ISO": out, "sums": side(out, "iso.sha256"), "the same": out}[what]
+
+    def meanwhile(writer: Writer) -> int:
+        done = write(writer)
+        if what == "sums":
+            found.write_text(f"{Digest.of(b'x').hex}  st.iso\n")
+        else:
+            shutil.copy(line.isos[2 if what == "an ISO" else 1], found)
+        return done
+
+    def no_link(_one: Path, _other: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_link)
+    monkeypatch.setattr(Writer, "write", meanwhile)
+    if what == "the same":
+        apply_deltas(line.isos[:1], [line.delta], out)
+        assert_right(line, out)
+    else:
+        with pytest.raises(InputError, match="is there already, and is"):
+            apply_deltas(line.isos[:1], [line.delta], out)
+        assert out.exists() == (what == "an ISO")
+    assert len(list(out.parent.glob("*.iso.sha256"))) == (what != "an ISO")
+
+
+def test_where_no_second_names_are_the_iso_gets_its_own(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_link(_one: Path, _other: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_link)
+    apply_deltas(line.isos[:1], [line.delta], tmp_path / "st.iso")
+    assert_right(line, tmp_path / "st.iso")
+
+
+def test_what_a_run_to_another_iso_left_is_removed(line: Line, tmp_path: Path) -> None:
+    out, left = tmp_path / "q" / "st.iso", "." + "st.iso" + "." + "0" * 16
+    line.at_site(out.parent, 1)
+    names = (f"{left}.part", f"{left}.sides", f"{left}.mine", ".st.iso.part")
+    for name in names:
+        (out.parent / name).write_bytes(b"x")
+    apply_deltas(line.isos[:1], [line.delta], out)
+    assert [(out.parent / name).exists() for name in names] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("how", ["itself", "by a link", "a link", "by two links", "the delta"])
 def test_an_iso_is_not_written_over_what_it_is_made_of(
     how: str, line: Line, tmp_path: Path
 ) -> None:
@@ -136,6 +285,15 @@ def test_an_iso_is_not_written_over_what_it_is_made_of(
     if how == "by a link":
         old = tmp_path / "link.iso"
         old.symlink_to("cur.iso")
+    if how in {"a link", "by two links"}:
+        out = tmp_path / "st.iso"
+    if how == "a link":
+        old = out
+        old.symlink_to("cur.iso")
+    if how == "by two links":
+        out.symlink_to("cur.iso")
+        old = tmp_path / "link.iso"
+        old.symlink_to("st.iso")
     if how == "the delta":
         old, out = line.isos[0], delta
     before = out.read_bytes()

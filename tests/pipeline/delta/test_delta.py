@@ -164,7 +164,11 @@ def test_another_old_one_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match=r"other.iso: .* they need old.iso \(sha256:\w+\)"):
         apply_deltas([other], [pair[2].path], tmp_path / "out" / "made.iso")
     with pytest.raises(InputError, match=f"nothing makes {Digest.of(b'x')}"):
+        apply_deltas([other], [pair[2].path], tmp_path / "out" / "x.iso", wanted=Digest.of(b"x"))
+    fact = rf"nothing makes {Digest.of(b'x')}: they make new.iso \({pair[2].digest}\)"
+    with pytest.raises(InputError, match=fact) as refused:
         apply_deltas([pair[0]], [pair[2].path], tmp_path / "out" / "x.iso", wanted=Digest.of(b"x"))
+    assert "--digest" in str(refused.value.hint)
     assert not (tmp_path / "out").exists()
 
 
@@ -226,18 +230,20 @@ def test_a_delta_of_format_1_is_applied_for_ever(tmp_path: Path) -> None:
 
 def test_where_what_lies_beside_cannot_be_made_there_is_no_iso(tmp_path: Path) -> None:
     said, carried = opened(GOLDEN / "format1.delta")
-    out, refused = tmp_path / "new.iso", 0
+    out, refused, told = tmp_path / "new.iso", 0, 0
     for at in range(0, len(carried), 3):
         damaged = carried[:at] + bytes([carried[at] ^ 0xFF]) + carried[at + 1 :]
         (tmp_path / "x.delta").write_bytes(sealed(json.dumps(said).encode(), damaged))
         try:
             apply_deltas([GOLDEN / "old"], [tmp_path / "x.delta"], out)
-        except IsobuilderError:
+        except IsobuilderError as error:
             refused += 1
+            told += f"{tmp_path / 'new.lock.json'}: cannot be made by the delta: " in str(error)
             assert not out.exists()
         for path in tmp_path.glob("new.*"):
             path.unlink()
     assert refused > 10
+    assert told
 
 
 MUTATED = 10 * ROUNDS
