@@ -40,6 +40,7 @@ _VISIT = 512
 _PIECE = 2 * 1024 * 1024  # bytes that are copied at a time
 _WHOLE = 1  # the method that needs no old bytes, whoever names some
 _COMPRESSES = range(20, 30)  # methods of which the old bytes are what the new ones unpack to
+_COMPRESSES_BLOCKS = 31
 
 
 class ByteRun(Protocol):
@@ -281,7 +282,7 @@ class PutRun:
         return made
 
     def _made(self, index: int, segment: Made) -> bytes:
-        self._bench.spend(segment.length + segment.delta + segment.size)
+        self._bench.spend(_work(segment))
         old = b""
         if segment.length and segment.method != _WHOLE:
             old = self._runs[segment.source].read(segment.offset, segment.length)
@@ -305,6 +306,16 @@ class PutRun:
                 return made
             kept = self._bench.keep(key, iter((made,)))
         return kept.read(inside, count)
+
+
+def _work(segment: Made) -> int:
+    """Return the bytes of work that a piece takes: to compress takes longer than all else."""
+    work = segment.length + segment.delta + segment.size
+    if segment.method not in _COMPRESSES and segment.method != _COMPRESSES_BLOCKS:
+        return work
+    from isobuilder.delta.deflate.fast import slowness
+
+    return slowness() * work
 
 
 class _UnpackedRun:

@@ -70,6 +70,15 @@ def best_engine() -> Engine:
         return PureEngine()
 
 
+def slowness() -> int:
+    """Return for how many bytes of other work one counts that is compressed.
+
+    Python takes far longer for one than this; but what is made has to be compressed once, however
+    long that takes, so the number says how often that may be, and not how long.
+    """
+    return 2 if isinstance(best_engine(), FastEngine) else 8
+
+
 class FastEngine:
     """The compiled loops.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import zlib
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from isobuilder.delta import assembling
 from isobuilder.delta.assembling import Workbench
 from isobuilder.delta.container import Delta
+from isobuilder.delta.deflate import fast
+from isobuilder.delta.deflate.encoders import PureEngine
+from isobuilder.delta.deflate.fast import FastEngine
 from isobuilder.delta.methods import DeltaError, methods
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, IntegrityError
@@ -74,6 +78,26 @@ def test_what_is_unpacked_counts_as_work_however_little_comes_of_it(tmp_path: Pa
     runs += [["unpacked", 1, 0, len(stream), 1]] * count
     runs += [["put", *([2 + number, 0, 1] for number in range(count))]]
     old, delta = closed(tmp_path, runs, b"Z" * count, packed)
+    with pytest.raises(IntegrityError, match="far more work than what it makes is worth"):
+        apply_deltas([old], [delta], tmp_path / "new.iso")
+
+
+@pytest.mark.usefixtures("little_free")
+@pytest.mark.parametrize("engine", ["fast", "slow"])
+def test_what_is_compressed_counts_as_more_work_where_it_takes_longer(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = PureEngine() if engine == "slow" else object.__new__(FastEngine)
+    monkeypatch.setattr(fast, "best_engine", lambda: made)
+    stream = gzip.compress(bytes(65536), mtime=0, compresslevel=6)
+    recipe = methods()[20].make(bytes(65536), stream)
+    assert recipe is not None
+    piece = [20, 1, 0, 65536, len(recipe), len(stream), "layer"]
+    runs: list[Any] = [["put", 65536], ["put", *([piece] * 7)]]
+    old, delta = closed(tmp_path, runs, 7 * stream, 7 * recipe)
+    if engine == "fast":
+        apply_deltas([old], [delta], tmp_path / "new.iso")
+        return
     with pytest.raises(IntegrityError, match="far more work than what it makes is worth"):
         apply_deltas([old], [delta], tmp_path / "new.iso")
 
