@@ -13,6 +13,7 @@ of what it holds, and 1 more if it is not compressed. A block is a stream of RFC
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -63,20 +64,20 @@ class Unblocked:
         packing, most = _PACKINGS.get(next(told, 0)), next(told, 0)
         if packing is None or most > _MOST_BLOCK:
             raise DeltaError("blocks that nobody here can unpack")
-        made = bytearray()
+        made = io.BytesIO()  # which gives its bytes without a copy
         at = 0
         for word in told:
             data = old[at : at + (word >> 1)]
             at += word >> 1
             try:
-                made += data if word & 1 else unpacked_block(data, packing, most)
+                made.write(data if word & 1 else unpacked_block(data, packing, most))
             except IntegrityError as error:
                 raise DeltaError(error.lines[0]) from error
-            if len(made) > size:
+            if made.tell() > size:
                 break
-        if at != len(old) or len(made) != size:
-            raise DeltaError(f"blocks of {at} bytes unpack to {len(made)}, expected {size}")
-        return bytes(made)
+        if at != len(old) or made.tell() != size:
+            raise DeltaError(f"blocks of {at} bytes unpack to {made.tell()}, expected {size}")
+        return made.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +107,19 @@ class Blocked:
         if next(told, 0) != _ZLIB:
             raise DeltaError("blocks that nobody here can compress")
         level, window, memory = next(told, 0), next(told, 0), next(told, 0)
-        made = bytearray()
+        made = io.BytesIO()  # which gives its bytes without a copy
         at = 0
         for word in told:
             data = old[at : at + (word >> 1)]
             at += word >> 1
             if len(data) > _MOST_BLOCK:
                 raise DeltaError(f"a block of {len(data)} bytes, at most {_MOST_BLOCK}")
-            made += data if word & 1 else _zlib(data, level, window, memory)
-            if len(made) > size:
+            made.write(data if word & 1 else _zlib(data, level, window, memory))
+            if made.tell() > size:
                 break
-        if at != len(old) or len(made) != size:
-            raise DeltaError(f"blocks of {at} bytes become {len(made)}, expected {size}")
-        return bytes(made)
+        if at != len(old) or made.tell() != size:
+            raise DeltaError(f"blocks of {at} bytes become {made.tell()}, expected {size}")
+        return made.getvalue()
 
 
 _USUAL = (_LEVEL, _WINDOW, _MEMORY)

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from isobuilder.delta.methods import DeltaError, UnknownMethod
 from isobuilder.delta.plan import MOST_LINKS, Link, from_data, to_data
@@ -26,7 +27,10 @@ from isobuilder.text import as_json
 MAGIC, FORMAT = b"isodelta", 1
 
 _HEAD = struct.Struct("<8sIII32s")
-_LIMITS = JsonLimits(size=64 * 1024 * 1024, items=5_000_000)
+_LIMITS = JsonLimits(size=32 * 1024 * 1024, items=2_000_000)
+_MOST_TABLES = 100_000
+"""Opening brackets of tables, each of which takes far more memory than another value; a link has
+two. Names of pieces may have some, too."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +57,8 @@ class Delta:
         try:
             self.size = os.fstat(self._fd).st_size
             self.links = tuple(self._links())
+            for needed in self.links:
+                self._judge(needed)
         except OSError as error:
             self.close()
             raise disk_problem(error, path) from error
@@ -102,12 +108,14 @@ class Delta:
                 f"{self.path}: a delta of format {number}; this isobuilder knows {FORMAT}",
                 hint=_NEWER,
             )
-        if plain > _LIMITS.size or packed > self.size:
+        if plain > _LIMITS.size:
             raise DeltaError(f"what it says has {plain} bytes, at most {_LIMITS.size}")
+        most = min(self.size, plain + plain // 64 + 4096)  # zstd adds less to what it cannot pack
+        if packed > most:
+            raise DeltaError(f"what it says is packed in {packed} bytes, at most {most}")
         self._prove(digest)
         try:
-            text = decompressed(self.read(_HEAD.size, packed), plain)
-            data = parse(text, "what it says", _LIMITS, DeltaError)
+            data = _said(decompressed(self.read(_HEAD.size, packed), plain))
         except DeltaError:
             raise
         except IntegrityError as error:
@@ -117,11 +125,26 @@ class Delta:
             raise DeltaError("damaged: it says of nothing how it is made")
         at = _HEAD.size + packed
         for one in links:
-            link = from_data(one)
-            yield Needed(link, self, at)
-            at += link.carried
+            needed = Needed(from_data(one), self, at)
+            yield needed
+            at += needed.link.carried
         if at != self.size:
             raise DeltaError(f"damaged: {self.size} bytes, expected {at}")
+
+    def _judge(self, needed: Needed) -> None:
+        """Raise UnknownMethod if a newer isobuilder says how a gzip file is made."""
+        from isobuilder.delta.deflate.recipe import GzipRecipe  # which most deltas need not
+
+        at = needed.begins
+        for _, _, made in needed.link.made:
+            if made.method == _GZIP:
+                try:
+                    GzipRecipe.from_bytes(self.read(at, made.delta))
+                except UnknownMethod:
+                    raise
+                except DeltaError:
+                    pass  # told with its piece, when it is made
+            at += made.delta
 
     def _prove(self, digest: bytes) -> None:
         hasher = Hasher()
@@ -133,8 +156,15 @@ class Delta:
             raise DeltaError(f"damaged: it hashes to {hasher.digest().hex}, not to {digest.hex()}")
 
 
+_GZIP = 20
 _AGAIN = "bring it again"
 _NEWER = "apply it with the isobuilder that made it, or a newer one"
+
+
+def _said(text: bytes) -> Any:
+    if text.count(b"{") > _MOST_TABLES:
+        raise DeltaError(f"what it says has more than {_MOST_TABLES} tables")
+    return parse(text, "what it says", _LIMITS, DeltaError)
 
 
 def is_delta(path: Path) -> bool:

@@ -6,11 +6,13 @@ The formats of 1 and 2 are zstd's (RFC 8878), of 2 with ``old`` as a raw diction
 
 from __future__ import annotations
 
+import io
 import re
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from isobuilder.delta.methods import DeltaError
+from isobuilder.delta.methods import MOST_HELD, DeltaError
 from isobuilder.delta.streams import numbers
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.zstd import compressed, decompressed
@@ -88,34 +90,45 @@ class Edits:
             if count > _MOST_EDITS:
                 return None
         plain = numbers((count,)) + told + values
-        return numbers((len(plain),)) + compressed(plain)
+        delta = numbers((len(plain),)) + compressed(plain)
+        return delta if _held(old, delta, len(plain)) <= MOST_HELD else None
 
     def apply(self, old: bytes, delta: bytes, size: int) -> bytes:
         """Return the bytes; DeltaError if the differences are of others, or damaged."""
         if len(old) != size:
             raise DeltaError(f"edits of {size} bytes for {len(old)}")
         length, at = _read(delta, 0)
-        if length > 2 * _LONGEST * _MOST_EDITS + 2 * size:
+        if length > 2 * _LONGEST * _MOST_EDITS + size:
             raise DeltaError(f"edits of {length} bytes for {size}")
-        plain = _unpacked(delta[at:], length)
+        if _held(old, delta, length) > MOST_HELD:
+            raise DeltaError(f"edits of {length} bytes for {size} would take too much memory")
+        plain = _unpacked(memoryview(delta)[at:], length)
         count, at = _read(plain, 0)
         if count > _MOST_EDITS:
             raise DeltaError(f"{count} edits, at most {_MOST_EDITS}")
-        runs = []
+        starts, longs = array("Q"), array("Q")
         position = 0
         for _ in range(count):
             gap, at = _read(plain, at)
             long, at = _read(plain, at)
-            position += gap
-            runs.append((position, long))
-            position += long
-        if position > size or at + sum(long for _, long in runs) != len(plain):
+            if position + gap + long > size:
+                raise DeltaError("edits that reach behind the end")
+            starts.append(position + gap)
+            longs.append(long)
+            position += gap + long
+        if at + sum(longs) != len(plain):
             raise DeltaError("edits that reach behind the end")
-        made = bytearray(old)
-        for start, long in runs:
-            made[start : start + long] = plain[at : at + long]
+        made, values = io.BytesIO(old), memoryview(plain)  # which give their bytes without a copy
+        for start, long in zip(starts, longs, strict=True):
+            made.seek(start)
+            made.write(values[at : at + long])
             at += long
-        return bytes(made)
+        return made.getvalue()
+
+
+def _held(old: bytes, delta: bytes, plain: int) -> int:
+    """Return the bytes of memory that edits take: the new bytes are as many as the old ones."""
+    return 2 * len(old) + len(delta) + plain
 
 
 def _edits(old: bytes, new: bytes) -> Iterator[tuple[int, bytes]]:
@@ -138,7 +151,7 @@ def _read(data: bytes, at: int) -> tuple[int, int]:
     raise DeltaError("damaged: a number without end")
 
 
-def _unpacked(delta: bytes, size: int, old: bytes = b"") -> bytes:
+def _unpacked(delta: bytes | memoryview, size: int, old: bytes = b"") -> bytes:
     try:
         return decompressed(delta, size, old=old)
     except IntegrityError as error:

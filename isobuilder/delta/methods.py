@@ -16,6 +16,9 @@ from typing import Protocol
 
 from isobuilder.errors import IntegrityError
 
+MOST_HELD = 490 * 1000 * 1000
+"""Bytes of memory that a method may take for one piece, whatever a delta says."""
+
 
 class DeltaError(IntegrityError):
     """A delta is damaged, or of something else; a sentence without place."""

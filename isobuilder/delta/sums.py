@@ -20,18 +20,12 @@ from typing import Any
 
 from isobuilder.delta import borrowed, streams
 from isobuilder.delta.borrowed import Borrowed
-from isobuilder.delta.methods import DeltaError
+from isobuilder.delta.methods import MOST_HELD, DeltaError
 
 MOST_SEARCHED = 64 * 1024 * 1024
 """Old bytes of which pieces are looked for, which takes seventeen times as much memory."""
 
 _MOST_HELD = 200 * 1000 * 1000  # bytes of old and new together
-_MOST_APPLIED = 490 * 1000 * 1000
-"""Bytes of memory for what comes of it, thrice, the old bytes and the delta.
-
-What isobuilder makes stays below: old bytes of 64 MiB, new ones of 100 MiB, and a delta of them.
-"""
-
 _CHECK = 8  # bytes of the SHA-256 of the new bytes
 _MARKED, _ALL = 0, 1  # forms: blocks are marked and told, or all bytes are told
 _BLOCK = 32  # bytes to which something is added, or nothing
@@ -69,8 +63,9 @@ class Sums:
 
     def apply(self, old: bytes, delta: bytes, size: int) -> bytes:
         """Return the bytes; DeltaError if the delta is damaged, or of others."""
+        # What isobuilder makes stays below: old bytes of 64 MiB, new ones of 100, a delta of them.
         held = len(old) + len(delta) + 3 * size
-        if len(old) + size > _MOST_HELD or held > _MOST_APPLIED:
+        if len(old) + size > _MOST_HELD or held > MOST_HELD:
             raise DeltaError(f"sums of {len(old)} to {size} bytes would take too much memory")
         told, literals, marks, sums = _unpacked(delta, size)
         if len(told) > size // 64 + 16384:

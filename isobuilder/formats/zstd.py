@@ -15,6 +15,7 @@ _PIECE = 1024 * 1024  # bytes that are unpacked at a time
 _SHORTEST = 8  # bytes of a dictionary; zstd takes no shorter one
 _FAR = 1024 * 1024  # bytes of a dictionary in which long matches are looked for by themselves
 _LEAST_WINDOW, _MOST_WINDOW = 10, 31  # logarithms that zstd takes
+_USUAL_WINDOW = 27  # what zstd takes that was told nothing
 
 
 def zstd_module() -> Any | None:
@@ -45,7 +46,7 @@ def compressed(data: bytes, *, old: bytes = b"", level: int = 19) -> bytes:
     return bytes(zstd.compress(data, options=options, zstd_dict=dictionary))
 
 
-def decompressed(data: bytes, size: int, *, old: bytes = b"") -> bytes:
+def decompressed(data: bytes | memoryview, size: int, *, old: bytes = b"") -> bytes:
     """Return the ``size`` bytes of the one frame ``data``, which ``compressed`` made with ``old``.
 
     Raises:
@@ -54,7 +55,8 @@ def decompressed(data: bytes, size: int, *, old: bytes = b"") -> bytes:
     """
     zstd = _needed()
     # Who makes a frame says how much is kept to unpack it: not more than there will be.
-    options = {zstd.DecompressionParameter.window_log_max: _window(len(old) + size)}
+    most = _window(len(old) + size) if old else min(_window(size), _USUAL_WINDOW)
+    options = {zstd.DecompressionParameter.window_log_max: most}
     made = io.BytesIO()  # which gives its bytes without a copy
     done = 0
     try:
@@ -64,17 +66,18 @@ def decompressed(data: bytes, size: int, *, old: bytes = b"") -> bytes:
         usable = len(old) >= _SHORTEST
         dictionary = zstd.ZstdDict(old, is_raw=True).as_prefix if usable else None
         unpacker = zstd.ZstdDecompressor(zstd_dict=dictionary, options=options)
-        given = data
+        at = 0
         while not unpacker.eof:
-            piece = unpacker.decompress(given, _PIECE)
-            given = b""
-            if not piece and unpacker.needs_input:
+            given = data[at : at + _PIECE] if unpacker.needs_input else b""  # it keeps a copy
+            at += len(given)
+            if not given and unpacker.needs_input:
                 raise IntegrityError("the zstd data ends early")
+            piece = unpacker.decompress(given, _PIECE)
             made.write(piece)
             done += len(piece)
             if done > size:
                 break
-        if done != size or unpacker.unused_data:
+        if done != size or unpacker.unused_data or at < len(data):
             raise IntegrityError(f"damaged zstd data: {done} bytes or more, expected {size}")
     except zstd.ZstdError as error:
         raise IntegrityError(f"damaged zstd data: {error}") from error

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from isobuilder.delta.container import Delta, is_delta, write_delta
+from isobuilder.delta.deflate.recipe import Compressor, GzipMember, GzipRecipe, Making
 from isobuilder.delta.plan import Copy, Given, Link, Made, Put, Unpacked, Zeros
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
 from isobuilder.files import new_file
-from tests.delta.sealing import opened, sealed
+from tests.delta.sealing import HEAD, opened, sealed
 
 OLD, NEW = Digest.of(b"old"), Digest.of(b"new")
 RUNS = (
@@ -109,6 +110,53 @@ def test_a_delta_of_many_segments_is_read_within_bounds(path: Path) -> None:
     path.write_bytes(sealed(json.dumps(data).encode(), needed))
     with pytest.raises(IntegrityError, match="more than 500000 segments"):
         Delta(path)
+
+
+@pytest.mark.parametrize("packed", [10_000, 1 << 30])
+def test_what_a_delta_says_is_not_read_where_it_is_packed_in_more_than_it_can_be(
+    packed: int, path: Path
+) -> None:
+    with path.open("wb") as file:
+        file.write(HEAD.pack(b"isodelta", 1, packed, 1000, bytes(32)))
+        file.truncate(HEAD.size + packed)
+    with pytest.raises(IntegrityError, match=f"is packed in {packed} bytes, at most 5111"):
+        Delta(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        (b'{"links":[' + b",".join([b'{"1":1}'] * 100_000) + b"]}", "more than 100000 tables"),
+        (b'{"links":[' + b"1," * 2_000_000 + b"1]}", "JSON of more than 2000000 values"),
+        (b'{"links":["' + b"a" * (32 << 20) + b'"]}', "bytes, at most 33554432"),
+    ],
+    ids=["tables", "values", "bytes"],
+)
+def test_what_a_delta_says_is_bounded_before_anything_is_made_of_it(
+    text: bytes, fact: str, path: Path
+) -> None:
+    path.write_bytes(sealed(text, b""))
+    with pytest.raises(IntegrityError, match=fact):
+        Delta(path)
+
+
+@pytest.mark.parametrize("what", ["model", "format", "damaged"])
+def test_a_gzip_recipe_of_a_newer_isobuilder_is_not_called_damaged(what: str, path: Path) -> None:
+    making = Making(Compressor.GO, (9,))
+    recipe = bytearray(GzipRecipe((GzipMember(b"", making, 1000, 0),)).to_bytes())
+    place, value = {"model": (4, 72), "format": (0, 2), "damaged": (1, 0)}[what]
+    assert recipe[4] == Compressor.GO
+    recipe[place] = value
+    data, needed = opened(path)
+    data["links"][0]["runs"][3].append([20, 2, 0, 1000, len(recipe), 90, "layer"])
+    data["links"][0]["size"] += 90
+    path.write_bytes(sealed(json.dumps(data).encode(), needed[:7] + recipe + needed[7:]))
+    if what == "damaged":  # that is told with the piece
+        Delta(path).close()
+        return
+    with pytest.raises(InputError, match="how a gzip file is made: ") as refused:
+        Delta(path)
+    assert refused.value.hint == "apply it with the isobuilder that made it, or a newer one"
 
 
 def test_no_value_of_a_delta_makes_more_than_an_error_of_ours(path: Path) -> None:

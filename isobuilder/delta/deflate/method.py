@@ -38,11 +38,11 @@ class GzipMethod:
         recipe = GzipRecipe.from_bytes(delta)
         if recipe.size != len(old):
             raise DeltaError(f"gzip: expected {recipe.size} bytes of content, got {len(old)}")
-        made = bytearray()
+        made = io.BytesIO()  # which gives its bytes without a copy
         for piece in rebuild(recipe, [old] if old else []):
-            made += piece
-            if len(made) > size:
+            made.write(piece)
+            if made.tell() > size:
                 break
-        if len(made) != size:
-            raise DeltaError(f"gzip: expected a file of {size} bytes, got {len(made)} or more")
-        return bytes(made)
+        if made.tell() != size:
+            raise DeltaError(f"gzip: expected a file of {size} bytes, got {made.tell()} or more")
+        return made.getvalue()

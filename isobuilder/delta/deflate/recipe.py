@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from isobuilder.delta.methods import DeltaError
+from isobuilder.delta.methods import DeltaError, UnknownMethod
 
 FORMAT = 1
 
@@ -100,7 +100,8 @@ class GzipRecipe:
         """Return the recipe that ``data`` is.
 
         Raises:
-            DeltaError: it is none, or of a newer format, or beyond what one may be.
+            UnknownMethod: it is of a newer format, or of a model that is not known here.
+            DeltaError: it is none, or beyond what one may be.
         """
         return _Reader(data).recipe()
 
@@ -122,7 +123,7 @@ class _Reader:
     def recipe(self) -> GzipRecipe:
         found = self._number("format")
         if found != FORMAT:
-            raise DeltaError(f"how a gzip file is made: expected format {FORMAT}, got {found}")
+            raise UnknownMethod(f"how a gzip file is made: expected format {FORMAT}, got {found}")
         count = self._number("members", MAX_MEMBERS)
         recipe = GzipRecipe(tuple(self._members(count)))
         if not recipe.members or recipe.size > MAX_SIZE:
@@ -148,7 +149,7 @@ class _Reader:
         try:
             model = Compressor(number)
         except ValueError as error:
-            raise DeltaError(f"how a gzip file is made: unknown model {number}") from error
+            raise UnknownMethod(f"how a gzip file is made: unknown model {number}") from error
         count = self._number("parameters", _MOST_PARAMETERS)
         return Making(model, tuple(self._number("a parameter") for _ in range(count)))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,10 @@ from isobuilder.delta.container import Delta
 from isobuilder.delta.deflate import fast
 from isobuilder.delta.deflate.encoders import PureEngine
 from isobuilder.delta.deflate.fast import FastEngine
+from isobuilder.delta.deflate.rebuild import rebuild
+from isobuilder.delta.deflate.recipe import Compressor, GzipMember, GzipRecipe, Making
 from isobuilder.delta.methods import DeltaError, methods
+from isobuilder.delta.streams import numbers
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, IntegrityError
 from isobuilder.formats.zstd import compressed
@@ -125,6 +130,36 @@ def test_old_bytes_delta_and_new_ones_are_bounded_together(tmp_path: Path) -> No
 def test_sums_of_much_are_refused_before_anything_is_unpacked() -> None:
     with pytest.raises(DeltaError, match="would take too much memory"):
         methods()[4].apply(b"", b"", 180_000_000)
+
+
+def test_edits_of_much_are_refused_before_anything_is_unpacked() -> None:
+    size = 170_000_000
+    with pytest.raises(DeltaError, match="would take too much memory"):
+        methods()[3].apply(bytes(size), numbers((size,)), size)
+
+
+@pytest.mark.parametrize("number", [3, 20, 30, 31])
+def test_what_a_method_makes_is_in_memory_once(number: int) -> None:
+    size = 4 * MIB
+    old = random.Random(number).randbytes(size)
+    recipe = GzipMember(b"", Making(Compressor.GO, (3,)), size, zlib.crc32(old))
+    edit = numbers((1, size // 2, 1)) + b"x"
+    block = MIB << 1 | 1  # not compressed
+    delta = {
+        3: numbers((len(edit),)) + compressed(edit),
+        20: GzipRecipe((recipe,)).to_bytes(),
+        30: numbers((1, MIB, *[block] * 4)),
+        31: numbers((1, 9, 15, 8, *[block] * 4)),
+    }[number]
+    expected = len(b"".join(rebuild(GzipRecipe((recipe,)), [old]))) if number == 20 else size
+    tracemalloc.start()
+    try:
+        made = methods()[number].apply(old, delta, expected)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(made) == expected
+    assert most < 1.6 * size
 
 
 def test_a_piece_that_needs_no_old_bytes_reads_none(
