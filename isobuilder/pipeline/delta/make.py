@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,14 @@ from isobuilder.delta.plan import MOST_MADE, Given, Link
 from isobuilder.delta.prove import prove
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
-from isobuilder.files import as_environment_problem, new_file, read_bytes, refuse_special
+from isobuilder.files import (
+    as_environment_problem,
+    is_locked,
+    locked,
+    new_file,
+    read_bytes,
+    refuse_special,
+)
 from isobuilder.medium import TRAVELS
 from isobuilder.pipeline.delta.beside import MOST_BESIDE, REGISTRATION, of_another, side
 from isobuilder.pipeline.delta.pieces import Apart, Piece, look_into, take_apart, unpack
@@ -79,10 +88,30 @@ def make_delta(
                 f"{new}: every old ISO is this very one", hint="whoever has it needs no delta"
             )
         groups = [[old] for old in others] if any_of else [others]
-        links = [files.link(group, new, beside, folder) for group in groups]
+        scratch = closing.enter_context(_scratch(folder))
+        links = [files.link(group, new, beside, scratch) for group in groups]
     with new_file(out) as put:
         write_delta(put, [(one.link, one.plan.deltas) for one in links])
     return _report(links, others, new, out)
+
+
+_SCRATCH, _LOCK = ".isobuilder-proof-", "lock"
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """Give a folder for proofs that is locked; those of runs that were killed go."""
+    for left in folder.glob(f"{_SCRATCH}*"):
+        with contextlib.suppress(OSError):  # that of another user
+            if (left / _LOCK).is_file() and not is_locked(left / _LOCK):
+                shutil.rmtree(left)
+    with as_environment_problem(folder):
+        made = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=folder))
+    try:
+        with locked(made / _LOCK):
+            yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +255,7 @@ class _Files:
 
 def _proved(link: Link, plan: Plan, olds: Sequence[Path], folder: Path) -> dict[int, str]:
     """Return why pieces are not made as they should be, by their place; nothing if all are."""
-    path = folder / f".{link.digest.hex[:16]}.{os.getpid()}.delta"
+    path = folder / "proved.delta"
     try:
         with new_file(path, private=True) as put:
             write_delta(put, [(link, plan.deltas)])

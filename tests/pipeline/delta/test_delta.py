@@ -8,13 +8,16 @@ import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from isobuilder.delta.container import MAGIC, Delta, write_delta
+from isobuilder.delta.prove import prove
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
-from isobuilder.files import new_file
+from isobuilder.files import locked, new_file
+from isobuilder.pipeline.delta import make
 from isobuilder.pipeline.delta.apply import apply_deltas
 from isobuilder.pipeline.delta.make import MadeDelta, make_delta
 from isobuilder.run import run
@@ -58,6 +61,27 @@ def test_whatever_two_files_are_the_delta_makes_one_of_the_other(seed: int, tmp_
     done = apply_deltas([old], [delta.path], tmp_path / "made.iso")
     assert (tmp_path / "made.iso").read_bytes() == new.read_bytes()
     assert done.digest == delta.digest == Digest.of_file(new)
+
+
+def test_what_a_killed_proof_left_is_removed_by_the_next_run(
+    pair: tuple[Path, Path, MadeDelta], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, used, other = (tmp_path / f".isobuilder-proof-{name}" for name in ("a", "b", "c"))
+    for folder in (left, used, other):
+        folder.mkdir()
+        (folder / "proved.delta").write_bytes(b"x")
+    (left / "lock").touch()
+    proved = []
+
+    def looking(delta: Path, *given: Any) -> Any:
+        proved.append(delta)
+        return prove(delta, *given)
+
+    monkeypatch.setattr(make, "prove", looking)
+    with locked(used / "lock"):
+        make_delta([pair[0]], pair[1], tmp_path / "x.delta")
+    assert [path.parent.name.startswith(".isobuilder-proof-") for path in proved] == [True]
+    assert {path.name for path in tmp_path.iterdir()} == {"x.delta", used.name, other.name}
 
 
 def test_a_delta_is_as_small_as_what_changed(pair: tuple[Path, Path, MadeDelta]) -> None:
