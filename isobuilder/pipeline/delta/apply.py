@@ -92,17 +92,7 @@ def apply_deltas(
         sides = Beside(last, runs, out)
         _judge_sides(sides, there=there, replace=replace)
         resumed = 0 if there else writer.write()
-        # Whatever came to lie there while it was written is judged as if it had been there before.
-        going = _judge_sides(sides, there=there, replace=replace)
-        if replace and not there and (going or out.exists()):
-            going = sides.everything_goes()
-        if not there:
-            writer.publish(replace=replace)
-        gone = sides.remove(going)
-        beside = sides.write()
-        sweep(out)
-        if lost := [path.name for path in gone if path not in beside]:
-            progress.step(f"removed, as it was of another ISO: {', '.join(lost)}")
+        beside = _named(out, sides, None if there else writer, replace=replace, progress=progress)
     steps = tuple(one.link.name for one in path)
     return AppliedDelta(out, last.digest, last.size, steps, resumed, beside, there=there)
 
@@ -121,6 +111,26 @@ def _judge_sides(sides: Beside, *, there: bool, replace: bool) -> Sequence[str]:
     if stale and not replace:
         raise InputError(next(iter(stale.values())), hint=ANOTHER_NAME)
     return sides.going(stale)
+
+
+def _named(
+    out: Path, sides: Beside, writer: Writer | None, *, replace: bool, progress: Progress
+) -> tuple[Path, ...]:
+    """Give the ISO its name, unless it has it (no ``writer``), and return what was put beside it.
+
+    What came to lie there while it was written is judged as if it had been there before.
+    """
+    going = _judge_sides(sides, there=writer is None, replace=replace)
+    if writer is not None:
+        if replace and (going or out.exists()):
+            going = sides.everything_goes()
+        writer.publish(replace=replace)
+    gone = sides.remove(going)
+    beside = sides.write()
+    sweep(out)
+    if lost := [path.name for path in gone if path not in beside]:
+        progress.step(f"removed, as it was of another ISO: {', '.join(lost)}")
+    return beside
 
 
 def _made_of_itself(out: Path) -> InputError:
