@@ -63,7 +63,7 @@ _TAG = "tag:yaml.org,2002:"
 BINARY = f"{_TAG}binary"
 _KINDS = {"bool": (bool,), "int": (int,), "float": (int, float), "null": (type(None),)}
 _FORMS = {
-    "binary": re.compile(r"[A-Za-z0-9+/\s]*={0,2}\s*\Z"),
+    "binary": re.compile(r"[A-Za-z0-9+/\s]*(?:={1,2}\s*)?\Z"),
     "timestamp": re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"),
 }
 _READ_BY_VALUE = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float")}

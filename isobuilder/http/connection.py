@@ -36,7 +36,7 @@ _LINGER = 1.0  # seconds for a client to stop sending after it was refused
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _REQUEST = re.compile(rb"([A-Z]{1,16}) ([!-~]+) HTTP/1\.([01])")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*?)[ \t]*")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)")  # blanks: in one run
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[\t -~\x80-\xff]*)?")
 
 
@@ -152,7 +152,7 @@ class Connection:
             match = _FIELD.fullmatch(line)
             if match is None:
                 raise Refusal(400, "a line of the head is no header")
-            name, value = match[1].decode("ascii").lower(), match[2].decode("latin-1")
+            name, value = match[1].decode("ascii").lower(), match[2].strip(b" \t").decode("latin-1")
             if name == "host" and name in headers:
                 raise Refusal(400, "two Hosts")
             headers[name] = f"{headers[name]}, {value}" if name in headers else value

@@ -28,7 +28,10 @@ _log = logging.getLogger(__name__)
 _MAX_TOKEN = 256 * 1024  # bytes of a token service's answer; some tokens list every permission
 _SHORTEST_LIFE = 60  # seconds; what a token service that names none promises
 _MAX_CHALLENGE = 8192  # characters
-_CHALLENGE = re.compile(r'([A-Za-z]+)\s+((?:[\s,]*[A-Za-z_]+\s*=\s*(?:"[^"]*"|[^",\s]+))*)')
+_CHALLENGE = re.compile(
+    r"(?<![A-Za-z])([A-Za-z]{1,32})\s+"  # begins nowhere in a word: long ones take no long time
+    r'((?:[\s,]*[A-Za-z_]+\s*=\s*(?:"[^"]*"|[^",\s]+))*)'
+)
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"([^"]*)"|([^",\s]+))')
 _TOKEN = re.compile(r"[!-~]{1,65536}")  # printable ASCII: nothing that could end a header
 

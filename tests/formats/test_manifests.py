@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from unittest.mock import ANY
 
 import pytest
@@ -75,6 +76,14 @@ def test_what_is_not_what_its_tag_says_is_refused(value: str) -> None:
     with pytest.raises(InputError, match="is not what its tag says") as refused:
         objects_of(f"apiVersion: v1\nkind: X\nvalue: {value}\n".encode(), "network.yaml")
     assert str(refused.value).startswith("network.yaml:3:8: ")
+
+
+@pytest.mark.parametrize("end", ["é", "= ="])
+def test_blanks_of_what_is_tagged_as_binary_cost_no_time(end: str) -> None:
+    began = time.process_time()
+    with pytest.raises(InputError, match="is not what its tag says"):
+        objects_of(f"apiVersion: v1\nkind: X\nvalue: !!binary 'a{' ' * 200_000}{end}'\n".encode())
+    assert time.process_time() - began < 5
 
 
 VALUES = [

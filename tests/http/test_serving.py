@@ -341,6 +341,21 @@ def test_a_huge_head_is_refused_and_not_held(shelf: Shelf, head: bytes) -> None:
     assert raw(shelf, head).startswith(b"HTTP/1.1 431")
 
 
+@pytest.mark.parametrize(("end", "status"), [(b"\x01", 400), (b"y", 200), (b"", 200)])
+@pytest.mark.parametrize("blank", [b" ", b"\t"])
+def test_a_header_of_blanks_costs_no_time(
+    shelf: Shelf, blank: bytes, end: bytes, status: int
+) -> None:
+    head = b"GET /ten HTTP/1.1\r\nHost: x\r\nConnection: close\r\nA: x" + blank * 31_000 + end
+    began = time.process_time()  # of all threads, and none gets a turn while a pattern is matched
+    assert raw(shelf, head + b"\r\n\r\n").startswith(f"HTTP/1.1 {status}".encode())
+    assert time.process_time() - began < 2
+
+
+def test_blanks_around_a_header_are_none_of_it(shelf: Shelf) -> None:
+    assert ask(shelf, "/ten", "Range: \t bytes=4- \t ")[::2] == (206, TEN[4:])
+
+
 @pytest.mark.parametrize("cut", range(1, 31, 4))
 def test_half_a_request_is_none(shelf: Shelf, cut: int) -> None:
     assert raw(shelf, b"GET /ten HTTP/1.1\r\nHost: xyz\r\n\r\n"[:cut]) == b""

@@ -35,8 +35,9 @@ def test_what_we_cannot_answer_is_no_challenge(header: str) -> None:
     assert parse_challenge(header) in {None, Challenge("bearer")}
 
 
-@pytest.mark.parametrize("filler", ["a", " ", "a=b,", 'Bearer a="', "a ", "a =", ","])
-def test_a_hostile_header_costs_no_time(filler: str) -> None:
+@pytest.mark.parametrize("filler", ["a", "_", "a_", " ", "a=b,", 'Bearer a="', "a ", "a =", ","])
+@pytest.mark.parametrize("begin", ["Bearer ", ""])
+def test_a_hostile_header_costs_no_time(begin: str, filler: str) -> None:
     began = time.process_time()
-    parse_challenge("Bearer " + filler * 60000)
-    assert time.process_time() - began < 10
+    parse_challenge(begin + filler * 60000)
+    assert time.process_time() - began < 2
