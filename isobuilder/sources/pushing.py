@@ -24,9 +24,10 @@ from isobuilder.http.answer import Answer
 from isobuilder.http.client import Http
 from isobuilder.http.failure import HttpFailure
 from isobuilder.http.pacing import RetryBudget
+from isobuilder.http.presence import is_there
 from isobuilder.http.replies import FilePart
 from isobuilder.sources.mirrors import authorized
-from isobuilder.sources.reasons import why_refused
+from isobuilder.sources.reasons import refuse_other_door, why_refused
 from isobuilder.sources.registry_auth import Credentials
 from isobuilder.sources.registry_tokens import RegistryTokens, full_name
 from isobuilder.text import whole_number
@@ -79,10 +80,24 @@ class RegistryWriter:
         accept = (200, 404, *_ELSEWHERE)
         answer = self._ask("HEAD", repository, f"blobs/{digest}", accept=accept)
         if answer.status in _ELSEWHERE:  # to the storage where it lies
-            _refuse_other_door(answer)
-            return True
+            refuse_other_door(answer)
+            return self._is_elsewhere(
+                self._address(repository, f"blobs/{digest}"), repository, size
+            )
         length = whole_number(answer.headers.get("Content-Length", ""))
         return answer.status == 200 and length in {None, size}
+
+    def _is_elsewhere(self, url: str, repository: str, size: int) -> bool:
+        """Tell whether a storage has what a registry's redirect promises."""
+        patience = self._http.patience()
+        while True:
+            try:
+                return authorized(
+                    lambda login: is_there(self._http, url, size, auth=login),
+                    self._login(repository),
+                )
+            except HttpFailure as failure:
+                _wait(patience, failure)
 
     def manifest(self, repository: str, reference: str) -> KeptManifest | None:
         """Return what a tag or digest names, None if nothing."""
@@ -420,21 +435,6 @@ def _wait(patience: RetryBudget, failure: HttpFailure) -> None:
         patience.wait_after(failure)
     except HttpFailure:
         raise why_refused(failure) from failure
-
-
-def _refuse_other_door(answer: Answer) -> None:
-    """Raise if a redirect leads to the same path at the same host: to https, most often."""
-    try:
-        here, there = urlsplit(answer.url), urlsplit(answer.headers.get("Location", ""))
-    except ValueError:  # where that is, is for others to find out
-        return
-    same_path = (there.hostname, there.path) == (here.hostname, here.path)
-    if same_path and (there.scheme, there.netloc) != (here.scheme, here.netloc):
-        raise HttpFailure(
-            f"{redact(answer.url)}: the registry is at {there.scheme}://{there.netloc}",
-            temporary=False,
-            hint="name that with --registry",
-        )
 
 
 def _digest_of_part(part: FilePart) -> Digest:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from isobuilder.documents.json import TOKEN, JsonProblem, value_of
 from isobuilder.errors import IsobuilderError
+from isobuilder.http.addresses import redact
+from isobuilder.http.answer import Answer
 from isobuilder.http.failure import HttpFailure, of_status
 from isobuilder.text import printable
 
@@ -39,6 +42,21 @@ def why_refused(failure: HttpFailure) -> IsobuilderError:
     if status in _OF_PUSHING and failure.hint == usual:  # not of a login in a file
         failure.hint = _OF_PUSHING[status]
     return with_reason(failure)
+
+
+def refuse_other_door(answer: Answer) -> None:
+    """Raise if a redirect leads to the same path at the same host: to https, most often."""
+    try:
+        here, there = urlsplit(answer.url), urlsplit(answer.headers.get("Location", ""))
+    except ValueError:  # where that is, is for others to find out
+        return
+    same_path = (there.hostname, there.path) == (here.hostname, here.path)
+    if same_path and (there.scheme, there.netloc) != (here.scheme, here.netloc):
+        raise HttpFailure(
+            f"{redact(answer.url)}: the registry is at {there.scheme}://{there.netloc}",
+            temporary=False,
+            hint="name that with --registry",
+        )
 
 
 def reason_in(body: bytes, kind: str) -> str:

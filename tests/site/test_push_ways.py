@@ -55,7 +55,7 @@ def test_blobs_that_lie_in_a_storage_are_found_and_read_there(
     def elsewhere(request: Request, reply: Reply) -> Reply | None:
         if request.path.startswith("/storage/"):
             return Reply(200, {}, registry.registry._blobs[Digest(request.path[9:])])
-        if "/blobs/sha256" not in request.path or reply.status != 200:
+        if "/blobs/sha256" not in request.path or reply.status not in {200, 206}:
             return None
         return Reply(status, {"Location": f"/storage/{request.path.rpartition('/')[2]}"})
 
@@ -64,6 +64,54 @@ def test_blobs_that_lie_in_a_storage_are_found_and_read_there(
     report = pushed(iso(tmp_path / "arm.iso", [ARM]), registry.url)
     assert {entry["digest"] for entry in listed(registry)} == {PAUSE_IMAGE.digest, ARM.digest}
     assert len(report.moved) == 1
+
+
+@pytest.mark.parametrize("answers", ["404", "a page", "another size"])
+def test_a_redirect_to_where_nothing_lies_is_no_blob(
+    first: Path, registry: FakeUpstream, answers: str
+) -> None:
+    lost = True
+
+    def elsewhere(request: Request, reply: Reply) -> Reply | None:
+        if request.path.startswith("/storage/"):
+            data = registry.registry._blobs[Digest(request.path[9:])]
+            if not lost:
+                return Reply(200, {}, data)
+            if answers == "404":
+                return Reply(404)
+            return Reply(200, {}, b"<html>" if answers == "a page" else data + b"x")
+        if "/blobs/sha256" not in request.path or reply.status not in {200, 206}:
+            return None
+        return Reply(307, {"Location": f"/storage/{request.path.rpartition('/')[2]}"})
+
+    pushed(first, registry.url)
+    registry.hooks.append(elsewhere)
+    with pytest.raises(UpstreamError, match="said that it has it, and has it not"):
+        pushed(first, registry.url)
+    lost = False
+    assert pushed(first, registry.url).blobs_sent == 0
+
+
+@pytest.mark.parametrize("way", ["range", "length", "neither"])
+def test_what_a_storage_has_is_asked_for_by_its_first_byte(
+    first: Path, registry: FakeUpstream, way: str
+) -> None:
+    def elsewhere(request: Request, reply: Reply) -> Reply | None:
+        if request.path.startswith("/storage/"):
+            data = registry.registry._blobs[Digest(request.path[9:])]
+            if way == "range":
+                assert request.headers["range"] == "bytes=0-0"
+                return Reply(206, {"Content-Range": f"bytes 0-0/{len(data)}"}, data[:1])
+            return Reply(200, {}, data if way == "length" else iter([data]))
+        if "/blobs/sha256" not in request.path or reply.status not in {200, 206}:
+            return None
+        return Reply(307, {"Location": f"/storage/{request.path.rpartition('/')[2]}"})
+
+    registry.hooks.append(elsewhere)
+    assert pushed(first, registry.url).blobs_there == 0
+    again = pushed(first, registry.url)
+    assert again.blobs_sent == 0
+    assert again.blobs_there > 0
 
 
 def test_a_registry_that_is_at_another_address_is_told(first: Path, registry: FakeUpstream) -> None:
