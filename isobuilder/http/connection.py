@@ -271,7 +271,7 @@ def _opened(reply: Reply, part: FilePart, closing: contextlib.ExitStack) -> tupl
         OSError: the file is gone, and nobody minds in which state it is.
     """
     try:
-        file = closing.enter_context(part.path.open("rb", buffering=0))
+        file = closing.enter_context(part.open())
         if part.state in {None, FileState.of(os.fstat(file.fileno()))}:
             return reply, file
     except OSError:

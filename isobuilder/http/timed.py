@@ -106,7 +106,7 @@ class _Connection(HTTPConnection):
         pace = current_pace()
         seconds = pace.head_seconds if pace else 60.0
         self._cut = True
-        with part.path.open("rb", buffering=0) as file:
+        with part.open() as file:
             if part.state not in {None, FileState.of(os.fstat(file.fileno()))}:
                 raise OSError(errno.ESTALE, "the file was replaced")
             plain = type(self.sock) is socket.socket  # not TLS, whose bytes the kernel cannot send

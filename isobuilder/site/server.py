@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hmac
 import logging
+import os
 import threading
 import time
 from base64 import b64encode
@@ -96,6 +97,7 @@ class SiteServer(Server):
         self._login = login
         self._access = access
         self._catalogue = catalogue  # the folder of a site about the ISOs
+        self._unread = ""  # why nothing of it can be served
         self._metrics = Metrics()
         self._sums: dict[FileState, Digest] = {}
         self._hashing = threading.Lock()
@@ -160,7 +162,7 @@ class SiteServer(Server):
     def _pages(self) -> dict[str, FilePart]:
         """Return the files of the catalogue, of the kinds that one has and no link among them."""
         found = {}
-        for path in self._catalogue.rglob("*") if self._catalogue else ():
+        for path in self._listed():
             name = path.relative_to(self._catalogue or path).as_posix()
             if path.suffix in PAGE_TYPES and not path.is_symlink():
                 state = state_of(path)
@@ -169,6 +171,19 @@ class SiteServer(Server):
         if (first := found.get(f"{CATALOGUE}index.html")) is not None:
             found[CATALOGUE] = first
         return found
+
+    def _listed(self) -> list[Path]:
+        """Return what is in the folder of the catalogue; that it cannot be read is told once."""
+        unread = ""
+        try:
+            return list(self._catalogue.rglob("*")) if self._catalogue else []
+        except OSError as error:
+            unread = f"{self._catalogue}: {error.strerror or error}"
+            if unread != self._unread:
+                _log.warning("%s", unread)
+            return []
+        finally:
+            self._unread = unread
 
     # --- answers ---
 
@@ -241,11 +256,8 @@ class SiteServer(Server):
         with self._hashing:  # one at a time: it costs a second for each GB
             digest = self._sums.get(holding.state)
             if digest is None:
-                try:
-                    digest = Digest.of_file(holding.iso.path)
-                except OSError:
-                    digest = None
-                if digest is None or state_of(holding.iso.path) != holding.state:
+                digest = _digest_of(holding)
+                if digest is None:
                     return text_reply(503, "the ISO is being replaced", {"Retry-After": "1"})
                 self._sums[holding.state] = digest
         return text_reply(200, f"{digest.hex}  {holding.name}")
@@ -287,6 +299,18 @@ class SiteServer(Server):
             "warnings": ("Things that cannot be served.", len(catalog.warnings)),
             "connections": ("Connections of clients.", self.connections),
         }
+
+
+def _digest_of(holding: Holding) -> Digest | None:
+    """Hash an ISO; None if it is, or becomes meanwhile, another file than the one we know."""
+    try:
+        with holding.iso.open() as file:
+            if FileState.of(os.fstat(file.fileno())) != holding.state:  # a pipe would have no end
+                return None
+            digest = Digest.of_stream(file)
+    except OSError:
+        return None
+    return digest if state_of(holding.iso.path) == holding.state else None
 
 
 def _closed(*, as_registry: bool) -> Reply:

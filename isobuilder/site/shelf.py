@@ -46,7 +46,7 @@ def read_isos(places: Iterable[Path]) -> ReadIsos:
     holdings: dict[Path, Holding] = {}
     unread: dict[Path, list[str]] = {}
     for place in places:
-        is_folder = place.is_dir()
+        is_folder = _is_folder(place)
         for path in _some_isos(place) if is_folder else [place]:
             try:
                 holding = holdings[path.absolute()] = _held(path)
@@ -67,6 +67,11 @@ def _some_isos(folder: Path) -> Sequence[Path]:
         hint = "name the folder that has them; is what should be there mounted?"
         raise InputError(f"{folder}: no ISO is in it", hint=hint)
     return found
+
+
+def _is_folder(place: Path) -> bool:
+    with as_environment_problem(place):
+        return place.is_dir()
 
 
 def _held(path: Path) -> Holding:
@@ -95,6 +100,7 @@ class Shelf:
 
     def __init__(self, places: Iterable[Path]) -> None:
         self._places = tuple(places)
+        self._folders: set[Path] = set()  # of these, as they were in the beginning
         self._seen: dict[Path, _Seen] = {}  # but for those whose names others have
         self._served: dict[Path, _Seen] = {}
         self._told: dict[Path, str] = {}  # why what is not served is not
@@ -109,7 +115,9 @@ class Shelf:
             IsobuilderError: an ISO that was named is none, or not there.
         """
         for place in self._places:
-            if not place.is_dir():
+            if _is_folder(place):
+                self._folders.add(place)
+            else:
                 state = state_of(place)
                 if state is None:
                     raise EnvironmentProblem(f"{place}: no such file or folder")
@@ -158,12 +166,12 @@ class Shelf:
 
     def _isos(self) -> Iterable[Path]:
         for place in self._places:
-            yield from self._listed(place, _isos_in)[:_MOST] if place.is_dir() else [place]
+            yield from self._listed(place, _isos_in)[:_MOST] if place in self._folders else [place]
 
     def _deltas(self) -> Iterable[Path]:
         """Give the deltas of folders, and beside an ISO that was named those that make it."""
         for place in self._places:
-            is_folder = place.is_dir()
+            is_folder = place in self._folders
             paths = self._listed(place if is_folder else place.parent, deltas_in)
             begin = "" if is_folder else f"{place.name.removesuffix('.iso')}.from-"
             yield from (path for path in paths if path.name.startswith(begin))

@@ -440,7 +440,7 @@ def _wait(patience: RetryBudget, failure: HttpFailure) -> None:
 def _digest_of_part(part: FilePart) -> Digest:
     """Return what a stretch of a file hashes to."""
     hasher = Hasher()
-    with part.path.open("rb", buffering=0) as file:
+    with part.open() as file:
         at, end = part.start, part.start + part.size
         while at < end and (data := os.pread(file.fileno(), min(BUFFER_SIZE, end - at), at)):
             hasher.update(data)

@@ -494,6 +494,54 @@ def test_a_folder_in_which_nothing_changes_is_told_once(
     assert caplog.messages == [f"{tmp_path}: Permission denied"]
 
 
+def test_a_place_that_cannot_be_looked_at_is_told_once_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    far, near = tmp_path / "far", tmp_path / "near"
+    for folder in (far, near):
+        folder.mkdir()
+    iso(far / "x.iso", [PAUSE_IMAGE])
+    shelf = Shelf([far, near])
+    shelf.open()
+    look = Path.stat
+
+    def stale(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path == far or far in path.parents:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return look(path, follow_symlinks=follow_symlinks)
+
+    def listed(folder: Path) -> Iterator[Path]:
+        stale(folder)
+        return map(folder.joinpath, os.listdir(folder))  # noqa: PTH208 - it is what is replaced
+
+    monkeypatch.setattr(Path, "stat", stale)
+    monkeypatch.setattr(Path, "iterdir", listed)
+    iso(near / "y.iso", [PAUSE_IMAGE])
+    assert shelf.look()
+    assert not shelf.look()
+    assert [holding.name for holding in shelf.catalog.holdings] == ["y.iso"]
+    assert caplog.messages == [f"{far}: {os.strerror(errno.ESTALE)}"]
+    with pytest.raises(EnvironmentProblem, match=f"{far}: "):
+        Shelf([far]).open()
+
+
+def test_a_catalogue_that_cannot_be_read_is_told_once(
+    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("isobuilder.site.server.LOOK_SECONDS", 0.01)
+    (tmp_path / "index.html").write_text("x")
+
+    def refuse(folder: Path, _pattern: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    with serving(first, catalogue=tmp_path) as server:
+        monkeypatch.setattr(Path, "rglob", refuse)
+        until(server, "/catalogue/", 404)
+        time.sleep(0.2)
+        assert ask(server, "/isos/first.iso", method="HEAD").status == 200
+    assert caplog.messages == [f"{tmp_path}: Permission denied"]
+
+
 def test_an_iso_that_is_being_copied_is_not_worth_a_word_until_that_stops(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -600,6 +648,18 @@ def test_a_transfer_under_way_ends_right_though_the_iso_is_replaced(tmp_path: Pa
         while piece := c.recv(1 << 20):
             data += piece
     assert data.partition(b"\r\n\r\n")[2] == LARGE
+
+
+def test_an_iso_that_became_a_pipe_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isobuilder.site.server.LOOK_SECONDS", 3600)
+    path = iso(tmp_path / "x.iso", [PAUSE_IMAGE])
+    with serving(tmp_path) as server:
+        path.unlink()
+        os.mkfifo(path)
+        for asked in ("/isos/x.iso", "/isos/x.iso.sha256"):
+            assert ask(server, asked).status == 503, asked  # which waits for a minute at most
 
 
 @pytest.mark.parametrize("at", [0, -1])
