@@ -6,10 +6,13 @@ which takes some 27 times as long. It is under the GPL and only ever run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +25,8 @@ from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
 from isobuilder.files import as_environment_problem, locked
 from isobuilder.formats.par2 import MOST, Pieces, read_pieces
 from isobuilder.run import find_program, run
+
+_log = logging.getLogger(__name__)
 
 BLOCKS = 8000
 """Pieces that an ISO is cut into: of 2 per cent, 160 may be damaged wherever they lie."""
@@ -117,7 +122,35 @@ def _heal(iso: Path, expected: Digest, folder: Path) -> None:
             f"{iso}: from its parity comes {found}, expected {expected}; it is as it was",
             hint="the parity is of another ISO, or was damaged with it: use site repair --from",
         )
+    _let_who_may_read(made, iso)
     _settle(made, iso)
+
+
+def _let_who_may_read(made: Path, iso: Path) -> None:
+    """Give ``made``, which par2 wrote anew, owner, mode and attributes of ``iso``, or tell.
+
+    A group that cannot be kept gets nothing but what everybody has.
+    """
+    wanted, mode = iso.stat(), stat.S_IMODE(iso.stat().st_mode)
+    for user, group in ((wanted.st_uid, wanted.st_gid), (-1, wanted.st_gid)):
+        with contextlib.suppress(OSError):
+            os.chown(made, user, group)
+            break
+    if made.stat().st_gid != wanted.st_gid:
+        mode &= ~0o070 | (mode & 0o007) << 3
+    with contextlib.suppress(OSError):
+        made.chmod(mode)
+    with contextlib.suppress(OSError):  # of file systems that have none
+        for name in os.listxattr(iso):
+            with contextlib.suppress(OSError):  # of one that is the system's
+                os.setxattr(made, name, os.getxattr(iso, name))
+    if (is_now := _owner(made.stat())) != (was := _owner(wanted)):
+        _log.warning("%s: is mended, and is now of %s, not of %s: see chown", iso, is_now, was)
+
+
+def _owner(found: os.stat_result) -> str:
+    mode = stat.S_IMODE(found.st_mode)
+    return f"user {found.st_uid}, group {found.st_gid}, mode {mode:04o}"
 
 
 def _behind(iso: Path) -> Path:

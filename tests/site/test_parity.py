@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -319,6 +320,48 @@ def test_what_is_healed_is_not_written_into(
     program(tmp_path, f'cmp ../{path.name} {damaged} && exec par2 "$@"', monkeypatch)
     call("site", "repair", path, "--parity", "--digest", expected)
     assert path.read_bytes() == good
+
+
+@pytest.mark.parametrize(("mode", "umask"), [(0o600, 0o022), (0o664, 0o077)])
+def test_who_may_read_an_iso_may_read_it_healed_and_nobody_else(
+    iso: Path, built: Built, mode: int, umask: int
+) -> None:
+    call("site", "protect", iso, "--percent", "10")
+    scratch(iso, at=100_000, size=20_000)
+    if os.geteuid() == 0:
+        os.chown(iso, 1234, 1235)
+    iso.chmod(mode)
+    with suppress(OSError):  # of a file system without attributes
+        os.setxattr(iso, "user.from", b"carrier")
+    kept, named = iso.stat(), os.listxattr(iso)
+    before = os.umask(umask)
+    try:
+        assert "of user" not in call("site", "repair", iso, "--parity").stderr
+    finally:
+        os.umask(before)
+    assert Digest.of_file(iso) == built.digest
+    found = iso.stat()
+    assert (found.st_mode, found.st_uid, found.st_gid) == (kept.st_mode, kept.st_uid, kept.st_gid)
+    assert os.listxattr(iso) == named
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_an_owner_that_cannot_be_kept_is_told_and_gives_nobody_more(
+    iso: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("site", "protect", iso, "--percent", "10")
+    scratch(iso, at=100_000, size=20_000)
+    os.chown(iso, 1234, 1235)
+    iso.chmod(0o640)
+
+    def refuse(path: Path, _user: int, _group: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+
+    monkeypatch.setattr(os, "chown", refuse)
+    done = call("site", "repair", iso, "--parity")
+    now = f"is now of user {os.geteuid()}, group {os.getegid()}, mode 0600"
+    assert f"{iso}: is mended, and {now}, not of user 1234, group 1235, mode 0640" in done.stderr
+    assert iso.stat().st_mode & 0o777 == 0o600
 
 
 def test_killed_with_the_parity_of_another_iso_no_byte_that_is_right_is_lost(
