@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate, mktime_tz, parsedate_tz
 from pathlib import Path
 from typing import IO, Self, cast
@@ -72,18 +72,28 @@ class FileState:
 
     device: int
     node: int
-    changed: int  # nanoseconds since 1970
+    changed: int  # when it was written into, as its owner says; nanoseconds since 1970
     size: int  # bytes
+    touched: int  # when that, its mode or its names changed, as the system says; nanoseconds
 
     @classmethod
     def of(cls, found: os.stat_result) -> Self:
         """Return the state that the system tells."""
-        return cls(found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
+        written, size, touched = found.st_mtime_ns, found.st_size, found.st_ctime_ns
+        return cls(found.st_dev, found.st_ino, written, size, touched)
+
+    def lasts(self, later: FileState) -> bool:
+        """Tell whether ``later`` is the same file, perhaps with another mode or one name more.
+
+        That is enough for a transfer under way, which a backup by hard links is not to end. Who
+        begins one gets the bytes of one state: a date can be put back after writing.
+        """
+        return replace(later, touched=self.touched) == self
 
     @property
     def etag(self) -> str:
         """A strong validator of the whole file."""
-        return f'"{self.changed:x}-{self.size:x}-{self.node:x}"'
+        return f'"{self.changed:x}-{self.size:x}-{self.node:x}-{self.touched:x}"'
 
 
 @dataclass(frozen=True, slots=True)

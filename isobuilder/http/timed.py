@@ -107,7 +107,7 @@ class _Connection(HTTPConnection):
         seconds = pace.head_seconds if pace else 60.0
         self._cut = True
         with part.open() as file:
-            if part.state not in {None, FileState.of(os.fstat(file.fileno()))}:
+            if part.state and not part.state.lasts(FileState.of(os.fstat(file.fileno()))):
                 raise OSError(errno.ESTALE, "the file was replaced")
             plain = type(self.sock) is socket.socket  # not TLS, whose bytes the kernel cannot send
             if plain:

@@ -87,12 +87,6 @@ class _Seen:
     holding: Holding | None = None
     delta: ServedDelta | None = None
     fact: str = ""  # why it could not be read in this state
-    changed: int = 0  # then: since when who may read it, and all else, is so; nanoseconds
-
-    def holds_for(self, found: os.stat_result) -> bool:
-        """Tell whether nothing changed that could make a difference."""
-        since = found.st_ctime_ns if self.fact else self.changed
-        return (self.state, self.changed) == (FileState.of(found), since)
 
 
 class Shelf:
@@ -140,7 +134,7 @@ class Shelf:
                 self._tell(path, f"{path}: {first} is served under this name", told)
                 continue
             known = self._seen.get(path)
-            is_known = known is not None and known.holds_for(there)
+            is_known = known is not None and known.state == FileState.of(there)
             found[path] = now = known if known and is_known else _read(path, there)
             if not now.fact:
                 served[path], names[path.name] = now, path
@@ -215,5 +209,5 @@ def _read(path: Path, found: os.stat_result) -> _Seen:
             return _Seen(state, delta=ServedDelta(part, read_delta(path)))
         holding = held_by(path)
     except (IsobuilderError, OSError) as error:
-        return _Seen(state, fact=f"not served: {error}", changed=found.st_ctime_ns)
+        return _Seen(state, fact=f"not served: {error}")
     return _Seen(holding.state, holding)

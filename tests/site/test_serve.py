@@ -634,6 +634,40 @@ def test_an_iso_that_was_replaced_gives_no_byte_of_the_other(
         assert ask(server, f"{PATH}/manifests/3.10").status == 200  # read when it was right
 
 
+def test_other_bytes_of_the_same_size_and_date_have_another_name_and_sum(tmp_path: Path) -> None:
+    path = iso(tmp_path / "x.iso", [PAUSE_IMAGE])
+    with serving(tmp_path) as server:
+        before = ask(server, "/isos/x.iso.sha256").body
+        etag = ask(server, "/isos/x.iso").headers["etag"]
+        was = path.stat()
+        with path.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"x")
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+        time.sleep(0.01)
+        deadline = time.monotonic() + 60
+        while (said := ask(server, "/isos/x.iso.sha256")).status != 200 or said.body == before:
+            assert time.monotonic() < deadline
+        assert said.body.startswith(Digest.of(path.read_bytes()).hex.encode())
+        assert ask(server, "/isos/x.iso", Range="bytes=9-", If_Range=etag).status == 200
+        assert ask(server, "/isos/x.iso").headers["etag"] != etag
+
+
+def test_a_backup_by_hard_links_ends_no_transfer_under_way(tmp_path: Path) -> None:
+    path = iso(tmp_path / "x.iso", [ETCD_IMAGE])
+    with serving(path) as server, closing(socket.socket()) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        client.settimeout(60)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(b"GET /isos/x.iso HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        data = client.recv(65536)
+        os.link(path, tmp_path / "backup")
+        path.chmod(0o400)
+        while piece := client.recv(1 << 20):
+            data += piece
+    assert data.partition(b"\r\n\r\n")[2] == path.read_bytes()
+
+
 def test_a_transfer_under_way_ends_right_though_the_iso_is_replaced(tmp_path: Path) -> None:
     path = iso(tmp_path / "x.iso", [ETCD_IMAGE])
     place = f"/v2/registry.k8s.io/etcd/blobs/{Digest.of(LARGE)}"
