@@ -64,6 +64,9 @@ class Owner(Protocol):
     def served(self, request: Request, reply: Reply, sent: int) -> None:
         """Take note of what went out."""
 
+    def refused(self, client: str, reply: Reply, sent: int) -> None:
+        """Take note of what went out to something that was no request."""
+
 
 class Connection:
     """One client, request after request."""
@@ -83,7 +86,11 @@ class Connection:
                 return False
             request, body, stays = self._parsed(head)
         except Refusal as refusal:
-            self._send_head(refusal.reply, stays=False)
+            sent = 0
+            try:
+                sent = self._send_head(refusal.reply, stays=False)
+            finally:
+                self._owner.refused(self._address, refusal.reply, sent)
             self._linger()
             return False
         reply = self._owner.reply_to(request)

@@ -16,7 +16,7 @@ from isobuilder.text import whole_number
 _TLS_FOR_GOOD = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
 _OF_LOGINS = {401, 403, 404}  # 404: where even the name of what is private is
 _LOGIN_HINT = "check the credentials for this host, or that the file is public"
-_REFUSED = "another try gets the same; isobuilder config show tells which mirrors are asked"
+REFUSED_HINT = "another try gets the same; isobuilder config show tells which mirrors are asked"
 _HINTS = {
     401: _LOGIN_HINT,
     403: _LOGIN_HINT,
@@ -98,7 +98,7 @@ def of_status(
     ``said`` is the beginning of its body; ``login`` the one that the user's own files had sent.
     """
     fact = f"{place}: the server answered {status} {reason}".rstrip()
-    hint = _HINTS.get(status, None if _may_pass(status) else _REFUSED)
+    hint = _HINTS.get(status, None if _may_pass(status) else REFUSED_HINT)
     if login is not None and status in _OF_LOGINS:
         fact += f" to {login}"
         hint = f"mend that login, or take it away if this is public: {login.source}"

@@ -74,6 +74,9 @@ class Server:
     def served(self, request: Request, reply: Reply, sent: int) -> None:
         """Take note that ``reply`` went out, ``sent`` bytes of its body; for subclasses."""
 
+    def refused(self, client: str, reply: Reply, sent: int) -> None:
+        """Take note that what came from ``client`` was no request, and got ``reply``."""
+
     @property
     def connections(self) -> int:
         """How many clients are connected now."""

@@ -26,6 +26,7 @@ def address_at_site(http: Http, site: str, registration: RegistrationFile) -> st
     try:
         parts = urlsplit(site)
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.username is None
+        usable = usable and parts.port != 0 and site.isprintable() and " " not in site
     except ValueError:
         usable = None
     if not usable or parts.query or parts.fragment:

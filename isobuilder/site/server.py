@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
 from isobuilder.digest import Digest
 from isobuilder.formats.prometheus import CONTENT_TYPE
@@ -53,6 +54,7 @@ _KINDS = {"/blobs/": "blob", "/manifests/": "manifest", ISOS: "iso", FILES: "fil
 _CLOSED = {"WWW-Authenticate": 'Basic realm="isobuilder site", charset="UTF-8"'}
 _SAFE = {"X-Content-Type-Options": "nosniff"}
 _SUM = ".sha256"
+_IN_PATHS = "/:@!$&()*+,;=~"  # what stands in the path of an address as it is
 _PAGE = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -278,12 +280,22 @@ class SiteServer(Server):
         seconds = time.monotonic() - request.began
         kind = next((kind for part, kind in _KINDS.items() if part in request.path), "other")
         self._metrics.count(kind, reply.status, sent, seconds)
+        path = quote(request.path, safe=_IN_PATHS, errors="surrogateescape")
+        agent = repr(request.headers.get("user-agent", "-"))
+        self._note(request.client, f"{request.method} {path}", reply, sent, seconds, agent)
+
+    def refused(self, client: str, reply: Reply, sent: int) -> None:
+        """See ``Server``."""
+        self._metrics.count("other", reply.status, sent, 0.0)
+        self._note(client, "- -", reply, sent, 0.0, repr("-"))
+
+    def _note(
+        self, client: str, asked: str, reply: Reply, sent: int, seconds: float, agent: str
+    ) -> None:
+        """Write a line of the access log, whose fields have no blank but the last, in quotes."""
         if self._access is not None:
             when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
-            self._access(
-                f"{when}Z {request.client} {request.method} {request.path} {reply.status} "
-                f"{sent} {seconds:.3f} {request.headers.get('user-agent', '-')!r}"
-            )
+            self._access(f"{when}Z {client} {asked} {reply.status} {sent} {seconds:.3f} {agent}")
 
     def metrics(self) -> bytes:
         """Return what was counted, in the text format of Prometheus."""

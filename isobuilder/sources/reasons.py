@@ -14,7 +14,7 @@ from isobuilder.documents.json import TOKEN, JsonProblem, value_of
 from isobuilder.errors import IsobuilderError
 from isobuilder.http.addresses import redact
 from isobuilder.http.answer import Answer
-from isobuilder.http.failure import HttpFailure, of_status
+from isobuilder.http.failure import REFUSED_HINT, HttpFailure, of_status
 from isobuilder.text import printable
 
 _MOST = 300  # characters of all that it says
@@ -22,8 +22,13 @@ _KEYS = ("code", "error", "message", "error_description", "error_message", "deta
 _OF_PUSHING = {
     403: "look at the rights of the login there, at quotas and at rules for tags",
     404: "check the address; at some registries the project has to be there first",
+    **dict.fromkeys(
+        (301, 302, 303, 307, 308),
+        "it leads elsewhere, to a page for logins perhaps; name the registry's own address",
+    ),
     507: "make room at the registry, then push again",
 }
+_NOT_TAKEN = "is it read-only, or is there a limit? ask who runs the registry"
 _XML = re.compile(r"<(Code|Message)>([^<]{1,300})</\1>")
 
 
@@ -41,6 +46,8 @@ def why_refused(failure: HttpFailure) -> IsobuilderError:
     usual = None if status is None else of_status("", status, "", {}).hint
     if status in _OF_PUSHING and failure.hint == usual:  # not of a login in a file
         failure.hint = _OF_PUSHING[status]
+    elif failure.hint == REFUSED_HINT:  # which is about mirrors
+        failure.hint = _NOT_TAKEN
     return with_reason(failure)
 
 

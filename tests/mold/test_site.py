@@ -51,7 +51,18 @@ def test_a_site_at_which_mold_cannot_log_in_is_told(
 
 
 @pytest.mark.parametrize(
-    "given", ["site.example", "ftp://x", "http://ann:secret@x", "http://[", ""]
+    "given",
+    [
+        *("site.example", "ftp://x", "http://ann:secret@x", "http://[", ""),
+        *(
+            "http://a b",
+            "http://x:99999",
+            "http://x:0",
+            "http://x:y",
+            "http://x/a b",
+            "http://x\ty",
+        ),
+    ],
 )
 def test_what_is_no_address_is_refused(given: str, http: Http) -> None:
     with pytest.raises(InputError, match=r"--from-site: expected http") as caught:

@@ -147,6 +147,12 @@ def test_referrers_in_several_pages_are_all_found(tmp_path: Path, registry: Fake
         (503, QUICK.retries + 1, None),
         (404, 1, "check the address; at some registries the project has to be there first"),
         (403, 1, "look at the rights of the login there, at quotas and at rules for tags"),
+        (405, 1, "is it read-only, or is there a limit? ask who runs the registry"),
+        (
+            302,
+            1,
+            "it leads elsewhere, to a page for logins perhaps; name the registry's own address",
+        ),
     ],
 )
 def test_an_upload_that_does_not_begin_is_tried_as_often_as_anything_else(

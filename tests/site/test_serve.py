@@ -24,7 +24,6 @@ from isobuilder.http.connection import Limits
 from isobuilder.http.serving import Server
 from isobuilder.site.server import SiteLogin, SiteServer
 from isobuilder.site.shelf import Shelf
-from isobuilder.text import printable
 from tests.contract.trees import tar
 from tests.site.asking import ask, raw
 from tests.site.isos import (
@@ -306,7 +305,34 @@ def test_a_name_that_is_no_utf_8_is_found_by_its_address(tmp_path: Path) -> None
         assert ask(server, "/files/y%FF.iso/").status == 200
         assert ask(server, "/isos/y%FE.iso").status == 404
         assert ask(server, "/v2/%FF/manifests/%FF").status == 404
-    assert r"GET /isos/y\udcff.iso 200" in printable(lines[1])
+    assert "GET /isos/y%FF.iso 200" in lines[1]
+
+
+def test_a_path_in_the_access_log_is_one_field(first: Path) -> None:
+    lines: list[str] = []
+    with serving(first, access=lines.append) as server:
+        ask(server, "/x%20200%2010%200.001%20'curl'%0a")
+        while not lines:
+            time.sleep(0.01)
+    fields = lines[0].split(" ")
+    assert fields[2:5] == ["GET", "/x%20200%2010%200.001%20%27curl%27%0A", "404"]
+    assert len(fields) == 8
+
+
+def test_what_is_no_request_is_noted_and_counted_too(first: Path) -> None:
+    lines: list[str] = []
+    with serving(first, access=lines.append) as server:
+        raw(server, b"GET / HTTP/1.1\r\n\r\n")
+        raw(server, b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        while len(lines) < 2:
+            time.sleep(0.01)
+        told = ask(server, "/metrics").body.decode()
+    assert {tuple(line.split(" ")[1:5]) for line in lines[:2]} == {
+        ("127.0.0.1", "-", "-", "400"),
+        ("127.0.0.1", "-", "-", "431"),
+    }
+    for code in (400, 431):
+        assert f'isobuilder_site_requests_total{{kind="other",code="{code}"}} 1' in told
 
 
 def test_numbers_are_counted_and_health_is_told(first: Path) -> None:
