@@ -7,7 +7,6 @@ refuses a body says so before its end, and closes.
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import select
@@ -15,7 +14,7 @@ import socket
 import threading
 import time
 from http.client import HTTPResponse
-from typing import Any
+from typing import IO, Any
 
 from urllib3 import PoolManager, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -24,6 +23,7 @@ from urllib3.exceptions import ProxyError
 from urllib3.util.connection import create_connection
 
 from isobuilder.digest import BUFFER_SIZE
+from isobuilder.errors import EnvironmentProblem, IntegrityError
 from isobuilder.http.pacing import Pace, current_pace
 from isobuilder.http.proxies import ProxyServer
 from isobuilder.http.replies import FilePart, FileState
@@ -106,9 +106,9 @@ class _Connection(HTTPConnection):
         pace = current_pace()
         seconds = pace.head_seconds if pace else 60.0
         self._cut = True
-        with part.open() as file:
+        with _opened(part) as file:
             if part.state and not part.state.lasts(FileState.of(os.fstat(file.fileno()))):
-                raise OSError(errno.ESTALE, "the file was replaced")
+                raise _replaced(part)
             plain = type(self.sock) is socket.socket  # not TLS, whose bytes the kernel cannot send
             if plain:
                 let_the_kernel_wait(self.sock, min(_LOOK, seconds))
@@ -137,11 +137,25 @@ class _Connection(HTTPConnection):
             self.sock.sendall(data)
             sent = len(data)
         if sent == 0:
-            raise OSError(errno.ESTALE, "the file became shorter")
+            raise _replaced(part)
         return sent or 0
 
     def _new_conn(self) -> socket.socket:
         return super()._new_conn() if self.through is None else _dial(self, self.through)
+
+
+def _opened(part: FilePart) -> IO[bytes]:
+    """Open a file of ours; that it cannot be read is no fault of the connection."""
+    try:
+        return part.open()
+    except OSError as error:
+        fact = f"{part.path}: cannot be read any more: {error.strerror or error}"
+        raise EnvironmentProblem(fact, hint="is what it lies on still mounted?") from error
+
+
+def _replaced(part: FilePart) -> IntegrityError:
+    fact = f"{part.path}: was replaced or cut short while it was sent"
+    return IntegrityError(fact, hint="run the same command again once nobody writes there")
 
 
 def _dial(connection: HTTPConnection, proxy: ProxyServer) -> socket.socket:

@@ -106,7 +106,8 @@ def push(
 
     Raises:
         UpstreamError: the registry refuses, fails again and again, or lost what it took.
-        IntegrityError: an ISO is damaged.
+        IntegrityError: an ISO is damaged, or was replaced meanwhile.
+        EnvironmentProblem: an ISO cannot be read any more.
     """
     done = _Pushing(writer, PushReport())
     wanted: dict[Digest, list[tuple[str, FilePart]]] = defaultdict(list)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.digest import Digest
+from isobuilder.errors import EnvironmentProblem, IntegrityError
 from isobuilder.http.client import Http
 from isobuilder.http.failure import HttpFailure
 from isobuilder.http.replies import FilePart, FileState, Reply, Request
@@ -76,8 +77,20 @@ def test_a_body_that_is_refused_is_not_sent_to_its_end_and_the_next_one_is_whole
 def test_a_file_that_was_replaced_is_not_sent(taker: Taker, part: FilePart) -> None:
     part.path.with_name("new").write_bytes(b"x" * part.path.stat().st_size)
     part.path.with_name("new").replace(part.path)
-    with Http(QUICK, netrc=False) as http, pytest.raises(HttpFailure, match="was replaced"):
-        send(http, f"{taker.url}/x", part)
+    with Http(QUICK, netrc=False) as http:
+        with pytest.raises(IntegrityError, match=f"{part.path}: was replaced"):
+            send(http, f"{taker.url}/x", part)
+        part.path.unlink()
+        with pytest.raises(EnvironmentProblem, match=f"{part.path}: cannot be read any more: No"):
+            send(http, f"{taker.url}/x", part)
+
+
+def test_a_file_that_becomes_shorter_is_told_as_such(taker: Taker, part: FilePart) -> None:
+    longer = replace(part, size=part.size + 100, state=None)
+    with Http(QUICK, netrc=False) as http:
+        with pytest.raises(IntegrityError, match="was replaced or cut short"):
+            send(http, f"{taker.url}/x", longer)
+        assert send(http, f"{taker.url}/x", part) == Digest.of(DATA).encode()
 
 
 @pytest.fixture

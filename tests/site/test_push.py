@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.digest import Digest
-from isobuilder.errors import InputError, IntegrityError, UpstreamError
+from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError, UpstreamError
 from isobuilder.http.client import Http
 from isobuilder.http.replies import Reply, Request
 from isobuilder.model.config import Config
@@ -285,7 +285,12 @@ def test_an_iso_that_is_replaced_meanwhile_is_not_pushed(
     with Http(QUICK, netrc=False) as http:
         writer = RegistryWriter(registry.url, http, Credentials(()))
         targets = targets_for(catalog.repositories.values(), FULL_NAMES)
-        with pytest.raises(UpstreamError, match="was replaced"):
+        with pytest.raises(IntegrityError, match=f"{path}: was replaced"):
+            push(writer, targets)
+        begun = len([line for line in registry.log if line.method == "POST"])
+        assert begun <= len(targets[0].held.blobs)  # each is tried once
+        path.unlink()
+        with pytest.raises(EnvironmentProblem, match=f"{path}: cannot be read any more"):
             push(writer, targets)
 
 
