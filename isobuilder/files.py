@@ -85,6 +85,11 @@ def keeps_bytes(mode: int) -> bool:
     return stat.S_ISREG(mode) or stat.S_ISBLK(mode)
 
 
+def without_waiting(path: str, flags: int) -> int:
+    """Open a file as ``open`` asks its ``opener`` to, and wait for nobody at a pipe's other end."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def open_bytes(path: Path) -> int:
     """Open a file, a disc or a stick for reading, and return its descriptor.
 

@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate, mktime_tz, parsedate_tz
 from pathlib import Path
-from typing import IO, Self, cast
+from typing import Self, cast
 from urllib.parse import parse_qs
 
 from isobuilder.digest import Digest
+from isobuilder.files import without_waiting
 
 _MAX_BODY = 1024 * 1024  # bytes of a request that is held in memory, where nothing else is said
 _PIECE = 64 * 1024  # bytes read at once
@@ -117,21 +118,17 @@ class FilePart:
     def __len__(self) -> int:
         return self.size
 
-    def open(self) -> IO[bytes]:
+    def open(self) -> io.FileIO:
         """Open the file, without waiting for whoever may be at the other end of a pipe.
 
         Raises:
             OSError: it is not there, or may not be read.
         """
-        return open(self.path, "rb", buffering=0, opener=_at_once)
+        return open(self.path, "rb", buffering=0, opener=without_waiting)
 
     def part(self, start: int, size: int) -> FilePart:
         """Return ``size`` bytes from ``start`` on, which counts from where this part begins."""
         return FilePart(self.path, self.start + start, size, self.state)
-
-
-def _at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 Body = bytes | FilePart | Iterator[bytes]

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from http.client import HTTPResponse
-from typing import IO, Any
+from typing import Any
 
 from urllib3 import PoolManager, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -144,7 +144,7 @@ class _Connection(HTTPConnection):
         return super()._new_conn() if self.through is None else _dial(self, self.through)
 
 
-def _opened(part: FilePart) -> IO[bytes]:
+def _opened(part: FilePart) -> io.FileIO:
     """Open a file of ours; that it cannot be read is no fault of the connection."""
     try:
         return part.open()

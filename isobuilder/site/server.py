@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import io
 import logging
 import os
 import threading
@@ -316,7 +317,7 @@ class SiteServer(Server):
 def _digest_of(holding: Holding) -> Digest | None:
     """Hash an ISO; None if it is, or becomes meanwhile, another file than the one we know."""
     try:
-        with holding.iso.open() as file:
+        with io.BufferedReader(holding.iso.open()) as file:
             if FileState.of(os.fstat(file.fileno())) != holding.state:  # a pipe would have no end
                 return None
             digest = Digest.of_stream(file)
