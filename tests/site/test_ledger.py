@@ -293,6 +293,25 @@ def test_the_office_knows_what_of_a_lock_is_there(
     assert whole - missing == len(set(needs))
 
 
+def test_what_is_behind_a_manifest_that_nobody_here_has_does_not_count_as_there(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    lock = built.iso.with_suffix(".lock.json")
+    paper, office = tmp_path / "ledger.txt", ("--site", "x", "--records", tmp_path / "r2")
+    site = ("--site", "x", "--records", tmp_path / "r1", "--store", full_store.root)
+    call("site", "ledger", "--blobs", *site, "--out", paper)
+    read = ("site", "ledger", "--read", paper, *office, lock, "--hand-over", "--store")
+    done = call(*read, tmp_path / "stroe", code=3)
+    more = len(built.lock.images) - 1
+    assert (
+        f"{built.lock.base_name}: what it needs is not known: {tmp_path}/stroe" in errors(done)[0]
+    )
+    assert errors(done)[0].endswith(f"{built.lock.images[0].reference} and {more} more")
+    assert "isobuilder fetch" in hints(done)[0]
+    assert read_record(tmp_path / "r2", "x") is None
+    assert f"\nthere: {built.lock.base_name}\n" in call(*read, full_store.root).stdout
+
+
 def test_what_was_handed_over_is_told_lost_only_by_a_ledger_of_its_kind(
     built: Built, full_store: Store, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from isobuilder.cli.trust.signing import key_option, ledger_options, typed, want
 
 if TYPE_CHECKING:
     from isobuilder.digest import Digest
+    from isobuilder.model.lock import Lock
     from isobuilder.site.ledgers.ledger import Ledger
     from isobuilder.site.ledgers.records import Standing
     from isobuilder.site.ledgers.signed import BroughtLedger
@@ -299,10 +300,30 @@ def _candidates(app: App, brought: Ledger, things: tuple[str, ...]) -> dict[str,
         found = digests_of(app, _isos(things), believe=True)
         return {str(path): [digest] for path, digest in found.items()}
     locks = locks_named(app, things)
+    for lock in locks:
+        _refuse_unknown(app, lock)
     return {
         lock.base_name: sorted({need.digest for need in needed(lock, app.store.find)})
         for lock in locks
     }
+
+
+def _refuse_unknown(app: App, lock: Lock) -> None:
+    """Raise if the store lacks manifests of images: what is behind them would count as there.
+
+    Raises:
+        InputError: it does.
+    """
+    from isobuilder.errors import InputError
+
+    unknown = [one.reference for one in lock.images if app.store.find(one.digest) is None]
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if unknown[1:] else ""
+        raise InputError(
+            f"{lock.base_name}: what it needs is not known: {app.store.root} lacks the manifest "
+            f"of {unknown[0]}{more}",
+            hint="isobuilder fetch of that lock brings it; --store names another store",
+        )
 
 
 def ledger_keys(
