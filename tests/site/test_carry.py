@@ -210,6 +210,55 @@ def test_an_iso_without_its_lock_gives_what_can_be_told(built: Built, tmp_path: 
     assert all(store.own(image.digest) for image in lock.images)
 
 
+def test_behind_a_damaged_manifest_of_an_iso_that_the_store_has_nothing_is_passed_over(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    here = copied(built, tmp_path / "here")
+    manifest = full_store.own(built.lock.images[0].digest)
+    assert manifest is not None
+    data = here.read_bytes()
+    assert data.count(manifest.read()) == 1
+    here.write_bytes(data.replace(manifest.read(), manifest.read()[:-1] + b"!"))
+    store = Store(tmp_path / "store")
+    arguments = ("--store", store.root, "--out", tmp_path / "site")
+    done = call("site", "import", here, *arguments, code=7)
+    assert done.stdout == ""
+    assert f"does not have {built.lock.images[0].reference} as it was" in errors(done)[0]
+    told = json.loads(call("site", "import", here, *arguments, "--json", code=7).stdout)
+    assert told["lacking"] == [{"lock": str(here), "missing": [built.lock.images[0].reference]}]
+    shutil.rmtree(store.root)
+    store.add_bytes(manifest.read())
+    done = call("site", "import", here, *arguments)
+    lock = tmp_path / "site" / f"{NAME}.lock.json"
+    assert done.stdout.splitlines() == [str(lock)]
+    offline = ("--offline", "--store", store.root, "--out", tmp_path / "dist")
+    call("build", lock, *offline)
+    assert Digest.of_file(tmp_path / "dist" / f"{NAME}.iso") == built.digest
+
+
+def test_a_lock_whose_blobs_were_left_out_is_not_told_as_one_that_can_be_built(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    paper, bundle = tmp_path / "ledger.txt", tmp_path / "b.tar"
+    full = ("--store", full_store.root)
+    words = ("--site", "x", "--records", tmp_path / "records", "--out", paper)
+    call("site", "ledger", "--blobs", *full, *words)
+    lock = built.iso.with_suffix(".lock.json")
+    call("site", "export", lock, *full, "--offline", "--known", paper, "--out", bundle)
+    arguments = ("--store", tmp_path / "store", "--out", tmp_path / "site")
+    done = call("site", "import", bundle, *arguments, code=7)
+    there = tmp_path / "site" / lock.name
+    assert done.stdout == ""
+    assert f"{there}: cannot be built yet, for the store lacks kubeadm, " in errors(done)[0]
+    assert "--known" in hints(done)[0]
+    assert there.read_bytes() == lock.read_bytes()
+    done = call("site", "check", bundle, "--store", tmp_path / "store", code=7)
+    assert "--known" in hints(done)[0]
+    assert "--part" not in hints(done)[0]
+    both = call("site", "import", bundle, built.iso, *arguments)
+    assert both.stdout.splitlines() == [str(there)]
+
+
 @pytest.mark.parametrize("kind", ["iso", "part", "folder"])
 def test_a_collection_takes_nothing_that_is_being_imported(
     kind: str, built: Built, packed: Packing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

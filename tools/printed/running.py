@@ -258,7 +258,15 @@ RUNNING: dict[str, Schema] = {
     ),
     "site import": thing(
         {
-            "imported": many(thing({"from": text(), "added": number("new blobs")})),
+            "imported": many(
+                thing(
+                    {
+                        "from": text(),
+                        "added": number("new blobs"),
+                        "no_lock": maybe(text("of an ISO: why its lock is not here")),
+                    }
+                )
+            ),
             "bundles": many(
                 thing(
                     {
@@ -270,6 +278,14 @@ RUNNING: dict[str, Schema] = {
                 )
             ),
             "locks": many(text(), "paths of locks that can be built now"),
+            "lacking": many(
+                thing(
+                    {
+                        "lock": text("path of a lock that cannot, or of the ISO it came with"),
+                        "missing": many(text(), "what the store lacks of it"),
+                    }
+                )
+            ),
         }
     ),
     "site check": thing(

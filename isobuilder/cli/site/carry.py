@@ -223,7 +223,10 @@ def _show_import(app: App, done: Imported, *, as_json: bool) -> None:
     if as_json:
         app.show_json(
             {
-                "imported": [{"from": one.place, "added": one.added} for one in done.taken],
+                "imported": [
+                    {"from": one.place, "added": one.added, "no_lock": one.no_lock}
+                    for one in done.taken
+                ],
                 "bundles": [
                     {
                         "bundle": state.bundle.identity,
@@ -234,6 +237,9 @@ def _show_import(app: App, done: Imported, *, as_json: bool) -> None:
                     for state in done.bundles
                 ],
                 "locks": list(done.locks),
+                "lacking": [
+                    {"lock": one.place, "missing": list(one.missing)} for one in done.lacking
+                ],
             }
         )
         return

@@ -269,8 +269,15 @@ def _refuse(
     wrong = [f"{iso.result.iso}: do not use it" for iso in isos if not iso.result.passed]
     told = list(failures)
     if gaps:
-        hint = "name all its parts; site export --part makes one part again"
-        told.insert(0, PartlyDone(*gaps, hint=hint))
+        ways = []
+        if any(bundle.missing or bundle.unread for bundle in bundles):
+            ways.append("name all its parts; site export --part makes one part again")
+        if any(bundle.lacking for bundle in bundles):
+            ways.append(
+                "what is not carried has to be in the store that --store names; site export "
+                "without --known leaves nothing out"
+            )
+        told.insert(0, PartlyDone(*gaps, hint="; ".join(ways)))
     if wrong:
         hint = "isobuilder verify tells what to do about each finding"
         told.append(IntegrityError(*wrong, hint=hint))

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from isobuilder.content.blobs import Find
 from isobuilder.content.from_iso import BytesBlob
 from isobuilder.content.needed import needed
 from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest
@@ -50,7 +51,6 @@ class Taken:
     added: int  # blobs that are new in the store
     bundle: Bundle | None  # None: an ISO
     lock: Lock | None = None  # of an ISO
-    missing: tuple[str, ...] = ()  # of an ISO: what its lock needs and the store now lacks
     no_lock: str | None = None  # of an ISO without its lock: why, in a sentence about it
 
 
@@ -156,17 +156,14 @@ def take_iso(
         if iso.lock is None:
             wanted = {digest: str(digest) for digest in iso.claims}
         else:
-            wanted = {need.digest: need.name for need in needed(iso.lock, iso.find)}
+            find = _either(iso.find, store.own)
+            wanted = {need.digest: need.name for need in needed(iso.lock, find)}
         closing.enter_context(lease(store, wanted))  # else a collection takes what just came
         added = 0
-        missing = []
         with task(progress, str(path), total=None) as work:
             for digest, name in wanted.items():
                 blob = iso.find(digest)
-                if is_stored(store, digest, None if blob is None else blob.size):
-                    continue
-                if blob is None:
-                    missing.append(name)
+                if is_stored(store, digest, None if blob is None else blob.size) or blob is None:
                     continue
                 store.add(_chunks(blob), digest=digest, name=f"{path}: {name}", size=blob.size)
                 work.advance(blob.size)
@@ -175,7 +172,16 @@ def take_iso(
             note_locks(store, [iso.lock])
             _remember_payload(store, iso.lock)
     without = why_no_lock(path) if iso.lock is None else None
-    return Taken(str(path), added, None, iso.lock, tuple(dict.fromkeys(missing)), without)
+    return Taken(str(path), added, None, iso.lock, without)
+
+
+def _either(*finds: Find) -> Find:
+    """Return what asks all: behind a manifest that one lacks is what another may have."""
+
+    def find(digest: Digest) -> BlobLike | None:
+        return next((blob for ask in finds if (blob := ask(digest)) is not None), None)
+
+    return find
 
 
 def settle(bundle: Bundle, store: Store, out: Path | None) -> Arrived:
@@ -208,17 +214,17 @@ def write_lock(lock: Lock, out: Path) -> Path:
     return path
 
 
-def _locks_in(bundle: Bundle, store: Store) -> list[Lock]:
-    """Return the locks of a bundle that is whole in ``store``.
+def locks_in(bundle: Bundle, store: Store) -> dict[str, Lock]:
+    """Return the locks of a bundle that is whole in ``store``, by the names of their files.
 
     Raises:
         IntegrityError: one of them is none.
     """
-    locks = []
+    locks = {}
     for item in bundle.contents:
         blob = store.own(item.digest) if item.kind == "lock" else None
         if blob is not None:
-            locks.append(carried_lock(blob.read(), item.names[0]))
+            locks[item.names[0]] = carried_lock(blob.read(), item.names[0])
     return locks
 
 
@@ -235,7 +241,7 @@ def carried_lock(text: bytes, name: str) -> Lock:
 
 
 def _name(bundle: Bundle, store: Store, out: Path | None) -> None:
-    locks = _locks_in(bundle, store)
+    locks = locks_in(bundle, store).values()
     note_locks(store, locks)
     for lock in locks:
         _remember_payload(store, lock)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from isobuilder.content.needed import digests
+from isobuilder.content.needed import digests, missing_names
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IsobuilderError, PartlyDone
 from isobuilder.model.lock import Lock
@@ -16,7 +16,7 @@ from isobuilder.pipeline.fetch import holding
 from isobuilder.pipeline.payload import pin_if_there
 from isobuilder.progress import SILENT, Progress
 from isobuilder.site.bundles.admit import Arrived, Knowing, incomplete
-from isobuilder.site.bundles.arrival import Taken, settle, spread, take, write_lock
+from isobuilder.site.bundles.arrival import Taken, locks_in, settle, spread, take, write_lock
 from isobuilder.site.bundles.bundle import Bundle
 from isobuilder.site.bundles.export import (
     Exported,
@@ -88,12 +88,21 @@ def _held_by(known: Ledger, locks: Iterable[Lock], store: Store) -> frozenset[Di
 
 
 @dataclass(frozen=True, slots=True)
+class Lacking:
+    """A lock that came and cannot be built yet."""
+
+    place: str  # the ISO that it came with, or the file that it became
+    missing: tuple[str, ...]  # what it needs and the store does not wholly have
+
+
+@dataclass(frozen=True, slots=True)
 class Imported:
     """What became of all that was carried."""
 
     taken: tuple[Taken, ...]
     bundles: tuple[Arrived, ...]
     locks: tuple[Path, ...]  # of what can be built now, in the folder that was named
+    lacking: tuple[Lacking, ...]
     read: int  # of the files and folders, those read to their ends and not refused then
     failures: tuple[IsobuilderError, ...]  # why something was refused, or is missing
 
@@ -115,7 +124,9 @@ def import_carried(
     taken: list[Taken] = []
     failures: list[IsobuilderError] = []
     states: list[Arrived] = []
+    came: list[_Came] = []
     locks: list[Path] = []
+    lacking: list[Lacking] = []
     refused: set[str] = set()
     with ExitStack() as closing:
         knowing = _leasing(store, closing)
@@ -130,25 +141,46 @@ def import_carried(
         for bundle, places in _bundles(taken):
             try:
                 states.append(settle(bundle, store, out))
+                if not states[-1].missing:
+                    found = locks_in(bundle, store).items()
+                    came += [_Came(lock, places, out / name) for name, lock in found]
             except IsobuilderError as error:
                 failures.append(error)
                 refused |= places
-    for state in states:
-        documents = () if state.missing else state.bundle.contents
-        locks += [out / item.names[0] for item in documents if item.kind == "lock"]
-    for one in taken:
-        if one.lock is not None and not one.missing:
-            try:
-                locks.append(write_lock(one.lock, out))
-            except IsobuilderError as error:
-                failures.append(error)
-                refused.add(one.place)
+    came += [_Came(one.lock, {one.place}) for one in taken if one.lock is not None]
+    for one in came:
+        try:
+            # Only now: what one of them lacks another may have brought.
+            if absent := missing_names(one.lock, store.own):
+                lacking.append(Lacking(one.place, tuple(absent)))
+                failures.append(_lacking(one, absent))
+            else:
+                locks.append(one.path or write_lock(one.lock, out))
+        except IsobuilderError as error:
+            failures.append(error)
+            refused |= one.places
     failures += [incomplete(state) for state in states if state.missing]
-    failures += [_lacking(one) for one in taken if one.missing]
-    whole = sum(one.place not in refused for one in taken)
     return Imported(
-        tuple(taken), tuple(states), tuple(dict.fromkeys(locks)), whole, tuple(failures)
+        tuple(taken),
+        tuple(states),
+        tuple(dict.fromkeys(locks)),
+        tuple(lacking),
+        sum(one.place not in refused for one in taken),
+        tuple(failures),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """A lock that came."""
+
+    lock: Lock
+    places: set[str]  # whence
+    path: Path | None = None  # where it is now; None: beside an ISO, not yet in the folder
+
+    @property
+    def place(self) -> str:
+        return min(self.places) if self.path is None else str(self.path)
 
 
 def _leasing(store: Store, closing: ExitStack) -> Knowing:
@@ -172,8 +204,14 @@ def _bundles(taken: Iterable[Taken]) -> list[tuple[Bundle, set[str]]]:
     return list(found.values())
 
 
-def _lacking(one: Taken) -> PartlyDone:
+def _lacking(one: _Came, absent: Sequence[str]) -> PartlyDone:
+    names = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if absent[5:] else "")
+    if one.path is None:
+        return PartlyDone(
+            f"{one.place}: does not have {names} as it was",
+            hint="the store keeps the rest; isobuilder verify tells what is wrong with it",
+        )
     return PartlyDone(
-        f"{one.place}: does not have {', '.join(one.missing[:5])} as it was",
-        hint="the store keeps the rest; isobuilder verify tells what is wrong with it",
+        f"{one.place}: cannot be built yet, for the store lacks {names}",
+        hint="import what carries that as well; site export leaves nothing out without --known",
     )
