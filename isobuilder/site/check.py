@@ -20,7 +20,7 @@ from isobuilder.pipeline.trust import Trust
 from isobuilder.pipeline.unlisted import Unlisted, unlisted_images
 from isobuilder.pipeline.verify import Verification, verify
 from isobuilder.progress import SILENT, Progress
-from isobuilder.site.bundles.admit import part_of, take_folder, take_part
+from isobuilder.site.bundles.admit import COMPARE, part_of, put_together, take_folder, take_part
 from isobuilder.site.bundles.arrival import carried_lock, opens_again, spread
 from isobuilder.site.bundles.bundle import Bundle, Carried
 from isobuilder.site.bundles.parts import Slot, parts_of
@@ -150,9 +150,10 @@ def check_bundles(
     checked = []
     for bundle, read in bundles.values():
         try:
-            checked.append(_checked(bundle, read, proof, store))
+            checked.append(_checked(bundle, read, proof, store, failures))
         except IsobuilderError as error:
             failures.append(error)
+    failures += proof.failures
     return CheckedBundles(tuple(checked), tuple(failures))
 
 
@@ -213,6 +214,8 @@ class _Proof:
 
     def __init__(self, store: Store) -> None:
         self.right: set[Digest] = set()
+        self.wrong: dict[Digest, Digest] = {}  # what was cut, and what its pieces make
+        self.failures: list[IntegrityError] = []  # of what lies in one piece
         self.texts: dict[Digest, BlobLike] = {}
         self._store = store
         self._half: dict[Digest, _Half] = {}
@@ -233,18 +236,17 @@ class _Proof:
         self._half.pop(item.digest, None)  # a piece that is cut off has no next one
         for chunk in chunks:
             self._grow(half, item, chunk)
-        self._seen(half, item, name)
+        self._seen(half, item)
+        found = self.wrong.get(item.digest)
+        if member.size == item.size and found is not None:
+            self.failures.append(IntegrityError(f"{name}: expected {item.digest}, got {found}"))
 
     def finish(self, item: Carried, /) -> None:
-        """Prove what was cut with the pieces behind those that were here, if the store has them.
-
-        Raises:
-            IntegrityError: all of them together are not it.
-        """
+        """Prove what was cut with the pieces behind those that were here, if the store has them."""
         if item.digest not in self.right:
             half = self._half.pop(item.digest, None) or _Half()
             self._lend(half, item, item.size)
-            self._seen(half, item, item.names[0])
+            self._seen(half, item)
 
     def _lend(self, half: _Half, item: Carried, until: int) -> None:
         """Go on with the pieces that wait in the store, up to a byte."""
@@ -262,16 +264,18 @@ class _Proof:
         if _is_text(item) and self._room(len(chunk)):
             half.text.append(chunk)
 
-    def _seen(self, half: _Half, item: Carried, name: str) -> None:
+    def _seen(self, half: _Half, item: Carried) -> None:
         if half.hasher.size != item.size:
             self._half[item.digest] = half
             return
-        if half.hasher.digest() != item.digest:
-            raise IntegrityError(f"{name}: expected {item.digest}, got {half.hasher.digest()}")
+        if (found := half.hasher.digest()) != item.digest:
+            self.wrong[item.digest] = found
+            return
+        self.wrong.pop(item.digest, None)  # of another copy
         self.right.add(item.digest)
         data = b"".join(half.text)
         if _is_text(item) and len(data) == item.size:
-            self.texts[item.digest] = BytesBlob(data, name)
+            self.texts[item.digest] = BytesBlob(data, item.names[0])
 
     def _room(self, size: int) -> bool:
         self._kept += size
@@ -282,8 +286,17 @@ def _is_text(item: Carried) -> bool:
     return item.kind == "lock" or item.media_type is not None
 
 
-def _checked(bundle: Bundle, read: Collection[int], proof: _Proof, store: Store) -> CheckedBundle:
-    """Say what is there of a bundle of which the parts ``read`` were read to their ends."""
+def _checked(
+    bundle: Bundle,
+    read: Collection[int],
+    proof: _Proof,
+    store: Store,
+    failures: list[IsobuilderError],
+) -> CheckedBundle:
+    """Say what is there of a bundle of which the parts ``read`` were read to their ends.
+
+    Pieces that do not make what was cut are told in ``failures``: any of them may be damaged.
+    """
     pieces: dict[Carried, list[tuple[int, Slot]]] = {}
     parts = parts_of(bundle)
     for part in parts:
@@ -292,12 +305,23 @@ def _checked(bundle: Bundle, read: Collection[int], proof: _Proof, store: Store)
                 pieces.setdefault(member.of, []).append((part.number, member))
     missing: list[str] = []
     numbers: set[int] = set()
+    wrong: list[str] = []
     for item, found in pieces.items():
         if len(found) > 1:
             proof.finish(item)
-        if item.digest not in proof.right:
-            missing.append(item.names[0])
+        if item.digest in proof.right:
+            continue
+        missing.append(item.names[0])
+        got = proof.wrong.get(item.digest)
+        if got is None or len(found) == 1:
             numbers.update(_lacking_parts(item, found, read, store))
+            continue
+        these = [number for number, _ in found]
+        numbers.update(these)
+        fact = f"{item.names[0]}: expected {item.digest}, got {got}"
+        wrong.append(put_together(fact, these))
+    if wrong:
+        failures.append(IntegrityError(*wrong, hint=COMPARE))
     offers, lacking, unread = _uses(bundle, proof, store)
     return CheckedBundle(
         bundle,

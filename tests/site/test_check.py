@@ -15,7 +15,7 @@ from isobuilder.site.bundles.export import write_parts
 from isobuilder.site.bundles.packing import Packing, packing
 from isobuilder.site.check import Offer, Way, ways
 from isobuilder.store import Store
-from tests.cli.calling import call, errors
+from tests.cli.calling import call, errors, hints
 from tests.fakes.mold import FakeMold
 from tests.mold.messes import add_directly
 from tests.pipeline.signed import copied, new_key
@@ -164,7 +164,7 @@ def test_a_piece_that_was_damaged_in_the_store_is_told(packed: Packing, tmp_path
     piece.write_bytes(bytes(piece.stat().st_size))
     done = call("site", "check", *parts[:-1], *store, code=5)
     last = packed.bundle.contents[-1]
-    assert f"{last.names[0]}: expected {last.digest}, got " in errors(done)[0]
+    assert f"{last.names[0]}: expected {last.digest}, got " in errors(done)[1]
 
 
 def test_a_proof_that_is_asked_of_what_is_not_here_is_refused(
@@ -195,6 +195,25 @@ def test_a_damaged_part_is_told_without_writing_anything(packed: Packing, tmp_pa
     assert f"bundle {packed.bundle.identity}: not all that it promises" in errors(done)[0]
     assert "expected sha256:" in errors(done)[1]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_of_what_was_cut_no_part_is_blamed_that_may_be_right(
+    packed: Packing, tmp_path: Path
+) -> None:
+    """And what else is in the last of them is read all the same."""
+    parts = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
+    data = bytearray(parts[0].read_bytes())
+    data[100_000] ^= 1
+    parts[0].write_bytes(data)
+    done = call("site", "check", *parts, "--store", tmp_path / "none", code=5)
+    first = packed.bundle.contents[0]
+    assert (
+        f": 1 missing, in part 1, 2 of {len(parts)}\n  missing: {first.names[0]}\n" in done.stdout
+    )
+    assert errors(done)[1].startswith(f"error: {first.names[0]}: expected {first.digest}, got ")
+    assert errors(done)[1].endswith(", put together of parts 1, 2")
+    assert len(errors(done)) == 2
+    assert "sha256sum -c" in hints(done)[1]
 
 
 def test_a_lock_that_was_cut_is_read_like_any_other(

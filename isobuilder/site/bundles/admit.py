@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,9 @@ from isobuilder.site.bundles.parts import BUNDLE, END, Part, Slot, parts_of
 from isobuilder.store import Partial, Store, partial_of, quarantine
 
 _log = logging.getLogger(__name__)
+
+COMPARE = "compare the parts with their sums (sha256sum -c), then import them again"
+"""The way out where pieces do not make what was cut."""
 
 _OTHER_HOLDER = 0.1  # seconds between looks at a blob that another process is busy with
 
@@ -234,14 +237,16 @@ def arrived(bundle: Bundle, store: Store) -> Arrived:
                     size=item.size,
                 )
             except IntegrityError as error:
-                listed = ", ".join(str(number) for number, _ in found)
-                wrong.append(f"{error}, put together of parts {listed}")
+                wrong.append(put_together(str(error), [number for number, _ in found]))
             held.discard()
     if wrong:
-        raise IntegrityError(
-            *wrong, hint="compare the parts with their sums (sha256sum -c), then import them again"
-        )
+        raise IntegrityError(*wrong, hint=COMPARE)
     return Arrived(bundle, tuple(missing), tuple(sorted(numbers)), len(parts))
+
+
+def put_together(fact: str, numbers: Sequence[int]) -> str:
+    """Say what is wrong with a blob that was cut, of which any of the parts may be the cause."""
+    return f"{fact}, put together of parts {', '.join(map(str, numbers))}"
 
 
 def incomplete(found: Arrived) -> PartlyDone:
