@@ -517,6 +517,22 @@ def test_a_part_is_not_made_again_beside_those_of_another_bundle(
     assert parts[1].is_file()
 
 
+def test_a_part_is_not_made_again_of_another_bundle_when_the_others_have_left(
+    packed: Packing, tmp_path: Path
+) -> None:
+    parts = [part.path for part in write_parts(packed, tmp_path / "b.tar").parts]
+    noted = (tmp_path / "b.sha256").read_bytes()
+    for path in parts:
+        path.unlink()
+    other = Packing(packed.bundle.model_copy(update={"tool": "0.0.9"}), packed.texts, packed.find)
+    with pytest.raises(InputError, match=rf"{parts[1]}: would be sha256:\w+, and is noted as"):
+        write_parts(other, tmp_path / "b.tar", only=2)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["b.sha256"]
+    assert (tmp_path / "b.sha256").read_bytes() == noted
+    write_parts(packed, tmp_path / "b.tar", only=2)
+    write_parts(other, tmp_path / "b.tar", only=2, replace=True)
+
+
 @pytest.mark.parametrize("more", [b"0" * 64 + b"  precious.iso\n", b"no sum\n", bytes(5 << 20)])
 def test_a_file_of_other_sums_stays(more: bytes, packed: Packing, tmp_path: Path) -> None:
     parts = write_parts(packed, tmp_path / "b.tar").parts

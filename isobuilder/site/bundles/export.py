@@ -72,7 +72,7 @@ def write_parts(
 
     Raises:
         InputError: a file of another content has such a name, parts of another bundle lie beside
-            part ``only``, or there is no such part.
+            part ``only`` or are noted, or there is no such part.
         IntegrityError: a blob was damaged since it was stored; no part has anything of it.
         EnvironmentProblem: the disk is full or may not be written; parts that are whole stay.
     """
@@ -98,7 +98,11 @@ def write_parts(
             if part.number in to_write:
                 try:
                     known[path.name] = writer.write(
-                        part, path, work, goes_on=part.number + 1 in to_write
+                        part,
+                        path,
+                        work,
+                        goes_on=part.number + 1 in to_write,
+                        noted=None if only is None or replace else known.get(path.name),
                     )
                 except _Damaged as error:
                     # Earlier parts may have the beginning of it, and look as whole as the others.
@@ -209,8 +213,14 @@ class _Writer:
         self._half: dict[Digest, Hasher] = {}  # blobs that go on in the next part
         self._buffer = memoryview(bytearray(BUFFER_SIZE))
 
-    def write(self, part: Part, path: Path, work: Task, *, goes_on: bool) -> Digest:
-        """Write one part and return its digest; ``goes_on``: the next one follows at once."""
+    def write(
+        self, part: Part, path: Path, work: Task, *, goes_on: bool, noted: Digest | None = None
+    ) -> Digest:
+        """Write one part and return its digest; ``goes_on``: the next one follows at once.
+
+        Raises:
+            InputError: it would not be what was ``noted`` of it.
+        """
         hasher = Hasher()
         with new_file(path) as put:
 
@@ -219,6 +229,13 @@ class _Writer:
                 put(data)
 
             self.run(part, both, work, goes_on=goes_on)
+            if noted not in {None, hasher.digest()}:
+                raise InputError(
+                    f"{path}: would be {hasher.digest()}, and is noted as {noted}: of another "
+                    "bundle than the parts that were made with it",
+                    hint="choose another name with --out, or make all parts again with --replace "
+                    "and without --part",
+                )
         return hasher.digest()
 
     def run(self, part: Part, put: Put, work: Task, *, goes_on: bool = False) -> None:
