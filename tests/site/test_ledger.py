@@ -22,6 +22,12 @@ from isobuilder.site.ledgers.records import one_at_a_time, read_record, standing
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, hints
 
+
+def iso_of(data: bytes) -> bytes:
+    """Return what looks like an ISO; nobody reads more than its mark, and its digest."""
+    return bytes(32769) + b"CD001" + data
+
+
 DIGESTS = [Digest.of(b"blob %d" % number) for number in range(20_000)]
 
 
@@ -166,7 +172,7 @@ def test_too_much_for_one_code_is_told() -> None:
 def test_a_site_tells_and_the_office_reads(built: Built, tmp_path: Path) -> None:
     iso = Path(shutil.copy(built.iso, tmp_path))
     other = tmp_path / "other.iso"
-    other.write_bytes(b"another one")
+    other.write_bytes(iso_of(b"another one"))
     paper = tmp_path / "ledger.txt"
     site = ("--site", "plant-7", "--records", tmp_path / "site")
     office = ("--site", "plant-7", "--records", tmp_path / "office")
@@ -177,13 +183,13 @@ def test_a_site_tells_and_the_office_reads(built: Built, tmp_path: Path) -> None
     read = call("site", "ledger", "--read", paper, *office, tmp_path, "--hand-over")
     assert f"there: {iso}" in read.stdout
     assert f"not there: {other}" in read.stdout
-    (tmp_path / "more.iso").write_bytes(b"one that only the site has")
+    (tmp_path / "more.iso").write_bytes(iso_of(b"one that only the site has"))
     call("site", "ledger", iso, tmp_path / "more.iso", *site, "--out", paper)
     (tmp_path / "more.iso").unlink()
     read = call("site", "ledger", "--read", paper, *office, tmp_path)
     assert "ledger 2, the next one: 2 isos" in read.stdout
     assert "1 iso of them nobody here knows" in read.stdout
-    assert f"handed over, and not there: {Digest.of(b'another one')}" in read.stdout
+    assert f"handed over, and not there: {Digest.of(iso_of(b'another one'))}" in read.stdout
     call("site", "ledger", iso, "--site", "plant-7", "--records", tmp_path / "x", "--out", paper)
     done = call("site", "ledger", "--read", paper, *office, code=5)
     assert "it is stale" in errors(done)[0]
@@ -232,6 +238,20 @@ def test_what_is_a_slip_makes_no_ledger_of_nothing(tmp_path: Path) -> None:
     assert errors(done) == [f"error: {store}: there is no store"]
 
 
+def test_what_is_no_iso_is_in_no_ledger_of_isos(built: Built, tmp_path: Path) -> None:
+    iso, records = Path(shutil.copy(built.iso, tmp_path)), ("--records", tmp_path / "r")
+    lock = Path(shutil.copy(built.iso.with_suffix(".lock.json"), tmp_path))
+    paper = tmp_path / "ledger.txt"
+    call("site", "ledger", iso, "--site", "x", *records, "--out", paper)
+    (tmp_path / "half.iso").write_bytes(built.iso.read_bytes()[:512])
+    for named, wrong in ((lock, lock), (paper, paper), (tmp_path, tmp_path / "half.iso")):
+        done = call("site", "ledger", iso, named, "--site", "y", *records, code=3)
+        assert errors(done) == [f"error: {wrong}: is no ISO"]
+    assert read_record(tmp_path / "r", "y") is None
+    done = call("site", "ledger", "--read", paper, lock, "--site", "x", *records, code=3)
+    assert errors(done) == [f"error: {lock}: is no ISO"]
+
+
 def test_of_a_folder_only_files_are_isos(built: Built, tmp_path: Path) -> None:
     folder = tmp_path / "isos"
     (folder / "folder.iso").mkdir(parents=True)
@@ -253,7 +273,7 @@ def test_the_kind_of_a_picture_is_told_in_any_letters(built: Built, tmp_path: Pa
 def test_two_that_make_a_ledger_at_once_make_one_history(tmp_path: Path) -> None:
     names = ("one", "two", "three")
     for name in names:
-        (tmp_path / f"{name}.iso").write_bytes(name.encode())
+        (tmp_path / f"{name}.iso").write_bytes(iso_of(name.encode()))
     words = [sys.executable, "-m", "isobuilder", "site", "ledger", "--site", "x", "--json"]
     with ExitStack() as ending:
         made = [
@@ -319,7 +339,7 @@ def test_what_was_handed_over_is_told_lost_only_by_a_ledger_of_its_kind(
     store = Store(tmp_path / "store")
     store.add_bytes(b"one")
     paper, other = tmp_path / "ledger.txt", tmp_path / "other.iso"
-    other.write_bytes(b"another one")
+    other.write_bytes(iso_of(b"another one"))
     site = ("--site", "x", "--records", tmp_path / "site")
     office = ("--site", "x", "--records", tmp_path / "office", "--json")
     read = ("site", "ledger", "--read", paper, *office)
@@ -344,7 +364,7 @@ def test_what_was_handed_over_is_told_lost_only_by_a_ledger_of_its_kind(
     needed = lost()
     assert set(needed) >= {file.sha256 for file in built.lock.files}
     call("site", "ledger", built.iso, *site, "--out", paper)
-    assert lost() == [Digest.of(b"another one")]
+    assert lost() == [Digest.of(iso_of(b"another one"))]
 
 
 def test_a_damaged_record_is_got_past_by_forgetting_it(built: Built, tmp_path: Path) -> None:
@@ -375,7 +395,7 @@ def test_what_fails_while_a_ledger_is_read_is_not_the_fault_of_the_records(tmp_p
 def test_a_ledger_that_was_read_before_a_newer_one_leaves_nothing_out(
     built: Built, full_store: Store, tmp_path: Path
 ) -> None:
-    (tmp_path / "more.iso").write_bytes(b"another one")
+    (tmp_path / "more.iso").write_bytes(iso_of(b"another one"))
     pair = (built.iso, tmp_path / "more.iso")
     site = ("--site", "x", "--records", tmp_path / "site")
     records = ("--records", tmp_path / "office")

@@ -139,7 +139,7 @@ def test_a_signature_of_an_iso_is_none_of_a_ledger(keys: Path) -> None:
 def test_once_proved_a_site_has_to_sign(built: Built, keys: Path, tmp_path: Path) -> None:
     iso = Path(shutil.copy(built.iso, tmp_path))
     more = tmp_path / "more.iso"
-    more.write_bytes(b"another one")
+    more.write_bytes(bytes(32769) + b"CD001" + b"another one")
     paper, picture = tmp_path / "ledger.txt", tmp_path / "ledger.png"
     site = ("--site", "plant-7", "--records", tmp_path / "site")
     office = ("--site", "plant-7", "--records", tmp_path / "office")

@@ -422,11 +422,12 @@ def _isos(things: Iterable[str]) -> list[Path]:
     """Return the ISOs that things are, and those of folders.
 
     Raises:
-        InputError: there is none in a folder, or one that is named is a pipe or the like.
+        InputError: there is none in a folder, or something is no ISO: another file, a pipe.
         EnvironmentProblem: it cannot be read.
     """
     from isobuilder.errors import InputError
     from isobuilder.files import files_in, open_bytes
+    from isobuilder.site.bundles.arrival import is_iso
 
     found: list[Path] = []
     for text in things:
@@ -437,6 +438,10 @@ def _isos(things: Iterable[str]) -> list[Path]:
             raise InputError(f"{path}: no ISO is in this folder", hint=hint)
         if isos == [path]:
             os.close(open_bytes(path))
+        for other in isos:
+            if not is_iso(other):
+                hint = "a ledger of ISOs is of whole ISOs; --blobs makes one of the store"
+                raise InputError(f"{other}: is no ISO", hint=hint)
         found += isos
     return found
 
