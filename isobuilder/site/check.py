@@ -139,11 +139,12 @@ def check_bundles(
     for path in _in_order(paths, failures):
         try:
             if path.is_dir():
-                bundle = take_folder(path, proof, expected=expected, progress=progress).bundle
+                done = take_folder(path, proof, expected=expected, progress=progress)
+                failures += done.failures
             else:
                 with as_environment_problem(path), path.open("rb", buffering=0) as file:
                     done = take_part(file, str(path), proof, expected=expected, progress=progress)
-                bundle = done.bundle
+            bundle = done.bundle
             bundles.setdefault(bundle.identity, (bundle, set()))[1].add(bundle.part)
         except IsobuilderError as error:
             failures.append(error)

@@ -21,7 +21,13 @@ from isobuilder.cancel import Halt
 from isobuilder.content.archives import tar_header
 from isobuilder.digest import Digest
 from isobuilder.documents.json import DOCUMENT, parse
-from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError, PartlyDone
+from isobuilder.errors import (
+    EnvironmentProblem,
+    InputError,
+    IntegrityError,
+    IsobuilderError,
+    PartlyDone,
+)
 from isobuilder.files import as_environment_problem, open_own
 from isobuilder.formats.archive import blob_name
 from isobuilder.formats.tar import BLOCK, StreamSource, walk
@@ -95,6 +101,7 @@ class TakenPart:
     place: str
     bundle: Bundle
     added: int  # blobs that the keeper did not have, or pieces of such
+    failures: tuple[IsobuilderError, ...] = ()  # of a folder: why some of its blobs are not taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +177,11 @@ def take_folder(
 ) -> TakenPart:
     """Hand what a bundle in a folder holds to ``keeper``; nothing else there is looked at.
 
-    ``expected`` and ``knowing`` are as for ``take_part``.
+    ``expected`` and ``knowing`` are as for ``take_part``. A blob that is refused keeps no other
+    from its turn; the errors are in the answer.
 
     Raises:
-        IntegrityError, InputError, EnvironmentProblem: as ``take_part``.
+        IntegrityError, InputError, EnvironmentProblem: it is no bundle, see ``take_part``.
     """
     place = folder / BUNDLE
     with _own_file(place) as file:
@@ -182,19 +190,24 @@ def take_folder(
     if knowing is not None:
         knowing(bundle)
     added = 0
+    failures: dict[str, IsobuilderError] = {}
     with task(progress, str(folder), total=bundle.size) as work:
         for item in bundle.contents:
             path = folder / blob_name(item.digest)
             if keeper.has(item) or not os.path.lexists(path):
                 continue
-            with _own_file(path) as file:
-                source = PartBytes(file, str(path))
-                member = Slot(path.name, item.size, item)
-                chunks = source.chunks(item.size, work)
-                keeper.keep(item, member, chunks, f"{folder}: {item.names[0]}")
-                source.expect_end()
-            added += 1
-    return TakenPart(str(folder), bundle, added)
+            try:
+                with _own_file(path) as file:
+                    source = PartBytes(file, str(path))
+                    member = Slot(path.name, item.size, item)
+                    chunks = source.chunks(item.size, work)
+                    keeper.keep(item, member, chunks, f"{folder}: {item.names[0]}")
+                    source.expect_end()
+            except IsobuilderError as error:
+                failures.setdefault(str(error), error)  # a full disk is told once
+            else:
+                added += 1
+    return TakenPart(str(folder), bundle, added, tuple(failures.values()))
 
 
 def arrived(bundle: Bundle, store: Store) -> Arrived:

@@ -52,6 +52,7 @@ class Taken:
     bundle: Bundle | None  # None: an ISO
     lock: Lock | None = None  # of an ISO
     no_lock: str | None = None  # of an ISO without its lock: why, in a sentence about it
+    failures: tuple[IsobuilderError, ...] = ()  # of a folder: why some of its blobs are not taken
 
 
 def take(
@@ -82,7 +83,7 @@ def take(
     else:
         with as_environment_problem(path), path.open("rb", buffering=0) as file:
             done = part(file, str(path), keeper)
-    return Taken(done.place, done.added, done.bundle)
+    return Taken(done.place, done.added, done.bundle, failures=done.failures)
 
 
 def is_iso(path: Path) -> bool:

@@ -136,6 +136,8 @@ def import_carried(
                     path, store, stdin=stdin, expected=expected, knowing=knowing, progress=progress
                 )
                 taken.append(one)
+                failures += one.failures
+                refused |= {one.place} if one.failures else set()
             except IsobuilderError as error:
                 failures.append(error)
         for bundle, places in _bundles(taken):
