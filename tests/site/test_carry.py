@@ -533,6 +533,23 @@ def test_a_part_is_not_made_again_of_another_bundle_when_the_others_have_left(
     write_parts(other, tmp_path / "b.tar", only=2, replace=True)
 
 
+def test_parts_of_another_size_do_not_take_away_the_sums_of_those_that_are_there(
+    packed: Packing, tmp_path: Path
+) -> None:
+    write_parts(packed, tmp_path / "b.tar")
+    before = {path: path.read_bytes() for path in tmp_path.glob("b.*")}
+    bundle = packed.bundle.model_copy(update={"part_size": 400_000})
+    other = Packing(bundle, packed.texts, packed.find)
+    told = r"b\.001-of-006\.tar: is a part of another bundle, or of one cut otherwise"
+    with pytest.raises(InputError, match=told):
+        write_parts(other, tmp_path / "b.tar")
+    assert {path: path.read_bytes() for path in tmp_path.glob("b.*")} == before
+    (tmp_path / "b.sha256").unlink()
+    with pytest.raises(InputError, match=told):
+        write_parts(other, tmp_path / "b.tar")
+    write_parts(other, tmp_path / "b.tar", replace=True)
+
+
 @pytest.mark.parametrize("more", [b"0" * 64 + b"  precious.iso\n", b"no sum\n", bytes(5 << 20)])
 def test_a_file_of_other_sums_stays(more: bytes, packed: Packing, tmp_path: Path) -> None:
     parts = write_parts(packed, tmp_path / "b.tar").parts
@@ -576,6 +593,14 @@ def test_a_blob_of_a_folder_that_was_damaged_is_written_again(
     blob.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     write_folder(packed, tmp_path / "b")
     assert blob.read_bytes() == good
+
+
+def test_a_folder_is_not_replaced(built: Built, full_store: Store, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    common = ("--replace", "--store", full_store.root, "--offline")
+    for out in (f"{tmp_path}/new/", tmp_path / "there", "-"):
+        done = call("site", "export", built.iso, "--out", out, *common, code=2)
+        assert errors(done) == [f"error: --replace is about files, and {out} is none"]
 
 
 # --- what cannot be carried

@@ -95,6 +95,9 @@ def export(
     folder = out.endswith("/") or Path(out).is_dir()
     if (out == "-" or folder) and (size is not None or only is not None):
         raise UsageProblem(f"--out {out} takes no parts", hint="name a file to have parts of it")
+    if (out == "-" or folder) and replace:
+        hint = "name another folder, or remove that one first"
+        raise UsageProblem(f"--replace is about files, and {out} is none", hint=hint)
     trusted = ledger_keys(signers, revoked, records, read=known is not None, by="--known")
     if out == "-" and as_json:
         raise UsageProblem("--json and --out - contradict each other: both are for stdout")

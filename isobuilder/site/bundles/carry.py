@@ -46,7 +46,8 @@ def export_bundle(
 
     ``out`` is a file, which also names the parts of at most ``part_size`` bytes; a folder if
     ``folder`` is set; or a pipe. ``extras`` are carried by their names. Blobs that the site holds
-    by its ledger ``known`` are left out. ``only`` makes one part again.
+    by its ledger ``known`` are left out. ``only`` makes one part again. ``replace`` lets files go
+    that have the names of parts; a folder is never replaced.
 
     Raises:
         InputError: it is too much for one bundle, something else is there, or the ledger is not

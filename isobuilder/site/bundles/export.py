@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -72,7 +72,7 @@ def write_parts(
 
     Raises:
         InputError: a file of another content has such a name, parts of another bundle lie beside
-            part ``only`` or are noted, or there is no such part.
+            part ``only`` or are noted, as are parts of another count, or there is no such part.
         IntegrityError: a blob was damaged since it was stored; no part has anything of it.
         EnvironmentProblem: the disk is full or may not be written; parts that are whole stay.
     """
@@ -83,6 +83,8 @@ def write_parts(
     sums = out.with_name(f"{_stem(out)}.sha256")
     refuse_special(sums)
     known = _known_sums(sums, out, replace=replace)
+    if not replace:
+        _refuse_other_count({path.name for path in paths.values()}, known, out)
     wanted = [part for part in parts if only in {None, part.number}]
     for part in wanted:
         _refuse_other(paths[part.number], part, replace=replace)
@@ -374,6 +376,24 @@ def _refuse_mixing(parts: Sequence[Part], paths: Mapping[int, Path], only: int) 
                 )
 
 
+def _ours(out: Path) -> re.Pattern[str]:
+    """Return what the names of parts of any count look like."""
+    return re.compile(rf"{re.escape(_stem(out))}\.[0-9]+-of-[0-9]+\.tar|{re.escape(out.name)}")
+
+
+def _refuse_other_count(names: set[str], known: Iterable[str], out: Path) -> None:
+    """Raise if parts of another count are there or noted, whose sums would be lost."""
+    with as_environment_problem(out.parent):
+        there = [path.name for path in out.parent.iterdir()] if out.parent.is_dir() else []
+    parts = {name for name in there if name != out.name and _ours(out).fullmatch(name)}
+    others = {*known, *parts} - names
+    if others:
+        raise InputError(
+            f"{out.with_name(min(others))}: is a part of another bundle, or of one cut otherwise",
+            hint="choose another name with --out; --replace lets its sum go",
+        )
+
+
 def _known_sums(path: Path, out: Path, *, replace: bool) -> dict[str, Digest]:
     """Return what an earlier run noted of its parts.
 
@@ -387,7 +407,7 @@ def _known_sums(path: Path, out: Path, *, replace: bool) -> dict[str, Digest]:
     except InputError:
         text = "?"
     lines = [sum_line(line) for line in text.splitlines() if line.strip()]
-    ours = re.compile(rf"{re.escape(_stem(out))}\.[0-9]+-of-[0-9]+\.tar|{re.escape(out.name)}")
+    ours = _ours(out)
     found = [line for line in lines if line and line.is_sha256 and ours.fullmatch(line.path)]
     if len(found) < len(lines) and not replace:
         raise InputError(
