@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import stat
 import tempfile
 import time
@@ -192,8 +193,7 @@ def new_file(path: Path, *, private: bool = False) -> Iterator[Put]:
     refuse_special(path)
     with as_environment_problem(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
-        scratch = Path(name)
+        handle, scratch = _scratch(path)
         try:
             with os.fdopen(handle, "wb") as file:
                 writeback = Writeback(file.fileno())
@@ -210,6 +210,42 @@ def new_file(path: Path, *, private: bool = False) -> Iterator[Put]:
             scratch.replace(path)
         finally:
             scratch.unlink(missing_ok=True)
+
+
+def _scratch(path: Path) -> tuple[int, Path]:
+    """Make a file beside ``path``, of mode 0600, which is held until it is closed."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with contextlib.suppress(OSError):  # not every file system has locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)  # it was taken for one that nobody holds, before we held it
+
+
+_SCRATCH = re.compile(r"\.(.+)\.[a-z0-9_]{8}", re.DOTALL)  # as mkstemp calls it
+
+
+def clear_scratch(folder: Path, wanted: Callable[[str], object]) -> None:
+    """Remove what runs of ``new_file`` that were killed left of the files ``wanted`` by name.
+
+    What another process is writing stays, and so does what cannot be removed.
+    """
+    with contextlib.suppress(OSError):
+        for path in list(folder.iterdir()):
+            found = _SCRATCH.fullmatch(path.name)
+            if found and wanted(found[1]):
+                _remove_unheld(path)
+
+
+def _remove_unheld(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        handle = open_own(path, os.O_RDWR)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        finally:
+            os.close(handle)
 
 
 def write_whole(path: Path, data: bytes, *, private: bool = False) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
+from isobuilder.files import new_file
 from isobuilder.model.loading import load_lock
 from isobuilder.pipeline.build import Built
 from isobuilder.site.bundles.admit import StoreKeeper, arrived, take_folder, take_part
@@ -765,6 +766,40 @@ def test_killed_at_any_moment_and_repeated_an_import_ends_the_same(
     assert all(Store(store).own(item.digest) for item in packed.bundle.contents)
     for path in (tmp_path / "carried").iterdir():
         assert (tmp_path / "site" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_what_killed_runs_left_is_removed_and_what_others_write_stays(
+    packed: Packing, tmp_path: Path
+) -> None:
+    one = packed.bundle.model_copy(update={"part_size": None})
+    item = one.contents[0]
+    parts, folder, site = tmp_path / "parts", tmp_path / "folder", tmp_path / "site"
+    left = [
+        parts / ".b.001-of-006.tar.abcd1234",
+        parts / ".b.sha256.m2nbhrn2",
+        folder / ".bundle.json.abcd1234",
+        folder / "blobs" / "sha256" / f".{item.digest.hex}.48ebntav",
+        site / f".{item.names[0]}.abcd_123",
+    ]
+    others = [parts / ".b.notes.abcd1234", parts / ".b.002-of-006.tar.vim", site / ".x.abcd1234"]
+    for path in (*left, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with new_file(parts / "b.001-of-006.tar") as put:
+        put(b"of another run")
+        write_parts(packed, parts / "b.tar")
+        (held,) = parts.glob(".b.001*")
+        assert held not in left
+    left[3].rename(tmp_path / "aside")
+    left[3].parent.rmdir()
+    left[3].parent.parent.rmdir()
+    write_folder(Packing(one, packed.texts, packed.find), folder)
+    (tmp_path / "aside").rename(left[3])
+    write_folder(Packing(one, packed.texts, packed.find), folder)
+    import_carried([folder], Store(tmp_path / "store"), site)
+    assert [path for path in left if path.exists()] == []
+    assert all(path.exists() for path in others)
+    assert (site / item.names[0]).read_bytes() == (tmp_path / "carried" / "one").read_bytes()
 
 
 def test_what_another_import_kept_meanwhile_is_passed_over(packed: Packing, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -14,9 +13,15 @@ from typing import BinaryIO
 from isobuilder.content.blobs import Find
 from isobuilder.content.from_iso import BytesBlob
 from isobuilder.content.needed import needed
-from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest
+from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest, Hasher, check
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
-from isobuilder.files import as_environment_problem, keeps_bytes, write_whole
+from isobuilder.files import (
+    as_environment_problem,
+    clear_scratch,
+    keeps_bytes,
+    new_file,
+    write_whole,
+)
 from isobuilder.machine.payload import keep_payload
 from isobuilder.model.lock import Lock
 from isobuilder.model.payload import read_payload
@@ -35,7 +40,7 @@ from isobuilder.site.bundles.admit import (
 from isobuilder.site.bundles.bundle import Bundle
 from isobuilder.site.bundles.parts import BUNDLE
 from isobuilder.site.donors import open_iso, why_no_lock
-from isobuilder.store import Store, copy_to, lease
+from isobuilder.store import Store, lease
 
 _STDIN = Path("-")
 
@@ -248,6 +253,8 @@ def _name(bundle: Bundle, store: Store, out: Path | None) -> None:
         _remember_payload(store, lock)
     if out is None:
         return
+    names = {name for item in bundle.contents if item.is_document for name in item.names}
+    clear_scratch(out, names.__contains__)
     for item in bundle.contents:
         blob = store.own(item.digest) if item.is_document else None
         if blob is not None:
@@ -266,10 +273,12 @@ def _write(blob: BlobLike, path: Path, *, is_text: bool) -> None:
         if is_text:
             write_whole(path, blob.read())
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
-        copy_to(blob, scratch)
-        scratch.replace(path)
+        hasher = Hasher()
+        with new_file(path) as put:
+            for chunk in _chunks(blob):
+                hasher.update(chunk)
+                put(chunk)
+            check(blob, hasher.digest())
 
 
 def _remember_payload(store: Store, lock: Lock) -> None:

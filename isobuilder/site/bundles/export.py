@@ -21,6 +21,7 @@ from isobuilder.errors import InputError, IntegrityError
 from isobuilder.files import (
     Put,
     as_environment_problem,
+    clear_scratch,
     is_file,
     new_file,
     read_bytes,
@@ -85,6 +86,7 @@ def write_parts(
     known = _known_sums(sums, out, replace=replace)
     if not replace:
         _refuse_other_count({path.name for path in paths.values()}, known, out)
+    clear_scratch(out.parent, lambda name: name == sums.name or _ours(out).fullmatch(name))
     wanted = [part for part in parts if only in {None, part.number}]
     for part in wanted:
         _refuse_other(paths[part.number], part, replace=replace)
@@ -163,6 +165,8 @@ def write_folder(
     bundle = packed.bundle
     text = bundle.to_bytes()
     about = out / BUNDLE
+    texts = {BUNDLE: text} | dict(layout_of(bundle))
+    clear_scratch(out, texts.__contains__)
     with as_environment_problem(out):
         if about.exists() and not (about.is_file() and about.read_bytes() == text):
             raise InputError(
@@ -170,9 +174,10 @@ def write_folder(
             )
         if out.is_dir() and any(out.iterdir()) and not about.exists():
             raise InputError(f"{out}: has something in it", hint="choose another folder")
-    write_whole(about, text)
-    for name, data in layout_of(bundle):
+    for name, data in texts.items():
         write_whole(out / name, data)
+    blobs = {blob_name(item.digest).rpartition("/")[2] for item in bundle.contents}
+    clear_scratch((out / blob_name(bundle.identity)).parent, blobs.__contains__)
     writer = _Writer(packed)
     with task(progress, "export", total=bundle.size) as work:
         for item in bundle.contents:
