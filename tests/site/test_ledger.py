@@ -238,6 +238,14 @@ def test_what_is_a_slip_makes_no_ledger_of_nothing(tmp_path: Path) -> None:
     assert errors(done) == [f"error: {store}: there is no store"]
 
 
+def test_a_picture_that_is_not_read_is_told_with_what_is(built: Built, tmp_path: Path) -> None:
+    words, drawn = ("--site", "x", "--records", tmp_path / "r"), tmp_path / "l.svg"
+    call("site", "ledger", built.iso, *words, "--out", drawn)
+    done = call("site", "ledger", "--read", drawn, *words, code=3)
+    assert errors(done) == [f"error: {drawn}: is a picture that is not read"]
+    assert ".png" in hints(done)[0]
+
+
 def test_what_is_no_iso_is_in_no_ledger_of_isos(built: Built, tmp_path: Path) -> None:
     iso, records = Path(shutil.copy(built.iso, tmp_path)), ("--records", tmp_path / "r")
     lock = Path(shutil.copy(built.iso.with_suffix(".lock.json"), tmp_path))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from isobuilder.cli.app import FOLDER, JUDGED_FILE, App, AppCommand, json_option, plural
-from isobuilder.cli.site.naming import locks_named
+from isobuilder.cli.site.naming import isos_named, locks_named
 from isobuilder.cli.telling import tell, tell_text
 from isobuilder.cli.trust.signing import key_option, ledger_options, typed, wanted_signatures
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from isobuilder.trust.publickeys import TrustedKey, TrustedKeys
 
 records_option = click.option("--records", type=FOLDER, help="Where ledgers are remembered.")
-_HERE = click.Path(exists=True, path_type=Path)
 _PICTURES = (".png", ".svg")
 _SCANNED = {".png", ".jpg", ".jpeg", ".pdf"}
 
@@ -140,7 +139,7 @@ def _made(
     elif not things:
         raise UsageProblem("a ledger is of ISOs or folders of them, which are named, or of --blobs")
     else:
-        held = list(digests_of(app, _isos(things), believe=False).values())
+        held = list(digests_of(app, isos_named(things), believe=False).values())
     record = read_record(folder, name)
     made = make_ledger(name, held, "blobs" if blobs else "isos", last=last_ledger(record))
     if signer is None:
@@ -297,7 +296,7 @@ def _candidates(app: App, brought: Ledger, things: tuple[str, ...]) -> dict[str,
     from isobuilder.content.needed import needed
 
     if brought.kind == "isos":
-        found = digests_of(app, _isos(things), believe=True)
+        found = digests_of(app, isos_named(things), believe=True)
         return {str(path): [digest] for path, digest in found.items()}
     locks = locks_named(app, things)
     for lock in locks:
@@ -382,6 +381,7 @@ def _read_brought_ledger(source: Path) -> BroughtLedger:
     Raises:
         InputError: it is none, or a letter is wrong.
     """
+    from isobuilder.errors import InputError
     from isobuilder.files import read_bytes
     from isobuilder.site.ledgers.ledger import LONGEST
     from isobuilder.site.ledgers.qr import scanned
@@ -391,6 +391,9 @@ def _read_brought_ledger(source: Path) -> BroughtLedger:
         return read_brought(sys.stdin.read(LONGEST + 1), "what was typed")
     if source.suffix.lower() in _SCANNED:
         return read_brought(scanned(source), str(source))
+    if source.suffix.lower() in _PICTURES:
+        hint = "show it or print it and photograph that; the text beside it, or a .png, is read too"
+        raise InputError(f"{source}: is a picture that is not read", hint=hint)
     text = read_bytes(source, LONGEST).decode("utf-8", "replace")
     return read_brought(text, str(source))
 
@@ -416,34 +419,6 @@ def _is_text_of_one(path: Path) -> bool:
 
     with os.fdopen(open_bytes(path), "rb") as file:
         return begins(file.read(100).decode("ascii", "replace"))
-
-
-def _isos(things: Iterable[str]) -> list[Path]:
-    """Return the ISOs that things are, and those of folders.
-
-    Raises:
-        InputError: there is none in a folder, or something is no ISO: another file, a pipe.
-        EnvironmentProblem: it cannot be read.
-    """
-    from isobuilder.errors import InputError
-    from isobuilder.files import files_in, open_bytes
-    from isobuilder.site.bundles.arrival import is_iso
-
-    found: list[Path] = []
-    for text in things:
-        path = Path(_HERE.convert(text, None, None))
-        isos = files_in(path, ".iso") if path.is_dir() else [path]
-        if not isos:
-            hint = "name the folder that has them; is what should be there mounted?"
-            raise InputError(f"{path}: no ISO is in this folder", hint=hint)
-        if isos == [path]:
-            os.close(open_bytes(path))
-        for other in isos:
-            if not is_iso(other):
-                hint = "a ledger of ISOs is of whole ISOs; --blobs makes one of the store"
-                raise InputError(f"{other}: is no ISO", hint=hint)
-        found += isos
-    return found
 
 
 def digests_of(app: App, isos: Iterable[Path], *, believe: bool) -> dict[Path, Digest]:

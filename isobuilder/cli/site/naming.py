@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from isobuilder.digest import Digest
     from isobuilder.model.lock import Lock
     from isobuilder.store import Store
+
+_HERE = click.Path(exists=True, path_type=Path)
 
 from_option = click.option(
     "--from",
@@ -66,6 +69,34 @@ def open_sources(app: App, paths: Sequence[Path], locks: Sequence[Lock]) -> Sour
         if isinstance(donor, IsoDonor)
     )
     return Sources(Store(app.store.root, donors), tuple(isos))
+
+
+def isos_named(things: Iterable[str]) -> list[Path]:
+    """Return the ISOs that things are, and those of folders.
+
+    Raises:
+        InputError: there is none in a folder, or something is no ISO: another file, a pipe.
+        EnvironmentProblem: it cannot be read.
+    """
+    from isobuilder.errors import InputError
+    from isobuilder.files import files_in, open_bytes
+    from isobuilder.site.bundles.arrival import is_iso
+
+    found: list[Path] = []
+    for text in things:
+        path = Path(_HERE.convert(text, None, None))
+        isos = files_in(path, ".iso") if path.is_dir() else [path]
+        if not isos:
+            hint = "name the folder that has them; is what should be there mounted?"
+            raise InputError(f"{path}: no ISO is in this folder", hint=hint)
+        if isos == [path]:
+            os.close(open_bytes(path))
+        for other in isos:
+            if not is_iso(other):
+                hint = "a ledger of ISOs is of whole ISOs; --blobs makes one of the store"
+                raise InputError(f"{other}: is no ISO", hint=hint)
+        found += isos
+    return found
 
 
 def locks_named(app: App, texts: Iterable[str]) -> list[Lock]:

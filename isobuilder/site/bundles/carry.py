@@ -151,17 +151,17 @@ def import_carried(
                 failures.append(error)
                 refused |= places
     came += [_Came(one.lock, {one.place}) for one in taken if one.lock is not None]
-    for one in came:
+    for item in came:
         try:
             # Only now: what one of them lacks another may have brought.
-            if absent := missing_names(one.lock, store.own):
-                lacking.append(Lacking(one.place, tuple(absent)))
-                failures.append(_lacking(one, absent))
+            if absent := missing_names(item.lock, store.own):
+                lacking.append(Lacking(item.place, tuple(absent)))
+                failures.append(_lacking(item, absent))
             else:
-                locks.append(one.path or write_lock(one.lock, out))
+                locks.append(item.path or write_lock(item.lock, out))
         except IsobuilderError as error:
             failures.append(error)
-            refused |= one.places
+            refused |= item.places
     failures += [incomplete(state) for state in states if state.missing]
     return Imported(
         tuple(taken),
