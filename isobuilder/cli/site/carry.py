@@ -95,9 +95,7 @@ def export(
     folder = out.endswith("/") or Path(out).is_dir()
     if (out == "-" or folder) and (size is not None or only is not None):
         raise UsageProblem(f"--out {out} takes no parts", hint="name a file to have parts of it")
-    if (out == "-" or folder) and replace:
-        hint = "name another folder, or remove that one first"
-        raise UsageProblem(f"--replace is about files, and {out} is none", hint=hint)
+    _refuse_replacing(out, no_file=replace and (out == "-" or folder))
     trusted = ledger_keys(signers, revoked, records, read=known is not None, by="--known")
     if out == "-" and as_json:
         raise UsageProblem("--json and --out - contradict each other: both are for stdout")
@@ -125,6 +123,14 @@ def export(
             replace=replace,
         )
     _show_export(app, done, Path(out), as_json=as_json)
+
+
+def _refuse_replacing(out: str, *, no_file: bool) -> None:
+    from isobuilder.errors import UsageProblem
+
+    if no_file:
+        hint = "name another folder, or remove that one first"
+        raise UsageProblem(f"--replace is about files, and {out} is none", hint=hint)
 
 
 def _beside(sources: tuple[str, ...]) -> Iterator[Path]:

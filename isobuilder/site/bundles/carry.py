@@ -126,8 +126,6 @@ def import_carried(
     failures: list[IsobuilderError] = []
     states: list[Arrived] = []
     came: list[_Came] = []
-    locks: list[Path] = []
-    lacking: list[Lacking] = []
     refused: set[str] = set()
     with ExitStack() as closing:
         knowing = _leasing(store, closing)
@@ -151,17 +149,7 @@ def import_carried(
                 failures.append(error)
                 refused |= places
     came += [_Came(one.lock, {one.place}) for one in taken if one.lock is not None]
-    for item in came:
-        try:
-            # Only now: what one of them lacks another may have brought.
-            if absent := missing_names(item.lock, store.own):
-                lacking.append(Lacking(item.place, tuple(absent)))
-                failures.append(_lacking(item, absent))
-            else:
-                locks.append(item.path or write_lock(item.lock, out))
-        except IsobuilderError as error:
-            failures.append(error)
-            refused |= item.places
+    locks, lacking = _sorted_out(came, store, out, failures, refused)
     failures += [incomplete(state) for state in states if state.missing]
     return Imported(
         tuple(taken),
@@ -184,6 +172,31 @@ class _Came:
     @property
     def place(self) -> str:
         return min(self.places) if self.path is None else str(self.path)
+
+
+def _sorted_out(
+    came: Iterable[_Came],
+    store: Store,
+    out: Path,
+    failures: list[IsobuilderError],
+    refused: set[str],
+) -> tuple[list[Path], list[Lacking]]:
+    """Return which locks can be built, and which cannot; why, goes to ``failures``."""
+    locks: list[Path] = []
+    lacking: list[Lacking] = []
+    for item in came:
+        try:
+            # Only now: what one of them lacks another may have brought.
+            absent = missing_names(item.lock, store.own)
+            if not absent:
+                locks.append(item.path or write_lock(item.lock, out))
+                continue
+            lacking.append(Lacking(item.place, tuple(absent)))
+            failures.append(_lacking(item, absent))
+        except IsobuilderError as error:
+            failures.append(error)
+            refused |= item.places
+    return locks, lacking
 
 
 def _leasing(store: Store, closing: ExitStack) -> Knowing:

@@ -85,7 +85,7 @@ def write_parts(
     refuse_special(sums)
     known = _known_sums(sums, out, replace=replace)
     if not replace:
-        _refuse_other_count({path.name for path in paths.values()}, known, out)
+        _refuse_other_count(paths.values(), known, out)
     clear_scratch(out.parent, lambda name: name == sums.name or _ours(out).fullmatch(name))
     wanted = [part for part in parts if only in {None, part.number}]
     for part in wanted:
@@ -101,27 +101,22 @@ def write_parts(
             path = paths[part.number]
             if part.number in to_write:
                 try:
-                    known[path.name] = writer.write(
-                        part,
-                        path,
-                        work,
-                        goes_on=part.number + 1 in to_write,
-                        noted=None if only is None or replace else known.get(path.name),
-                    )
+                    noted = None if only is None or replace else known.get(path.name)
+                    goes_on = part.number + 1 in to_write
+                    known[path.name] = writer.write(part, path, work, noted, goes_on=goes_on)
                 except _Damaged as error:
                     # Earlier parts may have the beginning of it, and look as whole as the others.
                     for other in written:
-                        if any(
-                            member.of == error.item for member in parts[other.number - 1].members
-                        ):
+                        members = parts[other.number - 1].members
+                        if any(member.of == error.item for member in members):
                             other.path.unlink(missing_ok=True)
                     raise
             else:
                 work.advance(part.size)
             known = {name: known[name] for p in paths.values() if (name := p.name) in known}
             write_whole(sums, "".join(f"{d.hex}  {n}\n" for n, d in known.items()).encode())
-            number = part.number
-            written.append(WrittenPart(path, number, part.size, known[path.name], number in there))
+            reused = part.number in there
+            written.append(WrittenPart(path, part.number, part.size, known[path.name], reused))
     return Exported(packed.bundle, tuple(written), sums)
 
 
@@ -221,7 +216,7 @@ class _Writer:
         self._buffer = memoryview(bytearray(BUFFER_SIZE))
 
     def write(
-        self, part: Part, path: Path, work: Task, *, goes_on: bool, noted: Digest | None = None
+        self, part: Part, path: Path, work: Task, noted: Digest | None, *, goes_on: bool
     ) -> Digest:
         """Write one part and return its digest; ``goes_on``: the next one follows at once.
 
@@ -386,8 +381,9 @@ def _ours(out: Path) -> re.Pattern[str]:
     return re.compile(rf"{re.escape(_stem(out))}\.[0-9]+-of-[0-9]+\.tar|{re.escape(out.name)}")
 
 
-def _refuse_other_count(names: set[str], known: Iterable[str], out: Path) -> None:
+def _refuse_other_count(paths: Iterable[Path], known: Iterable[str], out: Path) -> None:
     """Raise if parts of another count are there or noted, whose sums would be lost."""
+    names = {path.name for path in paths}
     with as_environment_problem(out.parent):
         there = [path.name for path in out.parent.iterdir()] if out.parent.is_dir() else []
     parts = {name for name in there if name != out.name and _ours(out).fullmatch(name)}
