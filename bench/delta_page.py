@@ -98,9 +98,9 @@ kubelet 1.36.5 -> 1.37.1 alone is above the goal of minors: much of what it cost
 of code that resembles other code and so name other places, descriptors of types, and tables of
 functions.
 
-helm 4.2.2 -> 4.2.3, what is Debian's and the whole ISO are told by the maker before that of today,
-whose deltas of patches are some hundredths smaller or larger, and kube-proxy's a fifth larger. A
-year of releases, below, is by the maker of today."""
+helm 4.2.2 -> 4.2.3 and what is Debian's are told by the maker before that of today, whose deltas of
+patches are some hundredths smaller or larger, and kube-proxy's a fifth larger. A year of releases,
+below, is by the maker of today."""
 
 _ABOUT = {
     "bsdiff4": "bsdiff4 1.3.2",

@@ -30,6 +30,7 @@ READ_ELSEWHERE = {
     "formats/prometheus.py": "what we wrote, by a regular expression",
     "http/encrypted.py": "TLS, which the library reads; what is in it another module",
     "http/pacing.py": "counts tries",
+    "http/presence.py": "tests/site/test_push_ways.py: answers of storages to a range of a byte",
     "http/proxies.py": "tests/http/test_proxies.py: variables of the environment",
     "http/sending.py": "sends files, and reads none of them",
     "http/serving.py": "connections; what they bring is read by another module",
