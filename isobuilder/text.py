@@ -29,15 +29,41 @@ def shown_lines(text: str) -> str:
     return "\n".join(printable(line, len(line) * 10) for line in text.split("\n"))
 
 
-_LOGIN = re.compile(r"//(?:[^/\s]*:\S*|[^/\s]*)@|^[^/\s]+:[^/\s]*@(?!sha256:)")
+_HOST, _WORD = re.compile(r"[^/\s]*"), re.compile(r"\S+")
 
 
 def without_login(text: str) -> str:
     """Return ``text`` without the user and the password of an address in it.
 
-    Before it is cut: half of a password has no mark of its end.
+    Before it is cut: half of a password has no mark of its end. The time it takes grows with the
+    text, which a stranger may have written, and no faster.
     """
-    return _LOGIN.sub(lambda found: "//...@" if found[0].startswith("//") else "...@", text)
+    if "@" not in text:
+        return text
+    host = _HOST.match(text)
+    name = host[0] if host else ""
+    colon, end = name.find(":", 1), len(name)
+    while 0 < colon < (end := name.rfind("@", 0, end)):
+        if not text.startswith("sha256:", end + 1):  # else it may be the digest of an image
+            text = f"...@{text[end + 1 :]}"
+            break
+    return _WORD.sub(lambda found: _without_logins(found[0]), text)
+
+
+def _without_logins(word: str) -> str:
+    """Return a word without what stands between ``//`` and ``@`` in it; passwords may have any."""
+    last, parts, done = word.rfind("@"), [], 0
+    at = word.find("//")
+    while 0 <= at < last:
+        slash = word.find("/", at + 2)
+        host_end = len(word) if slash < 0 else slash
+        has_password = 0 <= word.find(":", at + 2, host_end) < last
+        end = last if has_password else word.rfind("@", at + 2, host_end)
+        if end >= 0:
+            parts += [word[done:at], "//...@"]
+            done = end + 1
+        at = word.find("//", done if end >= 0 else at + 1)
+    return "".join([*parts, word[done:]])
 
 
 def as_json(

@@ -135,3 +135,11 @@ def test_a_day_is_that_of_utc_and_what_is_none_has_no_error(text: str, day: date
 )
 def test_a_login_in_an_address_is_left_out(text: str, shown: str) -> None:
     assert without_login(text) == shown
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("unit", ["//:", ":", "//a:", "a:", "@sha256:", "//@", "//a@", "/", "@"])
+def test_looking_for_logins_takes_as_long_as_the_text_whatever_is_in_it(unit: str) -> None:
+    for begin in ("", "//", "//x:", "x:", "@"):
+        for end in ("", "@"):
+            without_login(begin + unit * (1_000_000 // len(unit)) + end)

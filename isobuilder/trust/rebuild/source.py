@@ -138,7 +138,7 @@ class SourceTree:
         text = (main / "go.mod").read_text("utf-8")
         lines = [f"module isobuilder.rebuild\n\nrequire {self.rule.project} {version}\n"]
         lines += re.findall(r"^(?:go|godebug) .*$", text, re.MULTILINE)
-        staging = re.findall(r"^\s*(?:replace )?(\S+) => \./staging/src/\S+", text, re.MULTILINE)
+        staging = re.findall(r"^[ \t]*(?:replace )?(\S+) => \./staging/src/\S+", text, re.MULTILINE)
         lines += [f"replace {name} => {name} {self._staged}" for name in staging]
         (probe / "go.mod").write_text("\n".join(lines) + "\n", "utf-8")
         packages = list(self._packages(probe))
@@ -191,7 +191,8 @@ class SourceTree:
         number = re.escape(self._staged)
         cache = self.go.root / "modules/cache/download" / module / "@v" / f"{self._staged}.mod"
         text = cache.read_text("utf-8")
-        siblings = set(re.findall(rf"^\s*(?:require )?(k8s\.io/\S+) {number}", text, re.MULTILINE))
+        required = rf"^[ \t]*(?:require )?(k8s\.io/\S+) {number}"
+        siblings = set(re.findall(required, text, re.MULTILINE))
         text = re.sub(rf"(k8s\.io/\S+) {number}", r"\1 v0.0.0", text)
         if siblings:
             lines = [f"\t{name} => ../{name.partition('/')[2]}\n" for name in sorted(siblings)]
