@@ -25,6 +25,7 @@ from tools.lab.upstream import lab_upstream
 
 pytestmark = [
     pytest.mark.lab,
+    pytest.mark.timeout(1800),  # the first of them builds four ISOs
     pytest.mark.skipif(not (lab_dir() / "ready").is_file(), reason="run make lab first"),
 ]
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
