@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -155,37 +156,30 @@ def test_a_command_like_no_other_gets_the_list() -> None:
     assert hints(call("xyzzy", code=2)) == ["hint: main --help tells what it takes"]
 
 
-def test_help_imports_nothing_heavy() -> None:
+def loaded(names: Sequence[str], first: str, *words: str) -> str:
+    """Return which of ``names`` are imported after ``first`` and a call of the program."""
     script = (
-        "import sys\n"
+        f"import sys, {first}\n"
         "from isobuilder.cli import main\n"
         "try:\n"
-        "    main(['--help'], prog_name='isobuilder')\n"
+        f"    main({list(words)!r}, prog_name='isobuilder')\n"
         "except SystemExit:\n"
         "    pass\n"
-        f"print('loaded:', *sorted(set({HEAVY!r}) & set(sys.modules)))\n"
+        f"print('loaded:', *sorted(set({names!r}) & set(sys.modules)))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines()[-1] == "loaded:"
+    return done.stdout.splitlines()[-1]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert loaded(HEAVY, "isobuilder", "--help") == "loaded:"
 
 
 def test_a_server_starts_without_what_asks_others_and_without_other_commands() -> None:
-    script = (
-        "import sys\n"
-        "import isobuilder.site.server\n"
-        "from isobuilder.cli import main\n"
-        "try:\n"
-        "    main(['site', 'serve', '--help'], prog_name='isobuilder')\n"
-        "except SystemExit:\n"
-        "    pass\n"
-        f"print('loaded:', *sorted(set({NOT_SERVED!r}) & set(sys.modules)))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[-1] == "loaded:"
+    words = ("site", "serve", "--help")
+    assert loaded(NOT_SERVED, "isobuilder.site.server", *words) == "loaded:"
 
 
 def test_the_version_is_told() -> None:
