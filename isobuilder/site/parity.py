@@ -28,8 +28,13 @@ from isobuilder.run import find_program, run
 
 _log = logging.getLogger(__name__)
 
-BLOCKS = 8000
-"""Pieces that an ISO is cut into: of 2 per cent, 160 may be damaged wherever they lie."""
+BLOCKS = 5250
+"""Pieces that an ISO is cut into at most: of 2 per cent, 105 may be damaged wherever they lie.
+
+Processor time grows with the number of pieces that are made.
+"""
+
+_SECTOR = 2048  # bytes; pieces are whole sectors, so that a dead one never costs two
 
 _TIME = 6 * 3600.0  # seconds; 4 GiB take a minute
 
@@ -63,8 +68,10 @@ def protect(iso: Path, *, percent: int = 2, blocks: int = BLOCKS) -> Parity:
         if found := parity_of(iso):
             raise InputError(f"{found[0]}: is there already", hint="remove it to make it anew")
         # More blocks than sectors of the ISO are of no use, and par2 refuses more than bytes / 4.
-        blocks = max(1, min(blocks, size // 2048))
-        options: list[str | Path] = ["-q", "-q", f"-b{blocks}", f"-r{percent}", "-n1"]
+        blocks = max(1, min(blocks, size // _SECTOR))
+        piece = -(-size // (blocks * _SECTOR)) * _SECTOR
+        options: list[str | Path] = ["-q", "-q", f"-s{piece}", "-n1"]
+        options.append(f"-c{-(-blocks * percent // 100)}")
         index, base = f"{folder.name}/{iso.name}.par2", iso.parent.resolve()
         command = [_program(), "create", *options, "-B", base, "--", index, iso.name]
         run(command, cwd=iso.parent, timeout=_TIME)

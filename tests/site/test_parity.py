@@ -19,7 +19,7 @@ import pytest
 from isobuilder.digest import Digest
 from isobuilder.formats.par2 import read_pieces
 from isobuilder.pipeline.build import Built
-from isobuilder.site.parity import _alone, _zeroed
+from isobuilder.site.parity import _alone, _zeroed, heal, protect
 from tests.cli.calling import call, errors, hints
 
 pytestmark = pytest.mark.skipif(shutil.which("par2") is None, reason="par2 is not installed")
@@ -47,6 +47,22 @@ def test_a_scratch_within_the_parity_is_healed(iso: Path, built: Built) -> None:
     assert Digest.of_file(iso) == built.digest
     assert sorted(iso.parent.iterdir()) == before
     assert "nothing was damaged" in call("site", "repair", iso, "--parity").stderr
+
+
+def test_a_hundred_dead_sectors_are_healed_wherever_they_lie(tmp_path: Path) -> None:
+    chance = random.Random(4)
+    path = tmp_path / "any.iso"
+    path.write_bytes(chance.randbytes(22_000_000 + 777))
+    expected = Digest.of_file(path)
+    protect(path)
+    sectors = [number * 107 for number in range(100)]  # a piece has three: each hits one of its own
+    assert sectors[-1] * 2048 < 22_000_000
+    with path.open("r+b") as file:
+        for number in sectors:
+            file.seek(number * 2048)
+            file.write(bytes(2048))
+    assert heal(path, expected)
+    assert Digest.of_file(path) == expected
 
 
 def test_what_was_healed_is_told_to_machines(iso: Path, built: Built) -> None:
