@@ -26,6 +26,9 @@ _MAX_AREAS = 8
 _MAX_FIELDS = 32
 """Fields of one record: those of the root have eight, of a long name seven."""
 
+_MAX_ALIKE = 64
+"""Kinds of records that are remembered: the files of an ISO differ in little but their names."""
+
 _EXTENSIONS = {"RRIP_1991A", "IEEE_P1282", "IEEE_1282"}
 """The names that Rock Ridge goes by; another extension may give fields another meaning."""
 
@@ -62,12 +65,25 @@ class Posix(NamedTuple):
     link: bool  # a symbolic link (SL)
 
 
+class _AreaParts(NamedTuple):
+    """A system use area cut at its name."""
+
+    before: bytes
+    behind: bytes
+    name: bytes
+
+
 @dataclass(slots=True)
 class Areas:
-    """The continuation areas of a volume: each belongs to one record, so none is read twice."""
+    """The system use areas of a volume that were read.
 
-    found: set[Extent] = field(default_factory=set)
+    A continuation area belongs to one record, so none is read twice. Of records that differ in
+    their names alone the first is read field by field.
+    """
+
+    found: set[Extent] = field(default_factory=set)  # the continuation areas
     size: int = 0  # bytes
+    alike: dict[tuple[bytes, bytes], Posix] = field(default_factory=dict)  # by what is no name
 
     def take(self, image: RawIso, area: Extent, field: int) -> bytes:
         """Return the bytes of ``area``, which the field at byte ``field`` names."""
@@ -171,8 +187,35 @@ def posix(image: RawIso, area: bytes, offset: int, areas: Areas, *, named: bool 
         IntegrityError: a field is malformed or there twice, PX or NM is missing, or the record asks
             for something no ISO for a node has (relocated folders, compressed or sparse files).
     """
+    parts = _cut(area) if named else None
+    if parts is None:
+        pairs = fields(image, area, offset, areas)
+        return _posix(image, pairs, offset, named=named, extensions=False)
+    known = areas.alike.get(parts[:2])
+    if known is not None:
+        return known._replace(name=_text(image, parts.name, offset))
     pairs = fields(image, area, offset, areas)
-    return _posix(image, pairs, offset, named=named, extensions=False)
+    facts = _posix(image, pairs, offset, named=True, extensions=False)
+    if len(areas.alike) < _MAX_ALIKE:
+        areas.alike[parts[:2]] = facts
+    return facts
+
+
+def _cut(area: bytes) -> _AreaParts | None:
+    """Cut an area that has one whole name and continues nowhere; None of any other."""
+    at, name = 0, None
+    while len(area) - at > 2:
+        length = area[at + 2]
+        if length < 4 or area[at : at + 2] == b"CE":
+            return None
+        if area[at : at + 2] == b"NM":
+            if name is not None or length < 5 or area[at + 3] != 1 or area[at + 4]:
+                return None
+            name = slice(at + 5, at + length)
+        at += length
+    if name is None or at > len(area):
+        return None
+    return _AreaParts(area[: name.start - 3], area[name.stop :], area[name])
 
 
 def _posix(
