@@ -1,10 +1,11 @@
 """What a site costs beside nginx, skopeo and tar, in one run: ``python -m bench.site``.
 
-nginx serves the extracted blobs, ``isobuilder site serve`` the closed ISO; curl is the client of
-both. skopeo copies an extracted OCI layout into Debian's docker-registry, ``isobuilder site push``
-the closed ISO into an empty one. Layers are gzip, as registries serve them: others would be packed
-by skopeo. Processor time is the server's, or the pushing client's. Exports and parity are measured
-by ``bench.carry``. Runs are paired: each ratio is of one round. The last table has every goal.
+nginx serves the extracted blobs, ``isobuilder site serve`` the closed ISO; wrk and curl are the
+clients of both. skopeo copies an extracted OCI layout into Debian's docker-registry, ``isobuilder
+site push`` the closed ISO into an empty one, whose storage is memory where there is some. Layers
+are gzip, as registries serve them: others would be packed by skopeo. Processor time is the
+server's, or the pushing client's. Exports and parity are measured by ``bench.carry``. Runs are
+paired: each ratio is of one round. The last table has every goal.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import gzip
 import json
 import os
 import random
-import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,11 +34,14 @@ from bench.measure import BenchError
 from isobuilder.digest import Digest
 from isobuilder.iso.write.entries import IsoEntry
 from isobuilder.iso.write.writer import write_iso
+from isobuilder.site.holding import held_by
 from tests.fakes.debian_registry import docker_registry
 from tests.site.isos import Stored, archive, archive_files, image
 
-_MOST = {"1 client": 1.2, "50 clients": 1.8, "1 client, TLS": 1.1}
+_MOST = {"wrk, 1 connection": 1.2, "wrk, 50 connections": 1.8, "curl, TLS": 1.1}
 """What the processor time of a GB may be of nginx's."""
+
+_SECONDS = 4  # that wrk asks
 
 _NAME = "registry.example/bench:1"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -130,16 +134,20 @@ def _serving(work: Work, rounds: int) -> Iterator[str | Goal]:
         _ours(work) as (ours, at),
         _ours(work, "--tls-cert", str(work.certificate)) as (secure, secure_at),
     ):
-        cases: dict[str, tuple[Callable[[], Served], Callable[[], Served]]] = {}
-        for title, clients, times in (("1 client", 1, 16), ("50 clients", 50, 2)):
-            cases[title] = (
-                partial(_fetched, nginx, plain, nginx_paths, clients, times, work),
-                partial(_fetched, ours, at, our_paths, clients, times, work),
-            )
-        cases["1 client, TLS"] = (
+        cases: dict[str, list[Callable[[], Served]]] = {}
+        for title, clients in (("wrk, 1 connection", 1), ("wrk, 50 connections", 50)):
+            cases[title] = [
+                partial(_asked, nginx, plain, nginx_paths, clients, work),
+                partial(_asked, ours, at, our_paths, clients, work),
+            ]
+        cases["50 curls"] = [
+            partial(_fetched, nginx, plain, nginx_paths, 50, 2, work),
+            partial(_fetched, ours, at, our_paths, 50, 2, work),
+        ]
+        cases["curl, TLS"] = [
             partial(_fetched, nginx, tls, nginx_paths, 1, 16, work),
             partial(_fetched, secure, secure_at, our_paths, 1, 16, work),
-        )
+        ]
         rows: list[Sequence[str]] = [
             ("Blobs", "nginx, CPU s/GB", "ours, CPU s/GB", "ratio", "nginx, MB/s", "ours, MB/s")
         ]
@@ -155,14 +163,52 @@ def _serving(work: Work, rounds: int) -> Iterator[str | Goal]:
                     *(f"{median(p[i].speed for p in pairs):.0f}" for i in (0, 1)),
                 )
             )
-            yield (f"serve / nginx, CPU, {title}", _MOST[title], ratio)
-            if title == "50 clients":
+            if title in _MOST:
+                yield (f"serve / nginx, CPU, {title}", _MOST[title], ratio)
+            if "50" in title:
                 slower = median(a.speed / b.speed for a, b in pairs)
                 yield (f"nginx's MB/s / ours, {title}", 1.0, slower)
         yield page.table(rows)
-        yield "\nEach client is a curl of its own, and all of them together have what is left.\n"
+        say("nginx, out of the ISO")
+        parts = [_fetched(nginx, plain, _parts(work), 50, 2, work) for _ in range(rounds)]
+        yield (
+            "\nEach curl is a process, and all of them together have what is left. nginx itself, "
+            "when 50 curls ask it for the same bytes as ranges of the ISO, where no blob begins "
+            f"with a page of memory: {median(part.speed for part in parts):.0f} MB/s.\n"
+        )
         memory = f"{_pss(ours):.0f} MiB (nginx: {_pss(nginx):.0f} MiB)"
         yield f"\nMemory of the server after it: {memory}.\n"
+
+
+def _parts(work: Work) -> list[str]:
+    """Return what gives each layer out of the whole ISO, as a path with a range behind it."""
+    served = work.layout / work.iso.name
+    served.hardlink_to(work.iso)
+    [manifest] = held_by(work.iso).entries[0].manifests.values()
+    places = [manifest.blobs[Digest.of(blob)] for blob in work.stored.blobs[1:]]
+    return [f"/{served.name}#{part.start}-{part.start + part.size - 1}" for part in places]
+
+
+def _asked(
+    pids: Callable[[], list[int]], address: str, paths: Sequence[str], clients: int, work: Work
+) -> Served:
+    """Let one process keep so many connections busy, each with one path after the other."""
+    script = work.folder / "turns.lua"
+    listed = ",".join(f"'{path}'" for path in paths)
+    script.write_text(
+        f"local paths, turn = {{{listed}}}, 0\n"
+        "request = function() turn = turn + 1; "
+        "return wrk.format('GET', paths[turn % #paths + 1]) end\n"
+        "done = function(all) io.write(all.bytes, ' ', all.duration / 1e6, ' ', "
+        "all.errors.status + all.errors.read + all.errors.connect) end\n"
+    )
+    words = ["wrk", "-t1", f"-c{clients}", f"-d{_SECONDS}", "-s", str(script), address]
+    before = _cpu(pids())
+    said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    size, took, errors = said.splitlines()[-1].split()
+    if errors != "0":
+        raise BenchError(f"wrk: {said}")
+    return Served((_cpu(pids()) - before) / float(size) * 1e9, float(size) / 1e6 / float(took))
 
 
 def _fetched(
@@ -173,14 +219,15 @@ def _fetched(
     times: int,
     work: Work,
 ) -> Served:
-    urls = [f"{address}{path}" for path in paths]
     before, began = _cpu(pids()), time.monotonic()
     children = []
     for number in range(clients):
-        words = ["curl", "-sfk", "--no-progress-meter"]
+        words = ["curl"]
         for turn in range(times):  # each begins with another one
-            words += [urls[(number + turn) % len(urls)], "-o", "/dev/null"]
-        children.append(subprocess.Popen(words))
+            path, _, part = paths[(number + turn) % len(paths)].partition("#")
+            words += ["-sfk", "--no-progress-meter", *(["-r", part] if part else [])]
+            words += [f"{address}{path}", "-o", "/dev/null", "--next"]
+        children.append(subprocess.Popen(words[:-1]))
     if sum(child.wait() != 0 for child in children):
         raise BenchError("a client did not get everything")
     took = time.monotonic() - began
@@ -277,9 +324,11 @@ def _pushing(work: Work, rounds: int) -> Iterator[str | Goal]:
 
 
 def _pushed(work: Work, who: str) -> Pushed:
-    folder = work.folder / "registry"
-    folder.mkdir()
-    with docker_registry(folder, login=False) as address:
+    memory = Path("/dev/shm")
+    with (
+        tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else work.folder) as folder,
+        docker_registry(Path(folder), login=False) as address,
+    ):
         host = address.removeprefix("http://")
         words = [*_PRODUCT, "push", str(work.iso), "--registry", address, "--json"]
         if who == "skopeo":
@@ -294,7 +343,6 @@ def _pushed(work: Work, who: str) -> Pushed:
         if who != "skopeo":  # once more, which is not measured
             done = subprocess.run(words, check=True, capture_output=True)
             sent = json.loads(done.stdout)["blobs"]["sent"]
-    shutil.rmtree(folder)
     quick = median(wall for wall, _ in again), median(cpu for _, cpu in again)
     return Pushed(first, quick, taken, sent)
 
