@@ -170,7 +170,8 @@ def _serving(work: Work, rounds: int) -> Iterator[str | Goal]:
                 yield (f"nginx's MB/s / ours, {title}", 1.0, slower)
         yield page.table(rows)
         say("nginx, out of the ISO")
-        parts = [_fetched(nginx, plain, _parts(work), 50, 2, work) for _ in range(rounds)]
+        places = _parts(work)
+        parts = [_fetched(nginx, plain, places, 50, 2, work) for _ in range(rounds)]
         yield (
             "\nEach curl is a process, and all of them together have what is left. nginx itself, "
             "when 50 curls ask it for the same bytes as ranges of the ISO, where no blob begins "

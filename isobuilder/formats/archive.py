@@ -77,7 +77,8 @@ def read_archive(stream: BinaryIO) -> ImageArchive:
 
 def cleaned(name: str) -> str:
     """Return a member's name as Go's ``path.Clean`` gives it; by that containerd looks."""
-    return posixpath.normpath(re.sub("/+", "/", name))
+    # Of two slashes at the beginning Python keeps both.
+    return posixpath.normpath(re.sub("/+", "/", name) if name.startswith("//") else name)
 
 
 def blob_name(digest: Digest) -> str:
