@@ -26,7 +26,7 @@ from isobuilder.http.replies import FilePart, FileState, Refusal, Reply, Request
 from isobuilder.http.sending import let_the_kernel_wait, send_file
 
 PIECE = 512 * 1024  # bytes that have to be through within ``Limits.piece_seconds``
-_FILE = 2 * 1024 * 1024  # bytes that the kernel is told to send at once: fewer are slower for many
+_FILE = 8 * 1024 * 1024  # bytes that the kernel is told to send at once: fewer cost more each
 _LAST = 4096  # bytes of a file that are held back until the rest is known to be right
 _RECEIVED = 64 * 1024  # bytes at once
 _LINE, _TRAILERS = 4096, 32  # bytes of a line between chunks, and lines after the last
