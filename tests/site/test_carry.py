@@ -109,6 +109,7 @@ def test_a_pipe_and_a_folder_carry_the_same(
         ("> /dev/full", 6, "error: cannot write the result: No space left on device"),
         ("| true", 141, ""),
         ("| head -c 100", 141, ""),
+        (">&-", 2, "error: --out -: stdout is closed"),
     ],
 )
 def test_a_pipe_that_takes_no_more_is_told_like_any_other(

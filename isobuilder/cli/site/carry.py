@@ -99,6 +99,8 @@ def export(
     trusted = ledger_keys(signers, revoked, records, read=known is not None, by="--known")
     if out == "-" and as_json:
         raise UsageProblem("--json and --out - contradict each other: both are for stdout")
+    if out == "-" and sys.__stdout__ is None:
+        raise UsageProblem("--out -: stdout is closed", hint="send it to a file or a pipe")
     if out == "-" and os.isatty(1):
         raise UsageProblem("a bundle is nothing for a terminal", hint="send it to a file or a pipe")
     isos = tuple(Path(text) for text in sources if text.endswith(".iso"))
