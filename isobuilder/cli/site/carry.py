@@ -97,12 +97,8 @@ def export(
         raise UsageProblem(f"--out {out} takes no parts", hint="name a file to have parts of it")
     _refuse_replacing(out, no_file=replace and (out == "-" or folder))
     trusted = ledger_keys(signers, revoked, records, read=known is not None, by="--known")
-    if out == "-" and as_json:
-        raise UsageProblem("--json and --out - contradict each other: both are for stdout")
-    if out == "-" and sys.__stdout__ is None:
-        raise UsageProblem("--out -: stdout is closed", hint="send it to a file or a pipe")
-    if out == "-" and os.isatty(1):
-        raise UsageProblem("a bundle is nothing for a terminal", hint="send it to a file or a pipe")
+    if out == "-":
+        _check_stdout(as_json=as_json)
     isos = tuple(Path(text) for text in sources if text.endswith(".iso"))
     locks = locks_named(app, [text for text in sources if not text.endswith(".iso")])
     store = open_sources(app, (*isos, *donors), locks)
@@ -125,6 +121,18 @@ def export(
             replace=replace,
         )
     _show_export(app, done, Path(out), as_json=as_json)
+
+
+def _check_stdout(*, as_json: bool) -> None:
+    from isobuilder.errors import UsageProblem
+
+    if as_json:
+        raise UsageProblem("--json and --out - contradict each other: both are for stdout")
+    hint = "send it to a file or a pipe"
+    if sys.__stdout__ is None:
+        raise UsageProblem("--out -: stdout is closed", hint=hint)
+    if os.isatty(1):
+        raise UsageProblem("a bundle is nothing for a terminal", hint=hint)
 
 
 def _refuse_replacing(out: str, *, no_file: bool) -> None:
