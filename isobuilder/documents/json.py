@@ -90,7 +90,8 @@ def value_of(data: bytes, limits: JsonLimits) -> Any:
     """
     if len(data) > limits.size:
         raise JsonProblem(f"expected at most {limits.size} bytes of JSON, got {len(data)}")
-    if data.count(b",") + data.count(b"[") + data.count(b"{") > limits.items:
+    opened = data.count(b"[") + data.count(b"{")
+    if data.count(b",") + opened > limits.items:
         raise JsonProblem(f"JSON of more than {limits.items} values")
     try:
         text = data.decode()
@@ -113,7 +114,7 @@ def value_of(data: bytes, limits: JsonLimits) -> Any:
             parse_float=_finite,
             parse_int=_whole,
         )
-        too_deep = _is_deep(value)
+        too_deep = opened > _MAX_DEPTH and _is_deep(value)
     except json.JSONDecodeError as error:
         raise JsonProblem(_not_json(text, error), error.lineno, error.colno) from None
     except RecursionError:

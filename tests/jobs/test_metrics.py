@@ -18,7 +18,7 @@ from isobuilder.store import Store
 from tests.cli.calling import call, errors
 from tests.pipeline.world import Locked, World
 from tests.site.isos import PAUSE, image, iso
-from tests.site.test_serve_command import served
+from tests.site.serving import served
 
 DOCS = Path(__file__).parents[2] / "docs"
 DASHBOARD = DOCS / "grafana-dashboard.json"

@@ -17,6 +17,8 @@ from isobuilder.iso.read.reader import IsoReader
 from isobuilder.model.loading import load_lock
 from isobuilder.pipeline.verify import verify
 from tests.pipeline.world import run_cli
+from tests.site.pulling import assert_all_are_pulled, hosts_on_page
+from tests.site.serving import get, served
 from tools.lab import containerd2, golang
 from tools.lab.kubernetes import CURRENT
 from tools.lab.payload import NEEDED, payload_store
@@ -89,6 +91,22 @@ def test_a_real_containerd_imports_every_image(
     result = verify(iso_of(built, name), deep=True, containerd=containerd, layers=False)
     assert [str(finding) for finding in result.findings] == []
     assert "containerd import" in result.checked
+
+
+@ROOT_ONLY
+def test_a_real_containerd_pulls_every_image_out_of_the_served_iso(
+    built: dict[str, Path], tmp_path: Path
+) -> None:
+    iso = built[NAMES[0]]
+    images = load_lock(iso.with_suffix(".lock.json")).images
+    wanted = {name: image.digest for image in images for name in image.references}
+    with (
+        served(iso, cwd=tmp_path) as (address, _said),
+        containerd2.running(containerd2.paths()["2"]) as ctr,
+    ):
+        hosts = hosts_on_page(get(address, "/")[1].decode(), wanted)
+        assert_all_are_pulled(ctr, hosts, wanted, tmp_path / "certs.d")
+    assert len(images) > 7  # more than kubeadm's
 
 
 def test_containerd_2_warns_of_our_settings_by_their_version_alone(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from isobuilder.trust.evidence.bundle import read_bundle
 from tests.conftest import QUICK
 from tests.fakes.debian_registry import docker_registry
 from tests.fakes.upstream import FakeUpstream
-from tests.site.test_serve_command import served
+from tests.site.serving import served
 from tools.lab.sigstore import RealSigstore, prepare, running
 
 pytestmark = [pytest.mark.sigstore, pytest.mark.timeout(900)]

@@ -5,14 +5,12 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,38 +21,9 @@ from tests.cli.calling import call, errors
 from tests.contract.trees import tar
 from tests.site.isos import ETCD, PAUSE, image, iso
 from tests.site.pulling import assert_all_are_pulled, hosts_on_page
+from tests.site.serving import get, served
 from tools.lab import containerd2
 from tools.lab.place import lab_dir
-
-
-@contextmanager
-def served(*words: str | Path, cwd: Path) -> Iterator[tuple[str, Path]]:
-    """Run it in a process of its own, and yield its address and where its stderr goes."""
-    said = cwd / "stderr"
-    command = [sys.executable, "-m", "isobuilder", "site", "serve", "--listen", "127.0.0.1:0"]
-    with said.open("wb") as stderr:
-        process = subprocess.Popen(
-            [*command, *words], cwd=cwd, stdout=subprocess.PIPE, stderr=stderr, text=True
-        )
-        assert process.stdout is not None
-        try:
-            address = process.stdout.readline().strip()
-            assert address, said.read_text()
-            yield address, said
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.stdout.close()
-            code = process.wait(60)
-        assert code == 0, said.read_text()
-
-
-def get(address: str, path: str, tls: ssl.SSLContext | None = None) -> tuple[int, bytes]:
-    host = urlsplit(address).netloc
-    opened = http.client.HTTPSConnection(host, context=tls) if tls else None
-    with closing(opened or http.client.HTTPConnection(host, timeout=60)) as connection:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
 
 
 def test_it_serves_until_it_is_ended(tmp_path: Path) -> None:
