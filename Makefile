@@ -8,6 +8,9 @@ PYTEST_ARGS ?=
 PARALLEL := -n $(shell expr $$(nproc) + 1) --dist worksteal
 QUICK := $(PARALLEL) -m "not slow and not lab and not boot and not cluster and not pages and not sigstore and not roots"
 
+# Some images set it for programs that run once; tests start ours a thousand times and more.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-quick test-newest fuzz test-kills test-sites test-deltas lock-deps test-boot test-boot-arm64 test-pages test-cluster test-upgrade test-sigstore test-roots test-bills check format bench lab sigstore rebuild readme reference docs dist image clean
 
