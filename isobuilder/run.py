@@ -52,6 +52,15 @@ _CONFINED = (
 )
 
 
+class ProgramFailed(EnvironmentProblem):
+    """A program ended with another code than 0; what that means only its caller knows."""
+
+    def __init__(self, command: str, code: int, said: str) -> None:
+        super().__init__(f"{command}: exit {code}: {said}")
+        self.code = code
+        self.said = said  # its last lines on stderr
+
+
 def find_program(name: str) -> Path:
     """Return where ``name`` is installed.
 
@@ -83,7 +92,8 @@ def run(
     ``stdin``.
 
     Raises:
-        EnvironmentProblem: not installed, too slow, or a non-zero exit; carries its last lines.
+        EnvironmentProblem: not installed, or too slow.
+        ProgramFailed: a non-zero exit.
     """
     command = shlex.join(str(part) for part in argv)
     try:
@@ -107,7 +117,7 @@ def run(
         raise EnvironmentProblem(f"{command}: still running after {timeout:g} s") from error
     if process.returncode != 0:
         said = _tail(process.stderr) or "nothing on stderr"
-        raise EnvironmentProblem(f"{command}: exit {process.returncode}: {said}")
+        raise ProgramFailed(command, process.returncode, said)
     return process.stdout.decode("utf-8", "replace")
 
 

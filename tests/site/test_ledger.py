@@ -6,8 +6,10 @@ import json
 import os
 import random
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -162,6 +164,35 @@ def test_zbarimg_reads_the_code_of_a_ledger(count: int, kind: str, tmp_path: Pat
     path = tmp_path / "ledger.png"
     path.write_bytes(picture(to_text(ledger).replace(" ", ""), ".png"))
     assert read_text(scanned(path), str(path)) == ledger
+
+
+@pytest.mark.skipif(shutil.which("zbarimg") is None, reason="zbarimg is not installed")
+def test_a_picture_without_a_code_and_what_is_no_picture_are_told(tmp_path: Path) -> None:
+    words, folder = ("--site", "x", "--records", tmp_path / "r"), tmp_path / "came"
+    folder.mkdir()
+    blank = folder / "x.png"
+    blank.write_bytes(blank_picture())
+    told = {blank: "no QR code was found in it"}
+    for name, data in (("text.png", b"hello"), ("empty.JPG", b""), ("cut.png", blank_picture()[:45])):
+        (folder / name).write_bytes(data)
+        told[folder / name] = "zbarimg does not read it as a picture: ERROR: "
+    for path, fact in told.items():
+        done = call("site", "ledger", "--read", path, *words, code=3)
+        assert errors(done)[0].startswith(f"error: {path}: {fact}")
+        assert "take a new picture" in hints(done)[0]
+    os.mkfifo(folder / "pipe.png")
+    done = call("site", "ledger", "--read", folder / "pipe.png", *words, code=3)
+    assert errors(done) == [f"error: {folder / 'pipe.png'}: is no file"]
+    assert read_record(tmp_path / "r", "x") is None
+
+
+def blank_picture() -> bytes:
+    """Return a white PNG, 8 by 8."""
+    rows = zlib.compress((b"\0" + b"\xff" * 8) * 8)
+    chunks = (b"IHDR" + struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0), b"IDAT" + rows, b"IEND")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(one) - 4) + one + struct.pack(">I", zlib.crc32(one)) for one in chunks
+    )
 
 
 def test_too_much_for_one_code_is_told() -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import binascii
 import io
+import os
 from pathlib import Path
 
 import segno
 from segno.encoder import DataOverflowError
 
 from isobuilder.errors import InputError
-from isobuilder.run import find_program, run
+from isobuilder.files import open_bytes
+from isobuilder.run import ProgramFailed, find_program, run
 
 _READING = 60.0  # seconds
+_NO_PICTURE, _NO_CODE = 1, 4  # exit codes. Source: zbarimg(1), EXIT STATUS
 _MARK = "ledger of a site, by isobuilder"  # in a picture, by which we know it again
 _HEAD = 8 + 25  # bytes of a PNG before its second chunk. Source: W3C, PNG, 5.2 and 11.2.2
 _BLOCKS = {(0, 0): "█", (0, 1): "▀", (1, 0): "▄", (1, 1): " "}  # light modules are drawn
@@ -66,10 +69,25 @@ def scanned(path: Path) -> str:
     """Return the text of the code in a picture, read by ``zbarimg``.
 
     Raises:
-        EnvironmentProblem: zbarimg is not installed, or finds no code.
+        InputError: it is no picture, or no code is found in it.
+        EnvironmentProblem: zbarimg is not installed or fails, or the picture may not be read.
     """
     zbarimg = find_program("zbarimg")
-    return run([zbarimg, "--quiet", "--raw", "--oneshot", path.absolute()], timeout=_READING)
+    os.close(open_bytes(path))  # else zbarimg waits for whoever writes into a pipe
+    try:
+        return run([zbarimg, "--quiet", "--raw", "--oneshot", path.absolute()], timeout=_READING)
+    except ProgramFailed as error:
+        facts = {
+            _NO_PICTURE: f"zbarimg does not read it as a picture: {error.said}",
+            _NO_CODE: "no QR code was found in it",
+        }
+        if error.code not in facts:
+            raise
+        raise InputError(
+            f"{path}: {facts[error.code]}",
+            hint="take a new picture: sharp, with all of the code and a white edge; or send the "
+            "text, or type it with --read -",
+        ) from error
 
 
 def _code(text: str) -> segno.QRCode:
