@@ -151,6 +151,41 @@ def test_two_histories_of_one_site_are_noticed() -> None:
         standing(after, "plant", two, "paper")
 
 
+def test_a_site_that_lost_its_records_is_told_with_the_way_out(tmp_path: Path) -> None:
+    """Its ledgers begin anew, and no letter of a later one says of which history it is."""
+    paper, isos = tmp_path / "ledger.txt", tmp_path / "isos"
+    isos.mkdir()
+    office = ("--site", "x", "--records", tmp_path / "office")
+    read = ("site", "ledger", "--read", paper, *office)
+
+    def next_ledger(records: str, data: bytes) -> None:
+        (isos / f"{data.hex()}.iso").write_bytes(iso_of(data))
+        site = ("--site", "x", "--records", tmp_path / records)
+        call("site", "ledger", isos, *site, "--out", paper)
+
+    for data in (b"1", b"2"):
+        next_ledger("before", data)
+        assert "not proved" not in call(*read).stdout
+    for data, fact in ((b"3", "it is stale"), (b"4", "two histories"), (b"5", "two histories")):
+        next_ledger("after", data)
+        done = call(*read, code=5)
+        assert fact in errors(done)[0]
+        assert "records were lost" in errors(done)[0] + hints(done)[0]
+        assert "--forget begins anew with this one" in hints(done)[0]
+    next_ledger("after", b"6")
+    doubt = "that ledger 4 is of the same history as ledger 2 is not proved"
+    known = ("--known", paper, *office[2:], "--out", tmp_path / "x.delta")
+    assert f"{paper}: {doubt}" in call("site", "delta", *sorted(isos.iterdir()), *known).stderr
+    before = (tmp_path / "office" / "x.json").read_bytes()
+    told = json.loads(call(*read, "--json").stdout)
+    assert (told["news"], told["skipped"], told["descent_proved"]) == ("later", 1, False)
+    (tmp_path / "office" / "x.json").write_bytes(before)
+    assert f"\n{doubt}: " in call(*read).stdout
+    assert json.loads(call(*read, "--json").stdout)["descent_proved"] is True
+    told = json.loads(call(*read, "--json", "--forget").stdout)
+    assert (told["news"], told["descent_proved"]) == ("first", False)
+
+
 def test_the_ledger_of_another_site_is_refused() -> None:
     (one,) = chain(3)
     with pytest.raises(InputError, match="is of another site than 'office'"):
@@ -173,7 +208,8 @@ def test_a_picture_without_a_code_and_what_is_no_picture_are_told(tmp_path: Path
     blank = folder / "x.png"
     blank.write_bytes(blank_picture())
     told = {blank: "no QR code was found in it"}
-    for name, data in (("text.png", b"hello"), ("empty.JPG", b""), ("cut.png", blank_picture()[:45])):
+    cut = blank_picture()[:45]
+    for name, data in (("text.png", b"hello"), ("empty.JPG", b""), ("cut.png", cut)):
         (folder / name).write_bytes(data)
         told[folder / name] = "zbarimg does not read it as a picture: ERROR: "
     for path, fact in told.items():

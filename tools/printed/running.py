@@ -348,6 +348,7 @@ RUNNING: dict[str, Schema] = {
                 "number": number(),
                 "news": text("how it follows the one before"),
                 "skipped": number("ledgers in between that never came"),
+                "descent_proved": flag("whether it is the last one that was read, or follows it"),
                 "signed_by": maybe(digest("of the key that was proved, in DER")),
                 "signed_on": maybe(text("a day, by the signer's own word")),
                 "count": number("ISOs, or blobs"),

@@ -103,7 +103,7 @@ def export(
     locks = locks_named(app, [text for text in sources if not text.endswith(".iso")])
     store = open_sources(app, (*isos, *donors), locks)
     locks += [iso.lock_needed for iso in store.isos if iso.path in isos]
-    held = None if known is None else read_ledger(known, trusted, records)
+    held = None if known is None else read_ledger(app, known, trusted, records)
     if held is not None:
         app.say(f"ledger {held.number}: {plural(held.count, 'blob')} of the site are left out")
     # Unbuffered: else its end, behind all that is told of errors, would be one more of them.

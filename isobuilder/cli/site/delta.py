@@ -78,7 +78,7 @@ def delta(
     if not olds:
         raise UsageProblem(f"{new}: there is no old ISO to make it from")
     if known is not None:
-        olds = _held(app, read_ledger(known, trusted, records), known, olds)
+        olds = _held(app, read_ledger(app, known, trusted, records), known, olds)
     target = out or Path(f"{new.name.removesuffix('.iso')}.delta")
     made = make_delta(olds, new, target, any_of=any_of, progress=app.progress)
     if as_json:

@@ -252,6 +252,7 @@ def _read(
                 "number": brought.number,
                 "news": found.news,
                 "skipped": found.skipped,
+                "descent_proved": found.descent_proved,
                 "signed_by": signer,
                 "signed_on": None if day is None else day.isoformat(),
                 "count": brought.count,
@@ -286,6 +287,8 @@ def _show(brought: Ledger, found: Standing, exact: bool, unknown: int) -> None:
     news = {"first": "the first that is read here", "same": "read before", "next": "the next one"}
     follows = news.get(found.news, f"{plural(found.skipped, 'ledger')} in between never came")
     tell(f"ledger {brought.number}, {follows}: {plural(brought.count, brought.kind[:-1])}")
+    if found.doubt is not None:
+        tell(found.doubt)
     if unknown:
         tell(f"{plural(unknown, brought.kind[:-1])} of them nobody here knows")
     elif not exact:
@@ -350,10 +353,12 @@ def ledger_keys(
     return None if wanted is None else wanted.trusted
 
 
-def read_ledger(source: Path, trusted: TrustedKeys | None, records: Path | None) -> Ledger:
+def read_ledger(
+    app: App, source: Path, trusted: TrustedKeys | None, records: Path | None
+) -> Ledger:
     """Return the ledger of a text, of a picture, or that is typed.
 
-    What ``records`` know of its site counts, and stays as it is.
+    What ``records`` know of its site counts, and stays as it is; a doubt about it is told.
 
     Raises:
         InputError: it is none, or a letter is wrong.
@@ -365,13 +370,15 @@ def read_ledger(source: Path, trusted: TrustedKeys | None, records: Path | None)
     came = _read_brought_ledger(source)
     if trusted is not None:
         _proved(came, trusted, source)
-    refuse_replayed(
+    found = refuse_replayed(
         records or default_records(),
         came.ledger,
         proved=trusted is not None,
         signed=came.signature is not None,
         place=str(source),
     )
+    if found is not None and found.doubt is not None:
+        app.say(f"{source}: {found.doubt}")
     return came.ledger
 
 

@@ -23,6 +23,7 @@ from isobuilder.site.ledgers.ledger import Kind, Ledger, read_text, site_mark, t
 _SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a site can be called: its name is part of a file's."""
 
+_ANEW = "site ledger --read --forget begins anew with this one"
 
 Handed = tuple[Digest, ...]
 
@@ -102,8 +103,8 @@ def record_of(folder: Path, ledger: Ledger) -> SiteRecord | None:
 
 def refuse_replayed(
     folder: Path, ledger: Ledger, *, proved: bool, signed: bool, place: str
-) -> None:
-    """Refuse a ledger that ``site ledger --read`` would refuse for what it remembers.
+) -> Standing | None:
+    """Return how a ledger stands to what ``site ledger --read`` remembers; None: that is nothing.
 
     Raises:
         InputError, EnvironmentProblem: see ``record_of``.
@@ -111,10 +112,10 @@ def refuse_replayed(
     """
     record = record_of(folder, ledger)
     if record is None:
-        return
+        return None
     if not proved:
         refuse_unproved(record, record.site, signed=signed, place=place)
-    standing(ledger, record.site, last_ledger(record), place)
+    return standing(ledger, record.site, last_ledger(record), place)
 
 
 def handed_over(record: SiteRecord | None, kind: Kind) -> tuple[Handed, Handed]:
@@ -163,7 +164,7 @@ def refuse_unproved(record: SiteRecord | None, site: str, *, signed: bool, place
     state = "signed, and by whom is not known" if signed else "not signed"
     raise IntegrityError(
         f"{place}: is {state}, and {site} signed the last one with the key {record.signed_by}",
-        hint="name its key with --signed-by; site ledger --read --forget begins anew with this one",
+        hint=f"name its key with --signed-by; {_ANEW}",
     )
 
 
@@ -174,6 +175,22 @@ class Standing:
     ledger: Ledger
     news: Literal["first", "same", "next", "later"]
     skipped: int = 0  # ledgers in between that nobody brought
+
+    @property
+    def descent_proved(self) -> bool:
+        """Whether it is known to descend from the last one: a ledger names only the one before."""
+        return self.news in {"same", "next"}
+
+    @property
+    def doubt(self) -> str | None:
+        """What is to be told of one that may be of another history."""
+        if self.news != "later":
+            return None
+        return (
+            f"that ledger {self.ledger.number} is of the same history as ledger "
+            f"{self.ledger.number - self.skipped - 1} is not proved: ask the site if its records "
+            "were lost, restored or copied, or read those in between first"
+        )
 
 
 def standing(ledger: Ledger, site: str, last: Ledger | None, place: str) -> Standing:
@@ -195,16 +212,16 @@ def standing(ledger: Ledger, site: str, last: Ledger | None, place: str) -> Stan
         raise IntegrityError(
             f"{place}: is ledger {ledger.number}, and ledger {last.number} of {site} was read "
             "already: it is stale, or was brought again",
-            hint="let the site make a new one",
+            hint="let the site make a new one; if it did, its records were lost and its numbers "
+            f"began again: {_ANEW}",
         )
     if ledger.number == last.number or (
         ledger.number == last.number + 1 and ledger.before != last.mark
     ):
         raise IntegrityError(
             f"{place}: ledger {ledger.number} does not follow ledger {last.number} that was read: "
-            f"{site} has two histories, such as after a store was restored or copied",
-            hint="find out which one is right; site ledger --read --forget begins anew with this "
-            "one",
+            f"{site} has two histories, such as after its records were lost, restored or copied",
+            hint=f"find out which one is right; {_ANEW}",
         )
     skipped = ledger.number - last.number - 1
     return Standing(ledger, "later" if skipped else "next", skipped)
