@@ -301,6 +301,15 @@ def note_locks(store: Store, locks: Iterable[Lock]) -> None:
             store.remember(_NOTE, lock.digest, lock.to_bytes())
 
 
+def needed_here(store: Store) -> set[Digest]:
+    """Return what all locks need that were fetched, or brought, here, be it there or not.
+
+    Raises:
+        IntegrityError: a manifest that the store has is none.
+    """
+    return digests(_noted(store), store.find)
+
+
 def _forget_locks(store: Store) -> None:
     """Forget the names of which no blob is left, and notes that cannot be read."""
     for key in store.remembered(_NOTE):

@@ -18,6 +18,7 @@ import pytest
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
 from isobuilder.pipeline.build import Built
+from isobuilder.pipeline.fetch import note_locks
 from isobuilder.site.ledgers.ledger import Ledger, among, make_ledger, read_text, to_text
 from isobuilder.site.ledgers.qr import blocks, picture, scanned
 from isobuilder.site.ledgers.records import one_at_a_time, read_record, standing
@@ -377,6 +378,7 @@ def test_the_office_knows_what_of_a_lock_is_there(
         blob = full_store.own(digest)
         assert blob is not None
         store.add_bytes(blob.read())
+    note_locks(store, [built.lock])
     paper = tmp_path / "ledger.txt"
     site = ("--site", "x", "--records", tmp_path / "r1", "--store", store.root)
     call("site", "ledger", "--blobs", *site, "--out", paper)
@@ -512,6 +514,7 @@ def test_only_what_the_site_lacks_is_carried(
         blob = full_store.own(file.sha256)
         assert blob is not None
         store.add_bytes(blob.read())
+    note_locks(store, [built.lock])
     paper = tmp_path / "ledger.txt"
     call("site", "ledger", "--blobs", *site, "--site", "x", "--records", tmp_path, "--out", paper)
     export = ("site", "export", lock, "--store", full_store.root, "--offline", "--out")

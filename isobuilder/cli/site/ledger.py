@@ -31,7 +31,7 @@ _SCANNED = {".png", ".jpg", ".jpeg", ".pdf"}
 @click.command(cls=AppCommand)
 @click.argument("things", metavar="[ISO|DIR|LOCK]...", nargs=-1)
 @click.option("--site", "name", required=True, metavar="NAME", help="What the site is called.")
-@click.option("--blobs", is_flag=True, help="Of the blobs in the store, in place of ISOs.")
+@click.option("--blobs", is_flag=True, help="Of what the store has of its locks, in place of ISOs.")
 @click.option(
     "--out",
     multiple=True,
@@ -117,6 +117,7 @@ def _made(
     sign: bool,
 ) -> BroughtLedger:
     from isobuilder.errors import InputError, UsageProblem
+    from isobuilder.pipeline.fetch import needed_here
     from isobuilder.pipeline.provenance.signing import signing_moment
     from isobuilder.site.ledgers.ledger import make_ledger
     from isobuilder.site.ledgers.records import (
@@ -135,7 +136,11 @@ def _made(
             raise UsageProblem("--blobs is about the store, and takes no ISOs")
         if not app.store.root.is_dir():
             raise InputError(f"{app.store.root}: there is no store", hint="name it with --store")
-        held = [blob.digest for blob in stored(app.store)]
+        # An ISO's other files, and documents of bundles, are blobs here and nowhere else.
+        there = {blob.digest for blob in stored(app.store)}
+        held = list(there & needed_here(app.store))
+        if rest := len(there) - len(held):
+            app.say(f"not told: {plural(rest, 'blob')} of the store that no lock here needs")
     elif not things:
         raise UsageProblem("a ledger is of ISOs or folders of them, which are named, or of --blobs")
     else:

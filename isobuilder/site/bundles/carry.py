@@ -12,7 +12,7 @@ from isobuilder.content.needed import digests, missing_names
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IsobuilderError, PartlyDone
 from isobuilder.model.lock import Lock
-from isobuilder.pipeline.fetch import holding
+from isobuilder.pipeline.fetch import holding, needed_here
 from isobuilder.pipeline.payload import pin_if_there
 from isobuilder.progress import SILENT, Progress
 from isobuilder.site.bundles.admit import Arrived, Knowing, incomplete
@@ -77,8 +77,8 @@ def _held_by(known: Ledger, locks: Iterable[Lock], store: Store) -> frozenset[Di
     place = f"ledger {known.number}"
     if known.kind != "blobs":
         raise InputError(f"{place}: is of ISOs", hint="make one at the site with --blobs")
-    there = {blob.digest for blob in stored(store)}
-    answer = among(known, there | digests(locks, store.find))
+    here = {blob.digest for blob in stored(store)} | needed_here(store)
+    answer = among(known, here | digests(locks, store.find))
     if not answer.exact:
         raise InputError(
             f"{place}: what the site holds cannot be told exactly: {answer.unknown} of its blobs "
