@@ -61,7 +61,7 @@ def test_what_a_bundle_brought_is_left_out_of_the_next(built: Built, journey: Jo
     iso = copied(built, journey.folder / "here")
     for end in ("vex.json", "sigstore.json"):
         iso.with_name(f"{NAME}.{end}").write_text(end)
-    added = []
+    added: list[str | Path] = []
     for name in ("note.txt", "one.delta"):
         (journey.folder / name).write_text(name)
         added += ["--add", journey.folder / name]
