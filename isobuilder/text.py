@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 _DIGITS = 18  # of a number of bytes, seconds or pieces
 _MANY = 1000  # characters of a foreign text that a message shows
@@ -27,6 +28,21 @@ def printable(text: str, limit: int = _MANY) -> str:
 def shown_lines(text: str) -> str:
     """Return a text of several lines, of which each is made ``printable`` and none is cut."""
     return "\n".join(printable(line, len(line) * 10) for line in text.split("\n"))
+
+
+_LEAST = 4  # characters of a secret: what is shorter stands in many a word by chance
+
+
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """Return ``text`` with ``***`` for each of ``secrets``, as they are and as forms have them.
+
+    Some servers repeat what they were sent.
+    """
+    for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
+        if len(secret) >= _LEAST:
+            for form in (secret, quote(secret, safe=""), quote_plus(secret)):
+                text = text.replace(form, "***")
+    return text
 
 
 _HOST, _WORD = re.compile(r"[^/\s]*"), re.compile(r"\S+")

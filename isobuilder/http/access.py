@@ -40,6 +40,18 @@ class ServerLogin:
         return f"the login {self.user!r} of {self.source}"
 
 
+def secrets_of(header: str) -> tuple[str, ...]:
+    """Return what of the value of an Authorization header nobody else may read."""
+    scheme, _, told = header.partition(" ")
+    if scheme.lower() != "basic":
+        return (told,)
+    try:
+        pair = base64.b64decode(told).decode()
+    except ValueError:
+        return (told,)
+    return told, pair, pair.partition(":")[2]
+
+
 def access_to(servers: Iterable[ServerAccess], url: str) -> ServerAccess | None:
     """Return what the configuration says about a server: the entry with the longest address."""
     fitting = [

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urljoin, urlsplit
 
-from isobuilder.http.access import ServerLogin
+from isobuilder.http.access import ServerLogin, secrets_of
 from isobuilder.http.addresses import local_path, origin, redact
 from isobuilder.http.failure import HttpFailure, of_status
 from isobuilder.http.settings import PIECE
+from isobuilder.text import masked
 
 _ENCODINGS = {"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"}
 _MOST_SAID = 16 * 1024  # bytes of an answer that says no
@@ -65,6 +66,7 @@ class Response:
         self._read = read
         self._close = close
         self._interrupt = interrupt
+        self.auth: str | None = None  # the Authorization header that was sent for it
 
     @property
     def encoding(self) -> str | None:
@@ -125,7 +127,8 @@ def _beginning(response: Response) -> bytes:
             body += chunk
             if len(body) >= _MOST_SAID:
                 break
-    return bytes(body[:_MOST_SAID])
+    text = bytes(body[:_MOST_SAID]).decode("utf-8", "surrogateescape")
+    return masked(text, secrets_of(response.auth or "")).encode("utf-8", "surrogateescape")
 
 
 def whole(response: Response, limit: int, *, proven: bool = False) -> Answer:

@@ -311,6 +311,7 @@ class Http:
         _log.debug("%s %s: %d", method, place, raw.status)
         pace.head_is_there()
         response = self._response(raw, url, slot, pace)
+        response.auth = auth
         if raw.status == 407 and proxy is not None:
             response.close()
             raise login_for_proxy(place, proxy)

@@ -398,6 +398,31 @@ def test_a_redirect_to_anywhere_is_told_as_one(
         client.call("listZones")
 
 
+@pytest.mark.parametrize("way", ["error", "redirect", "page"])
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_a_server_that_repeats_a_request_gives_no_secret_away(way: str, method: str) -> None:
+    class Echo(serving.Server):
+        def answer(self, request: Request) -> Reply:
+            sent = "/?" + request.query + request.body(10_000).decode()
+            if way == "redirect":
+                return Reply(302, {"Location": sent}, b"")
+            if way == "page":
+                return Reply(200, {}, f"no JSON: {sent[sent.find('signature=') :]}".encode())
+            told = {"errorresponse": {"errorcode": 530, "errortext": sent}}
+            return Reply(530, {}, json.dumps(told).encode())
+
+    key = ApiKey("kEy+/of=somebody", "s")
+    with Echo() as server:
+        given = MoldServer("odd", f"{server.url}/client/api", key)
+        client = Mold(given, clock=VirtualClock(), read_method=method)
+        with pytest.raises(MoldError) as caught:
+            client.call("listZones")
+    told = str(caught.value)
+    assert "***" in told
+    for secret in ("kEy", "signature=%", "somebody"):
+        assert secret not in told
+
+
 def test_a_redirect_without_end_is_not_read_to_its_end() -> None:
     class Endless(serving.Server):
         def answer(self, request: Request) -> Reply:
@@ -442,7 +467,7 @@ JSON = st.recursive(
 def test_whatever_is_answered_is_an_object_or_a_known_error(body: bytes, status: int) -> None:
     client = Mold(MoldServer("odd", "http://odd/client/api", ApiKey("k", "s")))
     with contextlib.suppress(StrangeAnswer, RequestLost):
-        assert isinstance(client._unwrapped("listZones", body, status), dict)
+        assert isinstance(client._unwrapped("listZones", body, status, {}), dict)
     client.close()
 
 

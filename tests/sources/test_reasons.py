@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
 
 from isobuilder.errors import UpstreamError
 from isobuilder.http.client import Http
+from isobuilder.http.failure import HttpFailure
 from isobuilder.sources.mirrors import first_good
-from isobuilder.sources.reasons import reason_in
+from isobuilder.sources.reasons import reason_in, with_reason
+from isobuilder.text import masked
 from tests.fakes.hostile import FileServer, answer
 
 DENIED = {"errors": [{"code": "DENIED", "message": "the licence was not accepted"}]}
@@ -72,3 +75,33 @@ def test_the_reason_and_a_hint_that_fits_the_status_are_in_the_error(
         assert "as long as the server asks" in (caught.value.hint or "")
     else:
         assert "run the same" not in (caught.value.hint or "run the same")
+
+
+@pytest.mark.parametrize(
+    ("auth", "secret"),
+    [
+        (f"Basic {base64.b64encode(b'me:pass word').decode()}", "pass word"),
+        (f"basic {base64.b64encode('나:암호입니다'.encode()).decode()}", "암호입니다"),
+        ("Bearer abc.def-ghi_jkl", "abc.def-ghi_jkl"),
+        ("Basic no base 64", "no base 64"),
+    ],
+)
+@pytest.mark.parametrize("form", ["{auth}", "your password {secret} is wrong"])
+def test_a_server_that_repeats_what_it_was_sent_gives_no_secret_away(
+    auth: str, secret: str, form: str, http: Http, files: FileServer
+) -> None:
+    said = form.format(auth=auth, secret=secret)
+    body = json.dumps({"errors": [{"code": "DENIED", "message": said}]}, ensure_ascii=False)
+    refusal = answer(body.encode(), 403, Content_Type="application/json")
+    url = files.add("x", b"", always=refusal)
+    with pytest.raises(HttpFailure) as caught:
+        http.get_small(url, limit=100, auth=auth)
+    told = str(with_reason(caught.value))
+    assert "DENIED: " in told
+    assert "***" in told
+    assert not any(part in told for part in (secret, auth.partition(" ")[2]))
+
+
+def test_what_is_masked_is_so_in_forms_as_well_and_no_short_word_is() -> None:
+    assert masked("a=x%2By%3D&b=x+y=, abc", ["x+y=", "abc"]) == "a=***&b=***, abc"
+    assert masked("secrets and secret", ["secret", "secrets"]) == "*** and ***"

@@ -29,7 +29,7 @@ from isobuilder.mold.api.errors import (
     error_fields,
 )
 from isobuilder.mold.api.signing import SignatureAlgorithm, sign
-from isobuilder.text import printable, whole_number
+from isobuilder.text import masked, printable, whole_number
 
 log = logging.getLogger(__name__)
 
@@ -181,9 +181,11 @@ class Transport:
             MoldRefused: the server answered an error.
             StrangeAnswer: the answer is not one of this API.
         """
-        body, status = self._exchange(command, self._parameters(command, params, manner))
-        value = self._unwrapped(command, body, status)
+        sent = self._parameters(command, params, manner)
+        body, status = self._exchange(command, sent)
+        value = self._unwrapped(command, body, status, sent)
         code, text = error_fields(value)
+        text = _quotable(text, sent)
         if status != 200 or code is not None:
             if status in {502, 504} and code is None:
                 raise RequestLost(f"HTTP {status}", maybe_done=True)
@@ -255,9 +257,10 @@ class Transport:
         self.session.cookies.update(response.cookies)
         log.info("%s: %s -> %d, %d bytes", self.name, command, response.status_code, len(body))
         if 300 <= response.status_code < 400:
+            there = response.headers.get("Location", "?")
             raise StrangeAnswer(
                 f"{self.name}: {self.endpoint} answers with a redirect "
-                f"({response.status_code}) to {response.headers.get('Location', '?')[:200]!r}",
+                f"({response.status_code}) to {_quotable(there, data)[:200]!r}",
                 hint="give the address of the API itself; signed requests follow no redirects",
             )
         if response.status_code in {429, 503} and not body.lstrip().startswith(b"{"):
@@ -289,19 +292,21 @@ class Transport:
                     raise RequestLost("the answer comes too slowly", maybe_done=True)
         return bytes(body)
 
-    def _unwrapped(self, command: str, body: bytes, status: int) -> dict[str, Any]:
+    def _unwrapped(
+        self, command: str, body: bytes, status: int, sent: Mapping[str, str]
+    ) -> dict[str, Any]:
         """Return the value of the answer's only key, whatever the key's name."""
         try:
             data = value_of(body, ANSWER)
         except JsonProblem as error:
-            begin = body[:60].decode("utf-8", "replace").strip()
+            begin = _quotable(body.decode("utf-8", "replace"), sent)[:60].strip()
             if status in {502, 504}:
                 raise RequestLost(f"HTTP {status}", maybe_done=True) from error
             if error.line is not None and (begin.startswith("{") or not begin):
                 raise RequestLost("the answer was cut off", maybe_done=True) from error
             what = f"is not JSON but begins {' '.join(begin.split())!r}"
             if error.line is None:  # JSON, but more of it or other values than any server has
-                what = f"is no good: {error}"
+                what = _quotable(f"is no good: {error}", sent)
             text = f"{self.name}: {command}: HTTP {status}, and the answer {what}"
             hint = f"is {self.endpoint} the API, or a login page or proxy in front of it?"
             if command.startswith(READS) or status >= 400:
@@ -320,6 +325,14 @@ class Transport:
         there = http_date(response.headers.get("Date"))
         if there is not None:
             self.skew = (there - self.clock.now()).total_seconds()
+
+
+_SECRET = {"apikey", "signature", "sessionkey", "password"}  # of the parameters of a request
+
+
+def _quotable(text: str, sent: Mapping[str, str]) -> str:
+    """Return what a server says without the secrets that it was sent."""
+    return masked(text, [sent[name] for name in _SECRET & sent.keys()])
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.errors import MoldUnreachable
 from isobuilder.mold.api.records import UploadTicket
 from isobuilder.progress import SILENT, Progress, Task, task
-from isobuilder.text import printable
+from isobuilder.text import masked, printable
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def send_file(
     with response:
         if response.status_code not in {200, 201}:
             pace.head_is_there()
-            said = _begin(response)
+            said = masked(_begin(response), [ticket.signature, ticket.metadata])
             raise MoldError(
                 f"upload to {host}: HTTP {response.status_code}: {said}",
                 hint="the ticket may have expired; run the same command again",
