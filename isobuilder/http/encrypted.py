@@ -7,6 +7,8 @@ may; put together they cost a fifth less.
 from __future__ import annotations
 
 import contextlib
+import re
+import shlex
 import socket
 import ssl
 import time
@@ -14,10 +16,12 @@ from pathlib import Path
 from typing import Self
 
 from isobuilder.errors import EnvironmentProblem
+from isobuilder.files import as_environment_problem
 
 TlsContext = ssl.SSLContext
 AT_ONCE = 96 * 1024  # bytes encrypted before they are sent: with what they become, in the cache
 _RECEIVED = 64 * 1024
+_MOST_PEM = 1024 * 1024  # bytes of a file with a chain and a key that are looked at
 
 
 def server_tls(certificate: Path, key: Path | None) -> TlsContext:
@@ -27,12 +31,35 @@ def server_tls(certificate: Path, key: Path | None) -> TlsContext:
         EnvironmentProblem: a file is not there, or not what it should be.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    asked = []
+
+    def password() -> str:  # else OpenSSL asks at the terminal
+        asked.append(True)
+        return ""
+
     try:
-        context.load_cert_chain(certificate, key, lambda: "")  # else OpenSSL asks at the terminal
+        context.load_cert_chain(certificate, key, password)
     except (OSError, ValueError) as error:  # SSLError is an OSError
-        reason = "expected PEM, with the key that belongs to it"
-        raise EnvironmentProblem(f"{certificate}: {reason}") from error
+        raise _not_taken(certificate, key or certificate, encrypted=bool(asked)) from error
     return context
+
+
+def _not_taken(certificate: Path, key: Path, *, encrypted: bool) -> EnvironmentProblem:
+    """Return which of the two files is at fault; OpenSSL itself says little of that."""
+    for path, what in ((certificate, "CERTIFICATE"), (key, "PRIVATE KEY")):
+        with as_environment_problem(path):
+            marks = re.findall(rb"-----BEGIN ([A-Z0-9 ]+)-----", path.read_bytes()[:_MOST_PEM])
+        if not any(mark.decode().endswith(what) for mark in marks):
+            found = f"no {what.lower()} in PEM is in it"
+            hint = "the certificate with its chain and its key, in one file or in two, are wanted"
+            return EnvironmentProblem(f"{path}: {found}", hint=hint)
+    if encrypted:
+        hint = f"openssl pkey -in {shlex.quote(str(key))} -out PLAIN writes one that is not"
+        return EnvironmentProblem(f"{key}: the key is encrypted with a password", hint=hint)
+    said = f"{key}: not the key that belongs to {certificate}, or damaged"
+    return EnvironmentProblem(
+        said, hint="openssl x509 and openssl pkey show the public key of each"
+    )
 
 
 class Encrypted:

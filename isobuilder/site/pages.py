@@ -123,9 +123,20 @@ def _index(
     yield f"<h1>{text['title']}</h1>"
     if CATALOGUE in served:
         yield f"<p><a href='{CATALOGUE}'>{text['catalogue']}</a></p>"
-    if not catalog.holdings:
+    if catalog.holdings:
+        yield from _isos(catalog, text, served)
+    else:
         yield f"<p>{text['none']}</p>"
-        return
+    yield from _deltas(catalog, text)
+    if catalog.holdings:
+        yield from _images(catalog, address, text)
+    if catalog.warnings:
+        yield f"<h2>{text['warnings']}</h2><ul>"
+        yield from (f"<li>{escape(warning)}</li>" for warning in catalog.warnings)
+        yield "</ul>"
+
+
+def _isos(catalog: Catalog, text: Mapping[str, str], served: Container[str]) -> Iterator[str]:
     yield f"<h2>{text['isos']}</h2><ul>"
     for holding in catalog.holdings:
         place, name = escape(_iso_address(holding)), escape(holding.name)
@@ -138,17 +149,15 @@ def _index(
             f" <a href='{inside}'>{text['files']} {name}</a>{more})</li>"
         )
     yield "</ul>"
-    yield from _deltas(catalog, text)
+
+
+def _images(catalog: Catalog, address: str, text: Mapping[str, str]) -> Iterator[str]:
     yield f"<h2>{text['images']}</h2><p>{text['use']}</p>"
     yield f"<pre>{escape(_hosts_file(address, 'registry.k8s.io'))}</pre><ul>"
     for repository in sorted(catalog.repositories.values(), key=lambda found: found.name):
         for tag, digest in sorted(repository.tags.items()):
             yield f"<li><code>{escape(repository.name)}:{escape(tag)}</code> {digest}</li>"
     yield "</ul>"
-    if catalog.warnings:
-        yield f"<h2>{text['warnings']}</h2><ul>"
-        yield from (f"<li>{escape(warning)}</li>" for warning in catalog.warnings)
-        yield "</ul>"
 
 
 def _deltas(catalog: Catalog, text: Mapping[str, str]) -> Iterator[str]:

@@ -126,7 +126,7 @@ class Shelf:
         served: dict[Path, _Seen] = {}
         names: dict[str, Path] = {}
         told: dict[Path, str] = {}
-        for path in (*self._isos(), *self._deltas()):
+        for path in (*self._isos(told), *self._deltas()):
             there = _stat(path)
             if there is None or path in found:
                 continue
@@ -158,9 +158,16 @@ class Shelf:
             _log.warning("%s", fact)
         told[path] = fact
 
-    def _isos(self) -> Iterable[Path]:
+    def _isos(self, told: dict[Path, str]) -> Iterable[Path]:
         for place in self._places:
-            yield from self._listed(place, _isos_in)[:_MOST] if place in self._folders else [place]
+            if place not in self._folders:
+                yield place
+                continue
+            found = self._listed(place, _isos_in)
+            if len(found) > _MOST:
+                fact = f"{place}: the first {_MOST} of its {len(found)} ISOs are served"
+                self._tell(place, f"{fact}; name a second folder with the others", told)
+            yield from found[:_MOST]
 
     def _deltas(self) -> Iterable[Path]:
         """Give the deltas of folders, and beside an ISO that was named those that make it."""

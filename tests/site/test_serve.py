@@ -608,6 +608,20 @@ def test_of_two_isos_of_one_name_the_other_is_served_when_the_first_goes(
     assert [one.iso.path for one in shelf.catalog.holdings] == [other]
 
 
+def test_a_folder_of_more_isos_than_are_served_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = iso(tmp_path / "0.iso", [])
+    for number in range(1, 1003):
+        os.link(one, tmp_path / f"{number}.iso")
+    shelf = Shelf([tmp_path])
+    assert len(shelf.open().holdings) == 1000
+    told = f"{tmp_path}: the first 1000 of its 1003 ISOs are served; name a second folder with "
+    assert caplog.messages == [f"{told}the others"]
+    shelf.look()
+    assert len(caplog.messages) == 1
+
+
 def test_an_iso_that_cannot_be_read_takes_no_name_from_one_that_can(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

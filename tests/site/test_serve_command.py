@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from isobuilder.digest import Digest
-from tests.cli.calling import call, errors
+from tests.cli.calling import call, errors, hints
 from tests.contract.trees import tar
 from tests.site.isos import ETCD, PAUSE, image, iso
 from tests.site.pulling import assert_all_are_pulled, hosts_on_page
@@ -100,7 +100,7 @@ def test_tls_is_spoken_with_the_certificate_that_is_given(
         (["--user", "a:b", "--password-file", "word"], 2, "no colon"),
         (["--listen", "no.such.invalid:0"], 6, "no.such.invalid:0: cannot be used"),
         (["--user", "a", "--password-file", "empty"], 6, "its first line is empty"),
-        (["--tls-cert", "word"], 6, "expected PEM"),
+        (["--tls-cert", "word"], 6, "no certificate in PEM is in it"),
         (
             ["--user", "ann", "--password-file", "word", "--listen", ":0"],
             2,
@@ -131,11 +131,15 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
 def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
     iso(tmp_path / "100 %.iso", [image(PAUSE)])
     program = Path(sys.executable).with_name("isobuilder")
+    (tmp_path / "k %").touch()
     words = [str(program), "site", "serve", "100 %.iso", "--systemd", "--access-log", "50 %/log"]
+    words += ["--listen", ":443", "--tls-cert", "k %"]
     text = subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     (tmp_path / "unit.service").write_text(text)
     log = f"--access-log '{tmp_path}/50 %%/log'"
-    assert f"ExecStart={program} site serve {log} '{tmp_path}/100 %%.iso'\n" in text
+    rest = "--listen :443 --tls-cert ${CREDENTIALS_DIRECTORY}/tls_cert"
+    assert f"ExecStart={program} site serve {log} {rest} '{tmp_path}/100 %%.iso'\n" in text
+    assert f"LoadCredential=tls_cert:{tmp_path}/k %%\n" in text
     assert f"ReadWritePaths='{tmp_path}/50 %%'\n" in text
     if shutil.which("systemd-analyze"):
         words = ["systemd-analyze", "verify", "--man=no", "unit.service"]
@@ -199,12 +203,59 @@ def test_the_unit_has_whole_paths_and_may_write_what_it_shall(tmp_path: Path) ->
     unit = unit_of(tmp_path, *words)
     here, program = tmp_path, Path(sys.executable).with_name("isobuilder")
     assert (
-        f"ExecStart={program} --config {here}/config.yaml site serve --tls-cert {here}/c.pem "
+        f"ExecStart={program} --config {here}/config.yaml site serve "
+        "--tls-cert ${CREDENTIALS_DIRECTORY}/tls_cert "
         f"--access-log {here}/log --metrics {here}/n/m.prom --listen :5000 --verbose --verbose "
-        f"--user there --password-file {here}/word --plain-http --clients 9 "
+        "--user there --password-file ${CREDENTIALS_DIRECTORY}/password_file --plain-http "
+        f"--clients 9 "
         f"'{here}/a$$b.iso' {here}/there"
     ) in unit
     assert f"ReadWritePaths={here} {here}/n" in unit
+    assert [line for line in unit if line.startswith("LoadCredential=")] == [
+        f"LoadCredential=tls_cert:{here}/c.pem",
+        f"LoadCredential=password_file:{here}/word",
+    ]
+
+
+def openssl(folder: Path, *words: str) -> None:
+    subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+
+def test_which_file_of_tls_is_at_fault_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    curve = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    for name in ("a", "b"):
+        files = ("-keyout", f"{name}.key", "-out", f"{name}.pem")
+        openssl(tmp_path, "req", "-x509", "-newkey", *curve, "-subj", "/CN=x", *files)
+    hidden = ("-aes256", "-passout", "pass:secret")
+    openssl(tmp_path, "pkey", "-in", "a.key", *hidden, "-out", "hidden.key")
+    (tmp_path / "text").write_text("no PEM")
+    (tmp_path / "damaged.pem").write_text("-----BEGIN CERTIFICATE-----\nQUJD\n")
+    iso(tmp_path / "x.iso", [image(PAUSE)])
+    for words, told in {
+        "a.pem": "a.pem: no private key in PEM is in it",
+        "a.pem --tls-key text": "text: no private key in PEM is in it",
+        "text --tls-key a.key": "text: no certificate in PEM is in it",
+        "a.key --tls-key a.pem": "a.key: no certificate in PEM is in it",
+        "a.pem --tls-key b.key": "b.key: not the key that belongs to a.pem, or damaged",
+        "damaged.pem --tls-key a.key": "a.key: not the key that belongs to damaged.pem, or damaged",
+        "a.pem --tls-key hidden.key": "hidden.key: the key is encrypted with a password",
+    }.items():
+        given = ("x.iso", "--tls-cert", *words.split())
+        done = call("site", "serve", *given, code=6)
+        assert errors(done) == [f"error: {told}"]
+        assert len(hints(done)) == 1
+
+
+@pytest.mark.parametrize(("port", "capability"), [(443, "CAP_NET_BIND_SERVICE"), (5000, "")])
+def test_the_unit_may_answer_at_the_port_that_was_named(
+    tmp_path: Path, port: int, capability: str
+) -> None:
+    unit = unit_of(tmp_path, "site", "serve", ".", "--listen", f":{port}")
+    assert f"CapabilityBoundingSet={capability}" in unit
+    assert (f"AmbientCapabilities={capability}" in unit) is bool(capability)
 
 
 def test_the_unit_of_a_module_starts_python(tmp_path: Path) -> None:

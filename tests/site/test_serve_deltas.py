@@ -56,6 +56,14 @@ def test_a_delta_is_there_whole_and_in_parts_with_its_sum(folder: Path) -> None:
         assert "sha-256=:" in said.headers["repr-digest"]
 
 
+def test_the_page_has_deltas_without_any_iso(folder: Path) -> None:
+    (folder / "new.iso").unlink()
+    with serving(folder) as server:
+        page = ask(server, "/").body.decode()
+    assert "No ISO is served at the moment." in page
+    assert f"<a href='/isos/{NAME}'>" in page
+
+
 def test_lists_tell_what_a_delta_makes_of_what(folder: Path) -> None:
     [way] = read_delta(GOLDEN).ways
     with serving(folder) as server:

@@ -6,19 +6,18 @@ import contextlib
 import errno
 import os
 import resource
-import shlex
 import stat
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, plural
 from isobuilder.cli.jobs.metrics import metrics_option
+from isobuilder.cli.site.unit import unit_text
 from isobuilder.cli.telling import tell, tell_text
 from isobuilder.text import printable, whole_number
 
@@ -27,32 +26,6 @@ if TYPE_CHECKING:
     from isobuilder.site.server import SiteLogin
 
 _WRITE_SECONDS = 15.0  # as often as Prometheus usually asks
-
-_UNIT = """\
-[Unit]
-Description=ISOs and images of this site, out of closed ISO files
-After=network-online.target
-Wants=network-online.target
-
-[Service]
-ExecStart={command}
-DynamicUser=yes
-Restart=on-failure
-LimitNOFILE=4096
-NoNewPrivileges=yes
-ProtectSystem=strict
-{writable}ProtectHome=read-only
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectKernelTunables=yes
-ProtectControlGroups=yes
-RestrictAddressFamilies=AF_INET AF_INET6
-MemoryDenyWriteExecute=yes
-CapabilityBoundingSet=
-
-[Install]
-WantedBy=multi-user.target
-"""
 
 
 def _parse_listen(
@@ -127,7 +100,7 @@ def serve(
     replaced are noticed within a second or two. Ctrl-C ends it.
     """
     if systemd:
-        tell_text(_unit(access_log, metrics), nl=False)
+        tell_text(unit_text(listen[1], written=(access_log, metrics)), nl=False)
         return
     from isobuilder.http.connection import Limits
     from isobuilder.site.server import SiteServer
@@ -175,54 +148,6 @@ def _keep_writing(numbers: Callable[[], bytes], path: Path | None) -> None:
                 write_whole(path, numbers())
             except EnvironmentProblem as problem:  # what is served goes on being served
                 tell(f"warning: {problem}", err=True)
-
-
-def _unit(*written: Path | None) -> str:
-    """Return a unit that runs this command, and may write the files that it shall write."""
-    folders = {
-        path.absolute().parent.resolve()
-        for path in written
-        if path is not None and str(path) != "-" and not path.absolute().is_relative_to("/dev")
-    }
-    words = shlex.join(map(str, sorted(folders))).replace("%", "%%")
-    asked = "# The user of this service has to be able to write there.\n"
-    writable = f"{asked}ReadWritePaths={words}\n" if folders else ""
-    return _UNIT.format(command=_command_line(), writable=writable)
-
-
-def _command_line() -> str:
-    """Return this command with whole paths, for a service that starts elsewhere."""
-    program, rest = Path(sys.argv[0]).absolute(), sys.argv[1:]
-    words = [str(program)]
-    if program.name == "__main__.py":  # of python -m, and no program by itself
-        words = [sys.executable, "-m", program.parent.name]
-    for context in _contexts(click.get_current_context()):
-        if context.parent is not None:
-            words.append(str(context.info_name))
-        given, rest, order = context.command.make_parser(context).parse_args(list(rest))
-        for parameter in dict.fromkeys(order):
-            words += _spelled(parameter, given[str(parameter.name)])
-        rest = rest[1:]  # the name of the next one
-    # systemd.service(5): both signs begin something that is put in their place.
-    return shlex.join(words).replace("%", "%%").replace("$", "$$")
-
-
-def _contexts(context: click.Context) -> list[click.Context]:
-    return [*(_contexts(context.parent) if context.parent else []), context]
-
-
-def _spelled(parameter: click.Parameter, given: Any) -> list[str]:
-    """Return the words that give a parameter what it was given; paths are whole ones."""
-    name = max(parameter.opts, key=len)
-    if name == "--systemd":
-        return []
-    if isinstance(parameter, click.Option) and (parameter.is_flag or parameter.count):
-        return [name] * int(given)
-    values = [given] if isinstance(given, str) else list(given)
-    if isinstance(parameter.type, click.Path):
-        values = [word if word == "-" else str(Path(word).absolute()) for word in values]
-    is_option = isinstance(parameter, click.Option)
-    return [word for value in values for word in ([name, value] if is_option else [value])]
 
 
 def _login(
