@@ -611,7 +611,7 @@ def test_of_two_isos_of_one_name_the_other_is_served_when_the_first_goes(
 def test_a_folder_of_more_isos_than_are_served_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = iso(tmp_path / "0.iso", [])
+    one = iso(tmp_path / "0.iso", [image(PAUSE)])
     for number in range(1, 1003):
         os.link(one, tmp_path / f"{number}.iso")
     shelf = Shelf([tmp_path])
