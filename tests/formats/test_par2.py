@@ -40,6 +40,26 @@ def test_the_pieces_of_a_file_are_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ([b"a b.iso\0"], "a b.iso"),
+        ([b"\xed\x95\x9c.iso"] * 2, "\ud55c.iso"),
+        ([b"../dear"], None),
+        ([b"/dear"], None),
+        ([b".."], None),
+        ([b""], None),
+        ([b"a\0b"], None),
+        ([b"one", b"two"], None),
+    ],
+)
+def test_the_name_of_the_file_is_told_if_it_leads_nowhere_else(
+    names: list[bytes], told: str | None
+) -> None:
+    described = b"".join(packet(b"PAR 2.0\0FileDesc", bytes(56) + name) for name in names)
+    assert read_pieces(index(16, PIECES) + described) == Pieces(16, SUMS, told)
+
+
+@pytest.mark.parametrize(
     "data",
     [
         b"",
