@@ -1,6 +1,6 @@
 """The local disk: blobs named by their content, shared by all builds of a user."""
 
-from isobuilder.store.blobs import Blob, Store, copy_to, default_root, open_store
+from isobuilder.store.blobs import Blob, ProvedStore, Store, copy_to, default_root, open_store
 from isobuilder.store.partial import Origin, Partial, partial_of
 from isobuilder.store.upkeep import (
     CheckReport,
@@ -21,6 +21,7 @@ __all__ = [
     "Damage",
     "Origin",
     "Partial",
+    "ProvedStore",
     "Store",
     "Stored",
     "check",

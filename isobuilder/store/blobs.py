@@ -249,6 +249,36 @@ class Store:
                 path.unlink()
 
 
+class ProvedStore(Store):
+    """A store of which a blob counts as there once its bytes were read and are right.
+
+    What is damaged is told and left where it is; what is added takes its place.
+    """
+
+    def __init__(self, root: Path, more: Sequence[Finder] = ()) -> None:
+        super().__init__(root, more)
+        self._proved: dict[Digest, Blob] = {}
+        self._damaged: set[Digest] = set()
+
+    def own(self, digest: Digest) -> Blob | None:
+        """Return the blob, or None when it is not in the store's own folder or is damaged."""
+        if digest in self._proved or digest in self._damaged:
+            return self._proved.get(digest)
+        if (blob := super().own(digest)) is None:
+            return None
+        with contextlib.suppress(OSError):  # of a sector that cannot be read, too
+            if proved_file(blob.path, digest) is not None:
+                return self._proved.setdefault(digest, blob)
+        self._damaged.add(digest)
+        _log.warning("%s: is damaged, so others are asked for it", blob.path)
+        return None
+
+    def keep(self, path: Path, digest: Digest, size: int) -> Blob:
+        """Give a whole, checked file its name, as of any store."""
+        self._damaged.discard(digest)
+        return super().keep(path, digest, size)
+
+
 def open_store(folder: str | None = None) -> Store:
     """Return the store in ``folder``, which may begin with ``~``; without one, this user's own."""
     return Store(own_path(folder) if folder else default_root())

@@ -54,13 +54,18 @@ class Sources:
     isos: tuple[NamedIso, ...]
 
 
-def open_sources(app: App, paths: Sequence[Path], locks: Sequence[Lock]) -> Sources:
-    """Return the store of this user with what ``paths`` have; all is closed with the command."""
-    if not paths:
+def open_sources(
+    app: App, paths: Sequence[Path], locks: Sequence[Lock], *, proved: bool = False
+) -> Sources:
+    """Return the store of this user with what ``paths`` have; all is closed with the command.
+
+    ``proved``: what is damaged in the store counts as not there, which costs one read of the rest.
+    """
+    if not paths and not proved:
         return Sources(app.store, ())
     from isobuilder.content.donor import IsoDonor
     from isobuilder.site.donors import open_donors
-    from isobuilder.store import Store
+    from isobuilder.store import ProvedStore, Store
 
     donors = open_donors(paths, locks, app.closing)
     isos = (
@@ -68,7 +73,8 @@ def open_sources(app: App, paths: Sequence[Path], locks: Sequence[Lock]) -> Sour
         for path, donor in zip(paths, donors, strict=True)
         if isinstance(donor, IsoDonor)
     )
-    return Sources(Store(app.store.root, donors), tuple(isos))
+    kind = ProvedStore if proved else Store
+    return Sources(kind(app.store.root, donors), tuple(isos))
 
 
 def isos_named(things: Iterable[str]) -> list[Path]:
