@@ -9,7 +9,7 @@ from pathlib import Path
 
 from isobuilder.content.donor import Donor, FolderDonor, IsoDonor
 from isobuilder.digest import Digest
-from isobuilder.errors import InputError, IntegrityError
+from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
 from isobuilder.files import is_file
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import Medium
@@ -60,7 +60,10 @@ def lock_of(path: Path, reader: IsoReader, locks: Sequence[Lock] = ()) -> Lock |
 
     If its damage keeps it from saying so, the one beside it: whatever follows from it is proved.
     """
-    manifest = Medium(reader).manifest
+    try:
+        manifest = Medium(reader).manifest
+    except EnvironmentProblem as problem:  # where it lies a sector cannot be read
+        manifest = IntegrityError(*problem.lines)
     beside = beside_iso(path)
     found = list(locks)
     if is_file(beside):

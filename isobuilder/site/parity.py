@@ -15,16 +15,24 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from isobuilder.digest import Digest
+from isobuilder.digest import Digest, Hasher
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
-from isobuilder.files import as_environment_problem, locked
+from isobuilder.files import as_environment_problem, locked, new_file
 from isobuilder.formats.par2 import MOST, Pieces, read_pieces
-from isobuilder.run import find_program, run
+from isobuilder.run import ProgramFailed, find_program, run
+from isobuilder.site.mending import (
+    Lost,
+    copy_is_there,
+    in_place,
+    readable,
+    reads_as,
+    refuse_another,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +45,16 @@ Processor time grows with the number of pieces that are made.
 _SECTOR = 2048  # bytes; pieces are whole sectors, so that a dead one never costs two
 
 _TIME = 6 * 3600.0  # seconds; 4 GiB take a minute
+
+_TOO_MUCH = {  # what par2 ends with, see Result in libpar2.h of par2cmdline; the rest is not ours
+    2: "more damage than its parity can mend",
+    4: "its parity is too damaged itself to mend anything",
+    5: "its parity does not mend it",
+}
+
+_FILES_FAILED = 6  # a full disk, and also parity of which too little is left
+
+_OTHERS = "site repair --from ISO|DIR mends it from whoever has what is damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,45 +110,106 @@ def parity_of(iso: Path) -> tuple[Path, ...]:
     return tuple(path for path in (index, *mine) if path.is_file())
 
 
-def heal(iso: Path, expected: Digest) -> bool:
-    """Make ``iso`` what it was from the parity beside it; False if nothing was damaged.
+def heal(iso: Path, expected: Digest, *, out: Path | None = None, replace: bool = False) -> bool:
+    """Make ``iso`` what it was from the parity beside it; False if nothing was to be done.
 
     par2 works beside it on another name of its bytes, or on a copy where a file system has no such
     names or bytes are marked, so until what was healed has the right digest the ISO stays, also if
-    all is killed.
+    all is killed. With ``out`` the ISO and its parity are only read: par2 works on a copy beside
+    ``out``, with zeros where sectors cannot be read.
 
     Raises:
-        IntegrityError: what came of it has another digest; the ISO is as it was.
-        EnvironmentProblem: there is more damage than parity, par2 is not installed, or another run
+        InputError: no parity is beside it; or another file has the name ``out`` already, unless
+            ``replace`` lets it go, or a pipe or a device has it.
+        IntegrityError: there is more damage than parity, what came of it has another digest, or it
+            is another ISO; it is as it was.
+        EnvironmentProblem: par2 is not installed, in place a sector cannot be read, or another run
             is at it.
     """
     iso = _behind(iso)
-    right = Digest.of_file(iso) == expected
+    if out is not None:
+        if copy_is_there(iso, expected, out, replace=replace):
+            return False
+        with _alone(out) as folder:
+            _heal(iso, expected, folder, out)
+        return True
+    right = reads_as(iso) == expected
     if right and not _left(iso):
         return False  # also on a medium that is only read
-    with _alone(iso) as folder:
+    refuse_another(iso, expected)
+    with ExitStack() as closing:
+        with in_place():
+            folder = closing.enter_context(_alone(iso))
         if not right:
-            _heal(iso, expected, folder)
+            _heal(iso, expected, folder, None)
     return not right
 
 
-def _heal(iso: Path, expected: Digest, folder: Path) -> None:
+def _heal(iso: Path, expected: Digest, folder: Path, out: Path | None) -> None:
+    index = _copied_parity(iso, folder)
+    with as_environment_problem(index), index.open("rb") as file:
+        pieces = read_pieces(file.read(MOST))
+    # Whoever gave ISO and parity another name together did not change the one that is inside.
+    made = folder / (iso.name if pieces is None or pieces.name is None else pieces.name)
+    right = False
+    if out is None:
+        _second_name(iso, made, _to_mark(iso, pieces))
+    else:
+        right = _copied(iso, made) == expected
+    if not right:
+        if out is not None:
+            _mark(made, _to_mark(made, pieces))
+        _mend(iso, index, folder)
+        found = Digest.of_file(made)
+        if found != expected:
+            raise IntegrityError(
+                f"{iso}: from its parity comes {found}, expected {expected}; it is as it was",
+                hint=f"the parity is of another ISO, or was damaged with it: {_OTHERS}",
+            )
+    if out is None:
+        _let_who_may_read(made, iso)
+    _settle(made, out or iso)
+
+
+def _copied_parity(iso: Path, folder: Path) -> Path:
+    """Copy the parity of ``iso`` into a folder of ``folder``, and return where its index is.
+
+    On a medium that fails it has sectors that cannot be read, too.
+    """
     parity = parity_of(iso)
     if not parity:
         raise InputError(f"{iso}: no parity is beside it", hint="site repair works without, too")
-    made = folder / iso.name
-    _second_name(iso, made, _to_mark(iso, parity[0]))
-    index, base = Path("..", parity[0].name), folder.resolve()
-    command: list[str | Path] = [_program(), "repair", "-q", "-q", "-B", base, "--", index]
-    run(command, cwd=folder, timeout=_TIME)
-    found = Digest.of_file(made)
-    if found != expected:
-        raise IntegrityError(
-            f"{iso}: from its parity comes {found}, expected {expected}; it is as it was",
-            hint="the parity is of another ISO, or was damaged with it: use site repair --from",
-        )
-    _let_who_may_read(made, iso)
-    _settle(made, iso)
+    copies = Path(tempfile.mkdtemp(dir=folder))
+    for path in parity:
+        _copied(path, copies / path.name)
+    return copies / parity[0].name
+
+
+def _copied(path: Path, copy: Path) -> Digest:
+    """Copy what can be read of a file, tell what cannot, and return what the copy hashes to."""
+    hasher, lost = Hasher(), Lost()
+    with new_file(copy) as put:
+        for data in readable(path, lost):
+            hasher.update(data)
+            put(data)
+    if lost.count:
+        fact = "%s: sectors that cannot be read: %d, the first at byte %d"
+        _log.warning(fact, path, lost.count, lost.first)
+    return hasher.digest()
+
+
+def _mend(iso: Path, index: Path, folder: Path) -> None:
+    """Let par2 mend what lies in ``folder``, which it knows by the name it once had."""
+    command: list[str | Path] = [_program(), "repair", "-q", "-q", "-B", folder.resolve(), "--"]
+    try:
+        run([*command, index.relative_to(folder)], cwd=folder, timeout=_TIME)
+    except ProgramFailed as problem:
+        if fact := _TOO_MUCH.get(problem.code):
+            raise IntegrityError(f"{iso}: {fact}; it is as it was", hint=_OTHERS) from problem
+        if problem.code == _FILES_FAILED:
+            hint = f"is there room at {folder.parent}? if its parity is damaged, too: {_OTHERS}"
+            raise EnvironmentProblem(f"{iso}: par2: {problem.said}", hint=hint) from problem
+        raise
 
 
 def _let_who_may_read(made: Path, iso: Path) -> None:
@@ -169,7 +248,7 @@ def _behind(iso: Path) -> Path:
 def _alone(iso: Path) -> Iterator[Path]:
     """Give a folder beside ``iso`` for par2 to one run at a time; it is gone when the block ends.
 
-    What runs that were killed left is removed first.
+    ``iso`` itself need not be there. What runs that were killed left is removed first.
     """
     lock = iso.with_name(f".{iso.name}.parity.lock")
     with as_environment_problem(iso.parent), locked(lock, timeout=0) as mine:
@@ -202,10 +281,7 @@ def _second_name(path: Path, name: Path, marks: list[int]) -> None:
     if marks:
         try:
             shutil.copyfile(path, name)
-            with name.open("r+b") as file:
-                for at in marks:
-                    file.seek(at)
-                    file.write(b"\xff")
+            _mark(name, marks)
         except OSError:  # without the room for it par2 takes longer
             name.unlink(missing_ok=True)
         else:
@@ -216,6 +292,13 @@ def _second_name(path: Path, name: Path, marks: list[int]) -> None:
         shutil.copyfile(path, name)
 
 
+def _mark(path: Path, marks: list[int]) -> None:
+    with path.open("r+b") as file:
+        for at in marks:
+            file.seek(at)
+            file.write(b"\xff")
+
+
 def _settle(made: Path, path: Path) -> None:
     """Give ``made`` its name once it is on the disk."""
     with made.open("rb") as file:
@@ -223,16 +306,14 @@ def _settle(made: Path, path: Path) -> None:
     made.replace(path)
 
 
-def _to_mark(iso: Path, index: Path) -> list[int]:
+def _to_mark(path: Path, pieces: Pieces | None) -> list[int]:
     """Return the bytes to mark: of pieces that should not be zeros and are, as in bad copies.
 
     par2 looks at every byte of what is damaged for a piece that was moved. If pieces of the ISO are
     zeros, a scratch of zeros looks like one at every byte, and each is hashed: an hour for 15 MB.
     If the parity is of another ISO, they are right as they are.
     """
-    with as_environment_problem(index), index.open("rb") as file:
-        pieces = read_pieces(file.read(MOST))
-    return [] if pieces is None else list(_zeroed(iso, pieces))
+    return [] if pieces is None else list(_zeroed(path, pieces))
 
 
 def _zeroed(iso: Path, pieces: Pieces) -> Iterator[int]:

@@ -15,16 +15,25 @@ from typing import BinaryIO
 from isobuilder import __version__
 from isobuilder.content.tree import IsoTree, tree
 from isobuilder.digest import Digest
-from isobuilder.errors import InputError, IntegrityError
-from isobuilder.files import as_environment_problem, refuse_special
+from isobuilder.errors import IntegrityError, IsobuilderError
+from isobuilder.files import as_environment_problem
+from isobuilder.iso.read.reader import IsoReader
 from isobuilder.iso.write.writer import iso_digest, pass_image, planned, write_iso
+from isobuilder.medium import MANIFEST, SUMS, Medium
 from isobuilder.model.lock import Lock
 from isobuilder.pipeline.build import manifest_of
 from isobuilder.pipeline.fetch import holding
 from isobuilder.progress import Task, task
+from isobuilder.site.mending import (
+    ANOTHER,
+    SECTOR,
+    copy_is_there,
+    in_place,
+    reads_as,
+    refuse_another,
+)
+from isobuilder.sources.checksums import parse
 from isobuilder.sources.session import Session
-
-_SECTOR = 2048  # bytes that are written together
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +63,16 @@ def repair(
     Raises:
         InputError: another file has the name ``out`` already, unless ``replace`` lets it go, or
             a pipe or a device has it.
-        EnvironmentProblem: nobody has a damaged blob, or the ISO may not be written.
-        IntegrityError: the lock is of another ISO. In all cases nothing was written.
+        EnvironmentProblem: nobody has a damaged blob, or the ISO cannot be written, or read then.
+        IntegrityError: the lock is of another ISO, or what would be mended is; nothing was written.
     """
-    if out is not None and _is_there(iso, expected, out, replace=replace):
+    if out is not None and copy_is_there(iso, expected, out, replace=replace):
         return Mended(out, expected, (), 0)
     if lock.boot is not None and lock.boot.payload is None:
         lock = lock.model_copy(update={"boot": None})  # as a build makes it without a payload
+    if out is None:
+        refuse_another(iso, expected)
+        _refuse_other_lock(iso, lock)
     manifest = manifest_of(iso)
     tool = __version__ if manifest is None else manifest.tool
     with holding([lock], session):
@@ -85,9 +97,9 @@ def repair(
                 progress=session.progress,
             )
             return Mended(out, digest, (), size)
-        with task(session.progress, iso.name, total=size) as work:
+        with in_place(), task(session.progress, iso.name, total=size) as work:
             places, written = _put(iso, made, size, work)
-    found = Digest.of_file(iso)
+    found = reads_as(iso)
     if found != expected:
         raise IntegrityError(
             f"{iso}: was written and reads as {found}, expected {expected}",
@@ -96,19 +108,22 @@ def repair(
     return Mended(iso, found, places, written)
 
 
-def _is_there(iso: Path, expected: Digest, out: Path, *, replace: bool) -> bool:
-    """Say if ``out`` is right already; the ISO itself may be what is written anew."""
-    refuse_special(out)
-    if not os.path.lexists(out):
-        return False
-    if out.is_file() and Digest.of_file(out) == expected:
-        return True
-    if replace or (out.exists() and out.samefile(iso)):
-        return False
-    raise InputError(
-        f"{out}: is there already, and is not {iso.name} of {expected}",
-        hint="name another file with --out; --replace lets this one go",
-    )
+def _refuse_other_lock(iso: Path, lock: Lock) -> None:
+    """Raise if ``iso`` says itself, where it is not damaged, that it is of another lock."""
+    try:
+        with IsoReader(iso) as reader:
+            medium = Medium(reader)
+            manifest, found = medium.manifest, medium.digest(MANIFEST)
+            sums = medium.read(SUMS) if SUMS in reader.files else b""
+            right = parse(sums, place=SUMS).sha256_for(MANIFEST) == found
+    except IsobuilderError:
+        return  # it is damaged, and says nothing
+    if isinstance(manifest, IntegrityError) or not right:
+        return
+    if (said := Digest.from_hex(manifest.lock_sha256)) != lock.digest:
+        raise IntegrityError(
+            f"{iso}: is another ISO, of the lock {said}, expected {lock.digest}", hint=ANOTHER
+        )
 
 
 def _put(iso: Path, made: IsoTree, size: int, work: Task) -> tuple[tuple[str, ...], int]:
@@ -128,7 +143,7 @@ def _put(iso: Path, made: IsoTree, size: int, work: Task) -> tuple[tuple[str, ..
         os.fsync(file.fileno())
     places = []
     for at, entry in plan.bodies:
-        if any(at < place + _SECTOR and place < at + entry.size for place in mender.damaged):
+        if any(at < place + SECTOR and place < at + entry.size for place in mender.damaged):
             places.append(entry.path)
     if mender.damaged and not places:
         places.append("what is no file")
@@ -146,8 +161,8 @@ class _Mender:
 
     def take(self, data: memoryview) -> None:
         """Take the next bytes that should be there."""
-        for start in range(0, len(data), _SECTOR):
-            wanted = data[start : start + _SECTOR]
+        for start in range(0, len(data), SECTOR):
+            wanted = data[start : start + SECTOR]
             if self._read(len(wanted)) != wanted:
                 os.pwrite(self._file.fileno(), wanted, self._at)
                 self.damaged.append(self._at)

@@ -82,15 +82,57 @@ def test_other_tools_read_the_parity(iso: Path, built: Built) -> None:
     assert Digest.of_file(iso) == built.digest
 
 
-def test_more_damage_than_parity_is_told_and_nothing_changed(iso: Path) -> None:
+@pytest.mark.parametrize("where", ["in place", "as a copy"])
+def test_more_damage_than_parity_is_told_and_nothing_changed(
+    where: str, iso: Path, tmp_path: Path
+) -> None:
     call("site", "protect", iso, "--percent", "5")
     scratch(iso, at=100_000, size=60_000)
     damaged = iso.read_bytes()
     before = sorted(iso.parent.iterdir())
-    done = call("site", "repair", iso, "--parity", code=6)
-    assert errors(done)
+    more = () if where == "in place" else ("--out", tmp_path / "copies" / "mended.iso")
+    done = call("site", "repair", iso, "--parity", *more, code=5)
+    fact = "more damage than its parity can mend; it is as it was"
+    assert errors(done) == [f"error: {iso}: {fact}"]
+    assert "site repair --from" in hints(done)[0]
     assert iso.read_bytes() == damaged
     assert sorted(iso.parent.iterdir()) == before
+    assert more == () or list((tmp_path / "copies").iterdir()) == []
+
+
+def test_parity_of_which_nothing_is_left_is_told(iso: Path) -> None:
+    call("site", "protect", iso, "--percent", "5")
+    scratch(iso, at=100_000, size=5_000)
+    for path in iso.parent.glob("*.par2"):
+        path.write_bytes(b"")
+    done = call("site", "repair", iso, "--parity", code=5)
+    fact = "its parity is too damaged itself to mend anything; it is as it was"
+    assert errors(done) == [f"error: {iso}: {fact}"]
+    assert "site repair --from" in hints(done)[0]
+
+
+def test_what_par2_says_of_a_full_disk_is_told_of_the_iso(
+    iso: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("site", "protect", iso, "--percent", "5")
+    scratch(iso, at=100_000, size=5_000)
+    program(tmp_path, "echo Could not write: No space left on device >&2; exit 6", monkeypatch)
+    done = call("site", "repair", iso, "--parity", code=6)
+    assert errors(done) == [f"error: {iso}: par2: Could not write: No space left on device"]
+    assert f"is there room at {iso.parent}?" in hints(done)[0]
+
+
+def test_an_iso_that_got_another_name_together_with_its_parity_is_healed(
+    iso: Path, built: Built
+) -> None:
+    call("site", "protect", iso, "--percent", "10")
+    scratch(iso, at=100_000, size=20_000)
+    for path in [iso, *iso.parent.glob("*.par2")]:
+        path.rename(path.with_name(path.name.replace(iso.name, "my copy.iso")))
+    renamed = iso.with_name("my copy.iso")
+    call("site", "repair", renamed, "--parity", "--digest", built.digest)
+    assert Digest.of_file(renamed) == built.digest
+    assert not iso.exists()
 
 
 def test_parity_of_another_iso_changes_nothing(iso: Path) -> None:
@@ -412,5 +454,5 @@ def test_what_cannot_be_healed_keeps_its_zeros(tmp_path: Path) -> None:
     expected, good = Digest.of_file(path), path.read_bytes()
     damaged = good[:300_000] + bytes(400_000) + good[700_000:]
     path.write_bytes(damaged)
-    call("site", "repair", path, "--parity", "--digest", expected, code=6)
+    call("site", "repair", path, "--parity", "--digest", expected, code=5)
     assert path.read_bytes() == damaged

@@ -27,12 +27,16 @@ def iso(built: Built, tmp_path: Path) -> Path:
 
 def spoil(iso: Path, path: str, *, at: int = 0, size: int = 1) -> None:
     """Overwrite bytes of a file on an ISO."""
-    with IsoReader(iso) as reader:
-        offset = reader.files[path].extents[0].offset + at
+    offset = file_at(iso, path) + at
     data = bytearray(iso.read_bytes())
     for place in range(offset, offset + size):
         data[place] ^= 0xFF
     iso.write_bytes(data)
+
+
+def file_at(iso: Path, path: str) -> int:
+    with IsoReader(iso) as reader:
+        return reader.files[path].extents[0].offset
 
 
 def archive_of(built: Built) -> str:
@@ -99,6 +103,49 @@ def test_a_medium_that_is_only_read_is_mended_as_a_copy(
     call("site", "repair", iso, *common, "--out", tmp_path / "mended.iso")
     assert Digest.of_file(tmp_path / "mended.iso") == built.digest
     assert iso.read_bytes() == damaged
+
+
+def test_a_sector_that_stays_unreadable_is_told_with_the_way_out(
+    iso: Path, built: Built, full_store: Store, tmp_path: Path, dead: Callable[[Path, int], None]
+) -> None:
+    common = ("--from", full_store.root, "--store", tmp_path / "none", "--offline")
+    for number, at in enumerate(
+        (32768, file_at(iso, "manifest.json"), file_at(iso, "k8s/kubelet"))
+    ):
+        dead(iso, at)
+        done = call("site", "repair", iso, *common, code=6)
+        assert errors(done) == [f"error: {iso}: byte {at}: Input/output error"]
+        assert "--out" in hints(done)[0]
+        out = tmp_path / "copies" / str(number) / "mended.iso"
+        call("site", "repair", iso, *common, "--out", out)
+        assert Digest.of_file(out) == built.digest
+
+
+def test_without_a_folder_for_the_copy_nothing_is_worked_out(iso: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    out = tmp_path / "file" / "mended.iso"
+    done = call("site", "repair", iso, "--offline", "--out", out, code=6)
+    assert errors(done)[0].startswith(f"error: {out.parent}: ")
+    assert "working out" not in done.stderr
+
+
+def test_a_damaged_blob_of_the_own_store_keeps_no_donor_from_its_turn(
+    iso: Path, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(full_store.root, own)
+    kubelet = next(file for file in built.lock.files if file.name == "kubelet")
+    path = own / "blobs" / "sha256" / kubelet.sha256.hex[:2] / kubelet.sha256.hex
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[::-1])  # of the same size
+    damaged = path.read_bytes()
+    spoil(iso, "k8s/kubelet")
+    done = call("site", "repair", iso, "--store", own, "--offline", code=6)
+    assert "kubelet" in errors(done)[0]
+    assert f"{path}: is damaged" in done.stderr
+    call("site", "repair", iso, "--store", own, "--offline", "--from", built.iso)
+    assert Digest.of_file(iso) == built.digest
+    assert path.read_bytes() == damaged
 
 
 @pytest.mark.parametrize("kind", ["a file", "a link to nothing"])
@@ -186,9 +233,36 @@ def test_the_lock_of_another_iso_changes_nothing(
     (tmp_path / "other.lock.json").write_bytes(lock.to_bytes())
     before = iso.read_bytes()
     common = ("--from", full_store.root, "--store", tmp_path / "none", "--offline")
-    done = call("site", "repair", iso, "--lock", tmp_path / "other.lock.json", *common, code=5)
-    assert f"expected {built.digest}" in errors(done)[0]
+    words = ("site", "repair", iso, "--lock", tmp_path / "other.lock.json", *common)
+    said = f"is another ISO, of the lock {built.lock.digest}, expected {lock.digest}"
+    done = call(*words, code=5)
+    assert errors(done) == [f"error: {iso}: {said}"]
+    assert "--out" in hints(done)[0]
     assert iso.read_bytes() == before
+    done = call(*words, "--out", tmp_path / "mended.iso", code=5)
+    assert f"expected {built.digest}" in errors(done)[0]
+    assert not (tmp_path / "mended.iso").exists()
+    spoil(iso, "manifest.json", at=5)  # now it does not say which it is
+    before = iso.read_bytes()
+    assert f"expected {built.digest}" in errors(call(*words, code=5))[0]
+    assert iso.read_bytes() == before
+
+
+@pytest.mark.parametrize("way", ["donors", "parity"])
+def test_what_is_whole_and_no_such_iso_is_not_made_into_one(
+    way: str, iso: Path, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    other = iso.with_name("other.iso")
+    other.write_bytes(b"the photographs of a summer" * 9000)
+    before = other.read_bytes()
+    Path(f"{other}.sha256").write_text(f"{Digest.of_file(other).hex}  {other.name}\n")
+    common = ("--from", full_store.root, "--offline", "--lock", iso.with_suffix(".lock.json"))
+    words = ("--parity",) if way == "parity" else common
+    done = call("site", "repair", other, *words, "--digest", built.digest, code=5)
+    said = f"is whole, and another ISO: {Digest.of(before)}, expected {built.digest}"
+    assert errors(done) == [f"error: {other}: {said}"]
+    assert "--out" in hints(done)[0]
+    assert other.read_bytes() == before
 
 
 def test_a_donor_that_is_no_iso_is_told_as_the_donor(iso: Path, tmp_path: Path) -> None:
@@ -204,15 +278,14 @@ def test_a_donor_that_is_no_iso_is_told_as_the_donor(iso: Path, tmp_path: Path) 
     [
         (["--replace"], "--replace belongs to --out, which is missing"),
         (["--parity", "--replace"], "--replace belongs to --out, which is missing"),
-        (["--parity", "--lock"], "--parity takes neither --out nor --from nor --lock"),
-        (["--parity", "--out"], "--parity takes neither --out nor --from nor --lock"),
-        (["--parity", "--from"], "--parity takes neither --out nor --from nor --lock"),
+        (["--parity", "--lock"], "--parity takes neither --from nor --lock"),
+        (["--parity", "--from"], "--parity takes neither --from nor --lock"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(iso: Path, words: list[str], said: str) -> None:
     spoil(iso, "k8s/kubelet")
     before = iso.read_bytes()
-    value = [iso] if words[-1] in {"--lock", "--out", "--from"} else []
+    value = [iso] if words[-1] in {"--lock", "--from"} else []
     assert errors(call("site", "repair", iso, *words, *value, code=2)) == [f"error: {said}"]
     assert iso.read_bytes() == before
 

@@ -15,6 +15,7 @@ from isobuilder.text import human_size
 if TYPE_CHECKING:
     from isobuilder.digest import Digest
     from isobuilder.model.lock import Lock
+    from isobuilder.site.repair import Mended
     from isobuilder.store import Store
 
 
@@ -53,15 +54,15 @@ def repair(
 
     if replace and out is None:
         raise UsageProblem("--replace belongs to --out, which is missing")
-    if parity and (out is not None or donors or lock_file is not None):
-        raise UsageProblem("--parity takes neither --out nor --from nor --lock")
+    if parity and (donors or lock_file is not None):
+        raise UsageProblem("--parity takes neither --from nor --lock")
     expected = promised(iso) if digest is None else digest_of(digest, "--digest")
     if expected is None:
         raise UsageProblem(
             f"{iso}: what it should be is not known", hint="name its digest with --digest"
         )
     if parity:
-        _heal(app, iso, expected, as_json=as_json)
+        _tell(app, _heal(iso, expected, out, replace=replace), out, as_json=as_json)
         return
     lock_file = lock_file or iso.with_suffix(".lock.json")
     if not lock_file.is_file():
@@ -70,6 +71,10 @@ def repair(
     store = _helped(app, iso, donors, lock)
     with open_session(app.config, store, progress=app.progress) as session:
         done = mend(iso, lock, expected, session, out=out, replace=replace)
+    _tell(app, done, out, as_json=as_json)
+
+
+def _tell(app: App, done: Mended, out: Path | None, *, as_json: bool) -> None:
     if as_json:
         app.show_json(done)
         return
@@ -77,6 +82,8 @@ def repair(
         app.say(f"written: {done.digest}, {human_size(done.written)}")
     elif out is not None:
         app.say("is there already")
+    elif done.written and not done.places:
+        app.say("mended from its parity")
     elif done.written:
         app.say(f"mended: {human_size(done.written)} in {plural(len(done.places), 'place')}")
         for place in done.places:
@@ -87,28 +94,29 @@ def repair(
 
 
 def _helped(app: App, iso: Path, donors: tuple[Path, ...], lock: Lock) -> Store:
-    """Return the store with what the ISO has, if it can be read, and with what donors have."""
-    from isobuilder.errors import IntegrityError
+    """Return the store with what the ISO has, if it can be read, and with what donors have.
+
+    Nobody is believed, this user's own store included.
+    """
+    from isobuilder.errors import EnvironmentProblem, IntegrityError
 
     own: tuple[Path, ...] = (iso,)
     try:
         open_sources(app, own, [lock])
-    except IntegrityError as error:
+    except (IntegrityError, EnvironmentProblem) as error:  # damaged, or a sector cannot be read
         app.say(f"nothing of it can be used: {error.lines[0]}")
         own = ()
-    return open_sources(app, (*own, *donors), [lock]).store
+    return open_sources(app, (*own, *donors), [lock], proved=True).store
 
 
-def _heal(app: App, iso: Path, expected: Digest, *, as_json: bool) -> None:
+def _heal(iso: Path, expected: Digest, out: Path | None, *, replace: bool) -> Mended:
     from isobuilder.site.parity import heal
     from isobuilder.site.repair import Mended
 
-    healed = heal(iso, expected)
-    if as_json:  # par2 writes all of it anew, and does not tell which places were damaged
-        app.show_json(Mended(iso, expected, (), iso.stat().st_size if healed else 0))
-        return
-    app.say("mended from its parity" if healed else "nothing was damaged")
-    tell_path(iso)
+    healed = heal(iso, expected, out=out, replace=replace)
+    made = out or iso
+    # par2 writes all of it anew, and does not tell which places were damaged
+    return Mended(made, expected, (), made.stat().st_size if healed else 0)
 
 
 @click.command(cls=AppCommand)
