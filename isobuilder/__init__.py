@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from isobuilder.pipeline.verify import verify
     from isobuilder.site.bundles.carry import export_bundle, import_carried
     from isobuilder.site.check import check_bundles, check_iso_here
-    from isobuilder.site.check import ways as upgrade_ways
     from isobuilder.site.ledgers.ledger import among, make_ledger
     from isobuilder.site.ledgers.signed import read_brought as read_ledger
     from isobuilder.site.ledgers.signed import sign_ledger
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from isobuilder.site.repair import repair
     from isobuilder.site.server import SiteServer
     from isobuilder.site.shelf import Shelf
+    from isobuilder.site.upgrades import ways as upgrade_ways
     from isobuilder.sources.session import Session, open_session
 
 __version__ = "0.2.0"
@@ -130,7 +130,7 @@ _HOMES = {
     "reproduce": "isobuilder.pipeline.build:check",
     "sign_ledger": "isobuilder.site.ledgers.signed:sign_ledger",
     "status_of": "isobuilder.pipeline.matrix:status_of",
-    "upgrade_ways": "isobuilder.site.check:ways",
+    "upgrade_ways": "isobuilder.site.upgrades:ways",
     "verify": "isobuilder.pipeline.verify:verify",
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from isobuilder.content.blobs import Find
 from isobuilder.content.pin import as_on_iso, pinned_names
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.manifests import Manifest, read_manifest
@@ -15,6 +16,7 @@ from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import Medium
 from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.loading import load_lock
+from isobuilder.model.lock import Lock
 from isobuilder.rules.operators import later_images
 from isobuilder.sources.named import known_names
 from isobuilder.store import Store
@@ -37,17 +39,25 @@ def unlisted_images(source: Path, store: Store) -> tuple[Unlisted, ...]:
         InputError: not a lock, or no ISO; or a manifest whose images the lock does not have.
     """
     if source.suffix == ".json":
-        return tuple(_of_lock(source, store))
+        return unlisted_of(load_lock(source), store.find)
     with IsoReader(source) as reader:
         return tuple(_of_iso(Medium(reader)))
 
 
-def _of_lock(path: Path, store: Store) -> Iterator[Unlisted]:
-    lock = load_lock(path)
+def unlisted_of(lock: Lock, find: Find) -> tuple[Unlisted, ...]:
+    """Return what a lock misses, as far as ``find`` has its manifests.
+
+    Raises:
+        InputErrors: a manifest that cannot be read, or whose images the lock does not have.
+    """
+    return tuple(_of_lock(lock, find))
+
+
+def _of_lock(lock: Lock, find: Find) -> Iterator[Unlisted]:
     known = known_names(lock.images, lock.ignored)
     names = pinned_names(lock)
     for entry in lock.manifests:
-        if (blob := store.find(entry.sha256)) is not None:
+        if (blob := find(entry.sha256)) is not None:
             data = as_on_iso(entry, blob.read(), names, lock.ignored)
             yield from _of_manifest(read_manifest(data, entry.path), known)
 

@@ -1,4 +1,4 @@
-"""What arrived at a site -> whether it is right, and what the site can do with it."""
+"""What arrived at a site -> whether it is right, and what can be built and started of it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from isobuilder.content.needed import needed
 from isobuilder.digest import BlobLike, Digest, Hasher
 from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError
 from isobuilder.files import as_environment_problem, is_file
-from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.loading import load_lock
 from isobuilder.pipeline.build import manifest_of
 from isobuilder.pipeline.provenance.signing import Signatures
 from isobuilder.pipeline.trust import Trust
-from isobuilder.pipeline.unlisted import Unlisted, unlisted_images
+from isobuilder.pipeline.unlisted import Unlisted, unlisted_images, unlisted_of
 from isobuilder.pipeline.verify import Verification, verify
 from isobuilder.progress import SILENT, Progress
 from isobuilder.site.bundles.admit import COMPARE, part_of, put_together, take_folder, take_part
@@ -25,23 +24,10 @@ from isobuilder.site.bundles.arrival import carried_lock, opens_again, spread
 from isobuilder.site.bundles.bundle import Bundle, Carried
 from isobuilder.site.bundles.parts import Slot, parts_of
 from isobuilder.site.donors import beside_iso
+from isobuilder.site.upgrades import Offer
 from isobuilder.store import Partial, Store
 
 _MOST_KEPT = 64 * 1024 * 1024  # bytes of locks and manifests of images
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """One Kubernetes version that was carried."""
-
-    version: KubeVersion
-    architecture: str
-    name: str  # of the ISO that it is, or will be
-    place: str
-
-
-Running = tuple[KubeVersion, str | None]
-"""What a cluster runs, and on which architecture if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +35,7 @@ class CheckedIso:
     """An ISO, all of it read."""
 
     result: Verification
-    offer: Offer | None
+    offer: Offer | None  # None: something is wrong with it, or it does not say what it is
     unlisted: tuple[Unlisted, ...]  # images that something on it will start and that it lacks
 
 
@@ -61,9 +47,10 @@ class CheckedBundle:
     missing: tuple[str, ...]  # what it promises and is neither here nor in the store
     missing_parts: tuple[int, ...]  # in which of its parts that is
     of: int  # parts
-    offers: tuple[Offer, ...]
+    offers: tuple[Offer, ...]  # all that they need is here; none while anything is missing
     lacking: tuple[str, ...]  # what its locks need and it does not carry
     unread: tuple[str, ...]  # texts that are right and too much to keep: what they need is not told
+    unlisted: tuple[tuple[str, Unlisted], ...]  # by locks: images that are started and not there
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +59,6 @@ class CheckedBundles:
 
     bundles: tuple[CheckedBundle, ...]
     failures: tuple[IsobuilderError, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How a cluster gets as far as what was carried leads."""
-
-    have: KubeVersion
-    steps: tuple[KubeVersion, ...]  # one after the other; none: nothing here is an upgrade
-    gap: str | None  # the minor without which later ones cannot be reached
 
 
 def check_iso_here(
@@ -114,7 +92,7 @@ def check_iso_here(
         return CheckedIso(result, None, ())
     manifest = manifest_of(path)
     offer = None
-    if manifest is not None:
+    if manifest is not None and result.passed:
         version, architecture = manifest.kubernetes_version, manifest.architecture
         offer = Offer(version, architecture, path.stem, str(path))
     return CheckedIso(result, offer, unlisted_images(path, store))
@@ -175,31 +153,6 @@ def _in_order(paths: Iterable[Path], failures: list[IsobuilderError]) -> list[Pa
         else:
             places.append((identity or "~", number, path.name, path))
     return [path for *_, path in sorted(places)]
-
-
-def ways(have: Collection[Running], there: Collection[Offer]) -> list[Way]:
-    """Return how far each version can be upgraded: one minor at a time and never down.
-
-    Source: contract G of Mold, which refuses anything else, as kubeadm does.
-    """
-    found = []
-    for version, architecture in sorted(set(have), key=lambda one: (one[0], one[1] or "")):
-        fits = {offer.version for offer in there if architecture in {None, offer.architecture}}
-        found.append(_way(version, sorted(fits)))
-    return found
-
-
-def _way(have: KubeVersion, there: Sequence[KubeVersion]) -> Way:
-    newest = {version.minor: version for version in there if version > have}
-    later = [minor for minor in newest if minor > have.minor]
-    steps: list[KubeVersion] = []
-    for minor in range(have.minor + 1, max(later, default=have.minor) + 1):
-        if minor not in newest:
-            return Way(have, tuple(steps), f"{have.line[0]}.{minor}")
-        steps.append(newest[minor])
-    if not steps and have.minor in newest:
-        steps.append(newest[have.minor])
-    return Way(have, tuple(steps), None)
 
 
 @dataclass(slots=True)
@@ -284,7 +237,8 @@ class _Proof:
 
 
 def _is_text(item: Carried) -> bool:
-    return item.kind == "lock" or item.media_type is not None
+    """Say if it tells what else is needed, or what will be started."""
+    return item.kind in {"lock", "manifest"} or item.media_type is not None
 
 
 def _checked(
@@ -323,15 +277,12 @@ def _checked(
         wrong.append(put_together(fact, these))
     if wrong:
         failures.append(IntegrityError(*wrong, hint=COMPARE))
-    offers, lacking, unread = _uses(bundle, proof, store)
     return CheckedBundle(
         bundle,
         tuple(dict.fromkeys(missing)),
         tuple(sorted(numbers)),
         len(parts),
-        tuple(offers),
-        tuple(dict.fromkeys(lacking)),
-        tuple(dict.fromkeys(unread)),
+        *_uses(bundle, proof, store, failures, whole=not missing),
     )
 
 
@@ -361,10 +312,23 @@ def _lacking_parts(
     return absent or [found[0][0]]
 
 
-def _uses(bundle: Bundle, proof: _Proof, store: Store) -> tuple[list[Offer], list[str], list[str]]:
-    """Return what can be built of a bundle, what its locks need and nobody has, what is unread."""
+_Uses = tuple[tuple[Offer, ...], tuple[str, ...], tuple[str, ...], tuple[tuple[str, Unlisted], ...]]
+"""The last fields of a ``CheckedBundle``."""
+
+
+def _uses(
+    bundle: Bundle, proof: _Proof, store: Store, failures: list[IsobuilderError], *, whole: bool
+) -> _Uses:
+    """Return what a bundle offers, and what is lacking, unread and unlisted.
+
+    An import gives out the locks of a bundle that is ``whole``, and only if it can read them all.
+    """
     carried = {item.digest for item in bundle.contents}
-    offers, lacking, unread = [], [], []
+    offers: list[Offer] = []
+    lacking: list[str] = []
+    unread: list[str] = []
+    unlisted: list[tuple[str, Unlisted]] = []
+    before = len(failures)
 
     def find(digest: Digest) -> BlobLike | None:
         return proof.texts.get(digest) or store.own(digest)
@@ -372,15 +336,27 @@ def _uses(bundle: Bundle, proof: _Proof, store: Store) -> tuple[list[Offer], lis
     for item in bundle.contents:
         if not _is_text(item) or not _is_there(item, proof, store):
             continue
+        name = item.names[0]
         text = proof.texts.get(item.digest) or _stored(item, store)
         if text is None or text.size > _MOST_KEPT:
-            unread.append(item.names[0])
+            unread.append(name)
         elif item.kind == "lock":
-            lock = carried_lock(text.read(), item.names[0])
-            offers.append(Offer(lock.kubernetes, lock.architecture, lock.base_name, item.names[0]))
-            lacking += [
-                f"{need.name} of {item.names[0]}"
-                for need in needed(lock, find)
-                if need.digest not in carried and store.own(need.digest) is None
-            ]
-    return offers, lacking, unread
+            try:
+                lock = carried_lock(text.read(), name)
+                needs = needed(lock, find)
+                unlisted += [(name, image) for image in unlisted_of(lock, find)]
+            except IsobuilderError as error:
+                failures.append(error)
+                continue
+            wanted = [need for need in needs if need.digest not in carried]
+            lacks = [need.name for need in wanted if store.own(need.digest) is None]
+            lacking += [f"{what} of {name}" for what in lacks]
+            if not lacks:
+                offers.append(Offer(lock.kubernetes, lock.architecture, lock.base_name, name))
+    usable = whole and not unread and len(failures) == before
+    return (
+        tuple(offers) if usable else (),
+        tuple(dict.fromkeys(lacking)),
+        tuple(dict.fromkeys(unread)),
+        tuple(unlisted),
+    )

@@ -8,38 +8,28 @@ from pathlib import Path
 
 import pytest
 
+from isobuilder.content.donor import FolderDonor
+from isobuilder.content.from_iso import BytesBlob
 from isobuilder.demo.mold import Cloud, CloudUser
-from isobuilder.formats.kube import KubeVersion
-from isobuilder.pipeline.build import Built
+from isobuilder.digest import Digest
+from isobuilder.model.lock import Lock
+from isobuilder.pipeline.build import Built, build
 from isobuilder.site.bundles.export import write_parts
 from isobuilder.site.bundles.packing import Packing, packing
-from isobuilder.site.check import Offer, Way, ways
+from isobuilder.sources.session import open_session
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, hints
 from tests.fakes.mold import FakeMold
 from tests.mold.messes import add_directly
 from tests.pipeline.signed import copied, new_key
+from tests.pipeline.world import World
 
-V = KubeVersion
 
-
-@pytest.mark.parametrize(
-    ("have", "there", "steps", "gap"),
-    [
-        ("1.34.9", ["1.34.12"], ["1.34.12"], None),
-        ("1.34.12", ["1.34.9", "1.34.12", "1.33.7"], [], None),
-        ("1.34.9", ["1.34.12", "1.35.8", "1.35.9", "1.36.5"], ["1.35.9", "1.36.5"], None),
-        ("1.34.9", ["1.34.12", "1.36.5"], [], "1.35"),
-        ("1.34.9", ["1.35.9", "1.37.1", "1.38.0"], ["1.35.9"], "1.36"),
-        ("1.34.9", [], [], None),
-    ],
-)
-def test_upgrades_go_one_minor_at_a_time_and_say_what_is_missing(
-    have: str, there: list[str], steps: list[str], gap: str | None
-) -> None:
-    offers = [Offer(V(text), "amd64", "x", "x") for text in there]
-    assert ways([(V(have), "amd64")], offers) == [Way(V(have), tuple(map(V, steps)), gap)]
-    assert ways([(V(have), "arm64")], offers) == [Way(V(have), (), None)]
+def bundle_of(lock: Lock, store: Store, path: Path, *, without: str) -> Path:
+    """Write a bundle that leaves one file of its lock out, as one made with --known may."""
+    (left_out,) = [file.sha256 for file in lock.files if file.name == without]
+    write_parts(packing([lock], store.find, without={left_out}), path)
+    return path
 
 
 def test_an_iso_and_a_bundle_are_proved_and_their_use_is_told(
@@ -78,8 +68,8 @@ def test_what_the_sites_mold_has_is_what_clusters_run(
         monkeypatch.setenv("ISOBUILDER_MOLD_API_KEY", "Ak-lab-0123456789")
         monkeypatch.setenv("ISOBUILDER_MOLD_SECRET_KEY", "Sk-lab-9876543210")
         done = call("site", "check", built.iso, "--server", "lab")
-        assert "1.33.9 -> 1.34.12\n" in done.stdout
-        assert "1.33.8: nothing here is an upgrade of it\n" in done.stdout
+        assert "\namd64: 1.33.9 -> 1.34.12\n" in done.stdout
+        assert "\narm64: 1.33.8: nothing here is an upgrade of it\n" in done.stdout
     done = call("site", "check", built.iso, "--server", "lab", code=4)
     assert f"{built.iso}: good" in done.stdout
 
@@ -231,7 +221,7 @@ def test_a_lock_that_was_cut_is_read_like_any_other(
     paths = [part.path for part in done.parts]
     told = call("site", "check", *paths, "--store", tmp_path / "none", "--json", code=7)
     (found,) = json.loads(told.stdout)["bundles"]
-    assert found["builds"] == [built.lock.base_name]
+    assert found["builds"] == []
     assert f"kubeadm of {name}" in found["not_carried"]
 
 
@@ -303,3 +293,92 @@ def test_an_iso_that_cannot_be_read_to_its_end_has_no_digest(built: Built, tmp_p
     short.write_bytes(built.iso.read_bytes()[:100_000])
     done = call("site", "check", short, "--store", tmp_path / "none", code=5)
     assert f"{short}: 1 wrong, not a whole ISO" in done.stdout
+
+
+def test_what_is_not_whole_or_not_right_is_no_upgrade(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    """A bundle without a part, one that leaves out what the store lacks, an ISO with damage."""
+    here = copied(built, tmp_path / "dist")
+    out = ("--out", tmp_path / "b.tar", "--part-size", "40K", "--offline")
+    call("site", "export", here, *out, "--store", full_store.root)
+    parts = sorted(tmp_path.glob("b.*.tar"))
+    have = ("--have", "1.33.9", "--store", tmp_path / "none")
+    lacks = bundle_of(built.lock, full_store, tmp_path / "k.tar", without="kubeadm")
+    data = bytearray(here.read_bytes())
+    data[len(data) // 2] ^= 1
+    here.write_bytes(data)
+    for carried, code in ((parts[1:], 7), ([lacks], 7), ([here], 5)):
+        done = call("site", "check", *carried, *have, code=code)
+        assert "1.33.9: nothing here is an upgrade of it\n" in done.stdout
+        assert "builds" not in done.stdout
+        told = json.loads(call("site", "check", *carried, *have, "--json", code=code).stdout)
+        assert told["upgrades"][0]["steps"] == []
+        assert [iso["version"] for iso in told["isos"]] == [None] * len(told["isos"])
+        assert [one["builds"] for one in told["bundles"]] == [[]] * len(told["bundles"])
+    done = call("site", "check", here, *parts, *have, code=5)
+    assert "1.33.9 -> 1.34.12\n" in done.stdout
+
+
+def test_of_two_locks_only_the_one_that_can_be_built_is_an_offer(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    kubeadm = next(file for file in built.lock.files if file.name == "kubeadm")
+    other = kubeadm.model_copy(update={"sha256": Digest.of(b"new"), "size": 3})
+    files = tuple(other if file is kubeadm else file for file in built.lock.files)
+    newer = built.lock.model_copy(update={"revision": 2, "files": files})
+    text = BytesBlob(b"new", "kubeadm")
+    both = packing(
+        [built.lock, newer],
+        lambda digest: text if digest == other.sha256 else full_store.find(digest),
+        without={other.sha256},
+    )
+    write_parts(both, tmp_path / "b.tar")
+    done = call("site", "check", tmp_path / "b.tar", "--store", tmp_path / "none", code=7)
+    assert (
+        f"  builds {built.lock.base_name}\n  not carried: kubeadm of {newer.base_name}"
+        in done.stdout
+    )
+    assert f"builds {newer.base_name}" not in done.stdout
+
+
+OPERATOR = b"""apiVersion: v1
+kind: Pod
+metadata: {name: a}
+spec:
+  containers:
+  - name: c
+    image: registry.k8s.io/pause:3.10.1
+    env: [{name: RELATED_IMAGE_AGENT, value: "extra.example/agent:1"}]
+"""
+
+
+def test_images_that_will_be_started_and_are_not_there_are_told(
+    world: World, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    first = built.lock.manifests[0]
+    changed = {"sha256": Digest.of(OPERATOR), "size": len(OPERATOR), "images": "keep"}
+    manifests = (first.model_copy(update=changed), *built.lock.manifests[1:])
+    lock = built.lock.model_copy(update={"manifests": manifests})
+    store = Store(tmp_path / "store", (FolderDonor(full_store.root),))
+    store.add_bytes(OPERATOR)
+    with open_session(world.config, store) as session:
+        iso = build(lock, tmp_path / "dist", session).iso
+    write_parts(packing([lock], store.find), tmp_path / "b.tar")
+    none = ("--store", tmp_path / "none")
+    starts = "  will be started and is not there: extra.example/agent:1"
+    done = call("site", "check", iso, tmp_path / "b.tar", *none)
+    assert f"{starts} ({first.path})\n" in done.stdout
+    assert f"{starts} ({first.path} of {lock.base_name}.lock.json)\n" in done.stdout
+    told = json.loads(call("site", "check", iso, tmp_path / "b.tar", *none, "--json").stdout)
+    assert told["isos"][0]["will_be_missing"] == ["extra.example/agent:1"]
+    by_lock = {"lock": f"{lock.base_name}.lock.json", "image": "extra.example/agent:1"}
+    assert told["bundles"][0]["will_be_missing"] == [by_lock]
+
+
+def test_of_a_bundle_as_it_should_be_no_image_is_told(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    write_parts(packing([built.lock], full_store.find), tmp_path / "b.tar")
+    done = call("site", "check", built.iso, tmp_path / "b.tar", "--store", tmp_path / "none")
+    assert "will be started" not in done.stdout

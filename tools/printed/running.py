@@ -315,6 +315,10 @@ RUNNING: dict[str, Schema] = {
                         "builds": many(text(), "names of ISOs"),
                         "not_carried": many(text()),
                         "not_looked_at": many(text(), "too large: what they need is not known"),
+                        "will_be_missing": many(
+                            thing({"lock": text(), "image": text()}),
+                            "images that something on its ISOs starts",
+                        ),
                     }
                 )
             ),
@@ -322,6 +326,7 @@ RUNNING: dict[str, Schema] = {
                 thing(
                     {
                         "have": text("a version that runs"),
+                        "architecture": maybe(text("of the cluster, or of what is offered")),
                         "steps": many(text(), "versions, one after another"),
                         "missing_minor": maybe(text("for later ones")),
                     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -23,7 +23,8 @@ from isobuilder.errors import IntegrityError, IsobuilderError, PartlyDone, Usage
 if TYPE_CHECKING:
     from isobuilder.mold.api.commands import Mold
     from isobuilder.pipeline.provenance.signing import Signatures
-    from isobuilder.site.check import CheckedBundle, CheckedIso, Running, Way
+    from isobuilder.site.check import CheckedBundle, CheckedIso
+    from isobuilder.site.upgrades import Running, Way
 
 _CARRIED = click.Path(exists=True, path_type=Path)
 
@@ -66,7 +67,8 @@ def check(
     With the versions that clusters run, as --have, --nodes or --server, which asks the site's own
     Mold, it tells how far they can be upgraded, one minor at a time, and which minor is missing.
     """
-    from isobuilder.site.check import check_bundles, check_iso_here, ways
+    from isobuilder.site.check import check_bundles, check_iso_here
+    from isobuilder.site.upgrades import ways
 
     isos, others, failures = _sorted_out(carried)
     signed = wanted_signatures(keys, revoked, signatures)
@@ -185,8 +187,7 @@ def _show(isos: list[CheckedIso], bundles: Sequence[CheckedBundle], upgrades: li
             tell(f"  {finding.severity}: {finding.rule}: {finding.place}: {finding.fact}")
         for text in result.not_proved:
             tell(f"  not proved: {text}")
-        for image in iso.unlisted:
-            tell(f"  will be started and is not there: {image.image} ({image.manifest})")
+        _show_unlisted((image.image, image.manifest) for image in iso.unlisted)
     for bundle in bundles:
         parts = _missing_parts(bundle, ", in ")
         state = f"{len(bundle.missing)} missing{parts}" if bundle.missing else "complete"
@@ -199,9 +200,22 @@ def _show(isos: list[CheckedIso], bundles: Sequence[CheckedBundle], upgrades: li
             tell(f"  not carried: {name}")
         for name in bundle.unread:
             tell(f"  not looked at, so what it needs is not known: {name}")
+        _show_unlisted((one.image, f"{one.manifest} of {name}") for name, one in bundle.unlisted)
+    _show_upgrades(upgrades)
+
+
+def _show_unlisted(images: Iterable[tuple[str, str]]) -> None:
+    for image, manifest in images:
+        tell(f"  will be started and is not there: {image} ({manifest})")
+
+
+def _show_upgrades(upgrades: Sequence[Way]) -> None:
+    """Tell the ways; of which architecture they are only where they are of several."""
+    several = len({way.architecture for way in upgrades}) > 1
     for way in upgrades:
+        what = f"{way.architecture}: " if several and way.architecture else ""
         steps = " -> ".join(map(str, (way.have, *way.steps)))
-        tell(f"{steps}" if way.steps else f"{way.have}: nothing here is an upgrade of it")
+        tell(f"{what}{steps}{'' if way.steps else ': nothing here is an upgrade of it'}")
         if way.gap:
             tell(f"  for later ones a {way.gap} is missing: upgrades go one minor at a time")
 
@@ -238,12 +252,16 @@ def _data(isos: list[CheckedIso], bundles: Sequence[CheckedBundle], upgrades: li
                 "builds": [offer.name for offer in bundle.offers],
                 "not_carried": list(bundle.lacking),
                 "not_looked_at": list(bundle.unread),
+                "will_be_missing": [
+                    {"lock": name, "image": one.image} for name, one in bundle.unlisted
+                ],
             }
             for bundle in bundles
         ],
         "upgrades": [
             {
                 "have": str(way.have),
+                "architecture": way.architecture,
                 "steps": [str(step) for step in way.steps],
                 "missing_minor": way.gap,
             }
