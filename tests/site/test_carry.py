@@ -362,11 +362,30 @@ def test_a_bundle_that_is_refused_keeps_no_other_from_its_turn(
     told = json.loads(done.stdout)
     assert told["locks"] == [str(out / f"{NAME}.lock.json")]
     assert [one["missing"] for one in told["bundles"]] == [[]]
-    assert "x.lock.json: carried as a lock, is none" in errors(done)[0]
+    assert "x.lock.json: carried as a lock: " in errors(done)[0]
     assert f"{out / 'one'}: is there already and something else" in errors(done)[1]
     assert "2 of 3 failed, the others are done" in errors(done)[2]
     assert (out / "one").read_bytes() == b"mine"
     call("site", "import", evil, "--out", out, "--store", tmp_path / "store", code=5)
+
+
+def test_a_lock_of_a_newer_isobuilder_says_what_to_do(built: Built, tmp_path: Path) -> None:
+    """And a lock with several mistakes, which nobody can mend here, is told in one line."""
+    text = json.loads(built.lock.to_bytes())
+    newer = json.dumps({**text, "schema": 2, "colour": "green"}).encode()
+    wrong = json.dumps({**text, "schema": 0, "colour": "green", "epoch": "soon"}).encode()
+    for data, code in ((newer, 3), (wrong, 5)):
+        part = of_one_file(tmp_path / str(code), "x.lock.json", data, kind="lock")
+        for what, *more in (("check",), ("import", "--out", tmp_path / "site")):
+            done = call("site", what, part, "--store", tmp_path / "s", *more, code=code)
+            (told,) = errors(done)
+            assert told.startswith("error: x.lock.json: carried as a lock: ")
+            assert "hint" not in told
+            assert "\\n" not in told
+            if code == 3:
+                assert told.endswith(": is of format 2, this isobuilder reads format 1")
+                assert "a newer isobuilder made it" in hints(done)[0]
+    assert not (tmp_path / "site").exists()
 
 
 def test_a_lock_that_cannot_be_written_hides_no_other_error(built: Built, tmp_path: Path) -> None:

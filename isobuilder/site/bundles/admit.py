@@ -20,7 +20,7 @@ from typing import BinaryIO, Protocol
 from isobuilder.cancel import Halt
 from isobuilder.content.archives import tar_header
 from isobuilder.digest import Digest
-from isobuilder.documents.json import DOCUMENT, parse
+from isobuilder.documents.json import DOCUMENT
 from isobuilder.errors import (
     EnvironmentProblem,
     InputError,
@@ -31,9 +31,8 @@ from isobuilder.errors import (
 from isobuilder.files import as_environment_problem, open_own
 from isobuilder.formats.archive import blob_name
 from isobuilder.formats.tar import BLOCK, StreamSource, walk
-from isobuilder.model.validation import model_of
 from isobuilder.progress import SILENT, Progress, task
-from isobuilder.site.bundles.bundle import SCHEMA, Bundle, Carried
+from isobuilder.site.bundles.bundle import SCHEMA, Bundle, Carried, read_carried
 from isobuilder.site.bundles.part_bytes import PartBytes, described
 from isobuilder.site.bundles.parts import BUNDLE, END, Part, Slot, parts_of
 from isobuilder.store import Partial, Store, partial_of, quarantine
@@ -311,14 +310,7 @@ def _parts(bundle: Bundle, place: str) -> list[Part]:
 
 
 def _bundle(text: bytes, place: str, expected: Digest | None) -> Bundle:
-    said = parse(text, place, DOCUMENT, IntegrityError)
-    version = said.get("schema") if isinstance(said, dict) else None
-    if isinstance(version, int) and version > SCHEMA:
-        raise InputError(
-            f"{place}: is of format {version}, this isobuilder reads format {SCHEMA}",
-            hint="a newer isobuilder made it: carry that one here as well",
-        )
-    bundle = model_of(text, place, Bundle, error=IntegrityError)
+    bundle = read_carried(text, place, Bundle, schema=SCHEMA)
     if bundle.to_bytes() != text:
         raise IntegrityError(f"{place}: not in the form that we write, so somebody changed it")
     if expected is not None and bundle.identity != expected:

@@ -14,7 +14,7 @@ from isobuilder.content.blobs import Find
 from isobuilder.content.from_iso import BytesBlob
 from isobuilder.content.needed import needed
 from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest, Hasher, check
-from isobuilder.errors import InputError, IntegrityError, IsobuilderError
+from isobuilder.errors import InputError, IsobuilderError
 from isobuilder.files import (
     as_environment_problem,
     clear_scratch,
@@ -23,9 +23,8 @@ from isobuilder.files import (
     write_whole,
 )
 from isobuilder.machine.payload import keep_payload
-from isobuilder.model.lock import Lock
+from isobuilder.model.lock import SCHEMA, Lock
 from isobuilder.model.payload import read_payload
-from isobuilder.model.validation import parse_json
 from isobuilder.pipeline.fetch import note_locks
 from isobuilder.progress import SILENT, Progress, task
 from isobuilder.site.bundles.admit import (
@@ -37,7 +36,7 @@ from isobuilder.site.bundles.admit import (
     take_folder,
     take_part,
 )
-from isobuilder.site.bundles.bundle import Bundle
+from isobuilder.site.bundles.bundle import Bundle, read_carried
 from isobuilder.site.bundles.parts import BUNDLE
 from isobuilder.site.donors import open_iso, why_no_lock
 from isobuilder.store import Store, lease
@@ -198,7 +197,7 @@ def settle(bundle: Bundle, store: Store, out: Path | None) -> Arrived:
 
     Raises:
         IntegrityError: pieces do not make what they were cut from, or a lock is none.
-        InputError: another file of such a name is in ``out``.
+        InputError: another file of such a name is in ``out``, or a newer isobuilder made a lock.
         EnvironmentProblem: ``out`` cannot be written.
     """
     with lease(store, [item.digest for item in bundle.contents]):
@@ -224,6 +223,7 @@ def locks_in(bundle: Bundle, store: Store) -> dict[str, Lock]:
     """Return the locks of a bundle that is whole in ``store``, by the names of their files.
 
     Raises:
+        InputError: a newer isobuilder made one of them.
         IntegrityError: one of them is none.
     """
     locks = {}
@@ -238,12 +238,10 @@ def carried_lock(text: bytes, name: str) -> Lock:
     """Return a lock that came in a bundle.
 
     Raises:
+        InputError: a newer isobuilder made it.
         IntegrityError: it is none.
     """
-    try:
-        return parse_json(text, name, Lock)
-    except InputError as error:
-        raise IntegrityError(f"{name}: carried as a lock, is none: {error}") from error
+    return read_carried(text, f"{name}: carried as a lock", Lock, schema=SCHEMA)
 
 
 def _name(bundle: Bundle, store: Store, out: Path | None) -> None:
