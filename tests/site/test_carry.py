@@ -252,6 +252,7 @@ def test_a_lock_whose_blobs_were_left_out_is_not_told_as_one_that_can_be_built(
     there = tmp_path / "site" / lock.name
     assert done.stdout == ""
     assert f"{there}: cannot be built yet, for the store lacks kubeadm, " in errors(done)[0]
+    assert len(errors(done)) == 1
     assert "--known" in hints(done)[0]
     assert there.read_bytes() == lock.read_bytes()
     done = call("site", "check", bundle, "--store", tmp_path / "store", code=7)
@@ -490,6 +491,7 @@ def test_what_is_missing_is_told_by_its_part(packed: Packing, tmp_path: Path) ->
     store = ("--store", tmp_path / "store", "--out", tmp_path / "site")
     done = call("site", "import", *parts[:2], *parts[3:], *store, code=7)
     assert f"missing part 3 of {len(parts)}: " in errors(done)[0]
+    assert len(errors(done)) == 1
     assert "--part" in hints(done)[0]
     assert not (tmp_path / "site").exists()
     call("site", "import", parts[2], *store)

@@ -213,7 +213,7 @@ def import_(
         carried, app.store, out, stdin=stdin, expected=identity, progress=app.progress
     )
     _show_import(app, done, as_json=as_json)
-    Attempts[None](done=done.read, failures=list(done.failures)).raise_failures()
+    Attempts[None](done=done.done, failures=list(done.failures)).raise_failures()
 
 
 def _refuse_only_isos(carried: tuple[Path, ...]) -> None:

@@ -104,7 +104,7 @@ class Imported:
     bundles: tuple[Arrived, ...]
     locks: tuple[Path, ...]  # of what can be built now, in the folder that was named
     lacking: tuple[Lacking, ...]
-    read: int  # of the files and folders, those read to their ends and not refused then
+    done: int  # of the files and folders, those that no failure is about: their bundle is whole
     failures: tuple[IsobuilderError, ...]  # why something was refused, or is missing
 
 
@@ -126,7 +126,7 @@ def import_carried(
     failures: list[IsobuilderError] = []
     states: list[Arrived] = []
     came: list[_Came] = []
-    refused: set[str] = set()
+    undone: set[str] = set()
     with ExitStack() as closing:
         knowing = _leasing(store, closing)
         for path in spread(paths, failures):
@@ -136,27 +136,29 @@ def import_carried(
                 )
                 taken.append(one)
                 failures += one.failures
-                refused |= {one.place} if one.failures else set()
+                undone |= {one.place} if one.failures else set()
             except IsobuilderError as error:
                 failures.append(error)
         for bundle, places in _bundles(taken):
             try:
                 states.append(settle(bundle, store, out))
-                if not states[-1].missing:
-                    found = locks_in(bundle, store).items()
-                    came += [_Came(lock, places, out / name) for name, lock in found]
+                if states[-1].missing:
+                    undone |= places
+                    continue
+                found = locks_in(bundle, store).items()
+                came += [_Came(lock, places, out / name) for name, lock in found]
             except IsobuilderError as error:
                 failures.append(error)
-                refused |= places
+                undone |= places
     came += [_Came(one.lock, {one.place}) for one in taken if one.lock is not None]
-    locks, lacking = _sorted_out(came, store, out, failures, refused)
+    locks, lacking = _sorted_out(came, store, out, failures, undone)
     failures += [incomplete(state) for state in states if state.missing]
     return Imported(
         tuple(taken),
         tuple(states),
         tuple(dict.fromkeys(locks)),
         tuple(lacking),
-        sum(one.place not in refused for one in taken),
+        sum(one.place not in undone for one in taken),
         tuple(failures),
     )
 
@@ -179,7 +181,7 @@ def _sorted_out(
     store: Store,
     out: Path,
     failures: list[IsobuilderError],
-    refused: set[str],
+    undone: set[str],
 ) -> tuple[list[Path], list[Lacking]]:
     """Return which locks can be built, and which cannot; why, goes to ``failures``."""
     locks: list[Path] = []
@@ -192,10 +194,11 @@ def _sorted_out(
                 locks.append(item.path or write_lock(item.lock, out))
                 continue
             lacking.append(Lacking(item.place, tuple(absent)))
+            undone |= item.places
             failures.append(_lacking(item, absent))
         except IsobuilderError as error:
             failures.append(error)
-            refused |= item.places
+            undone |= item.places
     return locks, lacking
 
 
