@@ -28,7 +28,7 @@ from isobuilder.site.bundles.packing import Packing, packing
 from isobuilder.store import Blob, Store, collect
 from tests.cli.calling import call, errors, half_written, hints
 from tests.pipeline.signed import copied
-from tests.pipeline.world import Locked, command
+from tests.pipeline.world import Locked, World, command
 from tests.site.alone import run_alone
 
 KILLS = int(os.environ.get("ISOBUILDER_KILLS", "4"))
@@ -146,6 +146,40 @@ def test_what_is_said_of_an_iso_goes_along_with_it(
     both = ("--add", here.parent / f"{NAME}.vex.json", "--out", tmp_path / "b.tar")
     call("site", "export", here, *both, *stores)
     assert (tmp_path / "b.tar").read_bytes() == (tmp_path / "0.tar").read_bytes()
+
+
+def test_a_recipe_that_is_named_goes_along_as_that_of_its_lock(
+    world: World, locked: Locked, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    """Whatever it is called, so another day's recipe of that name is no other file of the site."""
+    stores = ("--store", full_store.root, "--offline")
+    recipe = Path(shutil.copy(world.recipe, tmp_path / "레시피.yaml"))
+    lock = Path(shutil.copy(locked.path, tmp_path / "레시피.amd64.lock.json"))
+    call("site", "export", recipe, "--out", tmp_path / "r.tar", *stores)
+    call("site", "export", lock, "--out", tmp_path / "l.tar", *stores)
+    for name, expected in (
+        ("r", {f"{NAME}.lock.json", f"{NAME}.yaml"}),
+        ("l", {f"{NAME}.lock.json"}),
+    ):
+        site = tmp_path / name
+        arguments = ("--store", tmp_path / "store", "--out", site)
+        done = call("site", "import", tmp_path / f"{name}.tar", *arguments)
+        assert done.stdout.splitlines() == [str(site / f"{NAME}.lock.json")]
+        assert {path.name for path in site.iterdir()} == expected
+    assert (tmp_path / "r" / f"{NAME}.yaml").read_bytes() == world.recipe.read_bytes()
+
+
+def test_a_recipe_goes_along_once_for_each_lock_that_answers_it(
+    built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    """And what is carried as a file as well keeps both names."""
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_bytes(b"schema: 1\n")
+    second = built.lock.model_copy(update={"revision": 2})
+    names = {f"{lock.base_name}.yaml": recipe for lock in (built.lock, second)}
+    packed = packing([built.lock, second], full_store.find, extras=[recipe], named=names)
+    (extra,) = [item for item in packed.bundle.contents if item.kind == "extra"]
+    assert extra.names == ("mine.yaml", *names)
 
 
 def test_a_named_pipe_is_opened_once(packed: Packing, tmp_path: Path) -> None:
@@ -377,8 +411,8 @@ def test_a_lock_of_a_newer_isobuilder_says_what_to_do(built: Built, tmp_path: Pa
     wrong = json.dumps({**text, "schema": 0, "colour": "green", "epoch": "soon"}).encode()
     for data, code in ((newer, 3), (wrong, 5)):
         part = of_one_file(tmp_path / str(code), "x.lock.json", data, kind="lock")
-        for what, *more in (("check",), ("import", "--out", tmp_path / "site")):
-            done = call("site", what, part, "--store", tmp_path / "s", *more, code=code)
+        for what in (("check",), ("import", "--out", tmp_path / "site")):
+            done = call("site", *what, part, "--store", tmp_path / "s", code=code)
             (told,) = errors(done)
             assert told.startswith("error: x.lock.json: carried as a lock: ")
             assert "hint" not in told

@@ -13,7 +13,7 @@ import click
 from isobuilder.cli.app import FILE, FOLDER, App, AppCommand, json_option, plural
 from isobuilder.cli.exits import Attempts
 from isobuilder.cli.site.ledger import ledger_keys, read_ledger, records_option
-from isobuilder.cli.site.naming import digest_of, from_option, locks_named, open_sources
+from isobuilder.cli.site.naming import digest_of, from_option, open_sources, sources_named
 from isobuilder.cli.telling import tell, tell_path
 from isobuilder.cli.trust.signing import ledger_options
 from isobuilder.text import human_size
@@ -49,7 +49,7 @@ _CARRIED = click.Path(exists=True, allow_dash=True, path_type=Path)
     "extras",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Carry this file as well: a recipe, a note, a wheel.",
+    help="Carry this file as well: what a recipe extends, a note, a wheel.",
 )
 @click.option(
     "--known",
@@ -82,8 +82,8 @@ def export(
 
     Of a LOCK, and of an ISO with its lock beside it, everything behind it: what the store and the
     ISOs lack is fetched first. Statements about vulnerabilities and signatures that lie beside it
-    go along. The same locks give the same bytes. Prints the path of each part; a part that is there
-    already is not made again.
+    go along, and so does a RECIPE, as the one of its lock. The same locks and recipes give the same
+    bytes. Prints the path of each part; a part that is there already is not made again.
     """
     from isobuilder.errors import UsageProblem
     from isobuilder.model.config import parse_size
@@ -100,7 +100,8 @@ def export(
     if out == "-":
         _check_stdout(as_json=as_json)
     isos = tuple(Path(text) for text in sources if text.endswith(".iso"))
-    locks = locks_named(app, [text for text in sources if not text.endswith(".iso")])
+    named = sources_named(app, [text for text in sources if not text.endswith(".iso")])
+    locks = [lock for _, lock in named]
     store = open_sources(app, (*isos, *donors), locks)
     locks += [iso.lock_needed for iso in store.isos if iso.path in isos]
     held = None if known is None else read_ledger(app, known, trusted, records)
@@ -114,6 +115,7 @@ def export(
             pipe or Path(out),
             session,
             extras=tuple(dict.fromkeys((*extras, *_beside(sources)))),
+            recipes={lock.digest: one.path for one, lock in named if one.is_recipe},
             part_size=size,
             only=only,
             known=held,

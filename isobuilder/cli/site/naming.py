@@ -12,7 +12,7 @@ import click
 
 from isobuilder.cli.app import App
 from isobuilder.cli.lock import tell_left_out
-from isobuilder.cli.sources import SOURCE, locks_of
+from isobuilder.cli.sources import SOURCE, BuildSource, locks_of
 
 if TYPE_CHECKING:
     from isobuilder.digest import Digest
@@ -106,17 +106,22 @@ def isos_named(things: Iterable[str]) -> list[Path]:
 
 
 def locks_named(app: App, texts: Iterable[str]) -> list[Lock]:
-    """Return the locks that recipes, locks and versions mean.
+    """Return the locks that recipes, locks and versions mean; InputError if one has none."""
+    return [lock for _, lock in sources_named(app, texts)]
+
+
+def sources_named(app: App, texts: Iterable[str]) -> list[tuple[BuildSource, Lock]]:
+    """Return the locks that recipes, locks and versions mean, each with what means it.
 
     Raises:
         InputError: one has none.
     """
-    found: list[Lock] = []
+    found: list[tuple[BuildSource, Lock]] = []
     for text in texts:
         source = SOURCE.convert(text, None, None)
         locks, left_out = locks_of(source, None)
         tell_left_out(app, source, left_out)
-        found += locks
+        found += [(source, lock) for lock in locks]
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ def export_bundle(
     session: Session,
     *,
     extras: Sequence[Path] = (),
+    recipes: Mapping[Digest, Path] | None = None,
     part_size: int | None = None,
     only: int | None = None,
     known: Ledger | None = None,
@@ -45,8 +46,9 @@ def export_bundle(
     """Write what a site needs to build ``locks``; what the store lacks is fetched first.
 
     ``out`` is a file, which also names the parts of at most ``part_size`` bytes; a folder if
-    ``folder`` is set; or a pipe. ``extras`` are carried by their names. Blobs that the site holds
-    by its ledger ``known`` are left out. ``only`` makes one part again. ``replace`` lets files go
+    ``folder`` is set; or a pipe. ``extras`` are carried by their names, ``recipes``, told by
+    the digests of locks, by those of their locks. Blobs that the site holds by its ledger ``known``
+    are left out. ``only`` makes one part again. ``replace`` lets files go
     that have the names of parts; a folder is never replaced.
 
     Raises:
@@ -55,11 +57,21 @@ def export_bundle(
         UpstreamError: what is missing cannot be fetched.
         IntegrityError, EnvironmentProblem: as ``write_parts``.
     """
+    whose = [(recipes or {}).get(lock.digest) for lock in locks]
     locks = [pin_if_there(lock, session.store) for lock in locks]
+    # As locks are, and not as people call them: the next journey brings another of that name.
+    named = {
+        f"{lock.base_name}.yaml": path for lock, path in zip(locks, whose, strict=True) if path
+    }
     with holding(locks, session):
         without = () if known is None else _held_by(known, locks, session.store)
         packed = packing(
-            locks, session.store.find, extras=extras, part_size=part_size, without=without
+            locks,
+            session.store.find,
+            extras=extras,
+            named=named,
+            part_size=part_size,
+            without=without,
         )
         if not isinstance(out, Path):
             return write_stream(packed, out, progress=session.progress)

@@ -40,13 +40,14 @@ def packing(
     find: Find,
     *,
     extras: Sequence[Path] = (),
+    named: Mapping[str, Path] | None = None,
     part_size: int | None = None,
     without: Container[Digest] = (),
 ) -> Packing:
     """Return the bundle of ``locks``, ready to be written; blobs ``without`` are there already.
 
-    ``extras`` are files that are carried by their names: recipes, notes, wheels. All blobs of the
-    locks are there.
+    ``extras`` are files that are carried by their names: notes, wheels; those of ``named`` are
+    carried by others. All blobs of the locks are there.
 
     Raises:
         InputError: it is too much for one bundle, two files have one name, or something cannot be
@@ -69,8 +70,8 @@ def packing(
         item = Carried(digest=lock.digest, size=len(text), kind="lock", names=(name,))
         _take(items, item)
         texts[item.digest] = text
-    for path in extras:
-        item = _extra(path)
+    for name, path in (*((path.name, path) for path in extras), *(named or {}).items()):
+        item = _extra(name, path)
         items[item.digest] = _with_names(items.get(item.digest, item), item, path)
         texts[item.digest] = path
     if len(items) > MOST_CARRIED:
@@ -93,8 +94,8 @@ def _take(items: dict[Digest, Carried], item: Carried) -> None:
         items[item.digest] = known.model_copy(update={"names": names, "media_type": kind})
 
 
-def _extra(path: Path) -> Carried:
-    if not is_document_name(path.name):
+def _extra(name: str, path: Path) -> Carried:
+    if not is_document_name(name):
         raise InputError(
             f"{path}: cannot be carried by this name: expected {DOCUMENT_NAMES}",
             hint="rename it, or put it into an archive",
@@ -103,7 +104,7 @@ def _extra(path: Path) -> Carried:
         if not path.is_file():  # a pipe gives its bytes once, and they are read twice
             raise InputError(f"{path}: no regular file, so it cannot be carried")
         digest, size = Digest.of_file(path), path.stat().st_size
-    return Carried(digest=digest, size=size, kind="extra", names=(path.name,))
+    return Carried(digest=digest, size=size, kind="extra", names=(name,))
 
 
 def _with_names(known: Carried, item: Carried, path: Path) -> Carried:
