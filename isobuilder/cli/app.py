@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from datetime import datetime
@@ -119,6 +120,29 @@ def data_of(value: Any) -> Any:
     return value.model_dump(mode="json", by_alias=True)
 
 
+_OF_FILES = re.compile(r"\b(FILE|DIR|ISO|LOCK|RECIPE|NEW|SCRIPT)\b")
+
+
+class _Text(click.types.StringParamType):
+    """Words of a person; a name of a file may have any bytes, they may not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text."""
+        text = str(super().convert(value, param, ctx))
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail(f"expected text in UTF-8, got {printable(text, 80)!r}", param, ctx)
+        return text
+
+
+def _judge_texts(parameters: Iterable[click.Parameter]) -> None:
+    """Let all that is no name of a file be text; what comes of it is written and sent."""
+    for parameter in parameters:
+        if parameter.type is click.STRING and not _OF_FILES.search(parameter.metavar or ""):
+            parameter.type = _Text()
+
+
 def _set_flag(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     def callback(context: click.Context, _parameter: click.Parameter, value: Any) -> None:
         if value is not None and value is not False:
@@ -214,6 +238,7 @@ class AppCommand(click.Command):
         taken = {option for parameter in self.params for option in parameter.opts}
         self.common = [option for option in common_options() if not taken.intersection(option.opts)]
         self.params.extend(self.common)
+        _judge_texts(self.params)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, unless it would write over what it is to read."""
@@ -245,6 +270,10 @@ class AppGroup(click.Group):
 
     command_class = AppCommand
     group_class = type
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _judge_texts(self.params)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import errno
 import io
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +32,7 @@ from isobuilder.errors import (
 )
 
 _ANYHOW = "isobuilder-anyhow"
+_AGAIN = 0.05  # seconds until what swallowed an interruption has come back
 INTERRUPTED = 130  # as shells say it of Ctrl-C: 128 and the signal's number
 _READER_GONE = 141
 _BUG = 1
@@ -59,7 +62,7 @@ def told(error: BaseException, *, verbosity: int) -> int:
         case IsobuilderError():
             _show_error(error, verbose=verbosity > 1)
             return error.exit_code
-        case KeyboardInterrupt():
+        case _ if _was_interrupted(error):
             tell("error: interrupted; the same command carries on from here", err=True)
             return INTERRUPTED
         case BrokenPipeError():
@@ -80,6 +83,14 @@ def told(error: BaseException, *, verbosity: int) -> int:
     tell(f"error: bug in isobuilder: {type(error).__name__}: {error}", err=True)
     tell("hint: run it again with -v and report what it prints", err=True)
     return _BUG
+
+
+def _was_interrupted(error: BaseException) -> bool:
+    """Say if an interruption is what went wrong: some code makes an error of its own of it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
 def _show_trace(error: BaseException) -> None:
@@ -220,9 +231,11 @@ def _encoded_anyhow(error: UnicodeError) -> tuple[bytes, int]:
     """Give what a terminal's encoding has no form for: the name of a file as the bytes it is."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
+    import json  # rarely wanted
+
     character = error.object[error.start]
     is_byte = 0xDC80 <= ord(character) <= 0xDCFF  # of a name that is no text
-    escaped = character.encode("ascii", "backslashreplace")
+    escaped = json.dumps(character)[1:-1].encode()  # which is right in JSON as well
     return bytes([ord(character) - 0xDC00]) if is_byte else escaped, error.start + 1
 
 
@@ -235,7 +248,8 @@ def become_interruptible() -> None:
     """Let SIGTERM and a closed terminal end us as Ctrl-C does: no temporary file or machine stays.
 
     The first signal ends us; those that follow do not disturb what is cleared up then. Who starts
-    us with nohup means it.
+    us with nohup means it. Where the interpreter swallows it, in what a library calls back, it is
+    sent again.
     """
     numbers = [signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
     wanted = [n for n in numbers if n == signal.SIGTERM or signal.getsignal(n) != signal.SIG_IGN]
@@ -245,5 +259,17 @@ def become_interruptible() -> None:
             signal.signal(number, signal.SIG_IGN)  # also while the interpreter ends
         raise KeyboardInterrupt
 
-    for number in wanted:
-        signal.signal(number, stop)
+    def listen() -> None:
+        for number in wanted:
+            signal.signal(number, stop)
+
+    def swallowed(unraisable: sys.UnraisableHookArgs) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            sys.__unraisablehook__(unraisable)
+            return
+        listen()
+        with contextlib.suppress(RuntimeError):  # no thread starts any more: it ends anyway
+            threading.Timer(_AGAIN, os.kill, [os.getpid(), signal.SIGTERM]).start()
+
+    listen()
+    sys.unraisablehook = swallowed

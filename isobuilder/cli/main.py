@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -13,6 +13,7 @@ import click
 from isobuilder import __version__
 from isobuilder.cli import exits as ending
 from isobuilder.cli.app import App, LazyGroup, common_options, set_up_logging
+from isobuilder.errors import InputError
 
 # Each text is the first line of the command's own docstring; here so that --help imports nothing.
 COMMANDS = {
@@ -151,6 +152,7 @@ class _RootGroup(LazyGroup):
 def main(context: click.Context) -> None:
     """Turn a Kubernetes version into an ISO that a cloud can run, identical on every machine."""
     _start_quickly()
+    _judge_variables(os.environ)
     set_up_logging(context.ensure_object(App).verbosity)
 
 
@@ -160,3 +162,15 @@ def _start_quickly() -> None:
     gc.set_threshold(50_000, 20, 100)
     # Nor shall plug-ins of other packages that happen to be installed change what we read.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+
+def _judge_variables(variables: Mapping[str, str]) -> None:
+    """Refuse our variables that are no text; names of files and passphrases may be any bytes."""
+    for name, value in variables.items():
+        if name.startswith("ISOBUILDER_") and not name.endswith(
+            ("_FILE", "_CONFIG", "_KEY_PASSWORD")
+        ):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise InputError(f"{name}: expected text in UTF-8") from None

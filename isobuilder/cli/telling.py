@@ -6,6 +6,7 @@ only shows, and nothing of it can look like another line of ours.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import click
@@ -23,7 +24,7 @@ def tell(text: object = "", *, err: bool = False) -> None:
 
 def tell_path(path: object) -> None:
     """Print the path of what was made, as the bytes it is: scripts open it."""
-    click.echo(path)
+    click.echo(path, file=sys.stdout)  # else click puts ? for bytes where the locale is ASCII
 
 
 def tell_text(text: str | bytes, *, nl: bool = True) -> None:
@@ -34,7 +35,7 @@ def tell_text(text: str | bytes, *, nl: bool = True) -> None:
 
 def tell_json(text: str) -> None:
     """Print JSON of ``as_json``, which is fit for a terminal."""
-    click.echo(text)
+    click.echo(text, file=sys.stdout)
 
 
 def agreed(question: str) -> bool:

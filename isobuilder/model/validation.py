@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -81,11 +81,29 @@ _FORMS = {  # the pattern of a field -> what a person calls it
 
 def check(node: Map, model: type[M]) -> tuple[M | None, list[Mistake]]:
     """Return the model that ``node`` describes, or all reasons why it describes none."""
+    # Through JSON, because strict models take a list for a tuple only from there.
+    text = json.dumps(plain(node))
+    if "\\ud" in text and (undecoded := list(_undecoded(node, node, ()))):
+        return None, undecoded
     try:
-        # Through JSON, because strict models take a list for a tuple only from there.
-        return model.model_validate_json(json.dumps(plain(node))), []
+        return model.model_validate_json(text), []
     except ValidationError as error:
         return None, _mistakes_of(error, node, model)
+
+
+def _undecoded(root: Map, node: Node, steps: tuple[str | int, ...]) -> Iterator[Mistake]:
+    """Yield each value that has bytes of another encoding, as options and variables may."""
+    if isinstance(node, Map):
+        for key, entry in node.entries.items():
+            yield from _undecoded(root, entry.value, (*steps, key))
+    elif isinstance(node, Items):
+        for number, item in enumerate(node.items):
+            yield from _undecoded(root, item, (*steps, number))
+    elif isinstance(node.value, str) and not node.value.isascii():
+        try:
+            node.value.encode()
+        except UnicodeEncodeError:
+            yield Mistake(node.mark, path_text(root, steps), "expected text in UTF-8")
 
 
 def build(node: Map, model: type[M]) -> M:

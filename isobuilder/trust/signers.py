@@ -99,7 +99,7 @@ class FileSigner:
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric import ec
 
-        secret = None if password is None else password.encode()
+        secret = None if password is None else os.fsencode(password)
         try:
             try:
                 key = serialization.load_pem_private_key(data, secret)

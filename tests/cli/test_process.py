@@ -14,7 +14,7 @@ import pytest
 
 from isobuilder.pipeline.build import Built
 from isobuilder.store import Store
-from tests.cli.calling import half_written
+from tests.cli.calling import call, errors, half_written
 from tests.pipeline.world import Locked, World, command, run_cli
 
 
@@ -161,6 +161,82 @@ def test_a_bug_is_reported_as_one_and_with_v_also_where(tmp_path: Path) -> None:
     assert "in broken" in long.stderr
 
 
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-c", code]
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_ctrl_c_before_anything_is_begun_ends_without_a_word() -> None:
+    done = python(
+        "import os, signal, sys, types\n"
+        "late = types.ModuleType('isobuilder.cli')\n"
+        "late.main = lambda **_: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.modules['isobuilder.cli'] = late\n"
+        "from isobuilder.__main__ import run\n"
+        "run()\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_a_signal_that_the_interpreter_swallows_comes_again() -> None:
+    done = python(
+        "import os, signal, time\n"
+        "from isobuilder.cli.exits import become_interruptible\n"
+        "class Swallowing:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(60)\n"
+        "become_interruptible()\n"
+        "Swallowing()\n"
+        "try:\n"
+        "    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('ended')\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
+
+
+def test_an_interruption_that_became_another_error_is_still_one() -> None:
+    done = python(
+        "import isobuilder.pipeline.compare as compare\n"
+        "from isobuilder.cli import main\n"
+        "class Field:\n"
+        "    def __set_name__(self, *_):\n"
+        "        raise KeyboardInterrupt\n"
+        "def contents_of(path):\n"
+        "    class Model:\n"
+        "        field = Field()\n"
+        "compare.contents_of = contents_of\n"
+        f"main(['inspect', {__file__!r}], prog_name='isobuilder')\n"
+    )
+    assert done.returncode == 130
+    assert done.stderr == "error: interrupted; the same command carries on from here\n"
+
+
+ODD = "\udcff"  # as Python keeps a byte that is no UTF-8
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        ("sign x.iso --key k --builder ODD", 2, "'--builder': expected text in UTF-8"),
+        ("node user-data --set timezone=ODD", 2, "'--set': expected text in UTF-8"),
+        ("mold setting ODD", 2, "'NAME': expected text in UTF-8"),
+        ("config show --remote-store oci://ODD/x", 2, "'--remote-store': expected text in UTF-8"),
+        ("config show --store ODD", 3, "--store: store: expected text in UTF-8"),
+        ("ISOBUILDER_STORE=ODD config show", 3, "ISOBUILDER_STORE: expected text in UTF-8"),
+        ("ISOBUILDER_MOLD_API_KEY=ODD mold zones", 3, "ISOBUILDER_MOLD_API_KEY: expected text"),
+    ],
+)
+def test_what_is_no_text_is_refused_where_it_enters(words: str, code: int, told: str) -> None:
+    given = words.replace("ODD", ODD).split()
+    env = {}
+    if "=" in given[0]:
+        env = dict([given.pop(0).split("=")])
+    done = call(*given, code=code, env=env)
+    assert told in errors(done)[0]
+
+
 def test_a_korean_path_in_an_ascii_locale_works(
     locked: Locked, built: Built, full_store: Store, tmp_path: Path
 ) -> None:
@@ -168,14 +244,16 @@ def test_a_korean_path_in_an_ascii_locale_works(
     folder.mkdir()
     lock = Path(shutil.copy(locked.path, folder / "잠금.lock.json"))
     env = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = subprocess.run(
-        command("build", lock, "--offline", "--store", full_store.root, "--out", folder),
-        env={**os.environ, **env},
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert (folder / built.iso.name).exists()
+    for more in ((), ("--json", "--replace")):
+        done = subprocess.run(
+            command("build", lock, "--offline", "--store", full_store.root, "--out", folder, *more),
+            env={**os.environ, **env},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert (folder / built.iso.name).exists()
+        assert str(folder / built.iso.name).encode() in done.stdout
 
 
 @pytest.mark.parametrize("command_line", [("build", "--out"), ("build", "--json", "--out")])
