@@ -151,7 +151,11 @@ RULES = {
         "children are ended in one place, which no second signal disturbs",
         r"\bos\.kill(pg)?\(|\.terminate\(\)|\.kill\(\)|signal\.signal\(",
         "process.terminate()",
-        {"run.py": "children", "cli/exits.py": "what signals mean"},
+        {
+            "run.py": "children",
+            "cli/exits.py": "what signals mean",
+            "__main__.py": "what Ctrl-C means before that is known",
+        },
     ),
 }
 
