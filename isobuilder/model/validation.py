@@ -178,9 +178,11 @@ def cause_of(error: ValidationError, whole: str = "") -> str:
 def _mistakes_of(error: ValidationError, root: Node, model: type[M]) -> list[Mistake]:
     """Return one mistake for each error of ``model``, with the place of its value in ``root``.
 
-    They are in the order of the text; those that a message shows also have their hints.
+    They are in the order of the text; those that a message shows also have their hints. What a
+    newer isobuilder wrote has one: nothing else of it is known to be wrong.
     """
     details = [one for one in error.errors(include_url=False) if not _other_words(one, root)]
+    details = [one for one in details if _is_of_newer(one, root)] or details
     found = [(_mark_of(detail, root), detail) for detail in details]
     found.sort(key=lambda one: (one[0].file, one[0].line or 0, one[0].column or 0))
     return [
@@ -212,6 +214,16 @@ def _other_words(detail: ErrorDetails, root: Node) -> bool:
     return detail["type"] == "literal_error" and path[-1:] != _steps(detail, root)[-1:]
 
 
+def _is_of_newer(detail: ErrorDetails, root: Node) -> bool:
+    node = locate(root, _steps(detail, root))[1]
+    number = node.value if isinstance(node, Scalar) else None
+    return (
+        (detail["type"], *detail["loc"]) == ("literal_error", "schema")
+        and isinstance(number, int)
+        and number > 1
+    )
+
+
 def _mark_of(detail: ErrorDetails, root: Node) -> Mark:
     steps = _steps(detail, root)
     if detail["type"] == "extra_forbidden":
@@ -238,6 +250,8 @@ def _mistake(
     if detail["loc"][-1:] == ("[key]",):
         node = Scalar(str(steps[-1]), str(steps[-1]), mark, quoted=True)
     fact, hint = _fact(detail, steps, node)
+    if _is_of_newer(detail, root):
+        hint = "a newer isobuilder wrote it: use that one"
     return Mistake(mark, path_text(root, steps), fact, hint)
 
 

@@ -375,3 +375,19 @@ def test_a_lock_in_another_wrapping_is_the_same_lock() -> None:
     lock = load_lock(LOCK)
     assert parse_json(json.dumps(json.loads(LOCK.read_text())).encode(), "x", Lock) == lock
     assert lock.to_bytes() == LOCK.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["recipe", "lock"])
+def test_what_a_newer_isobuilder_wrote_is_told_as_that_alone(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x"
+    text = '{"schema": 2, "what": {"is": "new"}, "kubernetes": [1]}'
+    path.write_text(text)
+    with pytest.raises(InputErrors) as caught:
+        load_recipe(path) if kind == "recipe" else load_lock(path)
+    told = ["schema: expected 1, found 2"]
+    assert [f"{one.path}: {one.fact}" for one in caught.value.mistakes] == told
+    assert caught.value.mistakes[0].hint == "a newer isobuilder wrote it: use that one"
+    path.write_text(text.replace("2", "0"))
+    with pytest.raises(InputErrors) as caught:
+        load_recipe(path) if kind == "recipe" else load_lock(path)
+    assert len(caught.value.mistakes) > 3
