@@ -43,6 +43,12 @@ from tests.cli.calling import call, errors
             "matrix --format kubernetes --image a/b:1 --install x==1",
             "--install is for --format gitlab, not kubernetes",
         ),
+        ("matrix --json status x", "options follow the command: main matrix status --json"),
+        ("matrix --arch arm64 status x", "main matrix status --arch"),
+        ("matrix --format table status x", "--format is for main matrix by itself"),
+        ("matrix --out zz -v status x", "--out is for main matrix by itself, not for status"),
+        ("matrix --image a/b:1 status x", "--image is for main matrix by itself"),
+        ("matrix --install x==1 status x", "--install is for main matrix by itself"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(
@@ -62,3 +68,9 @@ def test_a_key_of_every_call_may_be_a_variable(
     recipe.touch()
     monkeypatch.setenv("ISOBUILDER_SIGNING_KEY", str(tmp_path / "key.pem"))
     call("build", recipe, "--offline", code=3)
+
+
+def test_common_options_may_stand_before_the_command_of_a_group_with_options_of_its_own(
+    tmp_path: Path,
+) -> None:
+    call("matrix", "-v", "--offline", "status", tmp_path, "--arch", "amd64")

@@ -11,6 +11,7 @@ import click
 from isobuilder.cli.app import FOLDER, App, AppCommand, AppGroup, json_option, plural
 from isobuilder.cli.jobs import image_option, install_option, refuse_idle, requirement
 from isobuilder.cli.telling import table, tell, tell_text
+from isobuilder.cli.trust.signing import typed
 from isobuilder.cli.upstream import named_recipes, recipes_option
 from isobuilder.model.architecture import ARCHITECTURES
 
@@ -66,8 +67,7 @@ def matrix(
     from isobuilder.jobs.files import checked_image, checked_requirement
 
     if context.invoked_subcommand is not None:
-        if named or architectures:
-            raise UsageProblem("options follow the command: isobuilder matrix status --recipes ...")
+        _refuse_unheard(context, context.invoked_subcommand)
         return
     if as_json and style not in {"table", "json"}:
         raise UsageProblem(f"--json and --format {style} contradict each other")
@@ -101,6 +101,28 @@ def matrix(
     else:
         text = services.kubernetes(ready, out=out, image=checked_image(image))
     tell_text(text, nl=False)
+
+
+def _refuse_unheard(context: click.Context, name: str) -> None:
+    """Refuse the group's own options before the command ``name``, which would not hear of them.
+
+    Raises:
+        UsageProblem: one is given.
+    """
+    from isobuilder.errors import UsageProblem
+
+    command = matrix.commands[name]
+    taken = {option for parameter in command.params for option in parameter.opts}
+    for parameter in context.command.params:
+        option = parameter.opts[0]
+        # The common ones have no value here: they are the whole call's, wherever they stand.
+        if not parameter.expose_value or not typed(context, str(parameter.name)):
+            continue
+        if option in taken:
+            raise UsageProblem(
+                f"options follow the command: {context.command_path} {name} {option}"
+            )
+        raise UsageProblem(f"{option} is for {context.command_path} by itself, not for {name}")
 
 
 _HEADS = ("VERSION", "ARCHITECTURE", "PROFILE", "REVISION", "LOCK", "RECIPE")
