@@ -18,6 +18,7 @@ from isobuilder.content.pin import as_on_iso, pinned_names
 from isobuilder.content.render import render_file
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError
+from isobuilder.formats.sums import written_sums
 from isobuilder.iso.write.entries import FileFact, IsoEntry, Piece
 from isobuilder.iso.write.hybrid import Boot
 from isobuilder.medium import LABEL, MANIFEST, SBOM, SUMS
@@ -212,7 +213,7 @@ def images_list(images: Sequence[ImageParts]) -> bytes:
 
 def sums(facts: Mapping[str, FileFact]) -> bytes:
     """Return ``SHA256SUMS`` as ``sha256sum -c`` reads it, sorted by path."""
-    return "".join(f"{facts[path][0].hex}  {path}\n" for path in sorted(facts)).encode()
+    return written_sums((facts[path][0], path) for path in sorted(facts))
 
 
 def _check_names(entries: Iterable[str]) -> None:

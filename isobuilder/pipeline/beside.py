@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isobuilder.digest import Digest
+from isobuilder.formats.sums import written_sums
 from isobuilder.model.finding import Finding
 from isobuilder.model.lock import Lock
 from isobuilder.model.registration import registration_for
@@ -16,7 +17,7 @@ def side_texts(
 ) -> dict[str, bytes]:
     """Return the text of each side file, by the end of its name, of the ISO ``name``."""
     return {
-        "iso.sha256": f"{digest.hex}  {name}\n".encode(),
+        "iso.sha256": written_sums([(digest, name)]),
         "manifest.json": manifest,
         "sbom.cdx.json": sbom,
         "registration.json": registration_for(lock, iso=digest, size=size).to_bytes(),

@@ -12,6 +12,7 @@ from pydantic import Field
 from isobuilder.digest import Digest
 from isobuilder.documents.json import DOCUMENT
 from isobuilder.formats.kube import KubeVersion
+from isobuilder.formats.sums import written_sums
 from isobuilder.model.base import Model, canonical_json
 from isobuilder.model.validation import parse_json
 from isobuilder.publish.place import FolderPlace, PublishedPlace
@@ -104,7 +105,7 @@ class PublishedIndex(Model):
         """What ``SHA256SUMS`` says about it."""
         files = [(one.sha256, one.name) for one in self.isos]
         files += [(one.sha256, one.name) for one in self.deltas]
-        return "".join(f"{digest.hex}  {name}\n" for digest, name in files).encode()
+        return written_sums(files)
 
     def with_iso(self, entry: Published) -> PublishedIndex:
         """Return it with one more, or another of that name."""

@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 from isobuilder.digest import Digest
 from isobuilder.formats.prometheus import CONTENT_TYPE
+from isobuilder.formats.sums import written_sum
 from isobuilder.http.connection import Limits
 from isobuilder.http.encrypted import TlsContext
 from isobuilder.http.replies import FilePart, FileState, Reply, Request, content_reply, text_reply
@@ -224,7 +225,7 @@ class SiteServer(Server):
         name = path.removeprefix(ISOS).removesuffix(_SUM)
         delta, holding = self._deltas.get(name), self._isos.get(name)
         if path.startswith(ISOS) and path.endswith(_SUM) and delta:
-            return text_reply(200, f"{delta.digest.hex}  {delta.name}")
+            return text_reply(200, written_sum(delta.digest, delta.name))
         if path.startswith(ISOS) and path.endswith(_SUM) and holding:
             return self._sum_reply(holding)
         holding = self._isos.get(path.removeprefix(FILES).removesuffix("/"))
@@ -263,7 +264,7 @@ class SiteServer(Server):
                 if digest is None:
                     return text_reply(503, "the ISO is being replaced", {"Retry-After": "1"})
                 self._sums[holding.state] = digest
-        return text_reply(200, f"{digest.hex}  {holding.name}")
+        return text_reply(200, written_sum(digest, holding.name))
 
     def _known_sums(self) -> dict[str, str | None]:
         found = {name: self._sums.get(holding.state) for name, holding in self._isos.items()}

@@ -195,8 +195,7 @@ def _entry(line: str, place: str) -> tuple[Dialect, ChecksumEntry]:
         checksum = _checksum(read.digits, place)
         if read.path in _STDIN:
             return "bare", ChecksumEntry(None, checksum)
-        path = _ESCAPE.sub(_unescaped, read.path) if read.escaped else read.path
-        return "gnu", ChecksumEntry(_plain(path), checksum)
+        return "gnu", ChecksumEntry(_plain(read.path), checksum)
     if match := _BSD.fullmatch(line):
         checksum = _checksum(match[3], place)
         # OpenSSL writes SHA2-256, some tools SHA-256.
@@ -208,13 +207,6 @@ def _entry(line: str, place: str) -> tuple[Dialect, ChecksumEntry]:
         return "bsd", ChecksumEntry(_plain(match[2]), checksum)
     # Not the line itself: nobody knows what file this is, and whose.
     raise _not_one(place, f"{len(line)} characters of something else")
-
-
-_ESCAPE = re.compile(r"\\([\\nr])")
-
-
-def _unescaped(match: re.Match[str]) -> str:
-    return {"n": "\n", "r": "\r"}.get(match[1], match[1])
 
 
 def _checksum(digits: str, place: str) -> Checksum:

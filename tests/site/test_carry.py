@@ -18,6 +18,7 @@ import pytest
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.files import new_file
+from isobuilder.formats.sums import written_sums
 from isobuilder.model.loading import load_lock
 from isobuilder.pipeline.build import Built
 from isobuilder.site.bundles.admit import StoreKeeper, arrived, take_folder, take_part
@@ -546,6 +547,20 @@ def test_a_part_that_is_there_is_not_made_again(packed: Packing, tmp_path: Path)
     again = write_parts(packed, tmp_path / "b.tar")
     assert [part.reused for part in again.parts] == [part.number != 2 for part in again.parts]
     assert [part.digest for part in again.parts] == [part.digest for part in first.parts]
+
+
+@pytest.mark.parametrize(
+    "name", ["two\nlines.tar", "back\\slash.tar", "a\u2028b.tar", "\udcff.tar"]
+)
+def test_sums_of_parts_with_any_name_are_known_again(
+    name: str, packed: Packing, tmp_path: Path
+) -> None:
+    first = write_parts(packed, tmp_path / name)
+    again = write_parts(packed, tmp_path / name)
+    assert all(part.reused for part in again.parts)
+    assert first.sums.read_bytes() == written_sums(
+        (one.digest, one.path.name) for one in again.parts
+    )
 
 
 def test_another_bundle_of_the_same_name_stays(packed: Packing, tmp_path: Path) -> None:

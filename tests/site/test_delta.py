@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from isobuilder.digest import Digest
+from isobuilder.formats.sums import written_sums
 from isobuilder.pipeline.build import Built
+from isobuilder.pipeline.verify import promised
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, hints
 from tests.pipeline.delta.discs import a_tree, disc
@@ -182,6 +184,20 @@ def test_names_that_are_no_text_are_names(
     call("site", "apply", old, tmp_path / "x.delta", "--out", out, "--json")
     assert Digest.of_file(out) == Digest.of_file(new)
     assert out.with_name(f"{out.name}.sha256").read_bytes().endswith(os.fsencode(out.name) + b"\n")
+
+
+@pytest.mark.parametrize("name", ["n\nl.iso", "back\\slash.iso"])
+def test_the_sums_beside_an_iso_of_any_name_are_sums_of_it(
+    name: str, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    new = Path(shutil.copy(pair[1], tmp_path / "new.iso"))
+    new.with_name("new.iso.sha256").write_text(f"{Digest.of_file(new).hex}  new.iso\n")
+    call("site", "delta", pair[0], new, "--out", tmp_path / "x.delta")
+    out = tmp_path / name
+    call("site", "apply", pair[0], tmp_path / "x.delta", "--out", out)
+    assert promised(out) == Digest.of_file(out)
+    sums = out.with_name(f"{name}.sha256").read_bytes()
+    assert sums == written_sums([(Digest.of_file(out), name)])
 
 
 def test_pipes_are_no_isos_and_no_deltas(pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.digest import Digest
+from isobuilder.formats.sums import written_sums
 from isobuilder.pipeline.delta.ways import read_delta
 from isobuilder.site.server import SiteServer
 from isobuilder.site.shelf import Shelf
@@ -54,6 +55,15 @@ def test_a_delta_is_there_whole_and_in_parts_with_its_sum(folder: Path) -> None:
         sums = ask(server, f"/isos/{NAME}.sha256")
         assert sums.body.decode().strip() == f"{Digest.of(data).hex}  {NAME}"
         assert "sha-256=:" in said.headers["repr-digest"]
+
+
+@pytest.mark.parametrize("end", ["iso", "delta"])
+def test_sums_of_a_name_with_a_backslash_are_those_of_sha256sum(folder: Path, end: str) -> None:
+    file = folder / f"back\\slash.{end}"
+    shutil.copy(folder / (NAME if end == "delta" else "new.iso"), file)
+    with serving(folder) as server:
+        said = ask(server, f"/isos/back%5Cslash.{end}.sha256")
+        assert said.body == written_sums([(Digest.of_file(file), file.name)])
 
 
 def test_the_page_has_deltas_without_any_iso(folder: Path) -> None:

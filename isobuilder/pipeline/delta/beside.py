@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from isobuilder.digest import Digest
 from isobuilder.documents.json import DOCUMENT, parse
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.files import as_environment_problem, is_file, read_bytes, write_whole
+from isobuilder.formats.sums import written_sums
 from isobuilder.medium import SBOM, TRAVELS
 from isobuilder.pipeline.verify import promised
 
@@ -172,7 +172,7 @@ class Beside:
                     hint="the delta does not make what it promises: get another one",
                 ) from error
             if end == _SUMS:  # which tells the name
-                data = f"{self._link.digest.hex}  ".encode() + os.fsencode(self._out.name) + b"\n"
+                data = written_sums([(self._link.digest, self._out.name)])
             if end == REGISTRATION:
                 why = of_another(data, self._link.digest, self._link.size)
                 if why is not None:

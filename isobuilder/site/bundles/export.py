@@ -8,6 +8,7 @@ with the first that is not there, and one that was lost is made again alone.
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from isobuilder.files import (
     write_whole,
 )
 from isobuilder.formats.archive import blob_name
-from isobuilder.formats.sums import sum_line
+from isobuilder.formats.sums import sum_line, written_sums
 from isobuilder.formats.tar import BLOCK
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.site.bundles.bundle import Bundle, Carried
@@ -114,7 +115,7 @@ def write_parts(
             else:
                 work.advance(part.size)
             known = {name: known[name] for p in paths.values() if (name := p.name) in known}
-            write_whole(sums, "".join(f"{d.hex}  {n}\n" for n, d in known.items()).encode())
+            write_whole(sums, written_sums((digest, name) for name, digest in known.items()))
             reused = part.number in there
             written.append(WrittenPart(path, part.number, part.size, known[path.name], reused))
     return Exported(packed.bundle, tuple(written), sums)
@@ -404,10 +405,10 @@ def _known_sums(path: Path, out: Path, *, replace: bool) -> dict[str, Digest]:
     if not is_file(path):
         return {}
     try:
-        text = read_bytes(path, _MOST_SUMS).decode("utf-8", "replace")
+        text = os.fsdecode(read_bytes(path, _MOST_SUMS))
     except InputError:
         text = "?"
-    lines = [sum_line(line) for line in text.splitlines() if line.strip()]
+    lines = [sum_line(line) for line in text.split("\n") if line.strip()]
     ours = _ours(out)
     found = [line for line in lines if line and line.is_sha256 and ours.fullmatch(line.path)]
     if len(found) < len(lines) and not replace:
