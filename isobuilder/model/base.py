@@ -7,7 +7,15 @@ import re
 from typing import Annotated, Any, ClassVar
 from urllib.parse import SplitResult
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 
 from isobuilder.digest import Digest
 from isobuilder.model import architecture
@@ -36,6 +44,23 @@ Days = Annotated[int, Field(ge=0, le=36_500)]
 
 ONE_LINE = r"^[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*$"
 """A text that is one line for every reader: none takes a character in it for an end of line."""
+
+Builder = Annotated[str, Field(pattern=ONE_LINE, min_length=1, max_length=500)]
+"""Who builds, as a signed statement names it: a URI, of which no more than this is asked."""
+
+_BUILDER = TypeAdapter(Builder)
+
+
+def check_builder(text: str) -> str:
+    """Return ``text`` if a statement may name it as who builds.
+
+    Raises:
+        ValueError: it may not.
+    """
+    try:
+        return _BUILDER.validate_python(text)
+    except ValidationError:
+        raise ValueError(f"expected one line of 1 to 500 characters, got {text[:80]!r}") from None
 
 
 def check_port(parts: SplitResult) -> None:

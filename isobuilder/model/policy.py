@@ -19,7 +19,7 @@ from pydantic import (
 from isobuilder.documents.plain_yaml import read_yaml
 from isobuilder.files import own_path
 from isobuilder.model.architecture import ARCHITECTURES
-from isobuilder.model.base import ONE_LINE, Architecture, Days, Model, check_port
+from isobuilder.model.base import Architecture, Builder, Days, Model, check_port
 from isobuilder.model.validation import build
 
 Minor = Annotated[str, Field(pattern=r"^1\.(0|[1-9][0-9]{0,3})$")]
@@ -84,7 +84,7 @@ class Signing(Model):
     """With what every ISO is signed before it is published."""
 
     key: str | None = None  # a file, or pkcs11:...; None: the program in ISOBUILDER_SIGNER
-    builder: Annotated[str, Field(pattern=ONE_LINE, min_length=1, max_length=500)] | None = None
+    builder: Builder | None = None
 
 
 class SignedBy(Model):

@@ -21,7 +21,7 @@ from isobuilder.digest import Digest
 from isobuilder.documents.plain_yaml import read_yaml, yaml_map
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.files import below, read_bytes
-from isobuilder.model.base import ONE_LINE, Model, Name
+from isobuilder.model.base import ONE_LINE, Builder, Model, Name
 from isobuilder.model.validation import build
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class ListedKey(Model):
     key: str  # PEM, or the file beside the list that has it
     first: date | None = None  # the days on which it may have signed, both included
     last: date | None = None
-    builder: Annotated[str, Field(pattern=ONE_LINE, min_length=1, max_length=500)] | None = None
+    builder: Builder | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -420,6 +420,21 @@ def test_days_in_the_wrong_order_are_told(signed: Path, keys: Path, tmp_path: Pa
     assert "expected last not before first" in done.stderr
 
 
+@pytest.mark.parametrize("builder", ["a\nb", "a\u2028b", "", "a" * 501, "\udcff"])
+def test_what_a_policy_could_not_name_as_builder_is_not_signed(
+    builder: str, iso: Path, keys: Path
+) -> None:
+    key = ("--key", keys / "ours.pem")
+    for words in (("sign", iso), ("build", iso, "--sign")):
+        done = call(*words, *key, "--builder", builder, code=2)
+        assert "'--builder'" in errors(done)[0]
+        assert "expected one line of 1 to 500 characters, got " in errors(done)[0]
+    if builder:  # an empty variable is none
+        done = call("sign", iso, *key, code=2, env={"ISOBUILDER_BUILDER": builder})
+        assert "'--builder'" in errors(done)[0]
+    assert not iso.with_name(f"{iso.stem}.sigstore.json").exists()
+
+
 def test_options_without_a_key_are_refused(signed: Path, keys: Path) -> None:
     done = call("verify", signed, "--signatures", "2", code=2)
     assert "whose signature? no key is given" in errors(done)[0]

@@ -21,9 +21,22 @@ key_option = click.option(
     envvar="ISOBUILDER_SIGNING_KEY",
     help="Private key, or that of a token.  [default: the program in ISOBUILDER_SIGNER]",
 )
+
+
+def _builder(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+    """Return who builds, if a policy and a list of keys could name the same."""
+    from isobuilder.model.base import check_builder
+
+    try:
+        return None if text is None else check_builder(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 builder_option = click.option(
     "--builder",
     metavar="URI",
+    callback=_builder,
     envvar="ISOBUILDER_BUILDER",
     help="Who builds, in the provenance.  [default: one that names the key]",
 )
