@@ -52,6 +52,13 @@ RULES = {
             "iso/write/author.py": "the clock of the library that writes ISOs",
         },
     ),
+    "digits": Rule(
+        "a number that others wrote is in the digits 0 to 9: patterns, and options, of Python take "
+        "those of every script",
+        r"\\d|\bIntRange\b|type=int\b",
+        'port = re.fullmatch(r"\\d+", text)',
+        {"cli/app.py": "WholeNumber"},
+    ),
     "paths that people write": Rule(
         "a path of settings or a policy may begin with ~ and be wrong: it is read in one place",
         r"\.expanduser\(|\bPath\.home\(",

@@ -38,6 +38,16 @@ JUDGED_FILE = click.Path(dir_okay=False, path_type=Path)
 """The same of commands that say for themselves what may be replaced."""
 
 
+class WholeNumber(click.IntRange):
+    """A whole number in plain digits: Python also takes those of other scripts, and ``1_0``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, which is in the range."""
+        if isinstance(value, str) and not re.fullmatch("[-+]?[0-9]{1,18}", value):
+            self.fail(f"expected a whole number, got {value[:40]!r}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result for machines.")
 
 
@@ -172,7 +182,7 @@ def common_options(*, root: bool = False) -> list[click.Option]:
     over a flag before the command's name.
     """
     styles = click.Choice(["auto", "bar", "plain", "json", "none"])
-    at_once = click.IntRange(1, 64)
+    at_once = WholeNumber(1, 64)
     return [
         _option(
             "--config",

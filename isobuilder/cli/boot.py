@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppCommand, json_option
+from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppCommand, WholeNumber, json_option
 from isobuilder.cli.telling import table, tell_text
 from isobuilder.errors import EnvironmentProblem, UsageProblem
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="Another ISO in every node, such as the next version's.",
 )
-@click.option("--nodes", type=click.IntRange(1, 16), help="Machines.  [default: one for each seed]")
+@click.option("--nodes", type=WholeNumber(1, 16), help="Machines.  [default: one for each seed]")
 @click.option(
     "--firmware",
     type=click.Choice(["bios", "uefi", "secureboot"]),
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
     help="Milestone to stop at; 'off': the machine goes off by itself.",
 )
 @click.option(
-    "--timeout", type=click.IntRange(1, 10**9), default=900, show_default=True, help="Seconds."
+    "--timeout", type=WholeNumber(1, 10**9), default=900, show_default=True, help="Seconds."
 )
 @click.option(
     "--memory",
-    type=click.IntRange(64, 2**30),
+    type=WholeNumber(64, 2**30),
     multiple=True,
     default=(3072,),
     show_default=True,
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--cpus",
-    type=click.IntRange(1, 255),
+    type=WholeNumber(1, 255),
     default=2,
     show_default=True,
     help="Processors of each node.",
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 @click.option("--data", type=NEW_FILE, help="Disk image that keeps state; made when missing.")
 @click.option(
     "--data-size",
-    type=click.IntRange(64, 2**30),
+    type=WholeNumber(64, 2**30),
     default=16384,
     show_default=True,
     help="MiB, when made.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FOLDER, App, AppCommand, plural
+from isobuilder.cli.app import FOLDER, App, AppCommand, WholeNumber, plural
 from isobuilder.cli.telling import table, tell_path, tell_text
 from isobuilder.model.architecture import DEFAULT
 from isobuilder.text import human_size
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.command(cls=AppCommand)
 @click.option("--out", type=FOLDER, default="demo-out", show_default=True, help="Where files go.")
 @click.option("--serve", is_flag=True, help="Only serve the upstream, until Ctrl-C, to try things.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="With --serve: the port.")
+@click.option("--port", type=WholeNumber(0, 65535), default=0, help="With --serve: the port.")
 @click.option(
     "--boot",
     is_flag=True,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_option
+from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, WholeNumber, json_option
 from isobuilder.cli.telling import table, tell, tell_path, tell_text
 from isobuilder.errors import UsageProblem
 
@@ -147,7 +147,7 @@ def secrets(folder: Path, no_ca: bool) -> None:
 @click.option("--user", default="admin", show_default=True, help="Who it is for.")
 @click.option(
     "--days",
-    type=click.IntRange(1, 3650),
+    type=WholeNumber(1, 3650),
     default=365,
     show_default=True,
     help="How long it is good.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, json_option
+from isobuilder.cli.app import FILE, FOLDER, NEW_FILE, App, AppGroup, WholeNumber, json_option
 from isobuilder.cli.jobs.metrics import metrics_option, note_sync, numbers_into
 from isobuilder.cli.jobs.schedule import schedule
 from isobuilder.cli.mold.servers import Servers, named_servers_option
@@ -135,7 +135,7 @@ def _today() -> date:
 def _hold_days_option(text: str) -> Callable[[Command], Command]:
     """Return the option of how long a release has to be out."""
     return click.option(
-        "--hold-days", type=click.IntRange(0, 365), default=1, show_default=True, help=text
+        "--hold-days", type=WholeNumber(0, 365), default=1, show_default=True, help=text
     )
 
 

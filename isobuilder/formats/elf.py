@@ -42,7 +42,7 @@ _MAX_INFO = 1024 * 1024  # kubelet's, with 200 modules, has 20 KiB
 _POINTERS_BIG_ENDIAN, _INLINE = 1, 2
 
 _LDFLAGS_VERSION = re.compile(r"component-base/version\.gitVersion=([^\s'\"]+)")
-_VERSION = r"v\d{1,4}\.\d{1,4}\.\d{1,4}(?:[-+][0-9A-Za-z.+~-]{1,60})?"
+_VERSION = r"v[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}(?:[-+][0-9A-Za-z.+~-]{1,60})?"
 _STAMP = re.compile(_VERSION.encode() + rb"(?=\x00)")
 _IN_A_WORD = re.compile(rb"[0-9A-Za-z.+~_-]")
 _OVERLAP = 128  # bytes; more than the longest stamp and its two neighbours

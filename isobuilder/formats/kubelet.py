@@ -121,7 +121,9 @@ _KINDS = {
 """What other fields take, where it is not text."""
 _KIND = {name: kind for kind, names in _KINDS.items() for name in names.split()}
 
-_DURATION = re.compile(r"(?:0|(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h))+)", re.ASCII)
+_DURATION = re.compile(
+    r"(?:0|(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|ms|s|m|h))+)", re.ASCII
+)
 """A duration as Go reads it. Source: time.ParseDuration."""
 
 _TAKES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -157,9 +159,9 @@ _ONE_OF = {
 _ENFORCED: tuple[str, ...] = ("pods", "system-reserved", "kube-reserved", "none")
 _ENFORCED += ("system-reserved-compressible", "kube-reserved-compressible")
 
-_QUANTITY = r"\+?(?:\d+(?:\.\d*)?|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][-+]?\d+)?"
+_QUANTITY = r"\+?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?"
 _AMOUNT = (re.compile(_QUANTITY, re.ASCII), "an amount such as 500m or 1Gi")
-_SHARE = r"(?:100(?:\.0*)?|\d{1,2}(?:\.\d*)?)%"
+_SHARE = r"(?:100(?:\.0*)?|[0-9]{1,2}(?:\.[0-9]*)?)%"
 _RECLAIM = (
     re.compile(rf"{_SHARE}|{_QUANTITY}", re.ASCII),
     "an amount such as 1Gi or a share such as 10%",
@@ -278,7 +280,7 @@ _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, 
 
 def _seconds(text: str) -> float:
     """Return how long a duration of Go is."""
-    parts = re.findall(r"([\d.]+)(ns|us|µs|ms|s|m|h)", text)
+    parts = re.findall(r"([0-9.]+)(ns|us|µs|ms|s|m|h)", text)
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 

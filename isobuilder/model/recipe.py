@@ -157,7 +157,9 @@ class Chart(Model):
 
     repository: Annotated[str, AfterValidator(check_repository)]
     name: Name | None = None  # in a repository of https; that of oci:// names the chart itself
-    version: Annotated[str, StringConstraints(pattern=r"^v?\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?$")]
+    version: Annotated[
+        str, StringConstraints(pattern=r"^v?[0-9]+\.[0-9]+\.[0-9]+([-+][0-9A-Za-z.+-]+)?$")
+    ]
     release: Annotated[str, StringConstraints(pattern=_LABEL)] | None = (
         None  # else the entry's name
     )
@@ -358,7 +360,9 @@ class Recipe(FileModel):
     profile: ProfileName
     variant: Variant | None = None
     architectures: tuple[Architecture, ...]
-    released: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
+    released: Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] | None = (
+        None
+    )
     vars: dict[str, str] = {}
     files: tuple[FileEntry, ...]
     manifests: tuple[ManifestEntry, ...] = ()

@@ -57,7 +57,7 @@ _FORMS = {  # the pattern of a field -> what a person calls it
     r"^0[0-7]{3}$": 'a file mode such as "0755"',
     r"^[0-9a-f]{64}$": "64 lower-case hexadecimal digits",
     r"^[0-9a-f]{40}$": "a commit of 40 hexadecimal digits",
-    r"^\d{4}-\d{2}-\d{2}$": "a date such as 2026-10-08",
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$": "a date such as 2026-10-08",
     r"^sha256:[0-9a-f]{64}$": "sha256: and 64 lower-case hexadecimal digits",
     r"^[^@\s]+@sha256:[0-9a-f]{64}$": "the name of an image with its digest, name@sha256:...",
     r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$": "a name of lower-case letters, digits and dashes",
@@ -71,7 +71,7 @@ _FORMS = {  # the pattern of a field -> what a person calls it
     r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$": "the name of a bucket, 3 to 63 lower-case letters, "
     "digits, dots and dashes",
     r"^([A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)?$": "a path such as isos/lab",
-    r"^v?\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?$": "a whole version such as 1.36.5",
+    r"^v?[0-9]+\.[0-9]+\.[0-9]+([-+][0-9A-Za-z.+-]+)?$": "a whole version such as 1.36.5",
     r"^1\.(0|[1-9][0-9]{0,3})$": "a minor such as 1.36",
     r"^[0-9]{1,4}(\.[0-9]{1,4})?$": "a line of releases such as 2.3",
     r"^[0-9A-F]{40}([0-9A-F]{24})?$": "a fingerprint of 40 or 64 upper-case hexadecimal digits",

@@ -182,7 +182,7 @@ def _as_ours(data: object) -> object:
         return data
     name = str(data.get("filename", ""))
     architectures = "|".join(ARCHITECTURES)
-    found = re.match(rf"kubernetes-v[\d.]+-(.+)-(?:{architectures})-r([0-9]{{1,9}})", name)
+    found = re.match(rf"kubernetes-v[0-9.]+-(.+)-(?:{architectures})-r([0-9]{{1,9}})", name)
     profile, revision = (found[1], int(found[2])) if found else ("unknown", 1)
     known = set(RegistrationFile.model_fields) - {"format"}
     return {key: value for key, value in data.items() if key in known} | {

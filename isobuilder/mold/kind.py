@@ -60,7 +60,7 @@ class ServerKind:
     @property
     def lacks(self) -> list[str]:
         """Return what a server of this age does not have yet."""
-        found = re.match(r"(\d{1,4})\.(\d{1,4})(?![0-9])", self.version)
+        found = re.match(r"([0-9]{1,4})\.([0-9]{1,4})(?![0-9])", self.version)
         if found is None:
             return []
         own = (int(found[1]), int(found[2]))

@@ -15,7 +15,7 @@ from isobuilder.mold.api.records import IsoInZone, KubernetesVersion, ZoneRecord
 from isobuilder.mold.catalogue import Item
 
 _UNDER_WAY = re.compile(
-    r"|processing|queued|\d{1,3}\s?% downloaded|installing (iso|template)|download complete",
+    r"|processing|queued|[0-9]{1,3}\s?% downloaded|installing (iso|template)|download complete",
     re.IGNORECASE,
 )
 _DONE = re.compile(r"successfully installed|bypassed secondary storage", re.IGNORECASE)
@@ -55,7 +55,7 @@ def percent_of(row: IsoInZone) -> int:
     """Return how much is done, of 100."""
     if row.isready:
         return 100
-    match = re.match(r"(\d{1,3})\s?%", row.status.strip())
+    match = re.match(r"([0-9]{1,3})\s?%", row.status.strip())
     return min(int(match[1]), 99) if match else 0
 
 

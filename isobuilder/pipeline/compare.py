@@ -30,10 +30,12 @@ _BILL_LIMIT = 32 * 1024 * 1024  # bytes
 _AS_THEY_ARE: dict[str, ArtifactName] = {KERNEL: "kernel", INITRD: "initrd", ROOT: "root"}
 _NO_SYSTEM = "none"
 _IMAGES = "docker/"
-_RELEASE = re.compile(r"[/_-]v?(\d+\.\d+\.\d+(?:[-+](?:alpha|beta|rc|\d)[0-9A-Za-z.]*)?)(?![0-9])")
+_RELEASE = re.compile(
+    r"[/_-]v?([0-9]+\.[0-9]+\.[0-9]+(?:[-+](?:alpha|beta|rc|[0-9])[0-9A-Za-z.]*)?)(?![0-9])"
+)
 _COMMIT = re.compile(r"/([0-9a-f]{40})(?=/|$)")
 
-_NUMBERS = re.compile(r"v?\d+(\.\d+)+")
+_NUMBERS = re.compile(r"v?[0-9]+(\.[0-9]+)+")
 
 Kind = Literal["lock", "iso", "recipe"]
 What = Literal["fact", "file", "image"]

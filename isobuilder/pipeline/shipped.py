@@ -10,7 +10,7 @@ from isobuilder.errors import InputError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.loading import builtin_recipes
 
-_VERSION = re.compile(r"v?\d+(\.\d+){1,2}|latest")
+_VERSION = re.compile(r"v?[0-9]+(\.[0-9]+){1,2}|latest")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ LOGIN_HINT = (
 )
 _CODE = re.compile(r"<Code>([A-Za-z0-9._]{1,80})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]+)</Message>")
-_STATUS = re.compile(r"status code: (\d{3})")
+_STATUS = re.compile(r"status code: ([0-9]{3})")
 _MOST_SAID = 300  # characters of what a server or the library says
 
 _LATER = ("the server has too much to do", "run it again later; what is published is found")

@@ -23,7 +23,7 @@ from isobuilder.store import Blob, Origin, Partial
 
 _log = logging.getLogger(__name__)
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")  # RFC 9110, 14.4
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")  # RFC 9110, 14.4
 _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
 _LOOK = 0.02  # seconds between looks at what others bring
 _FIRST_BYTES = 256  # enough to recognise a page

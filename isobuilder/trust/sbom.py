@@ -22,7 +22,9 @@ from isobuilder.model.lock import Lock, LockedFile, LockedImage, LockedManifest
 from isobuilder.model.payload import OsPayload, PayloadPackage
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:isobuilder:sbom")
-_VERSION = re.compile(r"(?:^|[/_-])v?(\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.-]*[0-9A-Za-z])?)(?=/|$)")
+_VERSION = re.compile(
+    r"(?:^|[/_-])v?([0-9]+\.[0-9]+\.[0-9]+(?:[-+][0-9A-Za-z.-]*[0-9A-Za-z])?)(?=/|$)"
+)
 
 _Json = dict[str, Any]
 

@@ -131,6 +131,7 @@ def test_an_iso_is_uploaded(typed: Typed, simulator: FakeMold, published: Publis
         ((), 2, "--url"),
         (("--url", "http://x/y.img"), 3, ".iso"),
         (("--url", "http://x/y.iso", "--timeout", "soon"), 2, "such as 90s"),
+        (("--url", "http://x/y.iso", "--timeout", "٩s"), 2, "such as 90s"),
         (("--url", "http://x/y.iso", "--zone", "Nowhere"), 8, "known: Zone1, Zone2"),
     ],
 )

@@ -234,3 +234,9 @@ def test_how_many_isos_are_done_is_told_where_there_are_several(
         events = [json.loads(line) for line in done.stderr.splitlines()]
         ended = [one for one in events if one["event"] == "done" and one["name"] == "ISOs"]
         assert [one["count"] for one in ended] == ([] if count is None else [count])
+
+
+@pytest.mark.parametrize("number", ["٤", "1_0", "four", "9" * 5000])
+def test_numbers_of_options_are_in_plain_digits(number: str) -> None:
+    for words in (("-j", number, "store", "path"), ("mold", "simulate", "--port", number)):
+        assert "expected a whole number, got " in errors(call(*words, code=2))[0]

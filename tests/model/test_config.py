@@ -257,7 +257,9 @@ def test_a_number_that_no_clock_and_no_disk_takes_is_refused(tmp_path: Path, tex
         load_config(path, {}, {})
 
 
-@pytest.mark.parametrize("text", ["", "M", "-1", "1X", "1e9", "ten", "9" * 40])
+@pytest.mark.parametrize(
+    "text", ["", "M", "-1", "1X", "1e9", "ten", "9" * 40, "١M", "1.٥K", "1\u212a"]
+)
 def test_what_is_not_a_size_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="expected a size such as 20M"):
         parse_size(text)

@@ -470,6 +470,7 @@ def test_extends_that_is_not_text_is_refused(write: Write) -> None:
         ("[kubeadm, manifests]", "[kubeadn]", "images.from[0]: expected 'kubeadm'"),
         ("schema: 1", "schema: 1\nreleased: 2025-02-30", "released: day is out of range"),
         ("schema: 1", "schema: 1\nreleased: yesterday", "released: expected a date such as"),
+        ("schema: 1", "schema: 1\nreleased: ٢٠٢٦-٠١-٠٢", "released: expected a date such as"),
         ("name: network", "name: Net work", "expected a name of lower-case letters"),
     ],
 )

@@ -558,6 +558,7 @@ def test_sums_of_parts_with_any_name_are_known_again(
     first = write_parts(packed, tmp_path / name)
     again = write_parts(packed, tmp_path / name)
     assert all(part.reused for part in again.parts)
+    assert first.sums is not None
     assert first.sums.read_bytes() == written_sums(
         (one.digest, one.path.name) for one in again.parts
     )

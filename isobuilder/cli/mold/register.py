@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import FILE, App, AppCommand, json_option
+from isobuilder.cli.app import FILE, App, AppCommand, WholeNumber, json_option
 from isobuilder.cli.exits import gravest
 from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
 from isobuilder.cli.telling import agreed, table, tell, tell_text
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def _parse_duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
     """Return the seconds of 90, 90s, 45m or 2h."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh]?)", value)
     if not match:
         raise click.BadParameter("expected a time such as 90s, 45m or 2h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
@@ -185,8 +185,10 @@ def _offer_fixes(mold: Mold, lines: list[Line], *, yes: bool, dry_run: bool) -> 
 @click.option("--name", metavar="TEXT", help="Name of the version.  [default: that of the ISO]")
 @click.option("--enable/--disabled", "enabled", default=None, help="State.  [default: enabled]")
 @click.option("--direct-download", is_flag=True, help="KVM hosts fetch the ISO themselves.")
-@click.option("--min-cpu", type=int, metavar="N", help="CPUs a node needs at least.")
-@click.option("--min-memory", type=int, metavar="MB", help="Memory a node needs at least.")
+@click.option("--min-cpu", type=WholeNumber(0), metavar="N", help="CPUs a node needs at least.")
+@click.option(
+    "--min-memory", type=WholeNumber(0), metavar="MB", help="Memory a node needs at least."
+)
 @click.option("--wait/--no-wait", default=True, help="Until Ready in every zone.  [default: wait]")
 @timeout_option
 @poll_option

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from isobuilder.cli.app import NEW_FILE, App, AppCommand
+from isobuilder.cli.app import NEW_FILE, App, AppCommand, WholeNumber
 from isobuilder.cli.telling import tell
 from isobuilder.files import is_file, write_whole
 
@@ -17,7 +17,7 @@ _MARK = b"# of isobuilder mold simulate, which writes this file and removes it\n
 @click.command(cls=AppCommand)
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=WholeNumber(0, 65535),
     default=0,
     help="Port on the loopback interface.  [default: a free one]",
 )

@@ -151,7 +151,7 @@ def _commands_of(context: click.Context) -> Iterator[tuple[str, str]]:
 def exit_codes(root: click.Command) -> list[tuple[str, str]]:
     """Return the exit codes of the program and what each means."""
     text = (getattr(root, "epilog", None) or "").partition(":")[2].rstrip(".")
-    return re.findall(r"(\d+) (.+?)(?=, \d+ |$)", text.strip())
+    return re.findall(r"([0-9]+) (.+?)(?=, [0-9]+ |$)", text.strip())
 
 
 def _listed(title: str, rows: list[tuple[str, str]]) -> list[str]:

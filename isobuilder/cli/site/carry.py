@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FILE, FOLDER, App, AppCommand, json_option, plural
+from isobuilder.cli.app import FILE, FOLDER, App, AppCommand, WholeNumber, json_option, plural
 from isobuilder.cli.exits import Attempts
 from isobuilder.cli.site.ledger import ledger_keys, read_ledger, records_option
 from isobuilder.cli.site.naming import digest_of, from_option, open_sources, sources_named
@@ -43,7 +43,7 @@ _CARRIED = click.Path(exists=True, allow_dash=True, path_type=Path)
 @click.option(
     "--part-size", metavar="BYTES", help="Cut into parts of at most so much; 4G fits on FAT32."
 )
-@click.option("--part", "only", type=click.IntRange(1), help="Make only this part again.")
+@click.option("--part", "only", type=WholeNumber(1), help="Make only this part again.")
 @click.option(
     "--add",
     "extras",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FILE, JUDGED_FILE, App, AppCommand, json_option, plural
+from isobuilder.cli.app import FILE, JUDGED_FILE, App, AppCommand, WholeNumber, json_option, plural
 from isobuilder.cli.site.naming import digest_of, from_option, open_sources
 from isobuilder.cli.telling import tell_path
 from isobuilder.text import human_size
@@ -123,7 +123,7 @@ def _heal(iso: Path, expected: Digest, out: Path | None, *, replace: bool) -> Me
 @click.argument("iso", type=FILE)
 @click.option(
     "--percent",
-    type=click.IntRange(1, 100),
+    type=WholeNumber(1, 100),
     default=2,
     show_default=True,
     help="How much of the ISO may be damaged.",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, plural
+from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, WholeNumber, plural
 from isobuilder.cli.jobs.metrics import metrics_option
 from isobuilder.cli.site.unit import unit_text
 from isobuilder.cli.telling import tell, tell_text
@@ -64,7 +64,7 @@ def _parse_listen(
     "--clients",
     default=512,
     show_default=True,
-    type=click.IntRange(1, 4096),
+    type=WholeNumber(1, 4096),
     help="Connections at once; further ones wait.",
 )
 @click.option("--access-log", type=NEW_FILE, help="A line for each answer; - is stdout.")

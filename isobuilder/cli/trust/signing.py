@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import FILE, NEW_FILE, App, AppCommand, json_option, load_lock_file
+from isobuilder.cli.app import (
+    FILE,
+    NEW_FILE,
+    App,
+    AppCommand,
+    WholeNumber,
+    json_option,
+    load_lock_file,
+)
 from isobuilder.cli.exits import Attempts
 from isobuilder.cli.telling import tell_path, tell_text
 
@@ -74,7 +82,7 @@ def signature_options(name: str, count: str) -> Callable[[Callable[..., Any]], C
         click.option(
             count,
             "signatures",
-            type=click.IntRange(1, 16),
+            type=WholeNumber(1, 16),
             metavar="N",
             help="Demand N builders with keys of their own who agree on the digest.",
         ),

@@ -54,7 +54,7 @@ def _program(data: bytes) -> Program:
 def _version(program: bytes) -> int:
     """Return the second number of the version of Go; source: ``debug/buildinfo``."""
     at = program.find(b"\xff Go buildinf:")
-    match = re.search(rb"go1\.(\d{1,3})", program[at : at + 64]) if at >= 0 else None
+    match = re.search(rb"go1\.([0-9]{1,3})", program[at : at + 64]) if at >= 0 else None
     return int(match[1]) if match else _NEW_MAPS
 
 

@@ -36,7 +36,7 @@ def split_checksum(text: str) -> tuple[str, str]:
     """
     match = re.fullmatch(r"\{([^}]*)\}(.*)", text)
     algorithm, digits = (match[1], match[2]) if match else ("MD5", text)
-    algorithm = re.sub(r"^SHA(?=\d)", "SHA-", algorithm)
+    algorithm = re.sub(r"^SHA(?=[0-9])", "SHA-", algorithm)
     if algorithm not in _HEX_LENGTHS:
         raise ValueError(f"checksum algorithm not recognised: {algorithm}")
     if len(digits) != _HEX_LENGTHS[algorithm]:

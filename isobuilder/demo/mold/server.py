@@ -208,5 +208,6 @@ class Simulator(Server):
 
 def _expiry(text: str) -> datetime | None:
     """Read ``2030-01-01T00:00:00+0000``, with milliseconds, a colon in the zone or Z."""
-    form = r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{3})?(Z|[+-]\d\d:?\d\d)"
+    day, time = "[0-9]{4}-[0-9]{2}-[0-9]{2}", "[0-9]{2}:[0-9]{2}:[0-9]{2}"
+    form = rf"{day}T{time}(?:\.[0-9]{{3}})?(Z|[+-][0-9]{{2}}:?[0-9]{{2}})"
     return moment_of(text) if re.fullmatch(form, text) else None

@@ -35,7 +35,7 @@ def _malformed(text: str) -> ApiError:
 def number(params: Params, name: str, least: int) -> int | None:
     """Return a parameter as a number, None below ``least``."""
     text = params.get(name, "")
-    if not re.fullmatch(r"-?\d{1,9}", text):
+    if not re.fullmatch(r"-?[0-9]{1,9}", text):
         raise ApiError(431, f"Unable to parse int value for parameter {name}", 4350)
     return int(text) if int(text) >= least else None
 

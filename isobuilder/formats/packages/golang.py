@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from isobuilder.formats.packages.package import MAX_PACKAGES, Package, word
 
-_RELEASE = re.compile(r"go(\d[0-9A-Za-z.]*)")
+_RELEASE = re.compile(r"go([0-9][0-9A-Za-z.]*)")
 _UNKNOWN = "(devel)"
 
 

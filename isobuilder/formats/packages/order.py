@@ -17,14 +17,16 @@ from isobuilder.formats.packages.package import Kind
 _LONGEST = 300  # characters of a version that are compared
 _PARTS = re.compile(r"([^0-9]*)([0-9]*)")
 _RPM_PARTS = re.compile(r"[0-9]+|[A-Za-z]+|~|\^")
-_SEMVER = re.compile(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:-([0-9A-Za-z.-]+))?(?:\+.*)?")
-_GO_RELEASE = re.compile(r"(\d+(?:\.\d+)*)((?:rc|beta)\d+)")
+_SEMVER = re.compile(r"v?([0-9]+)(?:\.([0-9]+))?(?:\.([0-9]+))?(?:-([0-9A-Za-z.-]+))?(?:\+.*)?")
+_GO_RELEASE = re.compile(r"([0-9]+(?:\.[0-9]+)*)((?:rc|beta)[0-9]+)")
 _PEP440 = re.compile(
-    r"v?(?:(\d+)!)?(\d+(?:\.\d+)*)(?:[-_.]?(a|b|c|rc|alpha|beta|pre|preview)[-_.]?(\d*))?"
-    r"(?:(?:[-_.]?(post|rev|r)[-_.]?(\d*))|-(\d+))?(?:[-_.]?(dev)[-_.]?(\d*))?(?:\+(.*))?"
+    r"v?(?:([0-9]+)!)?([0-9]+(?:\.[0-9]+)*)(?:[-_.]?(a|b|c|rc|alpha|beta|pre|preview)[-_.]?([0-9]*))?"
+    r"(?:(?:[-_.]?(post|rev|r)[-_.]?([0-9]*))|-([0-9]+))?(?:[-_.]?(dev)[-_.]?([0-9]*))?(?:\+(.*))?"
 )
-_APK = re.compile(r"(\d+(?:\.\d+)*)([a-z]?)((?:_[a-z]+\d*)*)(?:~[0-9a-f]+)?(?:-r(\d+))?")
-_APK_SUFFIX = re.compile(r"_([a-z]+)(\d*)")
+_APK = re.compile(
+    r"([0-9]+(?:\.[0-9]+)*)([a-z]?)((?:_[a-z]+[0-9]*)*)(?:~[0-9a-f]+)?(?:-r([0-9]+))?"
+)
+_APK_SUFFIX = re.compile(r"_([a-z]+)([0-9]*)")
 _APK_ORDER = {"alpha": -4, "beta": -3, "pre": -2, "rc": -1, "cvs": 1, "svn": 2, "git": 3, "hg": 4}
 _BEFORE = {"a": 0, "alpha": 0, "b": 1, "beta": 1, "c": 2, "rc": 2, "pre": 2, "preview": 2}
 

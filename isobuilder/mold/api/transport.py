@@ -269,7 +269,7 @@ class Transport:
             )
         if response.status_code == 429:
             wait = _retry_after(response)
-            if wait is None and (said := re.search(rb"retry after \[?(\d{1,6})\]? ms", body)):
+            if wait is None and (said := re.search(rb"retry after \[?([0-9]{1,6})\]? ms", body)):
                 wait = int(said[1]) / 1000
             raise RequestLost("too many requests", maybe_done=False, wait=wait)
         return body, response.status_code

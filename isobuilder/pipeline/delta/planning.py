@@ -412,7 +412,7 @@ def _renumbered(segment: Segment, numbers: Mapping[int, int]) -> Segment:
 
 def _keys(piece: Piece) -> Iterator[str]:
     """Give the names by which a piece is paired, the surest first; numbers in them may change."""
-    plain = re.sub(r"\d+", "0", piece.path)
+    plain = re.sub(r"[0-9]+", "0", piece.path)
     yield piece.path
     yield plain
     yield plain.rpartition("/")[2]

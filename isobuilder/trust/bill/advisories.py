@@ -47,7 +47,7 @@ _WORDS: dict[str, Severity] = {
     "high": "high",
     "critical": "critical",
 }
-_VENDOR_OF_RELEASE = re.compile(r"v?(\d+(?:\.\d+)?)")
+_VENDOR_OF_RELEASE = re.compile(r"v?([0-9]+(?:\.[0-9]+)?)")
 _OWN_ORDER = {"SEMVER", "ECOSYSTEM"}
 _MAX_EVENTS = 1000  # of a range; the longest of OSV has some hundred
 

@@ -13,7 +13,9 @@ from isobuilder.formats.elf import inspect_binary
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.text import moment_of
 
-_DATE = re.compile(rb"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ(?=\x00)")  # as the linker puts it in
+_DATE = re.compile(
+    rb"20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z(?=\x00)"
+)  # as the linker puts it in
 _OVERLAP = 32  # bytes
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -70,7 +72,7 @@ def read_stamps(stream: BinaryIO, place: str) -> Stamps:
         KubeVersion(version)
     except ValueError as error:
         raise IntegrityError(f"{place}: {error}") from error
-    sound = _COMMIT.fullmatch(commit) and re.fullmatch(r"1\.\d+(\.\d+)?", go)
+    sound = _COMMIT.fullmatch(commit) and re.fullmatch(r"1\.[0-9]+(\.[0-9]+)?", go)
     if not sound or moment_of(committed) is None:
         raise IntegrityError(f"{place}: its stamps make no sense: Go {go[:40]}, {commit[:60]}")
     return Stamps(version, go, facts.architecture, commit, committed, date)
