@@ -32,6 +32,8 @@ def check_address(text: str) -> str:
         raise ValueError("credentials in the address, at which servers fetch without any")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"expected http:// or https://, got {text[:80]!r}")
+    if not text.isprintable() or " " in text:  # halves of characters cannot even be written down
+        raise ValueError(f"characters that must be percent-encoded in {text[:80]!r}")
     check_port(parts)
     return text.rstrip("/")
 

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from isobuilder.documents.json import DOCUMENT, parse
 from isobuilder.errors import InputError
-from isobuilder.files import as_environment_problem, is_file, read_bytes, write_whole
+from isobuilder.files import (
+    as_environment_problem,
+    clear_scratch,
+    is_file,
+    read_bytes,
+    write_whole,
+)
 from isobuilder.progress import SILENT, Progress, task
 from isobuilder.report.catalogue import CatalogueEntry, IsoCatalogue
 from isobuilder.report.feeds import atom_feed, index_json, json_feed
@@ -24,6 +30,7 @@ from isobuilder.report.page import report
 from isobuilder.report.rendering import Language
 
 INDEX = "index.json"
+_BEGUN = ".catalogue-begun"  # there until the first run has ended: by it the next one goes on
 _ISOS = "isos"
 _OURS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,240}\.(html|js)")
 
@@ -39,22 +46,25 @@ def write_catalogue(
     """Write the site into the folder ``out`` and return how many of its files changed.
 
     ``address`` is where it will be, for feeds. The same ISOs give the same bytes; what is as it
-    should be is not written again, and pages of ISOs that are gone are taken away.
+    should be is not written again, and pages of ISOs that are gone are taken away. After a run
+    that was cut short the same call goes on; until then a new site has no ``index.json``.
 
     Raises:
         InputError: the folder has other things in it.
         EnvironmentProblem: it cannot be written.
     """
-    _refuse_others(out)
+    _begin(out)
     made: dict[str, Callable[[], bytes]] = {
-        "index.html": lambda: index_page(catalogue, language),
         "compare.html": lambda: compare_page(catalogue, language),
         "calendar.html": lambda: calendar_page(catalogue, language),
         "upgrades.html": lambda: upgrades_page(catalogue, language),
         "feed.atom": lambda: atom_feed(catalogue, address),
         "feed.json": lambda: json_feed(catalogue, address),
+        "index.html": lambda: index_page(catalogue, language),
         INDEX: lambda: index_json(catalogue),
     }
+    clear_scratch(out, made.__contains__)
+    clear_scratch(out / _ISOS, _OURS.fullmatch)
     changed = 0
     with task(progress, "writing", total=len(catalogue.entries), unit="pages") as work:
         for entry in catalogue.entries:
@@ -63,7 +73,10 @@ def write_catalogue(
             work.advance(1)
     for name, make in made.items():
         changed += _write(out / name, make())
-    return changed + _remove_others(out / _ISOS, {entry.name for entry in catalogue.entries})
+    changed += _remove_others(out / _ISOS, {entry.name for entry in catalogue.entries})
+    with as_environment_problem(out):
+        (out / _BEGUN).unlink(missing_ok=True)
+    return changed
 
 
 def _iso_page(catalogue: IsoCatalogue, entry: CatalogueEntry, language: Language) -> bytes:
@@ -80,20 +93,26 @@ def _write(path: Path, data: bytes) -> bool:
     return True
 
 
-def _refuse_others(out: Path) -> None:
-    """Refuse a folder that is neither new nor empty nor a catalogue."""
+def _begin(out: Path) -> None:
+    """Mark a folder that is new or empty as a catalogue to be, and refuse one of other things."""
+    clear_scratch(out, _BEGUN.__eq__)
     with as_environment_problem(out):
         if not out.exists() or not any(out.iterdir()):
+            write_whole(out / _BEGUN, b"")
             return
-    try:
-        known = parse(read_bytes(out / INDEX, DOCUMENT.size), INDEX, DOCUMENT)
-    except InputError:
-        known = None
-    if not isinstance(known, dict) or "rules_as_of" not in known:
+    if not is_file(out / _BEGUN) and not _is_catalogue(out):
         raise InputError(
             f"{out}: has other things in it than a catalogue",
             hint="name a new folder, or one that an earlier isobuilder catalogue wrote",
         )
+
+
+def _is_catalogue(out: Path) -> bool:
+    try:
+        known = parse(read_bytes(out / INDEX, DOCUMENT.size), INDEX, DOCUMENT)
+    except InputError:
+        return False
+    return isinstance(known, dict) and "rules_as_of" in known
 
 
 def _remove_others(folder: Path, names: set[str]) -> int:

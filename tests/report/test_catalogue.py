@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -122,11 +123,23 @@ def test_index_json_has_what_the_table_has_for_programs(site: Path, built: Built
     }
 
 
-@pytest.mark.parametrize("url", ["https://u:secret@x/", "javascript:alert(1)", "x", "https://["])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://u:secret@x/",
+        "javascript:alert(1)",
+        "x",
+        "https://[",
+        "https://x/\udcff",  # as Python has the byte 0xff of a command line
+        "https://x/a b",
+        "https://x/\n",
+    ],
+)
 def test_an_address_that_feeds_may_not_have_is_refused(
     tmp_path: Path, shelf: Path, url: str
 ) -> None:
     done = call("catalogue", shelf, "-o", tmp_path / "site", "--url", url, code=2)
+    assert "--url" in done.stderr
     assert "secret" not in done.stderr
     assert not (tmp_path / "site").exists()
 
@@ -262,6 +275,43 @@ def test_a_folder_with_other_things_is_not_touched(
 
 
 # --- written again ---
+
+
+@pytest.fixture
+def limited() -> Iterator[Callable[[int], None]]:
+    """Let no file grow beyond some bytes, as a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("largest", [1, 4], ids=["at once", "midway"])
+def test_a_first_run_that_was_cut_short_goes_on(
+    shelf: Path, site: Path, tmp_path: Path, limited: Callable[[int], None], largest: int
+) -> None:
+    sizes = sorted(path.stat().st_size for path in site.rglob("*") if path.is_file())
+    out = tmp_path / "cut"
+    limited(sizes[-largest] - 1 if largest > 1 else 10)
+    call("catalogue", shelf, "-o", out, code=6)
+    assert list(out.iterdir())
+    assert not (out / "index.json").exists()
+    assert not (out / "index.html").exists()
+    limited(resource.RLIM_INFINITY)
+    (out / "isos").mkdir(exist_ok=True)
+    for name in (".catalogue-begun", "feed.json", "isos/a.html"):  # as kills leave them
+        path = out / name
+        path.with_name(f".{path.name}.abcd1234").touch()
+    call("catalogue", shelf, "-o", out)
+    assert content(out) == content(site)
+
+
+def test_what_a_kill_left_before_anything_was_written_is_no_other_thing(
+    shelf: Path, site: Path, tmp_path: Path
+) -> None:
+    (out := tmp_path / "killed").mkdir()
+    (out / "..catalogue-begun.abcd1234").touch()
+    call("catalogue", shelf, "-o", out)
+    assert content(out) == content(site)
 
 
 def content(site: Path) -> dict[str, bytes]:
