@@ -310,6 +310,11 @@ class BootWish(Model):
     secure_boot: Literal[True] = True  # the signed loaders are the only ones there are
 
 
+def flavour_of(profile: ProfileName, variant: str | None) -> str:
+    """Return profile and variant as one word, e.g. ``mold-cks.gpu``."""
+    return f"{profile}.{variant}" if variant else profile
+
+
 @dataclass(frozen=True, slots=True)
 class IsoName:
     """What one ISO is called: two ISOs that may differ never share a name unless by revision.
@@ -326,8 +331,8 @@ class IsoName:
 
     @property
     def flavour(self) -> str:
-        """Profile and variant, e.g. ``mold-cks.gpu``."""
-        return f"{self.profile}.{self.variant}" if self.variant else self.profile
+        """Profile and variant."""
+        return flavour_of(self.profile, self.variant)
 
     @property
     def registered(self) -> str:
@@ -417,6 +422,11 @@ class Recipe(FileModel):
                 if entry[name] is None:
                     del entry[name]
         return data
+
+    @property
+    def flavour(self) -> str:
+        """Profile and variant."""
+        return flavour_of(self.profile, self.variant)
 
     @property
     def digest(self) -> Digest:

@@ -19,6 +19,7 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.loading import load_recipe
 from isobuilder.model.lock import Lock
 from isobuilder.model.policy import SyncPolicy
+from isobuilder.model.profile import DEFAULT_PROFILE
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.register import register
 from isobuilder.mold.request import RegistrationRequest
@@ -122,7 +123,9 @@ class _Sync:
             recipe = load_recipe(path)
             for architecture in self.policy.architectures:
                 if architecture in recipe.architectures:
-                    subject = f"{recipe.kubernetes} {architecture}"
+                    # Others of a version would be mistaken for it, by people and by the journal.
+                    other = f" {recipe.flavour}" if recipe.flavour != DEFAULT_PROFILE else ""
+                    subject = f"{recipe.kubernetes}{other} {architecture}"
                     self._cell(path, subject, architecture, place)
         if place is not None:
             self._step("deltas", "delta", partial(self._look_at_deltas, place), quiet=True)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -392,6 +393,26 @@ def test_the_command_reports_to_people_and_machines(site: Site) -> None:
     assert [(one["step"], one["state"]) for one in steps] == [("lock", "kept"), ("publish", "kept")]
     (site.recipes / "kubernetes-1.34.8.amd64.lock.json").write_text("{}")
     assert "1 of 1 steps failed" in call(*arguments, code=7).stderr
+
+
+def test_each_kind_of_a_version_is_built_in_its_highest_revision(site: Site) -> None:
+    plain = site.recipes / "kubernetes-1.34.8.yaml"
+    (site.recipes / "again.yaml").write_text(
+        plain.read_text().replace("revision: 1", "revision: 2")
+    )
+    for version, name in (("1.34.8", "kubernetes-1.34.8-csi.yaml"), ("1.34.7", "older.yaml")):
+        text = files("isobuilder.demo").joinpath("recipe-csi.yaml").read_text()
+        text = text.replace("kubernetes-1.34.12", "kubernetes-1.34.8")
+        (site.recipes / name).write_text(text.replace('"1.34.12"', f'"{version}"'))
+    report = site.run(architectures=["amd64"], minors=["1.34"])
+    assert report.failed == []
+    assert sorted(site.names()) == [
+        "kubernetes-v1.34.8-mold-cks-amd64-r2.iso",
+        "kubernetes-v1.34.8-mold-cks-csi-amd64-r1.iso",
+    ]
+    cells = ("1.34.8 mold-cks-csi amd64", "1.34.8 amd64")
+    assert sorted(done(report)) == sorted((c, step) for c in cells for step in ("lock", "publish"))
+    assert done(site.run(architectures=["amd64"], minors=["1.34"])) == []
 
 
 def test_a_recipe_that_is_none_keeps_no_other_from_its_turn(site: Site) -> None:

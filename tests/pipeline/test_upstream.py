@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from isobuilder.demo.content import recipe
 from isobuilder.errors import InputError
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.loading import builtin_recipes, load_recipe
@@ -19,6 +20,7 @@ from isobuilder.pipeline.upstream.proposal import meant, propose
 from isobuilder.sources.session import Session
 from isobuilder.sources.upstream.look import look
 from isobuilder.sources.upstream.notices import CheckPolicy
+from isobuilder.sources.upstream.sight import Sight
 from tests.fakes.timeline import Timeline, facts
 from tests.pipeline.last_day import LAST, RECIPES, session, timeline
 
@@ -194,3 +196,11 @@ def test_a_release_that_is_not_whole_is_waited_for_with_all_that_it_lacks(
         assert f"{arch}: {files}" in new.fact
         assert "registry.k8s.io/kube-apiserver:v1.37.2" in new.fact
     assert new.fact.count("404") == 2  # once for each architecture, whatever lacks
+
+
+def test_a_proposal_begins_from_the_highest_revision(tmp_path: Path) -> None:
+    text = recipe().decode()
+    (first := tmp_path / "kubernetes-1.34.12.yaml").write_text(text)
+    (second := tmp_path / "again.yaml").write_text(text.replace("revision: 1", "revision: 2"))
+    found = propose(KubeVersion("1.34.13"), [first, second], Sight(date(2026, 10, 29)))
+    assert found.base == second

@@ -21,7 +21,7 @@ from isobuilder.rules.fit import Parts
 from isobuilder.sources.session import Session, open_session
 from isobuilder.sources.upstream.choose import Chooser
 from isobuilder.sources.upstream.look import look
-from isobuilder.sources.upstream.notices import CheckPolicy, Held, Notice, compare
+from isobuilder.sources.upstream.notices import CheckPolicy, Held, Notice, compare, followed
 from isobuilder.sources.upstream.sight import Sight
 from isobuilder.sources.upstream.whole import missing
 from isobuilder.store import Store
@@ -601,3 +601,29 @@ def test_a_tag_that_moves_changes_nothing_that_is_named_by_its_commit() -> None:
     for path in sorted(builtin_recipes().glob("*.yaml")):
         for manifest in load_recipe(path).manifests:
             assert re.search(r"/[0-9a-f]{40}/", manifest.url or ""), manifest.name
+
+
+def test_the_newest_of_each_kind_is_followed_in_its_highest_revision() -> None:
+    def of(version: str, flavour: str, revision: int) -> Held:
+        parts = Parts(KubeVersion(version), {}, pins_pause=True)
+        place = f"{version} {flavour} {revision}"
+        return Held(place, parts, flavour=flavour, revision=revision)
+
+    held = (
+        of("1.37.1", "mold-cks", 10),
+        of("1.37.1", "mold-cks", 9),
+        of("1.37.0", "mold-cks", 11),
+        of("1.37.0", "mold-cks-csi", 1),
+        of("1.37.1", "mold-cks.gpu", 1),
+        of("1.36.5", "mold-cks", 1),
+        of("1.36.5", "mold-cks", 1),  # as where one of them starts machines
+        of("1.30.1", "mold-cks", 1),  # ended
+    )
+    ours = followed(held, shipped_rules(), date(2026, 10, 29), CheckPolicy())
+    assert [one.place for one in ours] == [
+        "1.37.1 mold-cks 10",
+        "1.37.0 mold-cks-csi 1",
+        "1.37.1 mold-cks.gpu 1",
+        "1.36.5 mold-cks 1",
+        "1.36.5 mold-cks 1",
+    ]

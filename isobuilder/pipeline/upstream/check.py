@@ -141,19 +141,20 @@ def held_by(path: Path, wrong: list[Notice]) -> tuple[Held, ...]:
         return ()
     isos: dict[str, tuple[str, ...]] = dict.fromkeys(recipe.architectures, ())
     for architecture in recipe.architectures:
-        place = lock_path(path, recipe, architecture)
-        if place.exists():
+        beside = lock_path(path, recipe, architecture)
+        if beside.exists():
             try:
-                lock = load_lock(place)
+                lock = load_lock(beside)
             except InputError as error:
-                told(place, error)
+                told(beside, error)
                 continue
             digests |= _digests(lock)
             names = (replace(lock.iso_name, boots=boots).base for boots in (True, False))
             isos[architecture] = tuple(f"{name}.iso" for name in names)
     releases = {name: recipe.vars.get(f"{name}_release", "") for name in PROJECTS_OF_MOLD}
     added = {name: tag for name, tag in releases.items() if name in recipe.components}
-    return (Held(printable(path.name), parts_of(recipe), digests, isos, added),)
+    place, parts = printable(path.name), parts_of(recipe)
+    return (Held(place, parts, digests, isos, added, recipe.flavour, recipe.revision),)
 
 
 def added_by(held: Iterable[Held]) -> dict[str, set[str]]:

@@ -6,23 +6,22 @@ from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
-from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.loading import load_recipe
 from isobuilder.model.policy import SyncPolicy
 from isobuilder.rules.book import RuleBook
+from isobuilder.sources.upstream.newest import newest
 
 
 def followed(recipes: Iterable[Path], policy: SyncPolicy, book: RuleBook, day: date) -> list[Path]:
-    """Return the newest recipe of each minor that is followed on ``day``."""
-    newest: dict[str, tuple[KubeVersion, Path]] = {}
-    for path in recipes:
-        version = load_recipe(path).kubernetes
-        minor = version.minor_text
-        if policy.minors and minor not in policy.minors:
+    """Return the newest recipe of each kind, of minors that are followed on ``day``."""
+    found = []
+    known = [(path, load_recipe(path)) for path in recipes]
+    for path, recipe in newest(known, lambda item: item[1]):
+        version = recipe.kubernetes
+        if policy.minors and version.minor_text not in policy.minors:
             continue
-        life = book.minor(minor)
+        life = book.minor(version.minor_text)
         if life and life.ended(day) and not policy.ended_minors:
             continue
-        if minor not in newest or version > newest[minor][0]:
-            newest[minor] = version, path
-    return [path for _version, path in sorted(newest.values())]
+        found.append((version, path))
+    return [path for _version, path in sorted(found)]

@@ -27,6 +27,7 @@ from isobuilder.rules.fit import Parts
 from isobuilder.rules.pairings import newest_known
 from isobuilder.sources.session import Session
 from isobuilder.sources.upstream.choose import Chooser, ChosenVersion
+from isobuilder.sources.upstream.newest import newest
 from isobuilder.sources.upstream.sight import Sight
 from isobuilder.text import printable
 
@@ -293,15 +294,19 @@ def meant(text: str, sight: Sight) -> KubeVersion:
 
 
 def _nearest(version: KubeVersion, recipes: Iterable[Path]) -> Path:
-    """Return the recipe of the highest version not above ``version``; else of the lowest minor."""
-    known = [(load_recipe(path).kubernetes, path) for path in recipes]
+    """Return the recipe of the highest version not above ``version``; else of the lowest minor.
+
+    Of its revisions the highest.
+    """
+    known = [(recipe, path) for path in recipes for recipe in (load_recipe(path),)]
     if not known:
         raise InputError("no recipe to begin from", hint="name a folder with --recipes")
-    before = [item for item in known if item[0] <= version]
-    if before:
-        return max(before)[1]
-    lowest = min(known)[0].minor
-    return max(item for item in known if item[0].minor == lowest)[1]
+    before = [item for item in known if item[0].kubernetes <= version]
+    if not before:
+        lowest = min(recipe.kubernetes for recipe, _path in known).minor
+        before = [item for item in known if item[0].kubernetes.minor == lowest]
+    last = newest(before, lambda item: item[0])
+    return max((recipe.kubernetes, path) for recipe, path in last)[1]
 
 
 def _lock_of(recipe_path: Path, architecture: str) -> Lock | None:

@@ -26,7 +26,7 @@ State = Literal["done", "kept", "waits", "failed"]
 class SyncStep(Model):
     """What became of one step for one subject."""
 
-    subject: str  # a version, or a version and an architecture
+    subject: str  # a version, or one with profile and architecture
     step: str  # propose, lock, publish, register, retire ...
     state: State
     fact: str = ""

@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.version import ReleaseVersion
+from isobuilder.model.profile import DEFAULT_PROFILE
 from isobuilder.rules.book import RuleBook
 from isobuilder.rules.fit import Parts, unfit
 from isobuilder.sources.upstream.choose import Chooser
+from isobuilder.sources.upstream.newest import newest
 from isobuilder.sources.upstream.sight import Release, Sight
 
 Level = Literal["todo", "wait", "warning", "notice"]
@@ -47,6 +49,13 @@ class Held:
     # By architecture: what an ISO of its lock may be called, nothing where there is no lock.
     isos: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     added: Mapping[str, str] = field(default_factory=dict)  # of Mold's: component -> release
+    flavour: str = DEFAULT_PROFILE  # profile and variant
+    revision: int = 1
+
+    @property
+    def kubernetes(self) -> KubeVersion:
+        """The version that it is of."""
+        return self.parts.kubernetes
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +103,7 @@ def in_order(notices: Iterable[Notice]) -> list[Notice]:
 
 
 def followed(held: tuple[Held, ...], book: RuleBook, day: date, policy: CheckPolicy) -> list[Held]:
-    """Return the newest recipe of each minor that is mended, or wanted all the same."""
+    """Return the newest recipe of each kind, of minors that are mended or wanted all the same."""
     return _Comparison(Sight(day), held, book, Before(), policy).followed()
 
 
@@ -259,16 +268,12 @@ class _Comparison:
                     yield Notice("todo", "component", one.place, fact)
 
     def followed(self) -> list[Held]:
-        """Return the newest recipe of each minor that is mended, or wanted all the same."""
-        newest = self._newest_of_ours()
+        """See ``followed``."""
         found = []
-        for one in self.held:
-            minor = one.parts.kubernetes.minor_text
-            life = self.book.minor(minor)
+        for one in newest(self.held, lambda held: held):
+            life = self.book.minor(one.kubernetes.minor_text)
             ended = life is not None and life.ended(self.sight.day)
-            if newest[minor] == ReleaseVersion(str(one.parts.kubernetes)) and (
-                not ended or self.policy.ended_minors
-            ):
+            if not ended or self.policy.ended_minors:
                 found.append(one)
         return found
 
