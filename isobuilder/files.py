@@ -19,14 +19,25 @@ from isobuilder.errors import EnvironmentProblem, InputError
 _MIB = 1024 * 1024
 
 
+_HANDED = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
+
+
 def read_bytes(path: Path, limit: int) -> bytes:
-    """Return the bytes of a file that a person names.
+    """Return the bytes of a file that a person names, or that lies where one may.
+
+    Pipes are read only where a shell hands one over (``<(...)``, ``/dev/stdin``): whoever should
+    write to one that lies in a folder may never come.
 
     Raises:
         InputError: it cannot be read, or is larger than ``limit`` bytes (then hardly read at all).
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=without_waiting) as file:
+            if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode) and not _HANDED.fullmatch(str(path)):
+                raise InputError(
+                    f"{path}: is no file", hint="of pipes only /dev/stdin and <(...) are read"
+                )
+            os.set_blocking(file.fileno(), True)
             data = file.read(limit + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
@@ -38,6 +49,19 @@ def read_bytes(path: Path, limit: int) -> bytes:
         most = f"{limit // _MIB} MiB" if limit >= _MIB else f"{limit} bytes"
         raise InputError(f"{path}: expected at most {most}, got {found}")
     return data
+
+
+def holds(path: Path, data: bytes) -> bool:
+    """Say if there is a file of these very bytes.
+
+    Raises:
+        EnvironmentProblem: it cannot be read.
+    """
+    with as_environment_problem(path):
+        if not is_file(path):
+            return False
+        with open(path, "rb", opener=without_waiting) as file:
+            return file.read(len(data) + 1) == data
 
 
 def own_path(text: str | Path) -> Path:

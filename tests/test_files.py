@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.errors import EnvironmentProblem, InputError
-from isobuilder.files import is_file, locked, own_path, read_bytes, write_whole
+from isobuilder.files import holds, is_file, locked, own_path, read_bytes, write_whole
 
 WRITER = """
 import os, sys
@@ -110,6 +110,39 @@ def test_a_name_that_no_file_has_is_told(tmp_path: Path) -> None:
         assert not is_file(tmp_path / name)
         with pytest.raises(InputError):
             read_bytes(tmp_path / name, 10)
+
+
+def test_a_pipe_that_lies_somewhere_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    (link := tmp_path / "link").symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(InputError, match=f"{path}: is no file"):
+            read_bytes(path, 10)
+        assert not holds(path, b"")
+
+
+@pytest.mark.parametrize("folder", ["/dev/fd", "/proc/self/fd"])
+def test_a_pipe_that_a_shell_hands_over_is_read_to_its_end(folder: str) -> None:
+    ours, theirs = os.pipe()
+
+    def write() -> None:
+        for word in (b"late ", b"and later"):
+            time.sleep(0.1)
+            os.write(theirs, word)
+        os.close(theirs)
+
+    threading.Thread(target=write).start()
+    assert read_bytes(Path(f"{folder}/{ours}"), 100) == b"late and later"
+    os.close(ours)
+
+
+def test_only_a_file_of_the_same_bytes_holds_them(tmp_path: Path) -> None:
+    (path := tmp_path / "x").write_bytes(b"same")
+    assert holds(path, b"same")
+    for other in (b"", b"sam", b"some", b"same again"):
+        assert not holds(path, other)
+    assert not holds(tmp_path, b"")
+    assert not holds(tmp_path / "none", b"")
 
 
 def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:

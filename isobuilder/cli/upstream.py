@@ -50,14 +50,10 @@ upstream.add_command(schedule)
 
 def named_recipes(named: tuple[Path, ...]) -> list[Path]:
     """Return the recipes in files and folders; those that are shipped where none are named."""
-    from isobuilder.model.loading import builtin_recipes
+    from isobuilder.model.loading import builtin_recipes, recipes_in
 
     places = named or (builtin_recipes(),)
-    return [
-        path
-        for place in places
-        for path in (sorted(place.glob("*.yaml")) if place.is_dir() else [place])
-    ]
+    return [path for place in places for path in (recipes_in(place) if place.is_dir() else [place])]
 
 
 def _readable(app: App, recipes: list[Path]) -> list[Path]:

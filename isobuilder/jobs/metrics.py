@@ -7,8 +7,8 @@ import resource
 import time
 from pathlib import Path
 
-from isobuilder.errors import EnvironmentProblem
-from isobuilder.files import write_whole
+from isobuilder.errors import EnvironmentProblem, InputError
+from isobuilder.files import read_bytes, write_whole
 from isobuilder.formats.prometheus import Row, metric, value_in
 
 _LAST_SUCCESS = "isobuilder_run_last_success_timestamp_seconds"
@@ -68,8 +68,7 @@ class RunMetrics:
     def _before(self) -> float | None:
         """Return when a run last ended well, as an earlier one wrote it here."""
         try:
-            with self._path.open("rb") as file:
-                text = file.read(_MOST).decode("utf-8", "replace")
-        except OSError:
+            text = read_bytes(self._path, _MOST).decode("utf-8", "replace")
+        except InputError:
             return None
         return value_in(text, _LAST_SUCCESS, {"command": self._command})

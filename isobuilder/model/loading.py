@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from isobuilder.files import as_environment_problem
 from isobuilder.model.expand import builtin_recipes, read_recipe
 from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.lock import Lock
@@ -17,6 +18,7 @@ __all__ = [
     "load_recipe",
     "parse_manifest_json",
     "read_recipe",
+    "recipes_in",
 ]
 
 
@@ -28,6 +30,22 @@ def load_recipe(path: Path, architecture: str | None = None) -> Recipe:
         InputError: the file cannot be read, or is not for this architecture.
     """
     return read_recipe(path, architecture).recipe
+
+
+def recipes_in(folder: Path) -> list[Path]:
+    """Return the recipes of a folder, in order: what is called ``*.yaml``, and no folder.
+
+    What is hidden is none, such as the locks that editors leave: broken links called ``.#a.yaml``.
+
+    Raises:
+        EnvironmentProblem: it cannot be read.
+    """
+    with as_environment_problem(folder):
+        return sorted(
+            one
+            for one in folder.iterdir()
+            if one.suffix == ".yaml" and not one.name.startswith(".") and not one.is_dir()
+        )
 
 
 def architectures_of(path: Path) -> tuple[str, ...]:

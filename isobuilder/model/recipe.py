@@ -310,7 +310,7 @@ class BootWish(Model):
     secure_boot: Literal[True] = True  # the signed loaders are the only ones there are
 
 
-def flavour_of(profile: ProfileName, variant: str | None) -> str:
+def _flavour(profile: ProfileName, variant: str | None) -> str:
     """Return profile and variant as one word, e.g. ``mold-cks.gpu``."""
     return f"{profile}.{variant}" if variant else profile
 
@@ -332,7 +332,7 @@ class IsoName:
     @property
     def flavour(self) -> str:
         """Profile and variant."""
-        return flavour_of(self.profile, self.variant)
+        return _flavour(self.profile, self.variant)
 
     @property
     def registered(self) -> str:
@@ -426,7 +426,7 @@ class Recipe(FileModel):
     @property
     def flavour(self) -> str:
         """Profile and variant."""
-        return flavour_of(self.profile, self.variant)
+        return _flavour(self.profile, self.variant)
 
     @property
     def digest(self) -> Digest:

@@ -17,7 +17,7 @@ from isobuilder.content.archives import ARCHIVE, archive_key
 from isobuilder.digest import Digest
 from isobuilder.documents.json import NOTE, parse
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
-from isobuilder.files import disk_problem, own_path, write_whole
+from isobuilder.files import disk_problem, own_path, read_bytes, write_whole
 from isobuilder.iso.boot_names import PAYLOAD
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import MANIFEST, REPORT, SIDE_FILES, SUMS, Medium
@@ -271,9 +271,8 @@ def manifest_of(iso: Path) -> IsoManifest | None:
         return found
     beside = iso.with_suffix(".manifest.json")
     try:
-        with beside.open("rb") as file:
-            return parse_manifest_json(file.read(_MANIFEST_LIMIT), str(beside))
-    except (IsobuilderError, OSError):
+        return parse_manifest_json(read_bytes(beside, _MANIFEST_LIMIT), str(beside))
+    except IsobuilderError:
         return None
 
 

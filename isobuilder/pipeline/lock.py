@@ -10,7 +10,7 @@ from pathlib import Path
 
 from isobuilder.digest import Digest
 from isobuilder.errors import DifferencesFound, EnvironmentProblem, InputError
-from isobuilder.files import own_path, write_whole
+from isobuilder.files import holds, own_path, refuse_special, write_whole
 from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock, LockedFile, LockedManifest, answers, lock_name
 from isobuilder.model.recipe import Recipe
@@ -64,7 +64,7 @@ def lock_recipe(
     Raises:
         DifferencesFound: ``locked`` is set and the lock would change.
         EnvironmentProblem: the lock cannot be written; known before anything is asked.
-        InputError: parts of the recipe cannot work together, by the rules.
+        InputError: its parts cannot work together, by the rules; what has that name is no file.
         InputError, UpstreamError, IntegrityError: as ``resolve``; the lock on disk stays as it was.
 
     An OS payload that nobody serves is pinned if the store has it, else left open.
@@ -98,7 +98,7 @@ def lock_recipe(
     lock = with_kept_proofs(lock, before, session, folder=beside).found_in(path.parent)
     if locked and (before is None or before.to_bytes() != lock.to_bytes()):
         raise DifferencesFound(_changes(path, before, lock))
-    changed = not path.exists() or path.read_bytes() != lock.to_bytes()
+    changed = not holds(path, lock.to_bytes())
     if not locked:
         _write(lock, path, session, changed=changed)
     return LockFile(lock, path, changed, before)
@@ -175,6 +175,7 @@ def _changes(path: Path, before: Lock | None, after: Lock) -> str:
 
 
 def _refuse_unwritable(path: Path, recipe_path: str, architecture: str) -> None:
+    refuse_special(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent):

@@ -15,7 +15,7 @@ from isobuilder.documents.nodes import plain
 from isobuilder.documents.plain_yaml import read_yaml, yaml_map
 from isobuilder.documents.text import yaml_text
 from isobuilder.errors import InputError
-from isobuilder.files import write_whole
+from isobuilder.files import holds, write_whole
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.base import canonical_json
 from isobuilder.model.loading import builtin_recipes, load_lock, load_recipe, read_recipe
@@ -178,7 +178,7 @@ def import_call(words: Sequence[str], *, out: Path) -> Path:
 
 
 def _refuse_other(recipe: Path, text: str, hint: str) -> None:
-    if recipe.exists() and recipe.read_text("utf-8") != text:
+    if recipe.exists() and not holds(recipe, text.encode()):
         raise InputError(f"{recipe}: is there already, with other content", hint=hint)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError, IsobuilderError
 from isobuilder.files import as_environment_problem, locked, write_whole
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.model.loading import load_recipe
+from isobuilder.model.loading import load_recipe, recipes_in
 from isobuilder.model.lock import Lock
 from isobuilder.model.policy import SyncPolicy
 from isobuilder.model.profile import DEFAULT_PROFILE
@@ -246,14 +246,11 @@ class _Sync:
         return f"{path.name}: {'; '.join(proposal.changes)}"
 
     def _recipes(self) -> list[Path]:
-        return [path for path in self._all() if path not in self.wrong]
-
-    def _all(self) -> list[Path]:
-        return sorted(Path(self.policy.recipes).glob("*.yaml"))
+        return [path for path in recipes_in(Path(self.policy.recipes)) if path not in self.wrong]
 
     def _find_wrong(self) -> None:
         """Note the recipes that are none, so that they keep nothing else from its turn."""
-        for path in self._all():
+        for path in recipes_in(Path(self.policy.recipes)):
             try:
                 load_recipe(path)
             except InputError as error:

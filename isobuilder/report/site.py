@@ -12,6 +12,7 @@ from isobuilder.errors import InputError
 from isobuilder.files import (
     as_environment_problem,
     clear_scratch,
+    holds,
     is_file,
     read_bytes,
     write_whole,
@@ -86,9 +87,8 @@ def _iso_page(catalogue: IsoCatalogue, entry: CatalogueEntry, language: Language
 
 
 def _write(path: Path, data: bytes) -> bool:
-    with as_environment_problem(path):
-        if is_file(path) and path.stat().st_size == len(data) and path.read_bytes() == data:
-            return False
+    if holds(path, data):
+        return False
     write_whole(path, data)
     return True
 

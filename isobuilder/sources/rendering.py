@@ -147,9 +147,10 @@ class _Helm:
             return None
         path = _inside(self.folder, self.chart.values)
         try:
-            if path.stat().st_size <= _MOST_VALUES:
+            size = path.stat().st_size
+            if path.is_file() and size <= _MOST_VALUES:
                 return path
-            fact = f"more than {_MOST_VALUES} bytes"
+            fact = f"more than {_MOST_VALUES} bytes" if path.is_file() else "is no file"
         except OSError as error:
             fact = error.strerror or "cannot be read"
         raise InputError(f"manifests[{self.entry.name}].chart.values: {path}: {fact}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,6 +84,25 @@ def test_a_device_without_end_is_refused() -> None:
     for command in (("recipe", "check"), ("build",)):
         done = call(*command, "/dev/zero", code=3)
         assert errors(done) == ["error: /dev/zero: expected at most 4 MiB, got no end"]
+
+
+def test_a_pipe_in_the_place_of_a_recipe_or_its_lock_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "r.yaml")
+    assert read_by_every_command(pipe) == [f"error: {pipe}: is no file"]
+    recipe, _ = write_recipes(tmp_path)
+    os.mkfifo(lock := recipe.with_suffix(".amd64.lock.json"))
+    for command in (("recipe", "check"), ("build", "--arch", "amd64")):
+        assert f"{lock}: is no file" in errors(call(*command, recipe, code=3))[0]
+    done = call("lock", recipe, "--arch", "amd64", "--offline", code=3)
+    assert errors(done) == [f"error: {lock}: is there, and is no file"]
+
+
+def test_a_recipe_from_a_pipe_that_a_shell_made_is_read() -> None:
+    words = [sys.executable, "-m", "isobuilder", "recipe", "check"]
+    script = '"$@" <(sleep 0.2; echo "schema: 2")'
+    words = ["bash", "-c", script, "-", *words]
+    said = subprocess.run(words, capture_output=True, text=True, check=False).stderr
+    assert re.search(r"error: /dev/fd/\d+:1:9: schema: ", said), said
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

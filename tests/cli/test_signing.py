@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 import stat
 from collections.abc import Callable
@@ -74,6 +75,13 @@ def test_a_signed_iso_is_good_by_the_public_key_alone(signed: Path, keys: Path) 
     assert "built by https://a.example/ci, on 20" in claim
     assert verdict.startswith("good: ")
     assert ", signatures" in verdict
+
+
+def test_a_pipe_beside_the_iso_is_not_waited_for(iso: Path, keys: Path) -> None:
+    (lock := iso.with_suffix(".lock.json")).unlink()
+    os.mkfifo(lock)
+    done = call("sign", iso, "--key", keys / "ours.pem", code=3)
+    assert errors(done) == [f"error: {lock}: is no file"]
 
 
 def test_openssl_finds_the_signature_good(signed: Path, keys: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def text(publish: PublishedOf) -> dict[str, object]:
     made = publish("1.34.12")
     data: dict[str, object] = json.loads(made.path.with_suffix(SUFFIX).read_bytes())
     return data
+
+
+def test_a_pipe_in_the_place_of_a_side_file_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "k.iso").touch()
+    os.mkfifo(side := tmp_path / f"k{SUFFIX}")
+    with pytest.raises(InputError, match="is no file"):
+        read_catalogue(tmp_path)
+    with pytest.raises(InputError, match="is no file"):
+        read_registration(side)
 
 
 @pytest.mark.parametrize("name", NAMES, ids=repr)

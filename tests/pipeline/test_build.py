@@ -19,7 +19,7 @@ from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
 from isobuilder.formats.oci import parse_manifest
 from isobuilder.http.replies import Reply, Request
-from isobuilder.pipeline.build import Built, build, check
+from isobuilder.pipeline.build import Built, build, check, manifest_of
 from isobuilder.pipeline.fetch import fetch
 from isobuilder.pipeline.lock import find_lock, lock_recipe
 from isobuilder.report.page import write_report
@@ -475,3 +475,9 @@ def test_a_newer_python_does_not_change_a_byte(
         pages.append({path.name: path.read_bytes() for path in site.rglob("*") if path.is_file()})
     assert pages[0] == pages[1]
     assert f"{built.iso.stem}.html" in pages[0]
+
+
+def test_a_pipe_in_the_place_of_a_manifest_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "k.iso").write_bytes(b"damaged")
+    os.mkfifo(tmp_path / "k.manifest.json")
+    assert manifest_of(tmp_path / "k.iso") is None

@@ -212,6 +212,18 @@ def test_a_name_that_looks_like_an_option_is_none(
     assert {one["source"] for one in json.loads(done.stdout)} == {"./-q.yaml"}
 
 
+def test_what_editors_leave_and_folders_are_no_recipes(checkout: Checkout) -> None:
+    before = checkout.cells()
+    (checkout.recipes / ".#a.yaml").symlink_to("somebody@example.4711:1")
+    (checkout.recipes / ".hidden.yaml").write_text("none: of ours")
+    (checkout.recipes / "old.yaml").mkdir()
+    assert checkout.cells() == before
+    checkout.status(checkout.folder)
+    (link := checkout.recipes / "x.yaml").symlink_to("nowhere")
+    done = checkout.call("matrix", "--recipes", checkout.recipes, code=3)
+    assert errors(done) == [f"error: {link}: cannot be read: No such file or directory"]
+
+
 # --- status ---
 
 

@@ -417,6 +417,15 @@ def test_each_kind_of_a_version_is_built_in_its_highest_revision(site: Site) -> 
 
 def test_a_recipe_that_is_none_keeps_no_other_from_its_turn(site: Site) -> None:
     (site.recipes / "mine.yaml").write_text("kubernetes: soon\n")
+    os.mkfifo(site.recipes / "pipe.yaml")
+    os.mkfifo(site.recipes / "kubernetes-1.33.12.amd64.lock.json")
+    (site.recipes / ".#a.yaml").symlink_to("somebody@example.4711:1")  # as Emacs leaves it
+    (site.recipes / "old.yaml").mkdir()
     report = site.run(architectures=["amd64"])
-    assert [(step.subject, step.step) for step in report.failed] == [("mine.yaml", "recipe")]
-    assert len(site.names()) == 2
+    assert [(step.subject, step.step) for step in report.failed] == [
+        ("mine.yaml", "recipe"),
+        ("pipe.yaml", "recipe"),
+        ("1.33.12 amd64", "lock"),
+    ]
+    assert all("is no file" in step.fact for step in report.failed[1:])
+    assert len(site.names()) == 1

@@ -39,7 +39,7 @@ def schedule(
     that is there and says something else stays as it is, and then none is written.
     """
     from isobuilder.errors import UsageProblem
-    from isobuilder.files import write_whole
+    from isobuilder.files import holds, write_whole
     from isobuilder.jobs import files
     from isobuilder.pipeline.shipped import shipped
 
@@ -60,7 +60,7 @@ def schedule(
     changed = [
         path
         for name, text in texts.items()
-        if (path := out / name).exists() and path.read_bytes() != text.encode()
+        if (path := out / name).exists() and not holds(path, text.encode())
     ]
     if changed:
         raise UsageProblem(

@@ -9,7 +9,7 @@ import click
 
 from isobuilder.cli.app import NEW_FILE, App, AppCommand, WholeNumber
 from isobuilder.cli.telling import tell
-from isobuilder.files import is_file, write_whole
+from isobuilder.files import holds, write_whole
 
 _MARK = b"# of isobuilder mold simulate, which writes this file and removes it\n"
 
@@ -67,7 +67,7 @@ def simulate(app: App, port: int, zones: tuple[str, ...], key_file: Path, signat
         except KeyboardInterrupt:
             app.say("the simulator ended; everything it knew is gone")
         finally:
-            if is_file(key_file) and key_file.read_bytes() == keys:  # else somebody's by now
+            if holds(key_file, keys):  # else somebody's by now
                 key_file.unlink(missing_ok=True)
 
 

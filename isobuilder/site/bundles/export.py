@@ -23,6 +23,7 @@ from isobuilder.files import (
     Put,
     as_environment_problem,
     clear_scratch,
+    holds,
     is_file,
     new_file,
     read_bytes,
@@ -164,7 +165,7 @@ def write_folder(
     texts = {BUNDLE: text} | dict(layout_of(bundle))
     clear_scratch(out, texts.__contains__)
     with as_environment_problem(out):
-        if about.exists() and not (about.is_file() and about.read_bytes() == text):
+        if about.exists() and not holds(about, text):
             raise InputError(
                 f"{out}: is a bundle already, and of something else", hint="choose another folder"
             )
