@@ -19,7 +19,7 @@ from isobuilder.errors import EnvironmentProblem, InputError
 _MIB = 1024 * 1024
 
 
-_HANDED = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
+_HANDED = re.compile(r"/dev/stdin|/dev/fd/[0-9]+|/proc/self/fd/[0-9]+")
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
