@@ -53,6 +53,7 @@ READ_ELSEWHERE = {
     "sources/session.py": "puts tools together",
     "sources/upstream/choose.py": "releases that were read",
     "sources/upstream/look.py": "asks, and hands on to its readers",
+    "sources/upstream/newest.py": "values that were read",
     "sources/upstream/notices.py": "releases that were read",
     "sources/upstream/sight.py": "values that were read",
     "sources/upstream/whole.py": "asks whether things are there",
