@@ -7,7 +7,6 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 _DIGITS = 18  # of a number of bytes, seconds or pieces
 _MANY = 1000  # characters of a foreign text that a message shows
@@ -31,18 +30,29 @@ def shown_lines(text: str) -> str:
 
 
 _LEAST = 4  # characters of a secret: what is shorter stands in many a word by chance
+_KNOWN_BY = 48  # characters: a longer secret is known by these, and one that was cut off as well
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:
-    """Return ``text`` with ``***`` for each of ``secrets``, as they are and as forms have them.
+    """Return ``text`` with ``***`` for each of ``secrets``, however forms and JSON escape them.
 
     Some servers repeat what they were sent.
     """
-    for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
+    for secret in sorted(set(secrets), key=len, reverse=True):  # one may be a part of another
         if len(secret) >= _LEAST:
-            for form in (secret, quote(secret, safe=""), quote_plus(secret)):
-                text = text.replace(form, "***")
+            begin = "".join(map(_any_form, secret[:_KNOWN_BY]))
+            rest = r"[^\s\"'<>,;]*" if len(secret) > _KNOWN_BY else ""
+            text = re.sub(begin + rest, "***", text.replace(secret, "***"))
     return text
+
+
+def _any_form(character: str) -> str:
+    """Return a pattern for a character as it is, in an address, in a form and in JSON."""
+    code = "".join(f"%{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
+    units = character.encode("utf-16-be", "surrogatepass")
+    unit = "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+    plus = r"|\+" if character == " " else ""
+    return rf"(?:\\?{re.escape(character)}|(?i:{re.escape(code)}|{re.escape(unit)}){plus})"
 
 
 _HOST, _WORD = re.compile(r"[^/\s]*"), re.compile(r"\S+")

@@ -59,12 +59,14 @@ Result = TypeVar("Result")
 def told(error: BaseException, *, verbosity: int) -> int:
     """Tell the person what ended the program, and return the exit code."""
     match error:
+        case _ if _was_interrupted(error):
+            if verbosity > 0 and not isinstance(error, KeyboardInterrupt):
+                _show_trace(error)
+            tell("error: interrupted; the same command carries on from here", err=True)
+            return INTERRUPTED
         case IsobuilderError():
             _show_error(error, verbose=verbosity > 1)
             return error.exit_code
-        case _ if _was_interrupted(error):
-            tell("error: interrupted; the same command carries on from here", err=True)
-            return INTERRUPTED
         case BrokenPipeError():
             # The reader of our output has gone: nothing more to say, and nobody to say it to.
             _discard_output()

@@ -164,12 +164,13 @@ def _start_quickly() -> None:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
+_ANY_BYTES = ("_FILE", "_CONFIG", "_SIGNING_KEY", "_SIGNER", "_KEY_PASSWORD")
+
+
 def _judge_variables(variables: Mapping[str, str]) -> None:
     """Refuse our variables that are no text; names of files and passphrases may be any bytes."""
     for name, value in variables.items():
-        if name.startswith("ISOBUILDER_") and not name.endswith(
-            ("_FILE", "_CONFIG", "_KEY_PASSWORD")
-        ):
+        if name.startswith("ISOBUILDER_") and not name.endswith(_ANY_BYTES):
             try:
                 value.encode()
             except UnicodeEncodeError:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Self
@@ -16,7 +16,6 @@ from isobuilder.http.access import ServerLogin, secrets_of
 from isobuilder.http.addresses import local_path, origin, redact
 from isobuilder.http.failure import HttpFailure, of_status
 from isobuilder.http.settings import PIECE
-from isobuilder.text import masked
 
 _ENCODINGS = {"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"}
 _MOST_SAID = 16 * 1024  # bytes of an answer that says no
@@ -30,6 +29,7 @@ class Answer:
     headers: Mapping[str, str]  # names in any case
     body: bytes
     url: str  # where it came from after redirects; redact before showing
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # what was sent, and may be in it
 
     @property
     def encoding(self) -> str | None:
@@ -114,9 +114,11 @@ def accepted(
         return response
     reason = next((known.phrase for known in HTTPStatus if known == response.status), "")
     said = _beginning(response)
-    raise of_status(
+    failure = of_status(
         redact(response.url), response.status, reason, response.headers, said=said, login=login
     )
+    failure.secrets = secrets_of(response.auth or "")
+    raise failure
 
 
 def _beginning(response: Response) -> bytes:
@@ -127,8 +129,7 @@ def _beginning(response: Response) -> bytes:
             body += chunk
             if len(body) >= _MOST_SAID:
                 break
-    text = bytes(body[:_MOST_SAID]).decode("utf-8", "surrogateescape")
-    return masked(text, secrets_of(response.auth or "")).encode("utf-8", "surrogateescape")
+    return bytes(body[:_MOST_SAID])
 
 
 def whole(response: Response, limit: int, *, proven: bool = False) -> Answer:
@@ -147,7 +148,8 @@ def whole(response: Response, limit: int, *, proven: bool = False) -> Answer:
         body += chunk
         if len(body) > limit:
             raise HttpFailure(f"{place}: longer than the {limit} bytes allowed", temporary=False)
-    return Answer(response.status, response.headers, bytes(body), response.url)
+    secrets = secrets_of(response.auth or "")
+    return Answer(response.status, response.headers, bytes(body), response.url, secrets)
 
 
 def redirect_target(response: Response) -> str:

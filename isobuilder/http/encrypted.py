@@ -40,26 +40,34 @@ def server_tls(certificate: Path, key: Path | None) -> TlsContext:
     try:
         context.load_cert_chain(certificate, key, password)
     except (OSError, ValueError) as error:  # SSLError is an OSError
-        raise _not_taken(certificate, key or certificate, encrypted=bool(asked)) from error
+        raise _not_taken(certificate, key or certificate, error, encrypted=bool(asked)) from error
     return context
 
 
-def _not_taken(certificate: Path, key: Path, *, encrypted: bool) -> EnvironmentProblem:
-    """Return which of the two files is at fault; OpenSSL itself says little of that."""
+def _not_taken(
+    certificate: Path, key: Path, error: OSError | ValueError, *, encrypted: bool
+) -> EnvironmentProblem:
+    """Return which of the two files is at fault; OpenSSL itself does not say that."""
     for path, what in ((certificate, "CERTIFICATE"), (key, "PRIVATE KEY")):
         with as_environment_problem(path):
             marks = re.findall(rb"-----BEGIN ([A-Z0-9 ]+)-----", path.read_bytes()[:_MOST_PEM])
         if not any(mark.decode().endswith(what) for mark in marks):
-            found = f"no {what.lower()} in PEM is in it"
             hint = "the certificate with its chain and its key, in one file or in two, are wanted"
-            return EnvironmentProblem(f"{path}: {found}", hint=hint)
+            return EnvironmentProblem(f"{path}: no {what.lower()} in PEM is in it", hint=hint)
+    reason = str(getattr(error, "reason", None) or error).replace("_", " ").lower()
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(certificate)
+    except (OSError, ValueError):
+        return EnvironmentProblem(f"{certificate}: a damaged certificate: {reason}")
     if encrypted:
         hint = f"openssl pkey -in {shlex.quote(str(key))} -out PLAIN writes one that is not"
         return EnvironmentProblem(f"{key}: the key is encrypted with a password", hint=hint)
-    said = f"{key}: not the key that belongs to {certificate}, or damaged"
-    return EnvironmentProblem(
-        said, hint="openssl x509 and openssl pkey show the public key of each"
-    )
+    if reason == "key values mismatch":
+        hint = "openssl x509 -pubkey and openssl pkey -pubout show the public key of each"
+        said = f"{key}: not the key that belongs to {certificate}"
+        return EnvironmentProblem(said, hint=hint)
+    told = f"{certificate}" if certificate == key else f"{certificate} with {key}"
+    return EnvironmentProblem(f"{told}: {reason}")
 
 
 class Encrypted:

@@ -45,6 +45,7 @@ class HttpFailure(UpstreamError):
         self.status = status  # None when there was no answer at all
         self.headers = headers  # of the answer; names in any case
         self.said = said  # the beginning of its body
+        self.secrets: tuple[str, ...] = ()  # what was sent, and may be in it
 
     def saying(self, words: str) -> HttpFailure:
         """Return the same failure with what the server said of it."""

@@ -7,7 +7,7 @@ Sources: OCI distribution specification 1.1, "Error Codes" (``errors``); RFC 674
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 from isobuilder.documents.json import TOKEN, JsonProblem, value_of
@@ -15,7 +15,7 @@ from isobuilder.errors import IsobuilderError
 from isobuilder.http.addresses import redact
 from isobuilder.http.answer import Answer
 from isobuilder.http.failure import REFUSED_HINT, HttpFailure, of_status
-from isobuilder.text import printable
+from isobuilder.text import masked, printable
 
 _MOST = 300  # characters of all that it says
 _KEYS = ("code", "error", "message", "error_description", "error_message", "details", "detail")
@@ -36,7 +36,7 @@ def with_reason(error: IsobuilderError) -> IsobuilderError:
     """Return ``error``, and what the server said with it, if it is a server's."""
     if not isinstance(error, HttpFailure):
         return error
-    words = reason_in(error.said, error.headers.get("Content-Type", ""))
+    words = reason_in(error.said, error.headers.get("Content-Type", ""), error.secrets)
     return error.saying(words) if words else error
 
 
@@ -66,10 +66,10 @@ def refuse_other_door(answer: Answer) -> None:
         )
 
 
-def reason_in(body: bytes, kind: str) -> str:
+def reason_in(body: bytes, kind: str, secrets: Iterable[str] = ()) -> str:
     """Return what the body of an answer says in short; empty for pages, and for nothing.
 
-    ``kind`` is its media type, as the answer has it.
+    ``kind`` is its media type, as the answer has it. None of ``secrets`` is told.
     """
     kind = kind.partition(";")[0].strip().lower()
     text = body.decode("utf-8", "replace").strip()
@@ -84,7 +84,8 @@ def reason_in(body: bytes, kind: str) -> str:
         found = [text.partition("\n")[0].strip()]
     else:
         found = []
-    return printable(": ".join(dict.fromkeys(filter(None, found))), _MOST)
+    told = ": ".join(dict.fromkeys(filter(None, found)))
+    return printable(masked(told, secrets), _MOST)
 
 
 def _told(value: object) -> Iterator[str]:

@@ -358,7 +358,7 @@ def _looks(answer: Answer) -> str:
     if not begin:
         return "nothing"
     if begin[:1] == b"{":
-        error = b'"errors"' in begin and reason_in(answer.body, "application/json")
+        error = b'"errors"' in begin and reason_in(answer.body, "application/json", answer.secrets)
         return f"an error in place of an answer: {error}" if error else ""
     if answer.encoding:
         return f"it encoded as {answer.encoding}"

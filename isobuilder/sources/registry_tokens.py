@@ -22,7 +22,6 @@ from isobuilder.http.client import Http
 from isobuilder.http.failure import HttpFailure
 from isobuilder.sources.reasons import reason_in
 from isobuilder.sources.registry_auth import Credentials, RegistryLogin
-from isobuilder.text import masked
 
 _log = logging.getLogger(__name__)
 
@@ -150,8 +149,8 @@ class RegistryTokens:
                 raise
             place = f"{redact(challenge.realm)}: no token for {repository}"
             fact = f"{login} was refused" if login else "a login is needed"
-            words = reason_in(failure.said, failure.headers.get("Content-Type", ""))
-            words = masked(words, [login.identity_token] if login else ())  # sent in a form
+            secrets = (*failure.secrets, login.identity_token if login else "")  # sent in a form
+            words = reason_in(failure.said, failure.headers.get("Content-Type", ""), secrets)
             raise UpstreamError(
                 f"{place}: {failure.status}, {fact}{words and f': {words}'}",
                 hint=self._credentials.hint(base),

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from isobuilder import __version__
+from isobuilder.cli.app import WholeNumber
 from isobuilder.cli.examples import EXAMPLES
 from isobuilder.cli.main import COMMANDS, main
 from isobuilder.store import Store
@@ -80,6 +81,14 @@ def command_of(words: tuple[str, ...]) -> click.Command:
         command = command.get_command(context, word)
     assert command is not None
     return command
+
+
+@pytest.mark.parametrize("words", [words for words in commands() if words], ids=" ".join)
+def test_no_option_takes_digits_of_other_scripts_for_a_number(words: tuple[str, ...]) -> None:
+    given = [option for option in command_of(words).params if not getattr(option, "count", False)]
+    numbers = (click.types.IntParamType, click.types.FloatParamType)
+    taking = [option for option in given if isinstance(option.type, numbers)]
+    assert [option.opts for option in taking if not isinstance(option.type, WholeNumber)] == []
 
 
 def leaves() -> list[tuple[str, ...]]:

@@ -196,16 +196,21 @@ def test_a_signal_that_the_interpreter_swallows_comes_again() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
 
 
-def test_an_interruption_that_became_another_error_is_still_one() -> None:
+@pytest.mark.parametrize("kind", ["ValueError", "UpstreamError"])
+def test_an_interruption_that_became_another_error_is_still_one(kind: str) -> None:
     done = python(
+        "from isobuilder.errors import UpstreamError\n"
         "import isobuilder.pipeline.compare as compare\n"
         "from isobuilder.cli import main\n"
         "class Field:\n"
         "    def __set_name__(self, *_):\n"
         "        raise KeyboardInterrupt\n"
         "def contents_of(path):\n"
-        "    class Model:\n"
-        "        field = Field()\n"
+        "    try:\n"
+        "        class Model:\n"
+        "            field = Field()\n"
+        "    except RuntimeError as error:\n"
+        f"        raise {kind}('no') from error\n"
         "compare.contents_of = contents_of\n"
         f"main(['inspect', {__file__!r}], prog_name='isobuilder')\n"
     )
@@ -225,6 +230,7 @@ ODD = "\udcff"  # as Python keeps a byte that is no UTF-8
         ("config show --remote-store oci://ODD/x", 2, "'--remote-store': expected text in UTF-8"),
         ("config show --store ODD", 3, "--store: store: expected text in UTF-8"),
         ("ISOBUILDER_STORE=ODD config show", 3, "ISOBUILDER_STORE: expected text in UTF-8"),
+        ("ISOBUILDER_SIGNING_KEY=ODD config show --remote-store ODD", 2, "'--remote-store': "),
         ("ISOBUILDER_MOLD_API_KEY=ODD mold zones", 3, "ISOBUILDER_MOLD_API_KEY: expected text"),
     ],
 )

@@ -81,27 +81,49 @@ def test_the_reason_and_a_hint_that_fits_the_status_are_in_the_error(
     ("auth", "secret"),
     [
         (f"Basic {base64.b64encode(b'me:pass word').decode()}", "pass word"),
-        (f"basic {base64.b64encode('나:암호입니다'.encode()).decode()}", "암호입니다"),
-        ("Bearer abc.def-ghi_jkl", "abc.def-ghi_jkl"),
+        (f"basic {base64.b64encode('나:암호/입니다'.encode()).decode()}", "암호/입니다"),
+        ("Bearer eyJh/bc+d/ef==", "eyJh/bc+d/ef=="),
         ("Basic no base 64", "no base 64"),
     ],
 )
 @pytest.mark.parametrize("form", ["{auth}", "your password {secret} is wrong"])
+@pytest.mark.parametrize("written", ["plainly", "in ASCII", "as PHP does", "as Gson does"])
 def test_a_server_that_repeats_what_it_was_sent_gives_no_secret_away(
-    auth: str, secret: str, form: str, http: Http, files: FileServer
+    auth: str, secret: str, form: str, written: str, http: Http, files: FileServer
 ) -> None:
     said = form.format(auth=auth, secret=secret)
-    body = json.dumps({"errors": [{"code": "DENIED", "message": said}]}, ensure_ascii=False)
+    told = {"errors": [{"code": "DENIED", "message": said}]}
+    body = json.dumps(told, ensure_ascii=written == "in ASCII")
+    if written == "as PHP does":
+        body = body.replace("/", "\\/")
+    elif written == "as Gson does":
+        body = body.replace("=", "\\u003d")
     refusal = answer(body.encode(), 403, Content_Type="application/json")
     url = files.add("x", b"", always=refusal)
     with pytest.raises(HttpFailure) as caught:
         http.get_small(url, limit=100, auth=auth)
-    told = str(with_reason(caught.value))
-    assert "DENIED: " in told
-    assert "***" in told
-    assert not any(part in told for part in (secret, auth.partition(" ")[2]))
+    shown = str(with_reason(caught.value))
+    assert "DENIED: " in shown
+    assert "***" in shown
+    assert not any(part in shown for part in (secret, auth.partition(" ")[2]))
 
 
-def test_what_is_masked_is_so_in_forms_as_well_and_no_short_word_is() -> None:
-    assert masked("a=x%2By%3D&b=x+y=, abc", ["x+y=", "abc"]) == "a=***&b=***, abc"
-    assert masked("secrets and secret", ["secret", "secrets"]) == "*** and ***"
+@pytest.mark.parametrize(
+    ("text", "secrets", "left"),
+    [
+        ("a=x%2By%3D&b=x+y=, abc", ["x+y=", "abc"], "a=***&b=***, abc"),
+        ("a=x%2by%3d, b=a+word", ["x+y=", "a word"], "a=***, b=***"),
+        (
+            r"\ud55c\uAD6D\uc554\ud638, %ED%95%9C%ea%b5%ad%ec%95%94%ed%98%b8",
+            ["한국암호"],
+            "***, ***",
+        ),
+        ("secrets and secret", ["secret", "secrets"], "*** and ***"),
+        (f"begin {'t' * 60}", ["t" * 2000], "begin ***"),
+        (f"begin {'t' * 47}", ["t" * 2000], f"begin {'t' * 47}"),
+    ],
+)
+def test_what_is_masked_is_so_however_it_is_written_and_no_short_word_is(
+    text: str, secrets: list[str], left: str
+) -> None:
+    assert masked(text, secrets) == left

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isobuilder.cli.app import App, AppGroup, json_option
+from isobuilder.cli.app import App, AppGroup, WholeNumber, json_option
 from isobuilder.cli.mold.audit import apply, audit
 from isobuilder.cli.mold.register import check, register
 from isobuilder.cli.mold.servers import Servers, dry_run_option, server_options
@@ -112,7 +112,13 @@ def list_versions(app: App, /, servers: Servers, as_json: bool, **wanted: Any) -
 @mold.command()
 @click.argument("version")
 @server_options
-@click.option("--events", default=10, show_default=True, help="How many events to show.")
+@click.option(
+    "--events",
+    type=WholeNumber(0),
+    default=10,
+    show_default=True,
+    help="How many events to show.",
+)
 @json_option
 @click.pass_obj
 def show(app: App, servers: Servers, version: str, events: int, as_json: bool) -> None:
@@ -244,7 +250,13 @@ def delete(app: App, servers: Servers, version: str, yes: bool, dry_run: bool) -
     type=click.Choice(["INFO", "WARN", "ERROR"], case_sensitive=False),
     help="Only of this level.",
 )
-@click.option("--limit", default=20, show_default=True, help="How many, the newest first.")
+@click.option(
+    "--limit",
+    type=WholeNumber(0),
+    default=20,
+    show_default=True,
+    help="How many, the newest first.",
+)
 @json_option
 @click.pass_obj
 def events(

@@ -59,7 +59,7 @@ def unit_text(port: int, *, written: Iterable[Path | None]) -> str:
     }
     if folders:
         further.append("# The user of this service has to be able to write there.")
-        further.append(f"ReadWritePaths={_percent(shlex.join(map(str, sorted(folders))))}")
+        further.append(f"ReadWritePaths={' '.join(map(_word, sorted(map(str, folders))))}")
     capability = "CAP_NET_BIND_SERVICE" if 0 < port < _OURS else ""
     if capability:
         further.append(f"AmbientCapabilities={capability}")
@@ -117,4 +117,9 @@ def _spelled(parameter: click.Parameter, given: Any) -> list[str]:
 
 
 def _quoted(word: str) -> str:
-    return _percent(shlex.quote(word)).replace("$", "$$")  # of a variable
+    return _word(word).replace("$", "$$")  # of a variable
+
+
+def _word(text: str) -> str:
+    """Return one word; systemd reads the escapes of C in quotes of either kind."""
+    return _percent(shlex.quote(text).replace("\\", r"\\"))

@@ -299,7 +299,7 @@ class Transport:
         try:
             data = value_of(body, ANSWER)
         except JsonProblem as error:
-            begin = _quotable(body.decode("utf-8", "replace"), sent)[:60].strip()
+            begin = _quotable(body[:_SHOWN].decode("utf-8", "replace"), sent)[:60].strip()
             if status in {502, 504}:
                 raise RequestLost(f"HTTP {status}", maybe_done=True) from error
             if error.line is not None and (begin.startswith("{") or not begin):
@@ -327,6 +327,7 @@ class Transport:
             self.skew = (there - self.clock.now()).total_seconds()
 
 
+_SHOWN = 64 * 1024  # bytes of an answer that are looked at for its beginning
 _SECRET = {"apikey", "signature", "sessionkey", "password"}  # of the parameters of a request
 
 

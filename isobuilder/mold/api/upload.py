@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import requests
@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 
 _CHUNK = 256 * 1024
 _PATIENCE = 600.0  # seconds for the next bytes of an ISO to go, or an answer to come
-_SAID = 200  # bytes of a refusal that are read
+_MOST_SAID = 16 * 1024  # bytes of a refusal that are read
+_SAID = 200  # characters of them that are shown
 
 
 class _Multipart:
@@ -100,17 +101,18 @@ def send_file(
     with response:
         if response.status_code not in {200, 201}:
             pace.head_is_there()
-            said = masked(_begin(response), [ticket.signature, ticket.metadata])
+            said = _begin(response, [ticket.signature, ticket.metadata])
             raise MoldError(
                 f"upload to {host}: HTTP {response.status_code}: {said}",
                 hint="the ticket may have expired; run the same command again",
             )
 
 
-def _begin(response: requests.Response) -> str:
+def _begin(response: requests.Response, secrets: Iterable[str]) -> str:
     """Return the begin of what a server says of its refusal, as far as it comes."""
     try:
-        data = next(response.iter_content(_SAID), b"")
+        data = next(response.iter_content(_MOST_SAID), b"")
     except (requests.exceptions.RequestException, OSError):
         data = b""
-    return printable(" ".join(data.decode("utf-8", "replace").split()), _SAID)
+    said = masked(" ".join(data.decode("utf-8", "replace").split()), secrets)
+    return printable(said, _SAID)
