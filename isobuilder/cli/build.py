@@ -408,8 +408,11 @@ def _as_data(built: Built, signed: Signed | None) -> dict[str, Any]:
 
 def _revision(text: str) -> int:
     from isobuilder.errors import UsageProblem
+    from isobuilder.model.base import MOST_REVISIONS
 
     revision = whole_number(text.removeprefix("r"))
-    if not revision:
-        raise UsageProblem(f"--revision: expected r and a number from 1, got {text!r}")
+    if not revision or revision > MOST_REVISIONS:
+        raise UsageProblem(
+            f"--revision: expected r and a number from 1 to {MOST_REVISIONS}, got {text[:40]!r}"
+        )
     return revision

@@ -42,6 +42,11 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Days = Annotated[int, Field(ge=0, le=36_500)]
 """At most a hundred years: a day that is later than 9999 is none."""
 
+MOST_REVISIONS = 1_000_000
+
+Revision = Annotated[int, Field(ge=1, le=MOST_REVISIONS)]
+"""Which ISO of one Kubernetes version, profile and variant it is."""
+
 ONE_LINE = r"^[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*$"
 """A text that is one line for every reader: none takes a character in it for an end of line."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeInt
 
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
-from isobuilder.model.base import Architecture, Epoch, FileModel, IsoPath, Model, Name
+from isobuilder.model.base import Architecture, Epoch, FileModel, IsoPath, Model, Name, Revision
 from isobuilder.model.payload import OsPayload, PayloadPackage
 from isobuilder.model.profile import ProfileName
 from isobuilder.model.recipe import Component, Variant
@@ -76,7 +76,7 @@ class IsoManifest(FileModel):
     architecture: Architecture
     profile: ProfileName
     variant: Variant | None = None
-    revision: PositiveInt
+    revision: Revision
     epoch: Epoch
     tool: str
     lock_sha256: Sha256Hex

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, model_validator
+from pydantic import Field, NonNegativeInt, PrivateAttr, model_validator
 
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
-from isobuilder.model.base import Architecture, Epoch, FileModel, IsoPath, Model, Name
+from isobuilder.model.base import Architecture, Epoch, FileModel, IsoPath, Model, Name, Revision
 from isobuilder.model.payload import ArtifactName, Kernel, OsPayload, PayloadArtifact
 from isobuilder.model.profile import PROFILES, ProfileName
 from isobuilder.model.recipe import (
@@ -201,7 +201,7 @@ class Lock(FileModel):
 
     format: Annotated[Literal[1], Field(alias="schema")]
     kubernetes: KubeVersion
-    revision: PositiveInt
+    revision: Revision
     profile: ProfileName
     variant: Variant | None = None
     architecture: Architecture

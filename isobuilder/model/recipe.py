@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     Field,
-    PositiveInt,
     SerializerFunctionWrapHandler,
     StringConstraints,
     field_validator,
@@ -30,6 +29,7 @@ from isobuilder.model.base import (
     IsoPath,
     Model,
     Name,
+    Revision,
     canonical_json,
     check_port,
 )
@@ -361,7 +361,7 @@ class Recipe(FileModel):
 
     format: Annotated[Literal[1], Field(alias="schema")]
     kubernetes: KubeVersion
-    revision: PositiveInt = 1
+    revision: Revision = 1
     profile: ProfileName
     variant: Variant | None = None
     architectures: tuple[Architecture, ...]

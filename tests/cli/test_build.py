@@ -187,7 +187,7 @@ def test_build_takes_another_revision(
     assert call(*shared, "--revision", "r7").stdout.strip().endswith("amd64-r7.iso")
     note = json.loads(next(tmp_path.glob("*.registration.json")).read_bytes())
     assert note["name"].endswith("r7") or "r7" in json.dumps(note)
-    for wrong in ("r0", "x", "7r", "r-1", "r٣"):
+    for wrong in ("r0", "x", "7r", "r-1", "r٣", "r1000001"):
         assert "expected r and a number" in errors(call(*shared, "--revision", wrong, code=2))[0]
 
 

@@ -467,6 +467,8 @@ def test_extends_that_is_not_text_is_refused(write: Write) -> None:
         ("[amd64, arm64]", "[amd64, amd64]", "architectures"),
         ("cloudstack-cks", "cloudstack-csk", "profile: expected 'mold-cks'"),
         ("schema: 1", "schema: 2", "schema: expected 1, found 2"),
+        ("schema: 1", "schema: 1\nrevision: 0", "revision: "),
+        ("schema: 1", "schema: 1\nrevision: 1000001", "revision: "),
         ("[kubeadm, manifests]", "[kubeadn]", "images.from[0]: expected 'kubeadm'"),
         ("schema: 1", "schema: 1\nreleased: 2025-02-30", "released: day is out of range"),
         ("schema: 1", "schema: 1\nreleased: yesterday", "released: expected a date such as"),

@@ -66,13 +66,15 @@ class Beside:
 
     def __init__(self, link: Link, runs: Sequence[ByteRun], out: Path) -> None:
         self._link, self._runs, self._out = link, runs, out
+        # Other ends are of a newer isobuilder, or a stranger's: they are no part of a name here.
+        self._ends = [end for end in link.beside if end in TRAVELS]
         self._mark = out.with_name(f".{out.name}.{link.digest.hex[:16]}.sides")
         self._marked = False
 
     @cached_property
     def _expected(self) -> dict[str, tuple[int, Digest]]:
         """Size and digest of each; so what cannot be made is told before the ISO has its name."""
-        return {end: (len(data), Digest.of(data)) for end, data in self._made(self._link.beside)}
+        return {end: (len(data), Digest.of(data)) for end, data in self._made(self._ends)}
 
     def stale(self, *, there: bool) -> dict[str, str]:
         """Return what lies there of another ISO: the ends of names, each with a sentence.
@@ -152,7 +154,7 @@ class Beside:
     def write(self) -> tuple[Path, ...]:
         """Write what is not there, and return which files that are."""
         written = []
-        ends = [end for end in self._link.beside if not side(self._out, end).exists()]
+        ends = [end for end in self._ends if not side(self._out, end).exists()]
         for end, data in self._made(ends):
             write_whole(side(self._out, end), data)
             written.append(side(self._out, end))
@@ -162,7 +164,7 @@ class Beside:
         """Make files, one at a time."""
         for end in ends:
             run = self._runs[self._link.beside[end]]
-            if end not in TRAVELS or run.size > MOST_BESIDE:
+            if run.size > MOST_BESIDE:
                 continue
             try:
                 data = run.read(0, run.size) if run.size else b""

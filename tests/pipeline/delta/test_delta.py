@@ -270,6 +270,18 @@ def test_where_what_lies_beside_cannot_be_made_there_is_no_iso(tmp_path: Path) -
     assert told
 
 
+@pytest.mark.parametrize("end", ["a/../../x", "/../evil", "lock.json/../../x", "", ".", "tar"])
+def test_what_a_stranger_calls_what_lies_beside_is_no_part_of_a_name(
+    tmp_path: Path, end: str
+) -> None:
+    said, carried = opened(GOLDEN / "format1.delta")
+    said["links"][0]["beside"][end] = said["links"][0]["beside"]["lock.json"]
+    (tmp_path / "x.delta").write_bytes(sealed(json.dumps(said).encode(), carried))
+    apply_deltas([GOLDEN / "old"], [tmp_path / "x.delta"], tmp_path / "new.iso")
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {"x.delta", "new.iso", "new.lock.json"}
+
+
 MUTATED = 10 * ROUNDS
 
 
