@@ -38,14 +38,22 @@ def recipes_in(folder: Path) -> list[Path]:
     What is hidden is none, such as the locks that editors leave: broken links called ``.#a.yaml``.
 
     Raises:
-        EnvironmentProblem: it cannot be read.
+        EnvironmentProblem: the folder cannot be read.
     """
     with as_environment_problem(folder):
-        return sorted(
-            one
-            for one in folder.iterdir()
-            if one.suffix == ".yaml" and not one.name.startswith(".") and not one.is_dir()
-        )
+        found = list(folder.iterdir())
+    return sorted(
+        one
+        for one in found
+        if one.suffix == ".yaml" and not one.name.startswith(".") and not _is_folder(one)
+    )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # such as a link out of reach: whoever loads it is told, for it alone
+        return False
 
 
 def architectures_of(path: Path) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from isobuilder.documents.mistakes import InputErrors
 from isobuilder.documents.plain_yaml import read_yaml, resolve_plain, yaml_map
 from isobuilder.errors import InputError
 from isobuilder.model.base import Model
-from isobuilder.model.loading import load_lock, load_recipe
+from isobuilder.model.loading import load_lock, load_recipe, recipes_in
 from isobuilder.model.lock import Lock
 from isobuilder.model.validation import build, parse_json
 
@@ -160,6 +160,14 @@ def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
         load_recipe(tmp_path)
     with pytest.raises(InputError, match="cannot be read: No such file"):
         load_recipe(tmp_path / "none.yaml")
+
+
+def test_a_link_that_cannot_be_followed_hides_no_other_recipe(tmp_path: Path) -> None:
+    (good := tmp_path / "a.yaml").touch()
+    (link := tmp_path / "b.yaml").symlink_to("x" * 300)  # as one that this user may not follow
+    assert recipes_in(tmp_path) == [good, link]
+    with pytest.raises(InputError, match=f"{link}: cannot be read: File name too long"):
+        load_recipe(link)
 
 
 # --- YAML: values ---
