@@ -19,7 +19,6 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.model.loading import load_recipe, recipes_in
 from isobuilder.model.lock import Lock
 from isobuilder.model.policy import SyncPolicy
-from isobuilder.model.profile import DEFAULT_PROFILE
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.register import register
 from isobuilder.mold.request import RegistrationRequest
@@ -33,7 +32,7 @@ from isobuilder.pipeline.delta.publish import (
 from isobuilder.pipeline.fit import unfit_iso, unfit_parts
 from isobuilder.pipeline.lock import find_lock, lock_recipe
 from isobuilder.pipeline.upstream.check import UpstreamCheck, check_upstream
-from isobuilder.pipeline.upstream.followed import followed
+from isobuilder.pipeline.upstream.followed import Cell, doubled, followed
 from isobuilder.pipeline.upstream.proposal import propose
 from isobuilder.pipeline.upstream.publishing import publish_built
 from isobuilder.pipeline.upstream.report import Journal, State, SyncReport, SyncStep
@@ -119,14 +118,8 @@ class _Sync:
         self._find_wrong()
         self._step("upstream", "look", self._look, quiet=True)
         place = self._opened()
-        for path in followed(self._recipes(), self.policy, self.book, self.day):
-            recipe = load_recipe(path)
-            for architecture in self.policy.architectures:
-                if architecture in recipe.architectures:
-                    # Others of a version would be mistaken for it, by people and by the journal.
-                    other = f" {recipe.flavour}" if recipe.flavour != DEFAULT_PROFILE else ""
-                    subject = f"{recipe.kubernetes}{other} {architecture}"
-                    self._cell(path, subject, architecture, place)
+        for cell in self._cells():
+            self._cell(cell.path, cell.subject, cell.architecture, place)
         if place is not None:
             self._step("deltas", "delta", partial(self._look_at_deltas, place), quiet=True)
             retiring = partial(self._retire, place, all_servers=all_servers)
@@ -258,6 +251,22 @@ class _Sync:
                 self.add(
                     SyncStep(subject=path.name, step="recipe", state="failed", fact=str(error))
                 )
+
+    def _cells(self) -> list[Cell]:
+        """Return what to build; of recipes that would become one ISO none.
+
+        Which of them is meant is for a person to say: what was published once is never replaced.
+        """
+        cells = followed(self._recipes(), self.policy, self.book, self.day)
+        for paths, subjects in doubled(cells).items():
+            fact = (
+                f"would become the same ISO ({', '.join(subjects)}), so none of them is built; "
+                "give one a variant or another revision, or take it away"
+            )
+            names = ", ".join(path.name for path in paths)
+            self.add(SyncStep(subject=names, step="recipe", state="failed", fact=fact))
+            cells = [cell for cell in cells if cell.subject not in subjects]
+        return cells
 
     # --- one cell: a version for an architecture ---
 

@@ -415,6 +415,24 @@ def test_each_kind_of_a_version_is_built_in_its_highest_revision(site: Site) -> 
     assert done(site.run(architectures=["amd64"], minors=["1.34"])) == []
 
 
+def test_of_recipes_that_would_become_one_iso_none_is_built_and_their_names_are_told(
+    site: Site,
+) -> None:
+    plain = site.recipes / "kubernetes-1.34.8.yaml"
+    text = plain.read_text()
+    (site.recipes / "copy.yaml").write_text(text.replace("vars:", "vars:\n  mine: x", 1))
+    (site.recipes / "gpu.yaml").write_text(text + "variant: gpu\n")
+    policy: dict[str, Any] = {"minors": ["1.34"], "publish": None}
+    report = site.run(**policy)
+    (failed,) = report.failed
+    assert (failed.subject, failed.step) == ("copy.yaml, kubernetes-1.34.8.yaml", "recipe")
+    assert "would become the same ISO (1.34.8 amd64, 1.34.8 arm64)" in failed.fact
+    gpu = [("1.34.8 mold-cks.gpu amd64", "lock"), ("1.34.8 mold-cks.gpu arm64", "lock")]
+    assert done(report) == gpu
+    (site.recipes / "copy.yaml").unlink()
+    assert done(site.run(**policy)) == [("1.34.8 amd64", "lock"), ("1.34.8 arm64", "lock")]
+
+
 def test_a_recipe_that_is_none_keeps_no_other_from_its_turn(site: Site) -> None:
     (site.recipes / "mine.yaml").write_text("kubernetes: soon\n")
     os.mkfifo(site.recipes / "pipe.yaml")

@@ -30,7 +30,7 @@ def newest(found: Iterable[_One], of: Callable[[_One], _Numbered]) -> list[_One]
     """Return what is the newest of its minor version, profile and variant, in the order found.
 
     The highest revision of the highest version counts; where several have that, none is left out:
-    they may differ in what else an ISO can be, and if they do not, building them tells.
+    they may differ in what else an ISO can be, and if they do not, that is for a person to hear.
     """
     highest: dict[tuple[str, str], tuple[KubeVersion, int]] = {}
     told = [(one, of(one)) for one in found]
