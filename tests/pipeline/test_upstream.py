@@ -204,3 +204,17 @@ def test_a_proposal_begins_from_the_highest_revision(tmp_path: Path) -> None:
     (second := tmp_path / "again.yaml").write_text(text.replace("revision: 1", "revision: 2"))
     found = propose(KubeVersion("1.34.13"), [first, second], Sight(date(2026, 10, 29)))
     assert found.base == second
+
+
+@pytest.mark.parametrize("other", ["variant: gpu", "boot: {os: debian-13}"])
+def test_a_proposal_begins_from_what_is_usual_among_recipes_of_a_version(
+    other: str, tmp_path: Path
+) -> None:
+    text = recipe().decode()
+    (usual := tmp_path / "kubernetes-1.34.12.yaml").write_text(text)
+    (lab := tmp_path / "lab.yaml").write_text(f"{text}\n{other}\n")
+    sight = Sight(date(2026, 10, 29))
+    assert propose(KubeVersion("1.34.13"), [usual, lab], sight).base == usual
+    alone = propose(KubeVersion("1.34.13"), [lab], sight)
+    assert alone.base == lab
+    assert other.split(":")[0] in alone.text

@@ -15,7 +15,7 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.version import ReleaseVersion
 from isobuilder.model.loading import builtin_recipes, load_lock, load_recipe
 from isobuilder.model.lock import Lock
-from isobuilder.model.profile import PROFILES, ProfileName
+from isobuilder.model.profile import DEFAULT_PROFILE, PROFILES, ProfileName
 from isobuilder.model.recipe import Recipe
 from isobuilder.pipeline.fit import parts_of
 from isobuilder.pipeline.lock import lock_path, lock_recipe
@@ -296,7 +296,7 @@ def meant(text: str, sight: Sight) -> KubeVersion:
 def _nearest(version: KubeVersion, recipes: Iterable[Path]) -> Path:
     """Return the recipe of the highest version not above ``version``; else of the lowest minor.
 
-    Of its revisions the highest.
+    Of its revisions the highest; of its kinds the usual one, whose file a sync would write.
     """
     known = [(recipe, path) for path in recipes for recipe in (load_recipe(path),)]
     if not known:
@@ -306,7 +306,10 @@ def _nearest(version: KubeVersion, recipes: Iterable[Path]) -> Path:
         lowest = min(recipe.kubernetes for recipe, _path in known).minor
         before = [item for item in known if item[0].kubernetes.minor == lowest]
     last = newest(before, lambda item: item[0])
-    return max((recipe.kubernetes, path) for recipe, path in last)[1]
+    return max(
+        (recipe.kubernetes, recipe.flavour == DEFAULT_PROFILE, not recipe.boot, path)
+        for recipe, path in last
+    )[-1]
 
 
 def _lock_of(recipe_path: Path, architecture: str) -> Lock | None:
