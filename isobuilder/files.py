@@ -20,25 +20,30 @@ _MIB = 1024 * 1024
 
 
 _HANDED = re.compile(r"/dev/stdin|/dev/fd/[0-9]+|/proc/self/fd/[0-9]+")
+_handed: dict[tuple[int, int], bytes] = {}  # by device and inode: a pipe gives its bytes once
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
     """Return the bytes of a file that a person names, or that lies where one may.
 
-    Pipes are read only where a shell hands one over (``<(...)``, ``/dev/stdin``): whoever should
-    write to one that lies in a folder may never come.
+    Pipes are read only where a shell hands one over (``<(...)``, ``/dev/stdin``), and give the same
+    bytes again: whoever should write to one that lies in a folder may never come.
 
     Raises:
         InputError: it cannot be read, or is larger than ``limit`` bytes (then hardly read at all).
     """
     try:
         with open(path, "rb", opener=without_waiting) as file:
-            if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode) and not _HANDED.fullmatch(str(path)):
+            facts = os.fstat(file.fileno())
+            pipe = (facts.st_dev, facts.st_ino) if stat.S_ISFIFO(facts.st_mode) else None
+            if pipe and not _HANDED.fullmatch(str(path)):
                 raise InputError(
                     f"{path}: is no file", hint="of pipes only /dev/stdin and <(...) are read"
                 )
             os.set_blocking(file.fileno(), True)
-            data = file.read(limit + 1)
+            data = _handed.get(pipe) if pipe else None
+            if data is None:
+                data = file.read(limit + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -48,6 +53,8 @@ def read_bytes(path: Path, limit: int) -> bytes:
         found = f"{size} bytes" if size > limit else "no end"
         most = f"{limit // _MIB} MiB" if limit >= _MIB else f"{limit} bytes"
         raise InputError(f"{path}: expected at most {most}, got {found}")
+    if pipe:
+        _handed[pipe] = data
     return data
 
 

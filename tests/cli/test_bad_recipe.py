@@ -97,12 +97,16 @@ def test_a_pipe_in_the_place_of_a_recipe_or_its_lock_is_not_waited_for(tmp_path:
     assert errors(done) == [f"error: {lock}: is there, and is no file"]
 
 
-def test_a_recipe_from_a_pipe_that_a_shell_made_is_read() -> None:
+@pytest.mark.parametrize("pipe", ['"$@" <(sleep 0.2; cat "$0")', 'cat "$0" | "$@" /dev/stdin'])
+def test_a_recipe_from_a_pipe_that_a_shell_made_is_read(pipe: str, tmp_path: Path) -> None:
+    recipe, _ = write_recipes(tmp_path)
     words = [sys.executable, "-m", "isobuilder", "recipe", "check"]
-    script = '"$@" <(sleep 0.2; echo "schema: 2")'
-    words = ["bash", "-c", script, "-", *words]
+    words = ["bash", "-c", pipe, str(recipe), *words]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert re.search(r"good: /dev/(fd/\d+|stdin) \(amd64, arm64\)", done.stdout), done
+    recipe.write_text("schema: 2")
     said = subprocess.run(words, capture_output=True, text=True, check=False).stderr
-    assert re.search(r"error: /dev/fd/\d+:1:9: schema: ", said), said
+    assert re.search(r"error: /dev/(fd/\d+|stdin):1:9: schema: ", said), said
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
