@@ -32,7 +32,7 @@ from isobuilder.pipeline.delta.publish import (
 from isobuilder.pipeline.fit import unfit_iso, unfit_parts
 from isobuilder.pipeline.lock import find_lock, lock_recipe
 from isobuilder.pipeline.upstream.check import UpstreamCheck, check_upstream
-from isobuilder.pipeline.upstream.followed import Cell, doubled, followed
+from isobuilder.pipeline.upstream.followed import WantedIso, doubled, followed
 from isobuilder.pipeline.upstream.proposal import propose
 from isobuilder.pipeline.upstream.publishing import publish_built
 from isobuilder.pipeline.upstream.report import Journal, State, SyncReport, SyncStep
@@ -252,7 +252,7 @@ class _Sync:
                     SyncStep(subject=path.name, step="recipe", state="failed", fact=str(error))
                 )
 
-    def _cells(self) -> list[Cell]:
+    def _cells(self) -> list[WantedIso]:
         """Return what to build; of recipes that would become one ISO none.
 
         Which of them is meant is for a person to say: what was published once is never replaced.

@@ -16,8 +16,8 @@ from isobuilder.sources.upstream.newest import newest
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """A version for an architecture, and the recipe of its ISO."""
+class WantedIso:
+    """One cell of a sync: a version for an architecture, and the recipe of its ISO."""
 
     path: Path
     recipe: Recipe
@@ -31,7 +31,9 @@ class Cell:
         return f"{self.recipe.kubernetes}{other} {self.architecture}"
 
 
-def followed(recipes: Iterable[Path], policy: SyncPolicy, book: RuleBook, day: date) -> list[Cell]:
+def followed(
+    recipes: Iterable[Path], policy: SyncPolicy, book: RuleBook, day: date
+) -> list[WantedIso]:
     """Return the cells of the newest recipe of each kind, of minors that are followed on ``day``.
 
     Recipes of one kind, version and revision are all among them, see ``doubled``.
@@ -47,14 +49,14 @@ def followed(recipes: Iterable[Path], policy: SyncPolicy, book: RuleBook, day: d
             continue
         found.append((version, path, recipe))
     return [
-        Cell(path, recipe, architecture)
+        WantedIso(path, recipe, architecture)
         for _version, path, recipe in sorted(found, key=lambda item: item[:2])
         for architecture in policy.architectures
         if architecture in recipe.architectures
     ]
 
 
-def doubled(cells: Iterable[Cell]) -> dict[tuple[Path, ...], list[str]]:
+def doubled(cells: Iterable[WantedIso]) -> dict[tuple[Path, ...], list[str]]:
     """Return the recipes that would become one ISO, with the subjects of the cells they share."""
     paths: dict[str, list[Path]] = {}
     for cell in cells:
