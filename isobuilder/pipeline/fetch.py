@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from isobuilder.content.images import check_images
+from isobuilder.content.images import check_images, image_manifest
 from isobuilder.content.needed import (
     DESCRIPTION,
     Kind,
@@ -19,7 +20,7 @@ from isobuilder.content.needed import (
     missing_names,
     needed,
 )
-from isobuilder.digest import Digest
+from isobuilder.digest import BlobLike, Digest
 from isobuilder.errors import IntegrityError, IsobuilderError, UpstreamError
 from isobuilder.formats.manifests import MAX_MANIFEST
 from isobuilder.formats.reference import ImageReference
@@ -37,6 +38,8 @@ from isobuilder.sources.registry import ImagePin, fetch_manifests
 from isobuilder.sources.session import Session, open_session
 from isobuilder.store import Collected, Store, lease
 from isobuilder.store import collect as collect_store
+
+_log = logging.getLogger(__name__)
 
 _MADE_HERE = "isobuilder os build"
 
@@ -304,10 +307,24 @@ def note_locks(store: Store, locks: Iterable[Lock]) -> None:
 def needed_here(store: Store) -> set[Digest]:
     """Return what all locks need that were fetched, or brought, here, be it there or not.
 
-    Raises:
-        IntegrityError: a manifest that the store has is none.
+    A manifest that is damaged is told, and stands for all of its image, as one that is not there.
     """
-    return digests(_noted(store), store.find)
+    told: set[Digest] = set()
+
+    def find(digest: Digest) -> BlobLike | None:
+        manifest = None if digest in told else store.find(digest)
+        if manifest is None:
+            return None
+        try:
+            image_manifest(manifest, place=manifest.place)
+        except IsobuilderError as error:
+            told.add(digest)
+            fact = "%s: what belongs to this image is not known: %s"
+            _log.warning(fact, manifest.place, error.lines[0].removeprefix(f"{manifest.place}: "))
+            return None
+        return manifest
+
+    return digests(_noted(store), find)
 
 
 def _forget_locks(store: Store) -> None:

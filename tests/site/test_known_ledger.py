@@ -11,7 +11,9 @@ import pytest
 
 from isobuilder.digest import Digest
 from isobuilder.model.lock import Lock, LockedBoot
+from isobuilder.model.validation import parse_json
 from isobuilder.pipeline.build import Built
+from isobuilder.pipeline.fetch import note_locks
 from isobuilder.store import Store, collect, stored
 from tests.cli.calling import call, errors
 from tests.pipeline.signed import copied
@@ -140,6 +142,31 @@ def test_what_the_site_got_elsewhere_is_not_told_as_known(built: Built, journey:
     words = (built.iso.with_suffix(".lock.json"), "--known", journey.paper, "--offline")
     done = call("site", "export", *words, "--store", journey.office.root, code=3)
     assert "cannot be told exactly" in errors(done)[0]
+
+
+def test_a_damaged_manifest_of_another_lock_keeps_no_ledger_from_being_made_and_used(
+    built: Built, journey: Journey
+) -> None:
+    lock = built.iso.with_suffix(".lock.json")
+    journey.office = Store(shutil.copytree(journey.office.root, journey.folder / "copy"))
+    journey.bring(journey.export(lock))
+    damaged, *others = built.lock.images
+    alone = Digest.of(b"a file that only that lock needs")
+    digest = Digest.of(b"no manifest")
+    archive = f"docker/{digest.hex}.tar"
+    broken = damaged.model_copy(update={"digest": digest, "archive": archive})
+    first, *rest = built.lock.files
+    files = (first.model_copy(update={"sha256": alone, "size": None}), *rest)
+    other = built.lock.model_copy(update={"images": (broken, *others), "files": files})
+    assert parse_json(other.to_bytes(), "other", Lock)
+    for store in (journey.office, journey.site):
+        store.add_bytes(b"no manifest")
+        note_locks(store, [other])
+    journey.site.add_bytes(b"a file that only that lock needs")
+    told = journey.tell()
+    place = journey.site.path_of(digest)
+    assert told.count(f"{place}: what belongs to this image is not known: ") == 1
+    assert journey.left(lock) == {"lock"}
 
 
 def written(journey: Journey, lock: Lock) -> Path:
