@@ -95,7 +95,7 @@ def copy_is_there(iso: Path, expected: Digest, out: Path, *, replace: bool) -> b
         with contextlib.suppress(Unreadable):
             if out.is_file() and reads_as(out) == expected:
                 return True
-        if not replace and not (out.exists() and out.samefile(iso)):
+        if not replace and not is_itself(out, iso):
             raise InputError(
                 f"{out}: is there already, and is not {iso.name} of {expected}",
                 hint="name another file with --out; --replace lets this one go",
@@ -103,6 +103,12 @@ def copy_is_there(iso: Path, expected: Digest, out: Path, *, replace: bool) -> b
     with as_environment_problem(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
     return False
+
+
+def is_itself(out: Path, iso: Path) -> bool:
+    """Say if ``out`` is the ISO, and not a link to it: in the place of a link it would stay bad."""
+    with as_environment_problem(out):
+        return os.path.lexists(out) and os.path.samestat(out.lstat(), iso.stat())
 
 
 def refuse_another(iso: Path, expected: Digest) -> None:

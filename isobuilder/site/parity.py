@@ -29,6 +29,7 @@ from isobuilder.site.mending import (
     Lost,
     copy_is_there,
     in_place,
+    is_itself,
     readable,
     reads_as,
     refuse_another,
@@ -131,7 +132,12 @@ def heal(iso: Path, expected: Digest, *, out: Path | None = None, replace: bool 
         if copy_is_there(iso, expected, out, replace=replace):
             return False
         with _alone(out) as folder:
-            _heal(iso, expected, folder, out)
+            made = _healed(iso, expected, folder, copy=True)
+            if is_itself(out, iso):
+                _let_who_may_read(made, iso)
+            elif copy_is_there(iso, expected, out, replace=replace):  # meanwhile, for par2 is slow
+                return True
+            _settle(made, out)
         return True
     right = reads_as(iso) == expected
     if right and not _left(iso):
@@ -141,23 +147,26 @@ def heal(iso: Path, expected: Digest, *, out: Path | None = None, replace: bool 
         with in_place():
             folder = closing.enter_context(_alone(iso))
         if not right:
-            _heal(iso, expected, folder, None)
+            made = _healed(iso, expected, folder, copy=False)
+            _let_who_may_read(made, iso)
+            _settle(made, iso)
     return not right
 
 
-def _heal(iso: Path, expected: Digest, folder: Path, out: Path | None) -> None:
+def _healed(iso: Path, expected: Digest, folder: Path, *, copy: bool) -> Path:
+    """Return a file in ``folder`` that is what ``iso`` was; with ``copy`` that is only read."""
     index = _copied_parity(iso, folder)
     with as_environment_problem(index), index.open("rb") as file:
         pieces = read_pieces(file.read(MOST))
     # Whoever gave ISO and parity another name together did not change the one that is inside.
     made = folder / (iso.name if pieces is None or pieces.name is None else pieces.name)
     right = False
-    if out is None:
-        _second_name(iso, made, _to_mark(iso, pieces))
-    else:
+    if copy:
         right = _copied(iso, made) == expected
+    else:
+        _second_name(iso, made, _to_mark(iso, pieces))
     if not right:
-        if out is not None:
+        if copy:
             _mark(made, _to_mark(made, pieces))
         _mend(iso, index, folder)
         found = Digest.of_file(made)
@@ -166,9 +175,7 @@ def _heal(iso: Path, expected: Digest, folder: Path, out: Path | None) -> None:
                 f"{iso}: from its parity comes {found}, expected {expected}; it is as it was",
                 hint=f"the parity is of another ISO, or was damaged with it: {_OTHERS}",
             )
-    if out is None:
-        _let_who_may_read(made, iso)
-    _settle(made, out or iso)
+    return made
 
 
 def _copied_parity(iso: Path, folder: Path) -> Path:

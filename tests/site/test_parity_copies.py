@@ -12,7 +12,7 @@ import pytest
 from isobuilder.digest import Digest
 from isobuilder.pipeline.build import Built
 from tests.cli.calling import call, errors, hints
-from tests.site.test_parity import scratch
+from tests.site.test_parity import program, scratch
 
 pytestmark = pytest.mark.skipif(shutil.which("par2") is None, reason="par2 is not installed")
 
@@ -79,5 +79,42 @@ def test_another_file_of_the_name_of_a_copy_by_parity_stays(
     done = call("site", "repair", iso, "--parity", "--out", out, code=3)
     assert f"is there already, and is not {iso.name} of {built.digest}" in errors(done)[0]
     assert out.read_bytes() == b"dear"
+    call("site", "repair", iso, "--parity", "--out", out, "--replace")
+    assert Digest.of_file(out) == built.digest
+
+
+def test_a_copy_that_takes_the_place_of_the_iso_is_read_by_nobody_else(
+    iso: Path, built: Built
+) -> None:
+    scratch(iso, at=100_000, size=20_000)
+    iso.chmod(0o600)
+    call("site", "repair", iso, "--parity", "--out", iso)
+    assert Digest.of_file(iso) == built.digest
+    assert iso.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_link_to_the_iso_stays_where_a_copy_by_parity_would_go(
+    iso: Path, built: Built, tmp_path: Path
+) -> None:
+    scratch(iso, at=100_000, size=20_000)
+    out = tmp_path / "ln.iso"
+    out.symlink_to(iso)
+    done = call("site", "repair", iso, "--parity", "--out", out, code=3)
+    assert f"is there already, and is not {iso.name} of {built.digest}" in errors(done)[0]
+    assert out.is_symlink()
+    call("site", "repair", iso, "--parity", "--out", out, "--replace")
+    assert not out.is_symlink()
+    assert Digest.of_file(out) == built.digest
+
+
+def test_what_came_to_lie_there_while_par2_ran_stays(
+    iso: Path, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch(iso, at=100_000, size=20_000)
+    out = tmp_path / "mended.iso"
+    program(tmp_path, f'echo dear > {out}; exec par2 "$@"', monkeypatch)
+    done = call("site", "repair", iso, "--parity", "--out", out, code=3)
+    assert f"is there already, and is not {iso.name} of {built.digest}" in errors(done)[0]
+    assert out.read_text() == "dear\n"
     call("site", "repair", iso, "--parity", "--out", out, "--replace")
     assert Digest.of_file(out) == built.digest

@@ -190,6 +190,20 @@ def test_the_copy_may_take_the_place_of_the_damaged_one(
     assert Digest.of_file(iso) == built.digest
 
 
+def test_a_link_to_the_damaged_iso_stays_where_the_copy_would_go(
+    iso: Path, built: Built, full_store: Store, tmp_path: Path
+) -> None:
+    spoil(iso, "k8s/kubelet")
+    out = tmp_path / "ln.iso"
+    out.symlink_to(iso)
+    common = ("--from", full_store.root, "--store", tmp_path / "none", "--offline", "--out", out)
+    for named in (iso, out):
+        beside = ("--lock", iso.with_suffix(".lock.json"), "--digest", built.digest)
+        done = call("site", "repair", named, *beside, *common, code=3)
+        assert "is there already, and is not" in errors(done)[0]
+        assert out.is_symlink()
+
+
 def test_an_iso_that_was_cut_off_is_mended_from_donors(
     iso: Path, built: Built, full_store: Store, tmp_path: Path
 ) -> None:
