@@ -636,6 +636,17 @@ def test_a_file_of_other_sums_stays(more: bytes, packed: Packing, tmp_path: Path
     assert len(sums.read_text().splitlines()) == len(parts)
 
 
+def test_sums_that_went_over_windows_are_still_those_of_the_parts(
+    packed: Packing, tmp_path: Path
+) -> None:
+    write_parts(packed, tmp_path / "b.tar")
+    sums = tmp_path / "b.sha256"
+    as_written = sums.read_bytes()
+    sums.write_bytes(as_written.replace(b"\n", b"\r\n"))
+    write_parts(packed, tmp_path / "b.tar")
+    assert sums.read_bytes() == as_written
+
+
 def test_a_damaged_blob_does_not_leave(packed: Packing, tmp_path: Path) -> None:
     two = tmp_path / "carried" / "two"
     two.write_bytes(two.read_bytes()[:-1] + b"!")
