@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,7 +28,12 @@ from isobuilder.site.donors import beside_iso
 from isobuilder.site.upgrades import Offer
 from isobuilder.store import Partial, Store
 
-_MOST_KEPT = 64 * 1024 * 1024  # bytes of locks and manifests of images
+_MOST_KEPT = 64 * 1024 * 1024
+"""Bytes of locks and manifests of images, and as many of Kubernetes manifests.
+
+They are counted apart: without the first nothing can be offered, without the others only the images
+that they start are not known.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class CheckedBundle:
     of: int  # parts
     offers: tuple[Offer, ...]  # all that they need is here; none while anything is missing
     lacking: tuple[str, ...]  # what its locks need and it does not carry
-    unread: tuple[str, ...]  # texts that are right and too much to keep: what they need is not told
+    unread: tuple[str, ...]  # texts that are right and too much to keep: nobody looked into them
     unlisted: tuple[tuple[str, Unlisted], ...]  # by locks: images that are started and not there
 
 
@@ -173,7 +179,7 @@ class _Proof:
         self.texts: dict[Digest, BlobLike] = {}
         self._store = store
         self._half: dict[Digest, _Half] = {}
-        self._kept = 0
+        self._kept: Counter[bool] = Counter()  # bytes, by whether they tell what else is needed
 
     def has(self, item: Carried, /) -> bool:
         """Say if the blob was seen already."""
@@ -215,7 +221,7 @@ class _Proof:
 
     def _grow(self, half: _Half, item: Carried, chunk: bytes) -> None:
         half.hasher.update(chunk)
-        if _is_text(item) and self._room(len(chunk)):
+        if _is_text(item) and self._has_room(item, len(chunk)):
             half.text.append(chunk)
 
     def _seen(self, half: _Half, item: Carried) -> None:
@@ -231,14 +237,18 @@ class _Proof:
         if _is_text(item) and len(data) == item.size:
             self.texts[item.digest] = BytesBlob(data, item.names[0])
 
-    def _room(self, size: int) -> bool:
-        self._kept += size
-        return self._kept <= _MOST_KEPT
+    def _has_room(self, item: Carried, size: int) -> bool:
+        self._kept[_tells_needs(item)] += size
+        return self._kept[_tells_needs(item)] <= _MOST_KEPT
 
 
 def _is_text(item: Carried) -> bool:
     """Say if it tells what else is needed, or what will be started."""
-    return item.kind in {"lock", "manifest"} or item.media_type is not None
+    return _tells_needs(item) or item.kind == "manifest"
+
+
+def _tells_needs(item: Carried) -> bool:
+    return item.kind == "lock" or item.media_type is not None
 
 
 def _checked(
@@ -327,6 +337,7 @@ def _uses(
     offers: list[Offer] = []
     lacking: list[str] = []
     unread: list[str] = []
+    needs_known = True
     unlisted: list[tuple[str, Unlisted]] = []
     before = len(failures)
 
@@ -340,6 +351,7 @@ def _uses(
         text = proof.texts.get(item.digest) or _stored(item, store)
         if text is None or text.size > _MOST_KEPT:
             unread.append(name)
+            needs_known &= not _tells_needs(item)
         elif item.kind == "lock":
             try:
                 lock = carried_lock(text.read(), name)
@@ -353,7 +365,7 @@ def _uses(
             lacking += [f"{what} of {name}" for what in lacks]
             if not lacks:
                 offers.append(Offer(lock.kubernetes, lock.architecture, lock.base_name, name))
-    usable = whole and not unread and len(failures) == before
+    usable = whole and needs_known and len(failures) == before
     return (
         tuple(offers) if usable else (),
         tuple(dict.fromkeys(lacking)),

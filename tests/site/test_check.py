@@ -236,6 +236,22 @@ def test_a_lock_that_is_too_much_to_keep_is_told_as_not_looked_at(
     assert f"not looked at, so what it needs is not known: {name}\n" in done.stdout
 
 
+def test_a_manifest_that_is_too_much_to_keep_withdraws_no_offer(
+    built: Built, full_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = b"a: b\n" * 20_000
+    first, *rest = built.lock.manifests
+    large = first.model_copy(update={"sha256": Digest.of(data), "size": len(data)})
+    lock = built.lock.model_copy(update={"manifests": (large, *rest)})
+    store = Store(tmp_path / "store", (FolderDonor(full_store.root),))
+    store.add_bytes(data)
+    write_parts(packing([lock], store.find), tmp_path / "b.tar")
+    monkeypatch.setattr("isobuilder.site.check._MOST_KEPT", len(data) - 1)
+    done = call("site", "check", tmp_path / "b.tar", "--store", tmp_path / "none", code=7)
+    assert f": complete\n  builds {lock.base_name}\n  not looked at, so " in done.stdout
+    assert f"is not known: {first.name}\n" in done.stdout
+
+
 def test_parts_are_told_by_what_they_say_and_not_by_their_names(
     packed: Packing, tmp_path: Path
 ) -> None:
