@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from pathlib import Path
 
@@ -46,11 +47,14 @@ def test_who_helps_is_asked_for_what_is_damaged_and_that_is_told_once(
     assert len(caplog.records) == 1
 
 
-def test_what_cannot_be_read_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_read_is_not_there_and_why_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     digest = Store(tmp_path).add_bytes(GOOD).digest
 
     def refuse(_: Path) -> Digest:
-        raise OSError(5, "Input/output error")
+        raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(Digest, "of_file", refuse)
     assert ProvedStore(tmp_path).find(digest) is None
+    assert caplog.messages[-1].endswith(": Too many open files, so others are asked for it")

@@ -252,7 +252,7 @@ class Store:
 class ProvedStore(Store):
     """A store of which a blob counts as there once its bytes were read and are right.
 
-    What is damaged is told and left where it is; what is added takes its place.
+    What is damaged or cannot be read is told and left where it is; what is added takes its place.
     """
 
     def __init__(self, root: Path, more: Sequence[Finder] = ()) -> None:
@@ -261,16 +261,19 @@ class ProvedStore(Store):
         self._damaged: set[Digest] = set()
 
     def own(self, digest: Digest) -> Blob | None:
-        """Return the blob, or None when it is not in the store's own folder or is damaged."""
+        """Return the blob; None when the store's own folder lacks it, or it is not proved."""
         if digest in self._proved or digest in self._damaged:
             return self._proved.get(digest)
         if (blob := super().own(digest)) is None:
             return None
-        with contextlib.suppress(OSError):  # of a sector that cannot be read, too
+        why = "is damaged"
+        try:
             if proved_file(blob.path, digest) is not None:
                 return self._proved.setdefault(digest, blob)
+        except OSError as error:  # of a sector that cannot be read, too
+            why = error.strerror or str(error)
         self._damaged.add(digest)
-        _log.warning("%s: is damaged, so others are asked for it", blob.path)
+        _log.warning("%s: %s, so others are asked for it", blob.path, why)
         return None
 
     def keep(self, path: Path, digest: Digest, size: int) -> Blob:
