@@ -220,8 +220,14 @@ def _is_of_newer(detail: ErrorDetails, root: Node) -> bool:
     return (
         (detail["type"], *detail["loc"]) == ("literal_error", "schema")
         and isinstance(number, int)
-        and number > 1
+        and number > max(int(word) for word in _words(detail))
     )
+
+
+def _words(detail: ErrorDetails) -> list[str]:
+    """Return what could stand in the place of a value that is none of a few."""
+    first, *last = str(detail["ctx"]["expected"]).split(" or ")
+    return [word.strip("'") for word in (*first.split(", "), *last)]
 
 
 def _mark_of(detail: ErrorDetails, root: Node) -> Mark:
@@ -269,8 +275,7 @@ def _fact(
         pattern = str(context.get("pattern", ""))
         return f"expected {_FORMS.get(pattern, f'text like {pattern}')}, found {found}", None
     if kind == "literal_error":
-        words = [part.strip("'") for part in str(context["expected"]).split(" or ")[0].split(", ")]
-        words += [part.strip("'") for part in str(context["expected"]).split(" or ")[1:]]
+        words = _words(detail)
         hint = nearest(node.text, words) if isinstance(node, Scalar) and len(words) > 1 else None
         return f"expected {context['expected']}, found {found}", hint
     if kind == "value_error":

@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
+from pydantic import Field
 
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.documents.plain_yaml import read_yaml, resolve_plain, yaml_map
@@ -383,6 +385,22 @@ def test_a_lock_in_another_wrapping_is_the_same_lock() -> None:
     lock = load_lock(LOCK)
     assert parse_json(json.dumps(json.loads(LOCK.read_text())).encode(), "x", Lock) == lock
     assert lock.to_bytes() == LOCK.read_bytes()
+
+
+class Grown(Model):
+    """A document of which the first formats are read no more."""
+
+    format: Annotated[Literal[3, 4], Field(alias="schema")]
+    name: str
+
+
+@pytest.mark.parametrize(("schema", "newer"), [(5, True), (12, True), (2, False), (0, False)])
+def test_which_formats_are_newer_follows_from_those_that_are_read(schema: int, newer: bool) -> None:
+    with pytest.raises(InputErrors) as caught:
+        parse_json(b'{"schema": %d, "name": 1}' % schema, "x", Grown)
+    hints = [one.hint for one in caught.value.mistakes]
+    assert (hints == ["a newer isobuilder wrote it: use that one"]) == newer
+    assert newer or len(hints) == 2
 
 
 @pytest.mark.parametrize("kind", ["recipe", "lock"])
