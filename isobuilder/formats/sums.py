@@ -47,6 +47,14 @@ def sum_line(line: str) -> SumLine | None:
     return SumLine(digits, path, bool(escape), gap in {"  ", " *"})
 
 
+def only_sum(data: bytes, name: str) -> Digest | None:
+    """Return the digest that a file of one line gives for ``name``, also one that is no text."""
+    line = sum_line(os.fsdecode(data).removesuffix("\n"))
+    if line is None or not line.is_sha256 or line.path != name:
+        return None
+    return Digest.from_hex(line.digits)
+
+
 def written_sum(digest: Digest, name: str) -> str:
     """Return the line, without its end, that ``sha256sum`` writes of the file ``name``."""
     path = "".join(_ESCAPES.get(character, character) for character in name)

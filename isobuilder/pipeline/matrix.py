@@ -11,7 +11,7 @@ from isobuilder.digest import Digest
 from isobuilder.documents.json import DOCUMENT, parse
 from isobuilder.errors import InputError, IsobuilderError
 from isobuilder.files import read_bytes
-from isobuilder.formats.sums import sum_line
+from isobuilder.formats.sums import only_sum
 from isobuilder.jobs.cell import VERIFIED, Cell
 from isobuilder.model.loading import load_lock, load_recipe
 from isobuilder.model.lock import Lock
@@ -210,11 +210,11 @@ def read_verdict(path: Path) -> dict[str, Any]:
 
 def _only_sum(path: Path, name: str) -> Digest:
     """Return what a checksum file says of the ISO ``name``."""
-    text = read_bytes(path, _SUMS_LIMIT).decode("utf-8", "replace")
-    line = sum_line(text.removesuffix("\n"))
-    if line is None or not line.is_sha256 or line.path != name:
-        raise InputError(f"{path}: expected a digest and {name}, got {text[:80]!r}")
-    return Digest.from_hex(line.digits)
+    data = read_bytes(path, _SUMS_LIMIT)
+    if (digest := only_sum(data, name)) is None:
+        got = data.decode("utf-8", "replace")[:80]
+        raise InputError(f"{path}: expected a digest and {name}, got {got!r}")
+    return digest
 
 
 def _same(beside: Lock, recipe: Lock) -> bool:

@@ -12,6 +12,7 @@ from isobuilder.contract.deep import Programs, import_all
 from isobuilder.contract.play import play
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
+from isobuilder.formats.sums import only_sum
 from isobuilder.iso.check.archives import Expected, check_archives
 from isobuilder.iso.check.contents import check_iso
 from isobuilder.iso.read.reader import IsoReader
@@ -138,7 +139,8 @@ def promised(iso: Path) -> Digest | None:
     try:
         with path.open("rb") as file:
             data = file.read(_CHECKSUM_LIMIT)
-        return parse(data, place=str(path)).sha256_for(iso.name)
+        # Ours first: other forms have no names that are no text, or that a blank begins or ends.
+        return only_sum(data, iso.name) or parse(data, place=str(path)).sha256_for(iso.name)
     except (OSError, InputError, IntegrityError):
         return None  # none, or not about this file: it promises nothing
 

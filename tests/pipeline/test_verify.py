@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from isobuilder.digest import Digest
+from isobuilder.formats.sums import written_sums
 from isobuilder.model.lock import Lock
 from isobuilder.pipeline.build import Built
-from isobuilder.pipeline.verify import verify
+from isobuilder.pipeline.verify import promised, verify
 from tests.pipeline.world import Locked
 
 
@@ -102,3 +104,12 @@ def test_a_name_in_the_manifest_that_is_no_reference_is_a_finding(copy: Path, wr
     at = data.index(b"@sha256:", data.index(b'"reference"')) + 20
     copy.write_bytes(data[:at] + wrong + data[at + 1 :])
     assert {"iso.sums", "iso.manifest"} <= rules(copy)
+
+
+@pytest.mark.parametrize("name", [b"x\xff.iso", b" a.iso", b"a.iso ", b"a\r.iso", b"a\\b\nc.iso"])
+def test_our_own_side_file_is_read_whatever_the_name_of_the_iso(
+    name: bytes, tmp_path: Path
+) -> None:
+    iso, digest = tmp_path / os.fsdecode(name), Digest.of(b"iso")
+    iso.with_name(f"{iso.name}.sha256").write_bytes(written_sums([(digest, iso.name)]))
+    assert promised(iso) == digest
