@@ -144,11 +144,21 @@ def open_bytes(path: Path) -> int:
 def files_in(folder: Path, suffix: str) -> list[Path]:
     """Return the files of a folder whose names end so, in order; no folders, no broken links.
 
+    A link that nobody may follow is among them: whoever reads it tells why.
+
     Raises:
         EnvironmentProblem: it cannot be read.
     """
     with as_environment_problem(folder):
-        return sorted(one for one in folder.iterdir() if one.suffix == suffix and one.is_file())
+        return sorted(one for one in folder.iterdir() if one.suffix == suffix and may_be_file(one))
+
+
+def may_be_file(path: Path) -> bool:
+    """Say if it is a file, or a link that nobody may follow."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def refuse_special(path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from isobuilder.errors import EnvironmentProblem, InputError
-from isobuilder.files import holds, is_file, locked, own_path, read_bytes, write_whole
+from isobuilder.files import files_in, holds, is_file, locked, own_path, read_bytes, write_whole
 
 WRITER = """
 import os, sys
@@ -175,3 +175,11 @@ def test_a_path_that_a_person_wrote_may_begin_with_a_home_folder(
 def test_a_path_that_can_be_none_is_told_by_its_text(text: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
         own_path(text)
+
+
+def test_a_link_that_cannot_be_followed_hides_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "a.iso").touch()
+    (tmp_path / "b.iso").symlink_to("x" * 300)  # nothing has such a name; asking is an error
+    (tmp_path / "c.iso").symlink_to("gone")
+    (tmp_path / "d.iso").mkdir()
+    assert [path.name for path in files_in(tmp_path, ".iso")] == ["a.iso", "b.iso"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from isobuilder.digest import Digest
 from isobuilder.errors import IsobuilderError
+from isobuilder.files import may_be_file
 from isobuilder.text import printable
 
 END = ".delta"
@@ -74,7 +75,7 @@ def deltas_in(folder: Path) -> list[Path]:
     Raises:
         OSError: the folder cannot be read.
     """
-    paths = (path for path in folder.iterdir() if path.suffix == END and path.is_file())
+    paths = (path for path in folder.iterdir() if path.suffix == END and may_be_file(path))
     return sorted(path for path in paths if not path.name.startswith("."))[:_MOST]
 
 

@@ -19,6 +19,7 @@ from isobuilder.files import (
     as_environment_problem,
     clear_scratch,
     keeps_bytes,
+    may_be_file,
     new_file,
     write_whole,
 )
@@ -135,7 +136,7 @@ def _carried_in(folder: Path) -> list[Path]:
         found = sorted(
             path
             for path in folder.iterdir()
-            if _CARRIED_NAME.fullmatch(path.name) and path.is_file()
+            if _CARRIED_NAME.fullmatch(path.name) and may_be_file(path)
         )
     if not found:
         raise InputError(
