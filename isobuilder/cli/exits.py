@@ -89,10 +89,16 @@ def told(error: BaseException, *, verbosity: int) -> int:
 
 def _was_interrupted(error: BaseException) -> bool:
     """Say if an interruption is what went wrong: some code makes an error of its own of it."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, KeyboardInterrupt):
-        cause = cause.__cause__ or cause.__context__
-    return cause is not None
+    seen: set[int] = set()  # causes may go in a circle
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        cause = waiting.pop()
+        if isinstance(cause, KeyboardInterrupt):
+            return True
+        if cause is not None and id(cause) not in seen:
+            seen.add(id(cause))
+            waiting += [cause.__cause__, cause.__context__]
+    return False
 
 
 def _show_trace(error: BaseException) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from isobuilder.cli.exits import told
+from isobuilder.errors import InputError
 from isobuilder.pipeline.build import Built
 from isobuilder.store import Store
 from tests.cli.calling import call, errors, half_written
@@ -216,6 +218,12 @@ def test_an_interruption_that_became_another_error_is_still_one(kind: str) -> No
     )
     assert done.returncode == 130
     assert done.stderr == "error: interrupted; the same command carries on from here\n"
+
+
+def test_an_error_whose_causes_go_in_a_circle_is_told() -> None:
+    one, two = InputError("one"), ValueError("two")
+    one.__cause__, two.__cause__ = two, one
+    assert told(one, verbosity=0) == 3
 
 
 ODD = "\udcff"  # as Python keeps a byte that is no UTF-8

@@ -428,7 +428,7 @@ def test_days_in_the_wrong_order_are_told(signed: Path, keys: Path, tmp_path: Pa
     assert "expected last not before first" in done.stderr
 
 
-@pytest.mark.parametrize("builder", ["a\nb", "a\u2028b", "", "a" * 501, "\udcff"])
+@pytest.mark.parametrize("builder", ["a\nb", "a\u2028b", "", "a" * 501])
 def test_what_a_policy_could_not_name_as_builder_is_not_signed(
     builder: str, iso: Path, keys: Path
 ) -> None:

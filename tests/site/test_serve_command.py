@@ -35,8 +35,9 @@ def test_it_serves_until_it_is_ended(tmp_path: Path) -> None:
         while " 200 " not in (tmp_path / "log").read_text():
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        told = said.read_text()
-        assert "1 ISO with 1 image" in told
+        while "1 ISO with 1 image" not in (told := said.read_text()):
+            assert time.monotonic() < deadline, told
+            time.sleep(0.01)
         assert "warning: x.iso: docker/bad.tar: byte 0: not a tar header" in told
     assert said.read_text().endswith("ended\n")
 

@@ -121,5 +121,5 @@ def load_seen(path: Path) -> Seen:
     try:
         return parse_json(read_bytes(path, _LIMITS.size), str(path), Seen, _LIMITS)
     except InputErrors as error:
-        mistakes = (replace(one, hint=one.hint or _ANEW) for one in error.mistakes)
+        mistakes = (replace(one, hint=_ANEW) for one in error.mistakes)
         raise InputErrors(mistakes) from None
