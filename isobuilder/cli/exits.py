@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Generic, Self, TypeVar
@@ -252,12 +252,13 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def become_interruptible() -> None:
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
     """Let SIGTERM and a closed terminal end us as Ctrl-C does: no temporary file or machine stays.
 
-    The first signal ends us; those that follow do not disturb what is cleared up then. Who starts
-    us with nohup means it. Where the interpreter swallows it, in what a library calls back, it is
-    sent again.
+    The first signal ends us; those that follow do not disturb what is cleared up then, nor the end
+    of the interpreter. Who starts us with nohup means it. Where the interpreter swallows it, in
+    what a library calls back, it is sent again.
     """
     numbers = [signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
     wanted = [n for n in numbers if n == signal.SIGTERM or signal.getsignal(n) != signal.SIG_IGN]
@@ -271,9 +272,11 @@ def become_interruptible() -> None:
         for number in wanted:
             signal.signal(number, stop)
 
+    before = sys.unraisablehook
+
     def swallowed(unraisable: sys.UnraisableHookArgs) -> None:
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
-            sys.__unraisablehook__(unraisable)
+            before(unraisable)
             return
         listen()
         with contextlib.suppress(RuntimeError):  # no thread starts any more: it ends anyway
@@ -281,3 +284,7 @@ def become_interruptible() -> None:
 
     listen()
     sys.unraisablehook = swallowed
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before

@@ -131,8 +131,7 @@ class _RootGroup(LazyGroup):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; every failure becomes two lines and its exit code."""
         app = ctx.ensure_object(App)
-        ending.become_interruptible()
-        with app.closing:
+        with ending.interruptible(), app.closing:
             try:
                 return super().invoke(ctx)
             except (click.ClickException, click.exceptions.Exit, click.Abort):

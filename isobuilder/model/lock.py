@@ -33,9 +33,6 @@ from isobuilder.model.recipe import (
 from isobuilder.model.trust.claims import CLAIMS, LockedTrust
 from isobuilder.text import moment_of
 
-SCHEMA = 1
-"""The format that we read and write."""
-
 
 class Evidence(Model):
     """Where a file's digest was learned when it was locked."""

@@ -35,6 +35,8 @@ from isobuilder.text import without_login
 
 M = TypeVar("M", bound=BaseModel)
 
+_NEWER = "a newer isobuilder wrote it: use that one"
+
 _EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -159,12 +161,18 @@ def model_of(
     """Return the model in a JSON text that a program wrote; only its first mistake is told.
 
     Raises:
-        error: what is wrong with it, as one sentence that begins with ``place``.
+        InputError: a newer isobuilder wrote it.
+        error: what else is wrong with it, as one sentence that begins with ``place``.
     """
     parse(data, place, limits, error)
     try:
         return model.model_validate_json(data)
     except ValidationError as wrong:
+        for detail in wrong.errors(include_url=False):
+            if _is_newer(detail, detail["input"]):
+                known = " or ".join(_words(detail))
+                fact = f"is of format {detail['input']}, this isobuilder reads format {known}"
+                raise InputError(f"{place}: {fact}", hint=_NEWER) from None
         raise error(f"{place}: {cause_of(wrong)}") from None
 
 
@@ -216,7 +224,11 @@ def _other_words(detail: ErrorDetails, root: Node) -> bool:
 
 def _is_of_newer(detail: ErrorDetails, root: Node) -> bool:
     node = locate(root, _steps(detail, root))[1]
-    number = node.value if isinstance(node, Scalar) else None
+    return _is_newer(detail, node.value if isinstance(node, Scalar) else None)
+
+
+def _is_newer(detail: ErrorDetails, number: object) -> bool:
+    """Tell if the mistake is a format with a higher number than those that we read."""
     return (
         (detail["type"], *detail["loc"]) == ("literal_error", "schema")
         and isinstance(number, int)
@@ -257,7 +269,7 @@ def _mistake(
         node = Scalar(str(steps[-1]), str(steps[-1]), mark, quoted=True)
     fact, hint = _fact(detail, steps, node)
     if _is_of_newer(detail, root):
-        hint = "a newer isobuilder wrote it: use that one"
+        hint = _NEWER
     return Mistake(mark, path_text(root, steps), fact, hint)
 
 

@@ -25,7 +25,7 @@ def read_json_file(path: Path, model: type[M], *, hint: str) -> M:
     try:
         return model_of(data, str(path), model)
     except InputError as error:
-        raise InputError(str(error), hint=hint) from None
+        raise InputError(str(error), hint=error.hint or hint) from None
 
 
 def unexpected(path: Path, error: ValidationError, *, hint: str) -> InputError:

@@ -183,19 +183,35 @@ def test_ctrl_c_before_anything_is_begun_ends_without_a_word() -> None:
 def test_a_signal_that_the_interpreter_swallows_comes_again() -> None:
     done = python(
         "import os, signal, time\n"
-        "from isobuilder.cli.exits import become_interruptible\n"
+        "from isobuilder.cli.exits import interruptible\n"
         "class Swallowing:\n"
         "    def __del__(self):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        time.sleep(60)\n"
-        "become_interruptible()\n"
-        "Swallowing()\n"
-        "try:\n"
-        "    time.sleep(60)\n"
-        "except KeyboardInterrupt:\n"
-        "    print('ended')\n"
+        "with interruptible():\n"
+        "    Swallowing()\n"
+        "    try:\n"
+        "        time.sleep(60)\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('ended')\n"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
+
+
+def test_what_else_is_swallowed_is_told_as_before() -> None:
+    done = python(
+        "import sys\n"
+        "from isobuilder.cli.exits import interruptible\n"
+        "class Failing:\n"
+        "    def __del__(self):\n"
+        "        raise ValueError('no')\n"
+        "before = sys.unraisablehook = lambda found: print(found.exc_value)\n"
+        "for _ in range(2):\n"
+        "    with interruptible():\n"
+        "        Failing()\n"
+        "print(sys.unraisablehook is before)\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "no\nno\nTrue\n", "")
 
 
 @pytest.mark.parametrize("kind", ["ValueError", "UpstreamError"])

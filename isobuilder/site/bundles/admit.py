@@ -31,8 +31,9 @@ from isobuilder.errors import (
 from isobuilder.files import as_environment_problem, open_own
 from isobuilder.formats.archive import blob_name
 from isobuilder.formats.tar import BLOCK, StreamSource, walk
+from isobuilder.model.validation import model_of
 from isobuilder.progress import SILENT, Progress, task
-from isobuilder.site.bundles.bundle import SCHEMA, Bundle, Carried, read_carried
+from isobuilder.site.bundles.bundle import Bundle, Carried
 from isobuilder.site.bundles.part_bytes import PartBytes, described
 from isobuilder.site.bundles.parts import BUNDLE, END, Part, Slot, parts_of
 from isobuilder.store import Partial, Store, partial_of, quarantine
@@ -310,7 +311,7 @@ def _parts(bundle: Bundle, place: str) -> list[Part]:
 
 
 def _bundle(text: bytes, place: str, expected: Digest | None) -> Bundle:
-    bundle = read_carried(text, place, Bundle, schema=SCHEMA)
+    bundle = model_of(text, place, Bundle, error=IntegrityError)
     if bundle.to_bytes() != text:
         raise IntegrityError(f"{place}: not in the form that we write, so somebody changed it")
     if expected is not None and bundle.identity != expected:

@@ -14,7 +14,7 @@ from isobuilder.content.blobs import Find
 from isobuilder.content.from_iso import BytesBlob
 from isobuilder.content.needed import needed
 from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest, Hasher, check
-from isobuilder.errors import InputError, IsobuilderError
+from isobuilder.errors import InputError, IntegrityError, IsobuilderError
 from isobuilder.files import (
     as_environment_problem,
     clear_scratch,
@@ -24,8 +24,9 @@ from isobuilder.files import (
     write_whole,
 )
 from isobuilder.machine.payload import keep_payload
-from isobuilder.model.lock import SCHEMA, Lock
+from isobuilder.model.lock import Lock
 from isobuilder.model.payload import read_payload
+from isobuilder.model.validation import model_of
 from isobuilder.pipeline.fetch import note_locks
 from isobuilder.progress import SILENT, Progress, task
 from isobuilder.site.bundles.admit import (
@@ -37,7 +38,7 @@ from isobuilder.site.bundles.admit import (
     take_folder,
     take_part,
 )
-from isobuilder.site.bundles.bundle import Bundle, read_carried
+from isobuilder.site.bundles.bundle import Bundle
 from isobuilder.site.bundles.parts import BUNDLE
 from isobuilder.site.donors import open_iso, why_no_lock
 from isobuilder.store import Store, lease
@@ -242,7 +243,7 @@ def carried_lock(text: bytes, name: str) -> Lock:
         InputError: a newer isobuilder made it.
         IntegrityError: it is none.
     """
-    return read_carried(text, f"{name}: carried as a lock", Lock, schema=SCHEMA)
+    return model_of(text, f"{name}: carried as a lock", Lock, error=IntegrityError)
 
 
 def _name(bundle: Bundle, store: Store, out: Path | None) -> None:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints, model_validator
 
 from isobuilder.digest import Digest
-from isobuilder.documents.json import DOCUMENT, parse
-from isobuilder.errors import InputError, IntegrityError
 from isobuilder.model.base import ONE_LINE, PLAIN, FileModel, Model
-from isobuilder.model.validation import model_of
-
-F = TypeVar("F", bound=FileModel)
-
-SCHEMA = 1
-"""The format that we read and write."""
 
 MOST_CARRIED = 5000
 """Things in one bundle: twenty ISOs have some 1,500 blobs, and bundle.json stays within bounds."""
@@ -110,20 +102,3 @@ class Bundle(FileModel):
     def numbered(self, part: int) -> Bundle:
         """Return what part number ``part`` says."""
         return self.model_copy(update={"part": part})
-
-
-def read_carried(text: bytes, place: str, model: type[F], *, schema: int) -> F:
-    """Return what another isobuilder wrote, of whose format we read number ``schema``.
-
-    Raises:
-        InputError: a newer isobuilder wrote it.
-        IntegrityError: it is none; only the first mistake is told.
-    """
-    said = parse(text, place, DOCUMENT, IntegrityError)
-    version = said.get("schema") if isinstance(said, dict) else None
-    if isinstance(version, int) and version > schema:
-        raise InputError(
-            f"{place}: is of format {version}, this isobuilder reads format {schema}",
-            hint="a newer isobuilder made it: carry that one here as well",
-        )
-    return model_of(text, place, model, error=IntegrityError)

@@ -76,7 +76,7 @@ def read_record(folder: Path, site: str) -> SiteRecord | None:
         record = model_of(data, str(path), SiteRecord)
         read_text(record.ledger, str(path))
     except InputError as error:
-        raise InputError(*error.lines, hint=hint) from error
+        raise InputError(*error.lines, hint=error.hint or hint) from error
     if record.site != site:
         raise InputError(f"{path}: is of the site {record.site!r}, expected {site!r}", hint=hint)
     return record
