@@ -37,6 +37,11 @@ M = TypeVar("M", bound=BaseModel)
 
 _NEWER = "a newer isobuilder wrote it: use that one"
 
+
+class NewerFormat(InputError):
+    """A newer isobuilder wrote a document, so nothing of it is known to be wrong."""
+
+
 _EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -161,7 +166,7 @@ def model_of(
     """Return the model in a JSON text that a program wrote; only its first mistake is told.
 
     Raises:
-        InputError: a newer isobuilder wrote it.
+        NewerFormat: a newer isobuilder wrote it.
         error: what else is wrong with it, as one sentence that begins with ``place``.
     """
     parse(data, place, limits, error)
@@ -172,7 +177,7 @@ def model_of(
             if _is_newer(detail, detail["input"]):
                 known = " or ".join(_words(detail))
                 fact = f"is of format {detail['input']}, this isobuilder reads format {known}"
-                raise InputError(f"{place}: {fact}", hint=_NEWER) from None
+                raise NewerFormat(f"{place}: {fact}", hint=_NEWER) from None
         raise error(f"{place}: {cause_of(wrong)}") from None
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from isobuilder.documents.json import DOCUMENT
 from isobuilder.errors import InputError
 from isobuilder.files import read_bytes
-from isobuilder.model.validation import cause_of, model_of
+from isobuilder.model.validation import NewerFormat, cause_of, model_of
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -24,8 +24,10 @@ def read_json_file(path: Path, model: type[M], *, hint: str) -> M:
     data = read_bytes(path, DOCUMENT.size)
     try:
         return model_of(data, str(path), model)
+    except NewerFormat:
+        raise
     except InputError as error:
-        raise InputError(str(error), hint=error.hint or hint) from None
+        raise InputError(str(error), hint=hint) from None
 
 
 def unexpected(path: Path, error: ValidationError, *, hint: str) -> InputError:

@@ -325,7 +325,8 @@ BORDERS: dict[str, list[tuple[Reads, type[IsobuilderError] | None]]] = {
         (lambda data, folder: load_seen(file_with(data, folder)), InputError),
     ],
     "delta/container.py": [(delta, IntegrityError)],
-    "site/bundles/bundle.py": [(bundle_json, IntegrityError), (carried_lock, IntegrityError)],
+    "site/bundles/admit.py": [(bundle_json, IntegrityError)],
+    "site/bundles/arrival.py": [(carried_lock, IntegrityError)],
     "site/signatures.py": [(signatures_on_medium, InputError)],
     "site/ledgers/records.py": [
         (

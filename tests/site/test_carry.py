@@ -420,7 +420,7 @@ def test_a_lock_of_a_newer_isobuilder_says_what_to_do(built: Built, tmp_path: Pa
             assert "\\n" not in told
             if code == 3:
                 assert told.endswith(": is of format 2, this isobuilder reads format 1")
-                assert "a newer isobuilder made it" in hints(done)[0]
+                assert "a newer isobuilder wrote it" in hints(done)[0]
     assert not (tmp_path / "site").exists()
 
 

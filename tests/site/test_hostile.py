@@ -190,7 +190,7 @@ def test_what_bundle_json_says_is_checked(
 def test_a_newer_bundle_says_what_to_do(whole: Path, tmp_path: Path) -> None:
     (tmp_path / "new.tar").write_bytes(changed(whole, schema=2))
     done = call("site", "import", tmp_path / "new.tar", "--store", tmp_path / "s", code=3)
-    assert "a newer isobuilder made it" in hints(done)[0]
+    assert "a newer isobuilder wrote it" in hints(done)[0]
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", ".x", "-x", "a/b", "a\nb", "x" * 301, ""])

@@ -456,6 +456,8 @@ def test_a_damaged_record_is_got_past_by_forgetting_it(built: Built, tmp_path: P
         assert "--forget" in hints(done)[0]
         call(*read, "--forget")
         assert "read before" in call(*read).stdout
+    record.write_text('{"schema": 2, "site": "x", "ledger": "0", "more": 1}')
+    assert "newer isobuilder" in hints(call(*read, code=3))[0]
 
 
 def test_what_fails_while_a_ledger_is_read_is_not_the_fault_of_the_records(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from isobuilder.documents.json import NOTE
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.files import as_environment_problem, is_file, locked, read_bytes, write_whole
 from isobuilder.model.base import FileModel
-from isobuilder.model.validation import model_of
+from isobuilder.model.validation import NewerFormat, model_of
 from isobuilder.site.ledgers.ledger import Kind, Ledger, read_text, site_mark, to_text
 
 _SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -75,8 +75,10 @@ def read_record(folder: Path, site: str) -> SiteRecord | None:
     try:
         record = model_of(data, str(path), SiteRecord)
         read_text(record.ledger, str(path))
+    except NewerFormat:
+        raise
     except InputError as error:
-        raise InputError(*error.lines, hint=error.hint or hint) from error
+        raise InputError(*error.lines, hint=hint) from error
     if record.site != site:
         raise InputError(f"{path}: is of the site {record.site!r}, expected {site!r}", hint=hint)
     return record
