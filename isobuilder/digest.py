@@ -117,7 +117,7 @@ def check(blob: BlobLike, found: Digest) -> None:
     if found != blob.digest:
         raise IntegrityError(
             f"{blob.place}: expected {blob.digest}, got {found}: damaged since it was stored",
-            hint="run isobuilder store check, which takes it out of the way, then build again",
+            hint="run isobuilder store check, which takes it out of the way, then this again",
         )
 
 

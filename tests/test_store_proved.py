@@ -57,4 +57,4 @@ def test_what_cannot_be_read_is_not_there_and_why_is_told(
 
     monkeypatch.setattr(Digest, "of_file", refuse)
     assert ProvedStore(tmp_path).find(digest) is None
-    assert caplog.messages[-1].endswith(": Too many open files, so others are asked for it")
+    assert caplog.messages[-1].endswith(": Too many open files, so it counts as not there")

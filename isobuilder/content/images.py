@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from isobuilder.content.blobs import Find, held
 from isobuilder.digest import BlobLike, Digest
+from isobuilder.errors import IntegrityError
 from isobuilder.formats.oci import ImageManifest, check_config, parse_config, parse_manifest
 from isobuilder.model.lock import Lock
 
@@ -31,11 +32,20 @@ def check_images(lock: Lock, find: Find) -> None:
     """Return if every image, all of which are there, is one for the architecture of ``lock``.
 
     Raises:
-        IntegrityError: one is not, or its configuration does not fit its layers.
+        IntegrityError: one is not, its configuration does not fit its layers, or its size is not
+            what the lock says.
         EnvironmentProblem: a part of it is not there.
     """
     for image in lock.images:
         place = image.reference
-        manifest = image_manifest(held(find, image.digest, place), place=place)
+        blob = held(find, image.digest, place)
+        manifest = image_manifest(blob, place=place)
+        size = blob.size + sum(part.size for part in manifest.blobs)
+        if image.size not in {None, size}:
+            raise IntegrityError(
+                f"{place}: the lock says {image.size} bytes, its manifest and what it lists are "
+                f"{size}",
+                hint="lock the recipe again, for somebody changed the lock",
+            )
         config = parse_config(held(find, manifest.config.digest, place).read(), place=place)
         check_config(config, manifest, lock.architecture, place=place)

@@ -5,7 +5,7 @@ Source: docs/node-contract.md, A.2, A.4, A.7, A.10 and C.1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -18,6 +18,9 @@ MoldProfileName = Literal["mold-cks", "mold-cks-csi"]  # which the ABLESTACK bui
 DEFAULT_PROFILE: ProfileName = "mold-cks"
 
 Kind = Literal["file", "manifest", "render"]
+SECTIONS: Mapping[Kind, str] = {"file": "files", "manifest": "manifests", "render": "render"}
+"""Where recipes list each kind."""
+
 Cloud = Literal["mold", "cloudstack"]
 
 API_SIGNATURE = "HMAC-SHA256"
@@ -58,6 +61,29 @@ class Profile:
     def demands(self, path: str) -> bool:
         """Whether an ISO must have a file at ``path``."""
         return any(fnmatchcase(path, form) for need in self.needs for form in need.paths)
+
+
+def unmet(need: Requirement, found: Sequence[tuple[str, Kind]]) -> tuple[str, int | None] | None:
+    """Return why paths of some kinds do not meet ``need``, and which of them is at fault; or None.
+
+    The fault of what is missing is none of them; what has no such path at all lacks ``why``.
+    """
+    wanted = " or ".join(need.paths)
+    matching = [
+        number
+        for number, (path, _) in enumerate(found)
+        if any(fnmatchcase(path, form) for form in need.paths)
+    ]
+    if not matching:
+        return f"{wanted}: {need.why}", None
+    if len(matching) > 1 and "*" in wanted:
+        names = ", ".join(found[number][0] for number in matching)
+        return f"expected exactly one {wanted}, found {names}", matching[1]
+    kind = found[matching[0]][1]
+    if kind != need.kind:
+        fact = f"expected {wanted} among {SECTIONS[need.kind]}, found it among {SECTIONS[kind]}"
+        return fact, matching[0]
+    return None
 
 
 def _file(path: str, why: str) -> Requirement:

@@ -5,7 +5,6 @@ Source: docs/node-contract.md, A.4, A.7, A.10 and C.1.
 
 from __future__ import annotations
 
-import fnmatch
 import itertools
 from urllib.parse import urlsplit
 
@@ -17,9 +16,11 @@ from isobuilder.model.profile import (
     FORBIDDEN,
     PROFILES,
     REVISION_LABEL,
+    SECTIONS,
     SIGNATURE_LABEL,
     Kind,
     Requirement,
+    unmet,
 )
 from isobuilder.model.recipe import Component, ManifestEntry, Recipe
 
@@ -103,25 +104,18 @@ class _Checker:
                 self.mistakes.append(self._at(fact, *steps, "path", hint="choose another name"))
 
     def _need(self, need: Requirement, words: str) -> list[Mistake]:
-        wanted = " or ".join(need.paths)
-        found = [
-            (path, kind, steps)
-            for path, kind, steps in self._paths()
-            if any(fnmatch.fnmatchcase(path, pattern) for pattern in need.paths)
-        ]
-        section = {"file": "files", "manifest": "manifests", "render": "render"}[need.kind]
-        if not found:
-            fact = f"{words} {wanted}: {need.why}"
-            return [self._at(fact, section, hint=f"add it to {section}")]
-        if len(found) > 1 and "*" in wanted:
-            names = ", ".join(path for path, _, _ in found)
-            fact = f"expected exactly one {wanted}, found {names}"
-            return [self._at(fact, *found[1][2], "path")]
-        _, kind, steps = found[0]
-        if kind != need.kind:
-            fact = f"expected {wanted} among {section}, found it among {steps[0]}"
-            return [self._at(fact, *steps)]
-        return []
+        paths = self._paths()
+        told = unmet(need, [(path, kind) for path, kind, _ in paths])
+        match told:
+            case None:
+                return []
+            case fact, None:
+                section = SECTIONS[need.kind]
+                return [self._at(f"{words} {fact}", section, hint=f"add it to {section}")]
+            case fact, number:
+                _, kind, steps = paths[number]
+                key = ("path",) if kind == need.kind else ()
+                return [self._at(fact, *steps, *key)]
 
     def manifests(self) -> None:
         """Images by digest where Mold insists, untouched where it has their hash."""

@@ -6,7 +6,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from pathlib import Path
@@ -17,7 +17,7 @@ from isobuilder.content.archives import ARCHIVE, archive_key
 from isobuilder.digest import Digest
 from isobuilder.documents.json import NOTE, parse
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
-from isobuilder.files import disk_problem, own_path, read_bytes, write_whole
+from isobuilder.files import as_environment_problem, disk_problem, own_path, read_bytes, write_whole
 from isobuilder.iso.boot_names import PAYLOAD
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import MANIFEST, REPORT, SIDE_FILES, SUMS, Medium
@@ -25,6 +25,7 @@ from isobuilder.model.base import canonical_json
 from isobuilder.model.isomanifest import IsoManifest
 from isobuilder.model.loading import parse_manifest_json
 from isobuilder.model.lock import Lock
+from isobuilder.model.profile import PROFILES, Kind, unmet
 from isobuilder.pipeline.beside import side_texts
 from isobuilder.pipeline.fetch import holding
 from isobuilder.pipeline.payload import pin_or_plain, pin_payload
@@ -52,12 +53,16 @@ class Built:
     @property
     def side_files(self) -> tuple[Path, ...]:
         """The files written beside the ISO."""
-        return tuple(self.iso.with_name(f"{self.lock.base_name}.{end}") for end in SIDE_FILES)
+        return _side_files(self.lock, self.iso)
 
     @property
     def report(self) -> Path:
         """Where its page for people belongs, which is written by whoever wants one."""
         return self.iso.with_name(f"{self.lock.base_name}.{REPORT}")
+
+
+def _side_files(lock: Lock, iso: Path) -> tuple[Path, ...]:
+    return tuple(iso.with_name(f"{lock.base_name}.{end}") for end in SIDE_FILES)
 
 
 def build(
@@ -83,19 +88,25 @@ def build(
         InputError, UpstreamError, IntegrityError, EnvironmentProblem: no ISO was written, and one
             that was there before is as it was.
     """
+    _refuse_unfit(lock)
     lock = pin_or_plain(lock, session.store, session.progress.step)
     target = out / f"{lock.base_name}.iso"
     if not force and (known := _unchanged(lock, target, session.store)) is not None:
         return known if trust is None else _proved_again(known, trust)
     from isobuilder.content.leaks import refuse_leaks
     from isobuilder.content.tree import tree
-    from isobuilder.iso.write.writer import write_iso
+    from isobuilder.iso.write.writer import alone_in, write_iso
 
     if not replace:
         _refuse_other_bytes(lock, target)
     _log.info("building %s from the lock %s", lock.base_name, lock.digest)
     _make_folder(out)
-    with holding([lock], session):
+    with holding([lock], session), ExitStack() as ending:
+
+        def naming() -> None:  # another build may have ended meanwhile
+            ending.enter_context(alone_in(out))
+            _make_way(lock, target, replace=replace)
+
         iso = tree(lock, session.store, progress=session.progress)
         signatures = _proved(iso, lock, trust) if trust is not None else ()
         refuse_leaks(iso.entries, session.store, _allowed(session), session.progress)
@@ -108,13 +119,29 @@ def build(
                 epoch=iso.epoch,
                 boot=iso.boot,
                 digests=iso.digests,
+                naming=naming,
                 progress=session.progress,
             )
-    digest, size = written.digest, written.size
-    built = Built(target, digest, size, lock, reused=False, signatures=signatures)
-    _write_side_files(built, iso)
-    _remember(built, session.store)
+        digest, size = written.digest, written.size
+        built = Built(target, digest, size, lock, reused=False, signatures=signatures)
+        _write_side_files(built, iso)
+        _remember(built, session.store)
     return built
+
+
+def _refuse_unfit(lock: Lock) -> None:
+    """Raise if somebody took from a lock what its recipe had to have, for no node is served so."""
+    found: list[tuple[str, Kind]] = [(file.path, "file") for file in lock.files]
+    found += [(manifest.path, "manifest") for manifest in lock.manifests]
+    found += [(render.path, "render") for render in lock.render]
+    for need in PROFILES[lock.profile].needs:
+        if (told := unmet(need, found)) is not None:
+            fact, number = told
+            words = f"the profile {lock.profile} needs " if number is None else ""
+            raise InputError(
+                f"{lock.base_name}: {words}{fact}",
+                hint="lock the recipe again, for somebody changed the lock",
+            )
 
 
 def _proved(made: IsoTree, lock: Lock, trust: Trust) -> tuple[SignatureLine, ...]:
@@ -205,6 +232,16 @@ def _make_folder(out: Path) -> None:
             pass
     except OSError as error:
         raise disk_problem(error, out) from error
+
+
+def _make_way(lock: Lock, target: Path, *, replace: bool) -> None:
+    """Raise if ``target`` may not be written; no side file of the ISO that goes stands by ours."""
+    if not replace:
+        _refuse_other_bytes(lock, target)
+    elif (manifest := manifest_of(target)) is None or manifest.lock_sha256 != lock.digest.hex:
+        for path in _side_files(lock, target):
+            with as_environment_problem(path):
+                path.unlink(missing_ok=True)
 
 
 def _write_side_files(built: Built, made: IsoTree) -> None:

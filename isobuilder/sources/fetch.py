@@ -82,7 +82,8 @@ class Fetcher:
             if item.size not in {None, blobs[item.key].size}:
                 raise IntegrityError(
                     f"{item.name}: expected {item.size} bytes, {item.digest} has "
-                    f"{blobs[item.key].size}"
+                    f"{blobs[item.key].size}",
+                    hint="its size and its digest are of different files: lock the recipe again",
                 )
         return [blobs[item.key] for item in wanted]
 

@@ -273,7 +273,7 @@ class ProvedStore(Store):
         except OSError as error:  # of a sector that cannot be read, too
             why = error.strerror or str(error)
         self._damaged.add(digest)
-        _log.warning("%s: %s, so others are asked for it", blob.path, why)
+        _log.warning("%s: %s, so it counts as not there", blob.path, why)
         return None
 
     def keep(self, path: Path, digest: Digest, size: int) -> Blob:

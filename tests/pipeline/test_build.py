@@ -15,16 +15,18 @@ from types import FrameType
 
 import pytest
 
+from isobuilder.content import leaks
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
 from isobuilder.formats.oci import parse_manifest
 from isobuilder.http.replies import Reply, Request
+from isobuilder.model.loading import load_lock
 from isobuilder.pipeline.build import Built, build, check, manifest_of
 from isobuilder.pipeline.fetch import fetch
 from isobuilder.pipeline.lock import find_lock, lock_recipe
 from isobuilder.report.page import write_report
 from isobuilder.sources.session import Session, open_session
-from isobuilder.store import Collected, Store, collect
+from isobuilder.store import Collected, Store, collect, stored
 from tests.pipeline.world import Locked, World, command, run_cli
 
 
@@ -152,6 +154,38 @@ def test_a_lock_that_does_not_answer_its_recipe_is_refused_with_the_difference(
     with pytest.raises(InputError, match=r"crictl.*1\.34\.1") as caught:
         find_lock(recipe, "amd64")
     assert "isobuilder lock" in (caught.value.hint or "")
+
+
+def test_a_lock_from_which_somebody_took_what_nodes_need_is_refused(
+    empty_session: Session, locked: Locked, tmp_path: Path
+) -> None:
+    lock = locked.lock
+    changes: dict[str, dict[str, object]] = {
+        "needs k8s/kubeadm: nodes": {
+            "files": tuple(file for file in lock.files if file.path != "k8s/kubeadm")
+        },
+        "needs network.yaml: the control node": {
+            "manifests": tuple(one for one in lock.manifests if one.path != "network.yaml")
+        },
+        "needs kubelet.service: nodes": {"render": ()},
+    }
+    for fact, change in changes.items():
+        with pytest.raises(InputError, match=fact):
+            build(lock.model_copy(update=change), tmp_path / "out", empty_session)
+    assert not (tmp_path / "out").exists()
+    assert stored(empty_session.store) == []
+
+
+def test_the_size_of_an_image_is_that_of_its_parts(
+    session: Session, locked: Locked, tmp_path: Path
+) -> None:
+    first, *others = locked.lock.images
+    assert first.size is not None
+    wrong = first.model_copy(update={"size": first.size + 1})
+    lock = locked.lock.model_copy(update={"images": (wrong, *others)})
+    with pytest.raises(IntegrityError, match=f"says {first.size + 1} bytes, .* {first.size}"):
+        build(lock, tmp_path, session)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_locking_twice_gives_the_same_bytes(world: World, session: Session, tmp_path: Path) -> None:
@@ -332,6 +366,60 @@ def test_two_builds_at_once_both_give_whole_isos(
     for iso in isos:
         assert iso.with_suffix(".iso.sha256").read_text().startswith(Digest.of_file(iso).hex)
     assert Digest.of_file(out / built.iso.name) == built.digest
+
+
+@pytest.mark.parametrize("replace", [True, False], ids=["replacing", "or not"])
+def test_a_build_that_ends_first_keeps_its_name_and_no_iso_stands_by_files_of_another(
+    session: Session,
+    locked: Locked,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    replace: bool,
+) -> None:
+    """Whoever looked for an ISO of that name before it wrote its own has seen none."""
+    memory = locked.lock.registration.min_memory_mb + 1
+    registration = locked.lock.registration.model_copy(update={"min_memory_mb": memory})
+    other = locked.lock.model_copy(update={"registration": registration})
+    first: list[Built] = []
+    refuse = leaks.refuse_leaks
+
+    def meanwhile(*arguments: object) -> None:
+        refuse(*arguments)  # type: ignore[arg-type]
+        monkeypatch.setattr(leaks, "refuse_leaks", refuse)
+        first.append(build(locked.lock, tmp_path, session))
+
+    monkeypatch.setattr(leaks, "refuse_leaks", meanwhile)
+    if replace:
+        last = build(other, tmp_path, session, replace=True)
+    else:
+        with pytest.raises(InputError, match="made from the lock"):
+            build(other, tmp_path, session)
+        (last,) = first
+    assert last.iso == first[0].iso
+    assert len(list(tmp_path.iterdir())) == 1 + len(last.side_files)
+    assert Digest.of_file(last.iso) == last.digest
+    assert last.iso.with_suffix(".iso.sha256").read_text().startswith(last.digest.hex)
+    assert load_lock(last.iso.with_suffix(".lock.json")) == last.lock
+
+
+def test_an_iso_that_is_replaced_leaves_no_sum_of_its_own_beside_the_new_one(
+    session: Session, locked: Locked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build(locked.lock, tmp_path, session)
+    memory = locked.lock.registration.min_memory_mb + 1
+    registration = locked.lock.registration.model_copy(update={"min_memory_mb": memory})
+    other = locked.lock.model_copy(update={"registration": registration})
+    module = sys.modules[build.__module__]
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_write_side_files", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build(other, tmp_path, session, replace=True)
+    assert Digest.of_file(first.iso) != first.digest
+    assert list(tmp_path.iterdir()) == [first.iso]
 
 
 def test_a_collection_at_any_moment_takes_nothing_from_a_running_build(

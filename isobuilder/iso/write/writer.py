@@ -48,6 +48,7 @@ def write_iso(
     epoch: int,
     boot: Boot | None = None,
     digests: Mapping[str, Digest] | None = None,
+    naming: Callable[[], object] | None = None,
     progress: Progress = SILENT,
 ) -> WrittenIso:
     """Write ``entries`` to ``target`` and return the digest and size of the file.
@@ -58,6 +59,8 @@ def write_iso(
     of the two that cloud-init looks for. With ``boot`` the ISO also starts machines, as a CD and as
     a disk.
     ``digests`` promises by path what files hash to, and that is proved while they pass.
+    ``naming`` is called when all is on the disk and the file is about to get its name, which it
+    does not if that raises.
     The file gets its name when it is complete and on the disk; until then it is
     ``.isobuilder-*.part`` in the same folder, and that is removed when anything goes wrong.
 
@@ -73,7 +76,7 @@ def write_iso(
     check_space(target.parent, plan.size)
     hasher = Hasher()
     with (
-        part_file(target, plan.size) as part,
+        part_file(target, plan.size, naming) as part,
         task(progress, f"writing {target.name}", total=plan.size) as work,
     ):
 
@@ -266,10 +269,13 @@ class OutputFile:
 
 
 @contextmanager
-def part_file(target: Path, size: int) -> Iterator[OutputFile]:
+def part_file(
+    target: Path, size: int, naming: Callable[[], object] | None = None
+) -> Iterator[OutputFile]:
     """Give a file beside ``target`` that becomes ``target`` when the block ends without an error.
 
-    Room for ``size`` bytes, all that will be written, is taken at once.
+    Room for ``size`` bytes, all that will be written, is taken at once. ``naming`` is called in
+    between: what it raises keeps the file from its name.
     Its bytes are on the disk before the rename, so neither kill -9 nor a power cut leaves a half
     file under the final name. What a killed writer left in the folder is removed.
 
@@ -290,6 +296,11 @@ def part_file(target: Path, size: int) -> Iterator[OutputFile]:
         yield part
         try:
             os.fsync(part.fd)
+        except OSError as error:
+            raise disk_problem(error, target) from error
+        if naming is not None:
+            naming()
+        try:
             part.path.replace(target)
             _sync_folder(folder)
         except OSError as error:
@@ -298,6 +309,21 @@ def part_file(target: Path, size: int) -> Iterator[OutputFile]:
         with contextlib.suppress(FileNotFoundError):
             part.path.unlink()
         os.close(part.fd)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep others that ask for it out of ``folder`` meanwhile, where its file system has locks.
+
+    For moments alone: builds of many ISOs end in one folder.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # NFS locks no folder
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def check_space(folder: Path, size: int) -> None:

@@ -28,7 +28,7 @@ from isobuilder.errors import (
     IsobuilderError,
     PartlyDone,
 )
-from isobuilder.files import as_environment_problem, open_own
+from isobuilder.files import as_environment_problem, is_file, open_own
 from isobuilder.formats.archive import blob_name
 from isobuilder.formats.tar import BLOCK, StreamSource, walk
 from isobuilder.model.validation import model_of
@@ -322,29 +322,29 @@ def _bundle(text: bytes, place: str, expected: Digest | None) -> Bundle:
 def is_stored(store: Store, digest: Digest, size: int | None) -> bool:
     """Say if ``store`` has a blob, of the size that it is said to have; None: nobody says.
 
-    What is damaged there, so that its size is another, is moved to the quarantine. Who says so may
-    lie, so bytes of another size count as damaged only if they have another digest as well.
+    What is damaged there is moved to the quarantine: what is cut short from any store, what has its
+    size from one that proves its blobs. Who says a size may lie, so it alone moves nothing away.
 
     Raises:
         EnvironmentProblem: what is damaged cannot be read or moved away.
     """
-    own = store.own(digest)
-    if own is None or own.size == size or size is None:
-        return own is not None
-    with _held(store, digest), as_environment_problem(own.path):
-        own = store.own(digest)
-        if own is None or own.size == size:  # another import was quicker
-            return own is not None
-        if Digest.of_file(own.path) != digest:
-            moved = quarantine(store, own.path)
-            if moved is None:
-                raise EnvironmentProblem(
-                    f"{own.path}: damaged, and cannot be moved away",
-                    hint="remove it, then import again",
-                )
-            _log.warning(
-                "%s: %d bytes, expected %d: damaged, now %s", own.path, own.size, size, moved
+    own, path = store.own(digest), store.path_of(digest)
+    if own is None and not is_file(path):
+        return False
+    if own is not None and size in {None, own.size}:
+        return True
+    with _held(store, digest), as_environment_problem(path):
+        if not is_file(path):  # another import moved it away
+            return False
+        if Digest.of_file(path) == digest:  # or brought it again
+            return size in {None, path.stat().st_size}
+        moved = quarantine(store, path)
+        if moved is None:
+            raise EnvironmentProblem(
+                f"{path}: damaged, and cannot be moved away",
+                hint="remove it, then import again",
             )
+        _log.warning("%s: damaged, now %s", path, moved)
     return False
 
 

@@ -27,7 +27,7 @@ from isobuilder.site.bundles.export import (
 from isobuilder.site.bundles.packing import packing
 from isobuilder.site.ledgers.ledger import Ledger, among
 from isobuilder.sources.session import Session
-from isobuilder.store import Store, lease, stored
+from isobuilder.store import ProvedStore, Store, lease, stored
 
 
 def export_bundle(
@@ -131,9 +131,11 @@ def import_carried(
 ) -> Imported:
     """Bring parts, bundles in folders and ISOs into ``store``, and locks and files into ``out``.
 
+    What was damaged there since comes again, which costs one read of what is there.
     ``expected`` is the identity of the bundle that parts have to be of. What is refused leaves
     nothing and keeps nothing else from its turn; the errors are in the answer.
     """
+    store = ProvedStore(store.root)
     taken: list[Taken] = []
     failures: list[IsobuilderError] = []
     states: list[Arrived] = []
