@@ -69,7 +69,7 @@ RULES = {
         "a Blob is a proof that bytes were hashed, so only the store makes one",
         r"(?<![A-Za-z])Blob\(|\.path_of\(|\bblob\.path\b",
         "blob = Blob(digest, size, path)",
-        {"store/": "hashes them"},
+        {"store/": "hashes them", "site/bundles/admit.py": "moves what is damaged away"},
     ),
     "whole bodies": Rule(
         "what is read whole has a limit before: of a blob, or of the reader named here",
