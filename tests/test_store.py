@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, IntegrityError
 from isobuilder.files import locked
+from isobuilder.progress import SILENT, Task
 from isobuilder.store import (
     Origin,
     Partial,
@@ -24,6 +26,7 @@ from isobuilder.store import (
     collect,
     copy_to,
     default_root,
+    hold_collections,
     lease,
     partial_of,
     stored,
@@ -626,6 +629,58 @@ def test_abandoned_downloads_go_when_they_are_old_and_idle(store: Store) -> None
         collect(store, [])
     assert {path.stem for path in (store.root / "partial").iterdir()} == {"young", "held"}
     assert not (store.root / "locks" / "old.lock").exists()
+
+
+class Steps:
+    """Hears what is told of long work."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def step(self, text: str) -> None:
+        self.told.append(text)
+
+    def start(self, name: str, *, total: int | None, unit: str = "B") -> Task:
+        return SILENT.start(name, total=total, unit=unit)
+
+
+def test_a_collection_waits_for_who_does_not_know_yet_what_it_needs_and_says_so(
+    store: Store,
+) -> None:
+    gone, steps = aged(store, b"gone", 30), Steps()
+    with ThreadPoolExecutor() as pool:
+        with hold_collections(store):
+            ended = pool.submit(collect, store, [], progress=steps)
+            while not steps.told:
+                time.sleep(0.01)
+            # It waits for the lock by now, which keeps nobody from sharing it.
+            with hold_collections(store), lease(store, [gone]):
+                assert store.find(gone)
+            assert not ended.done()
+        assert [blob.digest for blob in ended.result().removed] == [gone]
+    assert str(store.root) in steps.told[0]
+    with hold_collections(store):
+        pass
+    collect(store, [], progress=steps)
+    assert len(steps.told) == 1
+
+
+def test_a_store_that_may_not_be_written_keeps_no_collection_waiting(
+    store: Store, read_only: Callable[[Path], None]
+) -> None:
+    blob = store.add_bytes(KUBELET)
+    read_only(store.root)
+    with hold_collections(store):
+        assert store.find(blob.digest) == blob
+
+
+def test_a_blob_that_was_taken_away_meanwhile_is_told_as_that(store: Store) -> None:
+    blob = store.add_bytes(KUBELET)
+    collect(store, [])
+    for use in (blob.open, blob.read):
+        with pytest.raises(EnvironmentProblem, match="taken away meanwhile") as caught:
+            use()
+        assert "run the command again" in str(caught.value.hint)
 
 
 def test_an_empty_store_is_no_problem(store: Store) -> None:

@@ -149,6 +149,7 @@ def gc(
         everything=everything,
         max_size=most,
         dry_run=dry_run,
+        progress=app.progress,
     )
     if as_json:
         app.show_json(

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -29,7 +29,7 @@ from isobuilder.model.payload import (
 )
 from isobuilder.progress import SILENT, Progress
 from isobuilder.run import find_program, run
-from isobuilder.store import Store
+from isobuilder.store import Store, hold_collections
 
 _MINUTES = 60.0
 _PATIENCE = 4 * 60 * _MINUTES
@@ -149,21 +149,26 @@ def build_payload(
         packages = read_packages(taken.pop("packages").read_text(encoding="utf-8"))
         version = taken.pop("kernel-version").read_text(encoding="utf-8")
         taken["root"] = root
+        about = {
+            "os": facts.os,
+            "suite": suite,
+            "kernel": kernel,
+            "kernel_version": version,
+            "architecture": architecture,
+            "epoch": facts.epoch,
+            "packages": packages,
+        }
+        return _keep(store, taken, about)
+
+
+def _keep(store: Store, taken: Mapping[str, Path], about: Mapping[str, object]) -> OsPayload:
+    """Keep the files of a payload in ``store``, and the payload that they are."""
+    with hold_collections(store):  # nobody knows of the files until the payload is kept
+        artifacts = {key: _add(store, key, path) for key, path in taken.items()}
         payload = OsPayload.model_validate(
-            {
-                "schema": 1,
-                "os": facts.os,
-                "suite": suite,
-                "kernel": kernel,
-                "kernel_version": version,
-                "architecture": architecture,
-                "epoch": facts.epoch,
-                "tool": __version__,
-                "artifacts": {key: _add(store, key, path) for key, path in taken.items()},
-                "packages": packages,
-            }
+            {"schema": 1, "tool": __version__, "artifacts": artifacts, **about}
         )
-    replace_payload(store, payload)
+        replace_payload(store, payload)
     return payload
 
 

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -36,7 +36,7 @@ from isobuilder.sources.fetch import offline_problem
 from isobuilder.sources.mirrors import first_good
 from isobuilder.sources.registry import ImagePin, fetch_manifests
 from isobuilder.sources.session import Session, open_session
-from isobuilder.store import Collected, Store, lease
+from isobuilder.store import Collected, Store, hold_collections, lease
 from isobuilder.store import collect as collect_store
 
 _log = logging.getLogger(__name__)
@@ -215,7 +215,9 @@ def fetch(locks: Sequence[Lock], session: Session) -> None:
 def holding(locks: Sequence[Lock], session: Session) -> Iterator[None]:
     """Do as ``fetch`` does, and keep it all from being collected while the block runs."""
     store = session.store
-    with lease(store, digests(locks, store.find)):
+    with ExitStack() as closing:
+        with hold_collections(store):  # else a manifest goes before it is read and leased
+            closing.enter_context(lease(store, digests(locks, store.find)))
         _announce(locks, session)
         fetch_manifests(session.registry, store, _pins(locks), session.remote)
         # What images consist of is only known now that their manifests are there.
@@ -279,6 +281,7 @@ def collect(
     everything: bool = False,
     max_size: int | None = None,
     dry_run: bool = False,
+    progress: Progress = SILENT,
 ) -> Collected:
     """Remove what no lock needs from ``store``, see ``store.collect``.
 
@@ -288,7 +291,7 @@ def collect(
     kept = digests(locks, store.find)
     if not everything:
         kept |= payload_digests(store)
-    result = collect_store(store, kept, max_size=max_size, dry_run=dry_run)
+    result = collect_store(store, kept, max_size=max_size, dry_run=dry_run, progress=progress)
     if not dry_run:
         _forget_locks(store)
     return result

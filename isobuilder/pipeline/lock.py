@@ -20,6 +20,7 @@ from isobuilder.pipeline.fit import unfit_parts
 from isobuilder.pipeline.payload import pin_payload
 from isobuilder.rules.book import read_rules
 from isobuilder.sources.session import Session
+from isobuilder.store import hold_collections
 
 _log = logging.getLogger(__name__)
 
@@ -80,27 +81,27 @@ def lock_recipe(
         _refuse_unwritable(path, called or str(recipe_path), architecture)
     known = path if path.exists() else lock_path(recipe_path, recipe, architecture)
     previous = load_lock(known) if update and known.exists() else None
-    lock = resolve(
-        recipe,
-        architecture,
-        session,
-        folder=recipe_path.parent,
-        stem=_stem(path),
-        previous=previous,
-        update=update,
-        strict=strict,
-    ).found_in(path.parent)
-    if recipe.boot:
-        lock = pin_payload(lock, recipe.boot, session)
-    before = previous or _if_lock(known)
-    beside = f"{_stem(path)}.{EVIDENCE}"
-    lock = with_evidence(lock, recipe, session, folder=beside, before=before, enforced=trust)
-    lock = with_kept_proofs(lock, before, session, folder=beside).found_in(path.parent)
-    if locked and (before is None or before.to_bytes() != lock.to_bytes()):
-        raise DifferencesFound(_changes(path, before, lock))
-    changed = not holds(path, lock.to_bytes())
-    if not locked:
-        _write(lock, path, session, changed=changed)
+    with hold_collections(session.store):  # nobody knows yet what it will be made of
+        lock = resolve(
+            recipe,
+            architecture,
+            session,
+            folder=recipe_path.parent,
+            stem=_stem(path),
+            previous=previous,
+            update=update,
+            strict=strict,
+        ).found_in(path.parent)
+        lock = pin_payload(lock, recipe.boot, session) if recipe.boot else lock
+        before = previous or _if_lock(known)
+        beside = f"{_stem(path)}.{EVIDENCE}"
+        lock = with_evidence(lock, recipe, session, folder=beside, before=before, enforced=trust)
+        lock = with_kept_proofs(lock, before, session, folder=beside).found_in(path.parent)
+        if locked and (before is None or before.to_bytes() != lock.to_bytes()):
+            raise DifferencesFound(_changes(path, before, lock))
+        changed = not holds(path, lock.to_bytes())
+        if not locked:
+            _write(lock, path, session, changed=changed)
     return LockFile(lock, path, changed, before)
 
 

@@ -59,8 +59,13 @@ class Blob:
         return str(self.path)
 
     def open(self) -> BinaryIO:
-        """Open the bytes for reading, unbuffered: callers read in large pieces."""
-        return self.path.open("rb", buffering=0)
+        """Open the bytes for reading, unbuffered: callers read in large pieces.
+
+        Raises:
+            EnvironmentProblem: they are there no more.
+        """
+        with self._there():
+            return self.path.open("rb", buffering=0)
 
     def read(self) -> bytes:
         """Return all bytes, proved once more; for small blobs only.
@@ -69,12 +74,22 @@ class Blob:
             IntegrityError: they are not what was hashed, or too many to be what is read so.
             EnvironmentProblem: they cannot be read.
         """
-        with as_environment_problem(self.path), self.path.open("rb") as file:
+        with as_environment_problem(self.path), self._there(), self.path.open("rb") as file:
             data = file.read(_MOST_READ + 1)
         if len(data) > _MOST_READ:
             raise IntegrityError(f"{self.path}: expected at most {_MOST_READ} bytes, got more")
         check(self, Digest.of(data))
         return data
+
+    @contextmanager
+    def _there(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise EnvironmentProblem(
+                f"{self.path}: was taken away meanwhile",
+                hint="run the command again, when no other collects or checks there",
+            ) from error
 
 
 def proved_file(path: Path, digest: Digest) -> Blob | None:

@@ -33,6 +33,7 @@ from isobuilder.store.blobs import DIGITS, SCRATCH, Store
 _log = logging.getLogger(__name__)
 
 _PARTIAL_AGE = 7 * 24 * 3600.0  # seconds after which nobody is expected to resume a download
+_UNTOLD = 1.0  # seconds that are waited for others before that is told
 _SCRATCH_AGE = 60.0  # seconds between making a scratch file and locking it, generously
 
 
@@ -90,6 +91,24 @@ def stored(store: Store) -> list[Stored]:
 
 
 @contextmanager
+def hold_collections(store: Store) -> Iterator[None]:
+    """Keep collections waiting while the block runs, for whoever learns in it what is needed.
+
+    Any number may do so at once, and leases are taken within. In a store that this user may not
+    write, nobody is kept waiting, see ``lease``.
+
+    Raises:
+        EnvironmentProblem: there can be no store, or its disk has no locks.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(_gate(store), shared=True))
+        except OSError as error:
+            _refuse_unless_unwritable(error, store)
+        yield
+
+
+@contextmanager
 def lease(store: Store, digests: Iterable[Digest]) -> Iterator[None]:
     """Keep blobs from being collected while the block runs, those not yet there included.
 
@@ -98,10 +117,9 @@ def lease(store: Store, digests: Iterable[Digest]) -> Iterator[None]:
     """
     wanted = sorted(set(digests))
     folder = store.root / "leases"
-    gate = store.root / "locks" / "collect.lock"
     with contextlib.ExitStack() as stack:
         try:
-            with locked(gate, shared=True):  # a collection under way ends first
+            with locked(_gate(store), shared=True):  # a collection under way ends first
                 folder.mkdir(parents=True, exist_ok=True)
                 handle, name = tempfile.mkstemp(prefix="lease-", dir=folder)
                 os.close(handle)
@@ -110,11 +128,21 @@ def lease(store: Store, digests: Iterable[Digest]) -> Iterator[None]:
                 stack.enter_context(locked(path))
                 path.write_text(json.dumps(wanted), encoding="ascii")
         except OSError as error:
-            if not may_not_write(error):
-                raise disk_problem(error, folder) from error
-            _log.info("%s: not writable, its blobs are used without a lease", store.root)
+            _refuse_unless_unwritable(error, store)
         _touch(store, wanted)
         yield
+
+
+def _gate(store: Store) -> Path:
+    """Return the lock that a collection holds alone, and shared whoever keeps it waiting."""
+    return store.root / "locks" / "collect.lock"
+
+
+def _refuse_unless_unwritable(error: OSError, store: Store) -> None:
+    """Raise what keeps a store from being used, and pass over that it may not be written."""
+    if not may_not_write(error):
+        raise disk_problem(error, store.root / "leases") from error
+    _log.info("%s: not writable, its blobs are used without a lease", store.root)
 
 
 def check(store: Store, *, progress: Progress = SILENT) -> CheckReport:
@@ -148,8 +176,11 @@ def collect(
     max_size: int | None = None,
     dry_run: bool = False,
     partial_age: float = _PARTIAL_AGE,
+    progress: Progress = SILENT,
 ) -> Collected:
     """Remove blobs that are neither ``reachable`` nor leased, the longest unused first.
+
+    It waits for those who ``hold_collections``, and says so to ``progress``.
 
     With ``max_size`` (bytes) it stops as soon as all blobs together need no more than that.
     Downloads nobody touched for ``partial_age`` seconds go too, except while one is under way.
@@ -160,7 +191,7 @@ def collect(
     if not store.root.exists():
         return Collected((), 0, 0, 0)  # and none is made
     needed = set(reachable)
-    with as_environment_problem(store.root), locked(store.root / "locks" / "collect.lock"):
+    with as_environment_problem(store.root), _alone(store, progress):
         leased = _leased(store)
         blobs = stored(store)
         left = sum(blob.size for blob in blobs)
@@ -178,6 +209,16 @@ def collect(
         freed += _sweep(store, partial_age, dry_run=dry_run)
     in_use = sum(1 for blob in blobs if blob.digest in leased and blob.digest not in needed)
     return Collected(tuple(removed), freed, left, in_use)
+
+
+@contextmanager
+def _alone(store: Store, progress: Progress) -> Iterator[None]:
+    """Hold the lock of collections alone; that it is waited for is told, if it takes a while."""
+    with contextlib.ExitStack() as stack:
+        if not stack.enter_context(locked(_gate(store), timeout=_UNTOLD)):
+            progress.step(f"waiting until nobody locks a recipe or imports into {store.root}")
+            stack.enter_context(locked(_gate(store)))
+        yield
 
 
 def _files(store: Store) -> list[Path]:

@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,12 +20,16 @@ from isobuilder.formats.squashfs import read_squashfs
 from isobuilder.machine import osbuild
 from isobuilder.machine.osbuild import (
     Mirror,
+    build_payload,
     loader_packages,
     mmdebstrap_command,
     own_files,
     squashfs_command,
 )
+from isobuilder.machine.payload import payloads
+from isobuilder.store import Store
 from tests.contract.trees import tar
+from tests.pipeline.test_build import collecting
 
 SCRIPTS = ("setup", "images", "report", "steps")
 MIRROR = Mirror("http://mirror.example/debian", "http://mirror.example/debian-security")
@@ -197,6 +203,35 @@ def test_shellcheck_has_nothing_to_say() -> None:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
+
+
+def test_a_collection_waits_until_all_of_a_payload_is_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken_out(_tree: Path, folder: Path) -> dict[str, Path]:
+        texts = {"packages": "", "kernel-version": "6.12", "kernel": "k", "initrd": "i"}
+        texts |= {name: name for name in ("bios", "bios-mbr", "shim", "grub", "mok-manager")}
+        for name, text in texts.items():
+            (folder / name).write_text(text)
+        return {name: folder / name for name in texts}
+
+    def ran(argv: Sequence[str | Path], **_named: object) -> str:
+        if argv[-1] == "boot":
+            Path(argv[-2]).write_text("root")
+        return ""
+
+    monkeypatch.setattr(osbuild, "check_programs", lambda: None)
+    monkeypatch.setattr(osbuild, "_take_out", taken_out)
+    monkeypatch.setattr(osbuild, "run", ran)
+    with ThreadPoolExecutor() as pool:
+        with collecting(store, pool) as collections:
+            made = build_payload(
+                store, suite="trixie", kernel="cloud", architecture="amd64", mirror=MIRROR
+            )
+            assert payloads(store) == [made]
+        removed = [blob for one in collections for blob in one.ended.result().removed]
+    assert not any(one.meanwhile for one in collections)
+    assert removed
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -26,8 +30,9 @@ from isobuilder.pipeline.fetch import fetch
 from isobuilder.pipeline.lock import find_lock, lock_recipe
 from isobuilder.report.page import write_report
 from isobuilder.sources.session import Session, open_session
-from isobuilder.store import Collected, Store, collect, stored
+from isobuilder.store import Blob, Collected, Store, collect, stored
 from tests.pipeline.world import Locked, World, command, run_cli
+from tests.test_store import python
 
 
 def test_the_side_files_describe_the_iso(built: Built) -> None:
@@ -439,6 +444,74 @@ def test_a_collection_at_any_moment_takes_nothing_from_a_running_build(
     assert again.digest == built.digest
     assert len(collections) > 20
     assert [blob for found in collections for blob in found.removed] == []
+
+
+def test_a_collection_waits_until_a_recipe_is_locked(
+    world: World, locked: Locked, empty_session: Session, tmp_path: Path
+) -> None:
+    store = empty_session.store
+    with ThreadPoolExecutor() as pool:
+        with collecting(store, pool) as collections:
+            found = lock_recipe(
+                world.recipe, "amd64", empty_session, output=tmp_path / locked.path.name
+            )
+        removed = [blob for one in collections for blob in one.ended.result().removed]
+    assert found.lock == locked.lock
+    assert len(collections) > 5
+    assert not any(one.meanwhile for one in collections)
+    assert removed
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """One that somebody began."""
+
+    ended: Future[Collected]
+    meanwhile: bool  # it was not waiting for those who use the store
+
+
+@contextmanager
+def collecting(store: Store, pool: ThreadPoolExecutor) -> Iterator[list[Collection]]:
+    """Begin a collection of everything after each blob that somebody adds."""
+    begun: list[Collection] = []
+    add = Store.add
+
+    def adding(self: Store, *arguments: Any, **named: Any) -> Blob:
+        blob = add(self, *arguments, **named)
+        ended = pool.submit(collect, store, ())
+        wait([ended], timeout=0.05)
+        begun.append(Collection(ended, ended.done()))
+        return blob
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "add", adding)
+        yield begun
+
+
+COLLECTING = """
+import sys
+from pathlib import Path
+from isobuilder.store import Store, collect
+print("ready", flush=True)
+while True:
+    collect(Store(Path(sys.argv[1])), ())
+"""
+
+
+def test_a_recipe_is_built_beside_collections_without_end(
+    world: World, built: Built, tmp_path: Path
+) -> None:
+    store, out = tmp_path / "store", tmp_path / "out"
+    store.mkdir()
+    recipe = Path(shutil.copy(world.recipe, tmp_path))
+    with python(COLLECTING, store):
+        for _ in range(3):
+            (tmp_path / "kubernetes-1.34.12.amd64.lock.json").unlink(missing_ok=True)
+            run_cli(
+                *("build", recipe, "--arch", "amd64", "--out", out, "--store", store, "--force"),
+                *("--config", world.config_file, "--progress", "none"),
+            )
+    assert Digest.of_file(out / built.iso.name) == built.digest
 
 
 # --- the same bytes everywhere ---

@@ -15,6 +15,7 @@ from isobuilder.model.lock import Lock
 from isobuilder.model.trust.claims import EVIDENCE, EvidenceFile, LockedTrust, RebuiltProgram
 from isobuilder.pipeline.evidence import locked_text, write_evidence
 from isobuilder.sources.session import Session
+from isobuilder.store import hold_collections
 from isobuilder.trust.publickeys import TrustedKeys
 from isobuilder.trust.rebuild.claims import ProvenRebuild, SaidProof, judge_rebuilt, read_proof
 
@@ -61,10 +62,11 @@ def add_proof(
     others = [known for known in before.rebuilt if known.path != program.path]
     rebuilt = tuple(sorted((*others, program), key=lambda known: known.path))
     trust = before.model_copy(update={"rebuilt": rebuilt})
-    session.store.add_bytes(data)
     new = rebuilt != before.rebuilt
     lock = lock.model_copy(update={"trust": trust}).found_in(path.parent)
-    write_evidence(lock, path.parent, session)
+    with hold_collections(session.store):  # no lock names it yet
+        session.store.add_bytes(data)
+        write_evidence(lock, path.parent, session)
     if new:
         write_whole(path, lock.to_bytes())
     return AddedProof(one.path, said, proven, new)
