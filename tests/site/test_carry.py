@@ -15,11 +15,14 @@ from typing import Any
 
 import pytest
 
+from isobuilder.content.blobs import Find
+from isobuilder.content.needed import missing_names
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.files import new_file
 from isobuilder.formats.sums import written_sums
 from isobuilder.model.loading import load_lock
+from isobuilder.model.lock import Lock
 from isobuilder.pipeline.build import Built
 from isobuilder.site.bundles.admit import StoreKeeper, arrived, take_folder, take_part
 from isobuilder.site.bundles.bundle import Carried
@@ -316,9 +319,15 @@ def test_a_collection_takes_nothing_that_is_being_imported(
         removed.append(len(collect(store, ()).removed))
         return blob
 
+    def looking(lock: Lock, find: Find) -> list[str]:
+        removed.append(len(collect(store, ()).removed))
+        return missing_names(lock, find)
+
     monkeypatch.setattr(Store, "add", adding)
+    monkeypatch.setattr("isobuilder.site.bundles.carry.missing_names", looking)
     done = import_carried([carried], store, tmp_path / "site")
     assert done.failures == ()
+    assert done.lacking == ()
     assert len(removed) >= 4
     assert not any(removed)
 

@@ -9,6 +9,7 @@ import random
 import tarfile
 import tracemalloc
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
@@ -376,6 +377,7 @@ def test_an_iso_that_claims_a_thousand_digests_of_a_file_is_read_once(
         assert [digest for digest in donor.claims if donor.find(digest)] == [Digest.of(content)]
         assert len(reads) == 1
     store = Store(tmp_path / "store")
-    take_iso(tmp_path / "x.iso", store)
+    with ExitStack() as closing:
+        take_iso(tmp_path / "x.iso", store, closing)
     assert half_written(store.root) == []
     assert [path.name for path in store.root.rglob("blobs/sha256/*/*")] == [Digest.of(content).hex]

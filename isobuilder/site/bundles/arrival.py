@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -64,6 +64,7 @@ class Taken:
 def take(
     path: Path,
     store: Store,
+    closing: ExitStack,
     *,
     stdin: BinaryIO | None = None,
     expected: Digest | None = None,
@@ -72,7 +73,8 @@ def take(
 ) -> Taken:
     """Bring what ``path`` holds into ``store``; see ``take_part`` for what is refused.
 
-    A folder is a bundle; what was carried in others ``spread`` tells.
+    A folder is a bundle; what was carried in others ``spread`` tells. What an ISO has is not
+    collected until ``closing`` closes; of a bundle ``knowing`` is told.
 
     Raises:
         InputError: a newer isobuilder made it.
@@ -85,7 +87,7 @@ def take(
     elif path.is_dir():
         done = take_folder(path, keeper, expected=expected, knowing=knowing, progress=progress)
     elif is_iso(path):
-        return take_iso(path, store, progress=progress)
+        return take_iso(path, store, closing, progress=progress)
     else:
         with as_environment_problem(path), path.open("rb", buffering=0) as file:
             done = part(file, str(path), keeper)
@@ -147,19 +149,17 @@ def _carried_in(folder: Path) -> list[Path]:
     return found
 
 
-def take_iso(
-    path: Path, store: Store, *, locks: Sequence[Lock] = (), progress: Progress = SILENT
-) -> Taken:
+def take_iso(path: Path, store: Store, closing: ExitStack, *, progress: Progress = SILENT) -> Taken:
     """Bring into ``store`` what an ISO was made of, as far as it can be told.
 
     With its lock beside it that is everything. Without, manifests that were pinned to digests
-    cannot be made what they were.
+    cannot be made what they were. None of it is collected until ``closing`` closes.
 
     Raises:
         IntegrityError: it is no ISO, or contradicts itself.
     """
-    with ExitStack() as closing:
-        iso = open_iso(path, locks, closing)
+    with ExitStack() as reading:
+        iso = open_iso(path, (), reading)
         if iso.lock is None:
             wanted = {digest: str(digest) for digest in iso.claims}
         else:

@@ -146,7 +146,13 @@ def import_carried(
         for path in spread(paths, failures):
             try:
                 one = take(
-                    path, store, stdin=stdin, expected=expected, knowing=knowing, progress=progress
+                    path,
+                    store,
+                    closing,
+                    stdin=stdin,
+                    expected=expected,
+                    knowing=knowing,
+                    progress=progress,
                 )
                 taken.append(one)
                 failures += one.failures
@@ -164,8 +170,8 @@ def import_carried(
             except IsobuilderError as error:
                 failures.append(error)
                 undone |= places
-    came += [_Came(one.lock, {one.place}) for one in taken if one.lock is not None]
-    locks, lacking = _sorted_out(came, store, out, failures, undone)
+        came += [_Came(one.lock, {one.place}) for one in taken if one.lock is not None]
+        locks, lacking = _sorted_out(came, store, out, failures, undone)
     failures += [incomplete(state) for state in states if state.missing]
     return Imported(
         tuple(taken),
