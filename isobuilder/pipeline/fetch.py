@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from isobuilder.content.blobs import Find
 from isobuilder.content.images import check_images, image_manifest
 from isobuilder.content.needed import (
     DESCRIPTION,
@@ -287,6 +288,11 @@ def collect(
 
     OS payloads that the store remembers stay, for no upstream has them, unless ``everything`` is
     set; what the locks need of them stays then too. What nothing is left of loses its names.
+
+    Raises:
+        IntegrityError: a manifest of one of ``locks`` is damaged, and nothing is removed: what
+            belongs to its image is not known.
+        EnvironmentProblem: as ``store.collect``.
     """
     kept = digests(locks, store.find)
     if not everything:
@@ -312,6 +318,14 @@ def needed_here(store: Store) -> set[Digest]:
 
     A manifest that is damaged is told, and stands for all of its image, as one that is not there.
     """
+    return digests(_noted(store), _found_sound(store))
+
+
+def _found_sound(store: Store) -> Find:
+    """Return what finds manifests as ``store.find`` does, but tells a damaged one as not there.
+
+    So one of a lock that nobody asked about stops nothing.
+    """
     told: set[Digest] = set()
 
     def find(digest: Digest) -> BlobLike | None:
@@ -327,30 +341,37 @@ def needed_here(store: Store) -> set[Digest]:
             return None
         return manifest
 
-    return digests(_noted(store), find)
+    return find
 
 
 def _forget_locks(store: Store) -> None:
     """Forget the names of which no blob is left, and notes that cannot be read."""
+    find = _found_sound(store)
     for key in store.remembered(_NOTE):
         note = store.recall(_NOTE, key)
         lock = None if note is None else _read(note)
-        if lock is None or not any(store.find(need.digest) for need in needed(lock, store.find)):
+        if lock is None or not any(store.find(need.digest) for need in needed(lock, find)):
             store.forget(_NOTE, key)
 
 
 def names_of(store: Store, locks: Iterable[Lock] = ()) -> dict[Digest, list[str]]:
     """Return what blobs are called by ``locks``, by all that were fetched here, and as payloads."""
+    find = _found_sound(store)
     found: dict[Digest, dict[str, None]] = {}
     for lock in (*_noted(store), *locks):
-        for need in needed(lock, store.find):
+        for need in needed(lock, find):
             title = (
                 f"{lock.boot.name} {need.name}" if need.kind == "payload" and lock.boot else None
             )
             release = f"{need.name} of {lock.kubernetes}-{lock.architecture}"
             name = need.name if need.kind == "image" else title or release
             found.setdefault(need.digest, {})[name] = None
-    for payload in payloads(store):
+    try:
+        known = payloads(store)
+    except IntegrityError as error:
+        known = []
+        _log.warning("names of OS payloads are not known: %s", error.lines[0])
+    for payload in known:
         found.setdefault(payload.digest, {})[f"{payload.name} description"] = None
         for part, artifact in payload.artifacts.items():
             found.setdefault(artifact.digest, {})[f"{payload.name} {part}"] = None

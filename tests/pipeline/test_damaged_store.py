@@ -14,8 +14,9 @@ from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError
 from isobuilder.model.lock import Lock, LockedBoot
 from isobuilder.pipeline.build import Built, build, check
+from isobuilder.pipeline.fetch import note_locks
 from isobuilder.sources.session import Session, open_session
-from isobuilder.store import Store
+from isobuilder.store import Store, stored
 from isobuilder.store import check as check_store
 from tests.pipeline.test_boot import make_payload
 from tests.pipeline.world import Locked, World, run_cli
@@ -132,6 +133,44 @@ def test_a_wrong_note_of_an_archive_is_told_and_forgotten(
         build(locked.lock, tmp_path / "out", own)
     assert list((tmp_path / "out").iterdir()) == []
     assert build(locked.lock, tmp_path / "out", own).digest == built.digest
+
+
+def test_a_damaged_manifest_of_a_lock_that_nobody_named_stops_no_housekeeping(
+    own: Session, locked: Locked, tmp_path: Path
+) -> None:
+    store, manifest = own.store, locked.lock.images[0]
+    note_locks(store, [locked.lock])
+    other = tmp_path / "other.lock.json"
+    other.write_bytes(locked.lock.model_copy(update={"images": ()}).to_bytes())
+    damage(store.path_of(manifest.digest), flipped)
+    at = ("--store", store.root)
+    listed = run_cli("store", "list", *at)
+    assert manifest.digest in listed.stdout
+    assert "what belongs to this image is not known" in listed.stderr
+    assert json.loads(run_cli("store", "list", *at, "--json").stdout)
+    for words in (("--max-size", "1G"), ("--max-size", "1G", "--json"), ()):
+        done = run_cli("store", "gc", other, *words, *at)
+        assert done.stdout
+    assert not store.find(manifest.digest)
+
+
+def test_a_damaged_payload_is_listed_without_names(own: Session) -> None:
+    digest = make_payload(own.store).digest
+    damage(own.store.path_of(digest), flipped)
+    listed = run_cli("store", "list", "--store", own.store.root)
+    assert digest in listed.stdout
+    assert "names of OS payloads are not known" in listed.stderr
+
+
+def test_a_damaged_manifest_of_a_lock_that_is_named_removes_nothing(
+    own: Session, locked: Locked
+) -> None:
+    before = stored(own.store)
+    damage(own.store.path_of(locked.lock.images[0].digest), flipped)
+    done = run_cli("store", "gc", locked.path, "--store", own.store.root, check=5)
+    assert "damaged since it was stored" in done.stderr
+    assert "hint: run isobuilder store check" in done.stderr
+    assert {blob.digest for blob in stored(own.store)} == {blob.digest for blob in before}
 
 
 def test_the_command_ends_with_5_and_says_how_to_mend_it(
