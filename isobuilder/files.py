@@ -361,9 +361,7 @@ def _lock(path: Path, kind: int, timeout: float | None) -> int | None:
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
-        handle = os.open(
-            path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644
-        )
+        handle = _open_lock(path)
         try:
             fcntl.flock(handle, kind if deadline is None else kind | fcntl.LOCK_NB)
             # Housekeeping removes lock files; then ours has no name and protects nothing.
@@ -381,6 +379,18 @@ def _lock(path: Path, kind: int, timeout: float | None) -> int | None:
         os.close(handle)
         if deadline is not None:
             time.sleep(_ASK_AGAIN)
+
+
+def _open_lock(path: Path) -> int:
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        return os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        if not may_not_write(error):
+            raise
+        with contextlib.suppress(OSError):
+            return os.open(path, flags | os.O_RDONLY)  # another user's can be held as well
+        raise
 
 
 def is_locked(path: Path) -> bool:

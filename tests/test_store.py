@@ -6,9 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,12 @@ def tree(store: Store) -> list[str]:
 
 
 @contextmanager
-def python(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+def python(
+    code: str, *arguments: object, before: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[str]]:
     """Run code in another process, which says "ready" when it is where it should be."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [*before, sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stdin=subprocess.PIPE,
         text=True,
@@ -345,11 +347,13 @@ def test_a_folder_of_the_store_that_cannot_be_read_is_told_and_nothing_is_remove
     assert tree(store) == before
 
 
+ANY_USER = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+
+
 def as_any_user(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a command for whom permissions count, which they do not for root."""
-    bound = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
     return subprocess.run(
-        [*bound, sys.executable, "-m", "isobuilder", *words],
+        [*ANY_USER, sys.executable, "-m", "isobuilder", *words],
         capture_output=True,
         text=True,
         check=False,
@@ -574,6 +578,31 @@ def test_a_lease_of_another_process_holds_until_that_is_killed(store: Store) -> 
         assert collect(store, []).removed == ()
     assert [blob.digest for blob in collect(store, []).removed] == [used]
     assert tree(store) == []
+
+
+def test_who_may_not_write_the_lock_of_another_user_has_a_lease_all_the_same(store: Store) -> None:
+    used = aged(store, b"used", 30)
+    collect(store, [used])
+    (store.root / "locks" / "collect.lock").chmod(0o444)
+    with python(LEASE, store.root, used, before=ANY_USER):
+        (path,) = (store.root / "leases").iterdir()
+        assert path.stat().st_mode & 0o777 == 0o644
+        assert collect(store, []).removed == ()
+    assert [blob.digest for blob in collect(store, []).removed] == [used]
+
+
+def test_a_store_that_may_be_written_and_not_locked_is_warned_of(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(path: Path, **_named: object) -> AbstractContextManager[bool]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    blob = store.add_bytes(KUBELET)
+    (store.root / "leases").mkdir()
+    monkeypatch.setattr("isobuilder.store.upkeep.locked", refused)
+    with lease(store, [blob.digest]):
+        pass
+    assert "collect.lock: Permission denied, so its blobs are used without a lease" in caplog.text
 
 
 KILLED = """

@@ -122,6 +122,7 @@ def lease(store: Store, digests: Iterable[Digest]) -> Iterator[None]:
             with locked(_gate(store), shared=True):  # a collection under way ends first
                 folder.mkdir(parents=True, exist_ok=True)
                 handle, name = tempfile.mkstemp(prefix="lease-", dir=folder)
+                os.fchmod(handle, 0o644)  # whoever collects has to read it
                 os.close(handle)
                 path = Path(name)
                 stack.callback(path.unlink, missing_ok=True)
@@ -140,9 +141,14 @@ def _gate(store: Store) -> Path:
 
 def _refuse_unless_unwritable(error: OSError, store: Store) -> None:
     """Raise what keeps a store from being used, and pass over that it may not be written."""
+    folder = store.root / "leases"
     if not may_not_write(error):
-        raise disk_problem(error, store.root / "leases") from error
-    _log.info("%s: not writable, its blobs are used without a lease", store.root)
+        raise disk_problem(error, folder) from error
+    if os.access(folder, os.W_OK):
+        # Who may write here may collect, too, and asks the lock that this user cannot hold.
+        _log.warning("%s: %s, so its blobs are used without a lease", _gate(store), error.strerror)
+    else:
+        _log.info("%s: not writable, its blobs are used without a lease", store.root)
 
 
 def check(store: Store, *, progress: Progress = SILENT) -> CheckReport:
@@ -326,7 +332,7 @@ def _sweep(store: Store, partial_age: float, *, dry_run: bool) -> int:
     for path in _within(store.root / "partial"):
         with contextlib.suppress(FileNotFoundError):
             if path.name.startswith(SCRATCH):
-                if path.stat().st_mtime < time.time() - _SCRATCH_AGE and not is_locked(path):
+                if path.stat().st_mtime < time.time() - _SCRATCH_AGE and not _is_held(path):
                     freed += _remove(path, dry_run=dry_run)
             elif path.stat().st_mtime < idle_before:
                 # Held while removing, so that nobody begins to resume it meanwhile.
@@ -342,6 +348,13 @@ def _sweep(store: Store, partial_age: float, *, dry_run: bool) -> int:
                 if idle:
                     path.unlink(missing_ok=True)
     return freed
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        return is_locked(path)
+    except PermissionError:
+        return True  # that of another user, who sweeps it
 
 
 def _remove(path: Path, *, dry_run: bool) -> int:
