@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from isobuilder.content.donor import Donor, FolderDonor, IsoDonor
@@ -15,6 +15,7 @@ from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import Medium
 from isobuilder.model.loading import load_lock
 from isobuilder.model.lock import Lock
+from isobuilder.store import Store, hold_collections
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +41,17 @@ def _open(path: Path, locks: Sequence[Lock], closing: ExitStack) -> Donor:
                 f"{path}: has no blobs/sha256, so it is no store and no bundle",
                 hint="parts of a bundle are brought into the store by isobuilder site import",
             )
+        _hold_collections(path, closing)
         return FolderDonor(path)
     return open_iso(path, locks, closing)
+
+
+def _hold_collections(folder: Path, closing: ExitStack) -> None:
+    """Keep collections of a store of somebody else waiting, where that can be done."""
+    if (folder / "locks").is_dir() and (folder / "leases").is_dir():
+        # On a medium without locks, or that may only be read, it is used as it is.
+        with suppress(EnvironmentProblem):
+            closing.enter_context(hold_collections(Store(folder)))
 
 
 def open_iso(path: Path, locks: Sequence[Lock], closing: ExitStack) -> IsoDonor:

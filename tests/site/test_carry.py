@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -9,7 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,8 @@ from isobuilder.site.bundles.bundle import Carried
 from isobuilder.site.bundles.carry import import_carried
 from isobuilder.site.bundles.export import write_folder, write_parts
 from isobuilder.site.bundles.packing import Packing, packing
-from isobuilder.store import Blob, Store, collect
+from isobuilder.site.donors import open_donors
+from isobuilder.store import Blob, Store, collect, lease
 from tests.cli.calling import call, errors, half_written, hints
 from tests.pipeline.signed import copied
 from tests.pipeline.world import Locked, World, command
@@ -347,6 +350,37 @@ def test_a_build_takes_blobs_from_where_they_lie_and_copies_none(
     call("build", lock, *common, "--out", tmp_path / "dist")
     assert Digest.of_file(tmp_path / "dist" / f"{NAME}.iso") == built.digest
     assert not list(store.rglob("blobs/sha256/*/*"))
+
+
+def test_a_store_that_is_a_source_is_collected_when_nobody_reads_it(tmp_path: Path) -> None:
+    source = Store(tmp_path / "source")
+    blob = source.add_bytes(b"kubelet")
+    with lease(source, []):
+        pass
+    with ThreadPoolExecutor() as pool:
+        with ExitStack() as closing:
+            (donor,) = open_donors([source.root], [], closing)
+            ended = pool.submit(collect, source, ())
+            wait([ended], timeout=0.2)
+            assert donor.find(blob.digest)
+        assert [one.digest for one in ended.result().removed] == [blob.digest]
+
+
+@pytest.mark.parametrize("error", [errno.EROFS, errno.ENOLCK])
+def test_a_store_that_cannot_be_locked_is_a_source_all_the_same(
+    error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_arguments: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    source = Store(tmp_path / "source")
+    blob = source.add_bytes(b"kubelet")
+    with lease(source, []):
+        pass
+    monkeypatch.setattr("isobuilder.files.fcntl.flock", refused)
+    with ExitStack() as closing:
+        (donor,) = open_donors([source.root], [], closing)
+        assert donor.find(blob.digest)
 
 
 def test_a_source_with_other_bytes_has_nothing(
