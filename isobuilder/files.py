@@ -188,6 +188,10 @@ def disk_problem(error: OSError, place: Path) -> EnvironmentProblem:
         hint = f"make {place} writable for this user, or choose another place"
     elif error.errno in {errno.ENOENT, errno.ENOTDIR}:
         hint = f"there can be no {place}: choose another place"
+    elif error.errno in {errno.EEXIST, errno.ELOOP}:
+        hint = f"{place} is a link that leads nowhere, or no folder: see to it"
+    elif error.errno == errno.EXDEV:
+        hint = "blobs and partial of a store have to be on one file system"
     return EnvironmentProblem(f"{place}: {error.strerror or error}", hint=hint)
 
 

@@ -22,6 +22,7 @@ from isobuilder.store import (
     Origin,
     Partial,
     Store,
+    Stored,
     check,
     collect,
     copy_to,
@@ -31,6 +32,7 @@ from isobuilder.store import (
     partial_of,
     stored,
 )
+from tests.cli.calling import call
 
 KUBELET = b"kubelet v1.33.1"
 DAY = 24 * 3600.0
@@ -478,21 +480,26 @@ def test_a_note_that_we_cannot_have_written_is_none(
     assert Partial(store, key.hex).origin is None
 
 
-@pytest.mark.parametrize("what", ["link", "link to nowhere", "pipe"])
+@pytest.mark.parametrize("what", ["link", "link to nowhere", "pipe", "folder"])
 def test_collecting_passes_by_what_strangers_put_in_place_of_leases_and_locks(
     store: Store, tmp_path: Path, what: str
 ) -> None:
     (tmp_path / "other").write_bytes(b"mine")
     gone = aged(store, b"gone", 30)
-    for place in (store.root / "leases/lease-x", store.root / "locks/x.lock"):
+    places = ("leases/lease-x", "locks/x.lock", "partial/add-x", "partial/x", "quarantine/x.1")
+    for place in (store.root / name for name in places):
         place.parent.mkdir(parents=True, exist_ok=True)
-        if what == "pipe":
+        if what == "folder":
+            place.mkdir()
+            os.utime(place, (0, 0))
+        elif what == "pipe":
             os.mkfifo(place)
         else:
             place.symlink_to(tmp_path / ("other" if what == "link" else "none"))
     assert [blob.digest for blob in collect(store, []).removed] == [gone]
     assert (tmp_path / "other").read_bytes() == b"mine"
     assert not (tmp_path / "none").exists()
+    assert os.path.lexists(store.root / "leases/lease-x")
 
 
 def test_a_lock_makes_no_file_where_a_link_leads(store: Store, tmp_path: Path) -> None:
@@ -658,6 +665,82 @@ def test_abandoned_downloads_go_when_they_are_old_and_idle(store: Store) -> None
         collect(store, [])
     assert {path.stem for path in (store.root / "partial").iterdir()} == {"young", "held"}
     assert not (store.root / "locks" / "old.lock").exists()
+
+
+def test_a_download_that_a_wrong_clock_dated_ahead_goes(store: Store) -> None:
+    later = time.time() + 12 * 3600
+    for key, when in (("soon", later), ("far", later + 365 * DAY)):
+        with partial_of(store, key) as partial:
+            assert partial is not None
+            partial.start(Origin("https://a/"))
+        for path in (store.root / "partial").glob(f"{key}.*"):
+            os.utime(path, (when, when))
+    collect(store, [])
+    assert {path.stem for path in (store.root / "partial").iterdir()} == {"soon"}
+
+
+def test_what_is_damaged_stays_in_quarantine_for_a_week(store: Store) -> None:
+    for days in (6, 8):
+        blob = store.add_bytes(bytes(days))
+        damage(blob.path, lambda data: data + b"!")
+        os.utime(blob.path, (0, 0))
+        (found,) = check(store).damaged
+        assert found.quarantined is not None
+        since = time.time_ns() - days * 24 * 3600 * 10**9
+        found.quarantined.rename(found.quarantined.with_suffix(f".{since}"))
+    assert collect(store, [], dry_run=True).freed == 9
+    assert collect(store, []).freed == 9
+    (left,) = (store.root / "quarantine").iterdir()
+    assert left.stat().st_size == 7
+
+
+def test_a_lease_of_very_many_blobs_is_read(store: Store) -> None:
+    used, gone = aged(store, b"used", 1), aged(store, b"gone", 1)
+    many = [Digest.from_hex(f"{number:064x}") for number in range(60_000)]
+    with lease(store, [used, *many]):
+        assert [blob.digest for blob in collect(store, []).removed] == [gone]
+
+
+@pytest.mark.parametrize("name", ["store", "locks"])
+def test_a_link_to_nowhere_in_place_of_a_folder_is_told_by_its_name(
+    name: str, store: Store, tmp_path: Path
+) -> None:
+    place = store.root if name == "store" else store.root / name
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(tmp_path / "nowhere")
+    with (
+        pytest.raises(EnvironmentProblem, match=f"{place}: File exists") as caught,
+        lease(store, []),
+    ):
+        pytest.fail("there is no store")
+    assert "a link that leads nowhere" in str(caught.value.hint)
+
+
+def test_a_store_that_is_a_link_to_itself_is_none(store: Store) -> None:
+    store.root.symlink_to(store.root)
+    done = as_any_user("store", "list", "--store", store.root)
+    assert done.returncode == 6, done.stdout
+    assert f"error: {store.root}: Too many levels of symbolic links" in done.stderr
+
+
+def test_blobs_on_another_disk_than_downloads_are_told(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, target: Path) -> Path:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(path), None, str(target))
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(EnvironmentProblem, match="Invalid cross-device link") as caught:
+        store.add_bytes(KUBELET)
+    assert "on one file system" in str(caught.value.hint)
+
+
+def test_a_blob_of_a_year_that_nobody_writes_is_listed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dated = Stored(Digest.of(KUBELET), 1, 300_000_000_000.0)  # some file systems keep that
+    monkeypatch.setattr("isobuilder.store.stored", lambda _store: [dated])
+    assert "9999-12-31" in call("store", "list", "--store", store.root).stdout
 
 
 class Steps:

@@ -53,7 +53,7 @@ def list_blobs(app: App, sources: tuple[BuildSource, ...], as_json: bool) -> Non
         (
             blob.digest,
             human_size(blob.size),
-            f"{datetime.fromtimestamp(blob.used, UTC):%Y-%m-%d}",
+            _day(blob.used),
             ", ".join(names.get(blob.digest, ["-"])),
         )
         for blob in blobs
@@ -62,6 +62,14 @@ def list_blobs(app: App, sources: tuple[BuildSource, ...], as_json: bool) -> Non
         tell_text(table(rows, ("DIGEST", "SIZE", "LAST USED", "NAMES")))
     size = human_size(sum(blob.size for blob in blobs))
     app.say(f"{plural(len(blobs), 'blob')}, {size} in {app.store.root}")
+
+
+_LAST = datetime.max.replace(tzinfo=UTC).timestamp() - 1
+
+
+def _day(when: float) -> str:
+    """Return the day of a time stamp, the last that there is for what a wrong clock wrote."""
+    return f"{datetime.fromtimestamp(min(when, _LAST), UTC):%Y-%m-%d}"
 
 
 @store.command()
@@ -130,7 +138,10 @@ def gc(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Remove what no lock reaches, the longest unused first; never what a running build uses."""
+    """Remove what no lock reaches, the longest unused first; never what a running build uses.
+
+    Downloads that nobody went on with, and damaged bytes that are in quarantine, go after 7 days.
+    """
     from isobuilder.errors import UsageProblem
     from isobuilder.model.config import parse_size
     from isobuilder.pipeline.fetch import collect

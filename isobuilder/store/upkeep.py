@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
-from isobuilder.documents.json import NOTE, parse
+from isobuilder.documents.json import JsonLimits, parse
 from isobuilder.errors import EnvironmentProblem
 from isobuilder.files import (
     as_environment_problem,
@@ -29,10 +29,13 @@ from isobuilder.files import (
 )
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.store.blobs import DIGITS, SCRATCH, Store
+from isobuilder.text import whole_number
 
 _log = logging.getLogger(__name__)
 
-_PARTIAL_AGE = 7 * 24 * 3600.0  # seconds after which nobody is expected to resume a download
+_DAY = 24 * 3600.0  # seconds
+_PARTIAL_AGE = 7 * _DAY  # after which nobody is expected to resume a download
+_LEASE = JsonLimits(size=64 * 1024 * 1024, items=1_000_000)  # what comes in one journey, generously
 _UNTOLD = 1.0  # seconds that are waited for others before that is told
 _SCRATCH_AGE = 60.0  # seconds between making a scratch file and locking it, generously
 
@@ -142,6 +145,8 @@ def _gate(store: Store) -> Path:
 def _refuse_unless_unwritable(error: OSError, store: Store) -> None:
     """Raise what keeps a store from being used, and pass over that it may not be written."""
     folder = store.root / "leases"
+    if error.errno in {errno.EEXIST, errno.ELOOP}:  # a link that leads nowhere: which one
+        raise disk_problem(error, Path(error.filename)) from error
     if not may_not_write(error):
         raise disk_problem(error, folder) from error
     if os.access(folder, os.W_OK):
@@ -189,7 +194,8 @@ def collect(
     It waits for those who ``hold_collections``, and says so to ``progress``.
 
     With ``max_size`` (bytes) it stops as soon as all blobs together need no more than that.
-    Downloads nobody touched for ``partial_age`` seconds go too, except while one is under way.
+    Downloads nobody touched for ``partial_age`` seconds go too, except while one is under way, and
+    what is in ``quarantine`` for as long.
 
     Raises:
         EnvironmentProblem: the store may not be written, or cannot be read.
@@ -229,6 +235,8 @@ def _alone(store: Store, progress: Progress) -> Iterator[None]:
 
 def _files(store: Store) -> list[Path]:
     """Return the blobs: regular files, or links to such, of names that are digests."""
+    with as_environment_problem(store.root), contextlib.suppress(FileNotFoundError):
+        store.root.stat()  # a link to itself is no store without blobs
     folders = _within(store.root / "blobs" / "sha256")
     paths = [path for folder in folders for path in _within(folder)]
     return [path for path in paths if DIGITS.fullmatch(path.name) and _is_file(path)]
@@ -302,7 +310,7 @@ def _leased(store: Store) -> set[Digest]:
     """Return what running builds use; the collect lock is held, so no lease is half made."""
     found: set[Digest] = set()
     for path in _within(store.root / "leases"):
-        if not path.name.startswith("lease-"):
+        if not path.name.startswith("lease-") or not _is_own(path):
             continue
         if is_locked(path):
             found.update(_lease(path))
@@ -314,8 +322,8 @@ def _leased(store: Store) -> set[Digest]:
 def _lease(path: Path) -> set[Digest]:
     """Return the digests of a lease; nothing may be removed while one of them is not known."""
     with as_environment_problem(path):
-        data = read_own(path, NOTE.size)
-    value = parse(data, str(path), NOTE, EnvironmentProblem)
+        data = read_own(path, _LEASE.size)
+    value = parse(data, str(path), _LEASE, EnvironmentProblem)
     try:
         return {Digest(text) for text in value}
     except (TypeError, ValueError):
@@ -326,28 +334,54 @@ def _lease(path: Path) -> set[Digest]:
 
 
 def _sweep(store: Store, partial_age: float, *, dry_run: bool) -> int:
-    """Remove what abandoned downloads left, and locks nobody holds; return the bytes freed."""
-    idle_before = time.time() - partial_age
+    """Remove what abandoned downloads left, what was long in quarantine, and locks nobody holds.
+
+    Returns the bytes freed.
+    """
     freed = 0
-    for path in _within(store.root / "partial"):
+    for path in filter(_is_own, _within(store.root / "partial")):
         with contextlib.suppress(FileNotFoundError):
             if path.name.startswith(SCRATCH):
-                if path.stat().st_mtime < time.time() - _SCRATCH_AGE and not _is_held(path):
+                if _is_old(path.stat().st_mtime, _SCRATCH_AGE) and not _is_held(path):
                     freed += _remove(path, dry_run=dry_run)
-            elif path.stat().st_mtime < idle_before:
+            elif _is_old(path.stat().st_mtime, partial_age):
                 # Held while removing, so that nobody begins to resume it meanwhile.
                 key = path.name.partition(".")[0]
                 with locked(store.root / "locks" / f"{key}.lock", timeout=0) as idle:
                     freed += _remove(path, dry_run=dry_run) if idle else 0
+    for path in filter(_is_own, _within(store.root / "quarantine")):
+        # When it came, which its name has in nanoseconds; its own time is that of the blob.
+        since = whole_number(path.name.partition(".")[2][:-9])
+        if since is not None and _is_old(since, partial_age):
+            with contextlib.suppress(FileNotFoundError):
+                freed += _remove(path, dry_run=dry_run)
     if not dry_run:
-        for path in (store.root / "locks").glob("*.lock"):
-            if path.is_symlink():
-                path.unlink(missing_ok=True)  # nobody here made it
-                continue
+        _sweep_locks(store)
+    return freed
+
+
+def _sweep_locks(store: Store) -> None:
+    for path in (store.root / "locks").glob("*.lock"):
+        if path.is_symlink():
+            path.unlink(missing_ok=True)  # nobody here made it
+        elif _is_own(path):
             with locked(path, timeout=0) as idle:
                 if idle:
                     path.unlink(missing_ok=True)
-    return freed
+
+
+def _is_own(path: Path) -> bool:
+    """Say if it is a file, and not a folder, link or pipe, which strangers put there."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _is_old(when: float, age: float) -> bool:
+    """Say if that was ``age`` seconds ago, or is so far ahead that a clock was wrong."""
+    now = time.time()
+    return not now - age <= when <= now + _DAY
 
 
 def _is_held(path: Path) -> bool:
