@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
@@ -333,6 +334,23 @@ def test_a_collection_takes_nothing_that_is_being_imported(
     assert done.lacking == ()
     assert len(removed) >= 4
     assert not any(removed)
+
+
+@pytest.mark.parametrize("kind", ["iso", "part", "pieces", "folder"])
+def test_what_brings_nothing_new_is_imported_into_a_store_that_may_only_be_read(
+    kind: str, built: Built, full_store: Store, tmp_path: Path, read_only: Callable[[Path], None]
+) -> None:
+    carried = {"iso": built.iso, "folder": f"{tmp_path}/b/"}.get(kind, tmp_path / "b.tar")
+    if kind != "iso":
+        size = ("--part-size", "40K") if kind == "pieces" else ()
+        lock = built.iso.with_suffix(".lock.json")
+        call("site", "export", lock, "--out", carried, "--store", full_store.root, *size)
+    parts = sorted(tmp_path.glob("b.*tar")) or [carried]
+    store = tmp_path / "store"
+    call("site", "import", *parts, "--store", store, "--out", tmp_path / "site")
+    read_only(store)
+    done = call("site", "import", *parts, "--store", store, "--out", tmp_path / "again")
+    assert done.stdout
 
 
 @pytest.mark.parametrize("kind", ["iso", "store", "folder"])
