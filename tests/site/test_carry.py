@@ -340,11 +340,12 @@ def test_a_collection_takes_nothing_that_is_being_imported(
 def test_what_brings_nothing_new_is_imported_into_a_store_that_may_only_be_read(
     kind: str, built: Built, full_store: Store, tmp_path: Path, read_only: Callable[[Path], None]
 ) -> None:
-    carried = {"iso": built.iso, "folder": f"{tmp_path}/b/"}.get(kind, tmp_path / "b.tar")
+    carried = built.iso if kind == "iso" else tmp_path / "b.tar"
     if kind != "iso":
         size = ("--part-size", "40K") if kind == "pieces" else ()
         lock = built.iso.with_suffix(".lock.json")
-        call("site", "export", lock, "--out", carried, "--store", full_store.root, *size)
+        out = f"{carried}/" if kind == "folder" else carried
+        call("site", "export", lock, "--out", out, "--store", full_store.root, *size)
     parts = sorted(tmp_path.glob("b.*tar")) or [carried]
     store = tmp_path / "store"
     call("site", "import", *parts, "--store", store, "--out", tmp_path / "site")
