@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import io
 import logging
 import os
 import threading
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-from isobuilder.digest import Digest
+from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.formats.prometheus import CONTENT_TYPE
 from isobuilder.formats.sums import written_sum
 from isobuilder.http.connection import Limits
@@ -56,6 +55,8 @@ _KINDS = {"/blobs/": "blob", "/manifests/": "manifest", ISOS: "iso", FILES: "fil
 _CLOSED = {"WWW-Authenticate": 'Basic realm="isobuilder site", charset="UTF-8"'}
 _SAFE = {"X-Content-Type-Options": "nosniff"}
 _SUM = ".sha256"
+_SUM_WAIT = 5.0  # seconds for another sum to be done: whoever waits has a place of the server
+_AGAIN = 0.2  # seconds between two looks at whether the server closes
 _IN_PATHS = "/:@!$&()*+,;=~"  # what stands in the path of an address as it is
 _PAGE = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 
@@ -256,15 +257,52 @@ class SiteServer(Server):
         return holding.sums.get(file) if holding else None
 
     def _sum_reply(self, holding: Holding) -> Reply:
-        """Return the SHA-256 of an ISO as ``sha256sum`` writes it; hashed when first asked for."""
-        with self._hashing:  # one at a time: it costs a second for each GB
-            digest = self._sums.get(holding.state)
-            if digest is None:
-                digest = _digest_of(holding)
-                if digest is None:
-                    return text_reply(503, "the ISO is being replaced", {"Retry-After": "1"})
-                self._sums[holding.state] = digest
+        """Return the SHA-256 of an ISO as ``sha256sum`` writes it; hashed when first asked for.
+
+        A client that hangs up ends nothing: when it asks again the sum is known.
+
+        Raises:
+            ConnectionError: the server closes.
+        """
+        digest = self._sums.get(holding.state)
+        if digest is None:
+            if not self._may_hash():
+                return text_reply(503, "another ISO is being hashed", {"Retry-After": "5"})
+            try:
+                digest = self._sums.get(holding.state) or self._digest_of(holding)
+            finally:
+                self._hashing.release()
+        if digest is None and self.closing.is_set():
+            raise ConnectionAbortedError
+        if digest is None:
+            return text_reply(503, "the ISO is being replaced", {"Retry-After": "1"})
+        self._sums[holding.state] = digest
         return text_reply(200, written_sum(digest, holding.name))
+
+    def _may_hash(self) -> bool:
+        """Wait a little for the turn to hash: one at a time, it costs a second for each GB."""
+        deadline = time.monotonic() + _SUM_WAIT
+        while not self._hashing.acquire(timeout=_AGAIN):
+            if self.closing.is_set() or time.monotonic() > deadline:
+                return False
+        return True
+
+    def _digest_of(self, holding: Holding) -> Digest | None:
+        """Hash an ISO; None if the server closes, or it is, or becomes, another file meanwhile."""
+        hasher = Hasher()
+        try:
+            with holding.iso.open() as file:
+                # Looked at before the first read: a pipe would have no end.
+                while FileState.of(os.fstat(file.fileno())) == holding.state:
+                    if self.closing.is_set():
+                        return None
+                    if not (data := file.read(BUFFER_SIZE)):
+                        there = state_of(holding.iso.path)
+                        return hasher.digest() if there == holding.state else None
+                    hasher.update(data)
+        except OSError:
+            return None
+        return None
 
     def _known_sums(self) -> dict[str, str | None]:
         found = {name: self._sums.get(holding.state) for name, holding in self._isos.items()}
@@ -313,18 +351,6 @@ class SiteServer(Server):
             "warnings": ("Things that cannot be served.", len(catalog.warnings)),
             "connections": ("Connections of clients.", self.connections),
         }
-
-
-def _digest_of(holding: Holding) -> Digest | None:
-    """Hash an ISO; None if it is, or becomes meanwhile, another file than the one we know."""
-    try:
-        with io.BufferedReader(holding.iso.open()) as file:
-            if FileState.of(os.fstat(file.fileno())) != holding.state:  # a pipe would have no end
-                return None
-            digest = Digest.of_stream(file)
-    except OSError:
-        return None
-    return digest if state_of(holding.iso.path) == holding.state else None
 
 
 def _closed(*, as_registry: bool) -> Reply:
