@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isobuilder.digest import Digest
+from isobuilder.files import is_file
 from isobuilder.formats.sums import written_sums
 from isobuilder.model.finding import Finding
 from isobuilder.model.lock import Lock
@@ -29,9 +30,9 @@ def changed_beside(iso: Path, wanted: dict[str, bytes]) -> Iterator[Finding]:
     """Give the side files of ``iso`` that are there and are not as ``wanted``."""
     for end, text in wanted.items():
         path = iso.with_name(f"{iso.name.removesuffix('.iso')}.{end}")
-        if not path.is_file():
-            continue
         try:
+            if not is_file(path):
+                continue
             with path.open("rb") as file:
                 found = file.read(len(text) + 1)
         except OSError as error:

@@ -12,6 +12,7 @@ from isobuilder.contract.deep import Programs, import_all
 from isobuilder.contract.play import play
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
+from isobuilder.files import is_file
 from isobuilder.formats.sums import only_sum
 from isobuilder.iso.check.archives import Expected, check_archives
 from isobuilder.iso.check.contents import check_iso
@@ -134,9 +135,9 @@ def _told(result: Verification, lock: Lock | None, expected: Digest | None) -> V
 def promised(iso: Path) -> Digest | None:
     """Return the digest that ``<name>.sha256`` beside the ISO gives for it, if it does."""
     path = iso.with_name(f"{iso.name}.sha256")
-    if not path.is_file():
-        return None
     try:
+        if not is_file(path):
+            return None
         with path.open("rb") as file:
             data = file.read(_CHECKSUM_LIMIT)
         # Ours first: other forms have no names that are no text, or that a blank begins or ends.

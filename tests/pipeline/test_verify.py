@@ -113,3 +113,12 @@ def test_our_own_side_file_is_read_whatever_the_name_of_the_iso(
     iso, digest = tmp_path / os.fsdecode(name), Digest.of(b"iso")
     iso.with_name(f"{iso.name}.sha256").write_bytes(written_sums([(digest, iso.name)]))
     assert promised(iso) == digest
+
+
+@pytest.mark.parametrize("room", range(8))
+def test_a_name_that_leaves_no_room_for_those_beside_it_promises_nothing(
+    built: Built, locked: Locked, tmp_path: Path, room: int
+) -> None:
+    iso = Path(shutil.copy(built.iso, tmp_path / f"{'n' * (251 - room)}.iso"))
+    assert promised(iso) is None
+    assert verify(iso, lock=locked.lock, layers=False).passed

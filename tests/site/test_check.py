@@ -304,6 +304,20 @@ def test_a_folder_may_hold_isos_parts_or_both(
     assert f"{built.iso.name}: " in done.stdout + done.stderr
 
 
+def test_an_iso_with_a_very_long_name_keeps_no_other_from_being_told(
+    built: Built, tmp_path: Path
+) -> None:
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    shutil.copy(built.iso, stick)
+    long = shutil.copy(built.iso, stick / f"{'n' * 250}.iso")
+    done = call("site", "check", stick, "--store", tmp_path / "none")
+    for path in (stick / built.iso.name, long):
+        assert f"{path}: good, {built.digest}" in done.stdout
+    done = call("verify", long, stick / built.iso.name)
+    assert done.stdout.count("passed: ") == 2
+
+
 def test_an_iso_that_cannot_be_read_to_its_end_has_no_digest(built: Built, tmp_path: Path) -> None:
     short = tmp_path / "short.iso"
     short.write_bytes(built.iso.read_bytes()[:100_000])

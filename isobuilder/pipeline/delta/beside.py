@@ -97,14 +97,14 @@ class Beside:
         name = self._link.name
         for end in ("manifest.json", "lock.json", SBOM):
             path, expected = side(self._out, end), self._expected.get(end)
-            if not path.is_file() or (there and (end == SBOM or expected is None)):
+            if not is_file(path) or (there and (end == SBOM or expected is None)):
                 continue
             if expected is None:
                 found[end] = f"{path}: {_OTHER}: nothing of that kind lies beside {name}"
             elif not _is_of(path, *expected):
                 found[end] = f"{path}: {_OTHER}: it is not what lies beside {name}"
         path = side(self._out, REGISTRATION)
-        if path.is_file():
+        if is_file(path):
             size = path.stat().st_size
             why: str | None = f"it has {size} bytes"
             if size <= MOST_BESIDE:

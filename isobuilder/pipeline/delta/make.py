@@ -21,6 +21,7 @@ from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError
 from isobuilder.files import (
     as_environment_problem,
+    is_file,
     is_locked,
     locked,
     new_file,
@@ -271,7 +272,7 @@ def _beside(new: Path, apart: Apart) -> dict[str, bytes]:
     found = {}
     for end in TRAVELS:
         path = side(new, end)
-        if path.is_file():
+        if is_file(path):
             found[end] = read_bytes(path, MOST_BESIDE)
     if REGISTRATION in found:
         why = of_another(found[REGISTRATION], apart.digest, apart.run.size)
