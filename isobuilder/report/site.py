@@ -117,6 +117,8 @@ def _is_catalogue(out: Path) -> bool:
 
 def _remove_others(folder: Path, names: set[str]) -> int:
     with as_environment_problem(folder):
+        if not folder.exists():  # no ISO was ever written about
+            return 0
         gone = [
             path
             for path in folder.iterdir()

@@ -253,6 +253,15 @@ def test_names_that_are_none_of_ours_are_left_out(shelf: Path, tmp_path: Path) -
     assert "\u202e" not in (tmp_path / "site" / "index.html").read_text()
 
 
+def test_where_no_iso_is_ours_that_is_told_and_the_site_is_there(tmp_path: Path) -> None:
+    (tmp_path / "isos").mkdir()
+    (tmp_path / "isos" / "other.iso").write_bytes(b"x")  # as debian.iso, and the like
+    for _ in range(2):
+        done = call("catalogue", tmp_path / "isos", "-o", tmp_path / "site", code=7)
+        assert [line for line in errors(done) if "other.iso: " in line]
+        assert index(tmp_path / "site")["isos"] == []
+
+
 def test_a_folder_without_isos_is_refused(tmp_path: Path) -> None:
     done = call("catalogue", tmp_path, "-o", tmp_path / "site", code=3)
     assert "no ISO in these folders" in errors(done)[0]
