@@ -54,6 +54,10 @@ TOKEN = JsonLimits(size=_MIB, items=1000, unique=False)
 ANSWER = JsonLimits(size=64 * _MIB, items=500_000, unique=False)
 """What a management server answers: a page of 500 records with 100 values each has 50,000."""
 
+NODES = JsonLimits(size=192 * _MIB, items=3_000_000, unique=False)
+"""What ``kubectl get nodes -o json`` prints: of the 5000 nodes that Kubernetes is made for, each
+with the 50 images that a kubelet tells of, these are 130 MiB of two million values."""
+
 
 class JsonProblem(ValueError):
     """What is wrong with a text, and where if that is known; line and column count from 1."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
-from isobuilder.documents.json import ANSWER, parse
+from isobuilder.documents.json import NODES, parse
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import InputError, IntegrityError
-from isobuilder.files import read_bytes
+from isobuilder.files import is_file, read_bytes
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.iso.boot_names import FOLDER, UPGRADE
 from isobuilder.iso.read.reader import IsoReader
@@ -79,22 +81,55 @@ def _of_file(path: Path) -> tuple[RunningNode, ...]:
 
 
 def running_nodes(path: Path) -> tuple[RunningNode, ...]:
-    """Return the nodes of a NodeList. Source: Kubernetes, API reference, Node v1."""
-    listed = parse(read_bytes(path, ANSWER.size), str(path), ANSWER)
+    """Return the nodes of a NodeList. Source: Kubernetes, API reference, Node v1.
+
+    Raises:
+        InputError: it is none, or larger than that of any cluster, or has a node twice.
+    """
     try:
-        found = tuple(_node(item, str(path)) for item in listed["items"])
-    except (KeyError, TypeError, AttributeError, IndexError):
+        data = read_bytes(path, NODES.size)
+    except InputError as error:
+        large = is_file(path) and path.stat().st_size > NODES.size
+        raise InputError(*error.lines, hint=_SMALLER if large else error.hint) from error
+    try:
+        listed = parse(data, str(path), NODES)
+    except InputError as error:
+        raise InputError(*error.lines, hint=_SMALLER) from error
+    try:
+        found = tuple(_node(item, str(path)) for item in _is(list, listed["items"]))
+    except (KeyError, TypeError):
         found = ()
     if not found:
         raise InputError(
             f"{path}: not a list of nodes", hint="write it with kubectl get nodes -o json"
         )
+    counted = Counter(node.name for node in found)
+    if twice := [name for name, count in counted.items() if count > 1]:
+        raise InputError(
+            f"{path}: two nodes with the name {twice[0]}",
+            hint="write the list anew with kubectl get nodes -o json",
+        )
     return found
 
 
+_SMALLER = "write it with kubectl get nodes -o json | jq 'del(.items[].status.images)'"
+
+
+def _is(kind: type | UnionType, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(kind)
+    return value
+
+
 def _node(item: Any, place: str) -> RunningNode:
-    metadata, info = item["metadata"], item["status"]["nodeInfo"]
-    name = str(metadata["name"])
+    """Return a node.
+
+    Raises:
+        KeyError, TypeError: it is none.
+        InputError: it is one that cannot be upgraded.
+    """
+    metadata, info = _is(dict, item["metadata"]), _is(dict, item["status"]["nodeInfo"])
+    name = _is(str, metadata["name"])
     # It becomes a word of commands that people give as root.
     if len(name) > _LONGEST or not _NAME.fullmatch(name):
         raise InputError(
@@ -102,7 +137,7 @@ def _node(item: Any, place: str) -> RunningNode:
             hint="lower-case letters, digits, dots and dashes; write the list with kubectl get "
             "nodes -o json",
         )
-    told = info["kubeletVersion"]
+    told = _is(str, info["kubeletVersion"])
     try:
         version = KubeVersion(told.removeprefix("v"))
     except ValueError:
@@ -111,13 +146,13 @@ def _node(item: Any, place: str) -> RunningNode:
             "v1.36.5",
             hint="nodes of another distribution of Kubernetes are upgraded by its own means",
         ) from None
-    labels = metadata.get("labels") or {}
-    conditions = item["status"].get("conditions") or []
-    ready = [one["status"] for one in conditions if one["type"] == "Ready"]
+    labels = _is(dict | None, metadata.get("labels")) or {}
+    conditions = _is(list | None, item["status"].get("conditions")) or []
+    told_of = {_is(str, one["type"]): _is(str, one["status"]) for one in reversed(conditions)}
     return RunningNode(
         name=name,
         role="control-plane" if any(label in labels for label in _PLANES) else "worker",
         version=version,
-        architecture=info.get("architecture"),
-        ready=ready[:1] == ["True"],
+        architecture=_is(str | None, info.get("architecture")),
+        ready=told_of.get("Ready") == "True",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from isobuilder.iso.read.reader import IsoReader
 from isobuilder.model.lock import Lock, LockedBoot
 from isobuilder.nodeconfig.upgrade import upgrade_script
 from isobuilder.pipeline.build import build
-from isobuilder.pipeline.upgrade import plan_upgrade
+from isobuilder.pipeline.upgrade import plan_upgrade, running_nodes
 from isobuilder.sources.session import Session
 from tests.cli.calling import call
 from tests.pipeline.test_boot import make_payload
@@ -163,3 +164,78 @@ def test_neither_or_both_kinds_of_nodes_are_refused(iso: Path, tmp_path: Path) -
     call("node", "upgrade", str(iso), code=UsageProblem.exit_code)
     both = ("--nodes", str(nodes), "--cluster", str(nodes))
     call("node", "upgrade", str(iso), *both, code=UsageProblem.exit_code)
+
+
+OTHERS = [None, True, 7, 1.5, "x", "", ["amd64"], [], {"a": 1}, {}]
+FIELDS: dict[tuple[str | int, ...], tuple[type, ...]] = {
+    (): (dict,),
+    ("items",): (list,),
+    ("items", 0): (dict,),
+    ("items", 0, "metadata"): (dict,),
+    ("items", 0, "metadata", "name"): (str,),
+    ("items", 0, "metadata", "labels"): (dict, type(None)),
+    ("items", 0, "status"): (dict,),
+    ("items", 0, "status", "nodeInfo"): (dict,),
+    ("items", 0, "status", "nodeInfo", "kubeletVersion"): (str,),
+    ("items", 0, "status", "nodeInfo", "architecture"): (str, type(None)),
+    ("items", 0, "status", "conditions"): (list, type(None)),
+    ("items", 0, "status", "conditions", 0): (dict,),
+    ("items", 0, "status", "conditions", 0, "type"): (str,),
+    ("items", 0, "status", "conditions", 0, "status"): (str,),
+}
+
+
+@pytest.mark.parametrize("path", FIELDS, ids=lambda path: ".".join(map(str, path)) or "all of it")
+def test_a_field_of_another_type_is_refused_whichever_it_is(
+    tmp_path: Path, path: tuple[str | int, ...]
+) -> None:
+    for other in OTHERS:
+        holder: dict[str | int, Any] = {"": listed(("one", "1.36.5"))}
+        value: Any = holder
+        for key in ("", *path)[:-1]:
+            value = value[key]
+        value[("", *path)[-1]] = other
+        nodes = write(tmp_path / "nodes.json", holder[""])
+        try:
+            read = running_nodes(nodes)
+        except InputError as error:
+            assert error.lines[0].startswith(f"{nodes}: ")  # noqa: PT017 - others are good
+        else:
+            assert isinstance(other, FIELDS[path])
+            assert [node.name for node in read] == ["x" if path[-1] == "name" else "one"]
+
+
+def test_a_node_that_is_there_twice_is_refused(iso: Path, tmp_path: Path, older: str) -> None:
+    names = [("one", older), ("two", older), ("two", older)]
+    nodes = write(tmp_path / "nodes.json", listed(*names))
+    with pytest.raises(InputError, match=r"nodes\.json: two nodes with the name two"):
+        plan_upgrade(iso, nodes=nodes)
+
+
+def image_of_a_node(number: int) -> dict[str, Any]:
+    name = f"registry.k8s.io/some/image-{number}"
+    return {"names": [f"{name}@sha256:{number:064}", f"{name}:v1.2.3"], "sizeBytes": number}
+
+
+def test_all_that_kubectl_prints_of_the_largest_cluster_is_read(tmp_path: Path) -> None:
+    node = listed(("NAME", "1.36.5"))["items"][0]
+    node["metadata"]["annotations"] = {f"a{number}": "x" for number in range(30)}
+    node["status"]["images"] = [image_of_a_node(number) for number in range(50)]
+    text = json.dumps(node)
+    path = tmp_path / "nodes.json"
+    items = ",".join(text.replace("NAME", f"n{number}") for number in range(5000))
+    path.write_text(f'{{"items": [{items}]}}')
+    assert len(running_nodes(path)) == 5000
+
+
+@pytest.mark.parametrize("large", [b"[" + b"0," * 3_000_000 + b"0]", None], ids=["values", "bytes"])
+def test_a_list_that_is_too_large_says_how_it_becomes_smaller(
+    tmp_path: Path, large: bytes | None
+) -> None:
+    path = tmp_path / "nodes.json"
+    path.write_bytes(large or b"[]")
+    if large is None:
+        os.truncate(path, 1 << 40)
+    with pytest.raises(InputError, match=r"nodes\.json: .*(at most|more than)") as caught:
+        running_nodes(path)
+    assert str(caught.value.hint).endswith("| jq 'del(.items[].status.images)'")
