@@ -76,20 +76,31 @@ class FileState:
     changed: int  # when it was written into, as its owner says; nanoseconds since 1970
     size: int  # bytes
     touched: int  # when that, its mode or its names changed, as the system says; nanoseconds
+    links: int  # names
+    mode: int
+    owner: tuple[int, int]  # user and group
 
     @classmethod
     def of(cls, found: os.stat_result) -> Self:
         """Return the state that the system tells."""
         written, size, touched = found.st_mtime_ns, found.st_size, found.st_ctime_ns
-        return cls(found.st_dev, found.st_ino, written, size, touched)
+        owner = (found.st_uid, found.st_gid)
+        whose = (found.st_nlink, found.st_mode, owner)
+        return cls(found.st_dev, found.st_ino, written, size, touched, *whose)
 
     def lasts(self, later: FileState) -> bool:
         """Tell whether ``later`` is the same file, perhaps with another mode or one name more.
 
         That is enough for a transfer under way, which a backup by hard links is not to end. Who
-        begins one gets the bytes of one state: a date can be put back after writing.
+        begins one gets the bytes of one state: a date can be put back after writing, which is
+        touching it though neither mode nor names are others.
         """
-        return replace(later, touched=self.touched) == self
+        if later.touched == self.touched:
+            return later == self
+        alike = replace(
+            later, touched=self.touched, links=self.links, mode=self.mode, owner=self.owner
+        )
+        return alike == self and replace(later, touched=self.touched) != self
 
     @property
     def etag(self) -> str:
@@ -162,8 +173,8 @@ def content_reply(
     """Return ``content``, or the part of it that the request's Range asks for.
 
     ``etag`` is a strong validator in quotes, ``modified`` a time in seconds since 1970. A Range
-    whose If-Range names another state of the content is ignored; who wants another state and
-    nothing else gets 412.
+    whose If-Range names another state of the content is ignored, as one that names a date: two
+    states can have one (RFC 9110, 13.1.5). Who wants another state and nothing else gets 412.
     """
     if request.method not in {"GET", "HEAD"}:
         return text_reply(405, "only GET and HEAD", {"Allow": "GET, HEAD"})
@@ -176,7 +187,7 @@ def content_reply(
         return Reply(304, headers)
     headers["Content-Type"] = content_type
     bounds = None
-    if request.method == "GET" and request.headers.get("if-range", etag) in {etag, date}:
+    if request.method == "GET" and request.headers.get("if-range", etag) == etag:
         bounds = _bounds(request.headers.get("range", ""), size)
     if bounds is None:
         return Reply(200, headers, content)

@@ -103,11 +103,9 @@ def test_a_range_of_changed_content_brings_the_whole(
     assert (other.status, other.body) == (200, b"abcdefghij")
 
 
-def test_if_range_takes_a_date_too(upstream: FakeUpstream) -> None:
+def test_a_date_is_no_proof_that_a_file_is_the_same(upstream: FakeUpstream) -> None:
     when = ask(upstream.url + FILE, "HEAD").headers["last-modified"]
-    assert ask(upstream.url + FILE, Range="bytes=5-", If_Range=when).status == 206
-    later = "Tue, 02 Jan 2024 00:00:00 GMT"
-    assert ask(upstream.url + FILE, Range="bytes=5-", If_Range=later).status == 200
+    assert ask(upstream.url + FILE, Range="bytes=5-", If_Range=when).status == 200
 
 
 def test_the_log_counts_the_bytes_that_went_out(upstream: FakeUpstream) -> None:

@@ -144,7 +144,7 @@ def test_a_range_holds_only_for_the_state_that_if_range_names(shelf: Shelf) -> N
     date = "Thu, 01 Jan 1970 00:00:00 GMT"
     for condition, status in (
         ('"v1"', 206),
-        (date, 206),
+        (date, 200),  # other bytes may have it as well
         ('"v2"', 200),
         ('W/"v1"', 200),  # a weak validator says nothing about bytes
         (date.replace("1970", "1971"), 200),

@@ -693,6 +693,19 @@ def test_other_bytes_of_the_same_size_and_date_have_another_name_and_sum(tmp_pat
         assert ask(server, "/isos/x.iso").headers["etag"] != etag
 
 
+def test_another_iso_of_the_same_date_is_not_put_to_what_came_of_the_first(tmp_path: Path) -> None:
+    isos = [iso(tmp_path / name, [image(PAUSE, name.encode())]) for name in ("x.iso", "new")]
+    for path in isos:
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    with serving(isos[0]) as server:
+        date = ask(server, "/isos/x.iso", method="HEAD").headers["last-modified"]
+    isos[1].replace(isos[0])
+    with serving(isos[0]) as server:
+        said = ask(server, "/isos/x.iso", Range="bytes=9-", If_Range=date)
+    assert said.headers["last-modified"] == date
+    assert (said.status, said.body) == (200, isos[0].read_bytes())
+
+
 def test_a_backup_by_hard_links_ends_no_transfer_under_way(tmp_path: Path) -> None:
     path = iso(tmp_path / "x.iso", [ETCD_IMAGE])
     with serving(path) as server, closing(socket.socket()) as client:
@@ -736,13 +749,15 @@ def test_an_iso_that_became_a_pipe_keeps_nobody_waiting(
             assert ask(server, asked).status == 503, asked  # which waits for a minute at most
 
 
+@pytest.mark.parametrize("put_back", [False, True], ids=["now", "date put back"])
 @pytest.mark.parametrize("at", [0, -1])
 def test_an_iso_that_is_written_over_in_place_is_not_sent_to_its_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, *, put_back: bool
 ) -> None:
     monkeypatch.setattr("isobuilder.site.server.LOOK_SECONDS", 3600)
     path = iso(tmp_path / "x.iso", [ETCD_IMAGE])
     place = f"/v2/registry.k8s.io/etcd/blobs/{Digest.of(LARGE)}"
+    was = path.stat()
     with serving(path) as server, closing(socket.socket()) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         client.settimeout(60)
@@ -752,6 +767,8 @@ def test_an_iso_that_is_written_over_in_place_is_not_sent_to_its_end(
         with path.open("r+b") as file:
             file.seek(at, os.SEEK_SET if at == 0 else os.SEEK_END)
             file.write(b"x")
+        if put_back:
+            os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
         with contextlib.suppress(ConnectionError):
             while piece := client.recv(1 << 20):
                 data += piece
