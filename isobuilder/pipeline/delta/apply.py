@@ -122,7 +122,7 @@ def _named(
     """
     going = _judge_sides(sides, there=writer is None, replace=replace)
     if writer is not None:
-        if replace and (going or out.exists()):
+        if replace and (going or os.path.lexists(out)):
             going = sides.everything_goes()
         writer.publish(replace=replace)
     gone = sides.remove(going)

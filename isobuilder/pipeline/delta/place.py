@@ -91,9 +91,9 @@ def is_there(out: Path, link: Link, *, replace: bool) -> bool:
         InputError: another file has it, and it shall not go (``replace``).
     """
     refuse_special(out)
-    if not out.exists():
+    if not os.path.lexists(out):  # a link that leads nowhere is another file too
         return False
-    if out.stat().st_size == link.size and Digest.of_file(out) == link.digest:
+    if is_file(out) and out.stat().st_size == link.size and Digest.of_file(out) == link.digest:
         return True
     if replace:
         return False
@@ -153,7 +153,7 @@ class Writer:
                 self._part.replace(self._out)
 
     def _written(self) -> tuple[Digest, int]:
-        fd = open_own(self._part, os.O_RDWR | os.O_CREAT)
+        fd = self._opened_part()
         try:
             sweep(self._out, but=self._part)
             there = min(os.fstat(fd).st_size, self._link.size)
@@ -168,6 +168,17 @@ class Writer:
             raise IntegrityError(f"{self._out}: cannot be made by the delta: {error}") from error
         finally:
             os.close(fd)
+
+    def _opened_part(self) -> int:
+        """Open the part. The name is ours alone: a link or no file at all that has it goes."""
+        with as_environment_problem(self._part):
+            try:
+                return open_own(self._part, os.O_RDWR | os.O_CREAT)
+            except OSError as error:
+                if error.errno not in _NO_FILE:
+                    raise
+            self._part.unlink()
+            return open_own(self._part, os.O_RDWR | os.O_CREAT)
 
     def _filled(self, fd: int, begin: int, pieces: Iterator[bytes], work: Task) -> Digest:
         hasher = Hasher()
@@ -187,6 +198,9 @@ class Writer:
             os.fsync(fd)
         return hasher.digest()
 
+
+_NO_FILE = {errno.ELOOP, errno.ENXIO}
+"""What ``open_own`` says of a link and of a pipe, and the system of a socket."""
 
 _NO_SECOND_NAME = {errno.EEXIST, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 """What a file system says that has no second names; or the first is taken."""

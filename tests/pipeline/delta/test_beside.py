@@ -351,3 +351,69 @@ def test_no_delta_is_made_with_a_registration_of_another_iso(line: Line, tmp_pat
     with pytest.raises(InputError, match=r"new.registration.json: is of another ISO: it tells of"):
         make_delta(line.isos[:1], new, tmp_path / "x.delta")
     assert not (tmp_path / "x.delta").exists()
+
+
+@pytest.mark.parametrize(
+    "target", ["nowhere", "st.iso", "x/y"], ids=["nothing", "itself", "no way"]
+)
+def test_a_link_that_leads_nowhere_is_another_file(target: str, line: Line, tmp_path: Path) -> None:
+    out = tmp_path / "st.iso"
+    out.symlink_to(target)
+    with pytest.raises(InputError, match=r"st\.iso: is there already, and is not") as caught:
+        apply_deltas(line.isos[:1], [line.delta], out)
+    assert "--replace" in str(caught.value.hint)
+    assert str(out.readlink()) == target
+    apply_deltas(line.isos[:1], [line.delta], out, replace=True)
+    assert not out.is_symlink()
+    assert_right(line, out)
+
+
+def test_a_link_that_came_meanwhile_and_leads_nowhere_stays(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "st.iso"
+    write = Writer.write
+
+    def meanwhile(writer: Writer) -> int:
+        out.symlink_to("nowhere")
+        return write(writer)
+
+    monkeypatch.setattr(Writer, "write", meanwhile)
+    with pytest.raises(InputError, match=r"st\.iso: is there already, and is not"):
+        apply_deltas(line.isos[:1], [line.delta], out)
+    assert out.is_symlink()
+
+
+def of_no_bytes(path: Path, kind: str, line: Line) -> None:
+    if kind == "link":
+        path.symlink_to(line.isos[2])
+    elif kind == "loop":
+        path.symlink_to(path.name)
+    elif kind == "second name":
+        path.hardlink_to(shutil.copy(line.isos[2], path.with_name("mine")))
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+
+
+@pytest.mark.parametrize("kind", ["link", "loop", "second name", "pipe"])
+def test_what_is_no_file_of_ours_in_the_place_of_the_part_goes(
+    kind: str, line: Line, tmp_path: Path
+) -> None:
+    out = tmp_path / "st.iso"
+    part = out.with_name(f".st.iso.{Digest.of_file(line.isos[1]).hex[:16]}.part")
+    before = line.isos[2].read_bytes()
+    of_no_bytes(part, kind, line)
+    apply_deltas(line.isos[:1], [line.delta], out)
+    assert_right(line, out)
+    assert line.isos[2].read_bytes() == before
+    assert kind != "second name" or (tmp_path / "mine").read_bytes() == before
+
+
+def test_a_folder_in_the_place_of_the_part_is_told_by_its_name(line: Line, tmp_path: Path) -> None:
+    out = tmp_path / "st.iso"
+    part = out.with_name(f".st.iso.{Digest.of_file(line.isos[1]).hex[:16]}.part")
+    of_no_bytes(part, "folder", line)
+    with pytest.raises(EnvironmentProblem, match=f"^{part}: Is a directory"):
+        apply_deltas(line.isos[:1], [line.delta], out)
