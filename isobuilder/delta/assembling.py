@@ -11,7 +11,7 @@ import os
 import tempfile
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -21,9 +21,10 @@ from isobuilder.delta.container import Needed
 from isobuilder.delta.methods import DeltaError, methods
 from isobuilder.delta.plan import Copy, Given, Made, Put, Unpacked, Zeros
 from isobuilder.digest import BUFFER_SIZE, Digest
-from isobuilder.errors import IntegrityError
+from isobuilder.errors import InputError, IntegrityError
 from isobuilder.files import as_environment_problem, open_bytes
 from isobuilder.formats.inflate import unpacked
+from isobuilder.http.replies import FileState
 
 _MOST_KEPT = 3 * 1024**3
 """Bytes on the disk of what was made and may be wanted again; the oldest go first."""
@@ -67,10 +68,22 @@ def _piecewise(run: ByteRun, begin: int) -> Iterator[bytes]:
 
 
 class FileRun:
-    """``size`` bytes of an open file, a disc or a stick, from ``begin`` on."""
+    """``size`` bytes of an open file, a disc or a stick, from ``begin`` on.
 
-    def __init__(self, fd: int, size: int, path: Path, begin: int = 0) -> None:
-        self._fd, self.size, self._path, self._begin = fd, size, path, begin
+    ``state`` is that in which it was opened; None of a file that only we know.
+    """
+
+    def __init__(
+        self, fd: int, size: int, path: Path, begin: int = 0, state: FileState | None = None
+    ) -> None:
+        self._fd, self.size, self.path, self._begin, self._state = fd, size, path, begin, state
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether it was written into since it was opened, or another one has its name."""
+        now = FileState.of(os.fstat(self._fd))
+        was = self._state
+        return was is not None and (now.links == 0 != was.links or not was.lasts(now))
 
     def first(self, size: int) -> FileRun:
         """Return its first ``size`` bytes as a run."""
@@ -78,16 +91,16 @@ class FileRun:
 
     def part(self, offset: int, size: int) -> FileRun:
         """Return some of its bytes as a run."""
-        return FileRun(self._fd, size, self._path, self._begin + offset)
+        return FileRun(self._fd, size, self.path, self._begin + offset, self._state)
 
     def read(self, offset: int, size: int) -> bytes:
         """Return some of them."""
         parts, done = [], 0
-        with as_environment_problem(self._path):
+        with as_environment_problem(self.path):
             while done < size:
                 data = os.pread(self._fd, size - done, self._begin + offset + done)
                 if not data:
-                    raise IntegrityError(f"{self._path}: ended while it was read")
+                    raise IntegrityError(f"{self.path}: ended while it was read")
                 parts.append(data)
                 done += len(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -114,9 +127,29 @@ def opened(path: Path) -> Iterator[FileRun]:
     """
     fd = open_bytes(path)
     try:
-        yield FileRun(fd, os.lseek(fd, 0, os.SEEK_END), path)
+        state = FileState.of(os.fstat(fd))
+        yield FileRun(fd, os.lseek(fd, 0, os.SEEK_END), path, state=state)
     finally:
         os.close(fd)
+
+
+@contextmanager
+def unchanged(runs: Collection[FileRun]) -> Iterator[None]:
+    """Say of what fails in the block whether a file of ``runs``, all open, is to be blamed.
+
+    Raises:
+        IntegrityError: one of them was changed meanwhile; no delta has to be wrong.
+    """
+    try:
+        yield
+    except (InputError, IntegrityError) as error:
+        for run in runs:
+            if run.is_changed:
+                raise IntegrityError(
+                    f"{run.path}: was changed while it was read",
+                    hint="run the same command again once nobody writes there",
+                ) from error
+        raise
 
 
 class Workbench:

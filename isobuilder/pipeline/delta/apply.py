@@ -8,7 +8,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.delta.assembling import ByteRun, FileRun, Workbench, opened, runs_of
+from isobuilder.delta.assembling import (
+    ByteRun,
+    FileRun,
+    Workbench,
+    opened,
+    runs_of,
+    unchanged,
+)
 from isobuilder.delta.container import Delta, Needed
 from isobuilder.delta.methods import DeltaError
 from isobuilder.delta.plan import Link
@@ -73,7 +80,9 @@ def apply_deltas(
         raise _made_of_itself(out)
     with ExitStack() as closing:
         links = [one for path in deltas for one in closing.enter_context(Delta(path)).links]
-        given = _given(others, links, closing, progress)
+        files = [closing.enter_context(opened(old)) for old in others]
+        closing.enter_context(unchanged(files))
+        given = _given(files, links, progress)
         try:
             path = _path(given, others, links, wanted)
         except InputError as error:
@@ -181,17 +190,16 @@ _UNSIGNED = "no signature goes along in the delta"
 
 
 def _given(
-    olds: Sequence[Path], links: Sequence[Needed], closing: ExitStack, progress: Progress
+    files: Sequence[FileRun], links: Sequence[Needed], progress: Progress
 ) -> dict[Digest, ByteRun]:
     """Return what there is of what links need, each file hashed."""
     sizes = {one.size for needed in links for one in needed.link.given}
     found: dict[Digest, ByteRun] = {}
-    for old in olds:
-        run = closing.enter_context(opened(old))
-        ends = {run.size} if not old.is_block_device() else {n for n in sizes if n <= run.size}
+    for run in files:
+        ends = {run.size} if not run.path.is_block_device() else {n for n in sizes if n <= run.size}
         for size in sorted(ends & sizes):
             part = run.first(size)
-            with task(progress, f"hashing {old.name}", total=size) as work:
+            with task(progress, f"hashing {run.path.name}", total=size) as work:
                 found[_hashed(part, work)] = part
     return found
 

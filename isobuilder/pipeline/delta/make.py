@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from isobuilder.delta.assembling import Workbench, opened
+from isobuilder.delta.assembling import FileRun, Workbench, opened, unchanged
 from isobuilder.delta.blocks import Blocked
 from isobuilder.delta.choose import Tried, packed_whole, tried
 from isobuilder.delta.container import is_delta, write_delta
@@ -69,6 +69,7 @@ def make_delta(
     Raises:
         InputError: a file is not there, or another one that is no delta has the name ``out``, or
             the registration beside ``new`` is of another ISO, or all ``olds`` are ``new`` itself.
+        IntegrityError: a file was changed while it was read.
         EnvironmentProblem: no space, or a file cannot be read.
     """
     if out.is_file() and not is_delta(out):
@@ -82,15 +83,16 @@ def make_delta(
             folder.mkdir(parents=True, exist_ok=True)
         bench = closing.enter_context(Workbench(folder, size=0))
         files = _Files(bench, closing, progress)
-        beside = _beside(new, files.apart(new))
-        others = [old for old in olds if files.apart(old).digest != files.apart(new).digest]
-        if not others:
-            raise InputError(
-                f"{new}: every old ISO is this very one", hint="whoever has it needs no delta"
-            )
-        groups = [[old] for old in others] if any_of else [others]
-        scratch = closing.enter_context(_scratch(folder))
-        links = [files.link(group, new, beside, scratch) for group in groups]
+        with unchanged(files.runs):
+            beside = _beside(new, files.apart(new))
+            others = [old for old in olds if files.apart(old).digest != files.apart(new).digest]
+            if not others:
+                raise InputError(
+                    f"{new}: every old ISO is this very one", hint="whoever has it needs no delta"
+                )
+            groups = [[old] for old in others] if any_of else [others]
+            with _scratch(folder) as scratch:
+                links = [files.link(group, new, beside, scratch) for group in groups]
     with new_file(out) as put:
         write_delta(put, [(one.link, one.plan.deltas) for one in links])
     return _report(links, others, new, out)
@@ -129,6 +131,7 @@ class _Files:
 
     def __init__(self, bench: Workbench, closing: ExitStack, progress: Progress) -> None:
         self._bench, self._closing, self._progress = bench, closing, progress
+        self.runs: list[FileRun] = []
         self._apart: dict[Path, Apart] = {}
         self._contents: dict[tuple[Path, int], Apart | None] = {}
         self._known: dict[tuple[Digest, Digest], Tried] = {}
@@ -206,6 +209,7 @@ class _Files:
         """Return a file taken apart."""
         if path not in self._apart:
             run = self._closing.enter_context(opened(path))
+            self.runs.append(run)
             with task(self._progress, path.name, total=run.size) as work:
                 self._apart[path] = take_apart(path, run, work)
         return self._apart[path]

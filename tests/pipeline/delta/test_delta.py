@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from isobuilder.delta.prove import prove
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
 from isobuilder.files import locked, new_file
-from isobuilder.pipeline.delta import make
+from isobuilder.pipeline.delta import apply, make
 from isobuilder.pipeline.delta.apply import apply_deltas
 from isobuilder.pipeline.delta.make import MadeDelta, make_delta
 from isobuilder.run import run
@@ -328,3 +329,57 @@ def test_applying_takes_little_memory_however_large_the_iso_is(tmp_path: Path) -
     said = run([sys.executable, "-c", code, old, delta.path, out], timeout=60)
     most = next(line.split()[1] for line in said.splitlines() if line.startswith("VmHWM:"))
     assert int(most) < 100 * 1024  # KiB
+
+
+def spoil(path: Path, *, put_back: bool = False) -> None:
+    """Write other bytes over all of a file, and put its date back."""
+    was = path.stat()
+    path.write_bytes(bytes(was.st_size))
+    if put_back:
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+
+@pytest.mark.parametrize("put_back", [False, True])
+@pytest.mark.parametrize("moment", ["_path", "Writer.write"])
+def test_no_delta_is_blamed_for_an_old_iso_that_is_changed_meanwhile(
+    pair: tuple[Path, Path, MadeDelta],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+    *,
+    put_back: bool,
+) -> None:
+    old = Path(shutil.copy(pair[0], tmp_path / "old.iso"))
+    name, _, method = moment.partition(".")
+    holder = getattr(apply, name) if method else apply
+    right = getattr(holder, method or name)
+
+    def meanwhile(*given: object, **named: object) -> object:
+        spoil(old, put_back=put_back)
+        return right(*given, **named)
+
+    monkeypatch.setattr(holder, method or name, meanwhile)
+    with pytest.raises(IntegrityError, match=r"old\.iso: was changed while it was read") as caught:
+        apply_deltas([old], [pair[2].path], tmp_path / "made.iso")
+    assert caught.value.hint == "run the same command again once nobody writes there"
+    assert [path.name for path in tmp_path.iterdir()] == ["old.iso"]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_file_that_is_changed_while_a_delta_is_made_is_told(
+    pair: tuple[Path, Path, MadeDelta],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    which: int,
+) -> None:
+    paths = [Path(shutil.copy(path, tmp_path)) for path in pair[:2]]
+    link = make._Files.link
+
+    def meanwhile(files: make._Files, *given: Any) -> Any:
+        spoil(paths[which])
+        return link(files, *given)
+
+    monkeypatch.setattr(make._Files, "link", meanwhile)
+    with pytest.raises(IntegrityError, match=f"^{paths[which]}: was changed while it was read"):
+        make_delta(paths[:1], paths[1], tmp_path / "x.delta")
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
