@@ -11,7 +11,7 @@ from isobuilder.http.replies import Reply
 from isobuilder.medium import REPORT
 from isobuilder.site.catalog import Catalog
 from isobuilder.site.holding import Holding
-from isobuilder.text import as_json
+from isobuilder.text import as_json, printable
 
 ISOS, FILES, CATALOGUE = "/isos/", "/files/", "/catalogue/"
 
@@ -83,6 +83,11 @@ def _quoted(name: str) -> str:
     return quote(name, errors="surrogateescape")
 
 
+def _shown(text: str) -> str:
+    """Return what others wrote as a page shows it, whole: no markup, and nothing is not seen."""
+    return escape(printable(text, len(text) * 10))
+
+
 def _iso_address(holding: Holding) -> str:
     """Return the path at which the whole ISO is."""
     return ISOS + _quoted(holding.name)
@@ -107,12 +112,12 @@ def iso_page(holding: Holding, accepted: str) -> Reply:
     """Return the page of what lies on one ISO."""
     language = _language_of(accepted)
     text = _TEXTS[language]
-    lines = [f"<h1>{text['files']} {escape(holding.name)}</h1>", "<ul>"]
+    lines = [f"<h1>{text['files']} {_shown(holding.name)}</h1>", "<ul>"]
     for path, part in holding.files.items():
         place = FILES + _quoted(holding.name) + "/" + _quoted(path)
         known = holding.sums.get(path)
         told = f" <code>{known.hex}</code>" if known else ""
-        shown = f"<a href='{escape(place)}'>{escape(path)}</a>"
+        shown = f"<a href='{escape(place)}'>{_shown(path)}</a>"
         lines.append(f"<li>{shown} {part.size} {text['size']}{told}</li>")
     return _page("\n".join([*lines, "</ul>"]), language, holding.name)
 
@@ -132,14 +137,14 @@ def _index(
         yield from _images(catalog, address, text)
     if catalog.warnings:
         yield f"<h2>{text['warnings']}</h2><ul>"
-        yield from (f"<li>{escape(warning)}</li>" for warning in catalog.warnings)
+        yield from (f"<li>{_shown(warning)}</li>" for warning in catalog.warnings)
         yield "</ul>"
 
 
 def _isos(catalog: Catalog, text: Mapping[str, str], served: Container[str]) -> Iterator[str]:
     yield f"<h2>{text['isos']}</h2><ul>"
     for holding in catalog.holdings:
-        place, name = escape(_iso_address(holding)), escape(holding.name)
+        place, name = escape(_iso_address(holding)), _shown(holding.name)
         report = _report_address(holding)
         more = f", <a href='{escape(report)}'>{text['report']}</a>" if report in served else ""
         inside = escape(FILES + _quoted(holding.name) + "/")
@@ -156,7 +161,7 @@ def _images(catalog: Catalog, address: str, text: Mapping[str, str]) -> Iterator
     yield f"<pre>{escape(_hosts_file(address, 'registry.k8s.io'))}</pre><ul>"
     for repository in sorted(catalog.repositories.values(), key=lambda found: found.name):
         for tag, digest in sorted(repository.tags.items()):
-            yield f"<li><code>{escape(repository.name)}:{escape(tag)}</code> {digest}</li>"
+            yield f"<li><code>{_shown(repository.name)}:{_shown(tag)}</code> {digest}</li>"
     yield "</ul>"
 
 
@@ -167,12 +172,12 @@ def _deltas(catalog: Catalog, text: Mapping[str, str]) -> Iterator[str]:
     for delta in catalog.deltas:
         found, place = delta.found, escape(ISOS + _quoted(delta.found.name))
         ways = "; ".join(
-            f"{text['makes']} {escape(way.new)}, {text['of']} "
-            f"{escape(', '.join(name for name, _ in way.olds))}"
+            f"{text['makes']} {_shown(way.new)}, {text['of']} "
+            f"{_shown(', '.join(name for name, _ in way.olds))}"
             for way in found.ways
         )
         yield (
-            f"<li><a href='{place}'>{escape(found.name)}</a> {found.size} {text['size']}"
+            f"<li><a href='{place}'>{_shown(found.name)}</a> {found.size} {text['size']}"
             f" (<a href='{place}.sha256'>{text['sum']}</a>): {ways}</li>"
         )
     yield "</ul>"
@@ -235,7 +240,7 @@ def content_type(path: str) -> str:
 
 
 def _page(body: str, language: str, title: str) -> Reply:
-    head = f"<meta charset='utf-8'><title>{escape(title)}</title><style>{_STYLE}</style>"
+    head = f"<meta charset='utf-8'><title>{_shown(title)}</title><style>{_STYLE}</style>"
     page = (
         f"<!doctype html><html lang='{language}'><head>{head}</head><body>\n{body}\n</body></html>"
     )

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -291,6 +292,20 @@ def test_a_name_is_no_part_of_the_page(tmp_path: Path) -> None:
         assert "a&#x27;&quot;&amp;&lt;b&gt;" in page
         assert "<b>" not in page
         assert ask(server, "/site.json").status == 200
+
+
+def test_what_a_name_hides_is_seen_on_pages_and_its_address_is_right(tmp_path: Path) -> None:
+    name = "a\x1b[31m\n\u202eosi.b.iso"
+    path = iso(tmp_path / name, [PAUSE_IMAGE])
+    with serving(tmp_path) as server:
+        inside = f"/files/{quote(name)}/"
+        for page in (ask(server, "/").body.decode(), ask(server, inside).body.decode()):
+            assert r"a\x1b[31m\n\u202eosi.b.iso" in page
+            assert "\x1b" not in page
+            assert "\u202e" not in page
+            assert "a\n" not in page
+        assert f"<a href='/isos/{quote(name)}'>" in ask(server, "/").body.decode()
+        assert ask(server, f"/isos/{quote(name)}").body == path.read_bytes()
 
 
 def test_a_name_that_is_no_utf_8_is_found_by_its_address(tmp_path: Path) -> None:
