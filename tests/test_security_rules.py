@@ -128,7 +128,7 @@ RULES = {
             "nodeconfig/": "a folder of its own for openssl",
             "pipeline/boot.py": "a folder of its own for QEMU",
             "delta/prove.py": "a folder of its own for another process",
-            "sources/rendering.py": "a folder of its own for helm",
+            "sources/rendering/": "folders of its own for helm and kubectl",
             "trust/rebuild/source.py": "a folder of its own for Go",
             "demo/": "a demonstration",
         },

@@ -28,6 +28,7 @@ from isobuilder.pipeline.lock import changed_beside, lock_path
 from isobuilder.rules.book import RuleBook
 from isobuilder.rules.fit import Unfit
 from isobuilder.rules.pairings import core_tags
+from isobuilder.sources.rendering.kustomization import read_kustomization
 
 _SCHEMA_LINE = "# yaml-language-server: $schema={}\n"
 
@@ -83,12 +84,22 @@ def _check_beside(checked: Checked, recipe: Recipe) -> None:
             wanted[f"{where}.chart.values"] = f"file:{entry.chart.values}"
         if entry.kustomize is not None:
             wanted[f"{where}.kustomize"] = f"file:{entry.kustomize}"
+        if entry.kustomize is not None and (folder / entry.kustomize).is_dir():
+            _check_kustomization(checked, folder, entry.kustomize)
     for where, url in wanted.items():
         path = folder / url.removeprefix("file:")
         if url.startswith("file:") and not path.exists():
             mistake = Mistake(Mark(str(checked.path)), where, f"there is no {path}")
             if mistake not in checked.mistakes:
                 checked.mistakes.append(mistake)
+
+
+def _check_kustomization(checked: Checked, folder: Path, name: str) -> None:
+    """Note what a kustomization names and may not, once for all architectures."""
+    try:
+        read_kustomization(folder, name)
+    except InputErrors as error:
+        checked.mistakes += [one for one in error.mistakes if one not in checked.mistakes]
 
 
 def _check_lock(checked: Checked, recipe: Recipe, architecture: str) -> None:

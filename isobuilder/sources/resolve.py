@@ -45,7 +45,7 @@ from isobuilder.sources.download import FILE_IS_LARGER, TEXT_IS_LARGER, Download
 from isobuilder.sources.mirrors import OfNoUse, first_good
 from isobuilder.sources.named import check_labels, named_images, unlocked_mentions
 from isobuilder.sources.registry import ResolvedImage
-from isobuilder.sources.rendering import lock_rendered
+from isobuilder.sources.rendering.render import lock_rendered
 from isobuilder.sources.session import Session
 
 log = logging.getLogger(__name__)

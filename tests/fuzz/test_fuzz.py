@@ -49,7 +49,7 @@ READ_ELSEWHERE = {
     "sources/pushing.py": "tests/documents/test_borders.py: lists of tags and of what refers",
     "sources/ranges.py": "arithmetic",
     "sources/remote.py": "hashes blobs; what tags name is read by another module",
-    "sources/rendering.py": "starts programs; what they print is read as manifests are",
+    "sources/rendering/render.py": "starts programs; what they print is read as manifests are",
     "sources/session.py": "puts tools together",
     "sources/upstream/choose.py": "releases that were read",
     "sources/upstream/look.py": "asks, and hands on to its readers",

@@ -34,6 +34,7 @@ from isobuilder.site.ledgers.ledger import among, as_groups, make_ledger, of_gro
 from isobuilder.site.ledgers.signed import BroughtLedger, read_brought
 from isobuilder.sources.checksums import parse
 from isobuilder.sources.registry_tokens import parse_challenge
+from isobuilder.sources.rendering.kustomization import read_kustomization
 from isobuilder.trust.short import ShortSignature
 from tests.fuzz.judging import unfit
 from tests.fuzz.mutation import Chance, edited_json, edited_text
@@ -285,6 +286,32 @@ def _ledger(_samples: Samples, _stack: ExitStack) -> Rig:
     return of_bytes(texts, read)
 
 
+_KUSTOMIZATION = b"""resources: [a.yaml, ../base, a.yaml]
+components: [part]
+patches: [{path: p.yaml, target: {kind: Pod}}, {patch: "- {op: remove, path: /a}"}]
+configMapGenerator: [{name: a, files: [a.yaml, x=p.yaml], envs: [a.yaml], literals: [a=b]}]
+replacements: [{path: a.yaml}]
+openapi: {path: a.yaml}
+transformers:
+- |
+  {apiVersion: builtin, kind: PatchTransformer, metadata: {name: x}, path: p.yaml}
+- a.yaml
+"""
+
+
+def _kustomization(_samples: Samples, _stack: ExitStack) -> Rig:
+    def read(data: bytes, folder: Path) -> object:
+        for name in ("recipe/base", "recipe/site/part"):
+            put(folder, f"{name}/kustomization.yaml", b"{}\n")
+        for name in ("a.yaml", "p.yaml"):
+            put(folder, f"recipe/site/{name}", b"kind: Pod\nmetadata: {name: a}\n")
+        put(folder, "recipe/site/kustomization.yaml", data)
+        found = read_kustomization(folder / "recipe", "site")
+        return found.copy_to(folder / "copy")
+
+    return of_text([_KUSTOMIZATION, b"{resources: [a.yaml]}\n"], read)
+
+
 TEXTS = (
     Target(
         "ledger", ("site/ledgers/ledger.py", "site/ledgers/signed.py", "trust/short.py"), _ledger
@@ -293,6 +320,7 @@ TEXTS = (
     Target("config", ("model/config.py", "documents/plain_yaml.py"), _config),
     Target("cluster-file", ("model/cluster_checks.py", "formats/kubelet.py"), _cluster),
     Target("seed", ("nodeconfig/seed.py", "nodeconfig/access.py"), _seed),
+    Target("kustomization", ("sources/rendering/kustomization.py",), _kustomization),
     Target("template", ("documents/template.py",), _template),
     Target("checksums", ("sources/checksums.py", "formats/sums.py"), _checksums),
     Target(

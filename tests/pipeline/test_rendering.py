@@ -197,8 +197,8 @@ def test_without_helm_it_is_told_what_to_install(
 def test_helm_is_bounded_in_time_and_output(
     place: Place, script: str, told: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("isobuilder.sources.rendering._RENDER", 1.0)
-    monkeypatch.setattr("isobuilder.sources.rendering._MOST", 100_000)
+    monkeypatch.setattr("isobuilder.sources.rendering.render._RENDER", 1.0)
+    monkeypatch.setattr("isobuilder.sources.rendering.render._MOST", 100_000)
     program = place.folder / "bin/helm"
     own = program.rename(program.with_name("own"))
     program.write_text(f'#!/bin/sh\n[ "$1" = template ] || exec {own} "$@"\n{script}\n')
@@ -309,6 +309,225 @@ def test_a_kustomization_is_rendered(place: Place) -> None:
     assert (manifest.rendered.program, manifest.rendered.kustomize) == ("kubectl", "site")
     assert manifest.rendered.version.startswith("v1.")
     assert "extra.example/b@sha256:" in place.text(found)
+
+
+POD = (
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n"
+    "spec: {containers: [{name: a, image: 'extra.example/a:1'}]}\n"
+)
+NEEDS_KUBECTL = pytest.mark.skipif(
+    shutil.which("kubectl") is None, reason="kubectl is not installed"
+)
+
+
+def put(folder: Path, **files: str) -> None:
+    """Write files; ``__`` in a name is a slash, and ``_`` a dot."""
+    for name, text in files.items():
+        path = folder / name.replace("__", "/").replace("_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def refused(place: Place) -> str:
+    with pytest.raises(InputErrors) as caught:
+        place.lock("kustomize: site")
+    return "\n".join(caught.value.told())
+
+
+@NEEDS_KUBECTL
+@pytest.mark.parametrize(
+    "named",
+    [
+        "resources: [../../private]",
+        "resources: [/etc/hostname]",
+        "resources: [pod.yaml, link]",
+        "resources: [link/values.yaml]",
+        "bases: [../../private]",
+        "components: [../../private]",
+        "crds: [../../private/values.yaml]",
+        "configurations: [../../private/values.yaml]",
+        "patches: [{path: ../../private/values.yaml}]",
+        "patchesJson6902: [{path: ../../private/values.yaml}]",
+        "patchesStrategicMerge: [../../private/values.yaml]",
+        "configMapGenerator: [{name: a, files: [x=../../private/values.yaml]}]",
+        "configMapGenerator: [{name: a, files: [link/values.yaml]}]",
+        "secretGenerator: [{name: a, envs: [../../private/values.yaml]}]",
+        "secretGenerator: [{name: a, env: ../../private/values.yaml}]",
+        "replacements: [{path: ../../private/values.yaml}]",
+        "openapi: {path: ../../private/values.yaml}",
+        "generators: [../../private/values.yaml]",
+        "transformers: ['{kind: PatchTransformer, metadata: {name: a}, Path: /etc/hostname}']",
+        "validators: [plugin.yaml]",
+        "resources: [inner]",
+    ],
+)
+def test_a_kustomization_takes_no_file_from_outside_the_recipes_folder(
+    place: Place, named: str
+) -> None:
+    private = place.folder / "private"
+    place.folder /= "recipe"
+    place.folder.mkdir()
+    write_recipes(place.folder)
+    put(private, kustomization_yaml="resources: [values.yaml]\n", values_yaml=POD)
+    put(
+        place.folder / "site",
+        pod_yaml=POD,
+        kustomization_yaml=f"{named}\n",
+        inner__kustomization_yaml="resources: [../../../private]\n",
+        plugin_yaml="kind: ConfigMapGenerator\nmetadata: {name: a}\nfiles: [/etc/hostname]\n",
+    )
+    (place.folder / "site/link").symlink_to(private)
+    told = refused(place)
+    assert "leads out of the recipe's folder" in told
+    assert f"{place.folder}/site/" in told
+    assert ".yaml:1:" in told or ".yaml:3:" in told
+    assert "copy it into the recipe's folder" in told
+
+
+@NEEDS_KUBECTL
+@pytest.mark.parametrize(
+    "address",
+    [
+        "file:///srv/repository",
+        "http://127.0.0.1:8181/plain.yaml",
+        "https://example.org/a.yaml",
+        "HTTPS://example.org/a.yaml",
+        "https://github.com/a/b//c?ref=v1",
+        "github.com/a/b",
+        "GitHub.com/a/b?ref=v1",
+        "git@example.org:a/b",
+        "host.xz:a/b",
+        "git::ssh://example.org/a/b",
+        "gh:a/b",
+        "oci://example.org/a",
+        "example.org/a/b//c",
+        "dev.example.org/a/_git/b",
+    ],
+)
+@pytest.mark.parametrize("field", ["resources", "components", "crds", "transformers"])
+def test_a_kustomization_fetches_nothing(place: Place, address: str, field: str) -> None:
+    put(place.folder / "site", kustomization_yaml=f"namePrefix: a-\n{field}: ['{address}']\n")
+    told = refused(place)
+    assert f"{field}[0]: {address!r} is not in the recipe's folder" in told
+    assert "kustomization.yaml:2:" in told
+    assert "hint: add what is there to the recipe as a manifest with url:" in told
+
+
+@NEEDS_KUBECTL
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("RESOURCES: [../../private]", "RESOURCES: no field of a kustomization that is known"),
+        ("re\u017fources: [../../private]", "no field of a kustomization that is known"),
+        ("patches: [{Path: /etc/hostname}]", "patches[0].Path: no field that is known here"),
+        ("resources: [a]\nresources: [b]", "the key 'resources' is there twice"),
+        ("resources: []\n---\nresources: [b]", "a second document"),
+        ("helmCharts: [{name: a, repo: 'https://a.example'}]", "helmCharts: kustomize would fetch"),
+        ("generators: ['{kind: HelmChartInflationGenerator}']", "kubectl renders no charts"),
+        ("transformers: [inner]", "'inner' is a folder; what it gives is known only"),
+        ("resources: [absent.yaml]", "there is no file 'absent.yaml'"),
+        ("components: [pod.yaml]", "there is no folder 'pod.yaml'"),
+        ("resources: [empty]", "there is no kustomization.yaml in"),
+        ("resources: ['']", "an empty name"),
+        ("resources: a.yaml", "expected a list"),
+        ("resources: [{a: b}]", "expected text"),
+        ('resources: ["a\\0b"]', "there is no file"),
+        (f"resources: [{'a' * 300}]", "File name too long"),
+        ("resources: [*a]", "the alias *a has no anchor"),
+        ("- a", "expected keys and values"),
+    ],
+)
+def test_a_kustomization_that_cannot_be_followed_is_refused_with_its_place(
+    place: Place, text: str, told: str
+) -> None:
+    put(place.folder / "site", kustomization_yaml=f"{text}\n", pod_yaml=POD)
+    put(place.folder / "site", inner__kustomization_yaml="resources: []\n")
+    (place.folder / "site/empty").mkdir()
+    assert told in refused(place)
+
+
+@NEEDS_KUBECTL
+def test_all_that_a_kustomization_names_in_its_folder_is_rendered(place: Place) -> None:
+    patch = "{apiVersion: v1, kind: Pod, metadata: {name: a, labels: {%s: 'yes'}}}"
+    put(
+        place.folder,
+        base__kustomization_yaml="resources: [pod.yaml]\n",
+        base__pod_yaml=POD,
+        part__kustomization_yaml=(
+            "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n"
+            "configMapGenerator: [{name: c, files: [k=c.txt], envs: [c.env]}]\n"
+        ),
+        part__c_txt="text\n",
+        part__c_env="E=1\n",
+        site__one_yaml=patch % "one",
+        site__three_yaml=(
+            "apiVersion: builtin\nkind: PatchTransformer\nmetadata: {name: t}\n"
+            "target: {kind: Pod}\npath: four.yaml\n"
+        ),
+        site__four_yaml=patch % "four",
+        site__kustomization_yaml=(
+            "resources: [linked]\ncomponents: [../part]\n"
+            f'patches: [&one {{path: one.yaml}}, {{patch: "{patch % "two"}"}}, *one]\n'
+            "transformers: [three.yaml, "
+            "'{apiVersion: builtin, kind: PrefixTransformer, metadata: {name: x}, prefix: p-,"
+            " fieldSpecs: [{path: metadata/name}]}']\n"
+        ),
+    )
+    (place.folder / "site/linked").symlink_to("../base")
+    text = place.text(place.lock("kustomize: site"))
+    assert [word for word in ("one", "two", "four") if f"{word}: " in text] == [
+        *("one", "two", "four")
+    ]
+    assert "name: p-a" in text
+    assert 'E: "1"' in text
+    assert "k: |\n    text" in text
+
+
+@NEEDS_KUBECTL
+def test_a_kustomization_in_a_circle_ends_with_kubectls_words(place: Place) -> None:
+    put(
+        place.folder,
+        site__kustomization_yaml="resources: [../other]\n",
+        other__kustomization_yaml="resources: [../site]\n",
+    )
+    with pytest.raises(InputError, match="cycle detected") as caught:
+        place.lock("kustomize: site")
+    assert f"'{place.folder}/site'" in str(caught.value)
+
+
+def test_kubectl_sees_copies_of_what_was_named_and_no_way_to_a_server(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(place.folder / "site", kustomization_yaml="resources: [pod.yaml]\n", pod_yaml=POD)
+    put(place.folder / "site", other_yaml="secret: yes\n")
+    log = place.folder / "seen"
+    program = place.folder / "bin/kubectl"
+    program.write_text(
+        '#!/bin/sh\n[ "$1" = version ] && { echo v1.99.0; exit; }\n'
+        f'{{ env; find "$2"; }} >{log}\ncat "$2/pod.yaml"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    assert "extra.example/a@sha256:" in place.text(place.lock("kustomize: site"))
+    seen = log.read_text()
+    assert "GIT_ALLOW_PROTOCOL=none" in seen
+    assert "HTTPS_PROXY=http://127.0.0.1:0" in seen
+    assert "proxy.example" not in seen
+    assert "/copy/site/pod.yaml" in seen
+    assert "other.yaml" not in seen
+    assert str(place.folder / "site") not in seen
+
+
+@NEEDS_KUBECTL
+def test_what_a_kustomization_takes_from_elsewhere_is_told_when_the_recipe_is_checked(
+    place: Place,
+) -> None:
+    put(place.folder / "site", kustomization_yaml="resources: ['https://a.example/a.yaml']\n")
+    told = [str(mistake) for mistake in check_recipe(place.recipe("kustomize: site")).mistakes]
+    assert len(told) == 1
+    assert (
+        "site/kustomization.yaml:1:13: resources[0]: 'https://a.example/a.yaml' is not" in told[0]
+    )
 
 
 def test_without_kubectl_it_is_told_what_to_install(

@@ -27,6 +27,7 @@ from isobuilder.model.recipe import Chart, ManifestEntry, Recipe
 from isobuilder.run import run_bounded
 from isobuilder.sources.mirrors import first_good
 from isobuilder.sources.registry_auth import Credentials
+from isobuilder.sources.rendering.kustomization import read_kustomization
 from isobuilder.sources.session import Session
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ _GET_HELM = (
 _GET_KUBECTL = "install kubectl: the package kubernetes-client of Debian, or kubectl of Kubernetes"
 # What the programs themselves know of the way to a server.
 _PASSED_ON = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+_NOWHERE = "http://127.0.0.1:0"  # no port at which anybody answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,14 @@ def _kustomized(entry: ManifestEntry, folder: Path, home: Path) -> RenderedManif
     if not wanted.is_dir():
         raise InputError(f"manifests[{entry.name}].kustomize: no folder {wanted}")
     version = _version(["kubectl", "version", "--client", "--output=json"], home, _GET_KUBECTL)
-    data = _rendered(["kubectl", "kustomize", str(wanted)], entry, home, home)
+    found = read_kustomization(folder, entry.kustomize or "")
+    copy = home / "copy"
+    start = found.copy_to(copy)
+    try:
+        data = _rendered(["kubectl", "kustomize", str(start)], entry, _shut_in(home), home)
+    except InputError as error:
+        # It is the same file in the recipe's folder, where its author mends it.
+        raise InputError(str(error).replace(f"{copy}/", f"{folder}/"), hint=error.hint) from None
     return RenderedManifest(
         data, Rendered(program="kubectl", version=version, kustomize=entry.kustomize)
     )
@@ -123,8 +132,9 @@ class _Helm:
         command += ["--namespace", self.chart.namespace, "--include-crds", "--skip-tests"]
         command += ["--kube-version", str(self.recipe.kubernetes)]
         command += ["--values", str(values)] if values else []
-        data = _rendered(command, self.entry, self.home, self.folder)
-        if _rendered(command, self.entry, self.home, self.folder) != data:
+        env = _environment(self.home)
+        data = _rendered(command, self.entry, env, self.folder)
+        if _rendered(command, self.entry, env, self.folder) != data:
             _log.warning(
                 "%s: each time the chart %s is rendered it gives something else, passwords or "
                 "certificates perhaps; what was locked is on the ISO for anyone to read",
@@ -266,11 +276,11 @@ def _version(command: Sequence[str], home: Path, way_out: str) -> str:
 _BEGINS = {f"v{digit}" for digit in "0123456789"}
 
 
-def _rendered(command: Sequence[str], entry: ManifestEntry, home: Path, cwd: Path) -> bytes:
+def _rendered(
+    command: Sequence[str], entry: ManifestEntry, env: Mapping[str, str], cwd: Path
+) -> bytes:
     try:
-        return run_bounded(
-            command, timeout=_RENDER, most_output=_MOST, cwd=cwd, env=_environment(home)
-        )
+        return run_bounded(command, timeout=_RENDER, most_output=_MOST, cwd=cwd, env=env)
     except EnvironmentProblem as error:
         raise InputError(f"manifests[{entry.name}]: {error}") from error
 
@@ -289,6 +299,19 @@ def _environment(home: Path) -> dict[str, str]:
         **{f"HELM_{kind}_HOME": str(home / kind) for kind in kinds},
         **passed,
     }
+
+
+def _shut_in(home: Path) -> dict[str, str]:
+    """Return what kubectl sees when it renders: no way to a server, and nothing git may fetch.
+
+    All that a kustomization needs was found and copied; should kubectl want more, it fails.
+    """
+    proxies = {
+        name: _NOWHERE
+        for upper in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+        for name in (upper, upper.lower())
+    }
+    return {"HOME": str(home), "GIT_ALLOW_PROTOCOL": "none", **proxies}
 
 
 def _inside(folder: Path, name: str) -> Path:
