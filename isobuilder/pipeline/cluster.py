@@ -5,6 +5,7 @@ Everything written here may hold secrets: every file is for its owner only, and 
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -38,10 +39,13 @@ from isobuilder.nodeconfig.seed import (
 from isobuilder.nodeconfig.userdata import node_files, sources_of
 from isobuilder.run import find_program, run
 
+_log = logging.getLogger(__name__)
+
 SEED = "seed.iso"
 PARTS = (USER_DATA, META_DATA, VENDOR_DATA, NETWORK_CONFIG, NETWORK_DATA)  # of a seed, as files
 
 _SEED_EPOCH = 0  # seconds; a seed has no date, so that the same files give the same disc
+_SHOWN = 10  # names of files that a line tells
 _SECONDS = 60.0  # cloud-init looks for less than ten
 
 
@@ -216,9 +220,10 @@ def _named_file(base: Path | None, name: str) -> bytes:
 def make_seed(folder: Path, target: Path, *, kind: SeedKind) -> Path:
     """Pack the files of one node into an ISO that cloud-init reads, and return its path.
 
-    The same files give the same bytes.
+    The same files give the same bytes. What else lies in ``folder`` is told, and not on the disc.
 
     Raises:
+        InputErrors: the network is none that cloud-init takes.
         InputError: user-data or meta-data is missing or wrong, or the kind cannot hold the network.
         EnvironmentProblem: ``target`` cannot be written.
     """
@@ -230,8 +235,23 @@ def make_seed(folder: Path, target: Path, *, kind: SeedKind) -> Path:
         if name in {USER_DATA, META_DATA} or (folder / name).is_file()
     }
     meta = plain(yaml_map(found[META_DATA], str(folder / META_DATA)))
-    _pack(seed_files(kind, found, meta, str(folder)), target, kind)
+    disc = seed_files(kind, found, meta, str(folder))
+    _tell_left_out(folder, target, found, kind)
+    _pack(disc, target, kind)
     return target
+
+
+def _tell_left_out(folder: Path, target: Path, found: Mapping[str, bytes], kind: SeedKind) -> None:
+    """Tell what lies among the files of a node and is nothing that cloud-init would look for."""
+    taken = {*found, SEED, *([target.name] if target.parent.resolve() == folder.resolve() else [])}
+    if kind == "nocloud" and NETWORK_CONFIG not in found:
+        taken.discard(NETWORK_DATA)  # a network, in the form of another kind of disc
+    with as_environment_problem(folder):
+        others = sorted(path.name for path in folder.iterdir() if path.name not in taken)
+    if others:
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        names = ", ".join(others[:_SHOWN])
+        _log.warning("%s: not on the disc, which has no place for it: %s%s", folder, names, more)
 
 
 def _pack(disc: Mapping[str, bytes], target: Path, kind: SeedKind) -> None:

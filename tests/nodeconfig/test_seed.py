@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import uuid
 from pathlib import Path
 
 import pytest
 
+from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import EnvironmentProblem, InputError
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.nodeconfig.seed import seed_files
@@ -101,10 +103,13 @@ def test_a_network_that_config_drive_cannot_say_is_not_dropped_in_silence(
         ("user-data", None, "user-data: cannot be read"),
         ("meta-data", None, "meta-data: cannot be read"),
         ("meta-data", b"local-hostname: one\n", "meta-data has no instance-id"),
-        ("meta-data", b"instance-id: 1\nlocal-hostname: one\n", "meta-data has no instance-id"),
+        ("meta-data", b"instance-id: [1]\nlocal-hostname: one\n", "meta-data has no instance-id"),
+        ("meta-data", b"instance-id:\nlocal-hostname: one\n", "meta-data has no instance-id"),
+        ("meta-data", b"instance-id: a\nlocal-hostname: 5\n", "a local-hostname that is not text"),
         ("meta-data", b"- a\n", "expected keys and values"),
         ("user-data", b"hostname: one\n", "cloud-init would ignore user-data"),
         ("user-data", b"#cloud-confg\nhostname: one\n", "cloud-init would ignore user-data"),
+        ("user-data", b"Content-Type: text/plain\n\na\n", "cloud-init would ignore user-data"),
     ],
 )
 def test_what_is_missing_is_named(
@@ -122,7 +127,8 @@ def test_what_is_missing_is_named(
         b"",
         b"#!/bin/sh\n",
         b"## template: jinja\n#cloud-config\n",
-        b"Content-Type: multipart/mixed; boundary=b\n",
+        b"Content-Type: multipart/mixed; boundary=b\nMIME-Version: 1.0\n",
+        b"From nobody Thu Jan  1 00:00:00 1970\nX-A: b\nMIME-Version: 1.0\n",
         b"\x1f\x8b\x08\x00",
     ],
 )
@@ -130,6 +136,90 @@ def test_every_form_of_user_data_is_taken(data: bytes, folder: Path, tmp_path: P
     (folder / "user-data").write_bytes(data)
     _, files = contents(make_seed(folder, tmp_path / "seed.iso", kind="nocloud"))
     assert files["user-data"] == data
+
+
+@pytest.mark.parametrize(
+    ("data", "instance"), [(b"instance-id: 5\n", "5"), (b"instance-id: one\n", "one")]
+)
+def test_meta_data_needs_an_instance_and_no_name(
+    data: bytes, instance: str, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "meta-data").write_bytes(data)
+    _, files = contents(make_seed(folder, tmp_path / "seed.iso", kind="nocloud"))
+    assert files["meta-data"] == data
+    _, files = contents(make_seed(folder, tmp_path / "drive.iso", kind="config-drive"))
+    meta = json.loads(files["openstack/latest/meta_data.json"])
+    assert meta == {"uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, instance))}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"version: 2\nethernets: {e0: {dhcp4: true}}\n",
+        b"network: {version: 2, ethernets: {e0: {dhcp4: true}}}\n",
+        b"version: 1\nconfig: [{type: physical, name: e0}]\n",
+        b"network:\n  version: 1\n  config: []\n",
+        b'{"version": 2}\n',
+        b"config: disabled\n",
+        b"network: {config: disabled}\n",
+        b"network: &n {version: 2}\n",
+        b"# by DHCP\n",
+        b"",
+    ],
+)
+def test_every_network_that_cloud_init_takes_is_taken(
+    data: bytes, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "network-config").write_bytes(data)
+    _, files = contents(make_seed(folder, tmp_path / "seed.iso", kind="nocloud"))
+    assert files["network-config"] == data
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"ethernets: {e0: {dhcp4: true}}\n", ":1:1: version: expected 1 or 2, found none"),
+        (b"\nversion: 3\n", ":2:10: version: expected 1 or 2, found 3"),
+        (b'version: "2"\n', ":1:10: version: expected 1 or 2, found '2'"),
+        (b"version: true\n", ":1:10: version: expected 1 or 2, found True"),
+        (b"version: 1\n", ":1:1: config: expected the list"),
+        (b"version: 1\nconfig: e0\n", ":2:9: config: expected the list"),
+        (b"network: {ethernets: {}}\n", ":1:10: network.version: expected 1 or 2, found none"),
+        (b"network: off\n", ":1:10: network: expected keys and values"),
+        (b"- version: 2\n", ":1:1: expected keys and values"),
+        (b"version: 2\n---\nversion: 2\n", ":3:1: a second document"),
+        (b"version: [\n", "not YAML"),
+    ],
+)
+def test_a_network_that_cloud_init_would_not_take_is_refused_with_its_place(
+    data: bytes, told: str, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "network-config").write_bytes(data)
+    with pytest.raises(InputErrors) as caught:
+        make_seed(folder, tmp_path / "seed.iso", kind="nocloud")
+    assert f"{folder}/network-config" in str(caught.value)
+    assert told in str(caught.value)
+    assert not (tmp_path / "seed.iso").exists()
+
+
+def test_what_else_lies_in_the_folder_is_told(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_seed(folder, folder / "mine.iso", kind="nocloud")
+    make_seed(folder, folder / "seed.iso", kind="nocloud")
+    (folder / "mine.iso").unlink()
+    assert [record.message for record in caplog.records] == [
+        f"{folder}: not on the disc, which has no place for it: mine.iso"
+    ]
+    caplog.clear()
+    (folder / "userdata").touch()
+    (folder / "scripts").mkdir()
+    (folder / "network-config").unlink()
+    make_seed(folder, folder / "seed.iso", kind="nocloud")
+    assert [record.message for record in caplog.records] == [
+        f"{folder}: not on the disc, which has no place for it: network_data.json, scripts, "
+        "userdata"
+    ]
 
 
 def test_a_folder_that_is_not_there_is_a_problem_of_the_machine(
