@@ -114,7 +114,8 @@ def check_iso_path(path: str) -> str:
     """Return ``path`` if it may name a file on the ISO.
 
     Relative, with plain parts that neither begin with a dot (a node that fetches the tree over HTTP
-    drops dot files) nor climb, at most seven folders deep (ISO 9660 allows eight levels).
+    drops dot files) nor end with one (readers of Joliet drop it, so that two names become one) nor
+    climb, at most seven folders deep (ISO 9660 allows eight levels).
 
     Raises:
         ValueError: it may not; the text says why.
@@ -125,10 +126,10 @@ def check_iso_path(path: str) -> str:
     if ".." in parts:
         raise ValueError(f"the path {path!r} leaves the ISO")
     for part in parts:
-        if not PLAIN.fullmatch(part) or part[0] in ". ":
+        if not PLAIN.fullmatch(part) or part[0] in ". " or part[-1] == ".":
             raise ValueError(
-                f"the part {part!r} of {path!r} is empty, begins with a dot or has characters "
-                "other than letters, digits, space and . _ + @ = : , ~ -"
+                f"the part {part!r} of {path!r} is empty, begins with a dot or space, ends with "
+                "a dot, or has characters other than letters, digits, space and . _ + @ = : , ~ -"
             )
         if len(part.encode()) > 200:
             raise ValueError(f"the part {part[:20]!r}... is longer than 200 bytes")

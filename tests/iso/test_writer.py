@@ -125,6 +125,7 @@ def test_zone_umask_locale_order_and_python_change_nothing(program: str, tmp_pat
         ([entry("../a")], "CDROM", 1, "leaves the ISO"),
         ([entry("/a")], "CDROM", 1, "relative to the root"),
         ([entry(".hidden")], "CDROM", 1, "begins with a dot"),
+        ([entry("x."), entry("x")], "CDROM", 1, "ends with a dot"),
         ([entry("1/2/3/4/5/6/7/8/9")], "CDROM", 1, "more than seven folders deep"),
         ([], "cdrom", 1, "volume label: expected 1 to 32"),
         ([], "", 1, "volume label"),

@@ -453,6 +453,8 @@ def test_extends_that_is_not_text_is_refused(write: Write) -> None:
         ("path: k8s/kubeadm", "path: /k8s/kubeadm", "relative to the root of the ISO"),
         ("path: k8s/kubeadm", "path: ../kubeadm", "leaves the ISO"),
         ("path: k8s/kubeadm", "path: k8s/.kubeadm", "begins with a dot"),
+        ("path: k8s/kubeadm", "path: k8s./kubeadm", "the part 'k8s.' of 'k8s./kubeadm' is empty"),
+        ("path: k8s/kubeadm", "path: k8s/README.txt.", "ends with a dot"),
         ("https://example.com/crictl", "http://example.com/crictl", "expected an https address"),
         ("https://example.com/crictl", "ftp://example.com/crictl", "expected an https address"),
         ("https://example.com/crictl", "https://u:secret@example.com/c", "credentials in the add"),

@@ -366,6 +366,7 @@ def test_a_lock_with_two_entries_for_one_path_or_name_is_refused() -> None:
         ("path", "../../etc/passwd", "leaves the ISO"),
         ("path", "/etc/passwd", "relative to the root"),
         ("path", ".hidden", "begins with a dot"),
+        ("path", "k8s./a", "the part 'k8s.' of 'k8s./a' is empty, begins .*ends with a dot"),
         ("sha256", "SHA256:" + "0" * 64, "expected sha256:"),
         ("size", -1, r"files\[kubeadm\.sig\]\.size: "),
         ("size", "many", "expected a whole number"),
