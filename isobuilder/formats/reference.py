@@ -1,9 +1,16 @@
-"""Image references as Docker and containerd read them: one type, by which names are compared."""
+"""References: names of images as Docker and containerd read them, and which names move.
+
+What moves is what means other bytes tomorrow: a branch, or a name for whatever was built last. The
+names are the same for tags of images and in addresses of files.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from urllib.parse import unquote
 
 from isobuilder.digest import Digest
 
@@ -25,10 +32,32 @@ _LONGEST = 255  # characters of a repository
 DOCKER_HUB = "docker.io"
 _OLD_HUB = "index.docker.io"
 
-_MOVING = frozenset(
-    {"main", "master", "latest", "latest_release", "head", "develop", "trunk", "nightly", "edge"}
-)
-"""Tags that stand for whatever was built last: branches, and what is named like them."""
+_NO_OTHER = frozenset({"main", "master", "latest", "latest_release", "head"})
+"""What moves wherever it stands in an address: nobody calls anything else so."""
+_BUILT_LAST = frozenset({"develop", "trunk", "nightly", "edge", "canary"})
+_CHANNELS = frozenset({"stable", "dev", "devel", "unstable", "rolling"})
+"""What moves as a tag or a branch, and is often the folder in which releases lie."""
+_MOVING = _NO_OTHER | _BUILT_LAST | _CHANNELS
+
+_BRANCH = re.compile(r"release-v?[0-9]+\.(?:[0-9]+|x)|v?[0-9]+(?:\.[0-9]+)*\.x")
+"""How branches of releases are called: ``release-1.20``, ``release-v3.30``, ``1.9.x``. What has
+three numbers is a release."""
+_PACKED = re.compile(r"\.(?:tar\.gz|tar\.bz2|tar|tgz|zip)\Z")
+
+# Servers of git repositories: how many parts of an address come before the name of a branch, tag or
+# commit. The last of them says what is wanted of it, but on those without.
+_JSDELIVR = "cdn.jsdelivr.net"
+_OF_GIT = {
+    "raw.githubusercontent.com": 2,
+    "codeload.github.com": 3,
+    "github.com": 3,
+    "www.github.com": 3,
+    "bitbucket.org": 3,
+    "codeberg.org": 3,
+    _JSDELIVR: 2,
+}
+_KINDS = frozenset({"raw", "archive", "blob", "tree", "tarball", "zipball", "get", "src"})
+_WITHOUT_KIND = frozenset({"raw.githubusercontent.com", "codeload.github.com"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +151,37 @@ def lockable(text: str) -> ImageReference:
     if str(reference.tag).lower() in _MOVING:
         raise ValueError(f"the tag {reference.tag!r} in {text!r} is a moving target")
     return reference
+
+
+def moving_part(host: str, path: str) -> str | None:
+    """Return what in the address of a file means other bytes tomorrow; None if nothing is known to.
+
+    Where a server of git repositories has the name of a branch, tag or commit, all names that move
+    are looked for, elsewhere those that mean little else.
+    """
+    parts = unquote(path).lower().strip("/").split("/")
+    for number, pair in enumerate(pairwise(parts)):
+        if pair == ("refs", "heads") or (number == 2 and pair == ("raw", "branch")):
+            return "/".join(parts[number : number + 3])  # the latter is how Gitea tells it
+    if found := _NO_OTHER.intersection(parts):
+        return min(found)
+    if host in _OF_GIT and parts[2:4] == ["releases", "download"]:
+        tag = "".join(parts[4:5])  # which may be called as branches of releases are
+        return tag if tag in _MOVING else None
+    if host in _OF_GIT or "-" in parts:
+        name = _git_name(host, parts)
+        return name if name in _MOVING or _BRANCH.fullmatch(name) else None
+    return min(_BUILT_LAST.intersection(parts), default=None)
+
+
+def _git_name(host: str, parts: Sequence[str]) -> str:
+    """Return what names a branch, tag or commit in an address; empty if nothing does."""
+    if host == _JSDELIVR:
+        return "".join(parts[2:3]).partition("@")[2]
+    at = _OF_GIT[host] if host in _OF_GIT else parts.index("-") + 2  # GitLab, on whatever host
+    if host not in _WITHOUT_KIND and not _KINDS.intersection(parts[at - 1 : at]):
+        return ""
+    return _PACKED.sub("", "".join(parts[at : at + 1]))
 
 
 def spelled_out(text: str) -> str:

@@ -19,7 +19,7 @@ from pydantic import (
 
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
-from isobuilder.formats.reference import lockable, spelled_out
+from isobuilder.formats.reference import lockable, moving_part, spelled_out
 from isobuilder.http.addresses import climbs
 from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.base import (
@@ -39,7 +39,6 @@ from isobuilder.model.trust.policies import RecipeTrust
 from isobuilder.text import day_of
 
 _LABEL = r"^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$"  # as Helm has it for releases
-_FLOATING = {"main", "master", "latest", "latest_release", "head"}
 
 
 def check_https_url(url: str) -> str:
@@ -67,10 +66,9 @@ def check_https_url(url: str) -> str:
         raise ValueError(f"characters that must be percent-encoded in {url[:120]!r}")
     if climbs(url):
         raise ValueError(f"a path that climbs in {url[:120]!r}; write where it leads")
-    floating = _FLOATING.intersection(segment.lower() for segment in parts.path.split("/"))
-    if floating:
+    if floating := moving_part(host, parts.path):
         raise ValueError(
-            f"{min(floating)!r} in {url[:120]!r} is a moving target; name a release or a commit"
+            f"{floating!r} in {url[:120]!r} is a moving target; name a release or a commit"
         )
     return url
 

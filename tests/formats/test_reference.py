@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from isobuilder.formats.reference import ImageReference, lockable, spelled_out
+from isobuilder.formats.reference import ImageReference, lockable, moving_part, spelled_out
 
 D = "sha256:" + "a" * 64
 
@@ -58,7 +58,7 @@ def test_what_is_no_reference_is_refused_and_stands_for_itself(text: str) -> Non
     assert spelled_out(text) == text
 
 
-@pytest.mark.parametrize("text", [f"a:latest@{D}", f"a@{D}", "a:1", "a:v1-main", "a:stable"])
+@pytest.mark.parametrize("text", [f"a:latest@{D}", f"a@{D}", "a:1", "a:v1-main", "a:stable-1.2"])
 def test_a_tag_that_stays_or_a_digest_can_be_locked(text: str) -> None:
     assert lockable(text) == ImageReference.parse(text)
 
@@ -74,9 +74,78 @@ def test_a_tag_that_stays_or_a_digest_can_be_locked(text: str) -> None:
         ("a:main", "moving target"),
         ("a:master", "moving target"),
         ("a:HEAD", "moving target"),
+        ("a:canary", "moving target"),
+        ("a:stable", "moving target"),
+        ("a:dev", "moving target"),
         ("auto!", "not an image reference"),
     ],
 )
 def test_what_may_be_another_image_tomorrow_cannot_be_locked(text: str, fact: str) -> None:
     with pytest.raises(ValueError, match=fact):
         lockable(text)
+
+
+RAW, HUB = "raw.githubusercontent.com", "github.com"
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "part"),
+    [
+        (RAW, "/x/y/refs/heads/release-1.20/a.yaml", "refs/heads/release-1.20"),
+        (RAW, "/x/y/refs%2Fheads%2Fv1/a.yaml", "refs/heads/v1"),
+        (RAW, "/projectcalico/calico/release-v3.30/manifests/calico.yaml", "release-v3.30"),
+        (RAW, "/x/y/stable/a.yaml", "stable"),
+        (RAW, "/x/y/1.9.x/a.yaml", "1.9.x"),
+        (RAW, "/x/y/m%61in/a.yaml", "main"),
+        (HUB, "/x/y/raw/refs/heads/stable/a.yaml", "refs/heads/stable"),
+        (HUB, "/x/y/archive/refs/heads/dev.tar.gz", "refs/heads/dev.tar.gz"),
+        (HUB, "/x/y/archive/dev.tar.gz", "dev"),
+        (HUB, "/x/y/archive/release-1.20.zip", "release-1.20"),
+        (HUB, "/x/y/raw/Develop/a.yaml", "develop"),
+        (HUB, "/x/y/releases/download/nightly/a", "nightly"),
+        (HUB, "/x/y/releases/latest/download/a", "latest"),
+        ("codeload.github.com", "/x/y/tar.gz/trunk", "trunk"),
+        ("gitlab.example", "/x/y/z/-/raw/release-1.2/a.yaml", "release-1.2"),
+        ("gitlab.example", "/x/y/-/archive/edge/y-edge.tar.gz", "edge"),
+        ("git.example", "/x/y/raw/branch/v1/a.yaml", "raw/branch/v1"),
+        ("bitbucket.org", "/x/y/get/dev.zip", "dev"),
+        ("cdn.jsdelivr.net", "/gh/x/y@canary/a.yaml", "canary"),
+        ("a.example", "/refs/heads/v1/a", "refs/heads/v1"),
+        ("a.example", "/nightly/a", "nightly"),
+        ("a.example", "/LATEST/a", "latest"),
+    ],
+)
+def test_what_moves_in_an_address_is_found(host: str, path: str, part: str) -> None:
+    assert moving_part(host, path) == part
+
+
+@pytest.mark.parametrize(
+    ("host", "path"),
+    [
+        (RAW, "/projectcalico/calico/v3.30.2/manifests/calico.yaml"),
+        (RAW, "/x/y/refs/tags/release-1.20/a.yaml"),
+        (RAW, "/x/y/release-1.20.3/a.yaml"),
+        (RAW, "/x/edge/v1/config/stable/release-1.2/a.yaml"),
+        (RAW, "/x/y/0123456789abcdef0123456789abcdef01234567/dev/a.yaml"),
+        (RAW, "/x/y/gh-pages"),
+        (HUB, "/trunk-rs/trunk/releases/download/v0.21.7/trunk.tar.gz"),
+        (HUB, "/x/y/releases/download/release-1.20/a"),
+        (HUB, "/x/y/archive/refs/tags/v1.2.tar.gz"),
+        (HUB, "/x/y/archive/v1.2.tar.gz"),
+        (HUB, "/x/y/raw"),
+        ("gitlab.example", "/x/y/-/releases/v1/downloads/dev"),
+        ("gitlab.example", "/x/y/-/raw"),
+        ("a.example", "/-"),
+        ("download.docker.com", "/linux/static/stable/x86_64/docker-27.5.1.tgz"),
+        ("charts.helm.sh", "/stable"),
+        ("dl.k8s.io", "/release/v1.34.12/bin/linux/amd64/kubeadm"),
+        ("a.example", "/release-1.20/a"),
+        ("a.example", "/dev/a"),
+        ("cdn.jsdelivr.net", "/gh/x/y@v1.2/dev/a.yaml"),
+        ("cdn.jsdelivr.net", "/npm"),
+        ("a.example", ""),
+        (HUB, "/"),
+    ],
+)
+def test_what_stays_is_no_moving_part(host: str, path: str) -> None:
+    assert moving_part(host, path) is None

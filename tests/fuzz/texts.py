@@ -16,7 +16,7 @@ from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.manifests import read_manifest
 from isobuilder.formats.mentions import mentions
 from isobuilder.formats.pinning import pin
-from isobuilder.formats.reference import ImageReference, lockable, spelled_out
+from isobuilder.formats.reference import ImageReference, lockable, moving_part, spelled_out
 from isobuilder.formats.sums import sum_line
 from isobuilder.formats.version import ReleaseVersion
 from isobuilder.http.access import Netrc
@@ -177,6 +177,8 @@ def _names(_samples: Samples, _stack: ExitStack) -> Rig:
         text = data.decode("utf-8", "replace")
         spelled_out(text)
         redact(text)
+        for host in ("github.com", "raw.githubusercontent.com", "cdn.jsdelivr.net", "a.example"):
+            moving_part(host, text)
         for make in (
             ImageReference.parse,
             lockable,

@@ -461,6 +461,17 @@ def test_extends_that_is_not_text_is_refused(write: Write) -> None:
         ("https://example.com/crictl", "https://example.com/c?token=1", "query or fragment"),
         ("https://example.com/crictl", "https://example.com/main/c", "'main' in"),
         ("https://example.com/crictl", "https://example.com/latest/c", "is a moving target"),
+        (
+            "https://example.com/crictl",
+            "https://github.com/x/y/raw/refs/heads/stable/c",
+            "'refs/heads/stable' in",
+        ),
+        (
+            "https://example.com/crictl",
+            "https://raw.githubusercontent.com/x/y/release-v3.30/c",
+            "'release-v3.30' in",
+        ),
+        ("quay.io/x/y:1", "quay.io/x/y:canary", "is a moving target"),
         ("quay.io/x/y:1", "quay.io/x/y", "no tag or digest in 'quay.io/x/y'"),
         ("quay.io/x/y:1", "quay.io/x/y:latest", "is a moving target"),
         ("quay.io/x/y:1", "y:1", "no registry in 'y:1'; write docker.io/library/y:1"),
