@@ -95,18 +95,13 @@ def build(
         return known if trust is None else _proved_again(known, trust)
     from isobuilder.content.leaks import refuse_leaks
     from isobuilder.content.tree import tree
-    from isobuilder.iso.write.writer import alone_in, write_iso
+    from isobuilder.iso.write.writer import write_iso
 
     if not replace:
         _refuse_other_bytes(lock, target)
     _log.info("building %s from the lock %s", lock.base_name, lock.digest)
     _make_folder(out)
     with holding([lock], session), ExitStack() as ending:
-
-        def naming() -> None:  # another build may have ended meanwhile
-            ending.enter_context(alone_in(out))
-            _make_way(lock, target, replace=replace)
-
         iso = tree(lock, session.store, progress=session.progress)
         signatures = _proved(iso, lock, trust) if trust is not None else ()
         refuse_leaks(iso.entries, session.store, _allowed(session), session.progress)
@@ -119,7 +114,7 @@ def build(
                 epoch=iso.epoch,
                 boot=iso.boot,
                 digests=iso.digests,
-                naming=naming,
+                naming=lambda: ending.enter_context(_alone_at(target, lock, replace=replace)),
                 progress=session.progress,
             )
         digest, size = written.digest, written.size
@@ -234,14 +229,25 @@ def _make_folder(out: Path) -> None:
         raise disk_problem(error, out) from error
 
 
-def _make_way(lock: Lock, target: Path, *, replace: bool) -> None:
-    """Raise if ``target`` may not be written; no side file of the ISO that goes stands by ours."""
-    if not replace:
-        _refuse_other_bytes(lock, target)
-    elif (manifest := manifest_of(target)) is None or manifest.lock_sha256 != lock.digest.hex:
-        for path in _side_files(lock, target):
-            with as_environment_problem(path):
-                path.unlink(missing_ok=True)
+@contextmanager
+def _alone_at(target: Path, lock: Lock, *, replace: bool) -> Iterator[None]:
+    """Keep other builds that end from ``target``, where one may have ended meanwhile.
+
+    No side file of an ISO that goes stands by ours.
+
+    Raises:
+        InputError: another ISO has that name, and it shall not go (``replace``).
+    """
+    from isobuilder.iso.write.writer import alone_in
+
+    with alone_in(target.parent):
+        if not replace:
+            _refuse_other_bytes(lock, target)
+        elif (manifest := manifest_of(target)) is None or manifest.lock_sha256 != lock.digest.hex:
+            for path in _side_files(lock, target):
+                with as_environment_problem(path):
+                    path.unlink(missing_ok=True)
+        yield
 
 
 def _write_side_files(built: Built, made: IsoTree) -> None:
