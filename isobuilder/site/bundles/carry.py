@@ -131,9 +131,8 @@ def import_carried(
 ) -> Imported:
     """Bring parts, bundles in folders and ISOs into ``store``, and locks and files into ``out``.
 
-    What was damaged there since comes again, which costs one read of what is there.
-    ``expected`` is the identity of the bundle that parts have to be of. What is refused leaves
-    nothing and keeps nothing else from its turn; the errors are in the answer.
+    ``expected`` is the identity of the bundle that parts have to be of. What is damaged in the
+    store comes again. What is refused keeps nothing else from its turn; the answer has the errors.
     """
     store = ProvedStore(store.root)
     taken: list[Taken] = []
