@@ -90,6 +90,55 @@ def test_a_resource_of_prometheus_operator_becomes_the_image_of_its_version(
     )
 
 
+def resource(api: str, kind: str, spec: str) -> str:
+    return f"apiVersion: {api}\nkind: {kind}\nmetadata: {{name: k}}\nspec: {spec}\n"
+
+
+@pytest.mark.parametrize(
+    ("api", "kind", "spec", "found"),
+    [
+        (
+            "elasticsearch.k8s.elastic.co/v1",
+            "Elasticsearch",
+            "{version: 9.2.1}",
+            {"docker.elastic.co/elasticsearch/elasticsearch:9.2.1": None},
+        ),
+        (
+            "kibana.k8s.elastic.co/v1",
+            "Kibana",
+            "{version: 9.2.1, image: 'r.example/kibana:1'}",
+            {"r.example/kibana:1": None},
+        ),
+        (
+            "operator.tigera.io/v1",
+            "Whisker",
+            "{}",
+            dict.fromkeys(
+                ("quay.io/calico/whisker", "quay.io/calico/whisker-backend"), "tigera/operator"
+            ),
+        ),
+        (
+            "postgresql.cnpg.io/v1",
+            "Pooler",
+            "{instances: 2}",
+            {"ghcr.io/cloudnative-pg/pgbouncer": "cloudnative-pg/cloudnative-pg"},
+        ),
+        ("x.example/v1", "Elasticsearch", "{version: 9.2.1}", {}),
+    ],
+)
+def test_a_resource_of_an_operator_becomes_the_images_that_it_stands_for(
+    api: str, kind: str, spec: str, found: dict[str, str | None]
+) -> None:
+    assert later(resource(api, kind, spec)) == found
+
+
+def test_calicos_own_way_of_installing_names_what_its_operator_starts() -> None:
+    more = resource("operator.tigera.io/v1", "Installation", "{calicoNetwork: {}}")
+    found = later(f"{operator('quay.io/tigera/operator:v1.38.6')}---\n{more}")
+    assert len(found) == 8
+    assert found["quay.io/calico/node"] == "tigera/operator"
+
+
 def test_any_tag_and_any_copy_of_what_an_operator_starts_will_do() -> None:
     text = operator("quay.io/jetstack/cert-manager-controller:v1")
     (mention,) = later_images(read_manifest(text.encode(), "m.yaml"))
