@@ -91,7 +91,7 @@ def _registered(done: Tour) -> str:
         (
             entry.version.name,
             entry.version.semanticversion,
-            entry.version.arch,
+            entry.version.assumed_arch,
             row.zonename,
             entry.version.state,
             "Ready" if row.isready else row.status or "-",

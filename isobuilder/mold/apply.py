@@ -104,7 +104,7 @@ def _change(mold: Mold, action: Action, *, dry_run: bool) -> Applied:
         return Applied(action, fate, "it is no longer there")
     [entry] = entries_of(mold, found[:1])
     version = entry.version
-    now = (version.name, version.semanticversion, version.arch)
+    now = (version.name, version.semanticversion, version.assumed_arch)
     if now != (subject.name, subject.semanticversion, subject.arch):
         return Applied(action, Fate.SKIPPED, f"it is {' '.join(now)} now, not what the plan says")
     if (text := _left_alone(mold, action, entry)) is not None:

@@ -15,10 +15,16 @@ from isobuilder.mold.api.client import parse_time
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import Login
 from isobuilder.mold.api.errors import AccessRefused, MoldRefused
-from isobuilder.mold.api.records import ImageStore, SettingRecord, ZoneRecord, read_records
+from isobuilder.mold.api.records import (
+    ONLY_ARCHITECTURE,
+    ImageStore,
+    SettingRecord,
+    ZoneRecord,
+    read_records,
+)
 from isobuilder.mold.check_url import check_url
 from isobuilder.mold.checklist import Fix, Line, Question, Report, setting_command
-from isobuilder.mold.kind import ServerKind, kind_of
+from isobuilder.mold.kind import ServerKind, kind_of, refuse_architecture
 from isobuilder.mold.registered import without_storage_vm, zones_served
 from isobuilder.progress import SILENT, Progress
 from isobuilder.rules.book import shipped_rules
@@ -57,6 +63,7 @@ def check(
     kind = kind_of(mold, capabilities)
     _check_access(mold, report, simulator=simulator)
     _check_kind(report, kind, question.registration)
+    _check_architecture(mold, report, kind, question.registration)
     _check_clock(mold, report)
     _check_limits(mold, report, capabilities)
     progress.step(f"{mold.name}: settings, zones and offerings")
@@ -101,6 +108,20 @@ def _check_kind(report: Report, kind: ServerKind, registration: RegistrationFile
         report.warn("profile", misfit)
     else:
         report.ok("profile", registration.profile)
+
+
+def _check_architecture(
+    mold: Mold, report: Report, kind: ServerKind, registration: RegistrationFile | None
+) -> None:
+    """Tell whether the server would take the ISO for what it is."""
+    if registration is None or registration.arch == ONLY_ARCHITECTURE:
+        return
+    try:
+        refuse_architecture(mold, kind, registration.arch)
+    except MoldError as error:
+        report.problem("architecture", str(error), error.hint)
+    else:
+        report.ok("architecture", registration.arch)
 
 
 def _check_clock(mold: Mold, report: Report) -> None:
@@ -386,7 +407,7 @@ def _check_names(mold: Mold, report: Report, registration: RegistrationFile) -> 
             version
             for version in mold.versions()
             if version.semanticversion == str(registration.kubernetesversion)
-            and version.arch == registration.arch
+            and version.assumed_arch == registration.arch
         ]
         names = ", ".join(sorted(version.name for version in versions))
         what = f"{registration.kubernetesversion} for {registration.arch}"

@@ -149,7 +149,7 @@ class _Comparison:
         below = any(
             version_order(minor_of(entry.version.semanticversion)) < own
             for entry in self.entries
-            if entry.version.arch == arch and self.users(entry)
+            if entry.version.assumed_arch == arch and self.users(entry)
         )
         listed = [
             str(item.registration.kubernetesversion)
@@ -241,7 +241,7 @@ class _Comparison:
             same_version = str(item.registration.kubernetesversion) == version
             if other_line != line or other <= revision or not same_version:
                 continue
-            entries = [e for e in same_iso(self.entries, item) if e.version.arch == arch]
+            entries = [e for e in same_iso(self.entries, item) if e.version.assumed_arch == arch]
             usable = [e for e in entries if e.version.state != "Disabled"]
             if self.zones and all(
                 any(entry.ready_in(zone.id) for entry in usable) for zone in self.zones
@@ -338,7 +338,7 @@ class _Comparison:
         for item in self.wanted:
             registration = item.registration
             digits = registration.checksum.hex
-            if entry.sha256 == digits and version.arch != registration.arch:
+            if entry.sha256 == digits and version.arch not in {None, registration.arch}:
                 fact = f"registered for {version.arch}, the ISO is for {registration.arch}"
                 self.drop(Kind.WRONG_ARCHITECTURE, entry, fact)
                 return
@@ -351,13 +351,13 @@ class _Comparison:
                 return
         ended = self.ended(version.semanticversion)
         if self.policy.keep_extra:
-            newer = self._superseded_by(version.name, version.semanticversion, version.arch)
+            newer = self._superseded_by(version.name, version.semanticversion, version.assumed_arch)
             if ended:
                 self._retire([entry], ended)
             elif newer is not None:
                 self._supersede([entry], newer)
             elif version.state == "Enabled":
-                minors = self.wished.setdefault(version.arch, set())
+                minors = self.wished.setdefault(version.assumed_arch, set())
                 minors.add(minor_of(version.semanticversion))
         elif ended:
             self.drop(Kind.END_OF_LIFE, entry, f"support ended {ended}, and not in the catalogue")
@@ -381,12 +381,13 @@ class _Comparison:
 
     def gaps(self) -> None:
         """Find minors that are missing between two others: upgrades go one minor at a time."""
-        for arch in sorted({entry.version.arch for entry in self.entries} | set(self.wished)):
+        there = {entry.version.assumed_arch for entry in self.entries}
+        for arch in sorted(there | set(self.wished)):
             minors = set(self.wished.get(arch, set()))
             minors |= {
                 minor_of(entry.version.semanticversion)
                 for entry in self.entries
-                if entry.version.arch == arch and self.users(entry)
+                if entry.version.assumed_arch == arch and self.users(entry)
             }
             ordered = sorted(order for minor in minors if len(order := version_order(minor)) == 2)
             for low, high in pairwise(ordered):
@@ -406,7 +407,7 @@ def _act(do: str, entry: RegisteredVersion, why: str, reason: Reason | None = No
         id=version.id,
         name=version.name,
         semanticversion=version.semanticversion,
-        arch=version.arch,
+        arch=version.assumed_arch,
     )
     return Action.model_validate({"do": do, "why": why, "version": subject, "reason": reason})
 

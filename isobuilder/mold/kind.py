@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from isobuilder.errors import MoldError
 from isobuilder.model.profile import PROFILES, Cloud
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import ApiKey
+from isobuilder.mold.api.records import ONLY_ARCHITECTURE
 from isobuilder.mold.api.signing import SignatureAlgorithm
 from isobuilder.text import printable
 
@@ -27,10 +29,11 @@ _NODES: dict[Cloud, str] = {
     "cloudstack": "its nodes import every file in docker/, by tag; an upgrade ends at images.list "
     "and without dashboard.yaml",
 }
+_ARCHITECTURES = "ISOs for aarch64"
 # What a version is the first to have, as contract A.11 tells; Mold counts as CloudStack does.
 _SINCE: tuple[tuple[tuple[int, int], str], ...] = (
     ((4, 16), "autoscaling and a provider from the ISO"),
-    ((4, 20), "ISOs for aarch64"),
+    ((4, 20), _ARCHITECTURES),
     ((4, 21), "nodes for etcd"),
     ((4, 22), "the CSI driver from the ISO, uploads"),
 )
@@ -88,3 +91,24 @@ def kind_of(mold: Mold, said: Mapping[str, Any]) -> ServerKind:
     sha256 = signs and mold.server.algorithm is SignatureAlgorithm.HMAC_SHA256
     is_mold = bool(_ONLY_MOLD.intersection(said)) or "mold" in text.lower() or sha256
     return ServerKind("mold" if is_mold else "cloudstack", text)
+
+
+def refuse_architecture(mold: Mold, kind: ServerKind, arch: str) -> None:
+    """Refuse an ISO that a server would take for one of its only architecture.
+
+    One that knows none ignores the parameter and registers the ISO all the same. Whether it does
+    is told by the parameters of its command, or else by its version.
+
+    Raises:
+        MoldError: it knows no architectures.
+    """
+    if arch == ONLY_ARCHITECTURE:
+        return
+    parameters = mold.parameters("addKubernetesSupportedVersion")
+    knows = "arch" in parameters if parameters else _ARCHITECTURES not in kind.lacks
+    if not knows:
+        raise MoldError(
+            f"{mold.name}: {kind} knows no architectures: it would take an ISO for {arch} for one "
+            f"of {ONLY_ARCHITECTURE}",
+            hint=f"build one of {ONLY_ARCHITECTURE} for it; {arch} can be registered from 4.20 on",
+        )

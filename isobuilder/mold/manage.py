@@ -38,7 +38,7 @@ class Filter:
                 return False
         if self.keyword and self.keyword.lower() not in version.name.lower():
             return False
-        return (self.arch is None or version.arch == self.arch) and (
+        return (self.arch is None or version.assumed_arch == self.arch) and (
             self.ready is None or self.ready == _ready_everywhere(entry)
         )
 
@@ -99,7 +99,7 @@ def find_entry(mold: Mold, key: str) -> RegisteredVersion:
 
 def _described(version: KubernetesVersion) -> str:
     where = version.zonename or "all zones"
-    return f"{version.id} ({version.name}, {version.arch}, {where})"
+    return f"{version.id} ({version.name}, {version.assumed_arch}, {where})"
 
 
 @dataclass(frozen=True, slots=True)

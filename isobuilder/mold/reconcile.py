@@ -60,7 +60,7 @@ class Reconciler:
             version
             for version in self.mold.versions()
             if version.semanticversion == str(registration.kubernetesversion)
-            and (version.arch == registration.arch or not version.isoid)
+            and (version.arch in {None, registration.arch} or not version.isoid)
         ]
         return entries_of(self.mold, versions)
 

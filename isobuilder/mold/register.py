@@ -16,7 +16,7 @@ from isobuilder.mold.api.clock import Poll
 from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.errors import MoldRefused, MoldUnreachable, StrangeAnswer
 from isobuilder.mold.api.records import ZoneRecord
-from isobuilder.mold.kind import kind_of
+from isobuilder.mold.kind import kind_of, refuse_architecture
 from isobuilder.mold.reconcile import Reconciler
 from isobuilder.mold.registered import find_zones, without_storage_vm, zones_served
 from isobuilder.mold.request import RegistrationRequest, ServerResult, check_request
@@ -126,7 +126,7 @@ class _Run:
         with self._noting_errors():
             if self._reconciler is None:
                 zones = _wanted_zones(self.mold, self.request, self.result)
-                self._warn_of_another_kind()
+                self._look_at_kind()
                 self._warn_of_idle_zones(zones)
                 self._reconciler = Reconciler(self.mold, self.request, zones, self.result)
             with _one_at_a_time(self.state, self.mold, self.request):
@@ -140,9 +140,14 @@ class _Run:
             else:
                 self._reconciler.report_pending()
 
-    def _warn_of_another_kind(self) -> None:
-        """Say that the ISO is for other nodes than this server's, before anything is changed."""
+    def _look_at_kind(self) -> None:
+        """Say that the ISO is for other nodes than this server's, before anything is changed.
+
+        Raises:
+            MoldError: the server does not know what architectures are, and this is not its own.
+        """
         kind = kind_of(self.mold, self.mold.capabilities())
+        refuse_architecture(self.mold, kind, self.request.registration.arch)
         if misfit := kind.misfit(self.request.registration.profile):
             self.result.warnings.append(misfit)
             self._tell(f"{self.mold.name}: {misfit}")

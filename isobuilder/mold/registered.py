@@ -133,14 +133,14 @@ class RegisteredVersion:
 
         Mold keeps one of several kinds of hash; the ISO at hand tells its own of that kind. Where
         no hash can be compared the URL decides, and where Mold reports none either, the name: an
-        ISO that is gone has neither, and no architecture.
+        ISO that is gone has neither, and no architecture. One that is not told says nothing.
         """
         version, registration = self.version, item.registration
         if version.semanticversion != str(registration.kubernetesversion):
             return False
         if self.orphaned:
             return version.name == item.name
-        if version.arch != registration.arch:
+        if version.arch not in {None, registration.arch}:
             return False
         told = [other for row in self.rows if (other := other_bytes(row, item)) is not None]
         if told:

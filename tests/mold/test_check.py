@@ -372,6 +372,16 @@ def test_a_missing_node_template_of_the_architecture_is_told(
     assert "aarch64" in line.fact
 
 
+def test_an_architecture_that_the_server_does_not_know_is_a_problem(
+    simulator: FakeMold, checked: Checked, publish: PublishedOf
+) -> None:
+    assert checked.line("architecture", publish(arch="aarch64")).level is Level.OK
+    simulator.cloud.knows_arches = False
+    problem = checked.problem("architecture", publish(arch="aarch64"))
+    assert "knows no architectures" in problem.fact
+    assert "4.20" in (problem.remedy or "")
+
+
 def test_what_is_registered_already_is_told(
     simulator: FakeMold, checked: Checked, published: Published
 ) -> None:

@@ -334,6 +334,37 @@ def test_an_architecture_the_server_does_not_know_is_told(
     assert "4.20" in hint
 
 
+def _without_architectures(cloud: Cloud, *, tells: bool) -> None:
+    cloud.is_mold, cloud.knows_arches, cloud.tells_parameters = False, False, tells
+    cloud.version = "4.23.0.0" if tells else "4.19.1.3"
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_server_without_architectures_gets_no_iso_of_another_one(
+    simulator: FakeMold, client: Mold, state: Path, publish: PublishedOf, *, tells: bool
+) -> None:
+    _without_architectures(simulator.cloud, tells=tells)
+    published = publish(arch="aarch64")
+    for dry_run in (True, False, False):
+        said, hint = refusal_of(run(client, state, published, dry_run=dry_run))
+        assert "knows no architectures" in said
+        assert "4.20" in hint
+    assert not simulator.cloud.versions
+    for _again in range(2):
+        assert outcomes(run(client, state, publish())) == READY
+    assert len(simulator.cloud.versions) == 1
+
+
+def test_an_architecture_that_is_not_told_makes_no_other_iso(
+    simulator: FakeMold, client: Mold, state: Path, publish: PublishedOf
+) -> None:
+    published = publish(arch="aarch64")
+    assert outcomes(run(client, state, published)) == READY
+    simulator.cloud.knows_arches, simulator.cloud.tells_parameters = False, False
+    assert outcomes(run(client, state, published)) == READY
+    assert len(simulator.cloud.versions) == 1
+
+
 @pytest.mark.parametrize("url", ["http://no-such-host.invalid/x.iso", "http://127.0.0.1:1/x.iso"])
 def test_an_unreachable_url_is_told(
     client: Mold, state: Path, published: Published, url: str

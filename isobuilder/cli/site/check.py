@@ -167,7 +167,7 @@ def _registered(app: App, names: tuple[str, ...]) -> Attempts[list[Running]]:
         for entry in list_entries(mold):
             with suppress(ValueError):  # whatever somebody registered by hand
                 version = KubeVersion(entry.version.semanticversion.removeprefix("v"))
-                found.append((version, architecture_of(entry.version.arch)))
+                found.append((version, architecture_of(entry.version.assumed_arch)))
         return found
 
     if not names:

@@ -194,6 +194,9 @@ class Cloud:
         self.is_mold = True  # else CloudStack
         self.most_calls: int | None = None  # in a second, of anybody but root administrators
         self.arches = ("x86_64", "aarch64")
+        self.knows_arches = True  # before 4.20 the parameter is ignored, and never answered
+        self.tells_parameters = True  # of commands; who may not see them is told none
+        self.version = "4.23.0.0"
         self.parameter_error = 530  # some servers say 431 for the same fault
         self.reports_checksum = True
         self.reports_details = True  # states of each store; not every server tells them

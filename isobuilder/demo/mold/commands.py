@@ -28,7 +28,7 @@ def _capabilities(cloud: Cloud, _user: CloudUser, _params: Params) -> dict[str, 
         "capability": {
             **(only_mold if cloud.is_mold else {}),
             **limits,
-            "cloudstackversion": "4.23.0.0",
+            "cloudstackversion": cloud.version,
             "simulator": True,
             # The setting, which counts from the next start on.
             "kubernetesserviceenabled": cloud.setting("cloud.kubernetes.service.enabled") == "true",
@@ -204,11 +204,17 @@ def _user_keys(_cloud: Cloud, user: CloudUser, _params: Params) -> list[dict[str
     return [pair]
 
 
-def _apis(_cloud: Cloud, user: CloudUser, params: Params) -> list[dict[str, Any]]:
+def _apis(cloud: Cloud, user: CloudUser, params: Params) -> list[dict[str, Any]]:
     name = params.get("name")
     if name is not None and (find(name) is None or not may_use(user, name)):
         raise ApiError(431, f"The given command '{name}' either does not exist", 4350)
-    return [{"name": name}] if name else []
+    if not name:
+        return []
+    if name != "addKubernetesSupportedVersion" or not cloud.tells_parameters:
+        return [{"name": name}]
+    known = ["name", "semanticversion", "url", "checksum", "zoneid", "mincpunumber", "minmemory"]
+    known += ["directdownload", *(["arch"] if cloud.knows_arches else [])]
+    return [{"name": name, "params": [{"name": parameter} for parameter in known]}]
 
 
 def _login(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, Any]:

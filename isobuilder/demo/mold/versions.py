@@ -189,7 +189,8 @@ def add_version(cloud: Cloud, _user: CloudUser, params: Params) -> dict[str, Any
         raise ApiError(530, f"{connection} java.net.HttpURLConnection")
     if not urlsplit(url).scheme:
         raise _refuse(cloud, f"Invalid URL for ISO specified, {url}")
-    arch = params.get("arch", "") or "x86_64"
+    arch = params.get("arch", "") if cloud.knows_arches else ""
+    arch = arch or "x86_64"
     if arch not in cloud.arches:
         raise _malformed(f"Unsupported arch type: {arch}")
     if not direct:
@@ -234,6 +235,8 @@ def _version_answer(cloud: Cloud, version: Version) -> dict[str, Any]:
     }
     if cloud.reports_url:
         answer["isourl"] = version.url
+    if not cloud.knows_arches:
+        del answer["arch"]
     if not version.has_iso:
         for field in ("isoid", "isoname", "isostate", "isourl", "arch", "directdownload"):
             answer.pop(field, None)

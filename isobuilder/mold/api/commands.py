@@ -91,6 +91,16 @@ class Mold(MoldClient):
         except MoldRefused:
             return False
 
+    def parameters(self, command: str) -> frozenset[str]:
+        """Return the parameters that the server knows of a command; none where it does not tell."""
+        try:
+            found = self.list_all("listApis", "api", name=command)
+        except MoldRefused:
+            return frozenset()
+        told = found[0].get("params") if found else None
+        named = told if isinstance(told, list) else []
+        return frozenset(str(one.get("name")) for one in named if isinstance(one, dict))
+
     def zones(self) -> tuple[ZoneRecord, ...]:
         """Return all zones."""
         return read_records(ZoneRecord, self.list_all("listZones", "zone"), "listZones")

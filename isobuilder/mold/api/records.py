@@ -13,6 +13,7 @@ from isobuilder.model.validation import cause_of
 from isobuilder.mold.api.errors import StrangeAnswer
 from isobuilder.text import printable
 
+ONLY_ARCHITECTURE = "x86_64"  # of servers before 4.20
 _LONGEST = 4096  # characters of a field
 
 
@@ -42,7 +43,7 @@ class KubernetesVersion(Record):
     isoid: str = ""  # empty where the ISO was deleted by hand: then nobody can use the version
     isostate: str = ""  # of one arbitrary zone; readiness comes from listIsos
     isourl: str | None = None
-    arch: str = "x86_64"  # servers before 4.20 know no other
+    arch: str | None = None  # None: not told, by servers before 4.20 and where the ISO is gone
     directdownload: bool = False
     zoneid: str | None = None  # None: all zones
     zonename: str | None = None
@@ -50,6 +51,11 @@ class KubernetesVersion(Record):
     mincpunumber: int | None = None
     minmemory: int | None = None
     created: str | None = None
+
+    @property
+    def assumed_arch(self) -> str:
+        """The architecture, for people and for counting: servers that tell none have one."""
+        return self.arch or ONLY_ARCHITECTURE
 
 
 class DownloadDetail(Record):

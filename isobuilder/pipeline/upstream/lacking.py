@@ -48,7 +48,7 @@ def unregistered(held: Sequence[Held], servers: Servers) -> Iterator[Notice]:
         except IsobuilderError as error:
             yield Notice("notice", "unreachable", name, str(error), error.hint or "")
             continue
-        there = {(one.semanticversion, one.arch) for one in listed}
+        there = {(one.semanticversion, one.assumed_arch) for one in listed}
         for one in held:
             version = str(one.parts.kubernetes)
             for architecture, isos in one.isos.items():
