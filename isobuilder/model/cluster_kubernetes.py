@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from isobuilder.documents.mistakes import Mistake
 from isobuilder.documents.nodes import Map, plain
@@ -14,16 +14,70 @@ from isobuilder.formats.kubelet import kubelet_mistakes
 from isobuilder.model.cluster import Cluster, Patch, Volume
 from isobuilder.model.cluster_networks import At
 
-_GONE_FLAGS = {
-    "image-pull-progress-deadline": 24,
-    "network-plugin": 24,
-    "container-runtime": 27,
-    "pod-infra-container-image": 35,
+_PROGRAMS = {
+    "kubelet": "kubelet",
+    "api_server": "kube-apiserver",
+    "controller_manager": "kube-controller-manager",
+    "scheduler": "kube-scheduler",
+    "etcd": "etcd",
 }
-"""Flags of the kubelet that many still write, and since when none starts with them.
+_GONE_FLAGS: Mapping[str, Mapping[str, int]] = {
+    "kubelet": {
+        "cni-bin-dir": 24,
+        "cni-cache-dir": 24,
+        "cni-conf-dir": 24,
+        "docker-endpoint": 24,
+        "experimental-dockershim-root-directory": 24,
+        "image-pull-progress-deadline": 24,
+        "network-plugin": 24,
+        "network-plugin-mtu": 24,
+        "container-runtime": 27,
+        "master-service-namespace": 27,
+        "keep-terminated-pod-volumes": 31,
+        "pod-infra-container-image": 35,
+    },
+    "api_server": {
+        "address": 24,
+        "insecure-bind-address": 24,
+        "insecure-port": 24,
+        "port": 24,
+        "service-account-api-audiences": 25,
+        "master-service-namespace": 27,
+    },
+    "controller_manager": {
+        "address": 24,
+        "port": 24,
+        "experimental-cluster-signing-duration": 25,
+        "enable-taint-manager": 27,
+        "pod-eviction-timeout": 27,
+    },
+    "scheduler": {
+        "policy-config-file": 23,
+        "policy-configmap": 23,
+        "policy-configmap-namespace": 23,
+        "use-legacy-policy-config": 23,
+        "address": 24,
+        "port": 24,
+    },
+    "etcd": {
+        "enable-v2": 34,
+        "experimental-enable-v2v3": 34,
+        "proxy": 34,
+        "proxy-dial-timeout": 34,
+        "proxy-failure-wait": 34,
+        "proxy-read-timeout": 34,
+        "proxy-refresh-interval": 34,
+        "proxy-write-timeout": 34,
+    },
+}
+"""Flags that many still write, and with which minor of Kubernetes no program starts with them.
 
-Source: kubernetes #106893, #133779; "Kubernetes Removals and Major Changes In v1.27".
+Sources: kubernetes #96345, #105424, #106859, #106860, #106907, #108476, #108624, #115840, #116015,
+#122082, #133779; "Kubernetes Removals and Major Changes In v1.27"; etcd #19914. kubeadm starts etcd
+3.6 from 1.34 on and 3.7 from 1.37 on, as the pairings have it.
 """
+_ETCD_EXPERIMENTAL = ("experimental-", 37)
+"""How all flags begin that etcd 3.7 has under other names or not at all. Source: etcd #19959."""
 
 _TARGETS = {"kubeletconfiguration": 25, "corednsdeployment": 32, "kubeproxydaemonset": 37}
 """What kubeadm patches since when; the others since patches are in its configuration, 1.22."""
@@ -116,10 +170,11 @@ def _fields(cluster: Cluster, at: At) -> Iterator[Mistake]:
 def _flags(cluster: Cluster, at: At) -> Iterator[Mistake]:
     """Give the flags with which nothing would start."""
     version = cluster.kubernetes
-    for name in cluster.arguments.kubelet:
-        if (gone := _GONE_FLAGS.get(name)) is not None and gone <= version.minor:
-            fact = f"the kubelet of {version} has no flag {name}; it went with 1.{gone}"
-            yield at(fact, "arguments", "kubelet", name, hint="leave it out")
+    for key, program in _PROGRAMS.items():
+        for name in getattr(cluster.arguments, key):
+            if (gone := _gone_with(key, name)) is not None and gone <= version.minor:
+                fact = f"the {program} of {version} has no flag {name}; it went with 1.{gone}"
+                yield at(fact, "arguments", key, name, hint="leave it out")
     for name, value in cluster.arguments.kubelet.items():
         # Source: kubeadm's phases/kubelet/flags.go; systemd.exec(5), EnvironmentFile=.
         if re.search(r"[\s\"'\\]", value):
@@ -131,6 +186,15 @@ def _flags(cluster: Cluster, at: At) -> Iterator[Mistake]:
         hint = "from 1.32 on allow it for /livez, /readyz and /healthz alone: a file of "
         hint += "AuthenticationConfiguration, named by the flag authentication-config"
         yield at(fact, "arguments", "api_server", "anonymous-auth", hint=hint)
+
+
+def _gone_with(program: str, flag: str) -> int | None:
+    """Return the minor from which on a program does not start with a flag."""
+    gone = _GONE_FLAGS[program].get(flag)
+    beginning, minor = _ETCD_EXPERIMENTAL
+    if gone is None and program == "etcd" and flag.startswith(beginning):
+        return minor
+    return gone
 
 
 def _volumes(volumes: tuple[Volume, ...], at: At, program: str) -> Iterator[Mistake]:

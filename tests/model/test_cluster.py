@@ -296,6 +296,27 @@ VIP = "virtual_ip: {address: %s, image: registry.example/keepalived:2.3.4}\nnode
             "the kubelet of 1.34.12 has no flag container-runtime; it went with 1.27",
         ),
         (
+            ("nodes:\n", "arguments: {kubelet: {cni-bin-dir: /opt/cni/bin}}\nnodes:\n"),
+            "the kubelet of 1.34.12 has no flag cni-bin-dir; it went with 1.24",
+        ),
+        (
+            ("nodes:\n", "arguments: {controller_manager: {pod-eviction-timeout: 5m}}\nnodes:\n"),
+            "arguments.controller_manager.pod-eviction-timeout: the kube-controller-manager of "
+            "1.34.12 has no flag pod-eviction-timeout; it went with 1.27",
+        ),
+        (
+            ("nodes:\n", "arguments: {scheduler: {port: '0'}}\nnodes:\n"),
+            "the kube-scheduler of 1.34.12 has no flag port; it went with 1.24",
+        ),
+        (
+            ("nodes:\n", "arguments: {api_server: {insecure-port: '0'}}\nnodes:\n"),
+            "the kube-apiserver of 1.34.12 has no flag insecure-port; it went with 1.24",
+        ),
+        (
+            ("nodes:\n", "arguments: {etcd: {enable-v2: 'true'}}\nnodes:\n"),
+            "the etcd of 1.34.12 has no flag enable-v2; it went with 1.34",
+        ),
+        (
             ("nodes:\n", "arguments: {api_server: {anonymous-auth: 'false'}}\nnodes:\n"),
             "arguments.api_server.anonymous-auth: the probes of kubeadm's API server",
         ),
@@ -411,6 +432,10 @@ def test_odd_content_that_kubernetes_takes_is_taken() -> None:
     assert cluster.nodes[0].mac == "52:54:00:6b:01:af"
     old = SMALL.replace("1.34.12", "1.26.9") + "arguments: {kubelet: {container-runtime: remote}}\n"
     assert read(old).arguments.kubelet == {"container-runtime": "remote"}
+    flag = "arguments: {etcd: {experimental-max-learners: '1'}}\n"
+    assert read(SMALL + flag).arguments.etcd == {"experimental-max-learners": "1"}
+    (gone,) = mistakes(SMALL.replace("1.34.12", "1.37.1") + flag)
+    assert "the etcd of 1.37.1 has no flag experimental-max-learners; it went with 1.37" in gone
 
 
 def test_volumes_have_names_and_places_of_their_own() -> None:

@@ -61,3 +61,11 @@ def test_no_patch_is_in_two_rows() -> None:
         for patch in range(row.first.patch, row.last.patch + 1)
     ]
     assert len(patches) == len(set(patches))
+
+
+def test_the_etcd_whose_flags_are_known_to_be_gone_is_the_one_that_is_paired() -> None:
+    """Cluster files are judged by Kubernetes' minor alone: no patch may move etcd's minor."""
+    for row in shipped_rules().pairings:
+        minor = row.first.minor
+        expected = "3.7." if minor >= 37 else "3.6." if minor >= 34 else ("3.4.", "3.5.")
+        assert row.etcd.startswith(expected), row
