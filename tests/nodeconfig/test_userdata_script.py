@@ -286,9 +286,13 @@ def test_what_fails_behind_kubeadm_undoes_no_node_of_a_cluster(tmp_path: Path, r
 
 
 def test_the_next_boot_gives_a_cluster_the_network_that_it_did_not_get(tmp_path: Path) -> None:
-    node = machine(tmp_path, "one", cni="network.yaml", settings="NETWORK_TIME=1\n")
+    node = machine(tmp_path, "one", cni="network.yaml", settings="CONTROL_PLANE_TIME=1\n")
     node.says("kubectl", *["1"] * 1000)
+    node.says("curl", *["ok"] * 1000)
     assert f"{FAILURE}kubectl refused network.yaml" in node.run(code=1)
+    node.says("kubectl", *["1"] * 1000)
+    node.says("curl", "ok", *["7"] * 1000)
+    assert f"{FAILURE}no API to apply network.yaml by after 1 s" in node.run(code=1)
     node.says("curl", "ok")
     node.says("kubectl", "applied", f"True {ago(0)}")
     assert heads(node.run())[-1] == "up: one"

@@ -173,8 +173,11 @@ init() {
 
 network() {
     [ -n "$MANIFEST" ] || return 0
-    wait_until "${NETWORK_TIME:-120}" "network $MANIFEST" apply_manifest ||
-        give_up "kubectl refused $MANIFEST" "choose a manifest of this ISO with cni, or none"
+    # A control plane that has just come up goes away again on a busy machine, as long as it is given to come up.
+    wait_until "$CONTROL_PLANE_TIME" "network $MANIFEST" apply_manifest && return
+    own_api_answers || give_up "no API to apply $MANIFEST by after $CONTROL_PLANE_TIME s" \
+        "see journalctl -u kubelet and crictl ps -a on this machine"
+    give_up "kubectl refused $MANIFEST" "see $log; choose a manifest of this ISO with cni, or none"
 }
 
 join() {
