@@ -20,8 +20,9 @@ import pytest
 
 from isobuilder.errors import IntegrityError
 from isobuilder.iso.check.contents import check_iso
+from isobuilder.iso.check.structure import check_structure
 from isobuilder.iso.read.reader import IsoReader
-from tests.iso.makers import entry, iso_of
+from tests.iso.makers import entry, iso_of, subject_of
 from tests.iso.test_bad_isos import BLOCK, FILES, PVD, SVD, Crafted
 
 PX = b"PX\x24\x01" + struct.pack("<I", 0o100444) + struct.pack(">I", 0o100444) + bytes(24)
@@ -119,6 +120,25 @@ def dot_mode(iso: Crafted) -> int:
 MODE = struct.pack("<I", 0o040777) + struct.pack(">I", 0o040777)
 
 
+REGULAR = struct.pack("<I", 0o100644) + struct.pack(">I", 0o100644)
+
+
+def enhanced(iso: Crafted, at: int, data: bytes) -> None:
+    """Put an enhanced volume in place of Joliet's: the primary one again, but for ``data``."""
+    iso.data[SVD : SVD + BLOCK] = iso.data[PVD : PVD + BLOCK]
+    iso.data[SVD], iso.data[SVD + 6], iso.data[SVD + 881] = 2, 2, 2
+    iso.data[SVD + at : SVD + at + len(data)] = data
+
+
+def test_a_folder_has_the_mode_that_linux_takes_and_another_one_is_told(crafted: Crafted) -> None:
+    put(dot_mode, MODE)(crafted)
+    with crafted.open() as reader:
+        assert reader.tree.modes["k8s"] == 0o777
+        told = [f for f in check_structure(subject_of(reader)) if f.rule == "iso.rock-ridge"]
+    assert [(one.place, one.severity) for one in told] == [("k8s", "warning")]
+    assert "mode 777 by its own record, 555 by its name" in told[0].fact
+
+
 @pytest.mark.parametrize(
     ("craft", "message"),
     [
@@ -139,7 +159,8 @@ MODE = struct.pack("<I", 0o040777) + struct.pack(">I", 0o040777)
             "behind the last record",
             id="a Joliet folder",
         ),
-        pytest.param(put(dot_mode, MODE), "another by its name", id="the mode of a folder"),
+        pytest.param(put(dot_mode, REGULAR), "another by its name", id="a folder that is a file"),
+        pytest.param(put(dot_mode, b"\0" * 8), "relocated", id="a folder without a mode"),
         pytest.param(
             lambda i: i.both(i.folders["k8s"].offset + i.data[i.folders["k8s"].offset] + 2, 20),
             r"expected the record of \.\.",
@@ -147,7 +168,18 @@ MODE = struct.pack("<I", 0o040777) + struct.pack(">I", 0o040777)
         ),
         pytest.param(put(lambda _: SVD, b"\1"), "type 1 that is not expected", id="two trees"),
         pytest.param(put(lambda _: SVD, b"\3"), "type 3 that is not expected", id="partition"),
-        pytest.param(put(lambda _: SVD + 6, b"\2"), "of version 2", id="enhanced"),
+        pytest.param(put(lambda _: SVD + 6, b"\2"), "structure version", id="enhanced"),
+        pytest.param(
+            lambda i: enhanced(i, 88, b"%/E"), "another one than the primary", id="enhanced Joliet"
+        ),
+        pytest.param(
+            lambda i: enhanced(i, 158, struct.pack("<I", 20) + struct.pack(">I", 20)),
+            "another one than the primary",
+            id="an enhanced tree",
+        ),
+        pytest.param(
+            lambda i: enhanced(i, 40, b"OTHER"), "another one than the primary", id="its label"
+        ),
         pytest.param(put(lambda _: SVD + 88, b"%/F"), "not expected", id="unknown escape"),
         pytest.param(put(lambda _: PVD + 120, b"\2\0\0\2"), "expected 1, got 2", id="a set"),
         pytest.param(put(lambda _: PVD + 144, b"\x14"), "optional path tables", id="path table"),

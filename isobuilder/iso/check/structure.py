@@ -16,6 +16,8 @@ from isobuilder.model.finding import Finding
 
 _NOT_FOR_JOLIET = re.compile(r"[*/:;?\\\x00-\x1f]")
 
+_JOLIET_LONG = 103  # characters that other tools take with -joliet-long
+
 _Node = tuple[Extent, ...] | None  # a file's extents; None for a folder
 
 
@@ -52,13 +54,7 @@ def check_structure(subject: Subject) -> Iterator[Finding]:
             remedy="cut them off, or find out what added them",
             severity="warning",
         )
-    if reader.rock_ridge is None:
-        yield Finding(
-            rule="iso.rock-ridge",
-            place="root folder",
-            fact="no Rock Ridge, so names and modes are not the ones a node looks for",
-            remedy="write the ISO with Rock Ridge",
-        )
+    yield from _check_rock_ridge(reader)
     for path, kind in reader.tree.specials.items():
         yield Finding(
             rule="iso.special", place=path, fact=f"a {kind}", remedy="put regular files on it only"
@@ -67,6 +63,48 @@ def check_structure(subject: Subject) -> Iterator[Finding]:
     primary_tree = reader.tree if reader.rock_ridge is not None else reader.plain
     yield from _check_path_tables(reader.image, primary, primary_tree)
     yield from _check_joliet(reader)
+
+
+def _check_rock_ridge(reader: IsoReader) -> Iterator[Finding]:
+    """Give what a node makes of an ISO by Rock Ridge, or without it."""
+    for path, fact in reader.tree.oddities.items():
+        yield Finding(
+            rule="iso.rock-ridge",
+            place=path or "root folder",
+            fact=f"a folder of {fact}; nodes take the first",
+            remedy="write the ISO with genisoimage -D, or another tool",
+            severity="warning",
+        )
+    if reader.volumes.enhanced:
+        yield Finding(
+            rule="iso.volume",
+            place="volume descriptors",
+            fact="an enhanced volume (level 4), which is the same tree again; nodes pass over it",
+            remedy="write the ISO at level 3",
+            severity="warning",
+        )
+    if reader.rock_ridge is not None:
+        return
+    if reader.tree is reader.joliet and not any(map(_is_cut, reader.tree.files)):
+        yield Finding(
+            rule="iso.rock-ridge",
+            place="root folder",
+            fact="no Rock Ridge: nodes take names from the Joliet tree, which keeps no modes",
+            remedy="write the ISO with Rock Ridge",
+            severity="warning",
+        )
+        return
+    yield Finding(
+        rule="iso.rock-ridge",
+        place="root folder",
+        fact="no Rock Ridge, so names and modes are not the ones a node looks for",
+        remedy="write the ISO with Rock Ridge",
+    )
+
+
+def _is_cut(path: str) -> bool:
+    """Whether a name is as long as Joliet takes, so that more of it may be lost."""
+    return any(len(part) in {JOLIET_LIMIT, _JOLIET_LONG} for part in path.split("/"))
 
 
 def _check_joliet(reader: IsoReader) -> Iterator[Finding]:
@@ -142,6 +180,8 @@ def _compare(tree: Tree, joliet: Tree) -> Iterator[Finding]:
             elif node != found:
                 yield _difference(here, name, "the Joliet tree has other bytes for it")
         for name in sorted(left):
+            if _below(here, name) in tree.specials:
+                continue  # told as what it is; some tools give it to Joliet as a file
             yield _difference(there, name, "in the Joliet tree only")
 
 

@@ -64,6 +64,7 @@ class Tree:
     folders: dict[str, Extent] = field(default_factory=dict)
     modes: dict[str, int] = field(default_factory=dict)  # permission bits of folders
     specials: dict[str, str] = field(default_factory=dict)  # path -> "symbolic link" and so on
+    oddities: dict[str, str] = field(default_factory=dict)  # path -> what Linux reads all the same
     areas: Areas = field(default_factory=Areas)  # where Rock Ridge continues
 
 
@@ -163,9 +164,19 @@ def _check_dots(
     if tree.naming is not Naming.ROCK_RIDGE or (number == 0 and not path):
         return  # the first record of the root was looked at before
     facts = posix(image, record.system_use, record.system_use_offset, tree.areas, named=False)
-    if not stat.S_ISDIR(facts.mode) or (number == 0 and facts.mode & 0o7777 != tree.modes[path]):
+    if not facts.mode:
+        # genisoimage's rr_moved, which Linux takes for no folder.
+        fact = (
+            "no mode, as where deep folders are relocated (Rock Ridge CL), which is not supported"
+        )
+        raise image.wrong(record.offset, f"the folder {path!r}: {fact}; genisoimage -D does not")
+    if not stat.S_ISDIR(facts.mode):
         fact = f"the folder {path!r}: mode {facts.mode:o} by its own record, another by its name"
         raise image.wrong(record.offset, fact)
+    own, named = stat.S_IMODE(facts.mode), tree.modes[path]
+    if number == 0 and own != named:
+        tree.oddities[path] = f"mode {own:o} by its own record, {named:o} by its name"
+        tree.modes[path] = own
 
 
 def _records(image: RawIso, extent: Extent, what: str) -> Iterator[_DirectoryRecord]:
