@@ -589,6 +589,23 @@ def test_unknown_texts_have_no_invented_remedy() -> None:
     assert remedy_for("The moon is in the wrong phase") is None
 
 
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        (
+            "sun.security.validator.ValidatorException: PKIX path building failed: unable to find "
+            "valid certification path to requested target",
+            "does not trust that host's certificate",
+        ),
+        ("java.net.UnknownHostException: iso.example", "cannot resolve the name"),
+        ("iso.example: Name or service not known", "cannot resolve the name"),
+        ("java.io.IOException: No space left on device", "is full"),
+    ],
+)
+def test_what_java_says_of_a_download_has_a_way_out(text: str, remedy: str) -> None:
+    assert remedy in (remedy_for(text) or "")
+
+
 def test_times_are_read_as_mold_writes_them() -> None:
     found = parse_time("2026-10-08T10:00:00+0900")
     assert found is not None

@@ -673,6 +673,7 @@ def test_a_version_whose_iso_is_gone_is_replaced(
         "Illegal host specified in URL.",
         "No route to host",
         "Network is unreachable",
+        "java.net.UnknownHostException: web.example",
         "iso.example",
     ],
 )

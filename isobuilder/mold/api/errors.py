@@ -99,6 +99,21 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
         "same command again",
     ),
     (
+        r"PKIX path building failed",
+        "whoever downloads, mostly the secondary storage VM, does not trust that host's "
+        "certificate: serve the ISO by http, its checksum is compared all the same, or add the "
+        "certificate's CA to the keystore there",
+    ),
+    (
+        r"UnknownHostException|Name or service not known",
+        "the secondary storage VM cannot resolve the name of that host: look at the internal DNS "
+        "of the zone, or give a URL with an address",
+    ),
+    (
+        r"No space left on device",
+        "the secondary storage, or the disk of its VM, is full: free space there, or add one",
+    ),
+    (
         r"Illegal host|No route to host|Network is unreachable",
         "the secondary storage VM cannot reach that host: for a private address add it to "
         "secstorage.allowed.internal.sites, else look at its network",
