@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from isobuilder.cancel import pooled
 from isobuilder.content.archives import ARCHIVE, archive_key
 from isobuilder.content.blobs import BlobSource
 from isobuilder.content.pin import pinned_names
@@ -132,7 +132,7 @@ class IsoBlobs:
 
     def _take_archives(self) -> None:
         paths = [image.archive for image in self._lock.images if image.archive in self._files]
-        with ThreadPoolExecutor(_WORKERS, "archives") as pool:
+        with pooled(_WORKERS, "archives") as pool:
             for path, pieces in zip(paths, pool.map(self._pieces, paths), strict=True):
                 if pieces is None:
                     continue

@@ -6,13 +6,13 @@ What was searched is not searched again: that of a blob is noted by its digest.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from isobuilder.cancel import pooled
 from isobuilder.content.blobs import BlobSource
 from isobuilder.digest import BUFFER_SIZE, BlobLike, Digest
 from isobuilder.documents.json import NOTE, parse
@@ -104,7 +104,7 @@ def leaks_of(
     )
     with (
         task(progress, "searching for secrets", total=fresh) as told,
-        ThreadPoolExecutor(_WORKERS, "secrets") as pool,
+        pooled(_WORKERS, "secrets") as pool,
     ):
 
         def look(item: tuple[str, bytes | BlobLike]) -> list[PlacedLeak]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import BinaryIO
 
 from isobuilder import __version__
+from isobuilder.cancel import pooled
 from isobuilder.content.archives import archive_fact, image_archive
 from isobuilder.content.blobs import BlobSource, held
 from isobuilder.content.boot import boot_files, locked_payload
@@ -155,7 +155,7 @@ def _images(lock: Lock, blobs: BlobSource, progress: Progress) -> list[ImagePart
     images = []
     with (
         task(progress, "image archives", total=len(lock.images), unit="images") as work,
-        ThreadPoolExecutor(_WORKERS, "archives") as pool,
+        pooled(_WORKERS, "archives") as pool,
     ):
         for parts in pool.map(lambda image: _parts(image, blobs), lock.images):
             images.append(parts)

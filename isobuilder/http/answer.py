@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -18,6 +18,7 @@ from isobuilder.http.failure import HttpFailure, of_status
 from isobuilder.http.settings import PIECE
 
 _ENCODINGS = {"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"}
+_MOST_REDIRECTS = 10
 _MOST_SAID = 16 * 1024  # bytes of an answer that says no
 
 
@@ -150,6 +151,17 @@ def whole(response: Response, limit: int, *, proven: bool = False) -> Answer:
             raise HttpFailure(f"{place}: longer than the {limit} bytes allowed", temporary=False)
     secrets = secrets_of(response.auth or "")
     return Answer(response.status, response.headers, bytes(body), response.url, secrets)
+
+
+def refuse_loop(seen: Sequence[str], url: str) -> None:
+    """Refuse to go on to ``url`` after all that were ``seen`` if that has no end."""
+    fact = ""
+    if url in seen:
+        fact = f"redirects in a loop by way of {redact(url)}"
+    elif len(seen) > _MOST_REDIRECTS:
+        fact = f"more than {_MOST_REDIRECTS} redirects"
+    if fact:
+        raise HttpFailure(f"{redact(seen[0])}: {fact}", temporary=False)
 
 
 def redirect_target(response: Response) -> str:

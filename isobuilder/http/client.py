@@ -23,6 +23,7 @@ from isobuilder.http.answer import (
     accepted,
     open_file,
     redirect_target,
+    refuse_loop,
     whole,
     without,
 )
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_MOST_REDIRECTS = 10
 _REDIRECTS = {301, 302, 303, 307, 308}
 _SMALL_REMAINDER = 64 * 1024  # bytes worth reading to keep a connection
 
@@ -58,6 +58,7 @@ class Http:
         ] = {}
         self._slots: dict[tuple[str, str, int], threading.Semaphore] = {}
         self._open: set[urllib3.BaseHTTPResponse] = set()
+        self._asking: set[Pace] = set()  # of whoever waits for a connection or a head
         self._closed = threading.Event()
         rate = self.settings.limit_rate
         self._rate = RateLimit(rate, pause=self.pause) if rate else None
@@ -71,11 +72,14 @@ class Http:
         self.close()
 
     def close(self) -> None:
-        """End all connections; transfers under way in other threads fail soon."""
+        """End all connections, for good; what is under way in other threads fails soon."""
         self._closed.set()
         with self._lock:
             under_way = list(self._open)
+            asking = list(self._asking)
             managers = list(self._managers.values())
+        for pace in asking:
+            pace.interrupt()
         for raw in under_way:
             _wake(raw)
         for manager in managers:
@@ -131,10 +135,9 @@ class Http:
         while True:
             url = urldefrag(url).url if seen else check_address(url)
             if url.startswith("file:"):
-                return open_file(
-                    url, self.settings.folders
-                )  # only ever the first: redirects to one are refused
-            _refuse_loop(seen, url)
+                # Only ever the first: redirects to one are refused.
+                return open_file(url, self.settings.folders)
+            refuse_loop(seen, url)
             seen.append(url)
             login = self._login(url, auth, named_by_server=named_by_server or len(seen) > 1)
             response = self._send("GET", url, headers, login.header if login else auth)
@@ -291,7 +294,7 @@ class Http:
         pace = Pace(settings, self._closed.is_set)
         slot.acquire()
         try:
-            with self._explained(place, pace, proxy), pace.watching():
+            with self._explained(place, pace, proxy), self._noted(pace), pace.watching():
                 raw = self._manager(url, proxy).request(
                     method,
                     urllib3.util.parse_url(url)._replace(auth=None).url,
@@ -316,6 +319,19 @@ class Http:
             response.close()
             raise login_for_proxy(place, proxy)
         return response
+
+    @contextmanager
+    def _noted(self, pace: Pace) -> Iterator[None]:
+        """Let ``close`` end what is waited for in the block."""
+        with self._lock:
+            self._asking.add(pace)
+        try:
+            if self._closed.is_set():
+                raise ConnectionAbortedError
+            yield
+        finally:
+            with self._lock:
+                self._asking.discard(pace)
 
     def _response(
         self, raw: urllib3.BaseHTTPResponse, url: str, slot: threading.Semaphore, pace: Pace
@@ -400,17 +416,6 @@ class Http:
                 stall=self.settings.stall_timeout,
                 proxy=proxy,
             ) from error
-
-
-def _refuse_loop(seen: list[str], url: str) -> None:
-    if url in seen:
-        raise HttpFailure(
-            f"{redact(seen[0])}: redirects in a loop by way of {redact(url)}", temporary=False
-        )
-    if len(seen) > _MOST_REDIRECTS:
-        raise HttpFailure(
-            f"{redact(seen[0])}: more than {_MOST_REDIRECTS} redirects", temporary=False
-        )
 
 
 def _new_manager(

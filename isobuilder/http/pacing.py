@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from isobuilder.cancel import Interruptible
 from isobuilder.http.failure import HttpFailure
 from isobuilder.http.settings import HttpSettings
 
@@ -95,13 +96,14 @@ class TooSlow(OSError):
 class Pace:
     """Watches one answer. Only time spent waiting for bytes counts, not what is done with them.
 
-    ``called_off`` tells whether a body that is being sent shall not be sent to its end.
+    ``called_off`` tells whether nothing shall be sent any more, not even a body to its end.
     """
 
     def __init__(
         self, settings: HttpSettings, called_off: Callable[[], bool] = lambda: False
     ) -> None:
         self.called_off = called_off
+        self.connection: Interruptible | None = None  # what the head is waited for on
         # Silence is for stall_timeout to end; twice that is for a head that comes bit by bit.
         self.head_seconds = 2 * settings.stall_timeout
         self.failed: str | None = None  # why, once it was too slow
@@ -141,6 +143,11 @@ class Pace:
         """Note and raise that it was too slow."""
         self.failed = fact
         raise TooSlow(fact)
+
+    def interrupt(self) -> None:
+        """Let the thread that waits for a connection or a head see the end of it."""
+        if (connection := self.connection) is not None:
+            connection.interrupt()
 
     @contextmanager
     def watching(self) -> Iterator[None]:

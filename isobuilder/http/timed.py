@@ -87,6 +87,7 @@ class _Connection(HTTPConnection):
     response_class = _Answer
     through: ProxyServer | None = None
     _cut = False  # a body was not sent to its end
+    _guard: _Guard | None = None
 
     def send(self, data: Any) -> None:
         if isinstance(data, FilePart):
@@ -96,7 +97,30 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         self._cut = False
+        self._note()
         super().connect()
+        self._note()
+
+    def putrequest(self, *arguments: Any, **named: Any) -> None:
+        self._note()
+        super().putrequest(*arguments, **named)
+
+    def interrupt(self) -> None:
+        """Let whoever waits for the other side see the end of the connection."""
+        if self._guard is not None:
+            self._guard.cut()
+        sock = getattr(self.sock, "socket", self.sock)  # of TLS within TLS: the outer one's
+        if isinstance(sock, socket.socket):
+            # The kernel's alone: TLS would forget its state, which another thread is using.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def _note(self) -> None:
+        """Let the pace of this thread find us, if there still is a use for it."""
+        if (pace := current_pace()) is not None:
+            pace.connection = self
+            if pace.called_off():
+                raise ConnectionAbortedError
 
     @property
     def is_connected(self) -> bool:
@@ -175,12 +199,11 @@ def _dial(connection: HTTPConnection, proxy: ProxyServer) -> socket.socket:
 
 
 class _SecureConnection(_Connection, HTTPSConnection):
-    _guard: _Guard | None = None
-
     def _new_conn(self) -> socket.socket:
         sock = super()._new_conn()
         if (pace := current_pace()) is not None:
             self._guard = _Guard(sock, pace)
+            self._note()
         return sock
 
     def connect(self) -> None:
@@ -197,12 +220,15 @@ class _Guard:
     def __init__(self, sock: socket.socket, pace: Pace) -> None:
         self._twin = sock.dup()  # for TLS takes the first one's place
         self._pace = pace
-        self._timer = threading.Timer(pace.head_seconds, self._cut)
+        self._timer = threading.Timer(pace.head_seconds, self._late)
         self._timer.daemon = True
         self._timer.start()
 
-    def _cut(self) -> None:
+    def _late(self) -> None:
         self._pace.failed = f"no TLS within {self._pace.head_seconds:g} s"
+        self.cut()
+
+    def cut(self) -> None:
         with contextlib.suppress(OSError):
             self._twin.shutdown(socket.SHUT_RDWR)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from isobuilder.cancel import pooled
 from isobuilder.digest import Digest
 from isobuilder.errors import EnvironmentProblem, IntegrityError, IsobuilderError, UpstreamError
 from isobuilder.files import own_path, read_bytes, write_whole
@@ -86,7 +86,7 @@ def with_evidence(
         return lock
     session.progress.step("signatures and what proves them")
     capture = _Capture(lock, session, load_root(_path(session.config.trusted_root)), before)
-    with ThreadPoolExecutor(session.registry.jobs, "evidence") as pool:
+    with pooled(session.registry.jobs, "evidence", end=session.http.close) as pool:
         claims = list(pool.map(capture.claim, subjects))
     used = {one.name: one.policy for one in subjects}
     trust = LockedTrust(

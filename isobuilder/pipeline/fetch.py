@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from isobuilder.cancel import pooled
 from isobuilder.content.blobs import Find
 from isobuilder.content.images import check_images, image_manifest
 from isobuilder.content.needed import (
@@ -178,7 +178,7 @@ def with_sizes(lock: Lock, session: Session) -> Sized:
         registry = image.parsed.registry
         asked(registry, lambda: fetch_manifests(session.registry, session.store, pins))
 
-    with ThreadPoolExecutor(_TOGETHER, thread_name_prefix="size") as pool:
+    with pooled(_TOGETHER, "size", end=session.http.close) as pool:
         files, manifests = pool.map(size, lock.files), pool.map(size, lock.manifests)
         images = pool.map(look, lock.images)
         known = {

@@ -11,12 +11,12 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from isobuilder.cancel import pooled
 from isobuilder.digest import Digest
 from isobuilder.errors import IntegrityError, UpstreamError
 from isobuilder.formats.oci import CONFIG_TYPES, Platform, parse_any, parse_config
@@ -116,14 +116,12 @@ def push(
             wanted[digest].append((target.name, part))
     total = sum(places[0][1].size for places in wanted.values())
     largest = sorted(wanted.items(), key=lambda item: item[1][0][1].size, reverse=True)
-    with task(progress, "blobs", total=total) as work:
-        pool = ThreadPoolExecutor(_AT_ONCE, "push")
-        try:
-            for _ in pool.map(lambda item: done.blob(item[0], item[1], work), largest):
-                pass
-        finally:
-            # Without waiting: who interrupts us closes the connections, and that ends the threads.
-            pool.shutdown(wait=False, cancel_futures=True)
+    with (
+        task(progress, "blobs", total=total) as work,
+        pooled(_AT_ONCE, "push", end=writer.http.close) as pool,
+    ):
+        for _ in pool.map(lambda item: done.blob(item[0], item[1], work), largest):
+            pass
     with task(progress, "manifests", total=len(targets)) as work:
         for target in targets:
             done.repository(target)

@@ -70,7 +70,7 @@ class RegistryWriter:
         self._base = base.rstrip("/")
         parts = urlsplit(self._base)
         self._origin = f"{parts.scheme}://{parts.netloc}"
-        self._http = http
+        self.http = http
         self._tokens = RegistryTokens(http, credentials)
         self._chunk: int | None = None  # bytes of a chunk, once one piece was too large
         self._mounts = True  # until it refuses
@@ -89,11 +89,11 @@ class RegistryWriter:
 
     def _is_elsewhere(self, url: str, repository: str, size: int) -> bool:
         """Tell whether a storage has what a registry's redirect promises."""
-        patience = self._http.patience()
+        patience = self.http.patience()
         while True:
             try:
                 return authorized(
-                    lambda login: is_there(self._http, url, size, auth=login),
+                    lambda login: is_there(self.http, url, size, auth=login),
                     self._login(repository),
                 )
             except HttpFailure as failure:
@@ -116,7 +116,7 @@ class RegistryWriter:
         url = self._address(repository, f"blobs/{digest}")
 
         def send(login: str | None) -> Answer:  # follows redirects: the storage may have it
-            return self._http.get_small(
+            return self.http.get_small(
                 url, limit=OCI.size, auth=login, accept=(200, 404), proven=True
             )
 
@@ -160,7 +160,7 @@ class RegistryWriter:
             IntegrityError: our bytes are not those of the digest.
             UpstreamError: the registry refuses it, or fails again and again.
         """
-        patience = self._http.patience()
+        patience = self.http.patience()
         upload = None
         while True:
             upload = upload or self._begin(repository, digest, patience)
@@ -333,11 +333,11 @@ class RegistryWriter:
 
         def send(login: str | None) -> Answer:
             data = body if isinstance(body, bytes) else body()
-            return self._http.upload(
+            return self.http.upload(
                 method, url, data, limit=limit, headers=headers, auth=login, accept=accept
             )
 
-        patience = patience or self._http.patience()
+        patience = patience or self.http.patience()
         while True:
             try:
                 return authorized(send, self._login(repository))

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from isobuilder.cancel import pooled
 from isobuilder.digest import Digest
 from isobuilder.errors import InputError, IntegrityError, UpstreamError
 from isobuilder.formats import oci
@@ -296,14 +296,10 @@ def fetch_manifests(
         UpstreamError: a manifest could not be had from any mirror.
     """
     unique = {pin.digest: pin for pin in images if store.find(pin.digest) is None}
-    pool = ThreadPoolExecutor(max_workers=client.jobs, thread_name_prefix="manifest")
-    try:
-        bring = partial(_fetch_manifest, client, store, remote)
+    bring = partial(_fetch_manifest, client, store, remote)
+    with pooled(client.jobs, "manifest", end=client._http.close) as pool:
         for _ in pool.map(bring, unique.values()):
             pass
-    finally:
-        # Without waiting: who interrupts us closes the connections, and that ends the threads.
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True)

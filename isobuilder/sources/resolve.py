@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from isobuilder import __version__
+from isobuilder.cancel import pooled
 from isobuilder.digest import BlobLike, Digest
 from isobuilder.documents.mistakes import InputErrors
 from isobuilder.errors import InputError
@@ -312,7 +312,7 @@ class _Resolution:
         asked = [*core, *named, *self.recipe.images.extra]
         asked += [component.image for component in self.recipe.components.values()]
         core = {spelled_out(text) for text in core}
-        with ThreadPoolExecutor(self.session.registry.jobs, "resolve") as pool:
+        with pooled(self.session.registry.jobs, "resolve", end=self.session.http.close) as pool:
             images = list(
                 pool.map(
                     lambda text: self._image(

@@ -7,10 +7,10 @@ archive is another question, which ``contract.archives`` answers from the same r
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from isobuilder.cancel import pooled
 from isobuilder.digest import Digest
 from isobuilder.documents.json import OCI, parse
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
@@ -96,7 +96,7 @@ def check_archives(
             work.advance(medium.files[path].size)
             return report
 
-        with ThreadPoolExecutor(_WORKERS) as pool:
+        with pooled(_WORKERS, "check") as pool:
             reports = dict(zip(present, pool.map(check, present), strict=True))
     for path in sorted(expected.keys() - reports.keys()):
         reports[path] = ArchiveReport(path)

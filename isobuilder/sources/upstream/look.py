@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
+from isobuilder.cancel import pooled
 from isobuilder.digest import Digest
 from isobuilder.documents.json import ANSWER
 from isobuilder.documents.mistakes import InputErrors
@@ -72,7 +72,7 @@ class _Look:
         components: Sequence[str],
         added: Mapping[str, Collection[str]],
     ) -> Sight:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with pooled(_AT_ONCE, "look", end=self.session.http.close) as pool:
             stable = pool.submit(self._attempt, "stable.txt", self._stable)
             index = pool.submit(self._attempt, "Go module index", self._index)
             schedule = pool.submit(self._attempt, "schedule.yaml", self._schedule)

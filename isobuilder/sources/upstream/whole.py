@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
+from isobuilder.cancel import pooled
 from isobuilder.errors import IsobuilderError, UpstreamError
 from isobuilder.formats.kube import KubeVersion, image_registry
 from isobuilder.formats.reference import ImageReference
@@ -31,7 +31,7 @@ def missing(version: KubeVersion, architectures: Sequence[str], session: Session
     the images of its kubeadm, or where those are not known the four of Kubernetes itself. No
     program is downloaded. What lacks for one reason is told in one fact.
     """
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with pooled(_AT_ONCE, "whole", end=session.http.close) as pool:
         files = [
             (arch, pool.submit(_file_facts, version, arch, name, session))
             for arch in architectures

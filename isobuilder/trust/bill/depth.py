@@ -9,11 +9,11 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from isobuilder import __version__
+from isobuilder.cancel import pooled
 from isobuilder.digest import Digest, Hasher, hashed
 from isobuilder.errors import IntegrityError
 from isobuilder.formats.inflate import chunks_of, hash_as_it_is, looks_like, unpacked
@@ -143,7 +143,7 @@ class _Looker:
             self.most += MOST_GROWTH * found.size
         with (
             task(progress, "looking inside", total=len(wanted), unit="blobs") as work,
-            ThreadPoolExecutor(_WORKERS, "inside") as pool,
+            pooled(_WORKERS, "inside") as pool,
         ):
 
             def look(item: tuple[Digest, str]) -> LayerContents:
