@@ -28,6 +28,7 @@ PATIENT = replace(SETTINGS, stall_timeout=30.0, least_speed_seconds=4.0)
 """For what is waited for: a busy machine may let a server do nothing for a second."""
 PAUSE = 0.05  # seconds between two pieces
 HEAD = b"HTTP/1.1 200 OK\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -64,34 +65,67 @@ def bytes_of(text: bytes) -> Iterator[bytes]:
     return (bytes([byte]) for byte in text)
 
 
-def taken(http: Http, address: str) -> float:
+def taken(http: Http, address: str, *, flood: bool = False) -> float:
     began = time.monotonic()
     with pytest.raises(HttpFailure) as caught:
         http.get_small(address, limit=10**9)
     assert not caught.value.temporary
-    assert "transfer.least_speed" in str(caught.value.hint)
-    raise_if = str(caught.value)
-    assert "no whole head" in raise_if or "slower than" in raise_if or "no TLS" in raise_if
+    fact = str(caught.value)
+    if flood:
+        assert "no whole head" in fact or "hardly any of a body" in fact
+    else:
+        assert "transfer.least_speed" in str(caught.value.hint)
+        assert "no whole head" in fact or "slower than" in fact or "no TLS" in fact
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize(
-    "pieces",
-    [
-        lambda: bytes_of(HEAD * 1000),
-        lambda: chain([HEAD], (b"X-%d: y\r\n" % number for number in range(10**6))),
-        lambda: repeat(b"HTTP/1.1 100 Continue\r\n\r\n"),
-        lambda: chain([HEAD + b"Content-Length: 100000\r\n\r\n"], repeat(b"x")),
-        lambda: chain([HEAD + b"\r\n"], repeat(b"x")),
-        lambda: chain([CHUNKED], repeat(b"1\r\nx\r\n")),
-        lambda: chain([CHUNKED], repeat(b"1;a=b")),
-        lambda: chain([CHUNKED + b"1\r\nx\r\n0\r\n"], repeat(b"A: b\r\n")),
-    ],
-    ids=["head", "headers", "100", "body", "body to the end", "chunks", "extension", "trailer"],
-)
-def test_what_trickles_is_left(pieces: Callable[[], Iterable[bytes]]) -> None:
-    with drip(pieces) as address, Http(SETTINGS) as http:
+Pieces = Callable[[], Iterable[bytes]]
+
+TRICKLES: dict[str, Pieces] = {
+    "head": lambda: bytes_of(HEAD * 1000),
+    "headers": lambda: chain([HEAD], (b"X-%d: y\r\n" % number for number in range(10**6))),
+    "100": lambda: repeat(CONTINUE),
+    "body": lambda: chain([HEAD + b"Content-Length: 100000\r\n\r\n"], repeat(b"x")),
+    "body to the end": lambda: chain([HEAD + b"\r\n"], repeat(b"x")),
+    "chunks": lambda: chain([CHUNKED], repeat(b"1\r\nx\r\n")),
+    "extension": lambda: chain([CHUNKED], repeat(b"1;a=b")),
+    "trailer": lambda: chain([CHUNKED + b"1\r\nx\r\n0\r\n"], repeat(b"A: b\r\n")),
+}
+FLOODS: dict[str, Pieces] = {
+    "100": lambda: repeat(CONTINUE * 1000),
+    "chunks": lambda: chain([CHUNKED], repeat(b"1\r\nx\r\n" * 1000)),
+    "extensions": lambda: chain([CHUNKED], repeat(b"1;" + b"a" * 30_000 + b"\r\nx\r\n")),
+    "trailer": lambda: chain([CHUNKED + b"1\r\nx\r\n0\r\n"], repeat(b"A: b\r\n" * 1000)),
+}
+"""At full speed: whoever waits for nothing would take them for ever."""
+
+
+@pytest.mark.parametrize("kind", TRICKLES)
+def test_what_trickles_is_left(kind: str) -> None:
+    with drip(TRICKLES[kind]) as address, Http(SETTINGS) as http:
         assert taken(http, f"http://{address}") < 60
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_of_nothing_is_left(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.test_http_pace.PAUSE", 0.0)
+    with drip(FLOODS[kind]) as address, Http(PATIENT) as http:
+        assert taken(http, f"http://{address}", flood=True) < 300
+
+
+def test_a_head_at_full_speed_has_its_deadline_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.test_http_pace.PAUSE", 0.0)
+    monkeypatch.setattr("isobuilder.http.pacing._SPARE", 1 << 62)
+    with drip(FLOODS["100"]) as address, Http(SETTINGS) as http:
+        assert taken(http, f"http://{address}", flood=True) < 60
+
+
+def test_honest_chunks_may_be_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.test_http_pace.PAUSE", 0.0)
+    monkeypatch.setattr("isobuilder.http.pacing._SPARE", 512 * 1024)
+    ones, twos = b"1\r\nx\r\n" * 20_000, b"2\r\nxx\r\n" * 200_000
+    with drip(lambda: [CHUNKED + ones + twos + b"0\r\n\r\n"]) as address, Http(PATIENT) as http:
+        assert len(http.get_small(f"http://{address}", limit=10**6).body) == 420_000
 
 
 def test_tls_that_trickles_is_left() -> None:

@@ -28,7 +28,7 @@ from isobuilder.http.answer import (
     without,
 )
 from isobuilder.http.failure import HttpFailure, login_for_proxy, of_error
-from isobuilder.http.pacing import HINT, Pace, Pause, RateLimit, RetryBudget
+from isobuilder.http.pacing import Pace, Pause, RateLimit, RetryBudget
 from isobuilder.http.proxies import ProxyServer, proxy_of
 from isobuilder.http.replies import FilePart
 from isobuilder.http.settings import PIECE, HttpSettings, ServerAccess
@@ -408,7 +408,7 @@ class Http:
                 raise HttpFailure(f"{place}: stopped", temporary=False) from error
             if pace.failed is not None:  # it would be the same again
                 fact = f"{place}: {pace.failed}"
-                raise HttpFailure(fact, temporary=False, hint=HINT) from error
+                raise HttpFailure(fact, temporary=False, hint=pace.hint) from error
             raise of_error(
                 place,
                 error,

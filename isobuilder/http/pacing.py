@@ -84,17 +84,22 @@ class RateLimit:
             self._pause(delay)
 
 
-HINT = "transfer.least_speed in the configuration is the least speed that is waited for"
+_HINT = "transfer.least_speed in the configuration is the least speed that is waited for"
+_FLOOD_HINT = "no server that works sends this; look at who answers at that address"
+_SPARE = 1024 * 1024  # bytes that may come for nothing; heads have some KiB
+_WORTH = 4  # bytes that may come for each of a body: in chunks of two it takes 3.5
 
 _current = threading.local()
 
 
-class TooSlow(OSError):
-    """A server that sends always a little, and never gets to an end."""
+class Endless(OSError):
+    """A server that sends always a little, or much that is nothing, and never gets to an end."""
 
 
 class Pace:
-    """Watches one answer. Only time spent waiting for bytes counts, not what is done with them.
+    """Watches one answer, for how long it takes and how much of what comes is of any use.
+
+    Of a body only the time counts that is spent waiting, not what is done with its bytes.
 
     ``called_off`` tells whether nothing shall be sent any more, not even a body to its end.
     """
@@ -106,43 +111,57 @@ class Pace:
         self.connection: Interruptible | None = None  # what the head is waited for on
         # Silence is for stall_timeout to end; twice that is for a head that comes bit by bit.
         self.head_seconds = 2 * settings.stall_timeout
-        self.failed: str | None = None  # why, once it was too slow
+        self.failed: str | None = None  # why, once it was left
+        self.hint = _HINT
         self._least = settings.least_speed * settings.least_speed_seconds
         self._settings = settings
-        self._in_head = True
-        self._waited = 0.0  # seconds, for the head or since the speed was last looked at
+        self._waited = 0.0  # seconds, since the speed was last looked at
         self._came = 0  # bytes of the body meanwhile
+        self.begin()
+
+    def begin(self) -> None:
+        """What follows is the head: of a proxy's answer, then of the server's."""
+        self._head_until: float | None = time.monotonic() + self.head_seconds
+        self._spare = _SPARE
 
     def head_is_there(self) -> None:
         """What follows is the body."""
-        self._in_head, self._waited = False, 0.0
+        self._head_until, self._waited, self._spare = None, 0.0, _SPARE
 
     def came(self, count: int) -> None:
         """``count`` bytes of the body came."""
         self._came += count
+        self._spare = min(_SPARE, self._spare + _WORTH * count)
 
-    def waited(self, seconds: float) -> None:
-        """Some bytes were waited for.
+    def received(self, count: int, seconds: float) -> None:
+        """So many bytes came, of whatever kind, and were waited for.
 
         Raises:
-            TooSlow: the head took too long, or the body came too slowly.
+            Endless: the head took too long, the body came too slowly, or hardly any of it.
         """
         self._waited += seconds
+        self._spare -= count
         settings = self._settings
-        if self._in_head and self._waited > self.head_seconds:
-            self.fail(f"no whole head of an answer within {self.head_seconds:g} s")
-        if not self._in_head and self._waited > settings.least_speed_seconds:
+        if self._head_until is not None:
+            if time.monotonic() > self._head_until:
+                self._fail(f"no whole head of an answer within {self.head_seconds:g} s")
+            if self._spare < 0:
+                self._fail(f"no whole head of an answer in {_SPARE} bytes", _FLOOD_HINT)
+            return
+        if self._spare < 0:
+            # Such as trailers without end, or what chunks may have beside their bytes.
+            self._fail(f"hardly any of a body in more than {_SPARE} bytes", _FLOOD_HINT)
+        if self._waited > settings.least_speed_seconds:
             if self._came < self._least:
-                self.fail(
+                self._fail(
                     f"slower than {settings.least_speed} bytes a second "
                     f"over {settings.least_speed_seconds:g} s"
                 )
             self._waited, self._came = 0.0, 0
 
-    def fail(self, fact: str) -> None:
-        """Note and raise that it was too slow."""
-        self.failed = fact
-        raise TooSlow(fact)
+    def _fail(self, fact: str, hint: str = _HINT) -> None:
+        self.failed, self.hint = fact, hint
+        raise Endless(fact)
 
     def interrupt(self) -> None:
         """Let the thread that waits for a connection or a head see the end of it."""

@@ -54,7 +54,7 @@ def keep_pace(manager: PoolManager, socks: ProxyServer | None = None) -> PoolMan
 
 
 class _Timed(io.RawIOBase):
-    """The bytes of a socket, and how long each was waited for."""
+    """The bytes of a socket; a pace is told of them, and how long each was waited for."""
 
     def __init__(self, raw: io.RawIOBase, pace: Pace) -> None:
         self._raw = raw
@@ -66,7 +66,7 @@ class _Timed(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int | None:
         began = time.monotonic()
         count = self._raw.readinto(buffer)
-        self._pace.waited(time.monotonic() - began)
+        self._pace.received(count or 0, time.monotonic() - began)
         return count
 
     def close(self) -> None:
@@ -80,6 +80,7 @@ class _Answer(HTTPResponse):
     def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
         super().__init__(sock, *arguments, **named)
         if (pace := current_pace()) is not None:
+            pace.begin()
             self.fp = io.BufferedReader(_Timed(self.fp.detach(), pace))
 
 

@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterable
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -18,17 +17,7 @@ from isobuilder.mold.api.credentials import ApiKey, MoldServer
 from isobuilder.mold.api.errors import MoldUnreachable, OutcomeUnknown
 from isobuilder.mold.api.records import UploadTicket
 from isobuilder.mold.api.upload import send_file
-from tests.test_http_pace import CHUNKED, HEAD, bytes_of, drip
-
-TRICKLES: dict[str, Callable[[], Iterable[bytes]]] = {
-    "head": lambda: bytes_of(HEAD * 1000),
-    "headers": lambda: chain([HEAD], (b"X-%d: y\r\n" % number for number in range(10**6))),
-    "100": lambda: repeat(b"HTTP/1.1 100 Continue\r\n\r\n"),
-    "body": lambda: chain([HEAD + b"Content-Length: 100000\r\n\r\n"], repeat(b"x")),
-    "body to the end": lambda: chain([HEAD + b"\r\n"], repeat(b"x")),
-    "chunks": lambda: chain([CHUNKED], repeat(b"1\r\nx\r\n")),
-    "trailer": lambda: chain([CHUNKED + b"1\r\nx\r\n0\r\n"], repeat(b"A: b\r\n")),
-}
+from tests.test_http_pace import FLOODS, HEAD, TRICKLES, drip
 
 
 def client(address: str, *, timeout: float = 1.5) -> MoldClient:
@@ -39,7 +28,7 @@ def client(address: str, *, timeout: float = 1.5) -> MoldClient:
     return MoldClient(server, patience=0.0)
 
 
-@pytest.mark.parametrize("name", TRICKLES)
+@pytest.mark.parametrize("name", sorted(TRICKLES.keys() - {"extension"}))
 @pytest.mark.parametrize(
     ("command", "kind"), [("listZones", MoldUnreachable), ("addKubernetes", OutcomeUnknown)]
 )
@@ -51,6 +40,19 @@ def test_an_answer_that_trickles_is_left(
         client(f"http://{address}").call(command)
     assert time.monotonic() - began < 60
     assert "slower than" in str(caught.value) or "no whole head" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_an_answer_that_is_a_flood_of_nothing_is_left(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.test_http_pace.PAUSE", 0.0)
+    began = time.monotonic()
+    with drip(FLOODS[name]) as address, pytest.raises(MoldUnreachable) as caught:
+        client(f"http://{address}", timeout=30).call("listZones")
+    assert time.monotonic() - began < 300
+    assert "no whole head" in str(caught.value) or "hardly any of a body" in str(caught.value)
+    assert "who answers" in str(caught.value.hint)
 
 
 def test_what_is_told_of_it_names_the_setting() -> None:

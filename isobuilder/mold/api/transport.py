@@ -16,7 +16,7 @@ import requests.adapters
 from isobuilder.documents.json import ANSWER, JsonProblem, value_of
 from isobuilder.http.access import tls_context
 from isobuilder.http.failure import http_date
-from isobuilder.http.pacing import HINT, Pace
+from isobuilder.http.pacing import Pace
 from isobuilder.http.settings import HttpSettings
 from isobuilder.http.timed import keep_pace
 from isobuilder.mold.api.clock import Clock
@@ -348,7 +348,7 @@ def _network_errors(pace: Pace, server: str, *, sent: bool = False) -> Iterator[
     except requests.exceptions.RequestException as error:
         if pace.failed is None:
             raise _lost(error, server, sent=sent) from None
-        raise RequestLost(pace.failed, maybe_done=True, hint=HINT) from None
+        raise RequestLost(pace.failed, maybe_done=True, hint=pace.hint) from None
 
 
 def _lost(error: requests.exceptions.RequestException, server: str, *, sent: bool) -> Exception:
