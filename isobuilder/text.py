@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
 _DIGITS = 18  # of a number of bytes, seconds or pieces
@@ -40,10 +41,15 @@ def masked(text: str, secrets: Iterable[str]) -> str:
     """
     for secret in sorted(set(secrets), key=len, reverse=True):  # one may be a part of another
         if len(secret) >= _LEAST:
-            begin = "".join(map(_any_form, secret[:_KNOWN_BY]))
-            rest = r"[^\s\"'<>,;]*" if len(secret) > _KNOWN_BY else ""
-            text = re.sub(begin + rest, "***", text.replace(secret, "***"))
+            text = _pattern_of(secret).sub("***", text.replace(secret, "***"))
     return text
+
+
+@lru_cache(maxsize=16)
+def _pattern_of(secret: str) -> re.Pattern[str]:
+    begin = "".join(map(_any_form, secret[:_KNOWN_BY]))
+    rest = r"[^\s\"'<>,;]*" if len(secret) > _KNOWN_BY else ""
+    return re.compile(begin + rest)
 
 
 def _any_form(character: str) -> str:

@@ -421,26 +421,11 @@ class Http:
 def _new_manager(
     scheme: str, proxy: ProxyServer | None, access: ServerAccess | None, per_host: int
 ) -> urllib3.PoolManager:
-    import urllib3
-
-    from isobuilder.http.timed import keep_pace
+    from isobuilder.http.timed import paced_manager
 
     # Reading all certificate authorities takes longer than most requests: only where needed.
     secure = scheme == "https" or (proxy is not None and proxy.scheme == "https")
-    context = tls_context(access) if secure else None
-    if proxy is None or proxy.is_socks:
-        manager = urllib3.PoolManager(num_pools=32, maxsize=per_host, ssl_context=context)
-        return keep_pace(manager, proxy)
-    return keep_pace(
-        urllib3.ProxyManager(
-            proxy.address,
-            num_pools=32,
-            maxsize=per_host,
-            ssl_context=context,
-            proxy_ssl_context=tls_context() if proxy.scheme == "https" else None,
-            proxy_headers=dict(proxy.headers),
-        )
-    )
+    return paced_manager(proxy, per_host, tls_context(access) if secure else None)
 
 
 def _wake(raw: urllib3.BaseHTTPResponse) -> None:

@@ -147,7 +147,7 @@ def of_error(
         temporary = not any(sure in str(error) for sure in _TLS_FOR_GOOD)
         hint = "name the certificate authority of a private mirror or proxy in SSL_CERT_FILE"
     elif isinstance(error, ProxyError):
-        return _of_proxy(place, _innermost(error), proxy)
+        return of_proxy(place, error, proxy)
     elif isinstance(error, NewConnectionError):
         fact = f"cannot connect: {_innermost(error)}"
     elif isinstance(error, ConnectTimeoutError):
@@ -168,7 +168,7 @@ def login_for_proxy(place: str, proxy: ProxyServer) -> HttpFailure:
     """Return the failure that a proxy's 407 is."""
     fact = "does not take the login" if proxy.user else "wants a login"
     return HttpFailure(
-        f"{place}: the proxy {proxy.place} {fact} (407 ProxyServer Authentication Required)",
+        f"{place}: the proxy {proxy.place} {fact} (407 Proxy Authentication Required)",
         temporary=False,
         hint=f"check user and password in {proxy.variable}; write @ : / # % in them as %40 %3A "
         "%2F %23 %25",
@@ -176,7 +176,9 @@ def login_for_proxy(place: str, proxy: ProxyServer) -> HttpFailure:
     )
 
 
-def _of_proxy(place: str, reason: str, proxy: ProxyServer | None) -> HttpFailure:
+def of_proxy(place: str, error: Exception, proxy: ProxyServer | None) -> HttpFailure:
+    """Return what it means that a proxy opens no connection."""
+    reason = _innermost(error)
     if proxy is None:
         return HttpFailure(f"{place}: the proxy failed: {reason}", temporary=True)
     told = re.search(r"Tunnel connection failed: ([0-9]{3})", reason)  # to CONNECT

@@ -49,6 +49,13 @@ class ProxyServer:
         return self.scheme.startswith("socks")
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """What of the login nobody else may read, in each form in which it is sent."""
+        login = f"{self.user}:{self.password}"
+        sent = self.headers.get("Proxy-Authorization", "").removeprefix("Basic ")
+        return (login, self.password, sent) if sent else ()
+
+    @property
     def headers(self) -> Mapping[str, str]:
         """What an http proxy is sent along with each request, or to open a tunnel."""
         if not self.user and not self.password:

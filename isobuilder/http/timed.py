@@ -11,12 +11,13 @@ import io
 import os
 import select
 import socket
+import ssl
 import threading
 import time
 from http.client import HTTPResponse
 from typing import Any
 
-from urllib3 import PoolManager, Timeout
+from urllib3 import PoolManager, ProxyManager, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ProxyError
@@ -24,6 +25,7 @@ from urllib3.util.connection import create_connection
 
 from isobuilder.digest import BUFFER_SIZE
 from isobuilder.errors import EnvironmentProblem, IntegrityError
+from isobuilder.http.access import tls_context
 from isobuilder.http.pacing import Pace, current_pace
 from isobuilder.http.proxies import ProxyServer
 from isobuilder.http.replies import FilePart, FileState
@@ -32,6 +34,25 @@ from isobuilder.http.socks import open_through
 
 _AT_ONCE = 2 * 1024 * 1024  # bytes that the kernel is given in one call
 _LOOK = 1.0  # seconds that it waits for a server before we look whether it has answered
+
+
+def paced_manager(
+    proxy: ProxyServer | None, per_host: int, context: ssl.SSLContext | None
+) -> PoolManager:
+    """Return a manager of connections by way of ``proxy``; ``context`` is for TLS with servers."""
+    if proxy is None or proxy.is_socks:
+        manager = PoolManager(num_pools=32, maxsize=per_host, ssl_context=context)
+        return keep_pace(manager, proxy)
+    return keep_pace(
+        ProxyManager(
+            proxy.address,
+            num_pools=32,
+            maxsize=per_host,
+            ssl_context=context,
+            proxy_ssl_context=tls_context() if proxy.scheme == "https" else None,
+            proxy_headers=dict(proxy.headers),
+        )
+    )
 
 
 def keep_pace(manager: PoolManager, socks: ProxyServer | None = None) -> PoolManager:

@@ -59,7 +59,7 @@ def test_a_proxys_407_is_told_as_the_proxys(
         monkeypatch.setenv(f"{scheme}_proxy", f"http://{login}{proxy}")
         with Http(QUICK) as http, pytest.raises(HttpFailure) as caught:
             http.get_small(f"{scheme}://upstream.invalid/x", limit=100)
-    assert f"the proxy {proxy} {told}" in str(caught.value)
+    assert f"the proxy {proxy} {told} (407 Proxy Authentication Required)" in str(caught.value)
     assert f"{scheme}_proxy" in (caught.value.hint or "")
     assert "geheim" not in f"{caught.value} {caught.value.hint}"
     assert len(asked) == 1

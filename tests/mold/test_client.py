@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -398,7 +399,7 @@ def test_a_redirect_to_anywhere_is_told_as_one(
         client.call("listZones")
 
 
-@pytest.mark.parametrize("way", ["error", "redirect", "page"])
+@pytest.mark.parametrize("way", ["error", "redirect", "page", "job", "names"])
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_a_server_that_repeats_a_request_gives_no_secret_away(way: str, method: str) -> None:
     class Echo(serving.Server):
@@ -408,15 +409,20 @@ def test_a_server_that_repeats_a_request_gives_no_secret_away(way: str, method: 
                 return Reply(302, {"Location": sent}, b"")
             if way == "page":
                 return Reply(200, {}, f"no JSON: {sent[sent.find('signature=') :]}".encode())
-            told = {"errorresponse": {"errorcode": 530, "errortext": sent}}
-            return Reply(530, {}, json.dumps(told).encode())
+            told: dict[str, object] = {"errorcode": 530, "errortext": sent}
+            if way in {"job", "names"}:
+                job = {"jobstatus": 2, "jobresult": told if way == "job" else {sent: [sent]}}
+                return Reply(200, {}, json.dumps({"queryasyncjobresultresponse": job}).encode())
+            return Reply(530, {}, json.dumps({"errorresponse": told}).encode())
 
     key = ApiKey("kEy+/of=somebody", "s")
     with Echo() as server:
         given = MoldServer("odd", f"{server.url}/client/api", key)
         client = Mold(given, clock=VirtualClock(), read_method=method)
+        asks_job = partial(client.wait_job, "j", "deleteKubernetesSupportedVersion", timeout=60)
+        ask = asks_job if way in {"job", "names"} else partial(client.call, "listZones")
         with pytest.raises(MoldError) as caught:
-            client.call("listZones")
+            ask()
     told = str(caught.value)
     assert "***" in told
     for secret in ("kEy", "signature=%", "somebody"):

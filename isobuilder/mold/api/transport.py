@@ -15,10 +15,11 @@ import requests.adapters
 
 from isobuilder.documents.json import ANSWER, JsonProblem, value_of
 from isobuilder.http.access import tls_context
-from isobuilder.http.failure import http_date
+from isobuilder.http.failure import HttpFailure, http_date, login_for_proxy, of_proxy
 from isobuilder.http.pacing import Pace
+from isobuilder.http.proxies import ProxyServer, proxy_of
 from isobuilder.http.settings import HttpSettings
-from isobuilder.http.timed import keep_pace
+from isobuilder.http.timed import keep_pace, paced_manager
 from isobuilder.mold.api.clock import Clock
 from isobuilder.mold.api.credentials import ApiKey, MoldServer
 from isobuilder.mold.api.errors import (
@@ -28,6 +29,7 @@ from isobuilder.mold.api.errors import (
     StrangeAnswer,
     error_fields,
 )
+from isobuilder.mold.api.secrets import secrets_of, without_secrets
 from isobuilder.mold.api.signing import SignatureAlgorithm, sign
 from isobuilder.text import masked, printable, whole_number
 
@@ -99,16 +101,33 @@ class _Session(requests.Session):
 
 
 class _Paced(requests.adapters.HTTPAdapter):
-    """Gives up on who sends always a little, and never gets to an end."""
+    """Gives up on who never gets to an end; goes by the proxies that all else here goes by."""
+
+    _through: ProxyServer | None = None
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make connections that are timed."""
         super().init_poolmanager(*args, **kwargs)
         keep_pace(self.poolmanager)
 
+    def send(
+        self, request: requests.PreparedRequest, *arguments: Any, **named: Any
+    ) -> requests.Response:
+        """Send by way of the proxy that is chosen for this address, if any.
+
+        Raises:
+            EnvironmentProblem: a variable has no address of a proxy.
+        """
+        self._through = through = proxy_of(request.url or "")
+        named["proxies"] = {"all": through.address} if through else {}
+        return super().send(request, *arguments, **named)
+
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Do the same through a proxy."""
-        return keep_pace(super().proxy_manager_for(proxy, **kwargs))
+        if proxy not in self.proxy_manager:
+            context = kwargs.get("ssl_context")
+            self.proxy_manager[proxy] = paced_manager(self._through, 1, context)
+        return self.proxy_manager[proxy]
 
 
 class _SystemTrust(_Paced):
@@ -143,6 +162,7 @@ class Transport:
         self.verify = str(server.ca_file) if server.ca_file else True
         self.session = _Session()
         # Logins come from the configuration alone: not from a netrc file, for hosts a server named.
+        self.session.trust_env = False
         self.session.auth = _no_login
         self.session.mount("http://", _Paced())
         if server.endpoint.startswith("https://"):
@@ -184,8 +204,8 @@ class Transport:
         sent = self._parameters(command, params, manner)
         body, status = self._exchange(command, sent)
         value = self._unwrapped(command, body, status, sent)
+        value = without_secrets(value, body, secrets_of(sent, self.endpoint))
         code, text = error_fields(value)
-        text = _quotable(text, sent)
         if status != 200 or code is not None:
             if status in {502, 504} and code is None:
                 raise RequestLost(f"HTTP {status}", maybe_done=True)
@@ -240,8 +260,8 @@ class Transport:
             # tell whether the change arrived. A new one has no such doubt.
             self.session.close()
         began = self.clock.monotonic()
-        pace = self.pace()
-        with _network_errors(pace, self.name), pace.watching():
+        pace, proxy = self.pace(), proxy_of(self.endpoint)
+        with _network_errors(pace, self.name, proxy=proxy), pace.watching():
             response = self.session.send(
                 request.prepare(),
                 timeout=(min(10.0, self.server.timeout), self.server.timeout),
@@ -251,6 +271,8 @@ class Transport:
             )
         pace.head_is_there()
         with response:
+            if response.status_code == 407 and proxy is not None:
+                raise unreachable(login_for_proxy(self.name, proxy))
             self._learn_time(response)
             until = began + _SLOW * self.server.timeout
             body = self._read(command, response, pace, until=until)
@@ -258,9 +280,10 @@ class Transport:
         log.info("%s: %s -> %d, %d bytes", self.name, command, response.status_code, len(body))
         if 300 <= response.status_code < 400:
             there = response.headers.get("Location", "?")
+            shown = masked(there, secrets_of(data, self.endpoint))[:200]
             raise StrangeAnswer(
                 f"{self.name}: {self.endpoint} answers with a redirect "
-                f"({response.status_code}) to {_quotable(there, data)[:200]!r}",
+                f"({response.status_code}) to {shown!r}",
                 hint="give the address of the API itself; signed requests follow no redirects",
             )
         if response.status_code in {429, 503} and not body.lstrip().startswith(b"{"):
@@ -299,14 +322,15 @@ class Transport:
         try:
             data = value_of(body, ANSWER)
         except JsonProblem as error:
-            begin = _quotable(body[:_SHOWN].decode("utf-8", "replace"), sent)[:60].strip()
+            secrets = secrets_of(sent, self.endpoint)
+            begin = masked(body[:_SHOWN].decode("utf-8", "replace"), secrets)[:60].strip()
             if status in {502, 504}:
                 raise RequestLost(f"HTTP {status}", maybe_done=True) from error
             if error.line is not None and (begin.startswith("{") or not begin):
                 raise RequestLost("the answer was cut off", maybe_done=True) from error
             what = f"is not JSON but begins {' '.join(begin.split())!r}"
             if error.line is None:  # JSON, but more of it or other values than any server has
-                what = _quotable(f"is no good: {error}", sent)
+                what = masked(f"is no good: {error}", secrets)
             text = f"{self.name}: {command}: HTTP {status}, and the answer {what}"
             hint = f"is {self.endpoint} the API, or a login page or proxy in front of it?"
             if command.startswith(READS) or status >= 400:
@@ -328,16 +352,17 @@ class Transport:
 
 
 _SHOWN = 64 * 1024  # bytes of an answer that are looked at for its beginning
-_SECRET = {"apikey", "signature", "sessionkey", "password"}  # of the parameters of a request
 
 
-def _quotable(text: str, sent: Mapping[str, str]) -> str:
-    """Return what a server says without the secrets that it was sent."""
-    return masked(text, [sent[name] for name in _SECRET & sent.keys()])
+def unreachable(failure: HttpFailure) -> MoldUnreachable:
+    """Return what went wrong at a proxy as an error of this room; another try gets the same."""
+    return MoldUnreachable(str(failure), hint=failure.hint)
 
 
 @contextmanager
-def _network_errors(pace: Pace, server: str, *, sent: bool = False) -> Iterator[None]:
+def _network_errors(
+    pace: Pace, server: str, *, proxy: ProxyServer | None = None, sent: bool = False
+) -> Iterator[None]:
     """Turn what ``requests`` raises into one try that was lost.
 
     The original is not kept as the cause: its text repeats the address, which for a read by GET
@@ -346,9 +371,20 @@ def _network_errors(pace: Pace, server: str, *, sent: bool = False) -> Iterator[
     try:
         yield
     except requests.exceptions.RequestException as error:
+        if proxy is not None and isinstance(error, requests.exceptions.ProxyError):
+            raise _lost_by(error, proxy, server) from None
         if pace.failed is None:
             raise _lost(error, server, sent=sent) from None
         raise RequestLost(pace.failed, maybe_done=True, hint=pace.hint) from None
+
+
+def _lost_by(error: Exception, proxy: ProxyServer, server: str) -> Exception:
+    """Return what became of a try that never came farther than to a proxy."""
+    failure = of_proxy(server, error, proxy)
+    if not failure.temporary:
+        return unreachable(failure)
+    fact = str(failure).removeprefix(f"{server}: ")
+    return RequestLost(fact, maybe_done=False, hint=failure.hint)
 
 
 def _lost(error: requests.exceptions.RequestException, server: str, *, sent: bool) -> Exception:

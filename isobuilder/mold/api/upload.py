@@ -11,9 +11,12 @@ import requests
 
 from isobuilder.errors import EnvironmentProblem, MoldError
 from isobuilder.http.addresses import host_of
+from isobuilder.http.failure import login_for_proxy, of_proxy
+from isobuilder.http.proxies import proxy_of
 from isobuilder.mold.api.client import MoldClient
 from isobuilder.mold.api.errors import MoldUnreachable
 from isobuilder.mold.api.records import UploadTicket
+from isobuilder.mold.api.transport import unreachable
 from isobuilder.progress import SILENT, Progress, Task, task
 from isobuilder.text import masked, printable
 
@@ -63,6 +66,7 @@ def send_file(
         EnvironmentProblem: the file cannot be read.
     """
     host = host_of(ticket.postURL) or "?"
+    place, proxy = f"upload to {host}", proxy_of(ticket.postURL)
     if ticket.postURL.startswith("https://"):
         client.trust_system()
     try:
@@ -87,23 +91,28 @@ def send_file(
                 )
     except requests.exceptions.SSLError as error:
         raise MoldUnreachable(
-            f"upload to {host}: its certificate is not trusted",
+            f"{place}: its certificate is not trusted",
             hint="set secstorage.ssl.cert.domain and upload a certificate, or give the private "
             "authority with --ca-file",
         ) from error
+    except requests.exceptions.ProxyError as error:
+        raise unreachable(of_proxy(place, error, proxy)) from None
     except requests.exceptions.RequestException as error:
         raise MoldUnreachable(
-            f"upload to {host}: the connection broke ({type(error).__name__})",
+            f"{place}: the connection broke ({type(error).__name__})",
             hint="this machine must reach the secondary storage VM; run the same command again",
         ) from error
     except OSError as error:
         raise EnvironmentProblem(f"{iso}: cannot be read: {error.strerror}") from error
     with response:
+        if response.status_code == 407 and proxy is not None:
+            raise unreachable(login_for_proxy(place, proxy))
         if response.status_code not in {200, 201}:
             pace.head_is_there()
-            said = _begin(response, [ticket.signature, ticket.metadata])
+            hidden = proxy.secrets if proxy else ()
+            said = _begin(response, [ticket.signature, ticket.metadata, *hidden])
             raise MoldError(
-                f"upload to {host}: HTTP {response.status_code}: {said}",
+                f"{place}: HTTP {response.status_code}: {said}",
                 hint="the ticket may have expired; run the same command again",
             )
 
