@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -101,11 +102,16 @@ class Pace:
 
     Of a body only the time counts that is spent waiting, not what is done with its bytes.
 
+    ``until`` is when all has to be there, by ``time.monotonic``.
     ``called_off`` tells whether nothing shall be sent any more, not even a body to its end.
     """
 
     def __init__(
-        self, settings: HttpSettings, called_off: Callable[[], bool] = lambda: False
+        self,
+        settings: HttpSettings,
+        called_off: Callable[[], bool] = lambda: False,
+        *,
+        until: float = math.inf,
     ) -> None:
         self.called_off = called_off
         self.connection: Interruptible | None = None  # what the head is waited for on
@@ -115,6 +121,7 @@ class Pace:
         self.hint = _HINT
         self._least = settings.least_speed * settings.least_speed_seconds
         self._settings = settings
+        self._until = until
         self._waited = 0.0  # seconds, since the speed was last looked at
         self._came = 0  # bytes of the body meanwhile
         self.begin()
@@ -141,6 +148,8 @@ class Pace:
         """
         self._waited += seconds
         self._spare -= count
+        if time.monotonic() > self._until:
+            self._fail("no whole answer in time")
         settings = self._settings
         if self._head_until is not None:
             if time.monotonic() > self._head_until:

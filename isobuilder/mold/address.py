@@ -91,11 +91,11 @@ def _joined(url: str, location: str) -> str:
         return location  # which redact calls malformed
 
 
-def hash_of(http: Http, url: str, *, progress: Progress = SILENT) -> tuple[str, int]:
+def hash_of(http: Http, url: str, *, limit: int, progress: Progress = SILENT) -> tuple[str, int]:
     """Download ``url`` and return SHA-256 and size of what it serves, redirects followed.
 
     Raises:
-        UpstreamError: it cannot be downloaded to its end.
+        UpstreamError: it cannot be downloaded to its end, or is longer than ``limit`` bytes.
     """
     digest = hashlib.sha256()
     size = 0
@@ -106,6 +106,8 @@ def hash_of(http: Http, url: str, *, progress: Progress = SILENT) -> tuple[str, 
         for chunk in response.chunks():
             digest.update(chunk)
             size += len(chunk)
+            if size > limit:
+                raise UpstreamError(f"{redact(url)}: longer than the {limit} bytes of the ISO")
             bar.advance(len(chunk))
         if response.length is not None and size != response.length:
             raise UpstreamError(f"{redact(url)}: {size} of {response.length} bytes came")

@@ -54,7 +54,7 @@ def check_url(
             f"HTTP {served.status}, seen from here",
             "it must answer 200 without a login",
         )
-    if question.download:
+    if question.download and served.is_iso is not False:
         _check_bytes(report, question, http, progress)
 
 
@@ -156,7 +156,8 @@ def _check_bytes(report: Report, question: Question, http: Http, progress: Progr
     if registration is None:
         return
     try:
-        found, size = hash_of(http, question.url or "", progress=progress)
+        limit = registration.size or question.ceiling
+        found, size = hash_of(http, question.url or "", limit=limit, progress=progress)
     except UpstreamError as error:
         report.problem("checksum", str(error), error.hint)
         return

@@ -82,6 +82,7 @@ class Question:
     zones: tuple[str, ...] = ()
     direct_download: bool = False
     download: bool = False  # fetch the whole ISO and compare its hash
+    ceiling: int = 4 * 1024**3  # bytes of one whose registration does not say its size
     resolve: Callable[[str], Sequence[str]] = resolve_host
     unfit: tuple[Unfit, ...] | None = None  # what does not fit together; None: nobody looked
 

@@ -12,6 +12,8 @@ import pytest
 from isobuilder.demo.mold import Cloud, Zone, commands
 from isobuilder.errors import MoldError
 from isobuilder.http.client import Http
+from isobuilder.http.replies import Reply, Request
+from isobuilder.http.serving import Server
 from isobuilder.http.settings import HttpSettings
 from isobuilder.mold.address import allowed_by, refused_kind, resolve_host
 from isobuilder.mold.api.commands import Mold
@@ -508,6 +510,39 @@ def test_the_bytes_are_compared_when_asked_for(
     assert checked.line("checksum", first, download=True).level is Level.OK
     line = checked.problem("checksum", first, url=second.url, download=True)
     assert first.registration.checksum.removeprefix("{SHA-256}") in line.fact
+
+
+@pytest.mark.parametrize("size", [None, 0], ids=["known", "unknown"])
+def test_a_download_ends_where_the_iso_would(
+    checked: Checked, publish: PublishedOf, size: int | None
+) -> None:
+    published = publish()
+    iso = bytes(32769) + b"CD001"
+
+    class Endless(Server):
+        def answer(self, request: Request) -> Reply:
+            return Reply(200, {}, (iso * 10 for _ in iter(int, 1)))
+
+    registration = published.registration
+    limit = registration.size
+    if size is not None:
+        registration = registration.model_copy(update={"size": size})
+        limit = 1_000_000
+    with Endless() as web:
+        url = f"{web.url}/x.iso"
+        line = checked.problem(
+            "checksum", registration=registration, url=url, download=True, ceiling=1_000_000
+        )
+    assert line.fact == f"{url}: longer than the {limit} bytes of the ISO"
+
+
+def test_what_is_no_iso_is_not_downloaded(checked: Checked, published: Published, web: Web) -> None:
+    url = web.put("/page.iso", b"<html>" + bytes(100_000))
+    lines = checked.lines(published, url=url, download=True)
+    assert [line.subject for line in lines if line.subject in {"content", "checksum"}] == [
+        "content"
+    ]
+    assert web.hits.count("GET /page.iso") == 1
 
 
 # ---- fixes -----------------------------------------------------------------------------------

@@ -441,6 +441,24 @@ def test_a_redirect_without_end_is_not_read_to_its_end() -> None:
             client.call("listZones")
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_asks_to_wait_for_nothing_is_not_asked_without_pause(status: int) -> None:
+    asked: list[str] = []
+
+    class Hasty(serving.Server):
+        def answer(self, request: Request) -> Reply:
+            asked.append(request.body(10_000).decode())
+            return Reply(status, {"Retry-After": "0"}, b"")
+
+    clock = VirtualClock()
+    with Hasty() as server:
+        client = Mold(MoldServer("odd", f"{server.url}/client/api", ApiKey("k", "s")), clock=clock)
+        with pytest.raises(MoldUnreachable):
+            client.call("listZones")
+    assert min(clock.slept) >= 0.5
+    assert len(asked) < 30
+
+
 def test_an_error_without_its_usual_fields_is_still_one(
     odd_server: tuple[str, list[bytes]],
 ) -> None:

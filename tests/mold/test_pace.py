@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 import tracemalloc
+from collections.abc import Iterable
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import pytest
 
 from isobuilder.errors import IsobuilderError, MoldError
 from isobuilder.mold.api.client import MoldClient
+from isobuilder.mold.api.commands import Mold
 from isobuilder.mold.api.credentials import ApiKey, MoldServer
 from isobuilder.mold.api.errors import MoldUnreachable, OutcomeUnknown
 from isobuilder.mold.api.records import UploadTicket
 from isobuilder.mold.api.upload import send_file
+from isobuilder.pipeline.upstream.lacking import unregistered
 from tests.test_http_pace import FLOODS, HEAD, TRICKLES, drip
 
 
@@ -53,6 +56,44 @@ def test_an_answer_that_is_a_flood_of_nothing_is_left(
     assert time.monotonic() - began < 300
     assert "no whole head" in str(caught.value) or "hardly any of a body" in str(caught.value)
     assert "who answers" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("name", ["nothing", "body", "head", "page after page"])
+def test_a_look_ends_when_its_time_is_over(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the time-outs of the settings are, and however many pages there are."""
+    page = b'{"listzonesresponse":{"zone":[%s]}}' % b",".join([b'{"id":"%d"}'] * 500)
+    count = iter(range(10**9))
+
+    def pages() -> Iterable[bytes]:
+        body = page % tuple(next(count) for _ in range(500))
+        head = HEAD + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
+        return [head + body]
+
+    monkeypatch.setattr("tests.test_http_pace.PAUSE", 0.2)
+    kinds = {**TRICKLES, "nothing": lambda: repeat(b""), "page after page": pages}
+    key = ApiKey("key-0123456789", "secret-0123456789")
+    with drip(kinds[name]) as address:
+        server = MoldServer("lab", f"http://{address}", key, timeout=600, least_speed=0)
+        mold = MoldClient(server)
+        began = time.monotonic()
+        with pytest.raises(MoldUnreachable), mold.within(2.0):
+            mold.list_all("listZones", "zone")
+    assert time.monotonic() - began < 60
+    assert mold.deadline is None
+
+
+def test_a_server_that_says_nothing_keeps_no_check_of_upstream_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("isobuilder.pipeline.upstream.lacking._PATIENCE", 1.0)
+    monkeypatch.setattr("tests.test_http_pace.PAUSE", 0.2)
+    key = ApiKey("key-0123456789", "secret-0123456789")
+    began = time.monotonic()
+    with drip(lambda: repeat(b"")) as address:
+        mold = Mold(MoldServer("lab", f"http://{address}", key, timeout=600))
+        (told,) = unregistered([], {"lab": mold})
+    assert time.monotonic() - began < 60
+    assert told.kind == "unreachable"
 
 
 def test_what_is_told_of_it_names_the_setting() -> None:

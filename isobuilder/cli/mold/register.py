@@ -92,6 +92,7 @@ def check(
         zones=zones,
         direct_download=direct_download,
         download=download_check,
+        ceiling=app.config.max_file_size,
     )
     attempts = servers.each(
         app,

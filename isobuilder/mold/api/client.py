@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -67,6 +69,15 @@ class MoldClient(Transport):
             self.session_key = None
         self.session.close()
 
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Let all calls in the block together take no longer; who is later is unreachable."""
+        self.deadline = self.clock.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self.deadline = None
+
     def call(self, command: str, **params: Any) -> dict[str, Any]:
         """Call one command and return what its answer holds.
 
@@ -80,7 +91,8 @@ class MoldClient(Transport):
             StrangeAnswer: the answer is not one of this API.
         """
         repeatable = command.startswith(READS) or command in _REPEATABLE
-        until = self.clock.monotonic() + self.patience
+        deadline = math.inf if self.deadline is None else self.deadline
+        until = min(self.clock.monotonic() + self.patience, deadline)
         delay, told = 0.5, False
         while True:
             try:
@@ -91,7 +103,7 @@ class MoldClient(Transport):
                         f"{self.server.name}: {command}: the answer was lost: {lost}",
                         hint="run the same command again: it first looks whether this was done",
                     ) from lost
-                wait = delay if lost.wait is None else lost.wait
+                wait = max(delay, lost.wait or 0.0)  # a server may ask to wait for nothing
                 if self.clock.monotonic() + wait > until:
                     raise MoldUnreachable(
                         f"{self.server.name}: {command}: {lost}",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -173,6 +175,7 @@ class Transport:
         self.clock = clock
         self.skew: float | None = None  # seconds the server's clock is ahead of ours, once known
         self.session_key: str | None = None  # of a login, which replaces signatures
+        self.deadline: float | None = None  # by our clock; until when all has to be answered
         self._read_kind = "params" if read_method == "get" else "data"
         self._max_answer = max_answer
 
@@ -234,19 +237,32 @@ class Transport:
             flat["signature"] = sign(flat, credentials.secret, manner.algorithm)
         return flat
 
-    def pace(self, timeout: float | None = None) -> Pace:
-        """Return what an answer has to keep up, from the first byte of its head on."""
+    def pace(self, timeout: float | None = None, *, seconds: float = math.inf) -> Pace:
+        """Return what an answer has to keep up, from the first byte of its head on.
+
+        All of it has to be there in so many ``seconds``.
+        """
         server = self.server
         return Pace(
             HttpSettings(
-                stall_timeout=timeout or server.timeout,
+                stall_timeout=min(timeout or server.timeout, seconds / 2),
                 least_speed=server.least_speed,
                 least_speed_seconds=server.least_speed_seconds,
-            )
+            ),
+            until=time.monotonic() + seconds,
         )
+
+    def _left(self) -> float:
+        """Return for how many seconds a request may be waited for, if it has a deadline."""
+        left = math.inf if self.deadline is None else self.deadline - self.clock.monotonic()
+        if left <= 0:
+            raise RequestLost("no answer in time", maybe_done=False)
+        return left
 
     def _exchange(self, command: str, data: dict[str, str]) -> tuple[bytes, int]:
         """Send one request and return body and status of its answer."""
+        left = self._left()
+        timeout = min(self.server.timeout, left)
         kind = self._read_kind if command.startswith(READS) else "data"
         request = requests.Request(
             "GET" if kind == "params" else "POST",
@@ -260,11 +276,11 @@ class Transport:
             # tell whether the change arrived. A new one has no such doubt.
             self.session.close()
         began = self.clock.monotonic()
-        pace, proxy = self.pace(), proxy_of(self.endpoint)
+        pace, proxy = self.pace(seconds=left), proxy_of(self.endpoint)
         with _network_errors(pace, self.name, proxy=proxy), pace.watching():
             response = self.session.send(
                 request.prepare(),
-                timeout=(min(10.0, self.server.timeout), self.server.timeout),
+                timeout=(min(10.0, timeout), timeout),
                 verify=self.verify,
                 allow_redirects=False,
                 stream=True,

@@ -15,7 +15,7 @@ Servers = Mapping[str, Mold | IsobuilderError]
 """Servers by name, or why one cannot be asked."""
 
 
-_PATIENCE = 5.0  # seconds; who looks every hour need not wait for a server that restarts
+_PATIENCE = 5.0  # seconds for all of a look; who looks every hour need not wait for a server
 
 
 def unbuilt(
@@ -43,8 +43,8 @@ def unregistered(held: Sequence[Held], servers: Servers) -> Iterator[Notice]:
         try:
             if isinstance(mold, IsobuilderError):
                 raise mold
-            mold.patience = _PATIENCE
-            listed = mold.versions()
+            with mold.within(_PATIENCE):
+                listed = mold.versions()
         except IsobuilderError as error:
             yield Notice("notice", "unreachable", name, str(error), error.hint or "")
             continue
