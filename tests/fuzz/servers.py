@@ -320,7 +320,7 @@ SERVERS = (
         "mold",
         (
             *("mold/api/transport.py", "mold/api/records.py", "mold/api/errors.py"),
-            *("mold/api/upload.py", "mold/api/client.py"),
+            *("mold/api/upload.py", "mold/api/client.py", "mold/api/secrets.py"),
         ),
         _mold,
         few=3,
