@@ -159,7 +159,7 @@ RULES = {
         "a Ctrl-C ends work in other threads too: they are begun by cancel.pooled",
         r"\bThreadPoolExecutor\b",
         "with ThreadPoolExecutor(8) as pool:",
-        {"store/upkeep.py": "hashes blobs, and waits for no server"},
+        {},
     ),
     "endings": Rule(
         "children are ended in one place, which no second signal disturbs",

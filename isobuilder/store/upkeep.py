@@ -11,11 +11,11 @@ import stat
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from isobuilder.cancel import pooled
 from isobuilder.digest import BUFFER_SIZE, Digest, Hasher
 from isobuilder.documents.json import JsonLimits, parse
 from isobuilder.errors import EnvironmentProblem
@@ -166,7 +166,7 @@ def check(store: Store, *, progress: Progress = SILENT) -> CheckReport:
     total = sum(path.stat().st_size for path in paths if path.exists())
     with (
         task(progress, "check", total=total) as work,
-        ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool,
+        pooled(min(4, os.cpu_count() or 1), "check") as pool,
     ):
         results = list(pool.map(lambda path: _fact_of(path, work), paths))
     damaged, unreadable = [], []
