@@ -87,7 +87,7 @@ def pooled(threads: int, name: str, *, end: Callable[[], None] | None = None) ->
         pool.join()
     except BaseException as error:
         pool.call_off()
-        if end is not None and not isinstance(error, Exception):
+        if end is not None and isinstance(error, KeyboardInterrupt | SystemExit):
             end()
             pool.join(_STOPPING)
         else:

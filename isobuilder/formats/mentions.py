@@ -54,6 +54,10 @@ _DEFAULT = "default"  # of a field, in its schema
 
 _DEEPEST = 3  # texts within texts: JSON in the JSON of an annotation, and one more
 _JSON = re.compile(r"\s*[{\[]\s*[\"{]")
+# What JSON has that names images as documents do: dashboards have megabytes without it.
+_TELLING = re.compile(
+    r"(?:[Ii]mages?|IMAGES?|hub|registry|repository|newTag)\\*\"|IMAGE_|docker://|oci://"
+)
 _IN_PARTS = re.compile(r"^[ \t-]*(?:hub|newTag|registry|repository)[ \t]*:", re.MULTILINE)
 _ENCODED = {"Secret": "data", "ConfigMap": "binaryData"}  # fields in base64
 
@@ -171,7 +175,8 @@ def _in_scalar(key: str, text: str, style: str, depth: int) -> Iterator[tuple[st
 def _read(text: str, style: str, depth: int) -> Manifest | None:
     """Return a text that is a document itself, and names images as documents do."""
     in_parts = style in {"|", ">"} and _IN_PARTS.search(text)
-    if depth == _DEEPEST or not (_JSON.match(text) or in_parts):
+    in_json = _JSON.match(text) and _TELLING.search(text)
+    if depth == _DEEPEST or not (in_json or in_parts):
         return None
     try:
         inner = read_manifest(text.encode(errors="replace"), "")
@@ -247,8 +252,10 @@ class _Hub:
 
 
 def _hub_of(fields: Mapping[str, Field]) -> _Hub | None:
-    place, tag = (written(fields[key].value) if key in fields else None for key in ("hub", "tag"))
-    return _Hub(place, tag) if place and tag else None
+    place, tag, variant = (
+        written(fields[key].value) if key in fields else None for key in ("hub", "tag", "variant")
+    )
+    return _Hub(place, f"{tag}-{variant}" if variant else tag) if place and tag else None
 
 
 def _in_parts(
@@ -275,9 +282,9 @@ def _named_in_parts(values: Mapping[str, str], hub: _Hub | None) -> tuple[str, s
     if (image := values.get("image")) and not registry and hub and "/" not in image:
         registry, tag = hub.place, tag or hub.tag
     if (name := values.get("repository")) is not None:
-        key, tag = "repository", tag or values.get("version")
-        if image:
-            name = image if _is_whole(image) else f"{name.rstrip('/')}/{image}"
+        key, tag = "repository", tag or (values.get("version") if registry or image else None)
+        if image:  # of several parts it is no ImagePath's, and the repository perhaps one of git
+            name = image if "/" in image or _is_whole(image) else f"{name.rstrip('/')}/{image}"
         told = bool(tag or digest or image)
     elif (name := image) is not None:
         key, tag = "image", tag or (values.get("version") if registry else None)

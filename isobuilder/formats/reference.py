@@ -36,8 +36,9 @@ _NO_OTHER = frozenset({"main", "master", "latest", "latest_release", "head"})
 """What moves wherever it stands in an address: nobody calls anything else so."""
 _BUILT_LAST = frozenset({"develop", "trunk", "nightly", "edge", "canary"})
 _CHANNELS = frozenset({"stable", "dev", "devel", "unstable", "rolling"})
-"""What moves as a tag or a branch, and is often the folder in which releases lie."""
-_MOVING = _NO_OTHER | _BUILT_LAST | _CHANNELS
+"""What moves as a branch, and else is often the folder or the tag of what was released."""
+_MOVING = _NO_OTHER | _BUILT_LAST
+_BRANCHES = _MOVING | _CHANNELS
 
 _BRANCH = re.compile(r"release-v?[0-9]+\.(?:[0-9]+|x)|v?[0-9]+(?:\.[0-9]+)*\.x")
 """How branches of releases are called: ``release-1.20``, ``release-v3.30``, ``1.9.x``. What has
@@ -153,25 +154,30 @@ def lockable(text: str) -> ImageReference:
     return reference
 
 
+def always_moving(path: str) -> str | None:
+    """Return what in a path moves wherever it stands; None if nothing does."""
+    return min(_NO_OTHER.intersection(unquote(path).lower().split("/")), default=None)
+
+
 def moving_part(host: str, path: str) -> str | None:
     """Return what in the address of a file means other bytes tomorrow; None if nothing is known to.
 
     Where a server of git repositories has the name of a branch, tag or commit, all names that move
-    are looked for, elsewhere those that mean little else.
+    are looked for, elsewhere those that mean nothing else: ``edge`` may well be a project.
     """
     parts = unquote(path).lower().strip("/").split("/")
     for number, pair in enumerate(pairwise(parts)):
         if pair == ("refs", "heads") or (number == 2 and pair == ("raw", "branch")):
             return "/".join(parts[number : number + 3])  # the latter is how Gitea tells it
-    if found := _NO_OTHER.intersection(parts):
-        return min(found)
+    if found := always_moving(path):
+        return found
     if host in _OF_GIT and parts[2:4] == ["releases", "download"]:
         tag = "".join(parts[4:5])  # which may be called as branches of releases are
-        return tag if tag in _MOVING else None
+        return tag if tag in _BRANCHES else None
     if host in _OF_GIT or "-" in parts:
         name = _git_name(host, parts)
-        return name if name in _MOVING or _BRANCH.fullmatch(name) else None
-    return min(_BUILT_LAST.intersection(parts), default=None)
+        return name if name in _BRANCHES or _BRANCH.fullmatch(name) else None
+    return None
 
 
 def _git_name(host: str, parts: Sequence[str]) -> str:

@@ -288,7 +288,7 @@ def _opened(reply: Reply, part: FilePart, closing: contextlib.ExitStack) -> tupl
 
 
 def _check(file: IO[bytes], part: FilePart) -> None:
-    if part.state and not part.state.lasts(FileState.of(os.fstat(file.fileno()))):
+    if not part.lasts(file):
         raise ConnectionError("the file was written into while it was sent")
 
 

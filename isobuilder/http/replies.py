@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate, mktime_tz, parsedate_tz
 from pathlib import Path
-from typing import Self, cast
+from typing import IO, Self, cast
 from urllib.parse import parse_qs
 
 from isobuilder.digest import Digest
@@ -136,6 +136,23 @@ class FilePart:
             OSError: it is not there, or may not be read.
         """
         return open(self.path, "rb", buffering=0, opener=without_waiting)
+
+    def lasts(self, file: IO[bytes]) -> bool:
+        """Tell whether ``file``, which is open, still has the bytes that it had in our state.
+
+        A file that lost its name was moved or removed, which touches it and writes no byte.
+        """
+        if self.state is None:
+            return True
+        now = FileState.of(os.fstat(file.fileno()))
+        if self.state.lasts(now):
+            return True
+        try:
+            there = FileState.of(self.path.stat())
+        except OSError:
+            there = None
+        has_name = there is not None and (there.device, there.node) == (now.device, now.node)
+        return not has_name and replace(now, touched=self.state.touched) == self.state
 
     def part(self, start: int, size: int) -> FilePart:
         """Return ``size`` bytes from ``start`` on, which counts from where this part begins."""

@@ -28,7 +28,7 @@ from isobuilder.errors import EnvironmentProblem, IntegrityError
 from isobuilder.http.access import tls_context
 from isobuilder.http.pacing import Pace, current_pace
 from isobuilder.http.proxies import ProxyServer
-from isobuilder.http.replies import FilePart, FileState
+from isobuilder.http.replies import FilePart
 from isobuilder.http.sending import let_the_kernel_wait, send_file
 from isobuilder.http.socks import open_through
 
@@ -153,7 +153,7 @@ class _Connection(HTTPConnection):
         seconds = pace.head_seconds if pace else 60.0
         self._cut = True
         with _opened(part) as file:
-            if part.state and not part.state.lasts(FileState.of(os.fstat(file.fileno()))):
+            if not part.lasts(file):
                 raise _replaced(part)
             plain = type(self.sock) is socket.socket  # not TLS, whose bytes the kernel cannot send
             if plain:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Annotated, Any, ClassVar
-from urllib.parse import SplitResult
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,8 @@ from pydantic import (
 )
 
 from isobuilder.digest import Digest
+from isobuilder.formats.reference import always_moving
+from isobuilder.http.addresses import climbs
 from isobuilder.model import architecture
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
@@ -139,3 +141,67 @@ def check_iso_path(path: str) -> str:
 
 
 IsoPath = Annotated[str, AfterValidator(check_iso_path)]
+
+
+def check_locked_url(url: str) -> str:
+    """Return ``url`` if it is a canonical upstream address.
+
+    https with a host, without credentials, query or fragment, and without a path segment that
+    names nothing but a moving target (``latest``). Rules for what moves become stricter, and
+    what was locked before has its digest.
+
+    Raises:
+        ValueError: it is not; the text says why, without repeating credentials.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError as error:
+        raise ValueError("not an address") from error
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(f"credentials in the address of {host}; use ~/.netrc or the configuration")
+    if parts.scheme != "https" or not host:
+        raise ValueError(f"expected an https address, got {url[:120]!r}")
+    if parts.query or parts.fragment:
+        raise ValueError(f"query or fragment in {url[:120]!r}")
+    check_port(parts)
+    if not url.isascii() or any(c in url for c in " \t\r\n\\") or not url.isprintable():
+        raise ValueError(f"characters that must be percent-encoded in {url[:120]!r}")
+    if climbs(url):
+        raise ValueError(f"a path that climbs in {url[:120]!r}; write where it leads")
+    return refuse_moving(url, always_moving(parts.path))
+
+
+def refuse_moving(url: str, part: str | None) -> str:
+    """Return ``url``, or raise a ``ValueError`` if there is a ``part`` of it that moves."""
+    if part is not None:
+        raise ValueError(
+            f"{part!r} in {url[:120]!r} is a moving target; name a release or a commit"
+        )
+    return url
+
+
+def check_local(text: str) -> str:
+    """Return ``text`` if it may name something beside a recipe: relative, and it does not climb."""
+    parts = text.split("/")
+    if text.startswith("/") or "\\" in text or not text.isprintable():
+        raise ValueError(f"expected a path from the recipe's folder on, got {text[:120]!r}")
+    if not text or any(part in {"", ".", ".."} for part in parts):
+        raise ValueError(f"{text[:120]!r} leaves the recipe's folder, or goes a roundabout way")
+    return text
+
+
+def check_locked_address(url: str) -> str:
+    """Return ``url`` if ``check_locked_url`` takes it, or if it is ``file:`` and a path."""
+    if not url.startswith("file:"):
+        return check_locked_url(url)
+    if url.startswith("file:/"):
+        raise ValueError(
+            f"{url[:120]!r} is a path of one machine; write file: and a path from the recipe's "
+            "folder on, or an https address for which a mirror is configured"
+        )
+    return f"file:{check_local(url.removeprefix('file:'))}"
+
+
+LockedUrl = Annotated[str, AfterValidator(check_locked_url)]
+LockedAddress = Annotated[str, AfterValidator(check_locked_address)]

@@ -11,15 +11,23 @@ from pydantic import Field, NonNegativeInt, PrivateAttr, model_validator
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import ImageReference
-from isobuilder.model.base import Architecture, Epoch, FileModel, IsoPath, Model, Name, Revision
+from isobuilder.model.base import (
+    Architecture,
+    Epoch,
+    FileModel,
+    IsoPath,
+    LockedAddress,
+    LockedUrl,
+    Model,
+    Name,
+    Revision,
+)
 from isobuilder.model.payload import ArtifactName, Kernel, OsPayload, PayloadArtifact
 from isobuilder.model.profile import PROFILES, ProfileName
 from isobuilder.model.recipe import (
-    Address,
     Chart,
     Component,
     FileEntry,
-    HttpsUrl,
     ImageText,
     IsoName,
     LocalPath,
@@ -38,7 +46,7 @@ class Evidence(Model):
     """Where a file's digest was learned when it was locked."""
 
     source: Literal["checksum-file", "recipe", "first-seen", "imported", "rendered"]
-    url: HttpsUrl | None = None  # the checksum file
+    url: LockedUrl | None = None  # the checksum file
     dialect: str | None = None  # its form, a name of sources/checksums.py
     signature: Name | None = None  # the recipe's signature policy; Lock.trust has what was found
 
@@ -59,7 +67,7 @@ class LockedFile(Model):
 
     name: Name
     path: IsoPath
-    url: Address  # the canonical origin; mirrors are configuration
+    url: LockedAddress  # the canonical origin; mirrors are configuration
     sha256: Digest
     size: NonNegativeInt | None  # bytes; None only until the file was first seen
     mode: Mode
@@ -76,7 +84,7 @@ class LockedManifest(Model):
 
     name: Name
     path: IsoPath
-    url: Address
+    url: LockedAddress
     sha256: Digest
     size: NonNegativeInt | None
     images: Literal["pin", "keep"]
@@ -157,7 +165,7 @@ class LockedBoot(Model):
     kernel: Kernel
     payload: Digest | None = None  # of its description, see OsPayload.digest; None: left open
     artifacts: dict[ArtifactName, PayloadArtifact] = {}
-    url: HttpsUrl | None = None  # of its description; None: nobody serves it
+    url: LockedUrl | None = None  # of its description; None: nobody serves it
 
     @model_validator(mode="after")
     def _pinned_or_open(self) -> LockedBoot:

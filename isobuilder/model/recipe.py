@@ -20,7 +20,6 @@ from pydantic import (
 from isobuilder.digest import Digest
 from isobuilder.formats.kube import KubeVersion
 from isobuilder.formats.reference import lockable, moving_part, spelled_out
-from isobuilder.http.addresses import climbs
 from isobuilder.model.architecture import ARCHITECTURES
 from isobuilder.model.base import (
     LAST_YEAR,
@@ -31,7 +30,10 @@ from isobuilder.model.base import (
     Name,
     Revision,
     canonical_json,
-    check_port,
+    check_local,
+    check_locked_address,
+    check_locked_url,
+    refuse_moving,
 )
 from isobuilder.model.payload import Kernel
 from isobuilder.model.profile import ProfileName
@@ -42,57 +44,20 @@ _LABEL = r"^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$"  # as Helm has it for releases
 
 
 def check_https_url(url: str) -> str:
-    """Return ``url`` if it is a canonical upstream address.
+    """Return ``url`` if it is a canonical upstream address of what stays the same.
 
-    https with a host, without credentials, query or fragment, and without a path segment that
-    names a moving target (a branch, ``latest``).
+    As ``check_locked_url``, and nothing in it names a branch.
 
     Raises:
         ValueError: it is not; the text says why, without repeating credentials.
     """
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError as error:
-        raise ValueError("not an address") from error
-    if parts.username is not None or parts.password is not None:
-        raise ValueError(f"credentials in the address of {host}; use ~/.netrc or the configuration")
-    if parts.scheme != "https" or not host:
-        raise ValueError(f"expected an https address, got {url[:120]!r}")
-    if parts.query or parts.fragment:
-        raise ValueError(f"query or fragment in {url[:120]!r}")
-    check_port(parts)
-    if not url.isascii() or any(c in url for c in " \t\r\n\\") or not url.isprintable():
-        raise ValueError(f"characters that must be percent-encoded in {url[:120]!r}")
-    if climbs(url):
-        raise ValueError(f"a path that climbs in {url[:120]!r}; write where it leads")
-    if floating := moving_part(host, parts.path):
-        raise ValueError(
-            f"{floating!r} in {url[:120]!r} is a moving target; name a release or a commit"
-        )
-    return url
-
-
-def check_local(text: str) -> str:
-    """Return ``text`` if it may name something beside a recipe: relative, and it does not climb."""
-    parts = text.split("/")
-    if text.startswith("/") or "\\" in text or not text.isprintable():
-        raise ValueError(f"expected a path from the recipe's folder on, got {text[:120]!r}")
-    if not text or any(part in {"", ".", ".."} for part in parts):
-        raise ValueError(f"{text[:120]!r} leaves the recipe's folder, or goes a roundabout way")
-    return text
+    parts = urlsplit(check_locked_url(url))
+    return refuse_moving(url, moving_part(parts.hostname or "", parts.path))
 
 
 def check_address(url: str) -> str:
     """Return ``url`` if it is a canonical upstream address, or ``file:`` and a path beside us."""
-    if not url.startswith("file:"):
-        return check_https_url(url)
-    if url.startswith("file:/"):
-        raise ValueError(
-            f"{url[:120]!r} is a path of one machine; write file: and a path from the recipe's "
-            "folder on, or an https address for which a mirror is configured"
-        )
-    return f"file:{check_local(url.removeprefix('file:'))}"
+    return url if check_locked_address(url).startswith("file:") else check_https_url(url)
 
 
 def check_variant(text: str) -> str:

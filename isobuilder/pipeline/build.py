@@ -17,7 +17,14 @@ from isobuilder.content.archives import ARCHIVE, archive_key
 from isobuilder.digest import Digest
 from isobuilder.documents.json import NOTE, parse
 from isobuilder.errors import InputError, IntegrityError, IsobuilderError
-from isobuilder.files import as_environment_problem, disk_problem, own_path, read_bytes, write_whole
+from isobuilder.files import (
+    as_environment_problem,
+    disk_problem,
+    holds,
+    own_path,
+    read_bytes,
+    write_whole,
+)
 from isobuilder.iso.boot_names import PAYLOAD
 from isobuilder.iso.read.reader import IsoReader
 from isobuilder.medium import MANIFEST, REPORT, SIDE_FILES, SUMS, Medium
@@ -243,11 +250,18 @@ def _alone_at(target: Path, lock: Lock, *, replace: bool) -> Iterator[None]:
     with alone_in(target.parent):
         if not replace:
             _refuse_other_bytes(lock, target)
-        elif (manifest := manifest_of(target)) is None or manifest.lock_sha256 != lock.digest.hex:
-            for path in _side_files(lock, target):
+        elif not _is_made_of(lock, manifest_of(target)):
+            for path, end in zip(_side_files(lock, target), SIDE_FILES, strict=True):
+                if end == "lock.json" and holds(path, lock.to_bytes()):
+                    continue  # it may be what is built
                 with as_environment_problem(path):
                     path.unlink(missing_ok=True)
         yield
+
+
+def _is_made_of(lock: Lock, manifest: IsoManifest | None) -> bool:
+    made = None if manifest is None else (manifest.lock_sha256, manifest.tool)
+    return made == (lock.digest.hex, __version__)
 
 
 def _write_side_files(built: Built, made: IsoTree) -> None:

@@ -291,7 +291,7 @@ def collect(
 
     Raises:
         IntegrityError: a manifest of one of ``locks`` is damaged, and nothing is removed: what
-            belongs to its image is not known.
+            belongs to its image is not known. Or what describes an OS payload is.
         EnvironmentProblem: as ``store.collect``.
     """
     kept = digests(locks, store.find)

@@ -267,7 +267,7 @@ class SiteServer(Server):
         digest = self._sums.get(holding.state)
         if digest is None:
             if not self._may_hash():
-                return text_reply(503, "another ISO is being hashed", {"Retry-After": "5"})
+                return text_reply(503, "an ISO is being hashed; come again", {"Retry-After": "5"})
             try:
                 digest = self._sums.get(holding.state) or self._digest_of(holding)
             finally:

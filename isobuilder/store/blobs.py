@@ -294,7 +294,8 @@ class ProvedStore(Store):
     def keep(self, path: Path, digest: Digest, size: int) -> Blob:
         """Give a whole, checked file its name, as of any store."""
         self._damaged.discard(digest)
-        return super().keep(path, digest, size)
+        self._proved[digest] = blob = super().keep(path, digest, size)
+        return blob
 
 
 def open_store(folder: str | None = None) -> Store:

@@ -125,10 +125,10 @@ def lease(store: Store, digests: Iterable[Digest]) -> Iterator[None]:
             with locked(_gate(store), shared=True):  # a collection under way ends first
                 folder.mkdir(parents=True, exist_ok=True)
                 handle, name = tempfile.mkstemp(prefix="lease-", dir=folder)
-                os.fchmod(handle, 0o644)  # whoever collects has to read it
                 os.close(handle)
                 path = Path(name)
                 stack.callback(path.unlink, missing_ok=True)
+                path.chmod(0o644)  # whoever collects has to read it
                 stack.enter_context(locked(path))
                 path.write_text(json.dumps(wanted), encoding="ascii")
         except OSError as error:
@@ -146,7 +146,7 @@ def _refuse_unless_unwritable(error: OSError, store: Store) -> None:
     """Raise what keeps a store from being used, and pass over that it may not be written."""
     folder = store.root / "leases"
     if error.errno in {errno.EEXIST, errno.ELOOP}:  # a link that leads nowhere: which one
-        raise disk_problem(error, Path(error.filename)) from error
+        raise disk_problem(error, Path(error.filename or folder)) from error
     if not may_not_write(error):
         raise disk_problem(error, folder) from error
     if os.access(folder, os.W_OK):
@@ -352,7 +352,7 @@ def _sweep(store: Store, partial_age: float, *, dry_run: bool) -> int:
     for path in filter(_is_own, _within(store.root / "quarantine")):
         # When it came, which its name has in nanoseconds; its own time is that of the blob.
         since = whole_number(path.name.partition(".")[2][:-9])
-        if since is not None and _is_old(since, partial_age):
+        if since is not None and since < time.time() - partial_age:
             with contextlib.suppress(FileNotFoundError):
                 freed += _remove(path, dry_run=dry_run)
     if not dry_run:
@@ -379,7 +379,7 @@ def _is_own(path: Path) -> bool:
 
 
 def _is_old(when: float, age: float) -> bool:
-    """Say if that was ``age`` seconds ago, or is so far ahead that a clock was wrong."""
+    """Say if that was ``age`` seconds ago, or is so far ahead that a clock was wrong then."""
     now = time.time()
     return not now - age <= when <= now + _DAY
 

@@ -82,6 +82,7 @@ def test_what_looks_like_an_image_is_found(text: str, name: str) -> None:
         ("hub: docker.io/istio, image: proxyv2, tag: 1.29.0", "docker.io/istio/proxyv2:1.29.0"),
         ("hub: docker.io/istio, image: own/proxyv2, tag: 1.29.0", "own/proxyv2:1.29.0"),
         ("image: 'q.io/a/b:v1', version: v2", "q.io/a/b:v1"),
+        ("repository: owner/code, image: summerwind/actions-runner", "summerwind/actions-runner"),
     ],
 )
 def test_an_image_in_parts_is_told_whole_and_once(fields: str, name: str) -> None:
@@ -96,6 +97,15 @@ def test_the_hub_of_istios_values_counts_for_the_names_below_it() -> None:
     text = f"kind: ConfigMap\ndata:\n  values: |-\n{values}"
     (mention,) = mentions(read_manifest(text.encode(), "m.yaml"))
     assert (mention.text, str(mention.mark)) == ("docker.io/istio/proxyv2:1.29.0", "m.yaml:8:1")
+
+
+def test_the_variant_of_istios_images_is_a_part_of_the_tag() -> None:
+    values = "{hub: docker.io/istio, tag: 1.29.0, variant: distroless, pilot: {image: pilot}}"
+    assert texts(f"spec: {values}") == ["docker.io/istio/pilot:1.29.0-distroless"]
+
+
+def test_the_version_of_a_chart_is_no_tag_of_its_repository() -> None:
+    assert texts("dependencies: [{name: x, repository: bitnami/charts, version: 1.2.3}]") == []
 
 
 def test_parts_in_a_text_of_yaml_are_put_together() -> None:

@@ -58,7 +58,7 @@ def test_what_is_no_reference_is_refused_and_stands_for_itself(text: str) -> Non
     assert spelled_out(text) == text
 
 
-@pytest.mark.parametrize("text", [f"a:latest@{D}", f"a@{D}", "a:1", "a:v1-main", "a:stable-1.2"])
+@pytest.mark.parametrize("text", [f"a:latest@{D}", f"a@{D}", "a:1", "a:v1-main", "a:stable"])
 def test_a_tag_that_stays_or_a_digest_can_be_locked(text: str) -> None:
     assert lockable(text) == ImageReference.parse(text)
 
@@ -75,8 +75,6 @@ def test_a_tag_that_stays_or_a_digest_can_be_locked(text: str) -> None:
         ("a:master", "moving target"),
         ("a:HEAD", "moving target"),
         ("a:canary", "moving target"),
-        ("a:stable", "moving target"),
-        ("a:dev", "moving target"),
         ("auto!", "not an image reference"),
     ],
 )
@@ -111,7 +109,6 @@ RAW, HUB = "raw.githubusercontent.com", "github.com"
         ("bitbucket.org", "/x/y/get/dev.zip", "dev"),
         ("cdn.jsdelivr.net", "/gh/x/y@canary/a.yaml", "canary"),
         ("a.example", "/refs/heads/v1/a", "refs/heads/v1"),
-        ("a.example", "/nightly/a", "nightly"),
         ("a.example", "/LATEST/a", "latest"),
     ],
 )

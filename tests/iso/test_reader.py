@@ -156,6 +156,22 @@ def test_joliet_names_do_without_rock_ridge_unless_they_may_be_cut(tmp_path: Pat
         assert [one.severity for one in found] == [severity]
 
 
+@pytest.mark.parametrize("twofold", [False, True], ids=["hidden", "two files of one name"])
+def test_without_rock_ridge_both_trees_have_to_hold_the_same_files(
+    tmp_path: Path, *, twofold: bool
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/kubeadm").write_bytes(b"good")
+    (tmp_path / "tree/KUBEADM").write_bytes(b"evil")
+    out = tmp_path / "a.iso"
+    options = ["-J", "-V", "CDROM", "-hide-joliet", "KUBEADM"]
+    options += ["-hide", "kubeadm"] if twofold else []
+    output_of(needs("genisoimage"), "-quiet", *options, "-o", out, tmp_path / "tree")
+    with IsoReader(out) as reader:
+        errors = [f for f in check_structure(subject_of(reader)) if f.severity == "error"]
+    assert [one.rule for one in errors] == ["iso.joliet"]
+
+
 def test_a_link_is_told_as_a_link_and_not_as_a_file_of_joliet(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/file").write_bytes(b"x")

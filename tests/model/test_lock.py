@@ -37,6 +37,15 @@ def entries(lock: Lock, section: str, which: str, **values: Any) -> dict[str, An
     return {section: found}
 
 
+def test_what_a_recipe_may_name_no_more_stays_readable_in_locks(lock: Lock) -> None:
+    """Rules for what moves become stricter, and a lock has digests."""
+    branch = "https://raw.githubusercontent.com/x/y/release-1.25/a.yaml"
+    name = lock.manifests[0].name
+    assert edited(lock, **entries(lock, "manifests", name, url=branch)).manifests[0].url == branch
+    with pytest.raises(InputErrors, match="moving target"):
+        edited(lock, **entries(lock, "manifests", name, url="https://a.example/latest/a.yaml"))
+
+
 def test_a_lock_answers_its_recipe(lock: Lock, recipe: Recipe) -> None:
     assert answers(lock, recipe) == []
 

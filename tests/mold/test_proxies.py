@@ -52,6 +52,16 @@ def test_a_server_is_reached_through_a_proxy_with_a_login(
     assert clock.slept == []
 
 
+def test_a_proxys_password_that_is_a_word_changes_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    with Zones() as server, http_proxy(server.place, asked, login="user:name") as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"http://user:name@{proxy}")
+        mold, _ = mold_at("http://mold.invalid:8080")
+        assert mold.list_all("listZones", "zone") == [{"name": "one"}]
+
+
 @pytest.mark.parametrize("listed", ["127.0.0.1:{port}", "127.0.0.0/8", "127.0.0.1"])
 def test_a_server_that_no_proxy_names_is_asked_itself(
     listed: str, monkeypatch: pytest.MonkeyPatch

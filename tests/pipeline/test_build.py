@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -421,10 +422,25 @@ def test_an_iso_that_is_replaced_leaves_no_sum_of_its_own_beside_the_new_one(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "_write_side_files", interrupted)
+    path = first.iso.with_suffix(".lock.json")
+    path.write_bytes(other.to_bytes())  # which is what is built
     with pytest.raises(KeyboardInterrupt):
         build(other, tmp_path, session, replace=True)
     assert Digest.of_file(first.iso) != first.digest
-    assert list(tmp_path.iterdir()) == [first.iso]
+    assert sorted(tmp_path.iterdir()) == [first.iso, path]
+
+
+def test_whoever_holds_a_lock_on_the_output_folder_keeps_no_build_from_its_end(
+    session: Session, locked: Locked, tmp_path: Path
+) -> None:
+    """As ``flock FOLDER isobuilder build --out FOLDER`` does."""
+    handle = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        built = build(locked.lock, tmp_path, session)
+    finally:
+        os.close(handle)
+    assert len(list(tmp_path.iterdir())) == 1 + len(built.side_files)
 
 
 def test_a_collection_at_any_moment_takes_nothing_from_a_running_build(

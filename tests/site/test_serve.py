@@ -721,7 +721,8 @@ def test_another_iso_of_the_same_date_is_not_put_to_what_came_of_the_first(tmp_p
     assert (said.status, said.body) == (200, isos[0].read_bytes())
 
 
-def test_a_backup_by_hard_links_ends_no_transfer_under_way(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moved", [False, True], ids=["linked", "moved away"])
+def test_a_backup_by_hard_links_ends_no_transfer_under_way(tmp_path: Path, *, moved: bool) -> None:
     path = iso(tmp_path / "x.iso", [ETCD_IMAGE])
     with serving(path) as server, closing(socket.socket()) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
@@ -729,11 +730,14 @@ def test_a_backup_by_hard_links_ends_no_transfer_under_way(tmp_path: Path) -> No
         client.connect(("127.0.0.1", server.port))
         client.sendall(b"GET /isos/x.iso HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         data = client.recv(65536)
-        os.link(path, tmp_path / "backup")
-        path.chmod(0o400)
+        if moved:
+            path.rename(tmp_path / "backup")
+        else:
+            os.link(path, tmp_path / "backup")
+            path.chmod(0o400)
         while piece := client.recv(1 << 20):
             data += piece
-    assert data.partition(b"\r\n\r\n")[2] == path.read_bytes()
+    assert data.partition(b"\r\n\r\n")[2] == (tmp_path / "backup").read_bytes()
 
 
 def test_a_transfer_under_way_ends_right_though_the_iso_is_replaced(tmp_path: Path) -> None:

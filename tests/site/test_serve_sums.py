@@ -83,7 +83,7 @@ def test_who_asks_for_a_sum_while_another_is_made_is_told_to_come_again(folder: 
     with hashing(server):
         said = ask(server, "/isos/other.iso.sha256")
         assert (said.status, said.headers["retry-after"]) == (503, "5")
-        assert said.body == b"another ISO is being hashed\n"
+        assert said.body == b"an ISO is being hashed; come again\n"
         assert closed(server)
 
 

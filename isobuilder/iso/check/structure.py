@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections import Counter
 from collections.abc import Iterator
 
 from isobuilder.iso.check.subject import AGAIN, Subject
@@ -128,6 +129,19 @@ def _check_joliet(reader: IsoReader) -> Iterator[Finding]:
     yield from _check_path_tables(reader.image, joliet, reader.joliet)
     if reader.rock_ridge is not None:
         yield from _compare(reader.tree, reader.joliet)
+    elif _holdings(reader.plain) != _holdings(reader.joliet):
+        yield Finding(
+            rule="iso.joliet",
+            place="volume descriptors",
+            fact="the plain tree and the Joliet tree hold other files than each other",
+            remedy=AGAIN,
+        )
+
+
+def _holdings(tree: Tree) -> tuple[Counter[tuple[Extent, ...]], int, Counter[str]]:
+    """Return where the files of a tree lie, and what else it has: names differ by kind of tree."""
+    places = Counter(file.extents for file in tree.files.values())
+    return places, len(tree.folders), Counter(tree.specials.values())
 
 
 def _check_path_tables(image: RawIso, volume: IsoVolume, tree: Tree) -> Iterator[Finding]:

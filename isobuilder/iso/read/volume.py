@@ -76,11 +76,15 @@ def read_volumes(image: RawIso) -> IsoVolumes:
         elif data[6] == _ENHANCED and primary is not None and not enhanced:
             _check_enhanced(image, data, offset, primary)
             enhanced = True
-        elif kind == 2 and joliet is None and data[88:120].rstrip(b"\0") in _JOLIET_ESCAPES:
+        elif (kind, data[6]) == (2, 1) and joliet is None and _is_joliet(data):
             joliet = _volume(image, data, offset, joliet=True)
         else:
             raise image.wrong(offset, f"a volume descriptor of type {kind} that is not expected")
     raise image.wrong(_FIRST * BLOCK, f"more than {_MOST} volume descriptors")
+
+
+def _is_joliet(data: bytes) -> bool:
+    return data[88:120].rstrip(b"\0") in _JOLIET_ESCAPES
 
 
 def _check_enhanced(image: RawIso, data: bytes, offset: int, primary: IsoVolume) -> None:

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import cast
 
 from isobuilder.digest import BlobLike, Digest, Hasher
 from isobuilder.errors import EnvironmentProblem, InputError, IntegrityError
-from isobuilder.files import Writeback, disk_problem, refuse_special, reserve
+from isobuilder.files import Writeback, disk_problem, locked, refuse_special, reserve
 from isobuilder.iso.ring import Ring
 from isobuilder.iso.write.author import Authored, author
 from isobuilder.iso.write.entries import IsoEntry
@@ -315,15 +315,15 @@ def part_file(
 def alone_in(folder: Path) -> Iterator[None]:
     """Keep others that ask for it out of ``folder`` meanwhile, where its file system has locks.
 
-    For moments alone: builds of many ISOs end in one folder.
+    For moments alone: builds of many ISOs end in one folder. A file of ours is locked, not the
+    folder, for whoever starts us may hold that; a killed one's goes with the next ISO.
     """
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(OSError):  # NFS locks no folder
-            fcntl.flock(fd, fcntl.LOCK_EX)
+    path = folder / f"{_PREFIX}ending{_SUFFIX}"
+    with ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            stack.enter_context(locked(path))
+            stack.callback(path.unlink, missing_ok=True)
         yield
-    finally:
-        os.close(fd)
 
 
 def check_space(folder: Path, size: int) -> None:

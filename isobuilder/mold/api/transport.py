@@ -207,8 +207,9 @@ class Transport:
         sent = self._parameters(command, params, manner)
         body, status = self._exchange(command, sent)
         value = self._unwrapped(command, body, status, sent)
-        value = without_secrets(value, body, secrets_of(sent, self.endpoint))
+        value = without_secrets(value, body, sent)
         code, text = error_fields(value)
+        text = masked(text, secrets_of(sent, self.endpoint))
         if status != 200 or code is not None:
             if status in {502, 504} and code is None:
                 raise RequestLost(f"HTTP {status}", maybe_done=True)
