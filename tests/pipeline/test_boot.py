@@ -206,7 +206,7 @@ def test_a_payload_nobody_serves_is_an_error_with_the_ways_out(
 def test_an_iso_that_no_node_could_run_is_refused(
     locked: Locked, session: Session, payload: OsPayload, tmp_path: Path
 ) -> None:
-    lock = locked.lock.model_copy(update={"boot": LockedBoot.of(payload), "files": ()})
+    lock = locked.lock.model_copy(update={"boot": LockedBoot.of(payload)})
     without = tuple(file for file in lock.files if not file.path.startswith("runtime/"))
     with pytest.raises(InputError, match="needs runtime/") as caught:
         build(lock.model_copy(update={"files": without}), tmp_path, session)
