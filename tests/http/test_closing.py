@@ -39,17 +39,23 @@ def waiting(ask: Callable[[], object], ready: threading.Event) -> Iterator[list[
     assert not thread.is_alive()
 
 
-def test_a_head_is_waited_for_no_longer() -> None:
-    asked = threading.Event()
+def silent(asked: threading.Event) -> Callable[[socket.socket], None]:
+    """Return a server that says when it was asked, and nothing else."""
 
     def serve(client: socket.socket) -> None:
         client.recv(65536)
         asked.set()
         client.recv(65536)
 
+    return serve
+
+
+def test_a_head_is_waited_for_no_longer() -> None:
+    asked = threading.Event()
+
     http = Http(PATIENT, netrc=False)
     with (
-        listening(serve) as place,
+        listening(silent(asked)) as place,
         waiting(lambda: http.get(f"http://{place}/x"), asked) as failures,
     ):
         http.close()
@@ -80,13 +86,8 @@ def test_tls_and_a_tunnel_are_waited_for_no_longer(
 ) -> None:
     asked = threading.Event()
 
-    def serve(client: socket.socket) -> None:
-        client.recv(65536)
-        asked.set()
-        client.recv(65536)
-
     http = Http(PATIENT, netrc=False)
-    with listening(serve) as place:
+    with listening(silent(asked)) as place:
         if proxied:
             monkeypatch.setenv("HTTPS_PROXY", f"http://{place}")
         url = "https://elsewhere.invalid/x" if proxied else f"https://{place}/x"
